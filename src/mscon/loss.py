@@ -1,0 +1,246 @@
+"""The method in anyone's loop: projections and several label columns -> one loss.
+
+Imports nothing heavier than torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from mscon import catalogue
+from mscon.objectives.base import AverageOver
+from mscon.objectives.supcon import Positives, SupCon
+from mscon.similarities.base import Similarity
+from mscon.similarities.categorical import Categorical
+from mscon.similarities.same_row import SameRow
+from mscon.train.candidates import Candidates, InBatch
+from mscon.train.step import Measured, measure
+from mscon.weightings.base import Weighting
+
+Projections = Mapping[str, Float[Tensor, "rows *views dim"]] | Float[Tensor, "similarities rows *views dim"]
+Labels = Mapping[str, Int[Tensor, " rows"]] | Int[Tensor, "rows similarities"]
+
+
+@dataclass(frozen=True, slots=True)
+class SimilaritySummary:
+    """What the last batch said of one similarity. See `mscon.train.step.Measured`."""
+
+    name: str
+    loss: float
+    floor: float
+    ceiling: float
+    relative_excess: float
+    weight: float
+    positive_share: float
+
+
+class MSConLoss(nn.Module):
+    """Multi-similarity contrastive loss: a supervised contrastive loss per label column, weighed.
+
+    The value is in nats and averages over anchors with a positive, column by column. Coinciding
+    embeddings give log(candidates) per column; no column can fall below log(positives). With learned
+    weights the total may be negative; that is no fault. It runs in float32 whatever autocast says.
+
+    The "multi-similarity loss" of Wang et al. 2019 (pytorch-metric-learning's MultiSimilarityLoss) is
+    another thing.
+
+    Args:
+        similarities: names of the label columns, in the order of their projections. The name
+            "same_row" needs no label: views of one row are alike (SimCLR's notion), so it can be
+            added to any list to learn from unlabelled rows too.
+        temperature: divides cosine similarities; dimensionless, > 0.
+        weighting: "uncertainty" (the paper's learned weights), "equal", "relative" (by how much is
+            still to learn), "fixed" with `weights=[...]`, or a Weighting of your own. A learned
+            weighting has parameters: hand `criterion.parameters()` to the optimiser, without weight decay.
+        average_over: "anchors_with_a_positive", or "all_anchors" as SupContrast's code does.
+        positives: "outside" the logarithm (L_out) or "inside" (L_in).
+        **weighting_settings: passed to the weighting, for example `normalise=True`.
+
+    Raises:
+        ValueError: for a temperature that is not positive, or names that repeat.
+        RecipeError: for an unknown weighting.
+
+    Source: MSCon, eq. 2 and 7, https://arxiv.org/abs/2307.02712; the mean over anchors for its sum.
+    """
+
+    def __init__(
+        self,
+        similarities: Sequence[str],
+        temperature: float = 0.1,
+        weighting: str | Weighting = "uncertainty",
+        *,
+        average_over: AverageOver = "anchors_with_a_positive",
+        positives: Positives = "outside",
+        **weighting_settings: Any,
+    ) -> None:
+        super().__init__()
+        names = tuple(similarities)
+        if isinstance(similarities, str) or not names or len(set(names)) < len(names):
+            raise ValueError(f"similarities must be a list of distinct names, got {similarities!r}.")
+        self.names = names
+        self._similarities: tuple[Similarity, ...] = tuple(
+            SameRow(name) if name == "same_row" else Categorical(name, ()) for name in names
+        )
+        self.objective = SupCon(temperature, average_over, positives)
+        if isinstance(weighting, str):
+            weighting = catalogue.find("weighting", weighting)(len(names), **weighting_settings)
+        elif weighting_settings:
+            raise ValueError(f"settings {sorted(weighting_settings)} go with a weighting by name, not with an object.")
+        self.weighting: Weighting = weighting
+        self.candidates: Candidates = InBatch()
+        self._last: Measured | None = None
+
+    def forward(
+        self, projections: Projections, labels: Labels | None = None, rows: Int[Tensor, " rows"] | None = None
+    ) -> Float[Tensor, ""]:
+        """The number to minimise.
+
+        Args:
+            projections: by name, (B, dim) or (B, views, dim) each; or a tensor (C, B, dim) or
+                (C, B, views, dim) in the order of the names. Of any length: they are normalised here.
+            labels: by name, (B,) integers each; or a LongTensor (B, C). -1 is missing: the row
+                neither attracts nor repels in that column. "same_row" takes none.
+            rows: what row of the data set each of the B is; needed only where rows may come again.
+
+        Raises:
+            ValueError: for shapes, types or names that do not fit, with what was got and expected.
+        """
+        stacked = _stack_projections(projections, self.names)
+        similarities, count, views, dim = stacked.shape
+        if count == 0:
+            raise ValueError("projections of no rows: the batch is empty.")
+        columns = _columns(labels, self.names, count, stacked.device)
+        own = torch.arange(count, device=stacked.device) if rows is None else _column("rows", rows, count, stacked.device)
+        codes = [own if isinstance(s, SameRow) else columns[s.column] for s in self._similarities]
+        measured = measure(
+            stacked.transpose(1, 2).reshape(similarities, views * count, dim),  # view after view
+            [code.repeat(views) for code in codes],
+            own.repeat(views),
+            similarities=self._similarities,
+            objective=self.objective,
+            weighting=self.weighting,
+            candidates=self.candidates,
+        )
+        self._last = dataclasses.replace(measured, total=measured.total.detach())  # a summary needs no graph
+        return measured.total
+
+    def summary(self) -> tuple[SimilaritySummary, ...]:
+        """What the last batch said, a record per similarity; print it or log it.
+
+        Raises:
+            RuntimeError: if there was no batch yet.
+        """
+        if self._last is None:
+            raise RuntimeError("no batch yet: call the loss before summary().")
+        last = self._last
+        columns = (last.loss, last.floor, last.ceiling, last.relative_excess, last.weight, last.positive_share)
+        values = torch.stack([c.to(torch.float64) for c in columns], dim=1).tolist()
+        return tuple(SimilaritySummary(name, *row) for name, row in zip(self.names, values, strict=True))
+
+
+class SupConLoss(nn.Module):
+    """Supervised contrastive loss of one label column: MSConLoss with one similarity.
+
+    Takes what pytorch-metric-learning's loss of that name takes, `loss(embeddings, labels)`, and
+    (B, views, dim) as SupContrast's does. A column of one class still attracts, a label of -1 is
+    missing and anchors without a positive do not count: the other two differ there (docs/choosing.md).
+
+    Args:
+        temperature: divides cosine similarities; dimensionless, > 0.
+        average_over: see `MSConLoss`.
+        positives: see `MSConLoss`.
+
+    Source: Khosla et al. 2020, eq. 2, https://arxiv.org/abs/2004.11362.
+    """
+
+    def __init__(
+        self,
+        temperature: float = 0.1,
+        *,
+        average_over: AverageOver = "anchors_with_a_positive",
+        positives: Positives = "outside",
+    ) -> None:
+        super().__init__()
+        self._loss = MSConLoss(["label"], temperature, "equal", average_over=average_over, positives=positives)
+
+    def forward(self, embeddings: Float[Tensor, "rows *views dim"], labels: Int[Tensor, " rows"]) -> Float[Tensor, ""]:
+        """Mean loss in nats over anchors with a positive."""
+        return self._loss({"label": embeddings}, {"label": labels})
+
+
+class NTXentLoss(nn.Module):
+    """SimCLR's loss of two or more views: MSConLoss with the similarity "same row" alone.
+
+    Args:
+        temperature: divides cosine similarities; dimensionless, > 0.
+
+    Source: Chen et al. 2020, eq. 1, https://arxiv.org/abs/2002.05709.
+    """
+
+    def __init__(self, temperature: float = 0.1) -> None:
+        super().__init__()
+        self._loss = MSConLoss(["same_row"], temperature, "equal")
+
+    def forward(self, embeddings: Float[Tensor, "rows views dim"]) -> Float[Tensor, ""]:
+        """Mean loss in nats over all views of all rows."""
+        return self._loss({"same_row": embeddings})
+
+
+def _stack_projections(projections: Projections, names: Sequence[str]) -> Float[Tensor, "similarities rows views dim"]:
+    """Any accepted form as one tensor with a dimension of views."""
+    if isinstance(projections, Mapping):
+        _same_names("projections", projections, names)
+        shapes = {name: tuple(projections[name].shape) for name in names}
+        if len(set(shapes.values())) > 1:
+            raise ValueError(f"projections must have one shape, got {shapes}.")
+        stacked = torch.stack([projections[name] for name in names])
+    else:
+        stacked = projections
+        if stacked.dim() < 3 or stacked.shape[0] != len(names):
+            raise ValueError(
+                f"projections must be (similarities, rows, dim) or (similarities, rows, views, dim) with "
+                f"{len(names)} similarities {list(names)}, got {tuple(stacked.shape)}."
+            )
+    if not stacked.is_floating_point():
+        raise ValueError(f"projections must be floating point, got {stacked.dtype}.")
+    if stacked.dim() == 3:
+        stacked = stacked.unsqueeze(2)
+    if stacked.dim() != 4:
+        raise ValueError(f"projections must be (rows, dim) or (rows, views, dim) each, got {tuple(stacked.shape[1:])}.")
+    return stacked
+
+
+def _columns(labels: Labels | None, names: Sequence[str], rows: int, device: torch.device) -> dict[str, Int[Tensor, " rows"]]:
+    """Any accepted form as one checked vector per labelled similarity."""
+    labelled = [name for name in names if name != "same_row"]
+    if labels is None:
+        labels = {}
+    if not isinstance(labels, Mapping):
+        if labels.dim() != 2 or labels.shape[1] != len(labelled):
+            raise ValueError(f"labels must be (rows, {len(labelled)}) for {labelled}, got {tuple(labels.shape)}.")
+        labels = {name: labels[:, i] for i, name in enumerate(labelled)}
+    _same_names("labels", labels, labelled)
+    return {name: _column(f"labels '{name}'", labels[name], rows, device) for name in labelled}
+
+
+def _column(what: str, values: Tensor, rows: int, device: torch.device) -> Int[Tensor, " rows"]:
+    if values.shape != (rows,):
+        raise ValueError(f"{what} must have shape ({rows},), one value a row, got {tuple(values.shape)}.")
+    if values.is_floating_point() or values.is_complex() or values.dtype == torch.bool:
+        raise ValueError(f"{what} must be integers, got {values.dtype}.")
+    if (values < -1).any():
+        raise ValueError(f"{what} must be >= 0, or -1 where missing, got {int(values.min())}.")
+    return values.to(device=device, dtype=torch.int64)
+
+
+def _same_names(what: str, given: Mapping[str, Any], names: Sequence[str]) -> None:
+    if set(given) != set(names):
+        missing, unknown = sorted(set(names) - set(given)), sorted(set(given) - set(names))
+        raise ValueError(f"{what} must be given for {list(names)}: missing {missing}, unknown {unknown}.")

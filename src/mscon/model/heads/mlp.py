@@ -1,0 +1,41 @@
+"""Two-layer heads, all similarities in one product."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from mscon.model.heads.base import Heads
+
+
+class MLP(Heads):
+    """Linear, norm, ReLU, Linear for each similarity; the hidden layers are one wide layer.
+
+    Args:
+        similarities: how many heads.
+        input_dim: width of the features.
+        hidden_dim: width of each hidden layer; 0 for the width of the features, as SupContrast's head.
+        output_dim: width of each projection; the paper has 32 on ResNet-18 and 64 on ResNet-50.
+        batch_norm: normalise the hidden layer over the batch. The authors' head has none; with it
+            small encoders train faster (docs/decisions/0005).
+    """
+
+    def __init__(
+        self, similarities: int, input_dim: int, hidden_dim: int = 0, output_dim: int = 32, batch_norm: bool = True
+    ) -> None:
+        super().__init__()
+        hidden = hidden_dim or input_dim
+        if hidden < 1 or output_dim < 1:
+            raise ValueError(f"hidden_dim and output_dim must be positive, got {hidden_dim} and {output_dim}.")
+        self.similarities, self.hidden_dim, self.output_dim = similarities, hidden, output_dim
+        self.hidden = nn.Linear(input_dim, similarities * hidden, bias=not batch_norm)
+        self.norm = nn.BatchNorm1d(similarities * hidden) if batch_norm else nn.Identity()
+        bound = hidden**-0.5  # nn.Linear's own initialisation, for each head
+        self.weight = nn.Parameter(torch.empty(similarities, hidden, output_dim).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(similarities, 1, output_dim).uniform_(-bound, bound))
+
+    def forward(self, features: Float[Tensor, "samples features"]) -> Float[Tensor, "similarities samples dim"]:
+        hidden = self.norm(self.hidden(features)).relu()
+        hidden = hidden.unflatten(1, (self.similarities, self.hidden_dim)).transpose(0, 1)
+        return torch.baddbmm(self.bias.to(hidden.dtype), hidden, self.weight.to(hidden.dtype))

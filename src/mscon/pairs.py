@@ -1,0 +1,159 @@
+"""Pairs: who is alike and whether that is known. All that similarities and objectives share.
+
+This module knows neither labels nor embeddings nor losses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int, Shaped
+from torch import Tensor
+
+# Rows of a block when pairs are counted; 1,024 x 65,536 weights are 268 MB, so counting stays bounded.
+_COUNTING_ROWS = 1_024
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """The answer of one similarity for anchors against candidates, written out.
+
+    Attributes:
+        weight: how alike, in [0, 1]; 0 is a negative, 1 as alike as this similarity can say.
+        known: False leaves the pair out of every sum. Unknown is not negative.
+    """
+
+    weight: Float[Tensor, "anchors candidates"]
+    known: Bool[Tensor, "anchors candidates"]
+
+    @property
+    def has_positive(self) -> Bool[Tensor, " anchors"]:
+        """Anchors with at least one known candidate of positive weight."""
+        return ((self.weight > 0) & self.known).any(dim=1)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.weight.shape[0], self.weight.shape[1]
+
+    def block(self, rows: slice, columns: slice) -> Pairs:
+        """The pairs of some anchors against some candidates."""
+        return Pairs(self.weight[rows, columns], self.known[rows, columns])
+
+
+@dataclass(frozen=True, slots=True)
+class LazyPairs:
+    """The same answer, written out only block by block: at 65,536 rows it would take 17 GB at once.
+
+    Attributes:
+        compare: a similarity's rule, codes against codes.
+        anchors, candidates: the codes of the rows under that similarity, as its `encode` makes them.
+        anchor_ids, candidate_ids: a pair of equal ids is left out. With one id a sample, a sample is
+            never its own candidate; with one id a row, all views of the anchor's row are left out.
+        is_partition: the similarity only says "same class or not". Then codes are class ids, -1
+            where missing, and a kernel may sort rows by them instead of asking for blocks.
+    """
+
+    compare: Callable[[Tensor, Tensor], Pairs]
+    anchors: Shaped[Tensor, "anchors ..."]
+    candidates: Shaped[Tensor, "candidates ..."]
+    anchor_ids: Int[Tensor, " anchors"]
+    candidate_ids: Int[Tensor, " candidates"]
+    is_partition: bool
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.anchors.shape[0], self.candidates.shape[0]
+
+    def block(self, rows: slice, columns: slice) -> Pairs:
+        """The pairs of some anchors against some candidates, self-pairs unknown."""
+        pairs = self.compare(self.anchors[rows], self.candidates[columns])
+        own = self.anchor_ids[rows, None] == self.candidate_ids[None, columns]
+        return Pairs(pairs.weight, pairs.known & ~own)
+
+    def dense(self) -> Pairs:
+        """All pairs at once; for small batches."""
+        return self.block(slice(None), slice(None))
+
+
+@dataclass(frozen=True, slots=True)
+class PairCounts:
+    """What is known of each anchor before any embedding is looked at.
+
+    Attributes:
+        positives: sum of the weights of its known candidates; for 0/1 weights the number |P(i)|.
+        known: number of its known candidates |A(i)|.
+        floor: least value its contrastive loss can have, in nats: the entropy of its normalised
+            weights, log |P(i)| for 0/1 weights. 0 for an anchor without a positive.
+        ceiling: its loss where all embeddings coincide, log |A(i)| nats.
+    """
+
+    positives: Float[Tensor, " anchors"]
+    known: Int[Tensor, " anchors"]
+    floor: Float[Tensor, " anchors"]
+    ceiling: Float[Tensor, " anchors"]
+
+    @property
+    def has_positive(self) -> Bool[Tensor, " anchors"]:
+        return self.positives > 0
+
+
+def count(pairs: Pairs | LazyPairs) -> PairCounts:
+    """Count positives and known candidates of every anchor, in bounded memory.
+
+    The floor is exact for any weights: a contrastive loss is the cross-entropy H(w, q) between the
+    normalised weights w and the softmax q over candidates, and H(w, q) = H(w) + KL(w || q).
+
+    Source: SupCon (Khosla et al. 2020, eq. 2), rewritten.
+    """
+    if isinstance(pairs, LazyPairs) and pairs.is_partition:
+        return _count_classes(pairs)
+    anchors, _ = pairs.shape
+    starts = range(0, max(anchors, 1), _COUNTING_ROWS)
+    blocks = [_count_block(pairs.block(slice(i, i + _COUNTING_ROWS), slice(None))) for i in starts]
+    return PairCounts(
+        positives=torch.cat([b.positives for b in blocks]),
+        known=torch.cat([b.known for b in blocks]),
+        floor=torch.cat([b.floor for b in blocks]),
+        ceiling=torch.cat([b.ceiling for b in blocks]),
+    )
+
+
+def _count_block(pairs: Pairs) -> PairCounts:
+    weight = pairs.weight * pairs.known
+    total = weight.sum(dim=1)
+    # H(w / W) = log W - (1 / W) sum w log w, with 0 log 0 = 0.
+    entropy = total.log() - torch.special.xlogy(weight, weight).sum(dim=1) / total
+    known = pairs.known.sum(dim=1)
+    return PairCounts(total, known, torch.where(total > 0, entropy, 0.0), known.clamp_min(1).to(weight.dtype).log())
+
+
+def _count_classes(pairs: LazyPairs) -> PairCounts:
+    """The same for classes, by counting them: no pair is ever looked at."""
+    a, c = pairs.anchors, pairs.candidates
+    labelled = c[c >= 0]
+    classes = int(max(a.max().item() if a.numel() else -1, labelled.max().item() if labelled.numel() else -1)) + 1
+    sizes = torch.bincount(labelled, minlength=max(classes, 1))
+    has_label = a >= 0
+    own, own_alike = _own_candidates(pairs)
+    positives = torch.where(has_label, sizes[a.clamp_min(0)] - own_alike, 0)
+    known = torch.where(has_label, labelled.numel() - own, 0)
+    log = lambda n: n.clamp_min(1).to(torch.get_default_dtype()).log()  # noqa: E731
+    return PairCounts(positives.to(torch.get_default_dtype()), known, log(positives), log(known))
+
+
+def _own_candidates(pairs: LazyPairs) -> tuple[Int[Tensor, " anchors"], Int[Tensor, " anchors"]]:
+    """How many labelled candidates carry the anchor's id, and how many of those its class too."""
+    labelled = pairs.candidates >= 0
+    ids, codes = pairs.candidate_ids[labelled], pairs.candidates[labelled]
+    return _occurrences(pairs.anchor_ids[:, None], ids[:, None]), _occurrences(
+        torch.stack([pairs.anchor_ids, pairs.anchors], dim=1), torch.stack([ids, codes], dim=1)
+    )
+
+
+def _occurrences(queries: Int[Tensor, "queries k"], keys: Int[Tensor, "keys k"]) -> Int[Tensor, " queries"]:
+    """How often each query row stands among the key rows."""
+    _, inverse = torch.unique(torch.cat([queries, keys]), dim=0, return_inverse=True)
+    q, k = inverse[: queries.shape[0]], inverse[queries.shape[0] :]
+    return torch.bincount(k, minlength=int(inverse.numel()) + 1)[q]

@@ -1,0 +1,283 @@
+"""What several runs have in common: methods, the rows they were asked about, and how each row went.
+
+Reads run directories only. Recipes are read as plain values and never built: a recipe may name a
+class of the user's own, and a report must not import it.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from mscon.errors import RunError, counted, first_few
+from mscon.run import Run
+
+if TYPE_CHECKING:
+    import polars as pl
+
+Measure = Literal["accuracy", "precision_at_1", "map_at_r"]
+RETRIEVAL: tuple[Measure, ...] = ("precision_at_1", "map_at_r")
+
+# Columns of a run's rows that are not labels.
+PLACES = ("line", "split", "image")
+
+# Settings in which two seeds of one method may differ: the seed itself, what the hardware decided,
+# and what is asked afterwards (the rows asked about are compared one by one anyway).
+_FREE = ("train.seed", "train.precision", "train.channels_last", "probe.")
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One run of a method, with its recipe as plain values."""
+
+    run: Run
+    seed: int
+    recipe: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """Runs that differ in their seed only."""
+
+    title: str
+    members: tuple[Member, ...]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of its similarities, in the order of its heads."""
+        return tuple(part["column"] for part in self.members[0].recipe["similarity"])
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """One measure of one column, and how every method did on every row.
+
+    Attributes:
+        column: the label column.
+        measure: "accuracy" of a linear probe, or a measure of retrieval.
+        rows: positions in the runs' rows, ascending; the same for all methods.
+        values: per method [seeds, rows], each in [0, 1], or None where the method was not asked.
+        trained: per method, whether this column was among its similarities.
+        baseline: what guessing gives: the share of the largest class, or of a random neighbour being right.
+        classes: how many classes were told apart (0 where that is not said).
+    """
+
+    column: str
+    measure: Measure
+    rows: Int[np.ndarray, " rows"]
+    values: tuple[Float[np.ndarray, "seeds rows"] | None, ...]
+    trained: tuple[bool, ...]
+    baseline: float
+    classes: int
+
+    @property
+    def in_domain(self) -> bool:
+        """Whether any method trained on this column."""
+        return any(self.trained)
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """All that a comparison needs."""
+
+    methods: tuple[Method, ...]
+    questions: tuple[Question, ...]
+
+    @cached_property
+    def rows(self) -> pl.DataFrame:
+        """Rows of the table as the runs used them; the same for all of them."""
+        return self.methods[0].members[0].run.rows
+
+    @property
+    def label_columns(self) -> tuple[str, ...]:
+        return tuple(column for column in self.rows.columns if column not in PLACES)
+
+    @property
+    def members(self) -> Iterator[Member]:
+        return (member for method in self.methods for member in method.members)
+
+
+def gather(runs: Sequence[Run]) -> Gathered:
+    """Group runs into methods by the title of their recipes, and line up what they were asked.
+
+    Raises:
+        RunError: if there is no run; if one has not been probed; if two of them saw different rows, or
+            were asked about different rows; if runs of one title differ in more than their seed, or
+            repeat a seed. All complaints at once.
+    """
+    if not runs:
+        raise RunError("there is no run to report. Give one or more run directories.")
+    complaints: list[str] = []
+    members: list[Member] = []
+    for run in runs:
+        try:
+            members.append(_member(run))
+            _ = run.probe, run.predictions, run.rows, run.has_features
+        except RunError as error:
+            complaints.append(str(error))
+    _stop(complaints)
+
+    methods = _methods(members, complaints)
+    _same_rows(members, complaints)
+    _stop(complaints)
+    questions = _questions(methods, complaints)
+    _stop(complaints)
+    return Gathered(methods, questions)
+
+
+def _stop(complaints: list[str]) -> None:
+    if complaints:
+        raise RunError("\n".join(dict.fromkeys(complaints)))
+
+
+def _member(run: Run) -> Member:
+    plain = tomllib.loads(run.recipe_text)
+    return Member(run, int(plain["train"]["seed"]), plain)
+
+
+def _title(recipe: Mapping[str, Any]) -> str:
+    """The recipe's title, or what it does in a few words."""
+    if recipe.get("title"):
+        return str(recipe["title"])
+    columns = ", ".join(part["column"] for part in recipe["similarity"])
+    return f"{recipe['objective']['name']} on {columns} ({recipe['weighting']['name']} weights)"
+
+
+def _methods(members: Sequence[Member], complaints: list[str]) -> tuple[Method, ...]:
+    groups: dict[str, list[Member]] = {}
+    for member in members:
+        groups.setdefault(_title(member.recipe), []).append(member)
+    for title, group in groups.items():
+        first = group[0]
+        settings = _flat(first.recipe)
+        by_seed = {first.seed: first}
+        for member in group[1:]:
+            other = _flat(member.recipe)
+            differing = sorted(
+                key
+                for key in settings.keys() | other.keys()
+                if settings.get(key) != other.get(key) and not key.startswith(_FREE)
+            )
+            if differing:
+                complaints.append(
+                    f"runs '{first.run.name}' and '{member.run.name}' are both titled '{title}' but differ in "
+                    f"{first_few(differing)}, so they are not seeds of one method.\n"
+                    f"  Give one of them another title (--set title=...) and train it again."
+                )
+            elif member.seed in by_seed:
+                complaints.append(
+                    f"runs '{by_seed[member.seed].run.name}' and '{member.run.name}' of '{title}' both have seed "
+                    f"{member.seed}: a repeated seed is no second measurement. Leave one of them out."
+                )
+            by_seed.setdefault(member.seed, member)
+    return tuple(
+        Method(title, tuple(sorted(group, key=lambda member: member.seed))) for title, group in groups.items()
+    )
+
+
+def _flat(value: Any, path: str = "") -> dict[str, Any]:
+    if isinstance(value, Mapping):
+        return {k: v for key, inner in value.items() for k, v in _flat(inner, f"{path}{key}.").items()}
+    return {path.rstrip("."): value}
+
+
+def _same_rows(members: Sequence[Member], complaints: list[str]) -> None:
+    first, *others = members
+    mine = first.run.rows
+    for other in others:
+        theirs = other.run.rows
+        shared = [column for column in mine.columns if column in theirs.columns]
+        if mine.select(shared).equals(theirs.select(shared)):
+            continue
+        if mine.height != theirs.height:
+            how = f"{counted(mine.height, 'row')} against {theirs.height:,}"
+        else:
+            columns = [c for c in shared if not mine[c].equals(theirs[c])]
+            how = f"the same number of rows, but other values of {first_few(columns)}"
+        complaints.append(
+            f"runs '{first.run.name}' and '{other.run.name}' saw different rows ({how}), so their scores cannot be "
+            "compared row by row.\n  Report them apart, or train them on one table with one split."
+        )
+
+
+def _questions(methods: Sequence[Method], complaints: list[str]) -> tuple[Question, ...]:
+    answers = [[_answers(member.run) for member in method.members] for method in methods]
+    keys = list(dict.fromkeys(key for group in answers for member in group for key in member))
+    # Linear probes first, then retrieval, each in the order of the probe.
+    keys.sort(key=lambda key: key[1] != "accuracy")
+    questions = []
+    for column, measure in keys:
+        told = [
+            (member.run.name, answer[column, measure])
+            for method, group in zip(methods, answers, strict=True)
+            for member, answer in zip(method.members, group, strict=True)
+            if (column, measure) in answer
+        ]
+        name, reference = told[0]
+        for other, answer in told[1:]:
+            if not np.array_equal(reference.rows, answer.rows):
+                complaints.append(
+                    f"column '{column}' was asked of {counted(len(reference.rows), 'row')} in run '{name}' and of "
+                    f"{counted(len(answer.rows), 'row')}, not the same ones, in run '{other}'.\n"
+                    "  Probe them with the same [probe] settings (columns, largest, neighbours)."
+                )
+        if complaints:
+            continue
+        groups = [[answer[column, measure] for answer in group if (column, measure) in answer] for group in answers]
+        questions.append(
+            Question(
+                column,
+                measure,
+                reference.rows,
+                tuple(np.stack([a.values for a in group]) if group else None for group in groups),
+                tuple(any(a.trained for a in group) for group in groups),
+                reference.baseline,
+                reference.classes,
+            )
+        )
+    return tuple(questions)
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    rows: Int[np.ndarray, " rows"]
+    values: Float[np.ndarray, " rows"]
+    trained: bool
+    baseline: float
+    classes: int
+
+
+def _answers(run: Run) -> dict[tuple[str, Measure], _Answer]:
+    """What one run says, by column and measure, with rows in ascending order."""
+    probe, arrays = run.probe, run.predictions
+    told: dict[tuple[str, Measure], _Answer] = {}
+    try:
+        for i, record in enumerate(probe.get("linear", [])):
+            right = arrays[f"linear/{i}/true"] == arrays[f"linear/{i}/predicted"]
+            told[record["column"], "accuracy"] = _answer(
+                arrays[f"linear/{i}/row"], right, record, record["majority"], len(record["classes"])
+            )
+        for i, record in enumerate(probe.get("neighbours", [])):
+            for measure in RETRIEVAL:
+                told[record["column"], measure] = _answer(
+                    arrays[f"neighbours/{i}/row"], arrays[f"neighbours/{i}/{measure}"], record, record["chance"], 0
+                )
+    except KeyError as error:
+        raise RunError(
+            f"run '{run.root}': probe.json and predictions.safetensors do not belong together (no {error}). "
+            "Run `mscon probe` again."
+        ) from None
+    return told
+
+
+def _answer(rows: np.ndarray, values: np.ndarray, record: Mapping[str, Any], baseline: float, classes: int) -> _Answer:
+    order = np.argsort(rows, kind="stable")
+    return _Answer(
+        rows[order].astype(np.int64), values[order].astype(np.float64), bool(record["trained"]), float(baseline), classes
+    )

@@ -1,0 +1,61 @@
+"""Alike means: the same class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Self, cast
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from mscon.errors import TableError
+from mscon.pairs import Pairs
+from mscon.similarities.base import Cell, Similarity
+
+
+def same_class(anchors: Int[Tensor, " anchors"], candidates: Int[Tensor, " candidates"]) -> Pairs:
+    """Weight 1 within a class, 0 across; a pair is known where both have a label (>= 0)."""
+    weight = (anchors[:, None] == candidates[None, :]).to(torch.get_default_dtype())
+    known = (anchors >= 0)[:, None] & (candidates >= 0)[None, :]
+    return Pairs(weight, known)
+
+
+@dataclass(frozen=True)
+class Categorical(Similarity):
+    """Rows with the same label are alike, all others are not (SupCon's notion of a positive)."""
+
+    column: str
+    classes: tuple[str, ...]
+
+    is_partition: ClassVar[bool] = True
+
+    @classmethod
+    def fit(cls, column: str, cells: Sequence[Cell], lines: Sequence[int], **settings: object) -> Self:
+        classes = tuple(sorted({cell for cell in cells if cell is not None}))
+        if not classes:
+            raise TableError(f"column '{column}' has no value in any training row. Leave it out of the recipe.")
+        if len(classes) == 1:
+            raise TableError(
+                f"column '{column}' has one value only, '{classes[0]}', in all training rows, so nothing can be "
+                "told apart by it. Leave it out of the recipe."
+            )
+        return cls(column, classes)
+
+    def encode(self, cells: Sequence[Cell]) -> Int[Tensor, " rows"]:
+        index = {name: i for i, name in enumerate(self.classes)}
+        return torch.tensor([-1 if cell is None else index.get(cell, -1) for cell in cells], dtype=torch.int64)
+
+    def compare(self, anchors: Int[Tensor, " anchors"], candidates: Int[Tensor, " candidates"]) -> Pairs:
+        return same_class(anchors, candidates)
+
+    def missing(self, codes: Int[Tensor, " rows"]) -> Bool[Tensor, " rows"]:
+        return codes < 0
+
+    def to_json(self) -> dict[str, object]:
+        return {"column": self.column, "classes": list(self.classes)}
+
+    @classmethod
+    def from_json(cls, state: dict[str, object]) -> Self:
+        return cls(cast(str, state["column"]), tuple(cast(list[str], state["classes"])))

@@ -1,0 +1,147 @@
+"""The whole method on one page: a batch in, one number to minimise out.
+
+Knows no framework, no file and no device. The numbers in the comments are those of "The walk of one
+row" in docs/walk.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int, Shaped, UInt8
+from torch import Tensor
+
+from mscon.model.model import Model
+from mscon.objectives.base import Losses, Objective
+from mscon.pairs import LazyPairs
+from mscon.similarities.base import Similarity
+from mscon.train.candidates import Candidates, Samples
+from mscon.weightings.base import Weighting, relative_excess
+
+MakeView = Callable[[UInt8[Tensor, "rows channels height width"]], Float[Tensor, "rows channels height width"]]
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What one batch says. All but `total` is detached, one value a similarity.
+
+    Attributes:
+        total: the number to minimise; may be negative under learned weights.
+        loss: mean loss, nats, over anchors with a positive.
+        floor, ceiling: least mean loss possible for these labels, and that of coinciding embeddings.
+        weight: how much the similarity counted in the total; 0 where absent.
+        positive_share: share of labelled anchors with a positive.
+        present: whether the batch says anything about the similarity.
+        accuracy: share of labelled anchors classified rightly, for objectives that classify; else None.
+    """
+
+    total: Float[Tensor, ""]
+    loss: Float[Tensor, " similarities"]
+    floor: Float[Tensor, " similarities"]
+    ceiling: Float[Tensor, " similarities"]
+    weight: Float[Tensor, " similarities"]
+    positive_share: Float[Tensor, " similarities"]
+    present: Bool[Tensor, " similarities"]
+    accuracy: Float[Tensor, " similarities"] | None
+
+    @property
+    def relative_excess(self) -> Float[Tensor, " similarities"]:
+        """Where each loss lies between floor (0, learnt) and ceiling (1, chance)."""
+        return relative_excess(self.loss, self.floor, self.ceiling)
+
+
+def step(
+    model: Model,
+    images: UInt8[Tensor, "rows channels height width"],
+    codes: Sequence[Shaped[Tensor, "rows ..."]],
+    rows: Int[Tensor, " rows"],
+    *,
+    similarities: Sequence[Similarity],
+    objective: Objective,
+    weighting: Weighting,
+    candidates: Candidates,
+    make_view: MakeView,
+    views: int,
+) -> Measured:
+    """One batch through the method; call `.total.backward()` on what it gives."""
+    samples = torch.cat([make_view(images) for _ in range(views)])  # 2: views, one block after the other
+    features = model.encoder(samples)  # 3: what is kept
+    projections = model.heads(features)  # 4: what is thrown away
+    return measure(
+        projections,
+        [code.repeat(views, *[1] * (code.dim() - 1)) for code in codes],
+        rows.repeat(views),
+        similarities=similarities,
+        objective=objective,
+        weighting=weighting,
+        candidates=candidates,
+    )
+
+
+def measure(
+    projections: Float[Tensor, "similarities samples dim"],
+    codes: Sequence[Shaped[Tensor, "samples ..."]],
+    rows: Int[Tensor, " samples"],
+    *,
+    similarities: Sequence[Similarity],
+    objective: Objective,
+    weighting: Weighting,
+    candidates: Candidates,
+) -> Measured:
+    """The part of the step after the network: projections and labels to one number."""
+    ids = torch.arange(projections.shape[1], device=projections.device)
+    anchors = Samples(projections, codes, ids, rows)
+    others = candidates(anchors)  # 5: the batch, all processes' batches, or a memory too
+    pairs = [  # 6: who is alike; a sample is never its own candidate
+        LazyPairs(s.compare, own, other, anchors.ids, others.ids, s.is_partition)
+        for s, own, other in zip(similarities, anchors.codes, others.codes, strict=True)
+    ]
+    losses = objective(anchors.projections, None if others is anchors else others.projections, pairs)  # 7: nats per anchor
+    mean = _average(losses, candidates)
+    weighted = weighting(mean.loss, mean.floor, mean.ceiling, mean.present)  # 8: one number
+    return Measured(
+        total=weighted.total,
+        loss=mean.loss.detach(),
+        floor=mean.floor,
+        ceiling=mean.ceiling,
+        weight=weighted.weights.detach(),
+        positive_share=mean.positive_share,
+        present=mean.present,
+        accuracy=mean.accuracy,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Mean:
+    loss: Float[Tensor, " similarities"]
+    floor: Float[Tensor, " similarities"]
+    ceiling: Float[Tensor, " similarities"]
+    positive_share: Float[Tensor, " similarities"]
+    present: Bool[Tensor, " similarities"]
+    accuracy: Float[Tensor, " similarities"] | None
+
+
+def _average(losses: Losses, candidates: Candidates) -> _Mean:
+    """Means over the anchors of all processes.
+
+    Processes may hold different numbers of anchors with a positive, so each divides its own sum by
+    the number of all: averaged over processes, as data-parallel training averages gradients, that is
+    the mean over all anchors. The value is that mean on every process, so all weigh alike.
+    """
+    dtype = losses.per_anchor.dtype
+    local = losses.counted.sum(dim=1).to(dtype)
+    anchors = candidates.total(local)
+    own = losses.per_anchor.where(losses.counted, 0.0).sum(dim=1) / anchors.clamp_min(1)
+    value = candidates.total(own.detach())
+    share = local / anchors.clamp_min(1)
+    labelled = candidates.total(losses.labelled.sum(dim=1).to(dtype)).clamp_min(1)
+    return _Mean(
+        loss=value + candidates.world_size * (own - own.detach()),
+        floor=candidates.total(losses.floor * share),
+        ceiling=candidates.total(losses.ceiling * share),
+        positive_share=candidates.total((losses.has_positive & losses.labelled).sum(dim=1).to(dtype)) / labelled,
+        present=anchors > 0,
+        accuracy=None if losses.correct is None else candidates.total(losses.correct.sum(dim=1).to(dtype)) / labelled,
+    )
