@@ -14,7 +14,9 @@ from mscon.similarities.categorical import same_class
 labels = st.lists(st.integers(-1, 3), min_size=1, max_size=12)
 
 
-def lazy(anchors: list[int], candidates: list[int], anchor_ids: list[int], candidate_ids: list[int], partition: bool) -> LazyPairs:
+def lazy(
+    anchors: list[int], candidates: list[int], anchor_ids: list[int], candidate_ids: list[int], partition: bool
+) -> LazyPairs:
     codes = [torch.tensor(v, dtype=torch.int64) for v in (anchors, candidates, anchor_ids, candidate_ids)]
     return LazyPairs(same_class, *codes, is_partition=partition)
 

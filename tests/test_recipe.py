@@ -12,7 +12,9 @@ LEAST = '[[similarity]]\ncolumn = "kind"\n'
 
 def test_a_resolved_recipe_reads_back_as_itself():
     made = recipe.parse(
-        'title = "mine"\n' + LEAST + '[[similarity]]\nname = "same_row"\n[weighting]\nname = "fixed"\nweights = [1, 2]\n'
+        'title = "mine"\n'
+        + LEAST
+        + '[[similarity]]\nname = "same_row"\n[weighting]\nname = "fixed"\nweights = [1, 2]\n'
         "[probe]\nlargest = { family = 20 }\ncolumns = ['family']"
     )
     assert recipe.parse(made.to_toml()) == made
@@ -23,7 +25,9 @@ def test_defaults_are_written_out():
 
 
 def test_overrides_are_applied_and_typed():
-    made = recipe.parse(LEAST, ["train.epochs=3", "train.learning_rate=1", "title=short one", "objective.temperature=0.2"])
+    made = recipe.parse(
+        LEAST, ["train.epochs=3", "train.learning_rate=1", "title=short one", "objective.temperature=0.2"]
+    )
     assert (made.train.epochs, made.train.learning_rate, made.title) == (3, 1.0, "short one")
     assert made.objective.settings["temperature"] == 0.2
 
@@ -49,7 +53,7 @@ def test_a_part_named_anew_drops_the_settings_of_the_old():
         (LEAST + "[train]\nepochs = 0", "epochs must be at least 1"),
         (LEAST + "[train]\nepochs = 2.5", "epochs must be a whole number"),
         (LEAST + "[train]\nepochs = true", "epochs must be a whole number"),
-        (LEAST + "[train]\noptimiser = 'lion'", "must be one of \"adamw\", \"sgd\""),
+        (LEAST + "[train]\noptimiser = 'lion'", 'must be one of "adamw", "sgd"'),
         (LEAST + "[data]\nsplit_shares = [0.5, 0.1, 0.1]", "sum to 1"),
         (LEAST + "[views]\ncrop = [0.5, 0.2]", "crop must be two shares"),
         (LEAST + "[views]\ncrop = [nan, 1.0]", "crop must be two shares"),

@@ -10,7 +10,6 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from mscon.errors import RecipeError, nearest
@@ -22,15 +21,6 @@ _KINDS = {
     "weighting": ("mscon.weightings", "Weighting"),
     "heads": ("mscon.model.heads", "Heads"),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """One setting of a part: its name, and its default if it has one."""
-
-    name: str
-    default: Any
-    required: bool
 
 
 def kinds() -> tuple[str, ...]:
@@ -82,41 +72,19 @@ def _own(kind: str, name: str, base: type, where: str) -> type[Any]:
     except (ImportError, AttributeError) as error:
         raise RecipeError(f"{where}cannot import {kind} '{name}': {error}. Is its folder on PYTHONPATH?") from error
     if not (inspect.isclass(found) and issubclass(found, base)):
-        raise RecipeError(f"{where}'{name}' is not a {kind}: it must be a subclass of {base.__module__}.{base.__name__}.")
+        raise RecipeError(
+            f"{where}'{name}' is not a {kind}: it must be a subclass of {base.__module__}.{base.__name__}."
+        )
     return found
 
 
-def settings(part: type[Any], given_by_mscon: tuple[str, ...] = ()) -> tuple[Setting, ...]:
-    """What a recipe may set of a part: the parameters of its constructor, or of its `fit`.
-
-    Args:
-        part: a class of the catalogue.
-        given_by_mscon: parameters that mscon fills in itself, so that no recipe may.
-    """
-    function = part.fit if hasattr(part, "fit") else part.__init__
-    return tuple(
-        Setting(p.name, None if p.default is p.empty else p.default, p.default is p.empty)
-        for p in inspect.signature(function).parameters.values()
-        if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name != "self" and p.name not in given_by_mscon
-    )
-
-
-def check_settings(
-    part: type[Any], given: Mapping[str, Any], section: str, where: str = "", given_by_mscon: tuple[str, ...] = ()
-) -> dict[str, Any]:
-    """`given`, with every default filled in.
+def build(kind: str, name: str, settings: Mapping[str, Any], **given: Any) -> Any:
+    """The part called `name`, constructed with a recipe's settings and what mscon fills in.
 
     Raises:
-        RecipeError: for an unknown setting, naming the nearest known one, or a missing required one.
+        RecipeError: if the part refuses a value.
     """
-    known = {s.name: s for s in settings(part, given_by_mscon)}
-    for key in given:
-        if key not in known:
-            listed = ", ".join(sorted({"name", *known}))
-            raise RecipeError(
-                f"{where}[{section}] has no setting '{key}'.{nearest(key, known)}\n  Settings of [{section}]: {listed}."
-            )
-    for setting in known.values():
-        if setting.required and setting.name not in given:
-            raise RecipeError(f"{where}[{section}] needs a value for '{setting.name}'.")
-    return {name: given.get(name, setting.default) for name, setting in known.items()}
+    try:
+        return find(kind, name)(**given, **settings)
+    except ValueError as error:
+        raise RecipeError(f"[{kind}] {name}: {error}") from None

@@ -23,7 +23,7 @@ class RunError(MSConError):
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """" Did you mean 'x'?" for a misspelt `word`, or the empty string if nothing is near."""
+    """ " Did you mean 'x'?" for a misspelt `word`, or the empty string if nothing is near."""
     match = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f" Did you mean '{match[0]}'?" if match else ""
 

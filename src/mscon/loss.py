@@ -117,7 +117,9 @@ class MSConLoss(nn.Module):
         if count == 0:
             raise ValueError("projections of no rows: the batch is empty.")
         columns = _columns(labels, self.names, count, stacked.device)
-        own = torch.arange(count, device=stacked.device) if rows is None else _column("rows", rows, count, stacked.device)
+        own = (
+            torch.arange(count, device=stacked.device) if rows is None else _column("rows", rows, count, stacked.device)
+        )
         codes = [own if isinstance(s, SameRow) else columns[s.column] for s in self._similarities]
         measured = measure(
             stacked.transpose(1, 2).reshape(similarities, views * count, dim),  # view after view
@@ -217,7 +219,9 @@ def _stack_projections(projections: Projections, names: Sequence[str]) -> Float[
     return stacked
 
 
-def _columns(labels: Labels | None, names: Sequence[str], rows: int, device: torch.device) -> dict[str, Int[Tensor, " rows"]]:
+def _columns(
+    labels: Labels | None, names: Sequence[str], rows: int, device: torch.device
+) -> dict[str, Int[Tensor, " rows"]]:
     """Any accepted form as one checked vector per labelled similarity."""
     labelled = [name for name in names if name != "same_row"]
     if labels is None:

@@ -139,7 +139,7 @@ def _count_classes(pairs: LazyPairs) -> PairCounts:
     own, own_alike = _own_candidates(pairs)
     positives = torch.where(has_label, sizes[a.clamp_min(0)] - own_alike, 0)
     known = torch.where(has_label, labelled.numel() - own, 0)
-    log = lambda n: n.clamp_min(1).to(torch.get_default_dtype()).log()  # noqa: E731
+    log = lambda n: n.clamp_min(1).to(torch.get_default_dtype()).log()
     return PairCounts(positives.to(torch.get_default_dtype()), known, log(positives), log(known))
 
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import tomli_w
 
-from mscon import catalogue
+from mscon import catalogue, settings
 from mscon.errors import RecipeError, nearest
 
 VERSION = 1
@@ -53,6 +53,8 @@ class Data:
         split: column that says train, validation, test or unseen. A table without it is split here.
         split_by: column whose groups must stay together in a split made here; "" for by row.
         split_shares: train, validation, test shares of a split made here.
+        split_seed: seed of a split made here. Not train.seed, so that runs of several seeds are tested on
+            the same rows and can be compared row by row.
         missing_images: "error", or "drop" to leave out rows whose image cannot be read.
     """
 
@@ -62,6 +64,7 @@ class Data:
     split: str = "split"
     split_by: str = ""
     split_shares: tuple[float, ...] = (0.7, 0.1, 0.2)
+    split_seed: int = 0
     missing_images: Literal["error", "drop"] = "error"
 
 
@@ -219,7 +222,9 @@ def read(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     try:
         text = path.read_text("utf-8")
     except FileNotFoundError:
-        raise RecipeError(f"recipe '{path}' does not exist. `mscon list recipes` names those that come with mscon.") from None
+        raise RecipeError(
+            f"recipe '{path}' does not exist. `mscon list recipes` names those that come with mscon."
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"recipe '{path}' cannot be read: {error}") from None
     return parse(text, overrides, where=f"{path}: ")
@@ -272,8 +277,7 @@ def _build(plain: dict[str, Any], where: str) -> Recipe:
         title=title,
         similarities=_similarities(plain.get("similarity"), where),
         **{name: _value(kind, _section(plain, name, where), name, where) for name, kind in _VALUES.items()},
-        **{name: _part(name, _section(plain, name, where), where) for name in _PARTS if name in plain},
-        **{name: _part(name, {"name": _default_part(name)}, where) for name in _PARTS if name not in plain},
+        **{name: _part(name, _section(plain, name, where), where) for name in _PARTS},
     )
 
 
@@ -304,63 +308,36 @@ def _similarities(given: Any, where: str) -> tuple[SimilarityPart, ...]:
             raise RecipeError(f"{where}[[similarity]] needs a column: the name of a label column of the table.")
         found = catalogue.find("similarity", name, where)
         rest = {k: v for k, v in entry.items() if k not in ("name", "column")}
-        parts.append(
-            SimilarityPart(column, name, catalogue.check_settings(found, rest, "[similarity]", where, GIVEN_BY_MSCON["similarity"]))
-        )
+        parts.append(SimilarityPart(column, name, _settings_of("similarity", found, rest, where)))
     columns = [p.column for p in parts]
     if twice := sorted({c for c in columns if columns.count(c) > 1}):
         raise RecipeError(f"{where}column '{twice[0]}' stands in two similarities. Each needs a column of its own.")
     return tuple(parts)
 
 
-def _named(section: dict[str, Any], kind: str, where: str, default: str | None = None) -> str:
+def _named(section: dict[str, Any], kind: str, where: str, default: str) -> str:
     name = section.get("name", default)
     if not isinstance(name, str):
-        raise RecipeError(f"{where}[{kind}] needs a name. Known: {', '.join(catalogue.names(kind))}.")
+        raise RecipeError(f"{where}[{kind}] name must be text. Known: {', '.join(catalogue.names(kind))}.")
     return name
 
 
 def _part(kind: str, section: dict[str, Any], where: str) -> Part:
-    name = _named(section, kind, where)
+    name = _named(section, kind, where, default=_default_part(kind))
     found = catalogue.find(kind, name, where)
     rest = {k: v for k, v in section.items() if k != "name"}
-    return Part(name, catalogue.check_settings(found, rest, kind, where, GIVEN_BY_MSCON[kind]))
+    return Part(name, _settings_of(kind, found, rest, where))
+
+
+def _settings_of(kind: str, part: type[Any], given: dict[str, Any], where: str) -> dict[str, Any]:
+    return settings.filled(settings.of_part(part, GIVEN_BY_MSCON[kind]), given, kind, where)
 
 
 def _value(kind: type[Any], section: dict[str, Any], name: str, where: str) -> Any:
     hints = typing.get_type_hints(kind)
-    for key in section:
-        if key not in hints:
-            raise RecipeError(
-                f"{where}[{name}] has no setting '{key}'.{nearest(key, hints)}\n"
-                f"  Settings of [{name}]: {', '.join(sorted(hints))}."
-            )
-    values = {key: _typed(value, hints[key], f"{where}[{name}] {key}") for key, value in section.items()}
+    settings.refuse_unknown(section, hints, name, where)
+    values = {key: settings.typed(value, hints[key], f"{where}[{name}] {key}") for key, value in section.items()}
     return _in_range(kind(**values), name, where)
-
-
-def _typed(value: Any, hint: Any, what: str) -> Any:
-    """`value` as the type that a setting is declared to have."""
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin is Literal:
-        if value not in arguments:
-            listed = ", ".join(f'"{a}"' for a in arguments)
-            raise RecipeError(f"{what} must be one of {listed}, got {value!r}.")
-        return value
-    if origin is tuple:
-        if not isinstance(value, (list, tuple)):
-            raise RecipeError(f"{what} must be a list, got {value!r}.")
-        return tuple(_typed(v, arguments[0], what) for v in value)
-    if origin is not None and issubclass(origin, Mapping):
-        if not isinstance(value, dict):
-            raise RecipeError(f"{what} must be a table such as {{ family = 20 }}, got {value!r}.")
-        return {k: _typed(v, arguments[1], f"{what}.{k}") for k, v in value.items()}
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
-        word = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}[hint]
-        raise RecipeError(f"{what} must be {word}, got {value!r}.")
-    return value
 
 
 # What must hold of each setting, and how it is said.
@@ -386,7 +363,10 @@ _RANGES: Mapping[str, tuple[types.LambdaType, str]] = {
     "views.contrast": (lambda v: 0 <= v <= 1, "from 0 to 1"),
     "views.saturation": (lambda v: 0 <= v <= 1, "from 0 to 1"),
     "views.hue": (lambda v: 0 <= v <= 0.5, "from 0 to 0.5"),
-    "views.blur_sigma": (lambda v: len(v) == 2 and 0 < v[0] <= v[1] <= 0.5, "two shares of the side, 0 < first <= second"),
+    "views.blur_sigma": (
+        lambda v: len(v) == 2 and 0 < v[0] <= v[1] <= 0.5,
+        "two shares of the side, 0 < first <= second",
+    ),
     "train.epochs": (lambda v: v >= 1, "at least 1"),
     "train.batch_size": (lambda v: v >= 2, "at least 2: one row has nothing to be compared with"),
     "train.learning_rate": (lambda v: 0 < v < float("inf"), "above 0"),

@@ -155,6 +155,13 @@ class Run:
     def has_features(self) -> bool:
         return (self.root / "features" / "features.safetensors").is_file()
 
+    def features_are_current(self, checkpoint: str) -> bool:
+        """Whether there are features, written after the checkpoint was."""
+        if not self.has_features:
+            return False
+        written = self._need(f"checkpoints/{checkpoint}.safetensors", "mscon train").stat().st_mtime_ns
+        return (self.root / "features" / "features.safetensors").stat().st_mtime_ns >= written
+
     def write_features(self, features: np.ndarray, projections: np.ndarray) -> None:
         """`features` [rows, width] float32; `projections` [similarities, rows, dim], unit length."""
         self._write_arrays("features/projections.safetensors", {"projections": projections})

@@ -82,7 +82,9 @@ def contrastive_losses(
         has_positive=has_positive,
         labelled=labelled,
         floor=torch.stack([_mean(c.floor, chosen, per_anchor) for c, chosen in zip(counts, counted, strict=True)]),
-        ceiling=torch.stack([_mean(_ceiling(c), chosen, per_anchor) for c, chosen in zip(counts, counted, strict=True)]),
+        ceiling=torch.stack(
+            [_mean(_ceiling(c), chosen, per_anchor) for c, chosen in zip(counts, counted, strict=True)]
+        ),
     )
 
 

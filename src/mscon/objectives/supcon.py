@@ -59,7 +59,11 @@ def supcon(
         base_temperature; here that factor is 1.
     """
     return _contrast_unit(
-        anchors[None], None if candidates is None else candidates[None], [pairs], temperature=temperature, positives=positives
+        anchors[None],
+        None if candidates is None else candidates[None],
+        [pairs],
+        temperature=temperature,
+        positives=positives,
     )[0]
 
 
@@ -72,7 +76,11 @@ def _contrast_unit(
     positives: Positives,
 ) -> Float[Tensor, "similarities anchors"]:
     return contrast(
-        _unit(anchors), None if candidates is None else _unit(candidates), pairs, temperature=temperature, positives=positives
+        _unit(anchors),
+        None if candidates is None else _unit(candidates),
+        pairs,
+        temperature=temperature,
+        positives=positives,
     )
 
 
@@ -110,7 +118,5 @@ class SupCon(Objective):
         candidates: Float[Tensor, "similarities candidates dim"] | None,
         pairs: Sequence[LazyPairs],
     ) -> Losses:
-        per_anchor = _contrast_unit(
-            anchors, candidates, pairs, temperature=self.temperature, positives=self.positives
-        )
+        per_anchor = _contrast_unit(anchors, candidates, pairs, temperature=self.temperature, positives=self.positives)
         return contrastive_losses(per_anchor, pairs, self.average_over)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar, Self
+from typing import ClassVar
 
 from jaxtyping import Bool, Shaped
 from torch import Tensor
@@ -29,7 +29,7 @@ class Similarity(ABC):
 
     @classmethod
     @abstractmethod
-    def fit(cls, column: str, cells: Sequence[Cell], lines: Sequence[int], **settings: object) -> Self:
+    def fit(cls, column: str, cells: Sequence[Cell], lines: Sequence[int], **settings: object) -> Similarity:
         """Learn what codes stand for from the cells of the training rows.
 
         Raises:
@@ -54,5 +54,5 @@ class Similarity(ABC):
 
     @classmethod
     @abstractmethod
-    def from_json(cls, state: dict[str, object]) -> Self:
+    def from_json(cls, state: dict[str, object]) -> Similarity:
         """The inverse of `to_json`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Self, cast
+from typing import ClassVar, cast
 
 import torch
 from jaxtyping import Bool, Int
@@ -32,7 +32,7 @@ class Categorical(Similarity):
     is_partition: ClassVar[bool] = True
 
     @classmethod
-    def fit(cls, column: str, cells: Sequence[Cell], lines: Sequence[int], **settings: object) -> Self:
+    def fit(cls, column: str, cells: Sequence[Cell], lines: Sequence[int], **settings: object) -> Categorical:
         classes = tuple(sorted({cell for cell in cells if cell is not None}))
         if not classes:
             raise TableError(f"column '{column}' has no value in any training row. Leave it out of the recipe.")
@@ -57,5 +57,5 @@ class Categorical(Similarity):
         return {"column": self.column, "classes": list(self.classes)}
 
     @classmethod
-    def from_json(cls, state: dict[str, object]) -> Self:
+    def from_json(cls, state: dict[str, object]) -> Categorical:
         return cls(cast(str, state["column"]), tuple(cast(list[str], state["classes"])))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Self, cast
+from typing import ClassVar, cast
 
 import torch
 from jaxtyping import Bool, Int
@@ -24,7 +24,7 @@ class SameRow(Similarity):
     is_partition: ClassVar[bool] = True
 
     @classmethod
-    def fit(cls, column: str, cells: Sequence[Cell], lines: Sequence[int], **settings: object) -> Self:
+    def fit(cls, column: str, cells: Sequence[Cell], lines: Sequence[int], **settings: object) -> SameRow:
         return cls(column)
 
     def encode(self, cells: Sequence[Cell]) -> Int[Tensor, " rows"]:
@@ -41,5 +41,5 @@ class SameRow(Similarity):
         return {"column": self.column}
 
     @classmethod
-    def from_json(cls, state: dict[str, object]) -> Self:
+    def from_json(cls, state: dict[str, object]) -> SameRow:
         return cls(cast(str, state["column"]))

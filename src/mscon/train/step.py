@@ -98,7 +98,9 @@ def measure(
         LazyPairs(s.compare, own, other, anchors.ids, others.ids, s.is_partition)
         for s, own, other in zip(similarities, anchors.codes, others.codes, strict=True)
     ]
-    losses = objective(anchors.projections, None if others is anchors else others.projections, pairs)  # 7: nats per anchor
+    losses = objective(
+        anchors.projections, None if others is anchors else others.projections, pairs
+    )  # 7: nats per anchor
     mean = _average(losses, candidates)
     weighted = weighting(mean.loss, mean.floor, mean.ceiling, mean.present)  # 8: one number
     return Measured(

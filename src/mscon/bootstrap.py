@@ -1,0 +1,265 @@
+"""Bootstrap intervals: what a score would have been on other rows, and on other seeds.
+
+All functions resample by counting: a draw is the number of times that each row was drawn, so a mean over the
+drawn rows is one matrix product for all draws. Draws depend only on `seed`, the number of rows and the number
+of draws; so two scores of the same rows are always resampled alike.
+
+An interval runs between the percentiles of the draws. How often a 95 % interval held the true value, simulated
+(2,000 data sets a number for means, 1,000 draws each; 120 to 400 data sets for macro-F1):
+
+    mean of Bernoulli 0.7, rows = 20, 50, 200, 1,000                 0.95 0.96 0.95 0.95
+    mean of normal values, rows = 20, 50, 200, 1,000                 0.93 0.94 0.95 0.94
+    200 rows, 2, 3, 5, 10 seeds, rows alone matter                   0.97 0.96 0.96 0.95
+    200 rows, 2, 3, 5, 10 seeds, rows and seeds matter equally       0.92 0.93 0.95 0.93
+    200 rows, 2, 3, 5, 10 seeds, seeds alone matter                  0.50 0.75 0.86 0.93
+    macro-F1, 1,300 rows of 26 classes, 300 of 40, 1,300 of 400      0.96 0.97 0.97
+
+So where few seeds differ much, intervals are too narrow, and no percentile could be wide enough: three seeds
+all fall on the same side of the true mean in a quarter of all cases. Read such an interval as a lower bound of
+the doubt.
+
+Rows are taken to be independent. Where they come in groups (glyphs of one font), the truth is wider.
+
+Source: Efron and Tibshirani 1993, "An Introduction to the Bootstrap", chapter 13 (percentiles); Owen 2007, "The
+pigeonhole bootstrap", https://arxiv.org/abs/0712.1111 (two factors); Rao and Wu 1988, "Resampling inference with
+complex survey data" (one unit fewer than there are, for few units).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int, Shaped
+
+# Numbers of one block of draws: 4 million are 32 MB in float64.
+_BLOCK = 4_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A score and how far it can be trusted, in the unit of the score.
+
+    Attributes:
+        value: the score on all rows.
+        low, high: percentiles of the draws; `value` need not lie in the middle.
+        standard_error: standard deviation of the draws.
+    """
+
+    value: float
+    low: float
+    high: float
+    standard_error: float
+
+    def to_json(self) -> dict[str, float]:
+        """{"value", "low", "high"}, as a run keeps it."""
+        return {"value": self.value, "low": self.low, "high": self.high}
+
+
+def interval(
+    values: Shaped[np.ndarray, " rows"], *, draws: int = 1_000, level: float = 0.95, seed: int = 0
+) -> Interval:
+    """Interval of a mean over rows.
+
+    Args:
+        values: one score a row, such as 1.0 where a prediction was right.
+        draws: how often the rows are drawn anew, at least 2.
+        level: share of draws inside the interval, between 0 and 1.
+        seed: of the draws.
+
+    Returns:
+        The mean and its interval. The standard error is sqrt(p (1 - p) / rows) for 0/1 values with mean p, up to
+        the noise of the draws (a relative 1 / sqrt(2 draws)). Equal values give an interval of no width; so does
+        a single row, which tells nothing of the others.
+
+    Raises:
+        ValueError: for no rows, a value that is not finite, or a setting out of range.
+    """
+    if values.ndim != 1:
+        raise ValueError(f"values must be one score a row, got shape {values.shape}.")
+    return seeded_interval(values[None], draws=draws, level=level, seed=seed)
+
+
+def seeded_interval(
+    values: Shaped[np.ndarray, "seeds rows"], *, draws: int = 1_000, level: float = 0.95, seed: int = 0
+) -> Interval:
+    """Interval of a mean over rows and seeds: what other rows and other seeds would have given.
+
+    Rows and seeds are drawn independently, and a drawn row is drawn for all seeds, since all runs were scored on
+    the same rows. Of S > 1 seeds S - 1 are drawn: then the variance of the draws is the unbiased s^2 / S, where
+    drawing S would give (S - 1) / S of that, a third too little for three seeds.
+
+    Args:
+        values: one score a row for each seed; the same rows in the same order.
+        draws, level, seed: as in `interval`.
+
+    Returns:
+        The mean over all and its interval. With one seed it speaks of rows only.
+
+    Raises:
+        ValueError: as `interval`.
+    """
+    values = _checked(values)
+    # Measured from one of the values, so that equal values stay exactly equal.
+    origin = float(values[0, 0])
+    moved = values - origin
+    per_seed = [moved @ counts.T / values.shape[1] for counts in _row_counts(values.shape[1], draws, seed)]
+    replicates = _over_seeds(np.concatenate(per_seed, axis=1), seed)
+    return _summary(origin + float(moved.mean()), origin + replicates, level)
+
+
+def paired_difference(
+    a: Shaped[np.ndarray, "seeds rows"],
+    b: Shaped[np.ndarray, "seeds rows"],
+    *,
+    draws: int = 1_000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """Interval of mean(a) - mean(b), both scored on the same rows.
+
+    Every draw takes the same rows and the same seeds for both, so what makes a row hard for everybody cancels.
+    Seed s of `a` is set against seed s of `b`; where seeds share nothing between methods, their pairing costs
+    nothing in expectation.
+
+    Args:
+        a, b: one score a row for each seed; the same rows in the same order.
+        draws, level, seed: as in `interval`.
+
+    Returns:
+        The difference and its interval; 0 outside it speaks for a real difference. Exactly 0 and no width
+        where `a` equals `b`.
+
+    Raises:
+        ValueError: if the shapes differ, or as `interval`.
+    """
+    if a.shape != b.shape:
+        raise ValueError(f"a pair needs the same seeds and rows, got shapes {a.shape} and {b.shape}.")
+    return seeded_interval(_checked(a) - _checked(b), draws=draws, level=level, seed=seed)
+
+
+Statistic = Callable[[Float[np.ndarray, "draws classes classes"]], Float[np.ndarray, " draws"]]
+"""A score of confusion counts, [true, predicted], one for each draw."""
+
+
+def statistic_interval(
+    predicted: Int[np.ndarray, "*seeds rows"],
+    true: Int[np.ndarray, " rows"],
+    statistic: Statistic,
+    *,
+    draws: int = 1_000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """Interval of a score that depends on rows only through how often which class was taken for which.
+
+    Args:
+        predicted: predicted classes, from 0; with a first axis for several seeds, whose scores are averaged.
+        true: true classes, from 0.
+        statistic: the score of each of many confusion matrices at once, such as `macro_f1`.
+        draws, level, seed: as in `interval`; rows are drawn as there, seeds as in `seeded_interval`.
+
+    Returns:
+        The score and its interval: of what a test of as many rows would give. Draws are shifted to have the score
+        as their mean. Macro-F1 over rare classes falls with every class that a draw leaves without rows: with
+        1,300 rows of 400 classes the score itself lies above the unshifted 97.5th percentile, and intervals
+        hold the expected score in 39 % of cases without the shift, in 97 % with it. The score is biased
+        against that of endless rows all the same; compare only scores of the same rows.
+
+    Raises:
+        ValueError: for shapes that do not fit, a class below 0, no rows, or a setting out of range.
+    """
+    seeds = predicted[None] if predicted.ndim == 1 else predicted
+    if seeds.ndim != 2 or true.ndim != 1 or seeds.shape[1] != true.shape[0] or seeds.size == 0:
+        raise ValueError(f"one class a row is needed, got shapes {predicted.shape} and {true.shape}.")
+    if min(int(seeds.min()), int(true.min())) < 0:
+        raise ValueError("classes must be 0 or above; leave rows without a label out.")
+    classes = int(max(seeds.max(), true.max())) + 1
+    tables = [_Cells.of(true * classes + p, classes) for p in seeds]
+    whole = np.ones((1, true.shape[0]))
+    value = float(np.mean([statistic(table.confusion(whole))[0] for table in tables]))
+    blocks = _row_counts(true.shape[0], draws, seed, widest=classes * classes)
+    per_seed = [np.stack([statistic(table.confusion(counts)) for table in tables]) for counts in blocks]
+    replicates = _over_seeds(np.concatenate(per_seed, axis=1), seed)
+    return _summary(value, replicates + (value - replicates.mean()), level)
+
+
+def accuracy(confusion: Float[np.ndarray, "draws classes classes"]) -> Float[np.ndarray, " draws"]:
+    """Share of rows on the diagonal of confusion counts [true, predicted]."""
+    return np.trace(confusion, axis1=-2, axis2=-1) / confusion.sum(axis=(-2, -1))
+
+
+def macro_f1(confusion: Float[np.ndarray, "draws classes classes"]) -> Float[np.ndarray, " draws"]:
+    """Mean over classes of F1 = 2 TP / (2 TP + FP + FN), from confusion counts [true, predicted].
+
+    A class that is neither true nor predicted anywhere is left out of the mean, as scikit-learn's `f1_score` does
+    with its default labels; a draw without a rare class is averaged over the others.
+    """
+    hits = np.diagonal(confusion, axis1=-2, axis2=-1)
+    named = confusion.sum(axis=-1) + confusion.sum(axis=-2)
+    occurs = named > 0
+    f1 = np.divide(2 * hits, named, out=np.zeros(hits.shape), where=occurs)
+    return f1.sum(axis=-1) / occurs.sum(axis=-1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Cells:
+    """The cells of a confusion matrix that hold a row at all, and the rows of each, one cell after the other."""
+
+    cells: Int[np.ndarray, " cells"]
+    starts: Int[np.ndarray, " cells"]
+    order: Int[np.ndarray, " rows"]
+    classes: int
+
+    @classmethod
+    def of(cls, cell: Int[np.ndarray, " rows"], classes: int) -> _Cells:
+        order = np.argsort(cell, kind="stable")
+        cells, starts = np.unique(cell[order], return_index=True)
+        return cls(cells, starts, order, classes)
+
+    def confusion(self, counts: Float[np.ndarray, "draws rows"]) -> Float[np.ndarray, "draws classes classes"]:
+        """Confusion counts where row i stands `counts[:, i]` times."""
+        flat = np.zeros((counts.shape[0], self.classes * self.classes))
+        flat[:, self.cells] = np.add.reduceat(counts[:, self.order], self.starts, axis=1)
+        return flat.reshape(-1, self.classes, self.classes)
+
+
+def _checked(values: Shaped[np.ndarray, "seeds rows"]) -> Float[np.ndarray, "seeds rows"]:
+    if values.ndim != 2 or values.size == 0:
+        raise ValueError(f"values must be seeds x rows and not empty, got shape {values.shape}.")
+    values = values.astype(np.float64)
+    if not np.isfinite(values).all():
+        raise ValueError(f"{int((~np.isfinite(values)).sum())} of {values.size} values are not finite.")
+    return values
+
+
+def _row_counts(rows: int, draws: int, seed: int, widest: int = 1) -> Iterator[Float[np.ndarray, "block rows"]]:
+    """How often each row stands in each draw of `rows` rows with replacement, some draws at a time."""
+    if draws < 2:
+        raise ValueError(f"an interval needs at least 2 draws, got {draws}.")
+    generator = np.random.default_rng([seed, 0])
+    most = max(1, _BLOCK // max(rows, widest))
+    for start in range(0, draws, most):
+        block = min(most, draws - start)
+        drawn = generator.integers(rows, size=(block, rows)) + np.arange(block)[:, None] * rows
+        yield np.bincount(drawn.ravel(), minlength=block * rows).reshape(block, rows).astype(np.float64)
+
+
+def _over_seeds(per_seed: Float[np.ndarray, "seeds draws"], seed: int) -> Float[np.ndarray, " draws"]:
+    """The mean of each draw over as many drawn seeds as `seeded_interval` says."""
+    seeds, draws = per_seed.shape
+    if seeds == 1:
+        return per_seed[0]
+    # A stream of its own, so that the rows drawn do not depend on the number of seeds.
+    drawn = np.random.default_rng([seed, 1]).integers(seeds, size=(seeds - 1, draws))
+    return np.take_along_axis(per_seed, drawn, axis=0).mean(axis=0)
+
+
+def _summary(value: float, replicates: Float[np.ndarray, " draws"], level: float) -> Interval:
+    if not 0 < level < 1:
+        raise ValueError(f"level must lie between 0 and 1, got {level}.")
+    low, high = np.quantile(replicates, [(1 - level) / 2, (1 + level) / 2])
+    # Replicates are measured from the first, so that equal ones have a deviation of exactly 0.
+    deviation = float((replicates - replicates[0]).std(ddof=1))
+    return Interval(value, float(low), float(high), deviation)

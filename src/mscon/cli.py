@@ -1,0 +1,384 @@
+"""Verbs of the command line. Each loads what it needs when it is called, so that help comes at once."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import mscon
+from mscon.errors import MSConError
+
+if TYPE_CHECKING:
+    from mscon.recipe import Recipe
+    from mscon.run import Run
+
+_EXIT = """exit status: 0 done, 1 stopped on the way, 2 the recipe, the table or the run is at fault
+(nothing was written)."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb; a user's mistake is one message and exit status 2, without a traceback."""
+    parsed = _parser().parse_args(arguments)
+    try:
+        parsed.verb(parsed)
+    except MSConError as error:
+        print(f"mscon: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("mscon: stopped.", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="mscon",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Learn one embedding from several notions of similarity at once.\n\n"
+        "A table has one row per image and several label columns, some coarse, some fine,\n"
+        "some noisy, some with holes. mscon trains one encoder on all of them, learns how\n"
+        "much to trust each, and shows what the embedding is worth, also for tasks that it\n"
+        "never saw.",
+        epilog="start here:\n"
+        "  mscon demo                                   the whole job on real glyphs, minutes\n"
+        "  mscon list recipes                           recipes to start from\n"
+        "  mscon check shoes.toml --table shoes.csv     is my table all right?\n"
+        "  mscon train shoes.toml --table shoes.csv",
+    )
+    parser.add_argument("--version", action="version", version=f"mscon {mscon.__version__}")
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+    _demo(verbs)
+    _prepare(verbs)
+    _check(verbs)
+    _train(verbs)
+    _resume(verbs)
+    _probe(verbs)
+    _report(verbs)
+    _list(verbs)
+    return parser
+
+
+Verbs = argparse._SubParsersAction  # the public name of this class is add_subparsers' result
+
+
+def _verb(
+    verbs: Verbs[argparse.ArgumentParser],
+    name: str,
+    run: Callable[[argparse.Namespace], None],
+    summary: str,
+    body: str,
+    examples: str,
+    status: str = _EXIT,
+) -> argparse.ArgumentParser:
+    parser = verbs.add_parser(
+        name,
+        help=summary,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=f"{summary[0].upper()}{summary[1:]}.\n\n{body}",
+        epilog=f"examples:\n{examples}\n\n{status}",
+    )
+    parser.set_defaults(verb=run)
+    return parser
+
+
+# demo ---------------------------------------------------------------------------------------------
+
+
+def _demo(verbs: Verbs[argparse.ArgumentParser]) -> None:
+    parser = _verb(
+        verbs,
+        "demo",
+        _run_demo,
+        "compare MSCon with its baselines on rendered glyphs",
+        "Renders the installed font packages to a table of glyphs with five label columns,\n"
+        "trains every method of the comparison on three of them, probes the frozen features\n"
+        "on all five, and writes a report. Runs that are there already are not run again.\n"
+        'Needs the fonts: pip install "mscon[fonts]".',
+        "  mscon demo\n  mscon demo --seeds 5 --jobs 4 --out runs/demo5\n  mscon demo --quick        # one seed, a few epochs: does it work here?",
+    )
+    parser.add_argument("--out", type=Path, default=Path("runs/demo"), metavar="DIR", help="where runs and report go (default: runs/demo)")
+    parser.add_argument("--seeds", type=_positive, default=3, metavar="N", help="runs of each method (default: 3)")
+    parser.add_argument("--jobs", type=_positive, default=None, metavar="N", help="runs side by side (default: one a core, at most 8)")
+    parser.add_argument("--quick", action="store_true", help="one seed and two epochs; the numbers mean nothing")
+    parser.add_argument("--overwrite", action="store_true", help="train again what is there already")
+
+
+def _run_demo(arguments: argparse.Namespace) -> None:
+    from mscon import demo
+
+    demo.demo(
+        arguments.out, seeds=arguments.seeds, jobs=arguments.jobs, quick=arguments.quick, overwrite=arguments.overwrite
+    )
+
+
+# prepare ------------------------------------------------------------------------------------------
+
+
+def _prepare(verbs: Verbs[argparse.ArgumentParser]) -> None:
+    parser = _verb(
+        verbs,
+        "prepare",
+        _run_prepare,
+        "turn a public data set into a table",
+        "Writes images and a CSV table into ROOT; `mscon train` takes that table like any\nother. `mscon list sources` tells which data sets are known.",
+        "  mscon prepare glyphs data/glyphs",
+    )
+    parser.add_argument("source", metavar="SOURCE", help="name of the data set")
+    parser.add_argument("root", metavar="ROOT", type=Path, help="folder to write to")
+
+
+def _run_prepare(arguments: argparse.Namespace) -> None:
+    from mscon.data import sources
+
+    print(sources.find(arguments.source).prepare(arguments.root))
+
+
+# check --------------------------------------------------------------------------------------------
+
+
+def _check(verbs: Verbs[argparse.ArgumentParser]) -> None:
+    parser = _verb(
+        verbs,
+        "check",
+        _run_check,
+        "say what a recipe will see in a table, and what is wrong with it",
+        "Reads everything, writes nothing: rows per split, classes and missing cells of every\n"
+        "column, images that cannot be read, duplicates, and how many rows of a batch will\n"
+        "find another that is alike. All complaints come at once.",
+        "  mscon check shoes.toml --table shoes.csv\n  mscon check shoes.toml --table shoes.csv --json > shoes.json",
+        "exit status: 0 all right, 2 something is at fault.",
+    )
+    _recipe_and_table(parser)
+    parser.add_argument("--json", action="store_true", help="the same as JSON")
+
+
+def _run_check(arguments: argparse.Namespace) -> None:
+    from mscon.data.check import describe
+    from mscon.data.images import open_store
+    from mscon.data.rows import select_rows
+    from mscon.data.table import read_table
+
+    recipe = _read_recipe(arguments)
+    table = read_table(arguments.table)
+    rows = select_rows(table, recipe, arguments.images)
+    store = open_store(rows, arguments.images or table.path.parent, recipe.data, table.path.name)
+    description = describe(rows, recipe, table, store)
+    if arguments.json:
+        import json
+
+        print(json.dumps(description.to_json(), indent=2, ensure_ascii=False))
+    else:
+        print(description.to_text())
+
+
+# train --------------------------------------------------------------------------------------------
+
+
+def _train(verbs: Verbs[argparse.ArgumentParser]) -> None:
+    parser = _verb(
+        verbs,
+        "train",
+        _run_train,
+        "train an encoder on every similarity that a recipe names",
+        "Reads one row per image from TABLE (CSV or Parquet), writes a run directory\n"
+        "holding the resolved recipe, the log, and the checkpoints. `mscon probe` and\n"
+        "`mscon report` take that directory and need nothing else but the images.",
+        "  mscon train shoes.toml --table shoes.csv\n"
+        "  mscon train shoes.toml --table shoes.csv --set weighting.name=equal --out runs/equal\n"
+        "  mscon train shoes.toml --table shoes.csv --dry-run     # checks all, takes one step",
+    )
+    _recipe_and_table(parser)
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="run directory; must not exist yet (default: runs/<recipe>-<date>)"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace a run that is there")
+    parser.add_argument("--dry-run", action="store_true", help="read and build everything, take one step, write nothing")
+
+
+def _run_train(arguments: argparse.Namespace) -> None:
+    from mscon.data.table import read_table
+    from mscon.train.fit import fit
+
+    recipe = _read_recipe(arguments)
+    table = read_table(arguments.table)
+    out = arguments.out or _default_out(arguments.recipe)
+    run = fit(
+        recipe, table, out, images=arguments.images, overwrite=arguments.overwrite, dry_run=arguments.dry_run
+    )
+    if run is None:
+        print("One step taken, nothing written: this will train.")
+        return
+    print(f"{run.root}\nnext: mscon probe {run.root} && mscon report {run.root}")
+
+
+def _default_out(recipe: Path) -> Path:
+    from datetime import datetime
+
+    return Path("runs") / f"{recipe.stem}-{datetime.now():%Y%m%d-%H%M%S}"
+
+
+# resume -------------------------------------------------------------------------------------------
+
+
+def _resume(verbs: Verbs[argparse.ArgumentParser]) -> None:
+    parser = _verb(
+        verbs,
+        "resume",
+        _run_resume,
+        "go on with a run that was stopped",
+        "Continues from the last checkpoint to the epochs that the run's recipe says. The\n"
+        "result is the one that an uninterrupted run would have had on the same machine.",
+        "  mscon resume runs/shoes",
+    )
+    parser.add_argument("run", metavar="RUN", type=Path, help="run directory")
+
+
+def _run_resume(arguments: argparse.Namespace) -> None:
+    from mscon.train.fit import resume
+
+    print(resume(_open(arguments.run)).root)
+
+
+# probe --------------------------------------------------------------------------------------------
+
+
+def _probe(verbs: Verbs[argparse.ArgumentParser]) -> None:
+    parser = _verb(
+        verbs,
+        "probe",
+        _run_probe,
+        "ask the frozen features of a run about every column",
+        "Fits a linear classifier per column on the training rows, scores it on the test\n"
+        "rows with bootstrap intervals, and asks nearest neighbours among rows of groups\n"
+        "that training never saw. Columns: those trained on, and [probe] columns.",
+        "  mscon probe runs/shoes\n  mscon probe runs/*",
+    )
+    _runs(parser)
+
+
+def _run_probe(arguments: argparse.Namespace) -> None:
+    from mscon.evaluate.probe import probe
+
+    for run in [_open(path) for path in arguments.runs]:
+        probe(run)
+        print(_scores(run))
+
+
+def _scores(run: Run) -> str:
+    lines = [f"{run.root}"]
+    for score in run.probe["linear"]:
+        value, role = score["accuracy"], "trained" if score["trained"] else "never seen"
+        lines.append(
+            f"  {score['column']:<16} accuracy {100 * value['value']:5.1f} %  "
+            f"[{100 * value['low']:.1f}, {100 * value['high']:.1f}]  majority {100 * score['majority']:.1f} %  {role}"
+        )
+    for score in run.probe["neighbours"]:
+        value = score["precision_at_1"]
+        lines.append(
+            f"  {score['column']:<16} nearest neighbour alike {100 * value['value']:5.1f} %  "
+            f"[{100 * value['low']:.1f}, {100 * value['high']:.1f}]  chance {100 * score['chance']:.1f} %  unseen groups"
+        )
+    return "\n".join(lines)
+
+
+# report -------------------------------------------------------------------------------------------
+
+
+def _report(verbs: Verbs[argparse.ArgumentParser]) -> None:
+    parser = _verb(
+        verbs,
+        "report",
+        _run_report,
+        "write one page that shows what runs have learned",
+        "One self-contained HTML file: comparison with paired intervals, curves, maps of the\n"
+        "features, nearest neighbours. Runs of one title are seeds of one method.",
+        "  mscon report runs/shoes\n  mscon report runs/equal runs/uncertainty --out comparison.html",
+    )
+    _runs(parser)
+    parser.add_argument("--out", type=Path, metavar="FILE", help="default: report.html in the run, or beside the runs")
+
+
+def _run_report(arguments: argparse.Namespace) -> None:
+    from mscon.report.page import build_report
+
+    runs = [_open(path) for path in arguments.runs]
+    folder = runs[0].root if len(runs) == 1 else runs[0].root.parent
+    print(build_report(runs, arguments.out or folder / "report.html"))
+
+
+# list ---------------------------------------------------------------------------------------------
+
+_LISTS = ("similarities", "objectives", "weightings", "heads", "encoders", "sources", "recipes")
+
+
+def _list(verbs: Verbs[argparse.ArgumentParser]) -> None:
+    parser = _verb(
+        verbs,
+        "list",
+        _run_list,
+        "name what a recipe can be made of",
+        "Every name here can stand in a recipe; settings are shown with their defaults.\n"
+        "A class of your own is written 'pkg.mod:Class' and needs no registration.",
+        "  mscon list\n  mscon list weightings\n  mscon list recipes glyphs > mine.toml     # prints that recipe",
+        "exit status: 0, or 2 for an unknown name.",
+    )
+    parser.add_argument("kind", metavar="KIND", nargs="?", choices=_LISTS, help=", ".join(_LISTS) + " (default: all)")
+    parser.add_argument("name", metavar="NAME", nargs="?", help="with recipes: print that recipe")
+
+
+def _run_list(arguments: argparse.Namespace) -> None:
+    from mscon import listing
+
+    if arguments.name and arguments.kind == "recipes":
+        print(listing.recipe_text(arguments.name), end="")
+        return
+    for kind in [arguments.kind] if arguments.kind else _LISTS:
+        print(listing.of(kind))
+
+
+# shared -------------------------------------------------------------------------------------------
+
+
+def _recipe_and_table(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("recipe", metavar="RECIPE", type=Path, help="TOML file; `mscon list recipes` names some to start from")
+    parser.add_argument(
+        "--table", metavar="TABLE", type=Path, required=True, help="CSV or Parquet, one row per image"
+    )
+    parser.add_argument("--images", metavar="DIR", type=Path, help="folder that image paths are relative to (default: the table's)")
+    parser.add_argument(
+        "--set",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="override one recipe value, such as train.epochs=12; repeatable; the key must exist",
+    )
+
+
+def _runs(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("runs", metavar="RUN", type=Path, nargs="+", help="run directories")
+
+
+def _read_recipe(arguments: argparse.Namespace) -> Recipe:
+    from mscon import recipe
+
+    return recipe.read(arguments.recipe, arguments.set)
+
+
+def _open(path: Path) -> Run:
+    from mscon.run import Run
+
+    return Run.open(path)
+
+
+def _positive(text: str) -> int:
+    number = int(text) if text.isascii() and text.isdigit() else 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number above 0, got '{text}'")
+    return number
+
+
+if __name__ == "__main__":
+    sys.exit(main())

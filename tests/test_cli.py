@@ -1,0 +1,83 @@
+"""The command line: help at once, one message for a mistake, nothing written."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from mscon import catalogue, recipe
+from mscon.cli import main
+from mscon.listing import recipe_names, recipe_text
+
+VERBS = ("demo", "prepare", "check", "train", "resume", "probe", "report", "list")
+
+
+def test_help_answers_in_well_under_a_second():
+    times = []
+    for _ in range(3):
+        began = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "mscon", "--help"], check=True, capture_output=True)
+        times.append(time.perf_counter() - began)
+    assert min(times) < 0.5
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_says_what_it_does_with_an_example_and_its_exit_status(verb, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main([verb, "--help"])
+    assert stopped.value.code == 0
+    text = capsys.readouterr().out
+    assert "examples:\n  mscon" in text
+    assert "exit status: 0" in text
+    assert max(len(line) for line in text.splitlines()) <= 100
+
+
+@pytest.mark.parametrize("kind", ["similarities", "objectives", "weightings", "heads", "encoders", "sources", "recipes"])
+def test_list_names_every_part_with_its_settings(kind, capsys):
+    assert main(["list", kind]) == 0
+    text = capsys.readouterr().out
+    singular = {"similarities": "similarity", "objectives": "objective", "weightings": "weighting", "heads": "heads"}
+    for name in catalogue.names(singular[kind]) if kind in singular else []:
+        assert f"  {name} " in text
+
+
+def test_list_settings_are_toml_that_a_recipe_takes(capsys):
+    main(["list", "objectives"])
+    assert "temperature = 0.1" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_recipes_that_come_along_are_read(name, capsys):
+    assert main(["list", "recipes", name]) == 0
+    assert recipe.parse(capsys.readouterr().out) == recipe.parse(recipe_text(name))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["train", "none.toml", "--table", "none.csv"], "recipe 'none.toml' does not exist"),
+        (["resume", "nowhere"], "'nowhere' is not a run directory"),
+        (["probe", "nowhere"], "'nowhere' is not a run directory"),
+        (["report", "nowhere"], "'nowhere' is not a run directory"),
+        (["prepare", "glyph", "out"], "Did you mean 'glyphs'"),
+        (["list", "recipes", "glyph"], "Did you mean 'glyphs'"),
+    ],
+)
+def test_a_mistake_is_one_message_and_status_2(arguments, words, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    errors = capsys.readouterr().err
+    assert errors.startswith("mscon: ")
+    assert words in errors
+    assert "Traceback" not in errors
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("arguments", [["demo", "--seeds", "0"], ["demo", "--jobs", "two"], ["fly"], []])
+def test_arguments_that_cannot_be_meant_are_status_2_too(arguments):
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2

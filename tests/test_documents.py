@@ -1,0 +1,49 @@
+"""What the documents show runs: every Python block of README and docs, and every example."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+BLOCKS = [
+    pytest.param(code, id=f"{path.relative_to(ROOT)}-{number}")
+    for path in DOCUMENTS
+    for number, code in enumerate(re.findall(r"```python\n(.*?)```", path.read_text("utf-8"), re.DOTALL))
+]
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+
+
+@pytest.mark.parametrize("code", BLOCKS)
+def test_a_block_of_python_in_a_document_runs(code, capsys):
+    exec(compile(code, "document", "exec"), {"__name__": "document"})
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda p: p.name)
+def test_an_example_runs_and_stays_short(path, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [str(path), str(tmp_path)])
+    monkeypatch.setenv("MSCON_CACHE", str(tmp_path / "cache"))
+    runpy.run_path(str(path), run_name="__main__")
+    assert capsys.readouterr().out.strip()
+    assert len(path.read_text("utf-8").splitlines()) < 60
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: str(p.relative_to(ROOT)))
+def test_links_within_the_project_lead_somewhere(path):
+    for target in re.findall(r"\]\((?!https?://|#|mailto:)([^)#]+)", path.read_text("utf-8")):
+        assert (path.parent / target).exists(), f"{path.name} links to {target}"
+
+
+def test_every_verb_in_the_readme_exists():
+    text = (ROOT / "README.md").read_text("utf-8")
+    verbs = set(re.findall(r"`?mscon ([a-z]+)\b", "\n".join(re.findall(r"```(?:bash|sh|text)\n(.*?)```", text, re.DOTALL))))
+    listed = subprocess.run([sys.executable, "-m", "mscon", "--help"], capture_output=True, text=True, check=True).stdout
+    assert verbs
+    for verb in verbs:
+        assert re.search(rf"^    {verb} ", listed, re.MULTILINE), verb
