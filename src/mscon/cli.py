@@ -133,7 +133,7 @@ def _prepare(verbs: Verbs[argparse.ArgumentParser]) -> None:
 def _run_prepare(arguments: argparse.Namespace) -> None:
     from mscon.data import sources
 
-    print(sources.find(arguments.source).prepare(arguments.root))
+    print(sources.find(arguments.source)(arguments.root))
 
 
 # check --------------------------------------------------------------------------------------------
