@@ -2,14 +2,16 @@
 
 import os
 
-import torch
-from hypothesis import settings
-
-# Before anything is drawn: a server without a screen, and no hub.
+# Before anything heavy is loaded: machines that run tests are shared, and two threads on a busy core are far
+# slower than one; a server has no screen; and there is no hub.
+for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(name, "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-# Machines that run tests are shared: two threads on a busy core are far slower than one.
+import torch
+from hypothesis import settings
+
 torch.set_num_threads(1)
 
 settings.register_profile("mscon", deadline=None, derandomize=True)

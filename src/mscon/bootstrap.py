@@ -28,7 +28,7 @@ complex survey data" (one unit fewer than there are, for few units).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
@@ -140,7 +140,7 @@ def paired_difference(
 
 
 Statistic = Callable[[Float[np.ndarray, "draws classes classes"]], Float[np.ndarray, " draws"]]
-"""A score of confusion counts, [true, predicted], one for each draw."""
+"""A score in [0, 1] of confusion counts [true, predicted], one for each draw."""
 
 
 def statistic_interval(
@@ -162,10 +162,10 @@ def statistic_interval(
 
     Returns:
         The score and its interval: of what a test of as many rows would give. Draws are shifted to have the score
-        as their mean. Macro-F1 over rare classes falls with every class that a draw leaves without rows: with
-        1,300 rows of 400 classes the score itself lies above the unshifted 97.5th percentile, and intervals
-        hold the expected score in 39 % of cases without the shift, in 97 % with it. The score is biased
-        against that of endless rows all the same; compare only scores of the same rows.
+        as their mean, and the interval ends at 0 and 1. Macro-F1 over rare classes falls with every class that a
+        draw leaves without rows: with 1,300 rows of 400 classes the score itself lies above the unshifted 97.5th
+        percentile, and intervals hold the expected score in 39 % of cases without the shift, in 97 % with it.
+        Against the score on endless rows it is biased all the same; compare only scores of the same rows.
 
     Raises:
         ValueError: for shapes that do not fit, a class below 0, no rows, or a setting out of range.
@@ -182,7 +182,8 @@ def statistic_interval(
     blocks = _row_counts(true.shape[0], draws, seed, widest=classes * classes)
     per_seed = [np.stack([statistic(table.confusion(counts)) for table in tables]) for counts in blocks]
     replicates = _over_seeds(np.concatenate(per_seed, axis=1), seed)
-    return _summary(value, replicates + (value - replicates.mean()), level)
+    shifted = _summary(value, replicates + (value - replicates.mean()), level)
+    return replace(shifted, low=max(shifted.low, 0.0), high=min(shifted.high, 1.0))
 
 
 def accuracy(confusion: Float[np.ndarray, "draws classes classes"]) -> Float[np.ndarray, " draws"]:

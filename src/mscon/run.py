@@ -47,14 +47,20 @@ class Run:
             RunError: if `root` exists and is not empty, unless `overwrite`; and, even then, if what
                 is there is not a run.
         """
+        cls.refuse_if_taken(root, overwrite)
+        if root.exists():
+            shutil.rmtree(root)
+        root.mkdir(parents=True, exist_ok=True)
+        return cls(root)
+
+    @staticmethod
+    def refuse_if_taken(root: Path, overwrite: bool = False) -> None:
+        """Raise what `create` would, and change nothing: for asking before a long preparation."""
         if root.exists() and (not root.is_dir() or any(root.iterdir())):
             if not overwrite:
                 raise RunError(f"'{root}' exists and is not empty. Choose another --out, or pass --overwrite.")
             if not (root / "recipe.toml").is_file():
                 raise RunError(f"'{root}' is not a run directory (it has no recipe.toml), so it is not overwritten.")
-            shutil.rmtree(root)
-        root.mkdir(parents=True, exist_ok=True)
-        return cls(root)
 
     @classmethod
     def open(cls, root: Path) -> Run:

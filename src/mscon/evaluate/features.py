@@ -1,0 +1,91 @@
+"""Frozen features: what the encoder makes of every row, kept in the run so that all later questions are cheap."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from rich.console import Console
+from rich.progress import track
+from torch import nn
+
+from mscon.data.images import ImageStore, open_store
+from mscon.data.views import plain
+from mscon.errors import RunError, counted, first_few
+from mscon.model.model import load_model
+from mscon.run import Run
+
+
+def extract(run: Run, *, progress: bool = True, batch_size: int = 512, force: bool = False) -> None:
+    """Write features and projections of all rows of a run, by the checkpoint that its recipe names.
+
+    Does nothing where they are there already and newer than the checkpoint.
+
+    Args:
+        run: a trained run; its images must still lie where they lay.
+        progress: show a bar on standard error.
+        batch_size: images encoded at a time; changes speed and memory only.
+        force: write them in any case.
+
+    Raises:
+        RunError: if there is no checkpoint, or a feature is not finite; then nothing is written.
+        TableError: if an image cannot be read any more.
+    """
+    recipe = run.recipe
+    checkpoint = recipe.train.checkpoint
+    if not force and run.features_are_current(checkpoint):
+        return
+    rows, facts = run.rows, run.facts
+    model = load_model(run, checkpoint)
+    store = open_store(rows, Path(facts["images_root"]), recipe.data, facts["table"]["name"])
+    features, projections = embed(model.encoder, model.heads, store, batch_size=batch_size, progress=progress)
+    _need_finite(run, checkpoint, features, projections, rows.get_column("line").to_list())
+    run.write_features(features, projections)
+
+
+def embed(
+    encoder: nn.Module, heads: nn.Module, store: ImageStore, *, batch_size: int = 512, progress: bool = False
+) -> tuple[Float[np.ndarray, "rows width"], Float[np.ndarray, "similarities rows dim"]]:
+    """Features, and projections of unit length, of all images of a store.
+
+    In evaluation mode, without augmentation and in float32, whatever precision the training ran in: batch
+    normalisation then uses its running averages, so a row's features depend on no other row.
+
+    Args:
+        encoder: images in [0, 1] to features; moved to the GPU if there is one, and left there.
+        heads: features to projections [similarities, batch, dim].
+        store: the images, in the order of the rows.
+
+    Returns:
+        Float32 both. A projection of zeros stays zeros.
+    """
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    encoder, heads = (part.to(device, torch.float32).eval() for part in (encoder, heads))
+    starts = range(0, len(store), batch_size)
+    features, projections = [], []
+    with torch.inference_mode(), torch.autocast(device.type, enabled=False):
+        for start in track(starts, "features", console=Console(stderr=True), transient=True, disable=not progress):
+            numbers = np.arange(start, min(start + batch_size, len(store)))
+            batch = encoder(plain(torch.from_numpy(store[numbers]).to(device)))
+            features.append(batch.cpu().numpy())
+            projections.append(nn.functional.normalize(heads(batch), dim=-1).cpu().numpy())
+    return np.concatenate(features), np.concatenate(projections, axis=1)
+
+
+def _need_finite(
+    run: Run,
+    checkpoint: str,
+    features: Float[np.ndarray, "rows width"],
+    projections: Float[np.ndarray, "similarities rows dim"],
+    lines: list[int],
+) -> None:
+    broken = ~(np.isfinite(features).all(axis=1) & np.isfinite(projections).all(axis=(0, 2)))
+    if broken.any():
+        at = first_few([lines[i] for i in np.flatnonzero(broken)])
+        raise RunError(
+            f"run '{run.root}': the features of {counted(int(broken.sum()), 'row')} of {len(lines):,} are not finite "
+            f"(lines {at}), so they are not written.\n  The weights of checkpoint '{checkpoint}' broke down while "
+            "training. Train again with a lower train.learning_rate."
+        )

@@ -1,0 +1,231 @@
+"""The probe of a run: what it asks, what it writes, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from mscon import recipe
+from mscon.errors import RunError
+from mscon.evaluate.probe import probe
+from mscon.run import Run
+
+RECIPE = """
+[[similarity]]
+column = "kind"
+[[similarity]]
+column = "same_row"
+name = "same_row"
+[probe]
+draws = 100
+"""
+
+SPLITS = ("train", "validation", "test", "unseen")
+
+
+def make(root: Path, text: str = RECIPE, **columns: list[str | None]) -> Run:
+    """A trained run of 240 rows whose features tell `kind` perfectly and nothing else."""
+    g = np.random.default_rng(0)
+    kind = g.integers(3, size=240)
+    split = np.repeat(SPLITS, [120, 40, 40, 40])
+    run = Run.create(root)
+    run.write_recipe(recipe.parse(text))
+    table = {"line": range(2, 242), "split": split, "image": [f"{i}.png" for i in range(240)]}
+    table["kind"] = np.array(["boot", "sandal", "slipper"])[kind]
+    run.write_rows(pl.DataFrame({**table, **columns}))
+    run.write_checkpoint("last", {"weight": torch.zeros(1)}, {})
+    features = 8 * np.eye(5)[kind] + g.normal(size=(240, 5))
+    run.write_features(features.astype(np.float32), np.ones((2, 240, 1), np.float32))
+    return run
+
+
+def with_probe(*lines: str) -> str:
+    return RECIPE + "\n".join(lines)
+
+
+def linear(run: Run) -> dict[str, dict]:
+    return {record["column"]: record for record in run.probe["linear"]}
+
+
+def neighbours(run: Run) -> dict[str, dict]:
+    return {record["column"]: record for record in run.probe["neighbours"]}
+
+
+def noise(classes: int = 3, seed: int = 1) -> list[str]:
+    return [f"c{i}" for i in np.random.default_rng(seed).integers(classes, size=240)]
+
+
+def test_a_column_that_the_features_tell_is_read_off_whole(tmp_path):
+    run = make(tmp_path / "run")
+    probe(run, progress=False)
+    (record,) = run.probe["linear"]
+    assert (record["column"], record["trained"]) == ("kind", True)
+    assert record["classes"] == ["boot", "sandal", "slipper"]
+    assert [record[f"{name}_rows"] for name in ("train", "validation", "test", "dropped")] == [120, 40, 40, 0]
+    assert record["accuracy"] == record["macro_f1"] == {"value": 1.0, "low": 1.0, "high": 1.0}
+    assert 0.2 < record["majority"] < 0.6
+    assert np.trace(record["confusion"]) == 40
+    (found,) = run.probe["neighbours"]
+    assert found["precision_at_1"]["value"] == 1.0
+    assert found["map_at_r"]["value"] > 0.99
+    assert 0.1 < found["map_at_r_chance"] < found["chance"] < 0.5
+    assert (found["rows"], found["left_out"], found["classes"]) == (40, 0, record["classes"])
+    assert (run.probe["checkpoint"], run.probe["skipped"]) == ("last", [])
+
+
+def test_a_column_that_they_do_not_tell_scores_about_its_majority(tmp_path):
+    run = make(tmp_path / "run", with_probe('columns = ["noise"]'), noise=noise())
+    probe(run, progress=False)
+    record = linear(run)["noise"]
+    assert not record["trained"]
+    assert record["accuracy"]["low"] < 0.5
+    assert record["accuracy"]["low"] < record["accuracy"]["value"] < record["accuracy"]["high"]
+    assert neighbours(run)["noise"]["precision_at_1"]["low"] < neighbours(run)["noise"]["chance"] + 0.1
+
+
+def test_predictions_are_kept_row_by_row_and_give_the_scores(tmp_path):
+    run = make(tmp_path / "run", with_probe('columns = ["noise"]'), noise=noise())
+    probe(run, progress=False)
+    rows, arrays = run.rows, run.predictions
+    for i, record in enumerate(run.probe["linear"]):
+        row, true, predicted = (arrays[f"linear/{i}/{name}"] for name in ("row", "true", "predicted"))
+        assert row.dtype == true.dtype == predicted.dtype == np.int64
+        assert set(rows["split"].to_numpy()[row]) == {"test"}
+        assert [record["classes"][code] for code in true] == rows[record["column"]].to_numpy()[row].tolist()
+        assert (true == predicted).mean() == pytest.approx(record["accuracy"]["value"])
+    for i, record in enumerate(run.probe["neighbours"]):
+        assert set(rows["split"].to_numpy()[arrays[f"neighbours/{i}/row"]]) == {"unseen"}
+        for name in ("precision_at_1", "r_precision", "map_at_r"):
+            values = arrays[f"neighbours/{i}/{name}"]
+            assert values.dtype == np.float32
+            assert values.mean() == pytest.approx(record[name]["value"], rel=1e-5)
+
+
+def test_a_column_may_be_called_anything(tmp_path):
+    name = "../a/b: 'ä' [bold]"
+    run = make(tmp_path / "run", with_probe(f"columns = [{json.dumps(name)}]"), **{name: noise()})
+    probe(run, progress=False)
+    assert [r["column"] for r in run.probe["linear"]] == ["kind", name]
+    assert set(run.predictions) == {
+        *(f"linear/{i}/{key}" for i in (0, 1) for key in ("row", "true", "predicted")),
+        *(f"neighbours/{i}/{key}" for i in (0, 1) for key in ("row", "precision_at_1", "r_precision", "map_at_r")),
+    }
+
+
+def test_an_empty_cell_is_as_good_as_no_row(tmp_path):
+    names = noise()
+    empty = np.random.default_rng(2).random(240) < 0.3
+    holes = [None if hole else name for name, hole in zip(names, empty, strict=True)]
+    run = make(tmp_path / "run", with_probe('columns = ["noise"]'), noise=holes)
+    probe(run, progress=False)
+    other = make(tmp_path / "other", with_probe('columns = ["noise"]'), noise=names)
+    other.write_rows(other.rows.filter(~empty))
+    other.write_features(run.features[~empty], run.projections[:, ~empty])
+    probe(other, progress=False)
+    assert linear(run)["noise"] == linear(other)["noise"]
+    assert neighbours(run)["noise"] == neighbours(other)["noise"]
+
+
+def test_labels_of_test_rows_do_not_touch_the_predictions(tmp_path):
+    names = noise(2)
+    turned = names[:160] + names[160:200][::-1] + names[200:]
+    assert turned != names
+    runs = [make(tmp_path / str(i), with_probe('columns = ["noise"]'), noise=n) for i, n in enumerate((names, turned))]
+    for run in runs:
+        probe(run, progress=False)
+    a, b = (run.predictions["linear/1/predicted"] for run in runs)
+    assert np.array_equal(a, b)
+    assert not np.array_equal(runs[0].predictions["linear/1/true"], runs[1].predictions["linear/1/true"])
+
+
+def test_the_same_run_gives_the_same_probe(tmp_path):
+    run = make(tmp_path / "run", with_probe('columns = ["noise"]'), noise=noise())
+    probe(run, progress=False)
+    first, arrays = run.probe, run.predictions
+    probe(run, progress=False)
+    assert run.probe == first
+    assert all(np.array_equal(arrays[key], value) for key, value in run.predictions.items())
+
+
+def test_largest_keeps_the_classes_with_most_train_rows(tmp_path):
+    """Test rows have more of class d, which must not count."""
+    names = ["a"] * 60 + ["b"] * 30 + ["c"] * 20 + ["d"] * 10 + ["a", "b", "c", "d"] * 10 + ["d"] * 20 + ["a", "b"] * 30
+    run = make(tmp_path / "run", with_probe('columns = ["x"]', "largest = { x = 3 }"), x=names)
+    probe(run, progress=False)
+    record = linear(run)["x"]
+    assert record["classes"] == ["a", "b", "c"]
+    assert (record["train_rows"], record["validation_rows"], record["test_rows"]) == (110, 30, 20)
+    assert neighbours(run)["x"]["rows"] == 40, "unseen rows have their own classes"
+
+
+def test_of_equally_large_classes_the_first_by_name_are_kept(tmp_path):
+    run = make(tmp_path / "run", with_probe('columns = ["x"]', "largest = { x = 2 }"), x=["d", "c", "b", "a"] * 60)
+    probe(run, progress=False)
+    assert linear(run)["x"]["classes"] == ["a", "b"]
+
+
+def test_test_rows_of_a_class_without_train_rows_are_counted(tmp_path):
+    run = make(tmp_path / "run", with_probe('columns = ["x"]'), x=["a", "b"] * 80 + ["a", "b", "new", "b"] * 20)
+    probe(run, progress=False)
+    assert (linear(run)["x"]["dropped_rows"], linear(run)["x"]["test_rows"]) == (10, 30)
+
+
+def test_neighbours_are_asked_of_the_columns_named(tmp_path):
+    run = make(tmp_path / "run", with_probe('neighbours = ["group"]'), group=noise(8))
+    probe(run, progress=False)
+    assert list(linear(run)) == ["kind"]
+    assert list(neighbours(run)) == ["group"]
+    assert not neighbours(run)["group"]["trained"]
+
+
+def test_without_unseen_rows_no_neighbours_are_asked(tmp_path):
+    run = make(tmp_path / "run")
+    run.write_rows(run.rows.with_columns(split=pl.col("split").replace("unseen", "train")))
+    probe(run, progress=False)
+    assert (run.probe["neighbours"], run.probe["skipped"]) == ([], [])
+    assert linear(run)["kind"]["train_rows"] == 160
+
+
+@pytest.mark.parametrize(
+    ("cells", "how", "words"),
+    [
+        (["a"] * 240, "linear", "split train has 1 of the two classes"),
+        ([None] * 200 + ["a", "b"] * 20, "linear", "split train has 0 of the two classes"),
+        (["a", "b"] * 60 + ["c"] * 120, "linear", "no row of split test"),
+        (["a", "b"] * 100 + [None] * 40, "neighbours", "split unseen has 0 rows with a label"),
+        (["a", "b"] * 100 + [f"{i}" for i in range(40)], "neighbours", "two rows of one"),
+    ],
+)
+def test_a_column_that_cannot_be_asked_is_left_out_with_its_reason(tmp_path, cells, how, words, capsys):
+    run = make(tmp_path / "run", with_probe('columns = ["x"]', 'neighbours = ["kind", "x"]'), x=cells)
+    probe(run, progress=True)
+    (skipped,) = [s for s in run.probe["skipped"] if s["probe"] == how]
+    assert skipped["column"] == "x"
+    assert words in skipped["reason"]
+    assert words in capsys.readouterr().err.replace("\n", " ")
+    assert "kind" in linear(run)
+    assert len(run.probe[how]) == 1
+
+
+def test_a_column_that_is_not_there_is_named_with_its_neighbours(tmp_path):
+    run = make(tmp_path / "run", with_probe('columns = ["famly"]', 'neighbours = ["x"]', "largest = { kidn = 2 }"))
+    run.write_rows(run.rows.with_columns(family=pl.lit("a")))
+    with pytest.raises(RunError, match="famly") as refused:
+        probe(run, progress=False)
+    message = str(refused.value)
+    assert "Did you mean 'family'?" in message
+    assert "'x'" in message
+    assert "largest names column 'kidn', which is not probed. Did you mean 'kind'?" in message
+    assert not run.has_probe
+
+
+def test_features_of_other_rows_are_refused(tmp_path):
+    run = make(tmp_path / "run")
+    run.write_rows(run.rows.head(200))
+    with pytest.raises(RunError, match="features of 240 rows, but 200 rows"):
+        probe(run, progress=False)
