@@ -51,7 +51,7 @@ def demo(
     from mscon.data.images import cache_folder
     from mscon.data.sources import glyphs
     from mscon.report.gather import gather
-    from mscon.report.compare import comparison_text
+    from mscon.report.compare import compare, comparison_text
     from mscon.report.page import build_report
 
     began = time.monotonic()
@@ -64,8 +64,9 @@ def demo(
         print(f"{counted(there, 'run')} of {len(planned)} are there already (--overwrite trains them again).")
     _carry_out_with_bar(waiting, table, jobs)
     runs = [Run.open(p.out) for p in planned]
-    report = build_report(runs, out / "report.html")
-    print(comparison_text(gather(runs)))
+    compared = compare(gather(runs))
+    report = build_report(runs, out / "report.html", compared)
+    print(comparison_text(compared))
     print(f"\n{counted(len(waiting), 'run')} in {time.monotonic() - began:.0f} s. Open {report.resolve()}")
     return report
 

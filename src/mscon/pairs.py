@@ -136,24 +136,25 @@ def _count_classes(pairs: LazyPairs) -> PairCounts:
     classes = int(max(a.max().item() if a.numel() else -1, labelled.max().item() if labelled.numel() else -1)) + 1
     sizes = torch.bincount(labelled, minlength=max(classes, 1))
     has_label = a >= 0
-    own, own_alike = _own_candidates(pairs)
+    own, own_alike = _own_candidates(pairs, max(classes, 1))
     positives = torch.where(has_label, sizes[a.clamp_min(0)] - own_alike, 0)
     known = torch.where(has_label, labelled.numel() - own, 0)
     log = lambda n: n.clamp_min(1).to(torch.get_default_dtype()).log()
     return PairCounts(positives.to(torch.get_default_dtype()), known, log(positives), log(known))
 
 
-def _own_candidates(pairs: LazyPairs) -> tuple[Int[Tensor, " anchors"], Int[Tensor, " anchors"]]:
+def _own_candidates(pairs: LazyPairs, classes: int) -> tuple[Int[Tensor, " anchors"], Int[Tensor, " anchors"]]:
     """How many labelled candidates carry the anchor's id, and how many of those its class too."""
     labelled = pairs.candidates >= 0
-    ids, codes = pairs.candidate_ids[labelled], pairs.candidates[labelled]
-    return _occurrences(pairs.anchor_ids[:, None], ids[:, None]), _occurrences(
-        torch.stack([pairs.anchor_ids, pairs.anchors], dim=1), torch.stack([ids, codes], dim=1)
-    )
+    candidate_ids, codes = pairs.candidate_ids[labelled], pairs.candidates[labelled]
+    # An id and a class make one key: ids renumbered, so that the product cannot overflow.
+    ids = torch.unique(torch.cat([pairs.anchor_ids, candidate_ids]))
+    own, other = torch.searchsorted(ids, pairs.anchor_ids), torch.searchsorted(ids, candidate_ids)
+    alike = _occurrences(own * classes + pairs.anchors.clamp_min(0), other * classes + codes)
+    return _occurrences(own, other), alike
 
 
-def _occurrences(queries: Int[Tensor, "queries k"], keys: Int[Tensor, "keys k"]) -> Int[Tensor, " queries"]:
-    """How often each query row stands among the key rows."""
-    _, inverse = torch.unique(torch.cat([queries, keys]), dim=0, return_inverse=True)
-    q, k = inverse[: queries.shape[0]], inverse[queries.shape[0] :]
-    return torch.bincount(k, minlength=int(inverse.numel()) + 1)[q]
+def _occurrences(queries: Int[Tensor, " queries"], keys: Int[Tensor, " keys"]) -> Int[Tensor, " queries"]:
+    """How often each query stands among the keys."""
+    keys = keys.sort().values
+    return torch.searchsorted(keys, queries, right=True) - torch.searchsorted(keys, queries)

@@ -2,14 +2,35 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from mscon.kernels.dense import Dense
+from mscon.kernels.lengths import lengths_of
+from mscon.kernels.online import Online
+from mscon.kernels.path import Path, evaluate
+from mscon.kernels.shift import LARGEST_LOGIT
+from mscon.kernels.tiles import Tiles
 from mscon.pairs import LazyPairs, Pairs
+
+Positives = Literal["outside", "inside"]
+Temperature = float | Float[Tensor, " similarities"]
+
+# Pairs up to which writing them all out is fastest: three similarities of 577 rows on a CPU, where tiles then
+# begin to gain by their symmetry and their stay in cache; of 1,000 on a GPU.
+_MOST_DENSE_PAIRS = {"cpu": 1_000_000, "cuda": 3_000_000}
+# Beyond, the vectors of a tile no longer fit a GPU's registers.
+_LARGEST_TRITON_DIM = {torch.bfloat16: 512, torch.float32: 256, torch.float16: 256}
+
+
+# Bound on the product of two vectors divided by their lengths.
+_UNIT = 1 + 1e-5
 
 
 def contrast(
@@ -17,38 +38,164 @@ def contrast(
     candidates: Float[Tensor, "similarities candidates dim"] | None,
     pairs: Sequence[Pairs | LazyPairs],
     *,
-    temperature: float,
-    positives: Literal["outside", "inside"] = "outside",
+    temperature: Temperature,
+    positives: Positives = "outside",
+    cosine: bool = False,
 ) -> Float[Tensor, "similarities anchors"]:
-    """Loss of each anchor in nats, for vectors that are already of unit length.
+    """Loss of each anchor in nats; where pairs are many, memory grows with the rows only.
+
+    Products and sums are float32 at least, whatever autocast or the matmul precision of the process
+    say. Vectors that are bfloat16 are multiplied exactly, on bfloat16 matrix units where there are
+    any; their gradient comes back rounded to bfloat16. (Rounding a unit vector to bfloat16 in the first
+    place moves it by up to 0.4 %, which is much inside a tight cluster.) The check of the input reads
+    two numbers back from the device.
 
     Args:
-        anchors: unit vectors, float32 or wider, a space per similarity.
-        candidates: unit vectors; None for the anchors themselves, which lets a path use symmetry.
+        anchors: vectors, of unit length unless `cosine`; a space per similarity.
+        candidates: likewise; None for the anchors themselves, which lets a path use symmetry.
         pairs: one per similarity.
-        temperature: divides inner products, > 0.
-        positives: outside or inside the logarithm (L_out, L_in).
+        temperature: divides the inner products, > 0; a tensor holds one per similarity and gets a gradient.
+        positives: outside or inside the logarithm (L_out, L_in); see `mscon.objectives.supcon`.
+        cosine: divide vectors by their lengths first, in float32 at least.
 
     Returns:
-        Exactly 0, and no gradient, for anchors without a positive.
+        Exactly 0, and no gradient, for anchors without a positive. It can be differentiated once; the
+        second time raises RuntimeError.
+
+    Raises:
+        ValueError: if a temperature is not positive, a vector is zero or not finite, the batch is
+            empty, or shapes or types do not fit.
     """
-    if not temperature > 0:
-        raise ValueError(f"temperature must be positive, got {temperature}.")
+    _check_shapes(anchors, candidates, pairs)
+    temperatures = _temperatures(temperature, len(pairs))
+    anchor_lengths, longest = lengths_of(anchors, "anchors")
+    candidate_lengths, longest_candidate = anchor_lengths, longest
+    if candidates is not None:
+        candidate_lengths, longest_candidate = lengths_of(candidates, "candidates")
+        both = torch.promote_types(anchors.dtype, candidates.dtype)
+        anchors, candidates = anchors.to(both), candidates.to(both)
+    largest_logit = (_UNIT if cosine else longest * longest_candidate) / min(temperatures)
+
+    ways = [_way(anchors, candidates, p, len(pairs), largest_logit, positives) for p in pairs]
+    groups = {way: [h for h, other in enumerate(ways) if other == way] for way in ways}
+    losses = []
+    for way, heads in groups.items():
+        chosen = slice(None) if len(groups) == 1 else heads
+        a, c = anchors[chosen], None if candidates is None else candidates[chosen]
+        t = temperature[chosen] if isinstance(temperature, Tensor) else temperature
+        lengths = (anchor_lengths[chosen], candidate_lengths[chosen]) if cosine else (None, None)
+        some = [pairs[h] for h in heads]
+        if c is None and way in ("tiles", "triton") and not all(_is_one_set(p) for p in some):
+            c = a
+        ts = tuple(temperatures[h] for h in heads)
+        path = _path(way, some, ts, largest_logit, positives, torch.promote_types(a.dtype, torch.float32), c is None)
+        losses.append(evaluate(path, a, c, t, lengths))
+    if len(groups) == 1:
+        return losses[0]
+    order = [h for heads in groups.values() for h in heads]
+    return torch.cat(losses)[[order.index(h) for h in range(len(pairs))]]
+
+
+def _way(
+    anchors: Tensor,
+    candidates: Tensor | None,
+    pairs: Pairs | LazyPairs,
+    heads: int,
+    largest_logit: float,
+    positives: Positives,
+) -> Literal["dense", "tiles", "triton", "online"]:
+    device, one_shift_will_do = anchors.device.type, largest_logit <= LARGEST_LOGIT
+    if one_shift_will_do and heads * math.prod(pairs.shape) <= _MOST_DENSE_PAIRS.get(device, 1_000_000):
+        return "dense"
+    if not (isinstance(pairs, LazyPairs) and pairs.is_partition and positives == "outside"):
+        return "online"
+    if device == "cuda" and find_spec("triton") and anchors.shape[2] <= _LARGEST_TRITON_DIM.get(anchors.dtype, 0):
+        return "triton"
+    return "tiles" if one_shift_will_do else "online"
+
+
+def _path(
+    way: str,
+    pairs: Sequence[Pairs | LazyPairs],
+    temperatures: tuple[float, ...],
+    largest_logit: float,
+    positives: Positives,
+    sums: torch.dtype,
+    is_square: bool,
+) -> Path:
+    is_inside = positives == "inside"
+    if way == "dense":
+        return Dense.of(pairs, temperatures, largest_logit, sums, inside=is_inside)
+    if way == "online":
+        return Online(tuple(pairs), temperatures, is_inside)
+    partitions = [p for p in pairs if isinstance(p, LazyPairs)]
+    if way == "tiles":
+        return Tiles.of(partitions, temperatures, largest_logit, is_square=is_square)
+    from mscon.kernels.triton import Triton  # only where there is a GPU: importing mscon must not import triton
+
+    return Triton.of(partitions, temperatures, largest_logit)
+
+
+def _is_one_set(pairs: Pairs | LazyPairs) -> bool:
+    """Whether anchors and candidates have the same labels and ids, so that the pairs are symmetric."""
+    assert isinstance(pairs, LazyPairs)
+    sides = (pairs.anchors, pairs.candidates), (pairs.anchor_ids, pairs.candidate_ids)
+    return all(a is c or torch.equal(a, c) for a, c in sides)
+
+
+def _temperatures(temperature: Temperature, similarities: int) -> tuple[float, ...]:
+    if isinstance(temperature, Tensor):
+        if temperature.shape != (similarities,):
+            raise ValueError(
+                f"temperature must be a number, or one for each of {similarities} similarities, "
+                f"got shape {tuple(temperature.shape)}."
+            )
+        values = tuple(temperature.detach().tolist())
+    else:
+        values = (float(temperature),) * similarities
+    for value in values:
+        if not 0 < value < math.inf:
+            raise ValueError(f"temperature must be positive, got {value}.")
+    return values
+
+
+def _check_shapes(anchors: Tensor, candidates: Tensor | None, pairs: Sequence[Pairs | LazyPairs]) -> None:
     others = anchors if candidates is None else candidates
-    with torch.autocast(anchors.device.type, enabled=False):
-        return torch.stack(
-            [_dense(a, c, p if isinstance(p, Pairs) else p.dense(), temperature, positives) for a, c, p in zip(anchors, others, pairs, strict=True)]
+    shapes = f"anchors {tuple(anchors.shape)}, candidates {tuple(others.shape)}"
+    if (
+        anchors.ndim != 3
+        or others.ndim != 3
+        or anchors.shape[0] != others.shape[0]
+        or anchors.shape[2] != others.shape[2]
+    ):
+        raise ValueError(
+            f"Expected anchors (similarities, anchors, dim) and candidates (similarities, candidates, dim), "
+            f"got {shapes}."
         )
+    if not (anchors.numel() and others.numel()):
+        raise ValueError(f"There is nothing to compare in an empty batch: {shapes}.")
+    if not (anchors.is_floating_point() and others.is_floating_point()):
+        raise ValueError(f"Vectors must be floating point, got {anchors.dtype} and {others.dtype}.")
+    if anchors.device != others.device:
+        raise ValueError(f"Anchors are on {anchors.device} but candidates on {others.device}.")
+    if len(pairs) != anchors.shape[0]:
+        raise ValueError(f"Got {len(pairs)} pairs for vectors of {anchors.shape[0]} similarities: {shapes}.")
+    for pair in pairs:
+        if pair.shape != (anchors.shape[1], others.shape[1]):
+            raise ValueError(f"Got pairs of {pair.shape[0]} anchors and {pair.shape[1]} candidates for {shapes}.")
+        if isinstance(pair, LazyPairs):
+            _check_codes(pair)
 
 
-def _dense(a: Tensor, c: Tensor, pairs: Pairs, temperature: float, positives: str) -> Tensor:
-    logits = (a @ c.T / temperature).masked_fill(~pairs.known, -torch.inf)
-    counted = pairs.has_positive[:, None]
-    # A row of -inf would be NaN inside backward: masked out in the end, but enough to trip detect_anomaly.
-    log_probs = torch.where(counted, logits, 0.0).log_softmax(dim=1)
-    weight = (pairs.weight * pairs.known).to(a.dtype)
-    total = weight.sum(dim=1, keepdim=True).clamp_min(torch.finfo(a.dtype).tiny)
-    if positives == "outside":
-        return -(weight / total * log_probs.masked_fill(~pairs.known, 0.0)).sum(dim=1)
-    inside = torch.where(counted & (weight > 0), log_probs + (weight / total).clamp_min(torch.finfo(a.dtype).tiny).log(), -torch.inf)
-    return -torch.where(counted[:, 0], torch.where(counted, inside, 0.0).logsumexp(dim=1), 0.0)
+def _check_codes(pairs: LazyPairs) -> None:
+    ids = pairs.anchor_ids.shape[0], pairs.candidate_ids.shape[0]
+    if ids != pairs.shape:
+        raise ValueError(
+            f"Got ids of {ids[0]} anchors and {ids[1]} candidates, but labels of {pairs.shape[0]} and {pairs.shape[1]}."
+        )
+    for codes in (pairs.anchors, pairs.candidates) if pairs.is_partition else ():
+        if codes.ndim != 1 or codes.is_floating_point() or codes.is_complex():
+            raise ValueError(
+                f"Class ids must be one integer a row (-1 where missing), "
+                f"got {codes.dtype} of shape {tuple(codes.shape)}."
+            )

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from mscon.kernels import contrast
 from mscon.objectives.base import AverageOver, Losses, Objective, contrastive_losses
@@ -75,18 +73,7 @@ def _contrast_unit(
     temperature: float,
     positives: Positives,
 ) -> Float[Tensor, "similarities anchors"]:
-    return contrast(
-        _unit(anchors),
-        None if candidates is None else _unit(candidates),
-        pairs,
-        temperature=temperature,
-        positives=positives,
-    )
-
-
-def _unit(vectors: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
-    # Half precision keeps three digits of a length; normalise in float32 at least.
-    return normalize(vectors.to(torch.promote_types(vectors.dtype, torch.float32)), dim=-1)
+    return contrast(anchors, candidates, pairs, temperature=temperature, positives=positives, cosine=True)
 
 
 class SupCon(Objective):

@@ -10,16 +10,15 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
+import polars as pl
 from jaxtyping import Float, Int
 
 from mscon.errors import RunError, counted, first_few
 from mscon.run import Run
-
-if TYPE_CHECKING:
-    import polars as pl
 
 Measure = Literal["accuracy", "precision_at_1", "map_at_r"]
 RETRIEVAL: tuple[Measure, ...] = ("precision_at_1", "map_at_r")
@@ -64,16 +63,17 @@ class Question:
         rows: positions in the runs' rows, ascending; the same for all methods.
         values: per method [seeds, rows], each in [0, 1], or None where the method was not asked.
         trained: per method, whether this column was among its similarities.
-        baseline: what guessing gives: the share of the largest class, or of a random neighbour being right.
+        baseline: what guessing gives: the share of the largest class, or the measure for rows in random order;
+            None if the probe does not say.
         classes: how many classes were told apart (0 where that is not said).
     """
 
     column: str
     measure: Measure
     rows: Int[np.ndarray, " rows"]
-    values: tuple[Float[np.ndarray, "seeds rows"] | None, ...]
+    values: tuple[Float[np.ndarray, "_ rows"] | None, ...]
     trained: tuple[bool, ...]
-    baseline: float
+    baseline: float | None
     classes: int
 
     @property
@@ -96,7 +96,9 @@ class Gathered:
 
     @property
     def label_columns(self) -> tuple[str, ...]:
-        return tuple(column for column in self.rows.columns if column not in PLACES)
+        """Columns of the table that some method trained on or was asked about, in the order of the table."""
+        used = {column for method in self.methods for column in method.columns} | {q.column for q in self.questions}
+        return tuple(column for column in self.rows.columns if column in used and column not in PLACES)
 
     @property
     def members(self) -> Iterator[Member]:
@@ -115,10 +117,15 @@ def gather(runs: Sequence[Run]) -> Gathered:
         raise RunError("there is no run to report. Give one or more run directories.")
     complaints: list[str] = []
     members: list[Member] = []
+    answers: dict[Path, dict[tuple[str, Measure], _Answer]] = {}
     for run in runs:
         try:
             members.append(_member(run))
-            _ = run.probe, run.predictions, run.rows, run.has_features
+            answers[run.root] = _answers(run)
+            if not run.has_features:
+                raise RunError(
+                    f"run '{run.root}' has no features: `mscon probe` writes them, and has not finished here."
+                )
         except RunError as error:
             complaints.append(str(error))
     _stop(complaints)
@@ -126,7 +133,7 @@ def gather(runs: Sequence[Run]) -> Gathered:
     methods = _methods(members, complaints)
     _same_rows(members, complaints)
     _stop(complaints)
-    questions = _questions(methods, complaints)
+    questions = _questions(methods, answers, complaints)
     _stop(complaints)
     return Gathered(methods, questions)
 
@@ -176,9 +183,7 @@ def _methods(members: Sequence[Member], complaints: list[str]) -> tuple[Method, 
                     f"{member.seed}: a repeated seed is no second measurement. Leave one of them out."
                 )
             by_seed.setdefault(member.seed, member)
-    return tuple(
-        Method(title, tuple(sorted(group, key=lambda member: member.seed))) for title, group in groups.items()
-    )
+    return tuple(Method(title, tuple(sorted(group, key=lambda member: member.seed))) for title, group in groups.items())
 
 
 def _flat(value: Any, path: str = "") -> dict[str, Any]:
@@ -206,16 +211,20 @@ def _same_rows(members: Sequence[Member], complaints: list[str]) -> None:
         )
 
 
-def _questions(methods: Sequence[Method], complaints: list[str]) -> tuple[Question, ...]:
-    answers = [[_answers(member.run) for member in method.members] for method in methods]
-    keys = list(dict.fromkeys(key for group in answers for member in group for key in member))
+def _questions(
+    methods: Sequence[Method],
+    answers: Mapping[Path, Mapping[tuple[str, Measure], _Answer]],
+    complaints: list[str],
+) -> tuple[Question, ...]:
+    by_method = [[answers[member.run.root] for member in method.members] for method in methods]
+    keys = list(dict.fromkeys(key for group in by_method for answer in group for key in answer))
     # Linear probes first, then retrieval, each in the order of the probe.
     keys.sort(key=lambda key: key[1] != "accuracy")
     questions = []
     for column, measure in keys:
         told = [
             (member.run.name, answer[column, measure])
-            for method, group in zip(methods, answers, strict=True)
+            for method, group in zip(methods, by_method, strict=True)
             for member, answer in zip(method.members, group, strict=True)
             if (column, measure) in answer
         ]
@@ -229,14 +238,17 @@ def _questions(methods: Sequence[Method], complaints: list[str]) -> tuple[Questi
                 )
         if complaints:
             continue
-        groups = [[answer[column, measure] for answer in group if (column, measure) in answer] for group in answers]
+        groups = [[answer[column, measure] for answer in group if (column, measure) in answer] for group in by_method]
         questions.append(
             Question(
                 column,
                 measure,
                 reference.rows,
                 tuple(np.stack([a.values for a in group]) if group else None for group in groups),
-                tuple(any(a.trained for a in group) for group in groups),
+                tuple(
+                    any(a.trained for a in group) if group else column in method.columns
+                    for method, group in zip(methods, groups, strict=True)
+                ),
                 reference.baseline,
                 reference.classes,
             )
@@ -249,7 +261,7 @@ class _Answer:
     rows: Int[np.ndarray, " rows"]
     values: Float[np.ndarray, " rows"]
     trained: bool
-    baseline: float
+    baseline: float | None
     classes: int
 
 
@@ -265,9 +277,9 @@ def _answers(run: Run) -> dict[tuple[str, Measure], _Answer]:
             )
         for i, record in enumerate(probe.get("neighbours", [])):
             for measure in RETRIEVAL:
-                told[record["column"], measure] = _answer(
-                    arrays[f"neighbours/{i}/row"], arrays[f"neighbours/{i}/{measure}"], record, record["chance"], 0
-                )
+                chance = record.get("chance" if measure == "precision_at_1" else f"{measure}_chance")
+                values = arrays[f"neighbours/{i}/{measure}"]
+                told[record["column"], measure] = _answer(arrays[f"neighbours/{i}/row"], values, record, chance, 0)
     except KeyError as error:
         raise RunError(
             f"run '{run.root}': probe.json and predictions.safetensors do not belong together (no {error}). "
@@ -276,8 +288,9 @@ def _answers(run: Run) -> dict[tuple[str, Measure], _Answer]:
     return told
 
 
-def _answer(rows: np.ndarray, values: np.ndarray, record: Mapping[str, Any], baseline: float, classes: int) -> _Answer:
+def _answer(
+    rows: np.ndarray, values: np.ndarray, record: Mapping[str, Any], baseline: float | None, classes: int
+) -> _Answer:
     order = np.argsort(rows, kind="stable")
-    return _Answer(
-        rows[order].astype(np.int64), values[order].astype(np.float64), bool(record["trained"]), float(baseline), classes
-    )
+    rows, values = rows[order].astype(np.int64), values[order].astype(np.float64)
+    return _Answer(rows, values, bool(record["trained"]), baseline, classes)

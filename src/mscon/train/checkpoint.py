@@ -1,0 +1,106 @@
+"""Checkpoint: the state of a training as tensors by name and plain JSON values, and back.
+
+No random numbers are in it: they follow from the seed and the epoch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mscon.errors import RunError
+from mscon.run import Run
+from mscon.train.loop import Training
+
+_OPTIMISER = "optimiser."
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """How far a run has come.
+
+    Attributes:
+        epoch: epochs that are finished.
+        step: steps taken in them.
+        best: greatest merit on validation rows so far, None before the first.
+        best_epoch: after which epoch that was.
+        seconds: time spent in training and validation.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    best: float | None = None
+    best_epoch: int | None = None
+    seconds: float = 0.0
+
+
+def save_last(run: Run, training: Training, position: Position) -> None:
+    """All that is needed to go on from here."""
+    tensors, groups = _optimiser_state(training.optimiser)
+    schedule = {
+        k: v for k, v in training.schedule.state_dict().items() if k in ("last_epoch", "_step_count", "_last_lr")
+    }
+    state = {**asdict(position), "optimiser": groups, "schedule": schedule}
+    run.write_checkpoint("last", {**training.method.state_dict(), **tensors}, state)
+
+
+def save_best(run: Run, training: Training, position: Position) -> None:
+    """The weights alone: nobody trains on from the best checkpoint."""
+    run.write_checkpoint("best", training.method.state_dict(), asdict(position))
+
+
+def restore_last(run: Run, training: Training) -> Position:
+    """Put a training in the state that `save_last` kept; as new if there is no checkpoint yet.
+
+    Raises:
+        RunError: if the checkpoint is of another model or optimiser than the run's recipe describes.
+    """
+    if not run.has_checkpoint("last"):
+        return Position()
+    tensors, state = run.read_checkpoint("last")
+    try:
+        training.method.load_state_dict({k: v for k, v in tensors.items() if not k.startswith(_OPTIMISER)})
+        _load_optimiser(training.optimiser, tensors, state["optimiser"])
+        training.schedule.load_state_dict(state["schedule"])
+        return Position(**{key: state[key] for key in Position.__dataclass_fields__})
+    except (RuntimeError, ValueError, KeyError) as error:
+        last = str(error).strip().splitlines()[-1].strip()
+        raise RunError(
+            f"run '{run.root}' cannot go on: its last checkpoint does not fit its recipe ({last}).\n"
+            "  Was recipe.toml changed, or does the run come from another version of mscon, torch or timm?"
+        ) from None
+
+
+def _optimiser_state(optimiser: torch.optim.Optimizer) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
+    """Its tensors as "optimiser.<number of the parameter>.<name>", and the settings of its groups."""
+    state = optimiser.state_dict()
+    tensors = {
+        f"{_OPTIMISER}{number}.{name}": value
+        for number, own in state["state"].items()
+        for name, value in own.items()
+        if isinstance(value, Tensor)
+    }
+    return tensors, [{k: v for k, v in group.items() if k != "params"} for group in state["param_groups"]]
+
+
+def _load_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor], groups: list[dict[str, Any]]) -> None:
+    fresh = optimiser.state_dict()
+    parameters = [p for group in optimiser.param_groups for p in group["params"]]
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        if key.startswith(_OPTIMISER):
+            number, _, name = key.removeprefix(_OPTIMISER).partition(".")
+            like = parameters[int(number)]
+            # A fused optimiser walks parameter and state in the order of memory, which for a
+            # channels-last filter is not the order that a file has.
+            own = torch.empty_like(like, dtype=value.dtype).copy_(value) if value.shape == like.shape else value
+            state.setdefault(int(number), {})[name] = own
+    merged = [
+        # JSON has no tuples; betas are one.
+        {**group, **{k: tuple(v) if isinstance(v, list) else v for k, v in saved.items()}}
+        for group, saved in zip(fresh["param_groups"], groups, strict=True)
+    ]
+    optimiser.load_state_dict({"state": state, "param_groups": merged})

@@ -1,0 +1,214 @@
+"""Fit: from a recipe and a table to a trained run; and from a run that was stopped to the same."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import polars as pl
+import torch
+
+from mscon import catalogue
+from mscon.data.dataset import Dataset, fit_similarities
+from mscon.data.images import open_store
+from mscon.data.rows import select_rows
+from mscon.data.sampler import count_batches
+from mscon.data.table import Table
+from mscon.errors import RecipeError, RunError, TableError, counted
+from mscon.model.model import build_model
+from mscon.recipe import Recipe
+from mscon.run import Run
+from mscon.similarities.base import Similarity
+from mscon.train import facts, hardware, optimiser
+from mscon.train.candidates import InBatch
+from mscon.train.checkpoint import Position, restore_last, save_best, save_last
+from mscon.train.loop import Training, need_finite_state, train_epoch, validate
+from mscon.train.module import Method
+from mscon.train.progress import TrainingProgress
+
+
+def fit(
+    recipe: Recipe,
+    table: Table,
+    out: Path,
+    *,
+    images: Path | None = None,
+    overwrite: bool = False,
+    progress: bool = True,
+    dry_run: bool = False,
+) -> Run | None:
+    """Train, and leave a run directory.
+
+    Everything is read, checked and built before the directory is made, so a mistake leaves nothing.
+
+    Args:
+        recipe: what to train.
+        table: on what.
+        out: the run directory; must not exist, or be empty, unless `overwrite`.
+        images: folder that image paths are relative to; by default the table's.
+        progress: show a bar, or a line an epoch, on standard error.
+        dry_run: take one step on the CPU, write nothing (but the cache of decoded images), return None.
+
+    Raises:
+        TableError: the table, or an image, is at fault.
+        RecipeError: the recipe is.
+        RunError: the directory is in the way; or a loss was not finite, and then the run keeps the
+            checkpoints of the epochs before.
+    """
+    if not dry_run:
+        Run.refuse_if_taken(out, overwrite)
+    _check_views(recipe)
+    root = table.path.parent if images is None else images
+    rows = select_rows(table, recipe, root)
+    _check_rows(recipe, rows, table.name)
+    similarities = fit_similarities(rows, recipe, where=f"{table.name}: ")
+    device = "cpu" if dry_run else hardware.device_type()
+    with hardware.repeatable(recipe.train.seed, device):
+        method = _method(recipe, similarities)  # before the images: what is wrong here is found in a second
+        dataset = Dataset.build(rows, similarities, open_store(rows, root, recipe.data, table.name))
+        training = _assemble(recipe, dataset, method, device)
+        if dry_run:
+            _one_step(training)
+            return None
+        run = Run.create(out, overwrite)
+        run.write_recipe(training.recipe)
+        run.write_facts(facts.describe(training.recipe, table, rows, root, method, device))
+        run.write_similarities(
+            [
+                {"name": part.name, "state": s.to_json()}
+                for part, s in zip(recipe.similarities, similarities, strict=True)
+            ]
+        )
+        run.write_rows(rows)
+        _train(run, training, Position(), progress)
+    return run
+
+
+def resume(run: Run, progress: bool = True) -> Run:
+    """Go on with a run that was stopped, from its last checkpoint to the epochs that its recipe says.
+
+    What results is, on the same machine, what an uninterrupted run would have left, bit for bit. A
+    run that is finished is left as it is, and says so.
+
+    Raises:
+        RunError: if the checkpoint does not fit the recipe, or a loss is not finite.
+        TableError: if an image cannot be read any more.
+    """
+    recipe, known, rows = run.recipe, run.facts, run.rows
+    done = run.read_checkpoint("last")[1]["epoch"] if run.has_checkpoint("last") else 0
+    if done >= recipe.train.epochs:
+        with TrainingProgress(recipe.train.epochs, 1, enabled=progress) as shown:
+            shown.say(f"run '{run.root}' is finished: {done} of {recipe.train.epochs} epochs are done.")
+        return run
+    similarities = tuple(catalogue.find("similarity", s["name"]).from_json(s["state"]) for s in run.similarities)
+    device = hardware.device_type()
+    with hardware.repeatable(recipe.train.seed, device):
+        store = open_store(rows, Path(known["images_root"]), recipe.data, known["table"]["name"])
+        # The weights come from the checkpoint, if there is one: no hub is asked for them again.
+        fetched = recipe.encoder.pretrained and not run.has_checkpoint("last")
+        own = replace(recipe, encoder=replace(recipe.encoder, pretrained=fetched))
+        training = _assemble(recipe, Dataset.build(rows, similarities, store), _method(own, similarities), device)
+        position = restore_last(run, training)
+        again = {"after_epoch": position.epoch, "versions": facts.versions(), "machine": facts.machine(device)}
+        run.write_facts({**known, "resumed": [*known.get("resumed", []), again]})
+        run.cut_log(position.step)
+        _train(run, training, position, progress)
+    return run
+
+
+def _check_views(recipe: Recipe) -> None:
+    if recipe.views.count < 2 and (alone := [s.column for s in recipe.similarities if s.name == "same_row"]):
+        raise RecipeError(
+            f"similarity '{alone[0]}' compares the views of a row, but [views] count is {recipe.views.count}. "
+            "Set count = 2 or more."
+        )
+
+
+def _check_rows(recipe: Recipe, rows: pl.DataFrame, table_name: str) -> None:
+    split = rows.get_column("split")
+    if (count := int((split == "train").sum())) < 2:
+        raise TableError(f"{table_name} has {counted(count, 'train row')}; a loss that compares rows needs 2 or more.")
+    if recipe.train.checkpoint == "best" and not (split == "validation").any():
+        raise TableError(
+            f'{table_name} has no validation row, but [train] checkpoint is "best". Give some rows the split '
+            '"validation", or set checkpoint = "last".'
+        )
+
+
+def _method(recipe: Recipe, similarities: Sequence[Similarity]) -> Method:
+    """Everything that learns, its weights drawn from torch's generator."""
+    count = len(similarities)
+    model = build_model(recipe, count)
+    objective = catalogue.build("objective", recipe.objective.name, recipe.objective.settings)
+    objective.prepare(similarities, model.heads.output_dim)
+    weighting = catalogue.build("weighting", recipe.weighting.name, recipe.weighting.settings, similarities=count)
+    return Method(model, objective, weighting, InBatch(), similarities)
+
+
+def _assemble(recipe: Recipe, dataset: Dataset, method: Method, device: str) -> Training:
+    """On the device, in the precision and layout that suit it, with an optimiser."""
+    settings = hardware.resolve(recipe.train, method.model.encoder, device)
+    recipe = replace(recipe, train=settings)
+    fabric = hardware.start(settings, device)
+    if settings.channels_last == "yes":
+        method.model.encoder.to(memory_format=torch.channels_last)
+    method.to(fabric.device)
+    rows = int((dataset.rows.get_column("split") == "train").sum())
+    steps = settings.epochs * count_batches(rows, settings.batch_size)
+    own, schedule = optimiser.build(method.model, method.objective, method.weighting, settings, steps)
+    shell, _ = fabric.setup(method, own)
+    return Training(recipe, dataset, method, shell, own, schedule, fabric)
+
+
+def _one_step(training: Training) -> None:
+    batch = training.dataset.indices("train")[: training.recipe.train.batch_size]
+    measured = training.measure(batch, training.view_maker(training.recipe.train.seed))
+    training.fabric.backward(measured.total)
+    training.optimiser.step()
+
+
+def _train(run: Run, training: Training, position: Position, show: bool) -> None:
+    """The epochs that are left, each with its log, its validation and its checkpoint."""
+    settings = training.recipe.train
+    steps = training.steps_an_epoch
+    with TrainingProgress(settings.epochs, settings.epochs * steps, enabled=show) as progress:
+        try:
+            while position.epoch < settings.epochs:
+                position = _epoch(run, training, position, progress)
+        except KeyboardInterrupt:
+            progress.say(
+                f"stopped in epoch {position.epoch + 1} of {settings.epochs}; `mscon resume {run.root}` goes on "
+                f"after epoch {position.epoch}."
+            )
+            raise
+        except RunError as error:
+            kept = f"keeps its checkpoint of epoch {position.epoch}" if position.epoch else "has no checkpoint yet"
+            raise RunError(f"{error}\n  Run '{run.root}' {kept}.") from error
+    trained = {"epochs": position.epoch, "steps": position.step, "seconds": round(position.seconds, 2)}
+    run.write_facts({**run.facts, "trained": {**trained, "best_epoch": position.best_epoch}})
+
+
+def _epoch(run: Run, training: Training, position: Position, progress: TrainingProgress) -> Position:
+    began = time.monotonic()
+    epoch, step = position.epoch + 1, position.step + training.steps_an_epoch
+    for record in train_epoch(training, epoch, position.step):
+        run.append_log(record)
+        progress.show(record)
+    need_finite_state(training, epoch, step)
+    validation = None
+    settings = training.recipe.train
+    if epoch % settings.validate_every == 0 or epoch == settings.epochs:
+        validation = validate(training, epoch, step)
+    seconds = position.seconds + time.monotonic() - began
+    position = replace(position, epoch=epoch, step=step, seconds=seconds)
+    if validation is not None:
+        run.append_log(validation)
+        merit = validation["merit"]
+        if position.best_epoch is None or (merit is not None and (position.best is None or merit > position.best)):
+            position = replace(position, best=merit, best_epoch=epoch)
+            save_best(run, training, position)
+    save_last(run, training, position)
+    progress.end_epoch(epoch, validation)
+    return position

@@ -1,0 +1,122 @@
+"""Hardware: which device, and in which precision and memory layout to train on it. The one file that knows Fabric.
+
+"auto" is resolved once, by rules and never by timing: a run that chose by the clock would choose
+otherwise on a busy machine. What the rules rest on is measured in docs/decisions/0006-precision.md.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from mscon.recipe import Train
+
+# Dense filters wider than this are slower in channels-last float32 on a CPU; narrower ones are faster.
+_WIDEST_CHANNELS_LAST = 128
+
+# Units for bfloat16 matrices, by the names that Linux has for them.
+_CPU_UNITS = ("amx_bf16", "amx_tile")
+
+
+def device_type() -> str:
+    """ "cuda" or "mps" where there is one, else "cpu"."""
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def resolve(settings: Train, encoder: nn.Module, device: str) -> Train:
+    """The settings with "auto" replaced by what suits this machine and encoder.
+
+    - bfloat16 where there are matrix units for it: CUDA from compute capability 8.0, a CPU with AMX.
+      Without them it is up to 10 times slower than float32. On a CPU not for grouped convolutions
+      (EfficientNet, MobileNet), which are 2 times slower in it.
+    - channels_last together with bfloat16; in float32 on a CPU for encoders whose dense filters are
+      narrow (small_cnn) or that have grouped ones.
+
+    Args:
+        settings: as the recipe has them; a value other than "auto" is kept.
+        encoder: what will be trained.
+        device: "cpu", "cuda" or "mps".
+    """
+    precision, channels_last = settings.precision, settings.channels_last
+    if precision == "auto":
+        is_slow = device == "cpu" and _has_grouped_filters(encoder)
+        precision = "bfloat16" if _has_bfloat16_units(device) and not is_slow else "float32"
+    if channels_last == "auto":
+        pays = precision == "bfloat16" or (device == "cpu" and _has_narrow_filters(encoder))
+        channels_last = "yes" if pays and device != "mps" else "no"
+    return dataclasses.replace(settings, precision=precision, channels_last=channels_last)
+
+
+def start(settings: Train, device: str) -> Fabric:
+    """One process on one device, in a precision that is resolved already."""
+    if settings.precision == "auto":
+        raise ValueError("precision is still 'auto': call resolve() first.")
+    # Fabric reports choices that are ours, and that the run directory holds.
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    if device == "cpu":
+        _keep_freed_memory()
+    is_mixed = settings.precision == "bfloat16"
+    return Fabric(accelerator=device, devices=1, precision="bf16-mixed" if is_mixed else "32-true")
+
+
+@contextlib.contextmanager
+def repeatable(seed: int, device: str) -> Iterator[None]:
+    """Within it torch's random numbers follow from the seed; the caller's go on afterwards as if nothing had been."""
+    cudnn = torch.backends.cudnn
+    before = cudnn.deterministic, cudnn.benchmark
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if device == "cuda" else []):
+        # The fastest convolution is found by timing, and may add up in another order in the next run.
+        cudnn.deterministic, cudnn.benchmark = True, False
+        torch.manual_seed(seed)
+        try:
+            yield
+        finally:
+            cudnn.deterministic, cudnn.benchmark = before
+
+
+def _keep_freed_memory() -> None:
+    """Have the C library keep what a step frees for the next one, instead of handing it back to the system.
+
+    glibc raises its thresholds to the largest block that was ever freed, up to 32 MiB. Without this,
+    a step of small_cnn faults 2,000 pages in anew, a sixth of its time. Other C libraries do not care.
+    """
+    block = torch.empty(31 * 2**20, dtype=torch.uint8)  # never written to, so it takes no memory
+    del block
+
+
+def _has_bfloat16_units(device: str) -> bool:
+    if device == "cuda":
+        return torch.cuda.get_device_capability()[0] >= 8
+    return device == "cpu" and set(_CPU_UNITS) <= _cpu_flags()
+
+
+def _cpu_flags() -> set[str]:
+    """What Linux says the CPU can do; nothing is known elsewhere."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines():
+            if line.startswith("flags"):
+                return set(line.partition(":")[2].split())
+    return set()
+
+
+def _convolutions(encoder: nn.Module) -> list[nn.Conv2d]:
+    """Those that look at more than one pixel; the others are plain products in any layout."""
+    return [m for m in encoder.modules() if isinstance(m, nn.Conv2d) and max(m.kernel_size) > 1]
+
+
+def _has_grouped_filters(encoder: nn.Module) -> bool:
+    return any(m.groups > 1 for m in _convolutions(encoder))
+
+
+def _has_narrow_filters(encoder: nn.Module) -> bool:
+    found = _convolutions(encoder)
+    return bool(found) and all(m.groups > 1 or m.out_channels <= _WIDEST_CHANNELS_LAST for m in found)

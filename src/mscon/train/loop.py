@@ -1,0 +1,234 @@
+"""Loop: epochs of steps over the training rows, and what the validation rows say after each.
+
+It yields records and moves parameters; it writes no file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int64, UInt8
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler
+
+from mscon.data.dataset import Dataset
+from mscon.data.sampler import count_batches, epoch_batches
+from mscon.data.views import augment
+from mscon.errors import RunError
+from mscon.recipe import Recipe
+from mscon.train.module import Method
+from mscon.train.step import MakeView, Measured
+from mscon.weightings.base import relative_excess
+
+# Steps summed up in a record of the log. Reading a number back makes a GPU wait for it.
+LOG_EVERY = 10
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Training:
+    """All that a loop needs, put together.
+
+    Attributes:
+        recipe: with every "auto" resolved.
+        dataset: rows of all splits.
+        method: what learns.
+        shell: the same behind Fabric's devices and precision; this one is called.
+        optimiser: torch's, behind Fabric's.
+        schedule: of the learning rates, per step.
+        fabric: device and precision.
+    """
+
+    recipe: Recipe
+    dataset: Dataset
+    method: Method
+    shell: nn.Module
+    optimiser: torch.optim.Optimizer
+    schedule: LRScheduler
+    fabric: Fabric
+
+    @property
+    def steps_an_epoch(self) -> int:
+        return count_batches(self.dataset.indices("train").numel(), self.recipe.train.batch_size)
+
+    def view_maker(self, seed: int) -> MakeView:
+        """Random views that follow from the seed, drawn on the device."""
+        generator = torch.Generator(self.fabric.device).manual_seed(seed)
+        layout = torch.channels_last if self.recipe.train.channels_last == "yes" else torch.contiguous_format
+
+        def make_view(
+            images: UInt8[Tensor, "rows channels height width"],
+        ) -> Float[Tensor, "rows channels height width"]:
+            return augment(images, self.recipe.views, generator).contiguous(memory_format=layout)
+
+        return make_view
+
+    def measure(self, rows: Int64[Tensor, " rows"], make_view: MakeView) -> Measured:
+        """What the method says of some rows."""
+        batch = self.dataset.batch(rows).to(self.fabric.device)
+        return Measured(**self.shell(batch.images, batch.codes, batch.rows, make_view, self.recipe.views.count))
+
+
+def derived_seed(seed: int, epoch: int, purpose: str) -> int:
+    """A seed for one purpose in one epoch. Hashed: seed 0 in epoch 1 must not be seed 1 in epoch 0."""
+    return int.from_bytes(blake2b(f"{seed}/{epoch}/{purpose}".encode(), digest_size=7).digest(), "big")
+
+
+def train_epoch(training: Training, epoch: int, step: int) -> Iterator[Record]:
+    """Train for one epoch.
+
+    All that is random in it follows from the recipe's seed and the number of the epoch, so an epoch
+    may begin anew, or in another process, and do the same.
+
+    Args:
+        training: is changed.
+        epoch: its number, from 1.
+        step: how many steps were taken before.
+
+    Yields:
+        A record for every `LOG_EVERY` steps, and for those left at the end.
+
+    Raises:
+        RunError: if a loss is not finite.
+    """
+    settings = training.recipe.train
+    torch.manual_seed(derived_seed(settings.seed, epoch, "network"))
+    make_view = training.view_maker(derived_seed(settings.seed, epoch, "views"))
+    training.shell.train()
+    window: list[Measured] = []
+    rows = training.dataset.indices("train")
+    for batch in epoch_batches(rows, settings.batch_size, settings.seed, epoch):
+        step += 1
+        rate = training.optimiser.param_groups[0]["lr"]
+        try:
+            measured = training.measure(batch, make_view)
+        except ValueError as error:  # a loss that refuses vectors which are not finite
+            _need_finite(training, window, epoch, range(step - len(window), step))  # an earlier step may be at fault
+            raise broken_down(training, epoch, step, f"the loss could not be computed: {error}") from error
+        training.fabric.backward(measured.total)
+        training.optimiser.step()
+        training.optimiser.zero_grad()
+        training.schedule.step()
+        window.append(replace(measured, total=measured.total.detach()))
+        if len(window) == LOG_EVERY:
+            yield _record(training, window, epoch, step, rate)
+            window.clear()
+    if window:
+        yield _record(training, window, epoch, step, rate)
+
+
+@torch.no_grad()
+def validate(training: Training, epoch: int, step: int) -> Record | None:
+    """What the validation rows say; None if there are none.
+
+    Batches and views are the same in every epoch, so that differences come from the network. Nothing
+    moves: neither running means of the network nor of the weighting.
+
+    Returns:
+        A record with means over the batches; "merit" in it says how good a checkpoint is, more is
+        better: the mean accuracy where the objective classifies, else minus the mean relative
+        excess. None where no similarity has a pair.
+    """
+    rows = training.dataset.indices("validation")
+    if not rows.numel():
+        return None
+    settings = training.recipe.train
+    make_view = training.view_maker(derived_seed(settings.seed, 0, "validation"))
+    training.shell.eval()
+    batches = list(epoch_batches(rows, settings.batch_size, settings.seed, 0, drop_last=False))
+    measured = [training.measure(batch, make_view) for batch in batches]
+    means = _means(measured, torch.tensor([float(len(batch)) for batch in batches]))
+    names = training.recipe.columns
+    _need_finite(training, measured, epoch, [step] * len(measured), "validation ")
+    present = [v for v in means["accuracy" if "accuracy" in means else "relative_excess"] if v is not None]
+    merit = sum(present) / len(present) if present else None
+    return {
+        "kind": "validation",
+        "epoch": epoch,
+        "step": step,
+        **{key: dict(zip(names, values, strict=True)) for key, values in means.items() if key != "weight"},
+        "merit": merit if merit is None or "accuracy" in means else -merit,
+    }
+
+
+def _record(training: Training, window: Sequence[Measured], epoch: int, step: int, rate: float) -> Record:
+    """Means over the last few steps, a value per similarity; null where it was absent from all of them."""
+    _need_finite(training, window, epoch, range(step - len(window) + 1, step + 1))
+    means = _means(window, torch.ones(len(window)))
+    return {
+        "kind": "step",
+        "epoch": epoch,
+        "step": step,
+        "total": torch.stack([m.total for m in window]).mean().item(),
+        "learning_rate": rate,
+        **{key: dict(zip(training.recipe.columns, values, strict=True)) for key, values in means.items()},
+    }
+
+
+def _means(measured: Sequence[Measured], counts: Float[Tensor, " batches"]) -> Mapping[str, list[float | None]]:
+    """The mean of each quantity over the batches that a similarity is present in, weighted by `counts`."""
+
+    def stacked(name: str) -> Float[Tensor, "batches similarities"]:
+        return torch.stack([getattr(m, name) for m in measured]).to("cpu", torch.float64)
+
+    present: Bool[Tensor, "batches similarities"] = torch.stack([m.present for m in measured]).cpu()
+    share = present * counts[:, None].double()
+    share = share / share.sum(dim=0).clamp_min(1e-12)
+    names = ["loss", "floor", "ceiling", "weight", "positive_share"]
+    if measured[0].accuracy is not None:
+        names.append("accuracy")
+    means = {name: (share * stacked(name).where(present, 0.0)).sum(dim=0) for name in names}
+    means["relative_excess"] = relative_excess(means["loss"], means["floor"], means["ceiling"])
+    known = present.any(dim=0).tolist()
+    return {
+        name: [value if k else None for value, k in zip(values.tolist(), known, strict=True)]
+        for name, values in means.items()
+    }
+
+
+def _need_finite(
+    training: Training, measured: Sequence[Measured], epoch: int, steps: Sequence[int], what: str = ""
+) -> None:
+    """Raise for the first of some steps whose numbers are not finite, naming the similarity."""
+    if not measured:
+        return
+    losses = torch.stack([m.loss.where(m.present, 0.0) for m in measured]).cpu()
+    totals = torch.stack([m.total for m in measured]).cpu()
+    fine = losses.isfinite().all(dim=1) & totals.isfinite()
+    if fine.all():
+        return
+    first = int((~fine).nonzero()[0])
+    columns = training.recipe.columns
+    at_fault = [f"'{name}'" for name, loss in zip(columns, losses[first], strict=True) if not loss.isfinite()]
+    if len(at_fault) == len(columns) > 1:
+        which = f"the {what}losses of all similarities are not finite"
+    elif at_fault:
+        which = f"the {what}loss of similarity {', '.join(at_fault)} is not finite"
+    else:
+        which = f"the {what}total is {totals[first].item()}, though every loss is finite: the weights are at fault"
+    raise broken_down(training, epoch, steps[first], which)
+
+
+def need_finite_state(training: Training, epoch: int, step: int) -> None:
+    """Raise if a parameter or running mean is not finite, so that no such checkpoint is ever written."""
+    for name, tensor in training.method.state_dict().items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise broken_down(training, epoch, step, f"'{name}' is not finite")
+
+
+def broken_down(training: Training, epoch: int, step: int, what: str) -> RunError:
+    """The error for numbers that are not finite: where, what, and what to try."""
+    settings = training.recipe.train
+    advice = f"a lower train.learning_rate (it is {settings.learning_rate:g})"
+    if settings.precision == "bfloat16":
+        advice += ', or train.precision = "float32"'
+    return RunError(
+        f"epoch {epoch}, step {step}: training broke down: {what}.\n"
+        f"  Similarities, in order: {', '.join(training.recipe.columns)}. Try {advice}."
+    )

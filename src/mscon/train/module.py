@@ -1,0 +1,56 @@
+"""Module: all that learns in a run, as one torch module, so that devices and precision need one call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
+
+from jaxtyping import Int, Shaped, UInt8
+from torch import Tensor, nn
+
+from mscon.model.model import Model
+from mscon.objectives.base import Objective
+from mscon.similarities.base import Similarity
+from mscon.train.candidates import Candidates
+from mscon.train.step import MakeView, Measured, step
+from mscon.weightings.base import Weighting
+
+
+class Method(nn.Module):
+    """Model, objective, weighting and candidates. Its state, by these four names, is what a checkpoint holds."""
+
+    def __init__(
+        self,
+        model: Model,
+        objective: Objective,
+        weighting: Weighting,
+        candidates: Candidates,
+        similarities: Sequence[Similarity],
+    ) -> None:
+        super().__init__()
+        self.model, self.objective, self.weighting, self.candidates = model, objective, weighting, candidates
+        self.similarities = tuple(similarities)
+
+    def forward(
+        self,
+        images: UInt8[Tensor, "rows channels height width"],
+        codes: Sequence[Shaped[Tensor, "rows ..."]],
+        rows: Int[Tensor, " rows"],
+        make_view: MakeView,
+        views: int,
+    ) -> dict[str, Any]:
+        """`step`, as a dictionary: what wraps modules looks for tensors in those, not in a Measured."""
+        measured = step(
+            self.model,
+            images,
+            codes,
+            rows,
+            similarities=self.similarities,
+            objective=self.objective,
+            weighting=self.weighting,
+            candidates=self.candidates,
+            make_view=make_view,
+            views=views,
+        )
+        return {f.name: getattr(measured, f.name) for f in fields(Measured)}

@@ -1,0 +1,80 @@
+"""Optimiser: which parameter learns how fast, decays or not, and how the rate changes over the steps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+from torch.optim import SGD, AdamW, Optimizer
+from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LRScheduler, OneCycleLR
+
+from mscon.recipe import Train
+
+
+def parameter_groups(
+    model: nn.Module, objective: nn.Module, weighting: nn.Module, settings: Train
+) -> list[dict[str, Any]]:
+    """Three groups, empty ones left out: decayed, not decayed, the weighting's.
+
+    Matrices and filters decay. Biases, norms, and tokens or positions that a backbone names in
+    `no_weight_decay` do not. The log-variances of a learned weighting have a learning rate of their
+    own and no decay, which would draw every weight to 1.
+    """
+    spared = _spared(model)
+    decayed: list[nn.Parameter] = []
+    free: list[nn.Parameter] = []
+    for module in (model, objective):
+        for name, parameter in module.named_parameters():
+            if parameter.requires_grad:
+                is_matrix = parameter.dim() >= 2 and name.rpartition(".")[2] != "bias" and id(parameter) not in spared
+                (decayed if is_matrix else free).append(parameter)
+    own = [p for p in weighting.parameters() if p.requires_grad]
+    groups = [
+        {"params": decayed, "lr": settings.learning_rate, "weight_decay": settings.weight_decay},
+        {"params": free, "lr": settings.learning_rate, "weight_decay": 0.0},
+        {"params": own, "lr": settings.weighting_learning_rate, "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+def _spared(model: nn.Module) -> set[int]:
+    """Parameters that a backbone of timm wants free of decay, by identity."""
+    found = set()
+    for module in model.modules():
+        names = getattr(module, "no_weight_decay", None)
+        if callable(names):
+            own = dict(module.named_parameters())
+            found |= {id(own[name]) for name in names() if name in own}
+    return found
+
+
+def build(
+    model: nn.Module, objective: nn.Module, weighting: nn.Module, settings: Train, steps: int
+) -> tuple[Optimizer, LRScheduler]:
+    """Optimiser and schedule; call both `step` once a step, the optimiser first.
+
+    Args:
+        steps: of the whole training, at least 1. one_cycle and cosine end there.
+
+    Raises:
+        ValueError: if there is no step to take.
+    """
+    if steps < 1:
+        raise ValueError(f"steps must be at least 1, got {steps}.")
+    groups = parameter_groups(model, objective, weighting, settings)
+    optimiser: Optimizer
+    if settings.optimiser == "adamw":
+        optimiser = AdamW(groups, fused=all(p.device.type in ("cpu", "cuda") for g in groups for p in g["params"]))
+    else:
+        optimiser = SGD(groups, momentum=settings.momentum)
+    return optimiser, _schedule(optimiser, settings, steps)
+
+
+def _schedule(optimiser: Optimizer, settings: Train, steps: int) -> LRScheduler:
+    if settings.schedule == "one_cycle":
+        # torch's cycle also moves the momentum. AdamW's first beta may; SGD's is what the recipe says.
+        rates = [group["lr"] for group in optimiser.param_groups]
+        return OneCycleLR(optimiser, rates, total_steps=steps, cycle_momentum=settings.optimiser == "adamw")
+    if settings.schedule == "cosine":
+        return CosineAnnealingLR(optimiser, steps)
+    return ConstantLR(optimiser, factor=1.0, total_iters=0)

@@ -1,0 +1,126 @@
+"""Run by test_triton.py in processes of its own: `interpret` prints errors against float64, `compile` compiles."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import torch
+from torch import Tensor
+
+from batches import Batch, draw
+from mscon.kernels import dispatch
+from mscon.kernels.path import evaluate
+
+torch.set_num_threads(1)
+
+Drawn = dict[str, object]
+BASE: Drawn = {"rows": 40, "dim": 16, "dtype": torch.float32}
+CASES: dict[str, tuple[Drawn, dict[str, object]]] = {
+    "triangle": ({}, {"block": (16, 16, 4)}),
+    "triangle of wide tiles": ({}, {"block": (16, 32, 4)}),
+    "triangle of tall tiles": ({}, {"block": (32, 16, 4)}),
+    "owned": ({}, {"is_deterministic": True, "block": (16, 32, 4)}),
+    "running maximum": ({"temperature": 0.005}, {"block": (16, 16, 4)}),
+    "rectangular": ({"candidates": 21}, {"block": (16, 16, 4)}),
+    "rectangular with own pairs": ({"candidates": 21, "ids": "shared"}, {"block": (16, 16, 4)}),
+    "all views of a row": ({"ids": "row"}, {"block": (16, 16, 4)}),
+    "one anchor": ({"rows": 1, "candidates": 3}, {}),
+    "default tiles": ({"rows": 70}, {}),
+    "dim 1": ({"dim": 1}, {"block": (16, 16, 4)}),
+    "dim 37": ({"dim": 37}, {"block": (16, 16, 4)}),
+    "dim 128": ({"dim": 128}, {}),
+    "dim 256": ({"dim": 256}, {}),
+    "dim 512": ({"dim": 512}, {"block": (16, 16, 4)}),
+    "ieee": ({}, {"precision": "ieee"}),
+    "tight clusters": ({"spread": 0.02, "dim": 32, "missing": False}, {"block": (16, 16, 4)}),
+    "bfloat16": ({"dtype": torch.bfloat16}, {"block": (16, 16, 4)}),
+    "bfloat16 rectangular": ({"dtype": torch.bfloat16, "candidates": 21}, {"block": (16, 16, 4)}),
+    "bfloat16 dim 512": ({"dtype": torch.bfloat16, "dim": 512}, {}),
+    "bfloat16 tight clusters": (
+        {"dtype": torch.bfloat16, "spread": 0.02, "dim": 64, "missing": False},
+        {"block": (16, 16, 4)},
+    ),
+}
+
+
+def gradients(batch: Batch, temperature: float, settings: dict[str, object] | None) -> list[Tensor]:
+    """Losses and gradients, weighted unevenly; by `contrast` in float64 where there are no settings."""
+    wide = settings is None
+    anchors, *others = [
+        (v.double() if wide else v.clone()).requires_grad_() for v in (batch.anchors, batch.candidates) if v is not None
+    ]
+    c = others[0] if others else None
+    if settings is None:
+        losses = dispatch.contrast(anchors, c, batch.pairs, temperature=temperature)
+    else:
+        from mscon.kernels.triton import Triton
+
+        path = Triton.of(batch.pairs, (temperature,) * 3, 1.01 / temperature, **settings)
+        losses = evaluate(path, anchors, c, temperature)
+    weight = torch.rand(losses.shape, generator=torch.Generator().manual_seed(1)) - 0.3
+    return [losses.detach(), *torch.autograd.grad((weight * losses).sum(), [anchors, *others])]
+
+
+def interpret() -> None:
+    for name, (drawn, settings) in CASES.items():
+        arguments = {**BASE, **drawn}
+        temperature = float(arguments.pop("temperature", 0.1))
+        batch = draw(**arguments)
+        errors = [
+            ((x.double() - y).norm() / y.norm().clamp_min(1e-9)).item()
+            for x, y in zip(gradients(batch, temperature, settings), gradients(batch, temperature, None), strict=True)
+        ]
+        print(json.dumps({"case": name, "errors": errors}))
+    batch = draw(40, dim=16, dtype=torch.float32)
+    far = tuple(
+        type(p)(p.compare, p.anchors, p.candidates, p.anchor_ids + 2**40, p.candidate_ids + 2**40, True)
+        for p in batch.pairs
+    )
+    one = gradients(batch, 0.1, {"is_deterministic": True})
+    two = gradients(Batch(batch.anchors, None, far), 0.1, {"is_deterministic": True})
+    print(
+        json.dumps(
+            {"case": "ids beyond int32", "errors": [(x - y).norm().item() for x, y in zip(one, two, strict=True)]}
+        )
+    )
+
+
+def compile_for_a_gpu() -> None:
+    import triton
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    import mscon.kernels.triton as kernels
+
+    both = {"OWNER_IS_ANCHOR": True, "OTHER_IS_ANCHOR": True, "SHARES_SHIFT": True}
+    for dtype, name in ((torch.bfloat16, "bf16"), (torch.float32, "fp32")):
+        rows, columns, warps = kernels._block_for(64, dtype)
+        tile = {"ROWS": rows, "COLUMNS": columns, "DIM": 64, "PRECISION": "tf32x3", "WIDEN": False}
+        for kernel, more in (
+            (kernels._sum_triangle, {"SPAN": 16}),
+            (kernels._sum_owned, {}),
+            (kernels._gradient_owned, both),
+            (kernels._gradient_owned, {**both, "SHARES_SHIFT": False, "OWNER_IS_ANCHOR": False}),
+        ):
+            constants = {**tile, **more}
+            types = {"a_": f"*{name}", "c_": f"*{name}", "x_": f"*{name}", "y_": f"*{name}", "shift": "fp32"}
+            signature = {
+                n: "constexpr"
+                if n in constants
+                else types.get(n)
+                or ("*i32" if n.startswith(("label", "id_")) else "*fp32" if n.endswith("_") else "i32")
+                for n in kernel.arg_names
+            }
+            source = ASTSource(kernel, signature, {(kernel.arg_names.index(k),): v for k, v in constants.items()})
+            options = {"num_warps": warps, "num_stages": 2, "enable_fp_fusion": True}
+            compiled = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options)
+            limit = 227 * 1024
+            print(json.dumps({"kernel": kernel.__name__, "fits": compiled.metadata.shared <= limit}))
+
+
+if __name__ == "__main__":
+    {"interpret": interpret, "compile": compile_for_a_gpu}[sys.argv[1]]()

@@ -1,0 +1,189 @@
+"""Who is called best: constructed cases with known answers."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mscon.bootstrap import Interval
+from mscon.report.compare import Cell, Column, Comparison, compare_column, comparison_json, comparison_text
+from mscon.report.finding import finding
+from mscon.report.gather import Question
+
+SEEDS, ROWS = 3, 200
+
+
+def question(*values: np.ndarray | None, trained: tuple[bool, ...] | None = None, **what) -> Question:
+    rows = next(v.shape[1] for v in values if v is not None)
+    given = {"column": "family", "measure": "accuracy", "baseline": 0.2, "classes": 5, **what}
+    return Question(rows=np.arange(rows), values=values, trained=trained or (False,) * len(values), **given)
+
+
+def share(right: int, seeds: int = SEEDS, rows: int = ROWS) -> np.ndarray:
+    """The first `right` rows are right under every seed."""
+    return np.tile((np.arange(rows) < right).astype(float), (seeds, 1))
+
+
+def comparison(*columns: Column, methods: tuple[str, ...] = ("A", "B"), seeds: tuple[int, ...] = (3, 3)) -> Comparison:
+    return Comparison(methods, seeds, columns, 1_000)
+
+
+def standings(column: Column) -> list[str | None]:
+    return [None if cell is None else cell.standing for cell in column.cells]
+
+
+def test_a_clear_winner_is_best_and_all_others_are_behind():
+    column = compare_column(question(share(100), share(160), share(90)), 500)
+    assert standings(column) == ["behind", "best", "behind"]
+    assert column.cells[1].score.value == pytest.approx(0.8)
+    assert column.cells[0].behind_by.value == pytest.approx(0.3)
+
+
+def test_nobody_is_best_in_a_tie():
+    column = compare_column(question(share(120), share(120)), 500)
+    assert sorted(standings(column)) == ["first", "level"]
+
+
+def test_one_rival_that_is_not_told_apart_is_enough_to_withhold_bold():
+    """Ahead of most is not ahead of all."""
+    generator = np.random.default_rng(0)
+    near = [(generator.random((SEEDS, ROWS)) < 0.7).astype(float) for _ in range(2)]
+    column = compare_column(question(*near, share(20)), 500)
+    assert sorted(standings(column)) == ["behind", "first", "level"]
+
+
+def test_pairing_finds_a_small_difference_that_overlapping_intervals_hide():
+    """Of 200 rows B gets the same 140 right as A and 10 more: intervals overlap, the difference does not reach 0."""
+    column = compare_column(question(share(140), share(150)), 1_000)
+    worse, better = column.cells
+    assert better.standing == "best"
+    assert worse.score.high > better.score.low
+
+
+@pytest.mark.parametrize("few", [0, 1])
+def test_fewer_than_three_seeds_on_either_side_withhold_bold(few):
+    seeds = [3, 3]
+    seeds[few] = 2
+    column = compare_column(question(share(160, seeds[0]), share(100, seeds[1])), 500)
+    assert standings(column) == ["first", "behind"]
+    assert column.cells[few].few_seeds
+    assert not column.cells[1 - few].few_seeds
+
+
+def test_a_method_alone_is_not_best():
+    column = compare_column(question(share(160), None), 500)
+    assert standings(column) == ["only", None]
+
+
+@given(st.lists(st.integers(0, 40), min_size=2, max_size=4), st.integers(1, 4))
+def test_best_never_goes_to_a_cell_whose_difference_includes_zero(right, seeds):
+    column = compare_column(question(*(share(r, seeds, 40) for r in right)), 100)
+    best = [cell for cell in column.cells if cell.standing == "best"]
+    assert len(best) <= 1
+    if best:
+        others = [cell for cell in column.cells if cell is not best[0]]
+        assert all(cell.behind_by.low > 0 and cell.standing == "behind" for cell in others)
+        assert seeds >= 3
+    top = max(right)
+    first = next(cell for cell in column.cells if cell.standing in ("best", "first"))
+    assert first.score.value == pytest.approx(top / 40)
+
+
+def test_columns_are_in_domain_if_any_method_trained_on_them():
+    inside = compare_column(question(share(10), share(20), trained=(True, False)), 100)
+    outside = compare_column(question(share(10), share(20)), 100)
+    both = comparison(inside, outside)
+    assert both.of("in_domain") == (inside,)
+    assert both.of("out_of_domain") == (outside,)
+    assert both.of("map_at_r") == ()
+
+
+def test_the_text_marks_best_level_and_untrained_and_explains_the_marks():
+    clear = compare_column(question(share(160), share(100), trained=(True, False), column="slant"), 500)
+    tie = compare_column(question(share(120), share(120)), 500)
+    text = comparison_text(comparison(clear, tie))
+    rows = [line for line in text.splitlines() if line.startswith(("| A", "| B"))]
+    assert re.search(r"\*\*80\.0 \([\d.]+ to [\d.]+\)\*\*", rows[0])
+    assert rows[1].rstrip(" |").endswith("'")
+    assert [re.search(r"60\.0 \([\d.]+ to [\d.]+\) (.)", row)[1] for row in rows[2:]] == ["^", "="]
+    assert "clearly best" in text
+    assert "within the best's interval" in text
+    assert "did not train on the column" in text
+    assert "fewer than 3 seeds" not in text
+    assert len({len(line) for line in text.splitlines() if line.startswith("|")}) == 2, "columns are aligned"
+
+
+def test_the_text_cannot_move_a_cursor_or_break_a_table():
+    column = compare_column(question(share(160), share(100), column="a|b\x1b[2J\n"), 100)
+    text = comparison_text(comparison(column, methods=("x|\x07", "B")))
+    assert "\x1b" not in text
+    assert "\x07" not in text
+    assert "a\\|b" in text
+
+
+def test_the_json_holds_shares_and_survives_a_strict_writer():
+    column = compare_column(question(share(160), share(100), None), 500)
+    told = json.loads(
+        json.dumps(comparison_json(comparison(column, methods=("A", "B", "C"), seeds=(3, 3, 1))), allow_nan=False)
+    )
+    first, second, third = told["columns"][0]["cells"]
+    assert first["value"] == pytest.approx(0.8)
+    assert first["standing"] == "best"
+    assert second["behind_by"]["value"] == pytest.approx(0.3)
+    assert third is None
+
+
+def cell(value: float, standing: str, gap: Interval | None = None, seeds: int = 3) -> Cell:
+    return Cell(Interval(value, value - 0.01, value + 0.01, 0.005), seeds, False, standing, gap)
+
+
+def column(*cells: Cell | None, name: str = "family", **what) -> Column:
+    return Column(
+        **{
+            "column": name,
+            "measure": "accuracy",
+            "in_domain": False,
+            "baseline": 0.2,
+            "classes": 5,
+            "rows": 9,
+            "cells": cells,
+            **what,
+        }
+    )
+
+
+def test_the_finding_says_ahead_only_of_a_clear_winner():
+    near, far = Interval(0.02, 0.01, 0.03, 0.005), Interval(0.2, 0.18, 0.22, 0.01)
+    clear = column(cell(0.5, "best"), cell(0.3, "behind", far), cell(0.48, "behind", near))
+    (text,) = finding(comparison(clear, methods=("A", "B", "C"), seeds=(3, 3, 3)))
+    assert "“A” is ahead of every other method" in text
+    assert "the nearest, “C”, is 2.0 points behind (1.0 to 3.0)" in text
+
+
+def test_the_finding_names_those_not_told_apart():
+    tie, far = Interval(0.02, -0.01, 0.05, 0.01), Interval(0.2, 0.18, 0.22, 0.01)
+    unclear = column(cell(0.5, "first"), cell(0.48, "level", tie), cell(0.3, "behind", far), cell(0.3, "behind", far))
+    (text,) = finding(comparison(unclear, methods=("A", "B", "C", "D"), seeds=(3, 3, 3, 3)))
+    assert "ahead" not in text
+    assert "not told apart from “B”" in text
+    assert "other 2 methods are clearly lower" in text
+
+
+def test_the_finding_warns_of_few_seeds():
+    gap = Interval(0.2, 0.1, 0.3, 0.05)
+    told = finding(comparison(column(cell(0.5, "first", seeds=1), cell(0.3, "behind", gap)), seeds=(1, 3)))
+    assert "too few seeds to call it best" in told[0]
+    assert "fewer than 3 seeds" in told[-1]
+
+
+@pytest.mark.parametrize(
+    ("value", "words"), [(0.5, "above guessing"), (0.1, "below guessing"), (0.2, "not told apart from guessing")]
+)
+def test_a_single_method_is_set_against_guessing(value, words):
+    told = finding(comparison(column(cell(value, "only")), methods=("A",), seeds=(3,)))
+    assert words in told[0]

@@ -1,0 +1,364 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from mscon.data.table import read_table
+from mscon.errors import RecipeError, RunError, TableError
+from mscon.model.model import load_model
+from mscon.run import Run
+from mscon.train import fit as fits
+from mscon.train.fit import fit, resume
+
+QUIET = {"progress": False}
+CROSS_ENTROPY = [
+    "objective.name=cross_entropy",
+    "heads.name=identity",
+    'similarity=[{column="shape"}, {column="shade"}]',
+]
+
+
+@pytest.fixture
+def stopped(monkeypatch):
+    """Makes training stop, as by ctrl-c, in the middle of an epoch."""
+
+    def stop_in(epoch: int) -> None:
+        own = fits.train_epoch
+
+        def interrupted(training, number, step):
+            for record in own(training, number, step):
+                yield record
+                if number == epoch:
+                    raise KeyboardInterrupt
+
+        monkeypatch.setattr(fits, "train_epoch", interrupted)
+
+    yield stop_in
+    monkeypatch.undo()
+
+
+def tensors(run: Run, name: str = "last") -> dict[str, torch.Tensor]:
+    return run.read_checkpoint(name)[0]
+
+
+def assert_same(a: Run, b: Run) -> None:
+    """Every tensor and every logged number of two runs, bit for bit."""
+    for name in ("last", "best"):
+        (one, state), (other, other_state) = a.read_checkpoint(name), b.read_checkpoint(name)
+        assert set(one) == set(other)
+        assert [k for k in one if not torch.equal(one[k], other[k])] == []
+        assert {**state, "seconds": 0} == {**other_state, "seconds": 0}
+    assert a.log == b.log
+
+
+def test_a_run_holds_all_that_later_verbs_need(recipe, table, tmp_path):
+    run = fit(recipe, table, tmp_path / "run", **QUIET)
+    assert run.recipe == recipe
+    assert run.rows.height == 64
+    assert [s["name"] for s in run.similarities] == ["categorical", "categorical", "same_row"]
+    facts = run.facts
+    assert facts["table"]["rows"] == {"train": 40, "validation": 12, "test": 12}
+    assert facts["table"]["name"] == "bars.csv"
+    assert Path(facts["images_root"]) == table.path.parent
+    assert facts["parameters"]["others"] == 3  # the log-variances
+    assert facts["trained"]["steps"] == 4  # 40 rows in batches of 16: two full ones an epoch
+    features, projections = load_model(run)(torch.rand(5, 1, 16, 16))
+    assert features.shape == (5, 32)
+    assert projections.shape == (3, 5, 32)
+
+
+def test_the_log_says_everything_of_every_similarity(recipe, table, tmp_path):
+    log = fit(recipe, table, tmp_path / "run", **QUIET).log
+    assert [(r["kind"], r["epoch"], r["step"]) for r in log] == [
+        ("step", 1, 2), ("validation", 1, 2), ("step", 2, 4), ("validation", 2, 4),
+    ]  # fmt: skip
+    for record in log:
+        of_each = ["loss", "floor", "ceiling", "relative_excess", "positive_share"]
+        for key in [*of_each, "weight"] if record["kind"] == "step" else of_each:
+            assert list(record[key]) == ["shape", "shade", "same_row"]
+    first = log[0]
+    for column in ("shape", "shade", "same_row"):
+        span = first["ceiling"][column] - first["floor"][column]
+        expected = (first["loss"][column] - first["floor"][column]) / span
+        assert first["relative_excess"][column] == pytest.approx(expected)
+    assert first["floor"]["same_row"] == 0
+    assert first["total"] > 0
+
+
+def test_the_seed_decides_everything(asked, table, tmp_path):
+    one, same, other = (
+        fit(asked(f"train.seed={s}"), table, tmp_path / n, **QUIET) for s, n in [(1, "a"), (1, "b"), (2, "c")]
+    )
+    assert_same(one, same)
+    assert one.log != other.log
+
+
+def test_the_callers_random_numbers_are_left_alone(recipe, table, tmp_path):
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    fit(recipe, table, tmp_path / "run", **QUIET)
+    assert torch.equal(torch.rand(3), expected)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [],
+        ["train.precision=bfloat16", "train.channels_last=yes"],
+        ["train.optimiser=sgd", "train.schedule=cosine", "weighting.name=relative"],
+        ["train.schedule=constant", "train.validate_every=3"],
+        [*CROSS_ENTROPY, "weighting.name=equal"],
+    ],
+    ids=["adamw", "bfloat16", "sgd", "constant", "cross_entropy"],
+)
+def test_resuming_gives_what_never_stopping_would_have(asked, overrides, table, tmp_path, stopped, monkeypatch):
+    recipe = asked("train.epochs=4", *overrides)
+    whole = fit(recipe, table, tmp_path / "whole", **QUIET)
+    stopped(3)
+    with pytest.raises(KeyboardInterrupt):
+        fit(recipe, table, tmp_path / "halves", **QUIET)
+    halves = Run.open(tmp_path / "halves")
+    assert halves.read_checkpoint("last")[1]["epoch"] == 2
+    assert halves.log[-1]["epoch"] == 3  # of a part that is done again
+    monkeypatch.undo()
+    resume(halves, progress=False)
+    assert_same(whole, halves)
+    assert [r["after_epoch"] for r in halves.facts["resumed"]] == [2]
+
+
+def test_a_run_stopped_in_its_first_epoch_begins_anew(table, tmp_path, stopped, monkeypatch, recipe):
+    whole = fit(recipe, table, tmp_path / "whole", **QUIET)
+    stopped(1)
+    with pytest.raises(KeyboardInterrupt):
+        fit(recipe, table, tmp_path / "again", **QUIET)
+    monkeypatch.undo()
+    again = Run.open(tmp_path / "again")
+    assert not again.has_checkpoint("last")
+    assert_same(whole, resume(again, progress=False))
+
+
+def test_resuming_keeps_the_precision_that_was_resolved(asked, table, tmp_path, stopped, monkeypatch):
+    from mscon.train import hardware
+
+    recipe = asked('train.precision="auto"', 'train.channels_last="auto"')
+    monkeypatch.setattr(hardware, "_cpu_flags", set)
+    monkeypatch.setattr(hardware, "device_type", lambda: "cpu")
+    stopped(2)
+    with pytest.raises(KeyboardInterrupt):
+        fit(recipe, table, tmp_path / "run", **QUIET)
+    run = Run.open(tmp_path / "run")
+    assert (run.recipe.train.precision, run.recipe.train.channels_last) == ("float32", "yes")
+    assert (run.facts["precision"], run.facts["channels_last"]) == ("float32", "yes")
+    seen = []
+    assembled = fits._assemble
+    monkeypatch.setattr(fits, "_assemble", lambda *a: seen.append(assembled(*a)) or seen[-1])
+    monkeypatch.setattr(hardware, "_cpu_flags", lambda: {"amx_bf16", "amx_tile"})
+    with pytest.raises(KeyboardInterrupt):
+        resume(run, progress=False)
+    assert seen[0].recipe.train.precision == "float32"
+
+
+def test_a_finished_run_says_so_and_stays_as_it_is(recipe, table, tmp_path, capsys):
+    run = fit(recipe, table, tmp_path / "run", **QUIET)
+    before = {p.name: p.read_bytes() for p in sorted(run.root.rglob("*")) if p.is_file()}
+    capsys.readouterr()
+    resume(run)
+    assert "is finished: 2 of 2 epochs" in capsys.readouterr().err
+    assert {p.name: p.read_bytes() for p in sorted(run.root.rglob("*")) if p.is_file()} == before
+
+
+def test_a_checkpoint_that_does_not_fit_is_refused(recipe, table, tmp_path):
+    run = fit(recipe, table, tmp_path / "run", **QUIET)
+    run.write_recipe(replace(recipe, encoder=replace(recipe.encoder, width=16), train=replace(recipe.train, epochs=3)))
+    with pytest.raises(RunError, match="last checkpoint does not fit its recipe"):
+        resume(run, progress=False)
+
+
+def test_validation_moves_nothing(asked, table, tmp_path):
+    """Neither running means of the network nor of the weighting: training goes the same way without it."""
+    often = fit(asked("train.epochs=3", "weighting.name=relative"), table, tmp_path / "often", **QUIET)
+    rarely = fit(
+        asked("train.epochs=3", "weighting.name=relative", "train.validate_every=3"),
+        table,
+        tmp_path / "rarely",
+        **QUIET,
+    )
+    assert [r["epoch"] for r in rarely.log if r["kind"] == "validation"] == [3]
+    ours, theirs = tensors(often), tensors(rarely)
+    assert all(torch.equal(ours[k], theirs[k]) for k in ours)
+
+
+@pytest.mark.parametrize("overrides", [[], CROSS_ENTROPY], ids=["contrastive", "classifying"])
+def test_the_best_checkpoint_is_of_the_best_validation(asked, overrides, table, tmp_path):
+    run = fit(asked("train.epochs=4", *overrides), table, tmp_path / "run", **QUIET)
+    validations = [r for r in run.log if r["kind"] == "validation"]
+    quantity = "accuracy" if overrides else "relative_excess"
+    means = [sum(r[quantity].values()) / len(r[quantity]) for r in validations]
+    merits = means if overrides else [-m for m in means]
+    assert [r["merit"] for r in validations] == pytest.approx(merits)
+    state = run.read_checkpoint("best")[1]
+    assert state["best_epoch"] == state["epoch"] == 1 + merits.index(max(merits))
+    assert run.facts["trained"]["best_epoch"] == state["epoch"]
+
+
+def test_the_best_checkpoint_holds_weights_and_no_optimiser(recipe, table, tmp_path):
+    run = fit(recipe, table, tmp_path / "run", **QUIET)
+    assert {k.partition(".")[0] for k in tensors(run, "best")} == {"model", "weighting"}
+    assert {k.partition(".")[0] for k in tensors(run)} == {"model", "weighting", "optimiser"}
+
+
+def test_a_table_without_validation_rows_trains(asked, table, tmp_path, recipe):
+    path = tmp_path / "t.csv"
+    path.write_text(table.path.read_text().replace(",validation,", ",train,"))
+    run = fit(recipe, read_table(path), tmp_path / "run", images=table.path.parent, **QUIET)
+    assert {r["kind"] for r in run.log} == {"step"}
+    assert not run.has_checkpoint("best")
+    best = asked("train.checkpoint=best")
+    with pytest.raises(TableError, match=r't\.csv has no validation row, but \[train\] checkpoint is "best"'):
+        fit(best, read_table(path), tmp_path / "other", images=table.path.parent, **QUIET)
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_similarity_absent_from_every_batch_is_null_in_the_log_and_does_not_move(asked, table, tmp_path):
+    """One view of each row, and shades that nobody shares with anybody: no anchor has a positive."""
+    path = tmp_path / "t.csv"
+    header, *rows = table.path.read_text().splitlines()
+    path.write_text("\n".join([header, *(f"{row.rsplit(',', 1)[0]},shade{i}" for i, row in enumerate(rows))]))
+    recipe = asked("views.count=1", 'similarity=[{column="shape"}, {column="shade"}]')
+    run = fit(recipe, read_table(path), tmp_path / "run", images=table.path.parent, **QUIET)
+    record = run.log[0]
+    assert all(record[k]["shade"] is None for k in ("loss", "weight", "relative_excess", "positive_share"))
+    assert record["loss"]["shape"] > 0
+    assert tensors(run)["weighting.log_variance"][1] == 0
+
+
+def test_a_batch_larger_than_the_table_is_all_of_it(asked, table, tmp_path):
+    run = fit(asked("train.batch_size=512"), table, tmp_path / "run", **QUIET)
+    assert run.facts["trained"]["steps"] == 2
+
+
+def test_a_dry_run_takes_a_step_and_writes_nothing(recipe, table, tmp_path, monkeypatch):
+    taken = []
+    own = fits._one_step
+    monkeypatch.setattr(fits, "_one_step", lambda training: taken.append(own(training)))
+    assert fit(recipe, table, tmp_path / "run", dry_run=True, **QUIET) is None
+    assert len(taken) == 1
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("encoder.name=resnet81", "no encoder 'resnet81'"),
+        ("heads.output_dim=0", "output_dim"),
+        ("objective.temperature=0", "temperature must be positive"),
+        ('weighting={name="fixed", weights=[1.0]}', "one value per similarity"),
+        ('similarity=[{column="same_row", name="same_row"}]', "compares the views of a row"),
+        ("objective.name=cross_entropy", "needs classes"),
+    ],
+)
+def test_what_is_wrong_with_the_recipe_leaves_nothing(asked, override, message, table, tmp_path):
+    overrides = [override] + (["views.count=1"] if "views of a row" in message else [])
+    with pytest.raises(RecipeError, match=message):
+        fit(asked(*overrides), table, tmp_path / "run", **QUIET)
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_image_at_fault_leaves_nothing(recipe, table, tmp_path):
+    for path in table.path.parent.glob("*.png"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "7.png").write_bytes(b"not an image")
+    (tmp_path / "t.csv").write_text(table.path.read_text())
+    with pytest.raises(TableError, match=r"t\.csv, line 9: image '7\.png' is not an image"):
+        fit(recipe, read_table(tmp_path / "t.csv"), tmp_path / "run", **QUIET)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_table_of_one_training_row_is_refused(asked, table, tmp_path):
+    header, *rows = table.path.read_text().splitlines()
+    path = tmp_path / "t.csv"
+    path.write_text("\n".join([header, rows[0], *rows[52:]]))
+    recipe = asked('similarity=[{column="same_row", name="same_row"}]')
+    with pytest.raises(TableError, match="1 train row; a loss that compares rows needs 2"):
+        fit(recipe, read_table(path), tmp_path / "run", images=table.path.parent, **QUIET)
+
+
+def test_a_folder_in_the_way_is_refused_before_anything_is_read(recipe, table, tmp_path, monkeypatch):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.txt").write_text("mine")
+    monkeypatch.setattr(fits, "select_rows", lambda *a: pytest.fail("read the table first"))
+    for overwrite in (False, True):
+        with pytest.raises(RunError, match=r"not empty|not a run"):
+            fit(recipe, table, tmp_path / "run", overwrite=overwrite, **QUIET)
+    assert (tmp_path / "run" / "thesis.txt").read_text() == "mine"
+
+
+def test_a_run_is_overwritten_when_asked_and_not_by_a_recipe_at_fault(asked, recipe, table, tmp_path):
+    first = fit(recipe, table, tmp_path / "run", **QUIET)
+    with pytest.raises(RecipeError):
+        fit(asked("encoder.name=resnet81"), table, first.root, overwrite=True, **QUIET)
+    assert first.has_checkpoint("last")
+    second = fit(asked("train.seed=9"), table, first.root, overwrite=True, **QUIET)
+    assert second.recipe.train.seed == 9
+    assert len([r for r in second.log if r["kind"] == "step"]) == 2
+
+
+@pytest.mark.parametrize("overrides", [[], CROSS_ENTROPY], ids=["contrastive", "classifying"])
+def test_a_loss_that_explodes_stops_the_run_with_advice(asked, overrides, table, tmp_path):
+    recipe = asked("train.learning_rate=1e30", "train.schedule=constant", "train.optimiser=sgd", *overrides)
+    with pytest.raises(RunError, match=r"epoch 1, step 2: training broke down") as raised:
+        fit(recipe, table, tmp_path / "run", **QUIET)
+    text = str(raised.value)
+    assert "lower train.learning_rate (it is 1e+30)" in text
+    assert "shape, shade" in text
+    assert "has no checkpoint yet" in text
+    assert not Run.open(tmp_path / "run").has_checkpoint("last")
+
+
+def test_a_breakdown_keeps_the_last_good_checkpoint(asked, table, tmp_path, monkeypatch):
+    own = fits.train_epoch
+
+    def poisoned(training, epoch, step):
+        yield from own(training, epoch, step)
+        if epoch == 2:  # as a last step of the epoch could: its loss was finite, its gradient was not
+            next(training.method.parameters()).data.fill_(torch.nan)
+
+    monkeypatch.setattr(fits, "train_epoch", poisoned)
+    with pytest.raises(RunError, match=r"epoch 2, step 4.*'model\.encoder.*not finite(?s:.*)checkpoint of epoch 1"):
+        fit(asked("train.epochs=3"), table, tmp_path / "run", **QUIET)
+    kept = Run.open(tmp_path / "run").read_checkpoint("last")
+    assert kept[1]["epoch"] == 1
+    assert all(v.isfinite().all() for v in kept[0].values() if v.is_floating_point())
+
+
+def test_a_line_an_epoch_where_nobody_watches(recipe, table, tmp_path, capsys):
+    fit(recipe, table, tmp_path / "run")
+    out, err = capsys.readouterr()
+    assert out == ""
+    lines = err.strip().splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith("epoch 1/2: total ")
+    assert all(word in lines[1] for word in ("shape", "shade", "same_row", "with a positive", "relative excess"))
+
+
+def test_without_progress_nothing_is_said(recipe, table, tmp_path, capfd):
+    fit(recipe, table, tmp_path / "run", **QUIET)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_stopping_says_how_to_go_on(recipe, table, tmp_path, stopped, capsys):
+    stopped(2)
+    with pytest.raises(KeyboardInterrupt):
+        fit(recipe, table, tmp_path / "run")
+    assert f"`mscon resume {tmp_path / 'run'}`" in capsys.readouterr().err.replace("\n", "")
+
+
+def test_training_learns(asked, table, tmp_path):
+    """Lying and standing bars are told apart within seconds; a loop that does not train stays at chance."""
+    run = fit(asked("train.epochs=12", "train.batch_size=20", "views.flip=0.0"), table, tmp_path / "run", **QUIET)
+    steps = [r for r in run.log if r["kind"] == "step"]
+    assert steps[-1]["relative_excess"]["shape"] < 0.3 * steps[0]["relative_excess"]["shape"]

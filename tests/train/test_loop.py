@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from mscon.data.dataset import Dataset, fit_similarities
+from mscon.data.images import open_store
+from mscon.data.rows import select_rows
+from mscon.train import fit as fits
+from mscon.train.loop import LOG_EVERY, derived_seed, train_epoch, validate
+
+
+@pytest.fixture
+def training(asked, table):
+    recipe = asked("train.batch_size=2")
+    rows = select_rows(table, recipe)
+    similarities = fit_similarities(rows, recipe)
+    dataset = Dataset.build(rows, similarities, open_store(rows, table.path.parent, recipe.data, table.name))
+    return fits._assemble(recipe, dataset, fits._method(recipe, similarities), "cpu")
+
+
+def test_seeds_of_all_purposes_and_epochs_differ():
+    seeds = {derived_seed(s, e, p) for s in range(4) for e in range(4) for p in ("views", "network", "validation")}
+    assert len(seeds) == 48
+    assert all(0 <= seed < 2**63 for seed in seeds)
+
+
+def test_every_step_is_in_exactly_one_record(training):
+    steps = [record["step"] for record in train_epoch(training, 1, 100)]
+    assert training.steps_an_epoch == 20
+    assert steps == [100 + LOG_EVERY, 100 + 2 * LOG_EVERY]
+
+
+def test_records_hold_means_over_their_steps(training, monkeypatch):
+    import mscon.train.loop as loop
+
+    measured = []
+    own = loop.Training.measure
+    monkeypatch.setattr(loop.Training, "measure", lambda *a: measured.append(own(*a)) or measured[-1])
+    first = next(iter(train_epoch(training, 1, 0)))
+    window = measured[:LOG_EVERY]
+    for index, name in enumerate(training.recipe.columns):
+        present = [m.loss[index].item() for m in window if m.present[index]]
+        assert first["loss"][name] == pytest.approx(sum(present) / len(present))
+    assert first["total"] == pytest.approx(sum(m.total.item() for m in window) / LOG_EVERY)
+
+
+def test_an_epoch_is_the_same_whenever_it_is_run(training):
+    before = {k: v.clone() for k, v in training.method.state_dict().items()}
+    records = []
+    for _ in range(2):
+        training.method.load_state_dict(before)
+        training.optimiser.state.clear()
+        for group in training.optimiser.param_groups:
+            group.update(lr=1e-3, betas=(0.9, 0.999))
+        training.schedule.step = lambda: None  # the rate stands still
+        records.append([r["loss"] for r in train_epoch(training, 3, 0)])
+        torch.rand(5)
+    assert records[0] == records[1]
+
+
+def test_views_differ_from_epoch_to_epoch(training):
+    images = training.dataset.batch(torch.arange(4)).images
+    one, other = (training.view_maker(derived_seed(0, epoch, "views"))(images) for epoch in (1, 2))
+    assert not torch.equal(one, other)
+
+
+def test_validating_twice_says_the_same(training):
+    state = {k: v.clone() for k, v in training.method.state_dict().items()}
+    assert validate(training, 1, 2) == validate(training, 1, 2)
+    assert all(torch.equal(v, state[k]) for k, v in training.method.state_dict().items())
