@@ -153,8 +153,8 @@ def main() -> None:
             *_by_noise(wide),
             f"\nThe largest ratio is {max(r['mscon'] / r['plain'] for r in wide):.2f}. "
             f"At t = 0.001 loss and gradient are finite in {sum(finite)} of {len(finite)} cases.\n",
-            "bfloat16 vectors at t = 0.1. mscon is exact but for the rounding of its gradient to bfloat16, which is 1.7e-3 "
-            "of the whole of it and more of the part across:\n",
+            "bfloat16 vectors at t = 0.1. mscon is exact but for the rounding of its gradient to bfloat16, which "
+            "is 1.7e-3 of the whole of it and more of the part across:\n",
             "| rows | noise | mscon, whole | mscon | plain | PML | masked, autocast |\n|" + "---|" * 7,
             *(
                 f"| {r['rows']:,} | {r['noise']} | "

@@ -19,7 +19,11 @@ criterion = MSConLoss(names, temperature=0.1, weighting="uncertainty")  # 1
 optimiser = torch.optim.AdamW(
     [
         {"params": [*encoder.parameters(), *heads.parameters()]},
-        {"params": criterion.parameters(), "lr": 1e-2, "weight_decay": 0.0},  # 2: it learns how far to trust each column
+        {
+            "params": criterion.parameters(),
+            "lr": 1e-2,
+            "weight_decay": 0.0,
+        },  # 2: it learns how far to trust each column
     ],
     lr=1e-3,
 )

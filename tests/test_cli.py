@@ -35,7 +35,9 @@ def test_every_verb_says_what_it_does_with_an_example_and_its_exit_status(verb, 
     assert max(len(line) for line in text.splitlines()) <= 100
 
 
-@pytest.mark.parametrize("kind", ["similarities", "objectives", "weightings", "heads", "encoders", "sources", "recipes"])
+@pytest.mark.parametrize(
+    "kind", ["similarities", "objectives", "weightings", "heads", "encoders", "sources", "recipes"]
+)
 def test_list_names_every_part_with_its_settings(kind, capsys):
     assert main(["list", kind]) == 0
     text = capsys.readouterr().out

@@ -42,8 +42,12 @@ def test_links_within_the_project_lead_somewhere(path):
 
 def test_every_verb_in_the_readme_exists():
     text = (ROOT / "README.md").read_text("utf-8")
-    verbs = set(re.findall(r"`?mscon ([a-z]+)\b", "\n".join(re.findall(r"```(?:bash|sh|text)\n(.*?)```", text, re.DOTALL))))
-    listed = subprocess.run([sys.executable, "-m", "mscon", "--help"], capture_output=True, text=True, check=True).stdout
+    verbs = set(
+        re.findall(r"`?mscon ([a-z]+)\b", "\n".join(re.findall(r"```(?:bash|sh|text)\n(.*?)```", text, re.DOTALL)))
+    )
+    listed = subprocess.run(
+        [sys.executable, "-m", "mscon", "--help"], capture_output=True, text=True, check=True
+    ).stdout
     assert verbs
     for verb in verbs:
         assert re.search(rf"^    {verb} ", listed, re.MULTILINE), verb

@@ -8,10 +8,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from reference import supcon_loops
 from torch.nn.functional import cross_entropy, normalize
 
 from mscon import MSConLoss, NTXentLoss, SupConLoss
+from reference import supcon_loops
 
 NAMES = ["category", "closure", "gender"]
 
@@ -115,9 +115,7 @@ def test_same_row_needs_no_label_and_adds_nt_xent():
     z, labels = batch()
     criterion = MSConLoss(["category", "same_row"], weighting="equal")
     total = criterion(z[:2], labels[:, :1])
-    torch.testing.assert_close(
-        total, SupConLoss()(z[0], labels[:, 0]) + NTXentLoss()(z[1])
-    )
+    torch.testing.assert_close(total, SupConLoss()(z[0], labels[:, 0]) + NTXentLoss()(z[1]))
 
 
 def test_labelled_rows_agree_with_pytorch_metric_learning():

@@ -97,11 +97,21 @@ def _demo(verbs: Verbs[argparse.ArgumentParser]) -> None:
         "trains every method of the comparison on three of them, probes the frozen features\n"
         "on all five, and writes a report. Runs that are there already are not run again.\n"
         'Needs the fonts: pip install "mscon[fonts]".',
-        "  mscon demo\n  mscon demo --seeds 5 --jobs 4 --out runs/demo5\n  mscon demo --quick        # one seed, a few epochs: does it work here?",
+        "  mscon demo\n"
+        "  mscon demo --seeds 5 --jobs 4 --out runs/demo5\n"
+        "  mscon demo --quick        # one seed, a few epochs: does it work here?",
     )
-    parser.add_argument("--out", type=Path, default=Path("runs/demo"), metavar="DIR", help="where runs and report go (default: runs/demo)")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("runs/demo"),
+        metavar="DIR",
+        help="where runs and report go (default: runs/demo)",
+    )
     parser.add_argument("--seeds", type=_positive, default=3, metavar="N", help="runs of each method (default: 3)")
-    parser.add_argument("--jobs", type=_positive, default=None, metavar="N", help="runs side by side (default: one a core, at most 8)")
+    parser.add_argument(
+        "--jobs", type=_positive, default=None, metavar="N", help="runs side by side (default: one a core, at most 8)"
+    )
     parser.add_argument("--quick", action="store_true", help="one seed and two epochs; the numbers mean nothing")
     parser.add_argument("--overwrite", action="store_true", help="train again what is there already")
 
@@ -123,7 +133,8 @@ def _prepare(verbs: Verbs[argparse.ArgumentParser]) -> None:
         "prepare",
         _run_prepare,
         "turn a public data set into a table",
-        "Writes images and a CSV table into ROOT; `mscon train` takes that table like any\nother. `mscon list sources` tells which data sets are known.",
+        "Writes images and a CSV table into ROOT; `mscon train` takes that table like any\n"
+        "other. `mscon list sources` tells which data sets are known.",
         "  mscon prepare glyphs data/glyphs",
     )
     parser.add_argument("source", metavar="SOURCE", help="name of the data set")
@@ -195,7 +206,9 @@ def _train(verbs: Verbs[argparse.ArgumentParser]) -> None:
         "--out", type=Path, metavar="DIR", help="run directory; must not exist yet (default: runs/<recipe>-<date>)"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace a run that is there")
-    parser.add_argument("--dry-run", action="store_true", help="read and build everything, take one step, write nothing")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="read and build everything, take one step, write nothing"
+    )
 
 
 def _run_train(arguments: argparse.Namespace) -> None:
@@ -205,9 +218,7 @@ def _run_train(arguments: argparse.Namespace) -> None:
     recipe = _read_recipe(arguments)
     table = read_table(arguments.table)
     out = arguments.out or _default_out(arguments.recipe)
-    run = fit(
-        recipe, table, out, images=arguments.images, overwrite=arguments.overwrite, dry_run=arguments.dry_run
-    )
+    run = fit(recipe, table, out, images=arguments.images, overwrite=arguments.overwrite, dry_run=arguments.dry_run)
     if run is None:
         print("One step taken, nothing written: this will train.")
         return
@@ -278,9 +289,10 @@ def _scores(run: Run) -> str:
     for score in run.probe["neighbours"]:
         value = score["precision_at_1"]
         lines.append(
-            f"  {score['column']:<16} nearest neighbour alike {100 * value['value']:5.1f} %  "
-            f"[{100 * value['low']:.1f}, {100 * value['high']:.1f}]  chance {100 * score['chance']:.1f} %  unseen groups"
+            f"  {score['column']:<16} neighbour {100 * value['value']:5.1f} %  "
+            f"[{100 * value['low']:.1f}, {100 * value['high']:.1f}]  chance {100 * score['chance']:.1f} %  unseen rows"
         )
+    lines += [f"  {s['column']:<16} not probed ({s['probe']}): {s['reason']}" for s in run.probe["skipped"]]
     return "\n".join(lines)
 
 
@@ -343,11 +355,13 @@ def _run_list(arguments: argparse.Namespace) -> None:
 
 
 def _recipe_and_table(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("recipe", metavar="RECIPE", type=Path, help="TOML file; `mscon list recipes` names some to start from")
     parser.add_argument(
-        "--table", metavar="TABLE", type=Path, required=True, help="CSV or Parquet, one row per image"
+        "recipe", metavar="RECIPE", type=Path, help="TOML file; `mscon list recipes` names some to start from"
     )
-    parser.add_argument("--images", metavar="DIR", type=Path, help="folder that image paths are relative to (default: the table's)")
+    parser.add_argument("--table", metavar="TABLE", type=Path, required=True, help="CSV or Parquet, one row per image")
+    parser.add_argument(
+        "--images", metavar="DIR", type=Path, help="folder that image paths are relative to (default: the table's)"
+    )
     parser.add_argument(
         "--set",
         metavar="KEY=VALUE",

@@ -33,9 +33,7 @@ METHODS = {
 QUICK = ["train.epochs=2"]
 
 
-def demo(
-    out: Path, *, seeds: int = 3, jobs: int | None = None, quick: bool = False, overwrite: bool = False
-) -> Path:
+def demo(out: Path, *, seeds: int = 3, jobs: int | None = None, quick: bool = False, overwrite: bool = False) -> Path:
     """Run it all; prints the table and the path of the report.
 
     Args:
@@ -50,8 +48,8 @@ def demo(
     """
     from mscon.data.images import cache_folder
     from mscon.data.sources import glyphs
-    from mscon.report.gather import gather
     from mscon.report.compare import compare, comparison_text
+    from mscon.report.gather import gather
     from mscon.report.page import build_report
 
     began = time.monotonic()
@@ -73,9 +71,22 @@ def demo(
 
 def _carry_out_with_bar(waiting: list[comparison.Planned], table: Path, jobs: int | None) -> None:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
     console = Console(file=sys.stderr)
     with Progress(*columns, console=console, disable=not waiting) as bar:
         task = bar.add_task("training and probing", total=len(waiting))

@@ -24,8 +24,9 @@ from mscon.train.candidates import Candidates, InBatch
 from mscon.train.step import Measured, measure
 from mscon.weightings.base import Weighting
 
-Projections = Mapping[str, Float[Tensor, "rows *views dim"]] | Float[Tensor, "similarities rows *views dim"]
-Labels = Mapping[str, Int[Tensor, " rows"]] | Int[Tensor, "rows similarities"]
+# Shapes are told in the docstrings and checked by hand here: this is where users' own tensors come in.
+Projections = Mapping[str, Tensor] | Tensor
+Labels = Mapping[str, Tensor] | Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,16 +90,12 @@ class MSConLoss(nn.Module):
             SameRow(name) if name == "same_row" else Categorical(name, ()) for name in names
         )
         self.objective = SupCon(temperature, average_over, positives)
-        if isinstance(weighting, str):
-            weighting = catalogue.find("weighting", weighting)(len(names), **weighting_settings)
-        elif weighting_settings:
-            raise ValueError(f"settings {sorted(weighting_settings)} go with a weighting by name, not with an object.")
-        self.weighting: Weighting = weighting
+        self.weighting = _weighting(weighting, len(names), weighting_settings)
         self.candidates: Candidates = InBatch()
         self._last: Measured | None = None
 
     def forward(
-        self, projections: Projections, labels: Labels | None = None, rows: Int[Tensor, " rows"] | None = None
+        self, projections: Projections, labels: Labels | None = None, rows: Tensor | None = None
     ) -> Float[Tensor, ""]:
         """The number to minimise.
 
@@ -172,7 +169,7 @@ class SupConLoss(nn.Module):
         super().__init__()
         self._loss = MSConLoss(["label"], temperature, "equal", average_over=average_over, positives=positives)
 
-    def forward(self, embeddings: Float[Tensor, "rows *views dim"], labels: Int[Tensor, " rows"]) -> Float[Tensor, ""]:
+    def forward(self, embeddings: Tensor, labels: Tensor) -> Float[Tensor, ""]:
         """Mean loss in nats over anchors with a positive."""
         return self._loss({"label": embeddings}, {"label": labels})
 
@@ -190,9 +187,18 @@ class NTXentLoss(nn.Module):
         super().__init__()
         self._loss = MSConLoss(["same_row"], temperature, "equal")
 
-    def forward(self, embeddings: Float[Tensor, "rows views dim"]) -> Float[Tensor, ""]:
+    def forward(self, embeddings: Tensor) -> Float[Tensor, ""]:
         """Mean loss in nats over all views of all rows."""
         return self._loss({"same_row": embeddings})
+
+
+def _weighting(weighting: str | Weighting, similarities: int, settings: Mapping[str, Any]) -> Weighting:
+    if isinstance(weighting, str):
+        made: Weighting = catalogue.find("weighting", weighting)(similarities, **settings)
+        return made
+    if settings:
+        raise ValueError(f"settings {sorted(settings)} go with a weighting by name, not with an object.")
+    return weighting
 
 
 def _stack_projections(projections: Projections, names: Sequence[str]) -> Float[Tensor, "similarities rows views dim"]:

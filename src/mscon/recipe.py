@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import tomllib
-import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import tomli_w
 
 from mscon import catalogue, settings
 from mscon.errors import RecipeError, nearest
+from mscon.sections import Data as Data
+from mscon.sections import Encoder as Encoder
+from mscon.sections import Probe as Probe
+from mscon.sections import Train as Train
+from mscon.sections import Views as Views
+from mscon.sections import in_range
 
 VERSION = 1
 
@@ -43,149 +48,19 @@ class SimilarityPart:
 
 
 @dataclass(frozen=True, slots=True)
-class Data:
-    """What is read from the table, and how images are stored.
-
-    Attributes:
-        image: the column with image paths, relative to the table (or to --images).
-        image_size: side in pixels of the stored square images.
-        channels: 1 grey, 3 colour.
-        split: column that says train, validation, test or unseen. A table without it is split here.
-        split_by: column whose groups must stay together in a split made here; "" for by row.
-        split_shares: train, validation, test shares of a split made here.
-        split_seed: seed of a split made here. Not train.seed, so that runs of several seeds are tested on
-            the same rows and can be compared row by row.
-        missing_images: "error", or "drop" to leave out rows whose image cannot be read.
-    """
-
-    image: str = "image"
-    image_size: int = 64
-    channels: int = 3
-    split: str = "split"
-    split_by: str = ""
-    split_shares: tuple[float, ...] = (0.7, 0.1, 0.2)
-    split_seed: int = 0
-    missing_images: Literal["error", "drop"] = "error"
-
-
-@dataclass(frozen=True, slots=True)
-class Encoder:
-    """Attributes:
-    name: "small_cnn", "efficientnet_lite0" (its weights come with the extra `pretrained`), or
-        any timm model.
-    pretrained: start from published weights.
-    width: channels of the first stage of small_cnn; others ignore it.
-    """
-
-    name: str = "small_cnn"
-    pretrained: bool = False
-    width: int = 32
-
-
-@dataclass(frozen=True, slots=True)
-class Views:
-    """Random views of an image, each image drawing for itself. What a data set can bear is said here.
-
-    Attributes:
-        count: views of each row in a batch; contrastive objectives want 2.
-        crop: least and greatest share of the area that is kept.
-        aspect: greatest ratio of sides of a crop, and its inverse the least; 1 keeps squares.
-        flip: probability of a mirror image. A glyph must not be mirrored.
-        rotate: greatest angle either way, degrees.
-        shear: greatest shear angle either way, degrees.
-        translate: greatest shift either way, as a share of the side.
-        brightness, contrast, saturation: greatest relative change, 0 for none.
-        hue: greatest turn of the colour circle, at most 0.5.
-        colour_probability: share of views whose colours are changed at all.
-        grey: probability of dropping colour.
-        blur: probability of blurring.
-        blur_sigma: range of its standard deviation, as a share of the side.
-    """
-
-    count: int = 2
-    crop: tuple[float, ...] = (0.2, 1.0)
-    aspect: float = 4 / 3
-    flip: float = 0.5
-    rotate: float = 0.0
-    shear: float = 0.0
-    translate: float = 0.0
-    brightness: float = 0.4
-    contrast: float = 0.4
-    saturation: float = 0.4
-    hue: float = 0.1
-    colour_probability: float = 0.8
-    grey: float = 0.2
-    blur: float = 0.0
-    blur_sigma: tuple[float, ...] = (0.005, 0.02)
-
-
-@dataclass(frozen=True, slots=True)
-class Train:
-    """How long and how fast.
-
-    Attributes:
-        epochs: passes over the training rows.
-        batch_size: rows a step; each gives `views.count` samples.
-        optimiser: "adamw" or "sgd".
-        learning_rate: greatest learning rate of encoder and heads.
-        weighting_learning_rate: of the log-variances of a learned weighting, which get no decay.
-        momentum: of sgd.
-        weight_decay: of matrices and filters; biases and norms get none.
-        schedule: "one_cycle", "cosine" or "constant", per step.
-        precision: "auto" resolves once, by hardware, to "float32" or "bfloat16".
-        channels_last: "auto" likewise to "yes" or "no".
-        checkpoint: "last", or "best" on the validation rows: which weights the probes use.
-        validate_every: epochs between validations.
-        seed: of everything random.
-    """
-
-    epochs: int = 24
-    batch_size: int = 64
-    optimiser: Literal["adamw", "sgd"] = "adamw"
-    learning_rate: float = 6e-3
-    weighting_learning_rate: float = 1e-2
-    momentum: float = 0.9
-    weight_decay: float = 1e-4
-    schedule: Literal["one_cycle", "cosine", "constant"] = "one_cycle"
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    channels_last: Literal["auto", "yes", "no"] = "auto"
-    checkpoint: Literal["last", "best"] = "last"
-    validate_every: int = 1
-    seed: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Probe:
-    """What is asked of the frozen features.
-
-    Attributes:
-        columns: label columns to probe besides those trained on: the tasks the run never saw.
-        largest: for a column, keep only its so many largest classes (column = number).
-        neighbours: columns asked of nearest neighbours among the rows of unseen groups; empty for
-            all probed columns that have labels there.
-        draws: bootstrap draws of an interval.
-    """
-
-    columns: tuple[str, ...] = ()
-    largest: Mapping[str, int] = field(default_factory=dict)
-    neighbours: tuple[str, ...] = ()
-    draws: int = 1_000
-
-
-@dataclass(frozen=True, slots=True)
 class Recipe:
     """All a run depends on, except the table. Every default is filled in."""
 
     similarities: tuple[SimilarityPart, ...]
     title: str = ""
-    data: Data = Data()
-    views: Views = Views()
-    encoder: Encoder = Encoder()
+    data: Data = field(default_factory=Data)
+    views: Views = field(default_factory=Views)
+    encoder: Encoder = field(default_factory=Encoder)
     heads: Part = Part("mlp")
     objective: Part = Part("supcon")
     weighting: Part = Part("uncertainty")
-    train: Train = Train()
-    probe: Probe = Probe()
+    train: Train = field(default_factory=Train)
+    probe: Probe = field(default_factory=Probe)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -273,12 +148,11 @@ def _build(plain: dict[str, Any], where: str) -> Recipe:
     title = plain.get("title", "")
     if not isinstance(title, str):
         raise RecipeError(f"{where}title must be text, got {title!r}.")
-    return Recipe(
-        title=title,
-        similarities=_similarities(plain.get("similarity"), where),
+    values: dict[str, Any] = {
         **{name: _value(kind, _section(plain, name, where), name, where) for name, kind in _VALUES.items()},
         **{name: _part(name, _section(plain, name, where), where) for name in _PARTS},
-    )
+    }
+    return Recipe(title=title, similarities=_similarities(plain.get("similarity"), where), **values)
 
 
 def _default_part(name: str) -> str:
@@ -337,53 +211,4 @@ def _value(kind: type[Any], section: dict[str, Any], name: str, where: str) -> A
     hints = typing.get_type_hints(kind)
     settings.refuse_unknown(section, hints, name, where)
     values = {key: settings.typed(value, hints[key], f"{where}[{name}] {key}") for key, value in section.items()}
-    return _in_range(kind(**values), name, where)
-
-
-# What must hold of each setting, and how it is said.
-_RANGES: Mapping[str, tuple[types.LambdaType, str]] = {
-    "data.image_size": (lambda v: 8 <= v <= 2048, "from 8 to 2048 pixels"),
-    "data.channels": (lambda v: v in (1, 3), "1 or 3"),
-    "data.split_shares": (
-        lambda v: len(v) == 3 and all(s >= 0 for s in v) and v[0] > 0 and abs(sum(v) - 1) < 1e-6,
-        "three shares (train, validation, test) that sum to 1, the first above 0",
-    ),
-    "encoder.width": (lambda v: 4 <= v <= 1024, "from 4 to 1024"),
-    "views.count": (lambda v: 1 <= v <= 16, "from 1 to 16"),
-    "views.crop": (lambda v: len(v) == 2 and 0 < v[0] <= v[1] <= 1, "two shares with 0 < first <= second <= 1"),
-    "views.aspect": (lambda v: 1 <= v <= 4, "from 1 to 4"),
-    "views.flip": (lambda v: 0 <= v <= 1, "a probability"),
-    "views.grey": (lambda v: 0 <= v <= 1, "a probability"),
-    "views.blur": (lambda v: 0 <= v <= 1, "a probability"),
-    "views.colour_probability": (lambda v: 0 <= v <= 1, "a probability"),
-    "views.rotate": (lambda v: 0 <= v <= 180, "from 0 to 180 degrees"),
-    "views.shear": (lambda v: 0 <= v < 90, "from 0 to 90 degrees"),
-    "views.translate": (lambda v: 0 <= v < 1, "a share of the side below 1"),
-    "views.brightness": (lambda v: 0 <= v <= 1, "from 0 to 1"),
-    "views.contrast": (lambda v: 0 <= v <= 1, "from 0 to 1"),
-    "views.saturation": (lambda v: 0 <= v <= 1, "from 0 to 1"),
-    "views.hue": (lambda v: 0 <= v <= 0.5, "from 0 to 0.5"),
-    "views.blur_sigma": (
-        lambda v: len(v) == 2 and 0 < v[0] <= v[1] <= 0.5,
-        "two shares of the side, 0 < first <= second",
-    ),
-    "train.epochs": (lambda v: v >= 1, "at least 1"),
-    "train.batch_size": (lambda v: v >= 2, "at least 2: one row has nothing to be compared with"),
-    "train.learning_rate": (lambda v: 0 < v < float("inf"), "above 0"),
-    "train.weighting_learning_rate": (lambda v: 0 < v < float("inf"), "above 0"),
-    "train.momentum": (lambda v: 0 <= v < 1, "from 0 to below 1"),
-    "train.weight_decay": (lambda v: 0 <= v < float("inf"), "0 or above"),
-    "train.validate_every": (lambda v: v >= 1, "at least 1"),
-    "train.seed": (lambda v: 0 <= v < 2**32, "from 0 to 2^32 - 1"),
-    "probe.draws": (lambda v: v >= 100, "at least 100"),
-    "probe.largest": (lambda v: all(n >= 2 for n in v.values()), "at least 2 classes for each column"),
-}
-
-
-def _in_range(value: Any, name: str, where: str) -> Any:
-    for f in dataclasses.fields(value):
-        rule = _RANGES.get(f"{name}.{f.name}")
-        got = getattr(value, f.name)
-        if rule and not rule[0](got):
-            raise RecipeError(f"{where}[{name}] {f.name} must be {rule[1]}, got {got!r}.")
-    return value
+    return in_range(kind(**values), name, where)

@@ -107,4 +107,6 @@ def test_half_precision_projections_agree_within_their_rounding(objective):
     z, codes = batch()
     objective = objective.float()
     exact = losses_of(objective, z.bfloat16().float(), codes).per_anchor
-    torch.testing.assert_close(losses_of(objective, z.bfloat16(), codes).per_anchor.float(), exact, rtol=1e-2, atol=1e-2)
+    torch.testing.assert_close(
+        losses_of(objective, z.bfloat16(), codes).per_anchor.float(), exact, rtol=1e-2, atol=1e-2
+    )

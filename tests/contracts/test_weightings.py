@@ -58,4 +58,6 @@ def test_its_state_is_saved_and_loaded(weighting):
     fresh.load_state_dict(state)
     losses = torch.tensor([4.2, 2.0])
     both = torch.tensor([True, True])
-    torch.testing.assert_close(fresh(losses, FLOORS, CEILINGS, both).total, weighting(losses, FLOORS, CEILINGS, both).total)
+    torch.testing.assert_close(
+        fresh(losses, FLOORS, CEILINGS, both).total, weighting(losses, FLOORS, CEILINGS, both).total
+    )

@@ -30,8 +30,8 @@ def _cpu_size(threads: int) -> int:
 
 # Where rows are sorted, all positives of a tile pull one way, and only tiles without any pull back. A sum that
 # first runs away and then returns collects rounding on its way, up to three times that of a sum in random
-# order, unless it is taken in short parts. Where logits are large their own rounding outweighs that.
-_PARTS, _LARGE_LOGIT = 4, 9.0
+# order, unless it is taken in parts of this length. Where logits are large their own rounding outweighs that.
+_PART, _LARGE_LOGIT = 128, 9.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,7 @@ class _Head:
         largest_logit: float,
     ) -> None:
         self.rows, self.scale, self.shift = rows, scale, shift_for(largest_logit)
-        self.parts = 1 if largest_logit > _LARGE_LOGIT else _PARTS
+        self.part = rows.size if largest_logit > _LARGE_LOGIT else _PART
         self.a = wide(anchors.index_select(0, rows.anchor_order))
         self.c = self.a if rows.is_symmetric else wide(candidates.index_select(0, rows.candidate_order))
         # What came as bfloat16 is exact on bfloat16 matrix units, but not after a division by t.
@@ -180,10 +180,10 @@ class _Head:
                     e[p, q].sub_(attract_rows[i][p]).sub_(attract_columns[j][:, q])
             if tile.own is not None:
                 e[tile.own] = 0.0
-            parts = self.parts if len(alike) else 1
-            _add_product(of_a_strips[i], e, self.c_strips[j], parts)
+            part = self.part if len(alike) else size
+            _add_product(of_a_strips[i], e, self.c_strips[j], part)
             if of_c_strips is not None and not tile.is_diagonal:
-                _add_product(of_c_strips[j], e.T, self.a_strips[i], parts)
+                _add_product(of_c_strips[j], e.T, self.a_strips[i], part)
         return of_a, None if is_symmetric else of_c
 
     def _exponentials(self) -> Iterator[tuple[Tile, Float[Tensor, "rows columns"]]]:
@@ -204,11 +204,11 @@ class _Head:
 
 
 def _add_product(
-    total: Float[Tensor, "n dim"], left: Float[Tensor, "n m"], right: Float[Tensor, "m dim"], parts: int
+    total: Float[Tensor, "n dim"], left: Float[Tensor, "n m"], right: Float[Tensor, "m dim"], part: int
 ) -> None:
-    """total += left @ right, summed in parts."""
-    if parts == 1:
+    """total += left @ right, summed in parts of a length."""
+    if part >= right.shape[0]:
         total.addmm_(left, right)
         return
-    for columns, rows in zip(left.tensor_split(parts, dim=1), right.tensor_split(parts), strict=True):
+    for columns, rows in zip(left.split(part, dim=1), right.split(part), strict=True):
         total.addmm_(columns, rows)

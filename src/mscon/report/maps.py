@@ -74,7 +74,7 @@ def neighbourhoods(features: Float[np.ndarray, "rows dim"], seed: int = 0) -> Fl
     if len(features) < 20:
         return None
     from sklearn.manifold import TSNE
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # a dependency of scikit-learn
+    from threadpoolctl import threadpool_limits
 
     unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
     start = principal(unit, min(50, *unit.shape)).astype(np.float32)
