@@ -6,6 +6,7 @@ import re
 import runpy
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -51,3 +52,17 @@ def test_every_verb_in_the_readme_exists():
     assert verbs
     for verb in verbs:
         assert re.search(rf"^    {verb} ", listed, re.MULTILINE), verb
+
+
+def test_the_table_in_the_readme_is_the_one_that_was_measured():
+    table = (ROOT / "experiments" / "glyphs_demo" / "table.md").read_text("utf-8").strip()
+    assert table in (ROOT / "README.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "experiments").glob("*/expected.toml")), ids=lambda p: p.parent.name)
+def test_every_expected_number_names_its_commit_command_and_seeds(path):
+    expected = tomllib.loads(path.read_text("utf-8"))
+    assert re.fullmatch("[0-9a-f]{40}", expected["commit"])
+    assert expected["command"].startswith("mscon ")
+    assert expected["seeds"] >= 3
+    assert all(n["low"] <= n["value"] <= n["high"] for n in expected["number"])

@@ -83,3 +83,10 @@ def test_counting_in_blocks_covers_every_anchor():
     graded = count(LazyPairs(same_class, codes, codes, ids, ids, is_partition=False))
     classes = count(LazyPairs(same_class, codes, codes, ids, ids, is_partition=True))
     torch.testing.assert_close(graded.positives, classes.positives)
+
+
+def test_labels_may_be_any_numbers():
+    """Article or customer numbers are labels too: nothing may be allocated by their size."""
+    codes = torch.tensor([2**62, 7, 2**62, 7, 2**40])
+    ids = torch.tensor([2**61, 1, 2, 3, 2**50])
+    assert count(LazyPairs(same_class, codes, codes, ids, ids, is_partition=True)).positives.tolist() == [1, 1, 1, 1, 0]

@@ -20,7 +20,7 @@ from mscon.objectives.supcon import Positives, SupCon
 from mscon.similarities.base import Similarity
 from mscon.similarities.categorical import Categorical
 from mscon.similarities.same_row import SameRow
-from mscon.train.candidates import Candidates, InBatch
+from mscon.train.candidates import Candidates, Gathered, InBatch, Remembered
 from mscon.train.step import Measured, measure
 from mscon.weightings.base import Weighting
 
@@ -62,6 +62,10 @@ class MSConLoss(nn.Module):
             weighting has parameters: hand `criterion.parameters()` to the optimiser, without weight decay.
         average_over: "anchors_with_a_positive", or "all_anchors" as SupContrast's code does.
         positives: "outside" the logarithm (L_out) or "inside" (L_in).
+        gather_across_devices: compare with the batches of all processes of torch.distributed, gradients
+            included; the value is the mean over all anchors, and processes may hold unequal numbers of rows.
+        memory_size: compare with that many samples of past batches too. Remembered samples carry no gradient;
+            pass `rows` if the same rows come again, so that a row never meets its own past.
         **weighting_settings: passed to the weighting, for example `normalise=True`.
 
     Raises:
@@ -79,6 +83,8 @@ class MSConLoss(nn.Module):
         *,
         average_over: AverageOver = "anchors_with_a_positive",
         positives: Positives = "outside",
+        gather_across_devices: bool = False,
+        memory_size: int = 0,
         **weighting_settings: Any,
     ) -> None:
         super().__init__()
@@ -91,7 +97,8 @@ class MSConLoss(nn.Module):
         )
         self.objective = SupCon(temperature, average_over, positives)
         self.weighting = _weighting(weighting, len(names), weighting_settings)
-        self.candidates: Candidates = InBatch()
+        now = Gathered() if gather_across_devices else InBatch()
+        self.candidates: Candidates = Remembered(memory_size, now) if memory_size else now
         self._last: Measured | None = None
 
     def forward(
@@ -104,7 +111,8 @@ class MSConLoss(nn.Module):
                 (C, B, views, dim) in the order of the names. Of any length: they are normalised here.
             labels: by name, (B,) integers each; or a LongTensor (B, C). -1 is missing: the row
                 neither attracts nor repels in that column. "same_row" takes none.
-            rows: what row of the data set each of the B is; needed only where rows may come again.
+            rows: what row of the data set each of the B is, an integer; without it every row counts as a new one.
+                Matters to a memory, and under `gather_across_devices` must be the same number in every process.
 
         Raises:
             ValueError: for shapes, types or names that do not fit, with what was got and expected.
@@ -114,9 +122,8 @@ class MSConLoss(nn.Module):
         if count == 0:
             raise ValueError("projections of no rows: the batch is empty.")
         columns = _columns(labels, self.names, count, stacked.device)
-        own = (
-            torch.arange(count, device=stacked.device) if rows is None else _column("rows", rows, count, stacked.device)
-        )
+        device = stacked.device
+        own = self.candidates.new_rows(count, device) if rows is None else _column("rows", rows, count, device)
         codes = [own if isinstance(s, SameRow) else columns[s.column] for s in self._similarities]
         measured = measure(
             stacked.transpose(1, 2).reshape(similarities, views * count, dim),  # view after view

@@ -131,27 +131,23 @@ def _count_block(pairs: Pairs) -> PairCounts:
 
 def _count_classes(pairs: LazyPairs) -> PairCounts:
     """The same for classes, by counting them: no pair is ever looked at."""
-    a, c = pairs.anchors, pairs.candidates
-    labelled = c[c >= 0]
-    classes = int(max(a.max().item() if a.numel() else -1, labelled.max().item() if labelled.numel() else -1)) + 1
-    sizes = torch.bincount(labelled, minlength=max(classes, 1))
-    has_label = a >= 0
-    own, own_alike = _own_candidates(pairs, max(classes, 1))
-    positives = torch.where(has_label, sizes[a.clamp_min(0)] - own_alike, 0)
-    known = torch.where(has_label, labelled.numel() - own, 0)
+    has_label, labelled = pairs.anchors >= 0, pairs.candidates >= 0
+    label, labels, classes = _renumbered(pairs.anchors, pairs.candidates[labelled])
+    own, ids, _ = _renumbered(pairs.anchor_ids, pairs.candidate_ids[labelled])
+    # Candidates with the anchor's own id are left out; those of its class must not count as positives.
+    positives = _occurrences(label, labels) - _occurrences(own * classes + label, ids * classes + labels)
+    known = labels.numel() - _occurrences(own, ids)
+    positives, known = torch.where(has_label, positives, 0), torch.where(has_label, known, 0)
     log = lambda n: n.clamp_min(1).to(torch.get_default_dtype()).log()
     return PairCounts(positives.to(torch.get_default_dtype()), known, log(positives), log(known))
 
 
-def _own_candidates(pairs: LazyPairs, classes: int) -> tuple[Int[Tensor, " anchors"], Int[Tensor, " anchors"]]:
-    """How many labelled candidates carry the anchor's id, and how many of those its class too."""
-    labelled = pairs.candidates >= 0
-    candidate_ids, codes = pairs.candidate_ids[labelled], pairs.candidates[labelled]
-    # An id and a class make one key: ids renumbered, so that the product cannot overflow.
-    ids = torch.unique(torch.cat([pairs.anchor_ids, candidate_ids]))
-    own, other = torch.searchsorted(ids, pairs.anchor_ids), torch.searchsorted(ids, candidate_ids)
-    alike = _occurrences(own * classes + pairs.anchors.clamp_min(0), other * classes + codes)
-    return _occurrences(own, other), alike
+def _renumbered(
+    anchors: Int[Tensor, " anchors"], candidates: Int[Tensor, " candidates"]
+) -> tuple[Int[Tensor, " anchors"], Int[Tensor, " candidates"], int]:
+    """Codes as 0, 1, ... without gaps, and how many: two of them can then make one key."""
+    names = torch.unique(torch.cat([anchors, candidates]))
+    return torch.searchsorted(names, anchors), torch.searchsorted(names, candidates), names.numel()
 
 
 def _occurrences(queries: Int[Tensor, " queries"], keys: Int[Tensor, " keys"]) -> Int[Tensor, " queries"]:

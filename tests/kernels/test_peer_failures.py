@@ -139,6 +139,16 @@ def test_duplicates_give_the_log_of_their_number(way, temperature):
 
 
 @pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("temperature", [1.0, 0.0139, 0.01])
+def test_an_anchor_opposite_to_all_candidates_still_has_a_sum(way, temperature):
+    """With a fixed shift by 1 / t each of its exponentials vanishes in float32."""
+    vectors = torch.cat([-random_vectors(1), random_vectors(1).repeat(200, 1)])
+    losses, gradient = losses_and_gradient(way, vectors, torch.zeros(201, dtype=torch.long), temperature)
+    assert losses[0].item() == pytest.approx(math.log(200), abs=1e-4)
+    assert gradient.isfinite().all()
+
+
+@pytest.mark.parametrize("way", WAYS)
 def test_half_precision_vectors_lose_nothing_but_their_own_rounding(way):
     """float16 at 0.01: NaN in SupContrast, 0.016 off in PML."""
     vectors, labels = random_vectors().half(), torch.arange(256) % 5

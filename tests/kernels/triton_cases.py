@@ -77,7 +77,7 @@ def interpret() -> None:
         print(json.dumps({"case": name, "errors": errors}))
     batch = draw(40, dim=16, dtype=torch.float32)
     far = tuple(
-        type(p)(p.compare, p.anchors, p.candidates, p.anchor_ids + 2**40, p.candidate_ids + 2**40, True)
+        type(p)(p.compare, p.anchors, p.candidates, p.anchor_ids << 32, p.candidate_ids << 32, True)
         for p in batch.pairs
     )
     one = gradients(batch, 0.1, {"is_deterministic": True})

@@ -91,16 +91,15 @@ def measure(
     candidates: Candidates,
 ) -> Measured:
     """The part of the step after the network: projections and labels to one number."""
-    ids = torch.arange(projections.shape[1], device=projections.device)
-    anchors = Samples(projections, codes, ids, rows)
-    others = candidates(anchors)  # 5: the batch, all processes' batches, or a memory too
+    anchors = Samples(projections, codes, rows)
+    compared = candidates(anchors)  # 5: the batch, all processes' batches, or a memory too
+    others = compared.samples
     pairs = [  # 6: who is alike; a sample is never its own candidate
-        LazyPairs(s.compare, own, other, anchors.ids, others.ids, s.is_partition)
+        LazyPairs(s.compare, own, other, compared.anchor_ids, compared.candidate_ids, s.is_partition)
         for s, own, other in zip(similarities, anchors.codes, others.codes, strict=True)
     ]
-    losses = objective(
-        anchors.projections, None if others is anchors else others.projections, pairs
-    )  # 7: nats per anchor
+    apart = None if others is anchors else others.projections
+    losses = objective(anchors.projections, apart, pairs)  # 7: nats per anchor
     mean = _average(losses, candidates)
     weighted = weighting(mean.loss, mean.floor, mean.ceiling, mean.present)  # 8: one number
     return Measured(
