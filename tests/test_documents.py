@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 import runpy
+import shlex
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
 
 import pytest
+
+from mscon import catalogue, recipe
+from mscon.listing import recipe_text
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -66,3 +70,23 @@ def test_every_expected_number_names_its_commit_command_and_seeds(path):
     assert expected["command"].startswith("mscon ")
     assert expected["seeds"] >= 3
     assert all(n["low"] <= n["value"] <= n["high"] for n in expected["number"])
+
+
+@pytest.mark.parametrize("kind", catalogue.kinds())
+def test_the_contents_name_every_part(kind):
+    text = (ROOT / "docs" / "contents.md").read_text("utf-8")
+    for name in catalogue.names(kind):
+        assert f"`{name}`" in text, name
+
+
+def test_the_baselines_that_the_documents_show_are_recipes():
+    text = (ROOT / "docs" / "choosing.md").read_text("utf-8")
+    lines = [line for line in text.splitlines() if line.startswith("|") and "--set" in line]
+    assert len(lines) == 5
+    for line in lines:
+        words = shlex.split(line.split("`")[1])
+        overrides = words[1::2]
+        if "the same, and" in line:
+            overrides = ["objective.name=cross_entropy", "heads.name=identity", *overrides]
+        made = recipe.parse(recipe_text("photos"), overrides)
+        assert made.similarities

@@ -129,9 +129,16 @@ def test_photographs_of_the_users_own_train_the_same_day(photographs, tmp_path, 
     text = recipe_text("photos").replace('"category"', '"subject"', 1).replace('"colour"', '"light"', 1)
     recipe.write_text(text)
     run = tmp_path / "run"
-    small = ["train.epochs=2", "train.batch_size=8", "data.image_size=64", 'probe.columns=["half"]']
+    small = [
+        "train.epochs=2",
+        "train.batch_size=8",
+        "train.mini_batch_size=5",
+        "data.image_size=64",
+        'probe.columns=["half"]',
+    ]
     arguments = [part for value in small for part in ("--set", value)]
     assert main(["train", str(recipe), "--table", str(photographs), *arguments, "--out", str(run)]) == 0
+    assert "batch norms see 5 rows at a time, not 8" in capsys.readouterr().err
     assert main(["probe", str(run)]) == 0
     assert main(["report", str(run)]) == 0
     columns = [score["column"] for score in Run.open(run).probe["linear"]]

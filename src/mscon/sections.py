@@ -94,6 +94,8 @@ class Train:
     Attributes:
         epochs: passes over the training rows.
         batch_size: rows a step; each gives `views.count` samples.
+        mini_batch_size: rows that the encoder holds at once; 0 for the whole batch. The loss still compares the
+            whole batch, for one more forward pass of the encoder (cached gradients).
         optimiser: "adamw" or "sgd".
         learning_rate: greatest learning rate of encoder and heads.
         weighting_learning_rate: of the log-variances of a learned weighting, which get no decay.
@@ -109,6 +111,7 @@ class Train:
 
     epochs: int = 24
     batch_size: int = 64
+    mini_batch_size: int = 0
     optimiser: Literal["adamw", "sgd"] = "adamw"
     learning_rate: float = 6e-3
     weighting_learning_rate: float = 1e-2
@@ -169,6 +172,7 @@ _RANGES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     ),
     "train.epochs": (lambda v: v >= 1, "at least 1"),
     "train.batch_size": (lambda v: v >= 2, "at least 2: one row has nothing to be compared with"),
+    "train.mini_batch_size": (lambda v: v >= 0, "0 (the whole batch) or more"),
     "train.learning_rate": (lambda v: 0 < v < float("inf"), "above 0"),
     "train.weighting_learning_rate": (lambda v: 0 < v < float("inf"), "above 0"),
     "train.momentum": (lambda v: 0 <= v < 1, "from 0 to below 1"),

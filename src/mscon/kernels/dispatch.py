@@ -27,8 +27,6 @@ Temperature = float | Float[Tensor, " similarities"]
 _MOST_DENSE_PAIRS = {"cpu": 1_000_000, "cuda": 3_000_000}
 # Beyond, the vectors of a tile no longer fit a GPU's registers.
 _LARGEST_TRITON_DIM = {torch.bfloat16: 512, torch.float32: 256, torch.float16: 256}
-
-
 # Bound on the product of two vectors divided by their lengths.
 _UNIT = 1 + 1e-5
 
@@ -47,8 +45,8 @@ def contrast(
     Products and sums are float32 at least, whatever autocast or the matmul precision of the process
     say. Vectors that are bfloat16 are multiplied exactly, on bfloat16 matrix units where there are
     any; their gradient comes back rounded to bfloat16. (Rounding a unit vector to bfloat16 in the first
-    place moves it by up to 0.4 %, which is much inside a tight cluster.) The check of the input reads
-    two numbers back from the device.
+    place moves it by up to 0.4 %, which is much inside a tight cluster.) The check of the input reads a
+    few numbers back from the device.
 
     Args:
         anchors: vectors, of unit length unless `cosine`; a space per similarity.
@@ -76,19 +74,24 @@ def contrast(
         anchors, candidates = anchors.to(both), candidates.to(both)
     largest_logit = (_UNIT if cosine else longest * longest_candidate) / min(temperatures)
 
-    ways = [_way(anchors, candidates, p, len(pairs), largest_logit, positives) for p in pairs]
+    sums = torch.promote_types(anchors.dtype, torch.float32)
+    dtype = sums if cosine else anchors.dtype  # of the vectors that a path gets to see
+
+    ways = [_way(anchors, dtype, p, len(pairs), largest_logit, positives) for p in pairs]
     groups = {way: [h for h, other in enumerate(ways) if other == way] for way in ways}
     losses = []
     for way, heads in groups.items():
-        chosen = slice(None) if len(groups) == 1 else heads
-        a, c = anchors[chosen], None if candidates is None else candidates[chosen]
-        t = temperature[chosen] if isinstance(temperature, Tensor) else temperature
-        lengths = (anchor_lengths[chosen], candidate_lengths[chosen]) if cosine else (None, None)
+        a, c, t = anchors, candidates, temperature
+        lengths = (anchor_lengths, candidate_lengths) if cosine else (None, None)
+        if len(groups) > 1:
+            a, c = a[heads], None if c is None else c[heads]
+            t = t[heads] if isinstance(t, Tensor) else t
+            lengths = (anchor_lengths[heads], candidate_lengths[heads]) if cosine else (None, None)
         some = [pairs[h] for h in heads]
         if c is None and way in ("tiles", "triton") and not all(_is_one_set(p) for p in some):
             c = a
         ts = tuple(temperatures[h] for h in heads)
-        path = _path(way, some, ts, largest_logit, positives, torch.promote_types(a.dtype, torch.float32), c is None)
+        path = _path(way, some, ts, largest_logit, positives, sums, c is None)
         losses.append(evaluate(path, a, c, t, lengths))
     if len(groups) == 1:
         return losses[0]
@@ -98,7 +101,7 @@ def contrast(
 
 def _way(
     anchors: Tensor,
-    candidates: Tensor | None,
+    dtype: torch.dtype,
     pairs: Pairs | LazyPairs,
     heads: int,
     largest_logit: float,
@@ -109,7 +112,7 @@ def _way(
         return "dense"
     if not (isinstance(pairs, LazyPairs) and pairs.is_partition and positives == "outside"):
         return "online"
-    if device == "cuda" and find_spec("triton") and anchors.shape[2] <= _LARGEST_TRITON_DIM.get(anchors.dtype, 0):
+    if device == "cuda" and find_spec("triton") and anchors.shape[2] <= _LARGEST_TRITON_DIM.get(dtype, 0):
         return "triton"
     return "tiles" if one_shift_will_do else "online"
 

@@ -22,6 +22,7 @@ from mscon.recipe import Recipe
 from mscon.run import Run
 from mscon.similarities.base import Similarity
 from mscon.train import facts, hardware, optimiser
+from mscon.train.cached import has_batch_norm
 from mscon.train.candidates import InBatch
 from mscon.train.checkpoint import Position, restore_last, save_best, save_last
 from mscon.train.loop import Training, need_finite_state, train_epoch, validate
@@ -164,8 +165,7 @@ def _assemble(recipe: Recipe, dataset: Dataset, method: Method, device: str) -> 
 
 def _one_step(training: Training) -> None:
     batch = training.dataset.indices("train")[: training.recipe.train.batch_size]
-    measured = training.measure(batch, training.view_maker(training.recipe.train.seed))
-    training.fabric.backward(measured.total)
+    training.learn(batch, training.view_maker(training.recipe.train.seed))
     training.optimiser.step()
 
 
@@ -174,6 +174,11 @@ def _train(run: Run, training: Training, position: Position, show: bool) -> None
     settings = training.recipe.train
     steps = training.steps_an_epoch
     with TrainingProgress(settings.epochs, settings.epochs * steps, enabled=show) as progress:
+        if settings.mini_batch_size and has_batch_norm(training.method.model):
+            progress.say(
+                f"note: batch norms see {settings.mini_batch_size} rows at a time, not {settings.batch_size}, so the "
+                "gradient is not quite that of the whole batch (train.mini_batch_size)."
+            )
         try:
             while position.epoch < settings.epochs:
                 position = _epoch(run, training, position, progress)

@@ -21,6 +21,7 @@ from mscon.data.sampler import count_batches, epoch_batches
 from mscon.data.views import augment
 from mscon.errors import RunError
 from mscon.recipe import Recipe
+from mscon.train.cached import cached_backward
 from mscon.train.module import Method
 from mscon.train.step import MakeView, Measured
 from mscon.weightings.base import relative_excess
@@ -74,6 +75,25 @@ class Training:
         batch = self.dataset.batch(rows).to(self.fabric.device)
         return Measured(**self.shell(batch.images, batch.codes, batch.rows, make_view, self.recipe.views.count))
 
+    def learn(self, rows: Int64[Tensor, " rows"], make_view: MakeView) -> Measured:
+        """The same, and the gradient of it in every parameter."""
+        least = self.recipe.train.mini_batch_size
+        if not least or len(rows) <= least:
+            measured = self.measure(rows, make_view)
+            self.fabric.backward(measured.total)
+            return measured
+        batch = self.dataset.batch(rows).to(self.fabric.device)
+        return cached_backward(
+            self.method,
+            batch.images,
+            batch.codes,
+            batch.rows,
+            make_view=make_view,
+            views=self.recipe.views.count,
+            mini_batch_size=least,
+            autocast=self.fabric.autocast,
+        )
+
 
 def derived_seed(seed: int, epoch: int, purpose: str) -> int:
     """A seed for one purpose in one epoch. Hashed: seed 0 in epoch 1 must not be seed 1 in epoch 0."""
@@ -107,11 +127,10 @@ def train_epoch(training: Training, epoch: int, step: int) -> Iterator[Record]:
         step += 1
         rate = training.optimiser.param_groups[0]["lr"]
         try:
-            measured = training.measure(batch, make_view)
+            measured = training.learn(batch, make_view)
         except ValueError as error:  # a loss that refuses vectors which are not finite
             _need_finite(training, window, epoch, range(step - len(window), step))  # an earlier step may be at fault
             raise broken_down(training, epoch, step, f"the loss could not be computed: {error}") from error
-        training.fabric.backward(measured.total)
         training.optimiser.step()
         training.optimiser.zero_grad()
         training.schedule.step()

@@ -1,0 +1,108 @@
+"""Cached gradients: a batch that the encoder cannot hold at once, with the gradient of the whole batch.
+
+The loss needs all projections of a batch, the encoder's graph need not be there for all of them. So the encoder runs
+over mini-batches without a graph; the loss gives the gradient of every projection; and the encoder runs again,
+mini-batch by mini-batch, to pass it on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from jaxtyping import Int, Shaped, UInt8
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from mscon.train.module import Method
+from mscon.train.step import MakeView, Measured, measure
+
+
+def cached_backward(
+    method: Method,
+    images: UInt8[Tensor, "rows channels height width"],
+    codes: Sequence[Shaped[Tensor, "rows ..."]],
+    rows: Int[Tensor, " rows"],
+    *,
+    make_view: MakeView,
+    views: int,
+    mini_batch_size: int,
+    autocast: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext,
+) -> Measured:
+    """What `step` and `backward` do together, with the graph of `mini_batch_size` rows in memory at a time.
+
+    The gradient is that of the whole batch, up to rounding, dropout included. Weightings and objectives get theirs
+    once, from the loss of the whole batch. It is not the same where a network has batch norms, which
+    then see mini-batches (`has_batch_norm` lets a caller warn); their running means move once for each mini-batch.
+
+    Args:
+        method: receives the gradients.
+        images, codes, rows: a batch.
+        make_view: draws one view of each image.
+        views: of each row.
+        mini_batch_size: rows whose views the encoder holds at once.
+        autocast: the precision of the forward passes.
+
+    Source: GradCache, Gao et al. 2021, https://arxiv.org/abs/2101.06983.
+    """
+    samples = torch.cat([make_view(images) for _ in range(views)])
+    chunks = samples.split(mini_batch_size * views)
+    projections, random_states = [], []
+    with torch.no_grad(), _still_norms(method.model):
+        for chunk in chunks:
+            random_states.append(torch.get_rng_state())
+            with autocast():
+                projections.append(method.model(chunk)[1])
+    cached = torch.cat(projections, dim=1).requires_grad_()
+    with autocast():
+        measured = measure(
+            cached,
+            [code.repeat(views, *[1] * (code.dim() - 1)) for code in codes],
+            rows.repeat(views),
+            similarities=method.similarities,
+            objective=method.objective,
+            weighting=method.weighting,
+            candidates=method.candidates,
+        )
+    measured.total.backward()
+    if cached.grad is None:
+        return _detached(measured)
+    for chunk, state, gradient in zip(
+        chunks, random_states, cached.grad.split(mini_batch_size * views, dim=1), strict=True
+    ):
+        with torch.random.fork_rng(devices=[]):
+            torch.set_rng_state(state)  # the same dropout as the first time
+            with autocast():
+                again = method.model(chunk)[1]
+        again.backward(gradient)
+    return _detached(measured)
+
+
+def has_batch_norm(model: nn.Module) -> bool:
+    """Whether cached gradients differ from those of the whole batch."""
+    return any(isinstance(module, _BatchNorm) for module in model.modules())
+
+
+def _detached(measured: Measured) -> Measured:
+    return dataclasses.replace(measured, total=measured.total.detach())
+
+
+@contextlib.contextmanager
+def _still_norms(model: nn.Module) -> Iterator[None]:
+    """Batch norms whose running means do not move: the second pass moves them."""
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+    before = [
+        (norm.momentum, None if norm.num_batches_tracked is None else norm.num_batches_tracked.clone())
+        for norm in norms
+    ]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, (momentum, tracked) in zip(norms, before, strict=True):
+            norm.momentum = momentum
+            if tracked is not None and norm.num_batches_tracked is not None:
+                norm.num_batches_tracked.copy_(tracked)
