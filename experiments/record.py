@@ -64,7 +64,11 @@ def main(folder: Path, out: Path, command: str) -> None:
     (out / "expected.toml").write_text(tomli_w.dumps(expected(comparison, runs, command)), "utf-8")
     text = README.read_text("utf-8")
     pattern = re.compile(f"({re.escape(START)}).*?({re.escape(END)})", re.DOTALL)
-    body = f"\n## What it is worth\n\n{introduction(runs, out)}\n\n{table}\n"
+    blocks = table.split("\n\n")
+    probes = blocks[:4]  # neighbours are in the report
+    has_best = any("**" in block for block in probes)
+    legend = "\n".join(f"- {line}" for line in blocks[-1].splitlines() if has_best or not line.startswith("**"))
+    body = "\n\n".join(["## What it is worth", introduction(runs, out), *probes, legend])
     README.write_text(pattern.sub(lambda m: f"{m[1]}\n{body.strip()}\n{m[2]}", text), "utf-8")
 
 
@@ -74,10 +78,10 @@ def introduction(runs: list[Run], out: Path) -> str:
     seeds = len({run.recipe.train.seed for run in runs})
     link = out.resolve().relative_to(README.parent.resolve())
     return (
-        f"Rendered glyphs: {counts['train']:,} to train on, {counts['test']:,} to test, and {counts['unseen']:,} of "
-        f"families that no method ever saw; {seeds} seeds each; all methods share encoder, rows, budget and views.\n"
-        f"`make demo` makes this table; [the report]({link}/report.html), [the numbers]({link}/expected.toml) and "
-        f"[what they say]({link}/README.md) are committed."
+        f"Rendered glyphs: {counts['train']:,} to train on and {counts['test']:,} to test, {seeds} seeds each; all "
+        "methods share encoder, rows,\nbudget and views. `make demo` makes this table and, among rows of families "
+        f"that no method ever saw, those of\nnearest neighbours: [report]({link}/report.html), "
+        f"[numbers]({link}/expected.toml), [what they say]({link}/README.md)."
     )
 
 
