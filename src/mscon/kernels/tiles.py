@@ -124,11 +124,7 @@ class _Head:
         self.part = rows.size if largest_logit > _LARGE_LOGIT else _PART
         self.a = wide(anchors.index_select(0, rows.anchor_order))
         self.c = self.a if rows.is_symmetric else wide(candidates.index_select(0, rows.candidate_order))
-        # What came as bfloat16 is exact on bfloat16 matrix units, but not after a division by t.
-        self.is_bfloat16 = anchors.dtype == torch.bfloat16
-        self.scaled = self.a if self.is_bfloat16 else self.a * scale
         self.a_strips, self.c_strips = self.a.split(rows.size), self.c.split(rows.size)
-        self.scaled_strips = self.scaled.split(rows.size)
 
     def sums(self) -> Float[Tensor, " anchors"]:
         """sum_j exp(s_ij - shift) over candidates; 1 for anchors that have none."""
@@ -190,11 +186,10 @@ class _Head:
         """exp(s_ij - shift), 0 for own pairs; each in the memory of the one before."""
         memory = self.a.new_empty(self.rows.size**2)
         for tile in self.rows.tiles():
-            a, c = self.scaled_strips[tile.row], self.c_strips[tile.column]
+            a, c = self.a_strips[tile.row], self.c_strips[tile.column]
             e = memory[: a.shape[0] * c.shape[0]].view(a.shape[0], c.shape[0])
-            torch.mm(a, c.T, out=e)
-            if self.is_bfloat16:
-                e.mul_(self.scale)
+            # 1 / t after the product: what came as bfloat16 would no longer be exact on bfloat16 matrix units.
+            torch.addmm(e, a, c.T, beta=0, alpha=self.scale, out=e)
             if self.shift:
                 e.sub_(self.shift)
             e.exp_()
