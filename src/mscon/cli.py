@@ -61,11 +61,15 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-Verbs = argparse._SubParsersAction  # the public name of this class is add_subparsers' result
+# What add_subparsers gives has no public name, and takes a type argument for type checkers only.
+if TYPE_CHECKING:
+    Verbs = argparse._SubParsersAction[argparse.ArgumentParser]
+else:
+    Verbs = argparse._SubParsersAction
 
 
 def _verb(
-    verbs: Verbs[argparse.ArgumentParser],
+    verbs: Verbs,
     name: str,
     run: Callable[[argparse.Namespace], None],
     summary: str,
@@ -87,7 +91,7 @@ def _verb(
 # demo ---------------------------------------------------------------------------------------------
 
 
-def _demo(verbs: Verbs[argparse.ArgumentParser]) -> None:
+def _demo(verbs: Verbs) -> None:
     parser = _verb(
         verbs,
         "demo",
@@ -127,7 +131,7 @@ def _run_demo(arguments: argparse.Namespace) -> None:
 # prepare ------------------------------------------------------------------------------------------
 
 
-def _prepare(verbs: Verbs[argparse.ArgumentParser]) -> None:
+def _prepare(verbs: Verbs) -> None:
     parser = _verb(
         verbs,
         "prepare",
@@ -150,7 +154,7 @@ def _run_prepare(arguments: argparse.Namespace) -> None:
 # check --------------------------------------------------------------------------------------------
 
 
-def _check(verbs: Verbs[argparse.ArgumentParser]) -> None:
+def _check(verbs: Verbs) -> None:
     parser = _verb(
         verbs,
         "check",
@@ -188,7 +192,7 @@ def _run_check(arguments: argparse.Namespace) -> None:
 # train --------------------------------------------------------------------------------------------
 
 
-def _train(verbs: Verbs[argparse.ArgumentParser]) -> None:
+def _train(verbs: Verbs) -> None:
     parser = _verb(
         verbs,
         "train",
@@ -234,7 +238,7 @@ def _default_out(recipe: Path) -> Path:
 # resume -------------------------------------------------------------------------------------------
 
 
-def _resume(verbs: Verbs[argparse.ArgumentParser]) -> None:
+def _resume(verbs: Verbs) -> None:
     parser = _verb(
         verbs,
         "resume",
@@ -256,7 +260,7 @@ def _run_resume(arguments: argparse.Namespace) -> None:
 # probe --------------------------------------------------------------------------------------------
 
 
-def _probe(verbs: Verbs[argparse.ArgumentParser]) -> None:
+def _probe(verbs: Verbs) -> None:
     parser = _verb(
         verbs,
         "probe",
@@ -299,7 +303,7 @@ def _scores(run: Run) -> str:
 # report -------------------------------------------------------------------------------------------
 
 
-def _report(verbs: Verbs[argparse.ArgumentParser]) -> None:
+def _report(verbs: Verbs) -> None:
     parser = _verb(
         verbs,
         "report",
@@ -326,7 +330,7 @@ def _run_report(arguments: argparse.Namespace) -> None:
 _LISTS = ("similarities", "objectives", "weightings", "heads", "encoders", "sources", "recipes")
 
 
-def _list(verbs: Verbs[argparse.ArgumentParser]) -> None:
+def _list(verbs: Verbs) -> None:
     parser = _verb(
         verbs,
         "list",
