@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,9 @@ def test_ids_beyond_32_bits_are_still_told_apart(errors):
     assert max(errors["ids beyond int32"]) == 0
 
 
+@pytest.mark.skipif(
+    tuple(map(int, version("triton").split(".")[:2])) < (3, 3), reason="triton < 3.3 compiles another kind of source"
+)
 def test_the_kernels_compile_for_a_gpu_that_is_not_here(tmp_path):
     compiled = run("compile", TRITON_CACHE_DIR=str(tmp_path), TRITON_INTERPRET="0")
     assert {row["kernel"] for row in compiled} == {"_sum_triangle", "_sum_owned", "_gradient_owned"}
