@@ -45,7 +45,8 @@ class TrainingProgress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bar.stop()
+        if not self._bar.disable:  # rich before 15 would end a bar that was never shown with an empty line
+            self._bar.stop()
 
     def show(self, record: Mapping[str, Any]) -> None:
         """A record of some steps."""
