@@ -8,7 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mscon.pairs import LazyPairs, Pairs, count
+from mscon.counts import count
+from mscon.pairs import LazyPairs, Pairs
 from mscon.similarities.categorical import same_class
 
 labels = st.lists(st.integers(-1, 3), min_size=1, max_size=12)

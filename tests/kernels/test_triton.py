@@ -59,6 +59,13 @@ def test_float32_in_tight_clusters_is_as_good_as_plain_float32(errors):
     assert gradient < 1e-4
 
 
+def test_processes_that_exchange_numbers_have_the_whole_gradient():
+    errors = {row["case"]: row["errors"] for row in run("exchange", TRITON_INTERPRET="1")}
+    assert len(errors) == 3
+    for case, found in errors.items():
+        assert max(found) < (3e-3 if "bfloat16" in case else 3e-6), case
+
+
 def test_ids_beyond_32_bits_are_still_told_apart(errors):
     assert max(errors["ids beyond int32"]) == 0
 

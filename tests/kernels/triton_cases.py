@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -89,6 +90,61 @@ def interpret() -> None:
     )
 
 
+def exchange() -> None:
+    """Three processes, one of them without rows, each asked twice: whom all exchange with must first be heard."""
+    from mscon.kernels.triton import Triton
+
+    for name, dtype, temperature in (
+        ("exchange", torch.float32, 0.1),
+        ("exchange with a running maximum", torch.float32, 0.005),
+        ("exchange of bfloat16", torch.bfloat16, 0.1),
+    ):
+        batch = draw(40, dim=16, dtype=dtype)
+        weight = torch.rand(3, 40, generator=torch.Generator().manual_seed(1)) - 0.3
+        heard: list[Tensor] = []
+
+        def exchanged(numbers: Tensor, heard: list[Tensor] = heard) -> Tensor:
+            heard.append(numbers)
+            told = torch.cat(heard[:3], dim=2)
+            # As of a memory beside the anchors: of one candidate more 0 is told.
+            return torch.nn.functional.pad(told, (0, 41 - told.shape[2]))
+
+        found = []
+        for part in [slice(0, 25), slice(25, 25), slice(25, 40)] * 2:
+            own = batch.anchors[:, part].clone().requires_grad_()
+            others = torch.cat([batch.anchors, batch.anchors[:, :1]], dim=1)
+            pairs = [
+                dataclasses.replace(
+                    p,
+                    anchors=p.anchors[part],
+                    anchor_ids=p.anchor_ids[part],
+                    candidates=torch.cat([p.candidates, p.candidates[:1]]),
+                    candidate_ids=torch.cat([p.candidate_ids, torch.tensor([99])]),
+                )
+                for p in batch.pairs
+            ]
+            path = Triton.of(pairs, (temperature,) * 3, 1.01 / temperature, block=(16, 16, 4))
+            losses = evaluate(path, own, others, temperature, exchange=exchanged)
+            found.append([losses.detach(), *torch.autograd.grad((weight[:, part] * losses).sum(), own)])
+        anchors = batch.anchors.double().requires_grad_()
+        both = torch.cat([anchors, anchors[:, :1].detach()], dim=1)
+        whole = [
+            dataclasses.replace(
+                p,
+                candidates=torch.cat([p.candidates, p.candidates[:1]]),
+                candidate_ids=torch.cat([p.candidate_ids, torch.tensor([99])]),
+            )
+            for p in batch.pairs
+        ]
+        expected = dispatch.contrast(anchors, both, whole, temperature=temperature)
+        (gradient,) = torch.autograd.grad((weight * expected).sum(), anchors)
+        errors = [
+            ((torch.cat([f[k] for f in found[3:]], dim=1).double() - y).norm() / y.norm()).item()
+            for k, y in enumerate((expected.detach(), gradient))
+        ]
+        print(json.dumps({"case": name, "errors": errors}))
+
+
 def compile_for_a_gpu() -> None:
     import triton
     from triton.backends.compiler import GPUTarget
@@ -104,6 +160,7 @@ def compile_for_a_gpu() -> None:
             (kernels._sum_triangle, {"SPAN": 16}),
             (kernels._sum_owned, {}),
             (kernels._gradient_owned, both),
+            (kernels._gradient_owned, {**both, "SHARES_SHIFT": False}),
             (kernels._gradient_owned, {**both, "SHARES_SHIFT": False, "OWNER_IS_ANCHOR": False}),
         ):
             constants = {**tile, **more}
@@ -123,4 +180,4 @@ def compile_for_a_gpu() -> None:
 
 
 if __name__ == "__main__":
-    {"interpret": interpret, "compile": compile_for_a_gpu}[sys.argv[1]]()
+    {"interpret": interpret, "exchange": exchange, "compile": compile_for_a_gpu}[sys.argv[1]]()

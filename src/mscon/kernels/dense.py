@@ -2,45 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from mscon.kernels.path import Gradients, wide
 from mscon.kernels.shift import shift_for
-from mscon.pairs import LazyPairs, Pairs
+from mscon.pairs import Exchange, LazyPairs, Pairs
+from mscon.written import written
 
 
 @dataclass(frozen=True, slots=True)
 class Dense:
     """The loss written out for all pairs, with one product for all similarities.
 
-    With e_ij = exp(s_ij) and q_ij the share of candidate j in what is alike to anchor i,
+    With e_ij = exp(s_ij) over the known pairs, w_ij the weights of what is alike and n_i their sum,
 
-        L_out = log sum_j e_ij - sum_j q_ij s_ij,    L_in = log sum_j e_ij - log sum_j q_ij e_ij.
+        L_out = log sum_j e_ij - sum_j w_ij s_ij / n_i,    L_in = log sum_j e_ij - log(sum_j w_ij e_ij / n_i).
 
-    The gradient to s_ij is the softmax minus q_ij, or minus q_ij e_ij over its sum. That difference is
-    formed in `forward`, where both are at hand, and is all that `backward` needs.
+    At the batch sizes of most people an operation costs more by being called than by its arithmetic, so
+    there are as few as will do.
 
     Attributes:
-        share: q, whose rows sum to 1; 0 for anchors without a positive.
+        weight: w, 0 where nothing is known.
         known: 1, or 0 for pairs left out of every sum. Numbers rather than truth values, which
             torch combines ten times slower on a CPU.
+        count: n; infinite, for nothing to come of it, where an anchor has no positive.
         is_lonely: anchors without a positive.
         temperature: one for each similarity.
         largest_logit: bound on |s|, at most `LARGEST_LOGIT`.
         inside: L_in instead of L_out.
+        reverse: w and what is known of the candidates as anchors, those here being theirs; only with an exchange.
     """
 
-    share: Float[Tensor, "similarities anchors candidates"]
+    weight: Float[Tensor, "similarities anchors candidates"]
     known: Float[Tensor, "similarities_or_1 anchors candidates"]
+    count: Float[Tensor, "similarities anchors"]
     is_lonely: Bool[Tensor, "similarities anchors"]
     temperature: tuple[float, ...]
     largest_logit: float
     inside: bool
+    reverse: tuple[Tensor, Tensor] | None = None
 
     @classmethod
     def of(
@@ -53,29 +59,39 @@ class Dense:
         inside: bool,
     ) -> Dense:
         """Write the pairs out, in the type of the sums."""
-        partitions = [p for p in pairs if isinstance(p, LazyPairs) and p.is_partition]
-        weight, known = _classes(partitions, dtype) if len(partitions) == len(pairs) else _written_out(pairs, dtype)
-        total = weight.sum(dim=2, keepdim=True)
-        is_lonely = total.squeeze(2) == 0
-        return cls(_divided(weight, total), known, is_lonely, temperature, largest_logit, inside)
+        weight, known = written(pairs, dtype)
+        exchanged = [p.reversed() for p in pairs if isinstance(p, LazyPairs) and p.exchange is not None]
+        reverse = None
+        if exchanged:
+            w, k = written(exchanged, dtype)
+            reverse = w.mT, k.mT
+        count = weight.sum(dim=2)
+        is_lonely = count == 0
+        return cls(
+            weight,
+            known,
+            count.masked_fill_(is_lonely, math.inf),
+            is_lonely,
+            temperature,
+            largest_logit,
+            inside,
+            reverse,
+        )
 
     def forward(self, anchors: Tensor, candidates: Tensor | None) -> tuple[Tensor, tuple[Tensor, ...]]:
         a, c = wide(anchors), wide(anchors if candidates is None else candidates)
-        logits = torch.bmm(a, c.mT).mul_(self._scale(a))
+        logits = self._product(a, c.mT)
         if shift := shift_for(self.largest_logit):
             logits.sub_(shift)
-        softmax = logits.exp().mul_(self.known)
+        e = logits.exp().mul_(self.known)
+        total = e.sum(dim=2).masked_fill_(self.is_lonely, math.inf)
         if self.inside:
-            share = self.share * softmax
-            total_share = share.sum(dim=2, keepdim=True)
-            share = _divided(share, total_share)
-            attraction = total_share.log_()
+            alike = (e * self.weight).sum(dim=2).masked_fill_(self.is_lonely, math.inf)
+            loss = (total * self.count).div_(alike).log_()
         else:
-            share = self.share
-            attraction = logits.mul_(share).sum(dim=2, keepdim=True)
-        total = softmax.sum(dim=2, keepdim=True)
-        pull = _divided(softmax, total).sub_(share)
-        return total.log_().sub_(attraction).squeeze(2).masked_fill_(self.is_lonely, 0.0), (pull,)
+            alike = self.count
+            loss = total.log().sub_(logits.mul_(self.weight).sum(dim=2).div_(alike))
+        return loss.masked_fill_(self.is_lonely, 0.0), (e, total, alike)
 
     def backward(
         self,
@@ -85,58 +101,34 @@ class Dense:
         grad: Tensor,
         *,
         wants_candidates: bool,
+        exchange: Exchange | None = None,
     ) -> Gradients:
-        pull = kept[0] * grad.masked_fill(self.is_lonely, 0.0).unsqueeze(2).mul_(self._scale(grad))
+        e, total, alike = kept
+        # d loss_i / d s_ij = e_ij / total_i - [w_ij / n_i, or w_ij e_ij over its sum]
+        repel, attract = grad / total, grad / alike
+        pull = e * repel.unsqueeze(2)
+        pull.addcmul_(e * self.weight if self.inside else self.weight, attract.unsqueeze(2), value=-1)
         a = wide(anchors)
+        if exchange is not None and candidates is not None:
+            everyone = exchange(torch.stack([repel, attract]))
+            c = wide(candidates)
+            return self._product(pull.add_(self._pull_of_candidates(a, c, everyone)), c), None
         if candidates is None:
-            return torch.bmm(pull + pull.mT, a), None
-        return torch.bmm(pull, wide(candidates)), torch.bmm(pull.mT, a) if wants_candidates else None
+            return self._product(pull + pull.mT, a), None
+        return self._product(pull, wide(candidates)), self._product(pull.mT, a) if wants_candidates else None
 
-    def _scale(self, like: Tensor) -> Tensor | float:
+    def _pull_of_candidates(self, a: Tensor, c: Tensor, everyone: Tensor) -> Tensor:
+        """What the losses of the candidates, as anchors, add to d / d s_ij."""
+        assert self.reverse is not None
+        weight, known = self.reverse
+        repel, attract = everyone.unsqueeze(3).mT
+        e = self._product(a, c.mT).sub_(shift_for(self.largest_logit)).exp_()
+        weight = weight * e if self.inside else weight
+        return e.mul_(known).mul_(repel).addcmul_(weight, attract, value=-1)
+
+    def _product(self, left: Tensor, right: Tensor) -> Tensor:
+        """left @ right / temperature, for every similarity."""
         if len(set(self.temperature)) == 1:
-            return 1 / self.temperature[0]
-        return torch.tensor(self.temperature, dtype=torch.float64).reciprocal().to(like)[:, None, None]
-
-
-def _divided(rows: Tensor, totals: Tensor) -> Tensor:
-    """Rows divided, in place, by their totals; a total of 0 is made the least number there is, in place."""
-    return rows.div_(totals.clamp_min_(torch.finfo(totals.dtype).tiny))
-
-
-def _classes(pairs: Sequence[LazyPairs], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Weight and known of partitions, all compared in one go."""
-    a, c = _numbers([p.anchors for p in pairs], [p.candidates for p in pairs])
-    other = _compared(torch.ne, *_numbers([p.anchor_ids for p in pairs], [p.candidate_ids for p in pairs]), dtype)
-    if not (a < 0).any() and not (c is not a and (c < 0).any()):
-        return _compared(torch.eq, a, c, dtype).mul_(other), other
-    # Nothing is known of an anchor without a label either, but it has no positive, so its row does not count.
-    weight = _compared(torch.eq, a.masked_fill(a < 0, torch.nan), c, dtype).mul_(other)
-    return weight, other * (c >= 0).to(dtype)[:, None, :]
-
-
-def _numbers(anchors: Sequence[Tensor], candidates: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Integers of all similarities as exact floats; the same tensor twice where both sides are the same."""
-    a = _stacked(anchors)
-    return a, a if all(x is y for x, y in zip(anchors, candidates, strict=True)) else _stacked(candidates)
-
-
-def _stacked(rows: Sequence[Int[Tensor, " rows"]]) -> Float[Tensor, "similarities_or_1 rows"]:
-    """A single row where one tensor serves all similarities, as ids do in a batch."""
-    integers = rows[0][None] if all(r is rows[0] for r in rows) else torch.stack(list(rows))
-    return integers.to(torch.float32 if integers.abs().max() <= 2**24 else torch.float64)
-
-
-def _compared(
-    relation: Callable[..., Tensor],
-    a: Float[Tensor, "s anchors"],
-    c: Float[Tensor, "s candidates"],
-    dtype: torch.dtype,
-) -> Float[Tensor, "s anchors candidates"]:
-    """1 where the relation holds, else 0; as numbers at once, since truth values take a CPU ten times as long."""
-    return relation(a[:, :, None], c[:, None, :], out=a.new_empty(a.shape[0], a.shape[1], c.shape[1], dtype=dtype))
-
-
-def _written_out(pairs: Sequence[Pairs | LazyPairs], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    written: list[Pairs] = [p.dense() if isinstance(p, LazyPairs) else p for p in pairs]
-    known = torch.stack([p.known for p in written])
-    return torch.stack([p.weight for p in written]).to(dtype).masked_fill_(~known, 0.0), known.to(dtype)
+            return torch.baddbmm(left.new_empty(1), left, right, beta=0, alpha=1 / self.temperature[0])
+        scale = torch.tensor(self.temperature, dtype=torch.float64).reciprocal().to(left)
+        return torch.bmm(left, right).mul_(scale[:, None, None])

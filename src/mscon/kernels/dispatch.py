@@ -17,7 +17,7 @@ from mscon.kernels.online import Online
 from mscon.kernels.path import Path, evaluate
 from mscon.kernels.shift import LARGEST_LOGIT
 from mscon.kernels.tiles import Tiles
-from mscon.pairs import LazyPairs, Pairs
+from mscon.pairs import Exchange, LazyPairs, Pairs
 
 Positives = Literal["outside", "inside"]
 Temperature = float | Float[Tensor, " similarities"]
@@ -51,7 +51,8 @@ def contrast(
     Args:
         anchors: vectors, of unit length unless `cosine`; a space per similarity.
         candidates: likewise; None for the anchors themselves, which lets a path use symmetry.
-        pairs: one per similarity.
+        pairs: one per similarity. If they have an `exchange`, the anchors get the whole gradient of the losses of
+            all processes, for two or three numbers a candidate and similarity, and candidates get none.
         temperature: divides the inner products, > 0; a tensor holds one per similarity and gets a gradient.
         positives: outside or inside the logarithm (L_out, L_in); see `mscon.objectives.supcon`.
         cosine: divide vectors by their lengths first, in float32 at least.
@@ -72,6 +73,9 @@ def contrast(
         candidate_lengths, longest_candidate = lengths_of(candidates, "candidates")
         both = torch.promote_types(anchors.dtype, candidates.dtype)
         anchors, candidates = anchors.to(both), candidates.to(both)
+    exchange = None if candidates is None else _exchange(pairs)
+    if exchange is not None:
+        longest = longest_candidate  # the same in all processes: their sums must have one shift
     largest_logit = (_UNIT if cosine else longest * longest_candidate) / min(temperatures)
 
     sums = torch.promote_types(anchors.dtype, torch.float32)
@@ -92,7 +96,7 @@ def contrast(
             c = a
         ts = tuple(temperatures[h] for h in heads)
         path = _path(way, some, ts, largest_logit, positives, sums, c is None)
-        losses.append(evaluate(path, a, c, t, lengths))
+        losses.append(evaluate(path, a, c, t, lengths, exchange))
     if len(groups) == 1:
         return losses[0]
     order = [h for heads in groups.values() for h in heads]
@@ -108,7 +112,10 @@ def _way(
     positives: Positives,
 ) -> Literal["dense", "tiles", "triton", "online"]:
     device, one_shift_will_do = anchors.device.type, largest_logit <= LARGEST_LOGIT
-    if one_shift_will_do and heads * math.prod(pairs.shape) <= _MOST_DENSE_PAIRS.get(device, 1_000_000):
+    rows, columns = pairs.shape
+    if isinstance(pairs, LazyPairs) and pairs.exchange is not None:
+        rows = columns  # processes that exchange numbers must go the same way, whatever rows they have
+    if one_shift_will_do and heads * rows * columns <= _MOST_DENSE_PAIRS.get(device, 1_000_000):
         return "dense"
     if not (isinstance(pairs, LazyPairs) and pairs.is_partition and positives == "outside"):
         return "online"
@@ -137,6 +144,13 @@ def _path(
     from mscon.kernels.triton import Triton  # only where there is a GPU: importing mscon must not import triton
 
     return Triton.of(partitions, temperatures, largest_logit)
+
+
+def _exchange(pairs: Sequence[Pairs | LazyPairs]) -> Exchange | None:
+    given = [p.exchange if isinstance(p, LazyPairs) else None for p in pairs]
+    if any(e is not given[0] for e in given):
+        raise ValueError("Pairs of all similarities must have one exchange, or none.")
+    return given[0]
 
 
 def _is_one_set(pairs: Pairs | LazyPairs) -> bool:
@@ -175,7 +189,8 @@ def _check_shapes(anchors: Tensor, candidates: Tensor | None, pairs: Sequence[Pa
             f"Expected anchors (similarities, anchors, dim) and candidates (similarities, candidates, dim), "
             f"got {shapes}."
         )
-    if not (anchors.numel() and others.numel()):
+    # A process may have no anchors, but then it has an exchange that the others wait for.
+    if not others.numel() or not (anchors.numel() or _exchange(pairs)):
         raise ValueError(f"There is nothing to compare in an empty batch: {shapes}.")
     if not (anchors.is_floating_point() and others.is_floating_point()):
         raise ValueError(f"Vectors must be floating point, got {anchors.dtype} and {others.dtype}.")

@@ -20,6 +20,8 @@ def lengths_of(vectors: Vectors, name: str) -> tuple[Lengths, float]:
     """
     dtype = torch.promote_types(vectors.dtype, torch.float32)
     lengths = torch.linalg.vector_norm(vectors.detach(), dim=2, keepdim=True, dtype=dtype)
+    if not lengths.numel():  # a process may have no anchors
+        return lengths, 0.0
     low, high = (bound.item() for bound in lengths.aminmax())
     if low > 0 and high < math.inf:  # both are false for NaN
         return lengths, high

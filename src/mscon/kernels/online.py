@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mscon.kernels.path import Gradients, wide
-from mscon.pairs import LazyPairs, Pairs
+from mscon.pairs import Exchange, LazyPairs, Pairs
 
 # Rows and columns of a block: 256 x 2,048 float32 logits are 2 MB, a handful of which stay in the caches of a
 # core; on a GPU the launches are what costs.
@@ -71,8 +71,15 @@ class Online:
         grad: Tensor,
         *,
         wants_candidates: bool,
+        exchange: Exchange | None = None,
     ) -> Gradients:
         log_sums, alikes = kept
+        scale = 1 / torch.tensor(self.temperature, dtype=torch.float64).to(grad)
+        # Of each anchor: its pull per nat, and what its softmax and its share of positives are divided by.
+        own = torch.stack([torch.where(alikes.isinf(), 0.0, grad) * scale[:, None], log_sums, alikes])
+        everyone = None if exchange is None else exchange(own)
+        if everyone is not None:  # of who is no anchor, 0 was told
+            everyone[2].masked_fill_(everyone[0] == 0, torch.inf)
         height, width = self.block or _BLOCK.get(anchors.device.type, _BLOCK["cpu"])
         of_anchors = wide(torch.zeros_like(anchors))
         of_candidates = (
@@ -81,18 +88,26 @@ class Online:
         for h, (pairs, t) in enumerate(zip(self.pairs, self.temperature, strict=True)):
             a, c = anchors[h], (anchors if candidates is None else candidates)[h]
             for rows in _spans(a.shape[0], height):
-                pull_per_nat = torch.where(alikes[h, rows].isinf(), 0.0, grad[h, rows]).unsqueeze(1) / t
                 for columns in _spans(c.shape[0], width):
                     logits, weight, known = _block(a[rows], c[columns], pairs.block(rows, columns), t)
-                    alike = alikes[h, rows, None]
-                    share = _exp(weight.log().add_(logits).sub_(alike)) if self.inside else weight.div_(alike)
-                    # Unknown candidates may be nearer than all that were summed over: above 0 here.
-                    softmax = _exp(logits.sub_(log_sums[h, rows, None]).clamp_max_(0)).mul_(known)
-                    pull = softmax.sub_(share).mul_(pull_per_nat)
+                    pull = self._pull(logits, weight, known, own[:, h, rows, None])
+                    if everyone is not None:
+                        assert isinstance(pairs, LazyPairs)
+                        block = pairs.reversed().block(columns, rows)
+                        back = _block(c[columns], a[rows], block, t)
+                        pull += self._pull(*back, everyone[:, h, columns, None]).T
                     of_anchors[h, rows].addmm_(pull, wide(c[columns]))
                     if of_candidates is not None:
                         of_candidates[h, columns].addmm_(pull.T, wide(a[rows]))
         return of_anchors, None if candidates is None else of_candidates
+
+    def _pull(self, logits: Tensor, weight: Tensor, known: Tensor, of_rows: Tensor) -> Tensor:
+        """d loss / d logit, in the memory of the arguments; `of_rows` as in `backward`."""
+        pull_per_nat, log_sums, alike = of_rows
+        share = _exp(weight.log().add_(logits).sub_(alike)) if self.inside else weight.div_(alike)
+        # Unknown candidates may be nearer than all that were summed over: above 0 here.
+        softmax = _exp(logits.sub_(log_sums).clamp_max_(0)).mul_(known)
+        return softmax.sub_(share).mul_(pull_per_nat)
 
 
 class _RunningLogSum:

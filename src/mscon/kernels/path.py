@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mscon.kernels.lengths import across, divided
 from mscon.kernels.precision import no_rounding
+from mscon.pairs import Exchange
 
 Gradients = tuple[Float[Tensor, "similarities anchors dim"], Float[Tensor, "similarities candidates dim"] | None]
 
@@ -37,8 +38,13 @@ class Path(Protocol):
         grad: Float[Tensor, "similarities anchors"],
         *,
         wants_candidates: bool,
+        exchange: Exchange | None = None,
     ) -> Gradients:
-        """Gradients of sum(grad * losses). The first is that of both roles where candidates are None."""
+        """Gradients of sum(grad * losses). The first is that of both roles where candidates are None.
+
+        With an `exchange` (see `LazyPairs`) the losses of all processes are meant, and the first is the whole
+        gradient of the anchors here, as anchors and as candidates of everyone; the second is None.
+        """
 
 
 def evaluate(
@@ -47,14 +53,19 @@ def evaluate(
     candidates: Float[Tensor, "similarities candidates dim"] | None,
     temperature: float | Float[Tensor, " similarities"],
     lengths: tuple[Tensor | None, Tensor | None] = (None, None),
+    exchange: Exchange | None = None,
 ) -> Float[Tensor, "similarities anchors"]:
     """The losses by one path, with their gradient.
 
     Args:
         temperature: the one the path was built with; a tensor receives its gradient too.
         lengths: what anchors and candidates are to be divided by first: their own; None to take them as they are.
+        exchange: see `LazyPairs`. Candidates then get no gradient. That of a temperature is this process's share:
+            summed over processes it is right.
     """
-    losses: Tensor = _Contrast.apply(anchors, candidates, temperature, path, *lengths)
+    if exchange is not None and candidates is not None:
+        candidates = candidates.detach()
+    losses: Tensor = _Contrast.apply(anchors, candidates, temperature, path, *lengths, exchange)
     return losses
 
 
@@ -73,11 +84,12 @@ class _Contrast(torch.autograd.Function):
         path: Path,
         anchor_lengths: Tensor | None,
         candidate_lengths: Tensor | None,
+        exchange: Exchange | None,
     ) -> Tensor:
         with no_rounding(anchors.device.type):
             c = None if candidates is None else divided(candidates, candidate_lengths)
             losses, kept = path.forward(divided(anchors, anchor_lengths), c)
-        ctx.path = path
+        ctx.path, ctx.exchange = path, exchange
         t = temperature if isinstance(temperature, Tensor) else None
         ctx.save_for_backward(anchors, candidates, t, anchor_lengths, candidate_lengths, *kept)
         return losses
@@ -90,21 +102,27 @@ class _Contrast(torch.autograd.Function):
             a, c = divided(anchors, anchor_lengths), None
             if candidates is not None:
                 c = divided(candidates, candidate_lengths)
-            of_a, of_c = ctx.path.backward(a, c, tuple(kept), grad.contiguous(), wants_candidates=wants_candidates)
-            of_temperature = _of_temperature(a, of_a, c is None, temperature) if wants_temperature else None
+            of_a, of_c = ctx.path.backward(
+                a, c, tuple(kept), grad.contiguous(), wants_candidates=wants_candidates, exchange=ctx.exchange
+            )
+            is_both = c is None or ctx.exchange is not None
+            of_temperature = _of_temperature(a, of_a, is_both, temperature) if wants_temperature else None
             of_a = across(of_a, a, anchor_lengths).to(anchors.dtype)
             if c is not None and of_c is not None:
                 of_c = across(of_c, c, candidate_lengths).to(candidates.dtype)
         gradients = (
             None if g is None else _differentiable_once(g, anchors, grad) for g in (of_a, of_c, of_temperature)
         )
-        return *gradients, None, None, None
+        return *gradients, None, None, None, None
 
 
-def _of_temperature(anchors: Tensor, of_anchors: Tensor, is_square: bool, temperature: Tensor) -> Tensor:
-    """d loss / dt = - sum_ij G_ij s_ij / t with G the gradient to s = <a, c> / t: what <a, dl/da> adds up to."""
+def _of_temperature(anchors: Tensor, of_anchors: Tensor, is_both: bool, temperature: Tensor) -> Tensor:
+    """d loss / dt = - sum_ij G_ij s_ij / t with G the gradient to s = <a, c> / t: what <a, dl/da> adds up to.
+
+    Twice that where dl/da is of both roles (`is_both`), since each pair is then met from either side.
+    """
     total = (wide(anchors) * of_anchors).sum(dim=(1, 2)) / temperature.to(of_anchors.dtype)
-    return -(total / 2 if is_square else total).to(temperature.dtype)
+    return -(total / 2 if is_both else total).to(temperature.dtype)
 
 
 def _differentiable_once(gradient: Tensor, *sources: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from mscon.kernels.path import Gradients, wide
 from mscon.kernels.precision import float32_products
 from mscon.kernels.shift import shift_for
 from mscon.kernels.sorted_classes import SortedClasses, Tile
-from mscon.pairs import LazyPairs
+from mscon.pairs import Exchange, LazyPairs
 
 _GPU_SIZE = 4_096  # rows and columns of a tile where it is the launches that cost
 
@@ -90,18 +90,31 @@ class Tiles:
         grad: Tensor,
         *,
         wants_candidates: bool,
+        exchange: Exchange | None = None,
     ) -> Gradients:
         of_anchors = wide(torch.zeros_like(anchors))
         of_candidates = wide(torch.zeros_like(candidates)) if candidates is not None and wants_candidates else None
+        pulls = self._pulls(kept, grad)
+        others = None if exchange is None else exchange(pulls)
         with float32_products(rounded_to_bfloat16=anchors.dtype == torch.bfloat16):
             for h, head in enumerate(self._heads(anchors, candidates)):
-                sums, count = kept[2 * h : 2 * h + 2]
-                grad_of_head = grad[h, head.rows.anchor_order]
-                of_a, of_c = head.gradients(sums, count, grad_of_head, wants_candidates=wants_candidates)
+                own = pulls[:, h].index_select(1, head.rows.anchor_order)
+                other = None if others is None else others[:, h].index_select(1, head.rows.candidate_order)
+                of_a, of_c = head.gradients(own, other, wants_candidates=of_candidates is not None)
                 of_anchors[h].index_copy_(0, head.rows.anchor_order, of_a)
                 if of_candidates is not None and of_c is not None:
                     of_candidates[h].index_copy_(0, head.rows.candidate_order, of_c)
         return of_anchors, of_candidates
+
+    def _pulls(self, kept: tuple[Tensor, ...], grad: Tensor) -> Float[Tensor, "2 similarities anchors"]:
+        """How strongly each anchor repels, grad / (t sum_j exp(s_ij - shift)), and attracts, grad / (t positives)."""
+        pulls = wide(grad.new_zeros(2, *grad.shape))
+        for h, (rows, t) in enumerate(zip(self.heads, self.temperature, strict=True)):
+            sums, count = kept[2 * h : 2 * h + 2]
+            counted = torch.where(count > 0, grad[h, rows.anchor_order], 0.0) / t
+            both = torch.stack([counted / sums, counted / count.clamp_min(1)])
+            pulls[:, h].index_copy_(1, rows.anchor_order, both)
+        return pulls
 
     def _heads(self, anchors: Tensor, candidates: Tensor | None) -> Iterator[_Head]:
         others = anchors if candidates is None else candidates
@@ -149,15 +162,22 @@ class _Head:
         return total * self.scale, count
 
     def gradients(
-        self, sums: Tensor, count: Tensor, grad: Tensor, *, wants_candidates: bool
+        self,
+        pulls: Float[Tensor, "2 anchors"],
+        pulls_of_candidates: Float[Tensor, "2 candidates"] | None,
+        *,
+        wants_candidates: bool,
     ) -> tuple[Float[Tensor, "anchors dim"], Float[Tensor, "candidates dim"] | None]:
-        """Of sum(grad * losses), to a and c; a symmetric head has all of it in the first."""
+        """Of sum(grad * losses), to a and c; a symmetric head has all of it in the first.
+
+        Candidates have pulls where they are anchors too, in this process or another.
+        """
         is_symmetric, size = self.rows.is_symmetric, self.rows.size
-        grad = torch.where(count > 0, grad, 0.0) * self.scale
         # d sum_i grad_i loss_i / d s_ij = exp(s_ij - shift) repel_i - [j is positive] attract_i, and where
         # i and j are both anchor and candidate, the same with i and j exchanged on top.
-        repel_a, attract_a = grad / sums, grad / count.clamp_min(1)
-        repel_c, attract_c = (repel_a, attract_a) if is_symmetric else self.c.new_zeros(2, self.c.shape[0])
+        if pulls_of_candidates is None:
+            pulls_of_candidates = pulls if is_symmetric else self.c.new_zeros(2, self.c.shape[0])
+        (repel_a, attract_a), (repel_c, attract_c) = pulls, pulls_of_candidates
         repel_rows, attract_rows = repel_a[:, None].split(size), attract_a[:, None].split(size)
         repel_columns, attract_columns = repel_c[None].split(size, dim=1), attract_c[None].split(size, dim=1)
         of_a = torch.zeros_like(self.a)

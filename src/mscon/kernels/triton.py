@@ -24,7 +24,7 @@ from torch import Tensor
 
 from mscon.kernels.path import Gradients
 from mscon.kernels.shift import LARGEST_LOGIT, shift_for
-from mscon.pairs import LazyPairs
+from mscon.pairs import Exchange, LazyPairs
 
 _LOG2_E = math.log2(math.e)  # exp(x) = exp2(x log2 e), and exp2 is what a GPU has an instruction for
 _SPAN = 16  # tiles that one program of the triangle adds up in registers before it uses an atomic
@@ -76,6 +76,9 @@ class Triton:
         a = _native(anchors)
         c = a if candidates is None else _native(candidates)
         heads, rows, dim = a.shape
+        if not rows:  # a process may have none; there is no kernel to launch
+            nothing = a.new_zeros(heads, 0, dtype=torch.float32)
+            return nothing, (nothing, nothing)
         # Of each anchor: the sum of exp(s - shift), or the log of that of exp(s); the sum of s over its
         # positives; their number. Logits s and logarithms are to base 2.
         sums, attraction, count = a.new_zeros(3, heads, rows, dtype=torch.float32)
@@ -101,6 +104,7 @@ class Triton:
         grad: Tensor,
         *,
         wants_candidates: bool,
+        exchange: Exchange | None = None,
     ) -> Gradients:
         sums, count = kept
         a = _native(anchors)
@@ -115,6 +119,12 @@ class Triton:
             both = {"OWNER_IS_ANCHOR": True, "OTHER_IS_ANCHOR": True, "SHARES_SHIFT": shares_shift}
             return self._pull(a, a, self._codes(), of_anchor, of_anchor, **both), None
         c = _native(candidates)
+        if exchange is not None:
+            repel, attract, offset = exchange(torch.stack(of_anchor))
+            offset = torch.where(attract == 0, torch.inf, offset)  # of who is no anchor, 0 was told
+            of_other = (repel.contiguous(), attract.contiguous(), offset.contiguous())
+            everyone = {"OWNER_IS_ANCHOR": True, "OTHER_IS_ANCHOR": True, "SHARES_SHIFT": False}
+            return self._pull(a, c, self._codes(), of_anchor, of_other, **everyone), None
         labels_a, labels_c, ids_a, ids_c = self._codes()
         nothing = of_anchor  # never read: candidates have no loss of their own
         of_a = self._pull(
@@ -153,6 +163,8 @@ class Triton:
         """Gradient of the rows in `owners`."""
         gradient = torch.empty_like(owners, dtype=torch.float32)
         heads, rows, dim = owners.shape
+        if not rows:
+            return gradient
         settings = self._settings(owners)
         _gradient_owned[(triton.cdiv(rows, settings["ROWS"]), heads)](
             owners,

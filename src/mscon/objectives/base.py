@@ -5,13 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
-import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from mscon.pairs import LazyPairs, PairCounts, count
+from mscon.counts import count_each
+from mscon.pairs import LazyPairs
 from mscon.similarities.base import Similarity
 
 AverageOver = Literal["anchors_with_a_positive", "all_anchors"]
@@ -28,7 +28,8 @@ class Losses:
         labelled: anchors about which the similarity says anything at all.
         floor: least mean loss possible for these labels, nats.
         ceiling: mean loss of embeddings that all coincide, nats.
-        correct: anchors classified rightly, for objectives that classify.
+        correct: of each counted anchor the share of what it is asked that is answered rightly, for objectives that
+            classify or put candidates in order; 0 where not counted.
     """
 
     per_anchor: Float[Tensor, "similarities anchors"]
@@ -37,7 +38,7 @@ class Losses:
     labelled: Bool[Tensor, "similarities anchors"]
     floor: Float[Tensor, " similarities"]
     ceiling: Float[Tensor, " similarities"]
-    correct: Bool[Tensor, "similarities anchors"] | None = None
+    correct: Bool[Tensor, "similarities anchors"] | Float[Tensor, "similarities anchors"] | None = None
 
     @property
     def present(self) -> Bool[Tensor, " similarities"]:
@@ -46,7 +47,15 @@ class Losses:
 
 
 class Objective(nn.Module, ABC):
-    """One loss per anchor and similarity. Subclasses are final."""
+    """One loss per anchor and similarity. Subclasses are final.
+
+    Attributes:
+        temperature: divides cosine similarities in a softmax; None for objectives that have no such number.
+        compares: False for those that read codes as numbers of classes and compare no rows.
+    """
+
+    temperature: float | None = None
+    compares: ClassVar[bool] = True
 
     def prepare(self, similarities: Sequence[Similarity], dim: int) -> None:
         """Called once before training, for objectives that learn candidates of their own."""
@@ -72,26 +81,15 @@ def contrastive_losses(
     per_anchor: Float[Tensor, "similarities anchors"], pairs: Sequence[LazyPairs], average_over: AverageOver
 ) -> Losses:
     """Per-anchor losses with everything that only depends on labels."""
-    counts = [count(p) for p in pairs]
-    has_positive = torch.stack([c.has_positive for c in counts])
-    labelled = torch.stack([c.known > 0 for c in counts])
+    counts = count_each(pairs)
+    has_positive, labelled = counts.has_positive, counts.known > 0
     counted = has_positive if average_over == "anchors_with_a_positive" else labelled
+    share = counted.to(per_anchor.dtype) / counted.sum(dim=1, keepdim=True).clamp_min(1)
     return Losses(
         per_anchor=per_anchor,
         counted=counted,
         has_positive=has_positive,
         labelled=labelled,
-        floor=torch.stack([_mean(c.floor, chosen, per_anchor) for c, chosen in zip(counts, counted, strict=True)]),
-        ceiling=torch.stack(
-            [_mean(_ceiling(c), chosen, per_anchor) for c, chosen in zip(counts, counted, strict=True)]
-        ),
+        floor=(counts.floor * share).sum(dim=1),
+        ceiling=(counts.ceiling * has_positive * share).sum(dim=1),
     )
-
-
-def _ceiling(counts: PairCounts) -> Float[Tensor, " anchors"]:
-    return torch.where(counts.has_positive, counts.ceiling, 0.0)
-
-
-def _mean(values: Float[Tensor, " anchors"], chosen: Bool[Tensor, " anchors"], like: Tensor) -> Float[Tensor, ""]:
-    total = torch.where(chosen, values, 0.0).sum()
-    return (total / chosen.sum().clamp_min(1)).to(like.dtype)

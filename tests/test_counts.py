@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mscon import counts
+from mscon.counts import count, count_each
+from mscon.pairs import LazyPairs
+from mscon.similarities.categorical import same_class
+
+LABELS = st.lists(st.lists(st.integers(-1, 3), min_size=5, max_size=5), min_size=1, max_size=3)
+
+
+@given(LABELS, st.lists(st.integers(0, 2), min_size=5, max_size=5), st.booleans())
+@settings(deadline=None, derandomize=True)
+def test_several_similarities_count_as_each_alone(labels: list[list[int]], ids: list[int], apart: bool) -> None:
+    rows = torch.tensor(ids)
+    pairs = []
+    for column in labels:
+        codes = torch.tensor(column)
+        others, other_ids = (codes.flip(0)[:4], rows[:4]) if apart else (codes, rows)
+        pairs.append(LazyPairs(same_class, codes, others, rows, other_ids, is_partition=True))
+    together = count_each(pairs)
+    for h, pair in enumerate(pairs):
+        alone = count(pair)
+        for field in dataclasses.fields(alone):
+            torch.testing.assert_close(getattr(together, field.name)[h], getattr(alone, field.name))
+
+
+def test_many_pairs_are_counted_without_writing_them(monkeypatch) -> None:
+    monkeypatch.setattr(counts, "_MOST_WRITTEN_PAIRS", 0)
+    monkeypatch.setattr(counts, "written", None)  # calling it would fail
+    codes, rows = torch.tensor([0, 0, 1]), torch.arange(3)
+    pair = LazyPairs(same_class, codes, codes, rows, rows, is_partition=True)
+    assert count_each([pair, pair]).positives.tolist() == [[1, 1, 0], [1, 1, 0]]
