@@ -73,6 +73,16 @@ def test_an_empty_batch_has_empty_views():
     assert views.augment(noise(batch=0), EVERYTHING, generator()).shape == (0, 3, 12, 12)
 
 
+def test_a_part_of_a_batch_draws_what_it_would_in_the_whole():
+    """So that several processes see the views that one would."""
+    images = torch.randint(0, 256, (7, 3, 12, 12), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    whole = views.augment(images, Views(blur=0.5), torch.Generator().manual_seed(3))
+    for places in (torch.tensor([0, 1, 4, 5]), torch.tensor([2, 3, 6]), torch.tensor([], dtype=torch.int64)):
+        part = views.Part(places, 7)
+        own = views.augment(images[places], Views(blur=0.5), torch.Generator().manual_seed(3), part)
+        torch.testing.assert_close(own, whole[places])
+
+
 @pytest.mark.parametrize(
     "images",
     [torch.zeros(2, 3, 8, 8), torch.zeros(3, 8, 8, dtype=torch.uint8), torch.zeros(2, 4, 8, 8, dtype=torch.uint8)],
@@ -361,6 +371,14 @@ def test_the_size_of_the_blocks_worked_on_does_not_matter(monkeypatch, floats):
     expected = views.augment(images, EVERYTHING, generator())
     monkeypatch.setattr(views, "_BLOCK_FLOATS", floats)
     torch.testing.assert_close(views.augment(images, EVERYTHING, generator()), expected)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_layout_in_memory_changes_no_value(channels):
+    images = noise(batch=9, channels=channels)
+    seen = views.augment(images, EVERYTHING, generator(), memory_format=torch.channels_last)
+    assert seen.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(seen, views.augment(images, EVERYTHING, generator()))
 
 
 def test_autocast_changes_nothing():

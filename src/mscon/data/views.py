@@ -7,12 +7,13 @@ This module does not know what an image is of: what a data set can bear is said 
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Complex, Float, Int64, UInt8
 from torch import Tensor
 
 from mscon.recipe import Views
@@ -26,10 +27,23 @@ _DRAWS = (
 
 # Floats that a CPU core works on at a time. The dozen passes over a block then stay in its cache: at
 # 112 px this is twice as fast as a whole batch of 256.
-_BLOCK_FLOATS = 450_000
+_BLOCK_FLOATS = 300_000
 
 # RGB -> YIQ (NTSC 1953): luma, then two axes of chroma around which the hue turns.
 _YIQ = ((0.299, 0.587, 0.114), (0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.3112))
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The images of a batch that one of several processes has.
+
+    Attributes:
+        places: where they stand in the batch.
+        count: how many images the batch has.
+    """
+
+    places: Int64[Tensor, " part"]
+    count: int
 
 
 def plain(images: UInt8[Tensor, "batch channels height width"]) -> Float[Tensor, "batch channels height width"]:
@@ -40,7 +54,12 @@ def plain(images: UInt8[Tensor, "batch channels height width"]) -> Float[Tensor,
 
 @torch.no_grad()
 def augment(
-    images: UInt8[Tensor, "batch channels height width"], settings: Views, generator: torch.Generator
+    images: UInt8[Tensor, "batch channels height width"],
+    settings: Views,
+    generator: torch.Generator,
+    part: Part | None = None,
+    *,
+    memory_format: torch.memory_format = torch.contiguous_format,
 ) -> Float[Tensor, "batch channels height width"]:
     """One random view of each image, as float32 in [0, 1], of the images' own size.
 
@@ -59,6 +78,8 @@ def augment(
             on the CPU gives the same draws whatever the device. On the CPU an image's draws depend on
             the generator's state and on its place in the batch, not on the images nor on how many
             follow.
+        part: which images of a larger batch these are, to draw what they would there; None for all of it.
+        memory_format: of the views. They are made in it, which spares a pass over all of them.
 
     Raises:
         ValueError: if images are not uint8 [batch, 1 or 3, height, width].
@@ -69,8 +90,12 @@ def augment(
         whose sides would not fit becomes squarer instead of being drawn again.
     """
     _check(images)
-    drawn = torch.rand(len(images), len(_DRAWS), generator=generator, device=generator.device).to(images.device)
-    views = torch.empty(images.shape, dtype=torch.float32, device=images.device)
+    count, places = (len(images), None) if part is None else (part.count, part.places.to(generator.device))
+    drawn = torch.rand(count, len(_DRAWS), generator=generator, device=generator.device)
+    drawn = (drawn if places is None else drawn[places]).to(images.device)
+    views = torch.empty(images.shape, dtype=torch.float32, device=images.device, memory_format=memory_format)
+    if not len(images):  # of which torch has no complex view
+        return views
     # Autocast would round the colour matrix and the blur to 16 bits, coarser than a grey level.
     with torch.autocast(images.device.type, enabled=False):
         plan = _plan(dict(zip(_DRAWS, drawn.unbind(dim=1), strict=True)), settings, images.shape)
@@ -88,8 +113,8 @@ def _check(images: Tensor) -> None:
 
 def _blocks(images: Tensor) -> Iterator[slice]:
     """Parts of the batch to work on one after the other: what fits a CPU's cache; all on other devices."""
-    size = max(1, len(images))
-    if images.device.type == "cpu" and len(images):
+    size = len(images)
+    if images.device.type == "cpu":
         size = max(1, torch.get_num_threads() * _BLOCK_FLOATS // images[0].numel())
     return (slice(i, i + size) for i in range(0, len(images), size))
 
@@ -99,13 +124,13 @@ class _Plan:
     """What is done to each image of a batch; None for what is done to none.
 
     Attributes:
-        maps: for `resample`.
-        mirrored: images to mirror where there are no maps, which else do it.
+        lines: for `sample`.
+        mirrored: images to mirror where there are no lines, which else do it.
         colours: for `recolour`, and already divided by 255.
         sigma: for `blur`, in pixels; 0 for images that stay sharp.
     """
 
-    maps: Float[Tensor, "batch 2 3"] | None
+    lines: tuple[Complex[Tensor, "batch 1 width"], Complex[Tensor, "batch height 1"]] | None
     mirrored: Bool[Tensor, " batch"] | None
     colours: tuple[Float[Tensor, "batch channels channels"], Float[Tensor, "batch channels"]] | None
     sigma: Float[Tensor, " batch"] | None
@@ -113,7 +138,7 @@ class _Plan:
 
 def _plan(draws: Mapping[str, Float[Tensor, " batch"]], s: Views, shape: torch.Size) -> _Plan:
     _, channels, pixel_rows, pixel_columns = shape
-    maps, mirrored, colours, sigma = None, draws["flip"] < s.flip, None, None
+    lines, mirrored, colours, sigma = None, draws["flip"] < s.flip, None, None
     if s.crop[0] < 1 or s.rotate or s.shear or s.translate:
         width, height = crop_sizes(draws["area"], draws["aspect"], s.crop, s.aspect)
         maps = affine_maps(
@@ -129,6 +154,7 @@ def _plan(draws: Mapping[str, Float[Tensor, " batch"]], s: Views, shape: torch.S
             ),
             ratio=pixel_columns / pixel_rows,
         )
+        lines = grid_lines(maps, pixel_rows, pixel_columns)
     lit = s.colour_probability and (s.brightness or s.contrast)
     tinted = channels == 3 and (s.grey or (s.colour_probability and (s.saturation or s.hue)))
     if lit or tinted:
@@ -145,7 +171,7 @@ def _plan(draws: Mapping[str, Float[Tensor, " batch"]], s: Views, shape: torch.S
         least, most = s.blur_sigma
         drawn_sigma = min(pixel_rows, pixel_columns) * (least + (most - least) * draws["sigma"])
         sigma = torch.where(draws["blurred"] < s.blur, drawn_sigma, 0.0)
-    return _Plan(maps, mirrored if s.flip and maps is None else None, colours, sigma)
+    return _Plan(lines, mirrored if s.flip and lines is None else None, colours, sigma)
 
 
 def _make(
@@ -156,20 +182,22 @@ def _make(
 ) -> None:
     """Fill `out` with the views of a block of images."""
     x = images.to(torch.float32)
-    if plan.maps is not None:
-        x = resample(x, plan.maps[block])
+    if plan.lines is not None:
+        across, down = plan.lines
+        x = sample(x, across[block], down[block])
     if plan.mirrored is not None:
         x = torch.where(plan.mirrored[block, None, None, None], x.flip(-1), x)
     if plan.colours is not None:
         matrices, offsets = plan.colours
-        recolour(x, matrices[block], offsets[block], out=out)
+        x = recolour(x, matrices[block], offsets[block])
     else:
-        torch.div(x, 255, out=out)
+        x = x.div_(255)
     if plan.sigma is not None:
         sigma = plan.sigma[block]
         chosen = sigma.nonzero()[:, 0]
-        out.index_copy_(0, chosen, blur(out.index_select(0, chosen), sigma[chosen]))
-    out.clamp_(0, 1)
+        x.index_copy_(0, chosen, blur(x.index_select(0, chosen), sigma[chosen]))
+    # The only pass over memory that is not in the cache already, so there must be no other.
+    torch.clamp(x, 0, 1, out=out)
 
 
 def _either_way(draw: Float[Tensor, " batch"], greatest: float) -> Float[Tensor, " batch"]:
@@ -230,13 +258,30 @@ def resample(
     images: Float[Tensor, "batch channels height width"], maps: Float[Tensor, "batch 2 3"]
 ) -> Float[Tensor, "batch channels height width"]:
     """Each image seen through its map: bilinear, edge pixels going on beyond the edge."""
-    height, width = images.shape[2:]
-    x = (torch.arange(width, device=images.device, dtype=images.dtype) * 2 + 1) / width - 1
-    y = (torch.arange(height, device=images.device, dtype=images.dtype) * 2 + 1) / height - 1
-    # A map sends (x, y) to along * x + down * y + start, a column plus a row. As complex numbers that is
-    # one sum over both coordinates: a fifth of the time of affine_grid's product with all points.
+    return sample(images, *grid_lines(maps, *images.shape[2:]))
+
+
+def grid_lines(
+    maps: Float[Tensor, "batch 2 3"], height: int, width: int
+) -> tuple[Complex[Tensor, "batch 1 width"], Complex[Tensor, "batch height 1"]]:
+    """Where each point of a view lies in its image, x + iy: the sum of a part of its column and one of its row.
+
+    A map sends (x, y) to along * x + down * y + start. As complex numbers that is one sum over both
+    coordinates: a fifth of the time of affine_grid's product with all points.
+    """
+    x = (torch.arange(width, device=maps.device, dtype=maps.dtype) * 2 + 1) / width - 1
+    y = (torch.arange(height, device=maps.device, dtype=maps.dtype) * 2 + 1) / height - 1
     along, down, start = torch.view_as_complex(maps.mT.contiguous()).split(1, dim=1)
-    grid = torch.view_as_real((along * x + start)[:, None, :] + (down * y)[:, :, None])
+    return (along * x + start)[:, None, :], (down * y)[:, :, None]
+
+
+def sample(
+    images: Float[Tensor, "batch channels height width"],
+    across: Complex[Tensor, "batch 1 width"],
+    down: Complex[Tensor, "batch height 1"],
+) -> Float[Tensor, "batch channels height width"]:
+    """Each image at the points across + down, see `grid_lines`; `resample` in two parts."""
+    grid = torch.view_as_real(across + down)
     return torch.nn.functional.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
@@ -268,29 +313,35 @@ def colour_maps(
         luma = torch.ones(1, 1, device=device, dtype=dtype)
         mixed = luma.expand(len(brightness), 1, 1)
     else:
-        yiq = torch.tensor(_YIQ, dtype=torch.float64)
-        quarter = torch.tensor([[0, 0, 0], [0, 0, -1], [0, 1, 0]], dtype=torch.float64)
-        to_luma = yiq[:1].expand(3, 3)
-        to_chroma = torch.eye(3, dtype=torch.float64) - to_luma
-        to_turned = torch.linalg.solve(yiq, quarter @ yiq)  # chroma turned by a right angle
-        luma, chroma, turned = (part.to(dtype).to(device) for part in (to_luma, to_chroma, to_turned))
+        luma, chroma, turned = torch.tensor(_colour_parts(), dtype=dtype).to(device)
         along = (saturation * (2 * math.pi * turns).cos())[:, None, None]
         across = (saturation * (2 * math.pi * turns).sin())[:, None, None]
         mixed = luma + along * chroma + across * turned
     return (brightness * contrast)[:, None, None] * mixed, (brightness * (1 - contrast))[:, None] * luma[0]
 
 
+@functools.cache
+def _colour_parts() -> list[list[list[float]]]:
+    """Matrices that give of a colour its luma, in all channels; its chroma; its chroma turned by a right angle.
+
+    Numbers and not a tensor, which would belong to the mode (inference or not) of the first call.
+    """
+    yiq = torch.tensor(_YIQ, dtype=torch.float64)
+    quarter = torch.tensor([[0, 0, 0], [0, 0, -1], [0, 1, 0]], dtype=torch.float64)
+    luma = yiq[:1].expand(3, 3)
+    chroma = torch.eye(3, dtype=torch.float64) - luma
+    return torch.stack([luma, chroma, torch.linalg.solve(yiq, quarter @ yiq)]).tolist()
+
+
 def recolour(
     images: Float[Tensor, "batch channels height width"],
     matrices: Float[Tensor, "batch channels channels"],
     offsets: Float[Tensor, "batch channels"],
-    out: Float[Tensor, "batch channels height width"] | None = None,
 ) -> Float[Tensor, "batch channels height width"]:
-    """Each image with its map of `colour_maps` applied, unclipped; written to `out` where that is given."""
-    out = torch.empty_like(images) if out is None else out
-    grey = (images.mean(dim=(2, 3)) * offsets).sum(dim=1)
-    torch.baddbmm(grey[:, None, None], matrices, images.flatten(2), out=out.flatten(2))
-    return out
+    """Each image with its map of `colour_maps` applied, unclipped."""
+    pixels = images.flatten(2)
+    grey = torch.bmm(offsets[:, None], pixels.mean(dim=2, keepdim=True))
+    return torch.baddbmm(grey, matrices, pixels).view(images.shape)
 
 
 def blur(
