@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from importlib import resources
+from pathlib import Path
 
 from mscon import catalogue, recipe, settings
 from mscon.errors import RecipeError, nearest
@@ -23,7 +25,7 @@ def of(kind: str) -> str:
     elif kind == "sources":
         from mscon.data import sources
 
-        lines = [f"  {name:<20} {sources.summary(name)}" for name in sources.names()]
+        lines = [line for name in sources.names() for line in _source(name, sources.summary(name), sources.find(name))]
     else:
         lines = [f"  {name:<20} {_title(name)}" for name in recipe_names()]
     return "\n".join([kind, *lines])
@@ -32,8 +34,16 @@ def of(kind: str) -> str:
 def _part(kind: str, name: str) -> list[str]:
     part = catalogue.find(kind, name)
     summary = (part.__doc__ or "").strip().splitlines()[0]
-    known = settings.of_part(part, recipe.GIVEN_BY_MSCON[kind]).values()
-    written = ", ".join(s.name if s.required else f"{s.name} = {_toml(s.default)}" for s in known)
+    return _with_settings(name, summary, settings.of_part(part, recipe.GIVEN_BY_MSCON[kind]))
+
+
+def _source(name: str, summary: str, prepare: Callable[..., Path]) -> list[str]:
+    return _with_settings(name, summary, settings.of_function(prepare, ("root",)))
+
+
+def _with_settings(name: str, summary: str, known: Mapping[str, settings.Setting]) -> list[str]:
+    # What has None by default is named alone: TOML has no word for it.
+    written = ", ".join(s.name if s.default is None else f"{s.name} = {_toml(s.default)}" for s in known.values())
     return [f"  {name:<20} {summary}", *([f"  {'':<20} {written}"] if written else [])]
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import tomllib
+import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -28,13 +30,32 @@ def of_part(part: type[Any], given_by_mscon: tuple[str, ...] = ()) -> dict[str, 
         part: a class of the catalogue.
         given_by_mscon: parameters that mscon fills in itself, so that no recipe may.
     """
-    function = part.fit if hasattr(part, "fit") else part.__init__
+    return of_function(part.fit if hasattr(part, "fit") else part.__init__, ("self", *given_by_mscon))
+
+
+def of_function(function: Callable[..., Any], given_by_mscon: tuple[str, ...] = ()) -> dict[str, Setting]:
+    """What may be set of a function: its parameters, but for those that mscon fills in."""
     hints = typing.get_type_hints(function)
     return {
         p.name: Setting(p.name, hints[p.name], None if p.default is p.empty else p.default, p.default is p.empty)
         for p in inspect.signature(function).parameters.values()
-        if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name != "self" and p.name not in given_by_mscon
+        if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name not in given_by_mscon
     }
+
+
+def assignment(text: str) -> tuple[str, Any]:
+    """Key and value of "KEY=VALUE", the value as TOML, or else as the text it is.
+
+    Raises:
+        RecipeError: if there is no key, or no equals sign.
+    """
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise RecipeError(f"--set {text}: write KEY=VALUE, for example --set train.epochs=12.")
+    try:
+        return key.strip(), tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key.strip(), value.strip()  # a bare word is a string
 
 
 def filled(known: Mapping[str, Setting], given: Mapping[str, Any], section: str, where: str) -> dict[str, Any]:
@@ -71,6 +92,8 @@ def typed(value: Any, hint: Any, what: str) -> Any:
         RecipeError: if it is of another type.
     """
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is types.UnionType:  # "Sequence[str] | None": None is the default, and TOML has no word for it
+        return typed(value, arguments[0], what)
     if origin is Literal:
         if value not in arguments:
             listed = ", ".join(f'"{a}"' for a in arguments)

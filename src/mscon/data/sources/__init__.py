@@ -1,8 +1,9 @@
 """Public data sets, a file each: `mscon.data.sources.<name>` holds `prepare(root, **settings) -> Path`.
 
-`prepare` fetches or makes the data under `root` and returns the path of a table, which is then read like
-anybody's own: there is no other kind of data set. It writes whole or not at all, reuses what an earlier
-call with the same settings left, and raises TableError where something has to be installed first. Its
+`prepare` makes the data under `root`, or finds it unpacked there, and returns the path of a table, which is then read
+like anybody's own: there is no other kind of data set. It downloads nothing, writes whole or not at all, gives the same
+table for the same data and settings, and raises TableError where something is missing, saying what, what is there
+instead, and where it is to be had. Settings are keyword arguments with defaults of the types that a recipe knows. Its
 module's docstring says, its first line first, what it is, under which licence, and where it comes from.
 A new file in this folder is found by its name; nothing has to be told about it.
 """
