@@ -60,3 +60,94 @@ def supcon_formula(
     else:
         some = -torch.where(share > 0, log_probability + share.clamp_min(1e-300).log(), -torch.inf).logsumexp(dim=1)
     return anchors.new_zeros(len(anchors)).masked_scatter(counted, some)
+
+
+def triplet_margin_loops(
+    anchors: Float[np.ndarray, "anchors dim"],
+    candidates: Float[np.ndarray, "candidates dim"],
+    weight: Float[np.ndarray, "anchors candidates"],
+    known: Bool[np.ndarray, "anchors candidates"],
+    margin: float,
+) -> Float[np.ndarray, " anchors"]:
+    """Every known candidate against every one that is less alike, by how much less. 0 without a comparison."""
+    losses = []
+    for i, anchor in enumerate(anchors):
+        others = [j for j in range(len(candidates)) if known[i][j]]
+        distance = {j: math.dist(anchor, candidates[j]) for j in others}
+        hinges = [
+            (weight[i][j] - weight[i][k], max(0.0, distance[j] - distance[k] + margin))
+            for j in others
+            for k in others
+            if weight[i][j] > weight[i][k]
+        ]
+        total = math.fsum(more for more, _ in hinges)
+        losses.append(math.fsum(more * hinge for more, hinge in hinges) / total if hinges else 0.0)
+    return np.array(losses)
+
+
+def csn_loss_loops(
+    anchor: Float[np.ndarray, "triplets dim"],
+    near: Float[np.ndarray, "triplets dim"],
+    far: Float[np.ndarray, "triplets dim"],
+    margin: float,
+) -> float:
+    """Veit et al. 2017, the margin ranking loss of masked embeddings, a triplet at a time."""
+    hinges = [max(0.0, math.dist(a, n) - math.dist(a, f) + margin) for a, n, f in zip(anchor, near, far, strict=True)]
+    return math.fsum(hinges) / len(hinges)
+
+
+def csn_accuracy_loops(
+    anchor: Float[np.ndarray, "triplets dim"],
+    near: Float[np.ndarray, "triplets dim"],
+    far: Float[np.ndarray, "triplets dim"],
+) -> float:
+    """Share of triplets with the far one further than the near one."""
+    return sum(math.dist(a, f) > math.dist(a, n) for a, n, f in zip(anchor, near, far, strict=True)) / len(anchor)
+
+
+def csn_penalty_loops(
+    embedded: Float[np.ndarray, "samples dim"],
+    masks: Float[np.ndarray, "similarities dim"],
+    of_embedding: float,
+    of_masks: float,
+    squared: bool,
+) -> float:
+    """The two norm penalties of Veit et al. 2017, once: |X|_F / sqrt(samples), and the mean L1 norm of a mask."""
+    frobenius_squared = math.fsum(float(x) ** 2 for row in embedded for x in row)
+    length = frobenius_squared / len(embedded) if squared else math.sqrt(frobenius_squared / len(embedded))
+    l1 = math.fsum(max(0.0, float(m)) for row in masks for m in row) / len(masks)
+    return of_embedding * length + of_masks * l1
+
+
+def pseudo_likelihood_loops(
+    unit: Float[np.ndarray, "samples dim"], classes: list[int], rows: list[int], temperature: float
+) -> tuple[list[float], dict[str, np.ndarray]]:
+    """MSCon eq. 5 normalised over classes, other rows only, one anchor at a time; and its mean's gradients.
+
+    The gradients are the closed forms, not autograd's: of the unit vectors "vectors", of log temperature "log".
+    """
+    losses, vectors, of_log = [0.0] * len(unit), np.zeros_like(unit), 0.0
+    counted = [
+        i
+        for i in range(len(unit))
+        if classes[i] >= 0 and any(classes[j] == classes[i] and rows[j] != rows[i] for j in range(len(unit)))
+    ]
+    for i in counted:
+        members = {
+            k: [j for j in range(len(unit)) if classes[j] == k and rows[j] != rows[i]] for k in {*classes} - {-1}
+        }
+        members = {k: own for k, own in members.items() if own}
+        logits = {k: [float(unit[i] @ unit[j]) / temperature for j in own] for k, own in members.items()}
+        s = {k: math.log(math.fsum(map(math.exp, z)) / len(z)) for k, z in logits.items()}
+        total = math.fsum(map(math.exp, s.values()))
+        losses[i] = math.log(total) - s[classes[i]]
+        pi = {k: math.exp(s[k]) / total for k in s}  # of each class
+        r = {k: [math.exp(v) / math.fsum(map(math.exp, z)) for v in z] for k, z in logits.items()}  # within a class
+        m = {k: sum(q * unit[j] for q, j in zip(r[k], members[k], strict=True)) for k in s}
+        expected = sum(pi[k] * m[k] for k in s)
+        vectors[i] += (expected - m[classes[i]]) / temperature / len(counted)
+        for k in s:
+            for q, j in zip(r[k], members[k], strict=True):
+                vectors[j] += unit[i] / temperature * q * (pi[k] - (k == classes[i])) / len(counted)
+        of_log += float(unit[i] @ (m[classes[i]] - expected)) / temperature / len(counted)
+    return losses, {"vectors": vectors, "log": np.array(of_log)}

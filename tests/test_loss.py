@@ -211,3 +211,71 @@ def test_what_cannot_be_meant_is_refused_with_its_shape(make, words):
 def test_settings_that_cannot_be_meant_are_refused(arguments, words):
     with pytest.raises(ValueError, match=words):
         MSConLoss(*arguments)
+
+
+def exact_batch(noise: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """40 rows, two views, two columns of 4 clusters each; a share of the second column's labels drawn anew."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.stack([torch.arange(40) % 4, torch.arange(40) % 4], dim=1)
+    z = torch.eye(8)[labels].transpose(0, 1)[:, :, None] + 0.15 * torch.randn(2, 40, 2, 8, generator=generator)
+    drawn = torch.randint(0, 4, (40,), generator=generator)
+    labels[:, 1] = torch.where(torch.rand(40, generator=generator) < noise, drawn, labels[:, 1])
+    return z, labels
+
+
+def test_exact_weights_are_fitted_on_the_rows_that_are_given():
+    z, labels = exact_batch(noise=0.5)
+    criterion = MSConLoss(["clean", "noisy"], weighting="exact")
+    torch.testing.assert_close(criterion(z, labels), MSConLoss(["clean", "noisy"], weighting="equal")(z, labels))
+    criterion.eval()(z, labels)  # an evaluation fits nothing
+    assert [s.weight for s in criterion.summary()] == [1.0, 1.0]
+    criterion.fit_weights(z.requires_grad_(), {"clean": labels[:, 0], "noisy": labels[:, 1]})
+    criterion.train()(z, labels).backward()
+    clean, noisy = (s.weight for s in criterion.summary())
+    assert clean > 2 * noisy
+    assert clean + noisy == pytest.approx(2)
+    fresh = MSConLoss(["clean", "noisy"], weighting="exact")
+    fresh.load_state_dict(criterion.state_dict())
+    torch.testing.assert_close(fresh(z, labels), criterion(z, labels))
+
+
+def test_rows_that_come_twice_are_not_their_own_witnesses():
+    """The same rows as views and as rows of equal numbers are one thing; as new rows they vouch for each other."""
+    z, labels = exact_batch(noise=1.0)
+    by_views, by_rows, as_new = (MSConLoss(["clean", "noisy"], weighting="exact") for _ in range(3))
+    by_views.fit_weights(z, labels)
+    twice, labels_twice, rows = z.transpose(1, 2).reshape(2, 80, 8), labels.repeat(2, 1), torch.arange(40).repeat(2)
+    by_rows.fit_weights(twice, labels_twice, rows)
+    as_new.fit_weights(twice, labels_twice)
+    torch.testing.assert_close(by_rows.weighting.log_variance, by_views.weighting.log_variance, rtol=1e-4, atol=0)
+    assert as_new.weighting.log_variance[1] < by_rows.weighting.log_variance[1] - 0.5
+
+
+def test_exact_weights_may_be_fitted_on_each_batch_instead():
+    z, labels = exact_batch(noise=0.5)
+    criterion = MSConLoss(["clean", "noisy"], weighting="exact", fit_on="training")
+    criterion(z, labels)
+    clean, noisy = (s.weight for s in criterion.summary())
+    assert clean > 2 * noisy
+    with pytest.raises(ValueError, match='fit_weights is for weighting="exact"'):
+        criterion.fit_weights(z, labels)
+
+
+def test_fitting_weights_leaves_a_memory_alone():
+    z, labels = exact_batch(noise=0.5)
+    criterion = MSConLoss(["clean", "noisy"], weighting="exact", memory_size=100)
+    criterion.fit_weights(z, labels)
+    assert criterion.candidates.filled == 0
+
+
+def test_importance_multiplies_what_the_weighting_gives():
+    projections, labels = batch()
+    everything = {**{n: projections[i] for i, n in enumerate(NAMES)}, "same_row": projections[0]}
+    columns = {n: labels[:, i] for i, n in enumerate(NAMES)}
+    once = MSConLoss([*NAMES, "same_row"], weighting="equal")
+    twice = MSConLoss([*NAMES, "same_row"], weighting="equal", importance={"same_row": 2.0})
+    difference = twice(everything, columns) - once(everything, columns)
+    torch.testing.assert_close(difference.item(), once.summary()[3].loss)
+    assert [s.weight for s in twice.summary()] == [1.0, 1.0, 1.0, 2.0]
+    with pytest.raises(ValueError, match=r"importance is given for \['colour'\]"):
+        MSConLoss(NAMES, importance={"colour": 2.0})

@@ -22,6 +22,10 @@ class RunError(MSConError):
     """A run directory is missing, incomplete, in the way, or its training broke down."""
 
 
+class OthersStopped(RunError):
+    """Of several processes that train together, another one is gone; what was wrong is told there."""
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """ " Did you mean 'x'?" for a misspelt `word`, or the empty string if nothing is near."""
     match = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)

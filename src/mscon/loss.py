@@ -20,9 +20,10 @@ from mscon.objectives.supcon import Positives, SupCon
 from mscon.similarities.base import Similarity
 from mscon.similarities.categorical import Categorical
 from mscon.similarities.same_row import SameRow
-from mscon.train.candidates import Candidates, Gathered, InBatch, Remembered
+from mscon.train.candidates import Candidates, Gathered, InBatch, Remembered, Samples
+from mscon.train.seen import look
 from mscon.train.step import Measured, measure
-from mscon.weightings.base import Weighting
+from mscon.weightings.base import Emphasised, Seen, Weighting
 
 # Shapes are told in the docstrings and checked by hand here: this is where users' own tensors come in.
 Projections = Mapping[str, Tensor] | Tensor
@@ -58,18 +59,23 @@ class MSConLoss(nn.Module):
             added to any list to learn from unlabelled rows too.
         temperature: divides cosine similarities; dimensionless, > 0.
         weighting: "uncertainty" (the paper's learned weights), "equal", "relative" (by how much is
-            still to learn), "fixed" with `weights=[...]`, or a Weighting of your own. A learned
-            weighting has parameters: hand `criterion.parameters()` to the optimiser, without weight decay.
+            still to learn), "exact" (by how well labels of other rows are told: call `fit_weights` with held-out
+            rows after each epoch, until then it is "equal"; or give `fit_on="training"`), "fixed" with
+            `weights=[...]`, or a Weighting of your own. A learned weighting has parameters: hand
+            `criterion.parameters()` to the optimiser, without weight decay.
+        importance: by name, a number >= 0 that multiplies what the weighting gives the similarity; 1 where not named.
         average_over: "anchors_with_a_positive", or "all_anchors" as SupContrast's code does.
         positives: "outside" the logarithm (L_out) or "inside" (L_in).
-        gather_across_devices: compare with the batches of all processes of torch.distributed, gradients
-            included; the value is the mean over all anchors, and processes may hold unequal numbers of rows.
+        gather_across_devices: compare with the batches of all processes of torch.distributed. Gradients, averaged as
+            data-parallel training does, are those of one process with all rows, for two numbers a sample and
+            similarity that travel in the backward pass. The value is the mean over all anchors, and processes may
+            hold unequal numbers of rows.
         memory_size: compare with that many samples of past batches too. Remembered samples carry no gradient;
             pass `rows` if the same rows come again, so that a row never meets its own past.
         **weighting_settings: passed to the weighting, for example `normalise=True`.
 
     Raises:
-        ValueError: for a temperature that is not positive, or names that repeat.
+        ValueError: for a temperature that is not positive, names that repeat, an importance of no similarity.
         RecipeError: for an unknown weighting.
 
     Source: MSCon, eq. 2 and 7, https://arxiv.org/abs/2307.02712; the mean over anchors for its sum.
@@ -81,6 +87,7 @@ class MSConLoss(nn.Module):
         temperature: float = 0.1,
         weighting: str | Weighting = "uncertainty",
         *,
+        importance: Mapping[str, float] | None = None,
         average_over: AverageOver = "anchors_with_a_positive",
         positives: Positives = "outside",
         gather_across_devices: bool = False,
@@ -96,9 +103,9 @@ class MSConLoss(nn.Module):
             SameRow(name) if name == "same_row" else Categorical(name, ()) for name in names
         )
         self.objective = SupCon(temperature, average_over, positives)
-        self.weighting = _weighting(weighting, len(names), weighting_settings)
-        now = Gathered() if gather_across_devices else InBatch()
-        self.candidates: Candidates = Remembered(memory_size, now) if memory_size else now
+        self.weighting = _emphasised(_weighting(weighting, len(names), weighting_settings), names, importance or {})
+        self._now = Gathered() if gather_across_devices else InBatch()
+        self.candidates: Candidates = Remembered(memory_size, self._now) if memory_size else self._now
         self._last: Measured | None = None
 
     def forward(
@@ -117,25 +124,52 @@ class MSConLoss(nn.Module):
         Raises:
             ValueError: for shapes, types or names that do not fit, with what was got and expected.
         """
-        stacked = _stack_projections(projections, self.names)
-        similarities, count, views, dim = stacked.shape
-        if count == 0:
-            raise ValueError("projections of no rows: the batch is empty.")
-        columns = _columns(labels, self.names, count, stacked.device)
-        device = stacked.device
-        own = self.candidates.new_rows(count, device) if rows is None else _column("rows", rows, count, device)
-        codes = [own if isinstance(s, SameRow) else columns[s.column] for s in self._similarities]
+        anchors = self._samples(projections, labels, rows, self.candidates)
         measured = measure(
-            stacked.transpose(1, 2).reshape(similarities, views * count, dim),  # view after view
-            [code.repeat(views) for code in codes],
-            own.repeat(views),
+            anchors.projections,
+            anchors.codes,
+            anchors.rows,
             similarities=self._similarities,
             objective=self.objective,
             weighting=self.weighting,
             candidates=self.candidates,
         )
-        self._last = dataclasses.replace(measured, total=measured.total.detach())  # a summary needs no graph
+        self._last = dataclasses.replace(measured, total=measured.total.detach(), seen=None)  # a summary needs no graph
         return measured.total
+
+    def fit_weights(self, projections: Projections, labels: Labels | None = None, rows: Tensor | None = None) -> None:
+        """Fit the weights of the weighting "exact" on these rows, which training should not have seen.
+
+        Call it after each epoch, with all held-out rows at once; no gradient is taken. Under
+        `gather_across_devices` the rows of all processes count.
+
+        Args:
+            projections, labels, rows: as `forward` takes them.
+
+        Raises:
+            ValueError: if the weighting fits nothing on held-out rows; for arguments that `forward` refuses.
+        """
+        if self.weighting.looks_at != "validation":
+            raise ValueError('fit_weights is for weighting="exact" with fit_on="validation", its default.')
+        seen = self._now(self._samples(projections, labels, rows, self._now)).samples
+        look(
+            self.weighting, self.objective, [Seen(seen.projections.detach(), torch.stack(list(seen.codes)), seen.rows)]
+        )
+
+    def _samples(
+        self, projections: Projections, labels: Labels | None, rows: Tensor | None, candidates: Candidates
+    ) -> Samples:
+        """Arguments checked, the views of a row one after the other."""
+        stacked = _stack_projections(projections, self.names)
+        similarities, count, views, dim = stacked.shape
+        if count == 0 and candidates.world_size == 1:  # of several processes one may have none: the others wait for it
+            raise ValueError("projections of no rows: the batch is empty.")
+        device = stacked.device
+        columns = _columns(labels, self.names, count, device)
+        own = candidates.new_rows(count, device) if rows is None else _column("rows", rows, count, device)
+        codes = [own if isinstance(s, SameRow) else columns[s.column] for s in self._similarities]
+        repeated = [code[:, None].expand(count, views).reshape(-1) for code in [*codes, own]]
+        return Samples(stacked.reshape(similarities, count * views, dim), repeated[:-1], repeated[-1])
 
     def summary(self) -> tuple[SimilaritySummary, ...]:
         """What the last batch said, a record per similarity; print it or log it.
@@ -206,6 +240,13 @@ def _weighting(weighting: str | Weighting, similarities: int, settings: Mapping[
     if settings:
         raise ValueError(f"settings {sorted(settings)} go with a weighting by name, not with an object.")
     return weighting
+
+
+def _emphasised(weighting: Weighting, names: Sequence[str], importance: Mapping[str, float]) -> Weighting:
+    if unknown := sorted(set(importance) - set(names)):
+        raise ValueError(f"importance is given for {unknown}, but the similarities are {list(names)}.")
+    factors = [float(importance.get(name, 1.0)) for name in names]
+    return Emphasised(weighting, factors) if any(f != 1 for f in factors) else weighting
 
 
 def _stack_projections(projections: Projections, names: Sequence[str]) -> Float[Tensor, "similarities rows views dim"]:

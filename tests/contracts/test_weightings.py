@@ -10,7 +10,7 @@ from mscon.weightings.base import Weighting
 
 NEEDED = {"fixed": {"weights": [1.0, 2.0]}}  # settings without a default
 FLOORS, CEILINGS = torch.tensor([4.14, 1.37]), torch.tensor([4.84, 4.84])
-FIRST = torch.tensor([True, False])
+FIRST = torch.tensor([6.0, 0.0])
 
 
 @pytest.fixture(params=catalogue.names("weighting"))
@@ -32,19 +32,19 @@ def test_an_absent_similarity_moves_nothing(weighting, value):
         assert parameter.grad[1] == 0
         assert parameter.grad.isfinite().all()
     for key, now in weighting.state_dict().items():
-        assert now[1] == before[key][1]
+        assert torch.equal(now[1], before[key][1])
 
 
 def test_the_weights_reported_are_those_that_act(weighting):
     losses = torch.tensor([4.5, 3.0], requires_grad=True)
-    weighted = weighting(losses, FLOORS, CEILINGS, torch.tensor([True, True]))
+    weighted = weighting(losses, FLOORS, CEILINGS, torch.tensor([6.0, 4.0]))
     weighted.total.backward()
     torch.testing.assert_close(losses.grad, weighted.weights)
 
 
 def test_nothing_present_is_zero_and_moves_nothing(weighting):
     losses = torch.tensor([4.5, 3.0], requires_grad=True)
-    weighted = weighting(losses, FLOORS, CEILINGS, torch.tensor([False, False]))
+    weighted = weighting(losses, FLOORS, CEILINGS, torch.tensor([0.0, 0.0]))
     assert weighted.total == 0
     weighted.total.backward()
     assert (losses.grad == 0).all()
@@ -52,12 +52,12 @@ def test_nothing_present_is_zero_and_moves_nothing(weighting):
 
 def test_its_state_is_saved_and_loaded(weighting):
     for _ in range(3):
-        weighting(torch.tensor([4.5, 3.0]), FLOORS, CEILINGS, torch.tensor([True, True]))
+        weighting(torch.tensor([4.5, 3.0]), FLOORS, CEILINGS, torch.tensor([6.0, 4.0]))
     state = weighting.state_dict()
     fresh = type(weighting)(2, **NEEDED.get(type(weighting).__name__.lower(), {}))
     fresh.load_state_dict(state)
     losses = torch.tensor([4.2, 2.0])
-    both = torch.tensor([True, True])
+    both = torch.tensor([6.0, 4.0])
     torch.testing.assert_close(
         fresh(losses, FLOORS, CEILINGS, both).total, weighting(losses, FLOORS, CEILINGS, both).total
     )

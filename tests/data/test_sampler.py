@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mscon.data.sampler import count_batches, epoch_batches
+from mscon.data.sampler import count_batches, epoch_batches, part_of
 
 rows = st.integers(0, 60)
 sizes = st.integers(1, 20)
@@ -42,6 +42,7 @@ def test_the_parts_of_all_processes_are_the_batch_of_one(n, size, seed, world, d
     for number, batch in enumerate(whole):
         parts = [r[number] for r in ranks]
         assert torch.equal(torch.cat(parts), batch)
+        assert all(torch.equal(parts[r], batch[part_of(len(batch), r, world)]) for r in range(world))
         assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -51,6 +52,16 @@ def test_a_memory_forgets_the_oldest_first():
     assert memory(samples([9])).samples.rows.tolist() == [9, 4, 3, 2]
 
 
+def test_what_a_memory_keeps_does_not_depend_on_who_has_which_rows():
+    """All views of a row come together: two processes with rows 7, 3 and 5 gather what one with all has in blocks."""
+    kept = []
+    for rows in ([7, 3, 5, 7, 3, 5], [7, 3, 7, 3, 5, 5]):
+        memory = Remembered(5)
+        memory(samples(rows))
+        kept.append(memory(samples([9])).samples.rows.tolist())
+    assert kept[0] == kept[1] == [9, 7, 7, 3, 3, 5]
+
+
 def test_a_memory_fills_but_is_not_used_while_it_warms_up():
     memory = Remembered(5, warm_up=2)
     assert [len(memory(samples([row])).samples) for row in range(4)] == [1, 1, 3, 4]
@@ -95,48 +106,111 @@ def test_all_are_candidates():
 
 
 PROCESS = """
-import sys, datetime, torch, torch.distributed as dist
+import sys, json, datetime, torch, torch.distributed as dist
 from mscon import MSConLoss
 torch.set_num_threads(1)
-rank, world, folder = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+rank, folder = int(sys.argv[1]), sys.argv[2]
+sizes, settings = json.loads(sys.argv[3])
+world, rows = len(sizes), sum(sizes)
 generator = torch.Generator().manual_seed(0)
-inputs = torch.randn(14, 6, dtype=torch.float64, generator=generator)
-labels = torch.stack([torch.randint(-1, k, (14,), generator=generator) for k in (2, 3)], dim=1)
+inputs = torch.randn(rows, 6, dtype=torch.float64, generator=generator)
+labels = torch.stack([torch.randint(-1, k, (rows,), generator=generator) for k in (2, 3)], dim=1)
+labels[rows // 2 :: 2, 0] = -1  # many more anchors in the first process than in the last
 torch.manual_seed(0)
 network = torch.nn.Linear(6, 8).double()
-criterion = MSConLoss(["a", "b", "same_row"], weighting="uncertainty", gather_across_devices=True).double()
+criterion = MSConLoss(["a", "b", "same_row"], weighting="uncertainty", gather_across_devices=True, **settings).double()
+with torch.no_grad():
+    criterion.weighting.log_variance.copy_(torch.tensor([-0.5, 0.2, 1.0]))
 if world > 1:
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=world,
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting{world}", rank=rank, world_size=world,
                             timeout=datetime.timedelta(seconds=60))
-own = slice(None) if world == 1 else (slice(0, 9), slice(9, 14))[rank]  # unequal on purpose
-views = torch.stack([inputs[own], inputs[own].flip(1)], dim=1)
-z = network(views)
-loss = criterion(torch.stack([z, z * z, z.roll(1, -1)]), labels[own])
-loss.backward()
+moved = []
+def counting(name, tensors):
+    own = getattr(dist, name)
+    def call(*arguments):
+        moved.append(sum(t.numel() for t in tensors(*arguments)))
+        return own(*arguments)
+    setattr(dist, name, call)
+counting("all_reduce", lambda tensor: [tensor])
+counting("all_gather", lambda parts, tensor: parts)
+own = slice(sum(sizes[:rank]), sum(sizes[: rank + 1]))
+for step in range(2):  # the second with a memory of the first, where there is one
+    criterion.zero_grad(), network.zero_grad()
+    views = torch.stack([inputs[own], inputs[own].flip(1)], dim=1) + step
+    z = network(views)
+    loss = criterion(torch.stack([z, z * z, z.roll(1, -1)]), labels[own], torch.arange(rows)[own] + rows * step)
+    moved.clear()
+    loss.backward()
+moved_backward = torch.tensor(moved)
 parameters = [*network.parameters(), *criterion.parameters()]
 if world > 1:
     for p in parameters:  # what data-parallel training does
         dist.all_reduce(p.grad)
         p.grad /= world
-torch.save([loss.detach(), *(p.grad for p in parameters)], f"{folder}/{world}-{rank}.pt")
+torch.save([moved_backward, loss.detach(), *(p.grad for p in parameters)], f"{folder}/{world}-{rank}.pt")
 if world > 1:
     dist.destroy_process_group()
 """
 
 
-def test_two_processes_equal_one(tmp_path: Path):
-    """Value and gradients, with unequal numbers of rows and of anchors with a positive."""
+def together(folder: Path, sizes: list[int], settings: dict[str, object]) -> list[list[torch.Tensor]]:
+    """What processes with so many rows each find: numbers moved backward, value, gradients."""
 
-    def start(rank: int, world: int) -> subprocess.Popen[str]:
-        command = [sys.executable, "-c", PROCESS, str(rank), str(world), str(tmp_path)]
-        return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    def start(rank: int, of: list[int]) -> subprocess.Popen[str]:
+        arguments = [str(rank), str(folder), json.dumps([of, settings])]
+        return subprocess.Popen([sys.executable, "-c", PROCESS, *arguments], stderr=subprocess.PIPE, text=True)
 
-    for world in (1, 2):
-        running = [start(rank, world) for rank in range(world)]
-        errors = [process.communicate(timeout=120)[1] for process in running]
-        assert all(process.returncode == 0 for process in running), errors
-    alone = torch.load(tmp_path / "1-0.pt", weights_only=True)
-    for rank in range(2):
-        together = torch.load(tmp_path / f"2-{rank}.pt", weights_only=True)
-        for one, other in zip(alone, together, strict=True):
+    running = [start(rank, sizes) for rank in range(len(sizes))] + [start(0, [sum(sizes)])]
+    errors = [process.communicate(timeout=120)[1] for process in running]
+    assert all(process.returncode == 0 for process in running), errors
+    names = [f"{len(sizes)}-{rank}.pt" for rank in range(len(sizes))]
+    return [torch.load(folder / name, weights_only=True) for name in [*names, "1-0.pt"]]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "settings", "numbers"),
+    [
+        ([9, 5], {}, 2),
+        ([6, 0, 5], {"positives": "inside"}, 2),  # a process without rows
+        ([9, 5], {"temperature": 0.005}, 3),  # in blocks, with a running maximum
+        ([9, 5], {"memory_size": 20}, 2),
+        ([190, 120], {}, 2),  # in tiles: 3 * 620^2 pairs
+    ],
+    ids=["dense", "an empty part", "online", "memory", "tiles"],
+)
+def test_several_processes_equal_one(tmp_path: Path, sizes, settings, numbers):
+    """Value and gradients, with unequal numbers of rows and of anchors with a positive, and a few numbers moved."""
+    *processes, alone = together(tmp_path, sizes, settings)
+    for found in processes:
+        for one, other in zip(alone[1:], found[1:], strict=True):
             torch.testing.assert_close(other, one)
+        samples, similarities = 2 * max(sizes) * len(sizes), 3
+        assert found[0].tolist() == [numbers * similarities * samples]  # and not 8 a sample, as the projections have
+    assert alone[0].tolist() == []
+
+
+OWN_LOSS = """
+import sys, datetime, torch, torch.distributed as dist
+from mscon.train.candidates import Gathered, Samples
+rank, folder = int(sys.argv[1]), sys.argv[2]
+dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2,
+                        timeout=datetime.timedelta(seconds=60))
+z = torch.arange(12.0, dtype=torch.float64).view(2, 3, 2)
+own = (slice(0, 2), slice(2, 3))[rank]
+mine = z[:, own].clone().requires_grad_()
+gathered = Gathered()(Samples(mine, [torch.arange(3)[own] > 1, torch.rand(3, 2)[own]], torch.arange(3)[own] + 7))
+samples = gathered.samples
+assert torch.equal(samples.projections, z) and samples.rows.tolist() == [7, 8, 9]
+assert samples.codes[0].tolist() == [False, False, True] and samples.codes[1].shape == (3, 2)
+assert gathered.anchor_ids.tolist() == [[0, 1], [2]][rank]
+((rank + 1) * samples.projections.square()).sum().backward()
+torch.testing.assert_close(mine.grad, 2 * 3 * z[:, own])
+dist.destroy_process_group()
+"""
+
+
+def test_a_loss_of_ones_own_finds_candidates_that_carry_a_gradient(tmp_path: Path):
+    command = [sys.executable, "-c", OWN_LOSS]
+    running = [subprocess.Popen([*command, str(r), str(tmp_path)], stderr=subprocess.PIPE, text=True) for r in range(2)]
+    errors = [process.communicate(timeout=120)[1] for process in running]
+    assert all(process.returncode == 0 for process in running), errors

@@ -112,8 +112,9 @@ def test_the_callers_random_numbers_are_left_alone(recipe, table, tmp_path):
         ["train.optimiser=sgd", "train.schedule=cosine", "weighting.name=relative"],
         ["train.schedule=constant", "train.validate_every=3"],
         [*CROSS_ENTROPY, "weighting.name=equal"],
+        ["candidates.memory_size=60", "candidates.warm_up=3"],
     ],
-    ids=["adamw", "bfloat16", "sgd", "constant", "cross_entropy"],
+    ids=["adamw", "bfloat16", "sgd", "constant", "cross_entropy", "memory"],
 )
 def test_resuming_gives_what_never_stopping_would_have(asked, overrides, table, tmp_path, stopped, monkeypatch):
     recipe = asked("train.epochs=4", *overrides)
@@ -211,6 +212,37 @@ def test_the_best_checkpoint_holds_weights_and_no_optimiser(recipe, table, tmp_p
     assert {k.partition(".")[0] for k in tensors(run)} == {"model", "weighting", "optimiser"}
 
 
+def test_a_memory_is_in_the_last_checkpoint_and_not_in_the_best(asked, table, tmp_path):
+    run = fit(asked("candidates.memory_size=50"), table, tmp_path / "run", **QUIET)
+    last = tensors(run)
+    assert last["candidates.projections"].shape == (3, 50, 32)
+    assert last["candidates.steps"] == 4
+    assert {k.partition(".")[0] for k in tensors(run, "best")} == {"model", "weighting"}
+    assert load_model(run)(torch.rand(2, 1, 16, 16))[0].shape == (2, 32)
+
+
+def test_a_memory_changes_what_is_learnt(asked, recipe, table, tmp_path):
+    with_memory = fit(asked("candidates.memory_size=50"), table, tmp_path / "with", **QUIET)
+    without = fit(recipe, table, tmp_path / "without", **QUIET)
+    assert with_memory.log[0]["ceiling"]["same_row"] > without.log[0]["ceiling"]["same_row"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ([*CROSS_ENTROPY, "weighting.name=equal"], "'cross_entropy' compares no rows"),
+        (
+            ["triplets.count=20", "objective.name=triplet_margin", 'similarity=[{column="shape"}]'],
+            "a triplet is compared",
+        ),
+    ],
+)
+def test_a_memory_that_nothing_would_be_compared_with_is_refused(asked, overrides, message, table, tmp_path):
+    with pytest.raises(RecipeError, match=message):
+        fit(asked("candidates.memory_size=50", *overrides), table, tmp_path / "run", **QUIET)
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_table_without_validation_rows_trains(asked, table, tmp_path, recipe):
     path = tmp_path / "t.csv"
     path.write_text(table.path.read_text().replace(",validation,", ",train,"))
@@ -259,6 +291,9 @@ def test_a_dry_run_takes_a_step_and_writes_nothing(recipe, table, tmp_path, monk
         ('weighting={name="fixed", weights=[1.0]}', "one value per similarity"),
         ('similarity=[{column="same_row", name="same_row"}]', "compares the views of a row"),
         ("objective.name=cross_entropy", "needs classes"),
+        ("candidates.warm_up=5", "warm_up is 5 but there is no memory"),
+        ("candidates.memory_size=-1", "memory_size must be 0"),
+        ("candidates.memory=5", "Did you mean 'memory_size'"),
     ],
 )
 def test_what_is_wrong_with_the_recipe_leaves_nothing(asked, override, message, table, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import polars as pl
 import torch
@@ -55,6 +56,9 @@ class Dataset:
     similarities: tuple[Similarity, ...]
     store: ImageStore
     codes: tuple[Shaped[Tensor, "rows ..."], ...]
+
+    # Rows of a batch for each number asked for.
+    rows_each: ClassVar[int] = 1
 
     @classmethod
     def build(cls, rows: pl.DataFrame, similarities: Sequence[Similarity], store: ImageStore) -> Dataset:

@@ -10,6 +10,7 @@ from typing import TypeVar
 import polars as pl
 
 from mscon.data import images
+from mscon.data.derived import with_derived
 from mscon.data.split import draw_split, read_split
 from mscon.data.table import Table, no_column, unit
 from mscon.errors import TableError, counted, first_few
@@ -32,8 +33,8 @@ def select_rows(table: Table, recipe: Recipe, images_root: Path | None = None) -
 
     Returns:
         Columns `line` (integer), `split`, `image` (as written), then every other column of the table as text, null
-        where missing. A column of the table that is itself called line, split or image but plays
-        another part is left out.
+        where missing, then those that the recipe derives. A column of the table that is itself called line, split or
+        image but plays another part is left out.
 
     Raises:
         TableError: once, with all complaints.
@@ -53,18 +54,21 @@ def select_rows(table: Table, recipe: Recipe, images_root: Path | None = None) -
     used = [row for row in range(len(table)) if row not in (dropped or ())]
     if split is not None:
         complaints += _split_complaints(table, [split[row] for row in used])
-    complaints += _column_complaints(table, recipe, split, used)
+    # Where the split is at fault, any will do to see what else is.
+    whole = attempt(lambda: with_derived(table, split or ["train"] * len(table), recipe.derived))
+    complaints += [] if whole is None else _column_complaints(whole, recipe, split, used)
     if complaints:
         raise TableError("\n".join(dict.fromkeys(complaints)))
 
     assert split is not None
+    assert whole is not None
     taken = {"line", "split", "image", recipe.data.image, recipe.data.split}
     fixed = [
         pl.Series("line", table.lines, dtype=pl.Int64),
         pl.Series("split", split, dtype=pl.String),
         table.frame.get_column(recipe.data.image).alias("image"),
     ]
-    others = [table.frame.get_column(name) for name in table.frame.columns if name not in taken]
+    others = [whole.frame.get_column(name) for name in whole.frame.columns if name not in taken]
     return pl.DataFrame([*fixed, *others])[used]
 
 

@@ -51,6 +51,13 @@ def epoch_batches(
     return _batches(indices, batch_size, seed, epoch, shuffle, drop_last, rank, world)
 
 
+def part_of(count: int, rank: int, world: int) -> slice:
+    """The part of a batch of so many rows that a process has, see `epoch_batches`."""
+    each, more = divmod(count, world)
+    begin = rank * each + min(rank, more)
+    return slice(begin, begin + each + (rank < more))
+
+
 def _batches(
     indices: Int64[Tensor, " rows"],
     batch_size: int,
@@ -66,7 +73,7 @@ def _batches(
         indices = indices[torch.randperm(rows, generator=_generator(seed, epoch))]
     for number in range(count_batches(rows, batch_size, drop_last)):
         batch = indices[number * batch_size : (number + 1) * batch_size]
-        yield batch.tensor_split(world)[rank]
+        yield batch[part_of(batch.numel(), rank, world)]
 
 
 def _generator(seed: int, epoch: int) -> torch.Generator:

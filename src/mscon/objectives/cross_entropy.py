@@ -23,6 +23,8 @@ class CrossEntropy(Objective):
     the classifier sits on the features that are kept.
     """
 
+    compares = False
+
     def __init__(self) -> None:
         super().__init__()
         self.prototypes = nn.ModuleList()

@@ -95,7 +95,7 @@ class SupCon(Objective):
         super().__init__()
         if not temperature > 0:
             raise ValueError(f"temperature must be positive, got {temperature}.")
-        self.temperature = temperature
+        self.temperature: float = temperature
         self.average_over: AverageOver = average_over
         self.positives: Positives = positives
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Protocol, runtime_checkable
 
 from jaxtyping import Bool, Shaped
 from torch import Tensor
@@ -13,6 +13,26 @@ from mscon.pairs import Pairs
 
 Cell = str | None
 """A cell of a table as it was written; None where it was empty. Missing is missing, never a class."""
+
+
+@runtime_checkable
+class Rule(Protocol):
+    """What a training step needs of a similarity: how codes compare.
+
+    Attributes:
+        column: its name.
+        is_partition: as of `Similarity`.
+    """
+
+    @property
+    def column(self) -> str: ...
+
+    @property
+    def is_partition(self) -> bool: ...
+
+    def compare(self, anchors: Shaped[Tensor, "anchors ..."], candidates: Shaped[Tensor, "candidates ..."]) -> Pairs:
+        """How alike, and whether known, for all anchors against all candidates."""
+        ...
 
 
 class Similarity(ABC):

@@ -49,12 +49,15 @@ def cached_backward(
     """
     samples = torch.cat([make_view(images) for _ in range(views)])
     chunks = samples.split(mini_batch_size * views)
-    projections, random_states = [], []
+    features, projections, random_states = [], [], []
     with torch.no_grad(), _still_norms(method.model):
         for chunk in chunks:
             random_states.append(torch.get_rng_state())
             with autocast():
-                projections.append(method.model(chunk)[1])
+                own, projected = method.model(chunk)
+            features.append(own)
+            projections.append(projected)
+    kept = torch.cat(features).requires_grad_()
     cached = torch.cat(projections, dim=1).requires_grad_()
     with autocast():
         measured = measure(
@@ -66,18 +69,28 @@ def cached_backward(
             weighting=method.weighting,
             candidates=method.candidates,
         )
+        measured = dataclasses.replace(
+            measured, total=measured.total + method.model.heads.penalty(kept, method.candidates.mean)
+        )
     measured.total.backward()
-    if cached.grad is None:
+    # A batch without a pair moves no projection, and most heads have no penalty that moves the features.
+    if kept.grad is None and cached.grad is None:
         return _detached(measured)
-    for chunk, state, gradient in zip(
-        chunks, random_states, cached.grad.split(mini_batch_size * views, dim=1), strict=True
-    ):
+    size = mini_batch_size * views
+    of_features, of_projections = (_split(leaf.grad, size, dim, len(chunks)) for leaf, dim in ((kept, 0), (cached, 1)))
+    for number, (chunk, state) in enumerate(zip(chunks, random_states, strict=True)):
         with torch.random.fork_rng(devices=[]):
             torch.set_rng_state(state)  # the same dropout as the first time
             with autocast():
-                again = method.model(chunk)[1]
-        again.backward(gradient)
+                again = method.model(chunk)
+        gradients = (of_features[number], of_projections[number])
+        asked = [(made, given) for made, given in zip(again, gradients, strict=True) if given is not None]
+        torch.autograd.backward([made for made, _ in asked], [given for _, given in asked])
     return _detached(measured)
+
+
+def _split(gradient: Tensor | None, size: int, dim: int, parts: int) -> Sequence[Tensor] | Sequence[None]:
+    return [None] * parts if gradient is None else gradient.split(size, dim=dim)
 
 
 def has_batch_norm(model: nn.Module) -> bool:

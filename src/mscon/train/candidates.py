@@ -2,12 +2,16 @@
 
 The batch itself (`InBatch`), the batches of all processes (`Gathered`), or those and a memory of past batches
 (`Remembered`). No objective knows which.
+
+If one process fails, the others find out in what they do together here, and raise OthersStopped.
 """
 
 from __future__ import annotations
 
+import contextlib
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +19,9 @@ import torch
 import torch.distributed as dist
 from jaxtyping import Float, Int, Int64, Shaped
 from torch import Tensor, nn
+
+from mscon.errors import OthersStopped
+from mscon.pairs import Exchange
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +49,14 @@ class Compared:
     Attributes:
         samples: the candidates; the anchors themselves, the same object, if there are no others.
         anchor_ids, candidate_ids: a pair of equal ids is never compared. One a sample.
+        exchange: how to learn of each candidate what is known of it where it is an anchor; see
+            `mscon.pairs.LazyPairs`. None where there is nothing to learn: the candidates are the anchors here.
     """
 
     samples: Samples
     anchor_ids: Int64[Tensor, " anchors"]
     candidate_ids: Int64[Tensor, " candidates"]
+    exchange: Exchange | None = None
 
 
 class Candidates(nn.Module, ABC):
@@ -65,6 +75,11 @@ class Candidates(nn.Module, ABC):
         """Sum of a detached value over all processes."""
         return value
 
+    def mean(self, values: Float[Tensor, " samples"]) -> Float[Tensor, ""]:
+        """Mean over the samples of all processes; its gradient, averaged over processes, is that of the mean."""
+        own = values.sum() / self.total(values.new_tensor(float(len(values)))).clamp_min(1)
+        return self.total(own.detach()) + self.world_size * (own - own.detach())
+
     def new_rows(self, count: int, device: torch.device) -> Int64[Tensor, " rows"]:
         """Numbers for rows of a batch of which the caller says nothing: all different, in every process."""
         return torch.arange(count, device=device)
@@ -79,44 +94,49 @@ class InBatch(Candidates):
 
 
 class Gathered(Candidates):
-    """The batches of all processes, with their gradients; the anchors stay those of this process.
+    """The batches of all processes; the anchors stay those of this process. Without a process group it is `InBatch`.
 
     Averaged over processes, as data-parallel training does, the gradient is that of one process with all the
-    batches, also where processes hold different numbers of rows. Without a process group it is `InBatch`.
+    batches, also where processes hold different numbers of rows, or none.
+
+    Forward, projections and labels travel once. Backward, a loss made by `mscon.kernels.contrast` lets two or
+    three numbers a sample and similarity travel (`Compared.exchange`), with which each process computes all of its
+    own samples' gradient, as anchors and as candidates. Any other loss finds candidates that carry a gradient:
+    that of all samples is then added up over the processes, as many numbers as there are in the projections.
     """
 
     @property
     def world_size(self) -> int:
-        return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+        return processes()[1]
 
     def forward(self, anchors: Samples) -> Compared:
         if self.world_size == 1:
             return InBatch()(anchors)
-        device = anchors.rows.device
-        own = torch.zeros(self.world_size, dtype=torch.int64, device=device)
-        own[dist.get_rank()] = len(anchors)
-        dist.all_reduce(own)
-        sizes = own.tolist()
-        begin = sum(sizes[: dist.get_rank()])
-        samples = Samples(
-            _GatherWithGradient.apply(anchors.projections.transpose(0, 1).contiguous(), sizes).transpose(0, 1),
-            [_gather(code, sizes) for code in anchors.codes],
-            _gather(anchors.rows, sizes),
-        )
+        device, count = anchors.rows.device, len(anchors)
+        sizes = _sizes(count, device)
+        begin = sum(sizes[: processes()[0]])
+        own = anchors.projections.transpose(0, 1)
+        projections, rows, *codes = _gather_together([own.detach(), anchors.rows, *anchors.codes], sizes)
+        samples = Samples(_WithGradient.apply(own, projections, begin).transpose(0, 1), codes, rows)
+
+        def exchange(
+            numbers: Float[Tensor, "numbers similarities anchors"],
+        ) -> Float[Tensor, "numbers similarities candidates"]:
+            return _gather(numbers.movedim(2, 0), sizes).movedim(0, 2).contiguous()
+
         ids = torch.arange(sum(sizes), device=device)
-        return Compared(samples, ids[begin : begin + len(anchors)], ids)
+        return Compared(samples, ids[begin : begin + count], ids, exchange)
 
     def total(self, value: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
         if self.world_size == 1:
             return value
         summed = value.clone()
-        dist.all_reduce(summed)
+        _add_up(summed)
         return summed
 
     def new_rows(self, count: int, device: torch.device) -> Int64[Tensor, " rows"]:
         # 2^40 rows a process: numbers of two processes never meet.
-        rank = dist.get_rank() if self.world_size > 1 else 0
-        return torch.arange(count, device=device) + (rank << 40)
+        return torch.arange(count, device=device) + (processes()[0] << 40)
 
 
 class Remembered(Candidates):
@@ -179,7 +199,16 @@ class Remembered(Candidates):
             torch.cat([present.rows, past.rows]),
         )
         ids = torch.arange(len(samples), device=present.rows.device)  # those of the present come first, as they were
-        return Compared(samples, compared.anchor_ids, ids)
+
+        def exchange(
+            numbers: Float[Tensor, "numbers similarities anchors"],
+        ) -> Float[Tensor, "numbers similarities candidates"]:
+            # Alone, the anchors are the present. What is past is nobody's anchor.
+            told = numbers if compared.exchange is None else compared.exchange(numbers)
+            return torch.cat([told, told.new_zeros(*told.shape[:2], len(past))], dim=2)
+
+        is_known = compared.exchange is not None or present is anchors
+        return Compared(samples, compared.anchor_ids, ids, exchange if is_known else None)
 
     def _past(self, present: Samples) -> Samples | None:
         """What is remembered of rows that are not in the batch."""
@@ -194,8 +223,9 @@ class Remembered(Candidates):
     @torch.no_grad()
     def _remember(self, present: Samples) -> None:
         """The newest first; what does not fit any more is forgotten."""
-        fresh = {"projections": present.projections.detach().transpose(0, 1), "rows": present.rows}
-        fresh |= {f"codes_{i}": code for i, code in enumerate(present.codes)}
+        order = _by_row(present.rows)
+        fresh = {"projections": present.projections.detach().transpose(0, 1)[order], "rows": present.rows[order]}
+        fresh |= {f"codes_{i}": code[order] for i, code in enumerate(present.codes)}
         for name, new in fresh.items():
             by_sample = name == "projections"  # kept as (similarities, samples, dim), like all projections
             old = self._buffers.get(name)
@@ -209,28 +239,116 @@ class Remembered(Candidates):
         for key, value in state_dict.items():
             name = key.removeprefix(prefix)
             if key.startswith(prefix) and (name in ("projections", "rows") or name.startswith("codes_")):
-                self.register_buffer(name, torch.empty_like(value))
+                self.register_buffer(name, torch.empty_like(value, device=self.steps.device))
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
 
-class _GatherWithGradient(torch.autograd.Function):
-    """All processes' tensors, one after the other; the gradient of the own part is summed over all processes.
+def _by_row(rows: Int[Tensor, " samples"]) -> Int64[Tensor, " samples"]:
+    """An order with all views of a row together and rows as they came: the same however processes share a batch."""
+    _, number = torch.unique(rows, return_inverse=True)
+    places = torch.arange(rows.shape[0], device=rows.device)
+    first = torch.full_like(places, rows.shape[0]).scatter_reduce_(0, number, places, "amin")
+    return first[number].sort(stable=True).indices
+
+
+def processes() -> tuple[int, int]:
+    """The number of this process, from 0, and how many train together."""
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_rank(), dist.get_world_size()
+    return 0, 1
+
+
+def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Means of the gradients over all processes, in one go. A gradient that no process has stays absent.
+
+    After the backward pass and not during it, as DistributedDataParallel does: that expects one backward pass a
+    step and every parameter in it, which cached gradients and a process without rows do not have.
+    """
+    learned = [p for p in parameters if p.requires_grad]
+    if processes()[1] == 1 or not learned:
+        return
+    has = torch.tensor([float(p.grad is not None) for p in learned], device=learned[0].device)
+    parts = [(torch.zeros_like(p) if p.grad is None else p.grad).reshape(-1) for p in learned]
+    flat = torch.cat([*parts, has.to(parts[0].dtype)])
+    _add_up(flat)
+    *means, has = flat.split([*(len(part) for part in parts), len(learned)])
+    for p, mean, someone_has in zip(learned, means, has.tolist(), strict=True):
+        if someone_has:
+            p.grad = (mean / processes()[1]).view_as(p).to(p.dtype).contiguous(memory_format=_layout(p))
+
+
+@torch.no_grad()
+def average_running_means(module: nn.Module) -> None:
+    """Means of all buffers that are not integers, over all processes: each has seen its own part of every batch."""
+    for buffer in module.buffers():
+        if processes()[1] > 1 and buffer.is_floating_point():
+            _add_up(buffer)
+            buffer /= processes()[1]
+
+
+def wait_for_all() -> None:
+    """Return when every process is here."""
+    if processes()[1] > 1:
+        with _together():
+            dist.barrier()
+
+
+def leave() -> None:
+    """Part from the other processes when all is done: nobody goes before the first has written its last file."""
+    if dist.is_available() and dist.is_initialized():
+        wait_for_all()
+        dist.destroy_process_group()
+
+
+def _layout(like: Tensor) -> torch.memory_format:
+    is_last = like.dim() == 4 and like.is_contiguous(memory_format=torch.channels_last)
+    return torch.channels_last if is_last else torch.contiguous_format
+
+
+class _WithGradient(torch.autograd.Function):
+    """All processes' projections; the gradient of the own ones is added up over all processes.
 
     The gather of torch.distributed.nn that does the same is deprecated, and a gather without gradients loses what
     the other processes' anchors say of the own candidates (a norm ratio of 0.83 in a trial).
     """
 
     @staticmethod
-    def forward(ctx: Any, own: Tensor, sizes: list[int]) -> Tensor:
-        ctx.sizes = sizes
-        return _gather(own, sizes)
+    def forward(ctx: Any, own: Tensor, everyone: Tensor, begin: int) -> Tensor:
+        ctx.own = slice(begin, begin + own.shape[0])
+        return everyone.view_as(everyone)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        total = grad.contiguous()
-        dist.all_reduce(total)
-        begin = sum(ctx.sizes[: dist.get_rank()])
-        return total[begin : begin + ctx.sizes[dist.get_rank()]], None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        total = grad.clone(memory_format=torch.contiguous_format)
+        _add_up(total)
+        return total[ctx.own], None, None
+
+
+@contextlib.contextmanager
+def _together() -> Iterator[None]:
+    """What all processes do at once; if one is gone, that is said in words."""
+    try:
+        yield
+    except RuntimeError as error:  # torch's own errors of a backend are of this kind, and so are gloo's
+        reason = str(error).strip().splitlines()[0][:200]
+        raise OthersStopped(
+            f"process {processes()[0]}: another process has stopped, so this one does too ({reason})."
+        ) from None
+
+
+def _add_up(value: Tensor) -> None:
+    """The sum over all processes, in place."""
+    with _together():
+        dist.all_reduce(value)
+
+
+def _sizes(count: int, device: torch.device) -> list[int]:
+    """How many samples each process has."""
+    rank, world = processes()
+    sizes = torch.zeros(world, dtype=torch.int64, device=device)
+    sizes[rank] = count
+    _add_up(sizes)
+    return sizes.tolist()
 
 
 def _gather(own: Shaped[Tensor, "own ..."], sizes: Sequence[int]) -> Shaped[Tensor, "all ..."]:
@@ -238,5 +356,19 @@ def _gather(own: Shaped[Tensor, "own ..."], sizes: Sequence[int]) -> Shaped[Tens
     padded = own.new_zeros(max(sizes), *own.shape[1:])
     padded[: own.shape[0]] = own
     everyone = [torch.empty_like(padded) for _ in sizes]
-    dist.all_gather(everyone, padded)
+    with _together():
+        dist.all_gather(everyone, padded)
     return torch.cat([part[:size] for part, size in zip(everyone, sizes, strict=True)])
+
+
+def _gather_together(own: Sequence[Tensor], sizes: Sequence[int]) -> list[Tensor]:
+    """The same of several tensors at once: as bytes, so that there is one message whatever their types."""
+    count = own[0].shape[0]
+    widths = [math.prod(t.shape[1:]) * t.element_size() for t in own]
+    as_bytes = [t.contiguous().view(count, math.prod(t.shape[1:])).view(torch.uint8) for t in own]
+    parts = _gather(torch.cat(as_bytes, dim=1), sizes).split(widths, dim=1)
+    return [
+        # Copied even where it is contiguous: other types want to begin at a multiple of their size.
+        part.clone(memory_format=torch.contiguous_format).view(t.dtype).view(sum(sizes), *t.shape[1:])
+        for part, t in zip(parts, own, strict=True)
+    ]

@@ -49,7 +49,8 @@ def save_last(run: Run, training: Training, position: Position) -> None:
 
 def save_best(run: Run, training: Training, position: Position) -> None:
     """The weights alone: nobody trains on from the best checkpoint."""
-    run.write_checkpoint("best", training.method.state_dict(), asdict(position))
+    weights = {k: v for k, v in training.method.state_dict().items() if not k.startswith("candidates.")}
+    run.write_checkpoint("best", weights, asdict(position))
 
 
 def restore_last(run: Run, training: Training) -> Position:

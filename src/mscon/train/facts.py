@@ -16,6 +16,7 @@ import torch
 from mscon import __version__
 from mscon.data.table import Table
 from mscon.recipe import Recipe
+from mscon.train.candidates import processes
 from mscon.train.module import Method
 
 _PACKAGES = ("torch", "lightning-fabric", "timm", "numpy", "polars", "pillow", "safetensors")
@@ -69,6 +70,7 @@ def machine(device: str) -> dict[str, Any]:
         "cpu": _processor(),
         "cores": os.cpu_count() or 1,
         "threads": torch.get_num_threads(),
+        "processes": processes()[1],
         "device": device,
         **gpu,
     }

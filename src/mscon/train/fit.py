@@ -16,18 +16,21 @@ from mscon.data.images import open_store
 from mscon.data.rows import select_rows
 from mscon.data.sampler import count_batches
 from mscon.data.table import Table
+from mscon.data.triplet_dataset import TripletDataset, TripletRule, in_triplets
 from mscon.errors import RecipeError, RunError, TableError, counted
 from mscon.model.model import build_model
+from mscon.objectives.base import Objective
 from mscon.recipe import Recipe
 from mscon.run import Run
 from mscon.similarities.base import Similarity
 from mscon.train import facts, hardware, optimiser
 from mscon.train.cached import has_batch_norm
-from mscon.train.candidates import InBatch
+from mscon.train.candidates import Candidates, Gathered, InBatch, Remembered, leave, processes, wait_for_all
 from mscon.train.checkpoint import Position, restore_last, save_best, save_last
 from mscon.train.loop import Training, need_finite_state, train_epoch, validate
 from mscon.train.module import Method
 from mscon.train.progress import TrainingProgress
+from mscon.weightings.base import Emphasised
 
 
 def fit(
@@ -66,23 +69,29 @@ def fit(
     _check_rows(recipe, rows, table.name)
     similarities = fit_similarities(rows, recipe, where=f"{table.name}: ")
     device = "cpu" if dry_run else hardware.device_type()
+    if not dry_run:
+        hardware.meet(device)
+        _check_processes(recipe, rows)
     with hardware.repeatable(recipe.train.seed, device):
         method = _method(recipe, similarities)  # before the images: what is wrong here is found in a second
-        dataset = Dataset.build(rows, similarities, open_store(rows, root, recipe.data, table.name))
+        _check_weighting(recipe, method, rows, table.name)
+        dataset = _dataset(recipe, rows, similarities, root, table.name)
         training = _assemble(recipe, dataset, method, device)
         if dry_run:
             _one_step(training)
+            leave()
             return None
-        run = Run.create(out, overwrite)
-        run.write_recipe(training.recipe)
-        run.write_facts(facts.describe(training.recipe, table, rows, root, method, device))
-        run.write_similarities(
-            [
-                {"name": part.name, "state": s.to_json()}
-                for part, s in zip(recipe.similarities, similarities, strict=True)
-            ]
-        )
-        run.write_rows(rows)
+        run = Run.create(out, overwrite) if _is_first() else Run(out)
+        if _is_first():
+            run.write_recipe(training.recipe)
+            run.write_facts(facts.describe(training.recipe, table, rows, root, method, device))
+            run.write_similarities(
+                [
+                    {"name": part.name, "state": s.to_json()}
+                    for part, s in zip(recipe.similarities, similarities, strict=True)
+                ]
+            )
+            run.write_rows(rows)
         _train(run, training, Position(), progress)
     return run
 
@@ -97,26 +106,51 @@ def resume(run: Run, progress: bool = True) -> Run:
         RunError: if the checkpoint does not fit the recipe, or a loss is not finite.
         TableError: if an image cannot be read any more.
     """
+    device = hardware.device_type()
+    hardware.meet(device)
     recipe, known, rows = run.recipe, run.facts, run.rows
+    _check_processes(recipe, rows)
     done = run.read_checkpoint("last")[1]["epoch"] if run.has_checkpoint("last") else 0
     if done >= recipe.train.epochs:
-        with TrainingProgress(recipe.train.epochs, 1, enabled=progress) as shown:
+        with TrainingProgress(recipe.train.epochs, 1, enabled=progress and _is_first()) as shown:
             shown.say(f"run '{run.root}' is finished: {done} of {recipe.train.epochs} epochs are done.")
+        leave()
         return run
     similarities = tuple(catalogue.find("similarity", s["name"]).from_json(s["state"]) for s in run.similarities)
-    device = hardware.device_type()
     with hardware.repeatable(recipe.train.seed, device):
-        store = open_store(rows, Path(known["images_root"]), recipe.data, known["table"]["name"])
+        dataset = _dataset(recipe, rows, similarities, Path(known["images_root"]), known["table"]["name"])
         # The weights come from the checkpoint, if there is one: no hub is asked for them again.
         fetched = recipe.encoder.pretrained and not run.has_checkpoint("last")
         own = replace(recipe, encoder=replace(recipe.encoder, pretrained=fetched))
-        training = _assemble(recipe, Dataset.build(rows, similarities, store), _method(own, similarities), device)
+        training = _assemble(recipe, dataset, _method(own, similarities), device)
         position = restore_last(run, training)
         again = {"after_epoch": position.epoch, "versions": facts.versions(), "machine": facts.machine(device)}
-        run.write_facts({**known, "resumed": [*known.get("resumed", []), again]})
-        run.cut_log(position.step)
+        if _is_first():
+            run.write_facts({**known, "resumed": [*known.get("resumed", []), again]})
+            run.cut_log(position.step)
         _train(run, training, position, progress)
     return run
+
+
+def _is_first() -> bool:
+    """Whether this process writes and speaks: of several only one does."""
+    return processes()[0] == 0
+
+
+def _check_processes(recipe: Recipe, rows: pl.DataFrame) -> None:
+    world, in_batch = processes()[1], recipe.train.batch_size
+    if not recipe.triplets.used:
+        in_batch = min(in_batch, int((rows.get_column("split") == "train").sum()))
+    if in_batch < world:
+        raise RecipeError(
+            f"a batch has {counted(in_batch, 'row')} but there are {world} processes, so some would have none. Start "
+            "fewer, or set a larger train.batch_size."
+        )
+    if world > 1 and recipe.candidates.memory_size and not recipe.candidates.gather_across_devices:
+        raise RecipeError(
+            "[candidates] asks for a memory but not to gather_across_devices: each of the processes would remember "
+            "something else, and no checkpoint could hold that. Set gather_across_devices = true, or memory_size = 0."
+        )
 
 
 def _check_views(recipe: Recipe) -> None:
@@ -138,17 +172,83 @@ def _check_rows(recipe: Recipe, rows: pl.DataFrame, table_name: str) -> None:
         )
 
 
+def _dataset(
+    recipe: Recipe, rows: pl.DataFrame, similarities: Sequence[Similarity], images: Path, table_name: str
+) -> Dataset | TripletDataset:
+    """What an epoch goes through: rows, or triplets of them."""
+    if not _is_first():
+        wait_for_all()
+    store = open_store(rows, images, recipe.data, table_name)  # the first process decodes what is not in the cache
+    if _is_first():
+        wait_for_all()
+    dataset = Dataset.build(rows, similarities, store)
+    return in_triplets(dataset, recipe, images, where=f"{table_name}: ") if recipe.triplets.used else dataset
+
+
 def _method(recipe: Recipe, similarities: Sequence[Similarity]) -> Method:
     """Everything that learns, its weights drawn from torch's generator."""
     count = len(similarities)
     model = build_model(recipe, count)
     objective = catalogue.build("objective", recipe.objective.name, recipe.objective.settings)
+    if recipe.triplets.used and not objective.compares:
+        raise RecipeError(
+            f"[triplets] asks for triplets, but objective '{recipe.objective.name}' reads labels and compares no rows. "
+            "Use objective 'triplet_margin', or take [triplets] out."
+        )
     objective.prepare(similarities, model.heads.output_dim)
     weighting = catalogue.build("weighting", recipe.weighting.name, recipe.weighting.settings, similarities=count)
-    return Method(model, objective, weighting, InBatch(), similarities)
+    importance = [part.importance for part in recipe.similarities]
+    if any(i != 1 for i in importance):
+        weighting = Emphasised(weighting, importance)
+    rules = [TripletRule(s.column) for s in similarities] if recipe.triplets.used else similarities
+    return Method(model, objective, weighting, _candidates(recipe, objective), rules)
 
 
-def _assemble(recipe: Recipe, dataset: Dataset, method: Method, device: str) -> Training:
+def _candidates(recipe: Recipe, objective: Objective) -> Candidates:
+    asked = recipe.candidates
+    now = Gathered() if asked.gather_across_devices else InBatch()
+    if not asked.memory_size:
+        if asked.warm_up:
+            raise RecipeError(
+                f"[candidates] warm_up is {asked.warm_up} but there is no memory to fill. Set memory_size, or leave "
+                "warm_up out."
+            )
+        return now
+    if not objective.compares:
+        raise RecipeError(
+            f"[candidates] asks for a memory, but objective '{recipe.objective.name}' compares no rows. Use objective "
+            "'supcon', or set memory_size = 0."
+        )
+    if recipe.triplets.used:
+        raise RecipeError("[candidates] asks for a memory, but a triplet is compared with nothing outside it.")
+    return Remembered(asked.memory_size, now, asked.warm_up)
+
+
+def _check_weighting(recipe: Recipe, method: Method, rows: pl.DataFrame, table_name: str) -> None:
+    """That there is something to look at for a weighting that looks at projections."""
+    at, name, complaints = method.weighting.looks_at, recipe.weighting.name, []
+    if at == "nothing":
+        return
+    if method.objective.temperature is None:
+        complaints.append(
+            f"weighting '{name}' fits temperatures, but objective '{recipe.objective.name}' has none. Use weighting "
+            "'equal', or objective 'supcon'."
+        )
+    if graded := [s.column for s in method.similarities if not s.is_partition]:
+        complaints.append(
+            f"weighting '{name}' asks how well classes are told apart, but similarity '{graded[0]}' has no classes. "
+            "Use weighting 'relative', which needs none."
+        )
+    if at == "validation" and not (rows.get_column("split") == "validation").any():
+        complaints.append(
+            f"weighting '{name}' is fitted on validation rows, but {table_name} has none. Set [weighting] "
+            'fit_on = "training", or give some rows the split "validation".'
+        )
+    if complaints:
+        raise RecipeError("\n".join(complaints))
+
+
+def _assemble(recipe: Recipe, dataset: Dataset | TripletDataset, method: Method, device: str) -> Training:
     """On the device, in the precision and layout that suit it, with an optimiser."""
     settings = hardware.resolve(recipe.train, method.model.encoder, device)
     recipe = replace(recipe, train=settings)
@@ -156,8 +256,7 @@ def _assemble(recipe: Recipe, dataset: Dataset, method: Method, device: str) -> 
     if settings.channels_last == "yes":
         method.model.encoder.to(memory_format=torch.channels_last)
     method.to(fabric.device)
-    rows = int((dataset.rows.get_column("split") == "train").sum())
-    steps = settings.epochs * count_batches(rows, settings.batch_size)
+    steps = settings.epochs * count_batches(dataset.indices("train").numel(), settings.batch_size)
     own, schedule = optimiser.build(method.model, method.objective, method.weighting, settings, steps)
     shell, _ = fabric.setup(method, own)
     return Training(recipe, dataset, method, shell, own, schedule, fabric)
@@ -173,7 +272,13 @@ def _train(run: Run, training: Training, position: Position, show: bool) -> None
     """The epochs that are left, each with its log, its validation and its checkpoint."""
     settings = training.recipe.train
     steps = training.steps_an_epoch
-    with TrainingProgress(settings.epochs, settings.epochs * steps, enabled=show) as progress:
+    with TrainingProgress(settings.epochs, settings.epochs * steps, enabled=show and _is_first()) as progress:
+        world = processes()[1]
+        if world > 1 and has_batch_norm(training.method.model):
+            progress.say(
+                f"note: batch norms see the rows of one process at a time, a batch in {world} parts, so the gradient "
+                "is not quite that of the whole batch."
+            )
         if settings.mini_batch_size and has_batch_norm(training.method.model):
             progress.say(
                 f"note: batch norms see {settings.mini_batch_size} rows at a time, not {settings.batch_size}, so the "
@@ -190,16 +295,19 @@ def _train(run: Run, training: Training, position: Position, show: bool) -> None
             raise
         except RunError as error:
             kept = f"keeps its checkpoint of epoch {position.epoch}" if position.epoch else "has no checkpoint yet"
-            raise RunError(f"{error}\n  Run '{run.root}' {kept}.") from error
+            raise type(error)(f"{error}\n  Run '{run.root}' {kept}.") from error
     trained = {"epochs": position.epoch, "steps": position.step, "seconds": round(position.seconds, 2)}
-    run.write_facts({**run.facts, "trained": {**trained, "best_epoch": position.best_epoch}})
+    if _is_first():
+        run.write_facts({**run.facts, "trained": {**trained, "best_epoch": position.best_epoch}})
+    leave()
 
 
 def _epoch(run: Run, training: Training, position: Position, progress: TrainingProgress) -> Position:
     began = time.monotonic()
     epoch, step = position.epoch + 1, position.step + training.steps_an_epoch
     for record in train_epoch(training, epoch, position.step):
-        run.append_log(record)
+        if _is_first():
+            run.append_log(record)
         progress.show(record)
     need_finite_state(training, epoch, step)
     validation = None
@@ -209,11 +317,14 @@ def _epoch(run: Run, training: Training, position: Position, progress: TrainingP
     seconds = position.seconds + time.monotonic() - began
     position = replace(position, epoch=epoch, step=step, seconds=seconds)
     if validation is not None:
-        run.append_log(validation)
+        if _is_first():
+            run.append_log(validation)
         merit = validation["merit"]
         if position.best_epoch is None or (merit is not None and (position.best is None or merit > position.best)):
             position = replace(position, best=merit, best_epoch=epoch)
-            save_best(run, training, position)
-    save_last(run, training, position)
+            if _is_first():
+                save_best(run, training, position)
+    if _is_first():
+        save_last(run, training, position)
     progress.end_epoch(epoch, validation)
     return position

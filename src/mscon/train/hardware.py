@@ -9,11 +9,15 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
+import os
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
+from typing import Literal
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.strategies import DDPStrategy
 from torch import nn
 
 from mscon.recipe import Train
@@ -56,16 +60,47 @@ def resolve(settings: Train, encoder: nn.Module, device: str) -> Train:
     return dataclasses.replace(settings, precision=precision, channels_last=channels_last)
 
 
+class _Processes(DDPStrategy):
+    """Fabric's processes, devices and process group, without its wrapper around the module.
+
+    `mscon.train.candidates.average_gradients` does in one go what that would do during the backward pass.
+    """
+
+    def __init__(self) -> None:
+        # The first process decodes all images while the others wait. That one is gone is noticed at once, or by
+        # torchrun, so nothing is gained by impatience.
+        super().__init__(timeout=timedelta(hours=12))
+
+    def setup_module(self, module: nn.Module) -> nn.Module:  # type: ignore[override]
+        return module
+
+
+def meet(device: str) -> None:
+    """Find the other processes that torchrun started; nothing where there are none."""
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        _fabric(device, "32-true")
+
+
 def start(settings: Train, device: str) -> Fabric:
-    """One process on one device, in a precision that is resolved already."""
+    """One process on one device, or one of several, in a precision that is resolved already."""
     if settings.precision == "auto":
         raise ValueError("precision is still 'auto': call resolve() first.")
-    # Fabric reports choices that are ours, and that the run directory holds.
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     if device == "cpu":
         _keep_freed_memory()
-    is_mixed = settings.precision == "bfloat16"
-    return Fabric(accelerator=device, devices=1, precision="bf16-mixed" if is_mixed else "32-true")
+    return _fabric(device, "bf16-mixed" if settings.precision == "bfloat16" else "32-true")
+
+
+def _fabric(device: str, precision: Literal["bf16-mixed", "32-true"]) -> Fabric:
+    # Fabric reports choices that are ours, and that the run directory holds.
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return Fabric(accelerator=device, devices=1, precision=precision)
+    here, everywhere = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
+    fabric = Fabric(
+        accelerator=device, devices=here, num_nodes=everywhere // here, strategy=_Processes(), precision=precision
+    )
+    fabric.launch()
+    return fabric
 
 
 @contextlib.contextmanager
@@ -73,7 +108,7 @@ def repeatable(seed: int, device: str) -> Iterator[None]:
     """Within it torch's random numbers follow from the seed; the caller's go on afterwards as if nothing had been."""
     cudnn = torch.backends.cudnn
     before = cudnn.deterministic, cudnn.benchmark
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if device == "cuda" else []):
+    with torch.random.fork_rng(devices=[torch.cuda.current_device()] if device == "cuda" else []):
         # The fastest convolution is found by timing, and may add up in another order in the next run.
         cudnn.deterministic, cudnn.benchmark = True, False
         torch.manual_seed(seed)

@@ -5,7 +5,7 @@ It yields records and moves parameters; it writes no file.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Any
@@ -16,13 +16,16 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
-from mscon.data.dataset import Dataset
-from mscon.data.sampler import count_batches, epoch_batches
-from mscon.data.views import augment
+from mscon.data.dataset import Batch, Dataset
+from mscon.data.sampler import count_batches, epoch_batches, part_of
+from mscon.data.triplet_dataset import TripletDataset
+from mscon.data.views import Part, augment
 from mscon.errors import RunError
 from mscon.recipe import Recipe
 from mscon.train.cached import cached_backward
+from mscon.train.candidates import average_gradients, average_running_means, processes
 from mscon.train.module import Method
+from mscon.train.seen import look
 from mscon.train.step import MakeView, Measured
 from mscon.weightings.base import relative_excess
 
@@ -31,6 +34,9 @@ LOG_EVERY = 10
 
 Record = dict[str, Any]
 
+# As MakeView, with the part of the batch that the images are.
+DrawView = Callable[[Tensor, Part], Tensor]
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Training:
@@ -38,7 +44,7 @@ class Training:
 
     Attributes:
         recipe: with every "auto" resolved.
-        dataset: rows of all splits.
+        dataset: rows of all splits, or triplets of them.
         method: what learns.
         shell: the same behind Fabric's devices and precision; this one is called.
         optimiser: torch's, behind Fabric's.
@@ -47,7 +53,7 @@ class Training:
     """
 
     recipe: Recipe
-    dataset: Dataset
+    dataset: Dataset | TripletDataset
     method: Method
     shell: nn.Module
     optimiser: torch.optim.Optimizer
@@ -58,31 +64,49 @@ class Training:
     def steps_an_epoch(self) -> int:
         return count_batches(self.dataset.indices("train").numel(), self.recipe.train.batch_size)
 
-    def view_maker(self, seed: int) -> MakeView:
-        """Random views that follow from the seed, drawn on the device."""
+    def view_maker(self, seed: int) -> DrawView:
+        """Random views that follow from the seed and the place in the batch, drawn on the device."""
         generator = torch.Generator(self.fabric.device).manual_seed(seed)
         layout = torch.channels_last if self.recipe.train.channels_last == "yes" else torch.contiguous_format
 
-        def make_view(
-            images: UInt8[Tensor, "rows channels height width"],
+        def draw_view(
+            images: UInt8[Tensor, "rows channels height width"], part: Part | None = None
         ) -> Float[Tensor, "rows channels height width"]:
-            return augment(images, self.recipe.views, generator).contiguous(memory_format=layout)
+            return augment(images, self.recipe.views, generator, part, memory_format=layout)
 
-        return make_view
+        return draw_view
 
-    def measure(self, rows: Int64[Tensor, " rows"], make_view: MakeView) -> Measured:
-        """What the method says of some rows."""
-        batch = self.dataset.batch(rows).to(self.fabric.device)
+    def measure(self, rows: Int64[Tensor, " rows"], draw_view: DrawView) -> Measured:
+        """What the method says of some rows. Of several processes each encodes its part of them.
+
+        Outside training a process that knows of no others has all of them to itself.
+        """
+        is_shared = self.method.training or self.method.candidates.world_size > 1
+        batch, make_view = self._part(rows, draw_view, *(processes() if is_shared else (0, 1)))
         return Measured(**self.shell(batch.images, batch.codes, batch.rows, make_view, self.recipe.views.count))
 
-    def learn(self, rows: Int64[Tensor, " rows"], make_view: MakeView) -> Measured:
-        """The same, and the gradient of it in every parameter."""
+    def learn(self, rows: Int64[Tensor, " rows"], draw_view: DrawView) -> Measured:
+        """The same, and the gradient of it, and of all other processes', in every parameter."""
         least = self.recipe.train.mini_batch_size
-        if not least or len(rows) <= least:
-            measured = self.measure(rows, make_view)
+        rank, world = processes()
+        own = len(rows[part_of(len(rows), rank, world)]) * self.dataset.rows_each
+        if least and own > least:
+            measured = self._learn_cached(*self._part(rows, draw_view, rank, world), least)
+        else:
+            measured = self.measure(rows, draw_view)
             self.fabric.backward(measured.total)
-            return measured
-        batch = self.dataset.batch(rows).to(self.fabric.device)
+        average_gradients(self.method.parameters())
+        return measured
+
+    def _part(self, rows: Int64[Tensor, " rows"], draw_view: DrawView, rank: int, world: int) -> tuple[Batch, MakeView]:
+        """The rows of a batch that a process has, and how to draw the views that they have in the whole batch."""
+        own, each = part_of(len(rows), rank, world), self.dataset.rows_each
+        batch = self.dataset.batch(rows[own]).to(self.fabric.device)
+        places = torch.arange(each * len(rows)).view(each, len(rows))[:, own].reshape(-1)
+        part = Part(places, each * len(rows))
+        return batch, lambda images: draw_view(images, part)
+
+    def _learn_cached(self, batch: Batch, make_view: MakeView, least: int) -> Measured:
         return cached_backward(
             self.method,
             batch.images,
@@ -118,7 +142,8 @@ def train_epoch(training: Training, epoch: int, step: int) -> Iterator[Record]:
         RunError: if a loss is not finite.
     """
     settings = training.recipe.train
-    torch.manual_seed(derived_seed(settings.seed, epoch, "network"))
+    rank = processes()[0]  # no two processes must drop out the same units
+    torch.manual_seed(derived_seed(settings.seed, epoch, f"network {rank}" if rank else "network"))
     make_view = training.view_maker(derived_seed(settings.seed, epoch, "views"))
     training.shell.train()
     window: list[Measured] = []
@@ -140,6 +165,8 @@ def train_epoch(training: Training, epoch: int, step: int) -> Iterator[Record]:
             window.clear()
     if window:
         yield _record(training, window, epoch, step, rate)
+    average_running_means(training.method.model)
+    average_running_means(training.method.weighting)
 
 
 @torch.no_grad()
@@ -147,11 +174,12 @@ def validate(training: Training, epoch: int, step: int) -> Record | None:
     """What the validation rows say; None if there are none.
 
     Batches and views are the same in every epoch, so that differences come from the network. Nothing
-    moves: neither running means of the network nor of the weighting.
+    moves: neither running means of the network nor of the weighting; only a weighting that looks at
+    validation rows learns from them, at the end.
 
     Returns:
         A record with means over the batches; "merit" in it says how good a checkpoint is, more is
-        better: the mean accuracy where the objective classifies, else minus the mean relative
+        better: the mean accuracy where the objective has one, else minus the mean relative
         excess. None where no similarity has a pair.
     """
     rows = training.dataset.indices("validation")
@@ -165,6 +193,8 @@ def validate(training: Training, epoch: int, step: int) -> Record | None:
     means = _means(measured, torch.tensor([float(len(batch)) for batch in batches]))
     names = training.recipe.columns
     _need_finite(training, measured, epoch, [step] * len(measured), "validation ")
+    if seen := [m.seen for m in measured if m.seen is not None]:
+        look(training.method.weighting, training.method.objective, seen)
     present = [v for v in means["accuracy" if "accuracy" in means else "relative_excess"] if v is not None]
     merit = sum(present) / len(present) if present else None
     return {

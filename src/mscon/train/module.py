@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mscon.model.model import Model
 from mscon.objectives.base import Objective
-from mscon.similarities.base import Similarity
+from mscon.similarities.base import Rule
 from mscon.train.candidates import Candidates
 from mscon.train.step import MakeView, Measured, step
 from mscon.weightings.base import Weighting
@@ -26,7 +26,7 @@ class Method(nn.Module):
         objective: Objective,
         weighting: Weighting,
         candidates: Candidates,
-        similarities: Sequence[Similarity],
+        similarities: Sequence[Rule],
     ) -> None:
         super().__init__()
         self.model, self.objective, self.weighting, self.candidates = model, objective, weighting, candidates

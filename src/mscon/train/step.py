@@ -7,7 +7,7 @@ row" in docs/walk.md.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, Int, Shaped, UInt8
@@ -16,9 +16,10 @@ from torch import Tensor
 from mscon.model.model import Model
 from mscon.objectives.base import Losses, Objective
 from mscon.pairs import LazyPairs
-from mscon.similarities.base import Similarity
+from mscon.similarities.base import Rule
 from mscon.train.candidates import Candidates, Samples
-from mscon.weightings.base import Weighting, relative_excess
+from mscon.train.seen import look, seen_by
+from mscon.weightings.base import Seen, Weighting, relative_excess
 
 MakeView = Callable[[UInt8[Tensor, "rows channels height width"]], Float[Tensor, "rows channels height width"]]
 
@@ -34,7 +35,9 @@ class Measured:
         weight: how much the similarity counted in the total; 0 where absent.
         positive_share: share of labelled anchors with a positive.
         present: whether the batch says anything about the similarity.
-        accuracy: share of labelled anchors classified rightly, for objectives that classify; else None.
+        accuracy: share of what is asked of the counted anchors that is answered rightly, for objectives that ask; else
+            None.
+        seen: the samples, outside training, for a weighting that looks at those of validation; else None.
     """
 
     total: Float[Tensor, ""]
@@ -45,6 +48,7 @@ class Measured:
     positive_share: Float[Tensor, " similarities"]
     present: Bool[Tensor, " similarities"]
     accuracy: Float[Tensor, " similarities"] | None
+    seen: Seen | None = None
 
     @property
     def relative_excess(self) -> Float[Tensor, " similarities"]:
@@ -58,7 +62,7 @@ def step(
     codes: Sequence[Shaped[Tensor, "rows ..."]],
     rows: Int[Tensor, " rows"],
     *,
-    similarities: Sequence[Similarity],
+    similarities: Sequence[Rule],
     objective: Objective,
     weighting: Weighting,
     candidates: Candidates,
@@ -69,7 +73,7 @@ def step(
     samples = torch.cat([make_view(images) for _ in range(views)])  # 2: views, one block after the other
     features = model.encoder(samples)  # 3: what is kept
     projections = model.heads(features)  # 4: what is thrown away
-    return measure(
+    measured = measure(
         projections,
         [code.repeat(views, *[1] * (code.dim() - 1)) for code in codes],
         rows.repeat(views),
@@ -78,6 +82,7 @@ def step(
         weighting=weighting,
         candidates=candidates,
     )
+    return replace(measured, total=measured.total + model.heads.penalty(features, candidates.mean))
 
 
 def measure(
@@ -85,7 +90,7 @@ def measure(
     codes: Sequence[Shaped[Tensor, "samples ..."]],
     rows: Int[Tensor, " samples"],
     *,
-    similarities: Sequence[Similarity],
+    similarities: Sequence[Rule],
     objective: Objective,
     weighting: Weighting,
     candidates: Candidates,
@@ -95,13 +100,16 @@ def measure(
     compared = candidates(anchors)  # 5: the batch, all processes' batches, or a memory too
     others = compared.samples
     pairs = [  # 6: who is alike; a sample is never its own candidate
-        LazyPairs(s.compare, own, other, compared.anchor_ids, compared.candidate_ids, s.is_partition)
+        LazyPairs(s.compare, own, other, compared.anchor_ids, compared.candidate_ids, s.is_partition, compared.exchange)
         for s, own, other in zip(similarities, anchors.codes, others.codes, strict=True)
     ]
     apart = None if others is anchors else others.projections
     losses = objective(anchors.projections, apart, pairs)  # 7: nats per anchor
     mean = _average(losses, candidates)
-    weighted = weighting(mean.loss, mean.floor, mean.ceiling, mean.present)  # 8: one number
+    seen = seen_by(weighting, others, similarities)
+    if seen is not None and weighting.training:
+        look(weighting, objective, [seen])
+    weighted = weighting(mean.loss, mean.floor, mean.ceiling, mean.anchors)  # 8: one number
     return Measured(
         total=weighted.total,
         loss=mean.loss.detach(),
@@ -109,8 +117,9 @@ def measure(
         ceiling=mean.ceiling,
         weight=weighted.weights.detach(),
         positive_share=mean.positive_share,
-        present=mean.present,
+        present=mean.anchors > 0,
         accuracy=mean.accuracy,
+        seen=None if weighting.training else seen,
     )
 
 
@@ -120,7 +129,7 @@ class _Mean:
     floor: Float[Tensor, " similarities"]
     ceiling: Float[Tensor, " similarities"]
     positive_share: Float[Tensor, " similarities"]
-    present: Bool[Tensor, " similarities"]
+    anchors: Float[Tensor, " similarities"]
     accuracy: Float[Tensor, " similarities"] | None
 
 
@@ -143,6 +152,8 @@ def _average(losses: Losses, candidates: Candidates) -> _Mean:
         floor=candidates.total(losses.floor * share),
         ceiling=candidates.total(losses.ceiling * share),
         positive_share=candidates.total((losses.has_positive & losses.labelled).sum(dim=1).to(dtype)) / labelled,
-        present=anchors > 0,
-        accuracy=None if losses.correct is None else candidates.total(losses.correct.sum(dim=1).to(dtype)) / labelled,
+        anchors=anchors,
+        accuracy=None
+        if losses.correct is None
+        else candidates.total(losses.correct.sum(dim=1).to(dtype)) / anchors.clamp_min(1),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from mscon.weightings.base import Weighted, Weighting
@@ -20,7 +20,8 @@ class Equal(Weighting):
         losses: Float[Tensor, " similarities"],
         floors: Float[Tensor, " similarities"],
         ceilings: Float[Tensor, " similarities"],
-        present: Bool[Tensor, " similarities"],
+        anchors: Float[Tensor, " similarities"],
     ) -> Weighted:
         del floors, ceilings
+        present = anchors > 0
         return Weighted(losses.where(present, 0.0).sum(), present.to(losses.dtype))

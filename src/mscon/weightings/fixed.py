@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from mscon.weightings.base import Weighted, Weighting
@@ -34,8 +34,9 @@ class Fixed(Weighting):
         losses: Float[Tensor, " similarities"],
         floors: Float[Tensor, " similarities"],
         ceilings: Float[Tensor, " similarities"],
-        present: Bool[Tensor, " similarities"],
+        anchors: Float[Tensor, " similarities"],
     ) -> Weighted:
         del floors, ceilings
+        present = anchors > 0
         weights = self.weights.to(losses.dtype).where(present, 0.0)
         return Weighted((weights * losses.where(present, 0.0)).sum(), weights)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from mscon.weightings.base import Weighted, Weighting, relative_excess
@@ -42,8 +42,9 @@ class Relative(Weighting):
         losses: Float[Tensor, " similarities"],
         floors: Float[Tensor, " similarities"],
         ceilings: Float[Tensor, " similarities"],
-        present: Bool[Tensor, " similarities"],
+        anchors: Float[Tensor, " similarities"],
     ) -> Weighted:
+        present = anchors > 0
         excess = relative_excess(losses.detach(), floors, ceilings).clamp(0.0, 1.0).to(self.mean_excess.dtype)
         if self.training:
             moved = self.decay * self.mean_excess + (1 - self.decay) * excess

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+
+Mean = Callable[[Tensor], Tensor]
 
 
 class Heads(nn.Module, ABC):
@@ -21,3 +25,18 @@ class Heads(nn.Module, ABC):
     @abstractmethod
     def forward(self, features: Float[Tensor, "samples features"]) -> Float[Tensor, "similarities samples dim"]:
         """One projection space per similarity; vectors are not of unit length."""
+
+    def penalty(self, features: Float[Tensor, "samples features"], mean: Mean = torch.mean) -> Float[Tensor, ""]:
+        """What is added to the total of a step, whatever the weighting; 0 for most heads.
+
+        Args:
+            features: of the samples of this process.
+            mean: of a number of each of them, over the samples of all processes.
+        """
+        del mean
+        return features.new_zeros(())
+
+    @property
+    def shown(self) -> Float[Tensor, "similarities dim"] | None:
+        """Numbers of these heads that a report can show, a row per similarity; None for most heads."""
+        return None
