@@ -32,6 +32,12 @@ def test_overrides_are_applied_and_typed():
     assert made.objective.settings["temperature"] == 0.2
 
 
+def test_same_row_may_count_double_in_one_line():
+    made = recipe.parse(LEAST, ['similarity=[{column="kind"}, {name="same_row", importance=2}]'])
+    assert [s.importance for s in made.similarities] == [1.0, 2.0]
+    assert recipe.parse(made.to_toml()) == made
+
+
 def test_a_part_named_anew_drops_the_settings_of_the_old():
     made = recipe.parse(LEAST + '[weighting]\nname = "relative"\nsoftening = 0.2', ["weighting.name=equal"])
     assert made.weighting == recipe.Part("equal", {})
@@ -58,6 +64,10 @@ def test_a_part_named_anew_drops_the_settings_of_the_old():
         (LEAST + "[views]\ncrop = [0.5, 0.2]", "crop must be two shares"),
         (LEAST + "[views]\ncrop = [nan, 1.0]", "crop must be two shares"),
         (LEAST + LEAST, "stands in two similarities"),
+        (LEAST + "importance = -1", "'kind' importance must be 0 or above, got -1"),
+        (LEAST + "importance = nan", "importance must be 0 or above, got nan"),
+        (LEAST + "importance = 'much'", "importance must be a number, got 'much'"),
+        (LEAST + "importance = 0", "every similarity has importance 0"),
         ("[[similarity]]\nname = 'categorical'", "needs a column"),
         (LEAST + "[weighting]\nname = 'fixed'", "needs a value for 'weights'"),
         ("version = 2\n" + LEAST, "version is 2"),

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import mscon
-from mscon.errors import MSConError
+from mscon.errors import MSConError, OthersStopped
 
 if TYPE_CHECKING:
     from mscon.recipe import Recipe
@@ -25,12 +27,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         parsed.verb(parsed)
     except MSConError as error:
+        # What all processes find wrong is said once. torchrun ends the others as soon as one has failed, so whoever
+        # waits here is only heard if the first process found nothing wrong.
+        time.sleep(2 * (_process() > 0) + 4 * isinstance(error, OthersStopped))
         print(f"mscon: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("mscon: stopped.", file=sys.stderr)
+        if not _process():
+            print("mscon: stopped.", file=sys.stderr)
         return 1
     return 0
+
+
+def _process() -> int:
+    """The number of this process among those that torchrun started; 0 without it."""
+    return int(os.environ["RANK"]) if "TORCHELASTIC_RUN_ID" in os.environ else 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -48,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
         "  mscon check shoes.toml --table shoes.csv     is my table all right?\n"
         "  mscon train shoes.toml --table shoes.csv",
     )
-    parser.add_argument("--version", action="version", version=f"mscon {mscon.__version__}")
+    parser.add_argument("-V", "--version", action="version", version=f"mscon {mscon.__version__}")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
     _demo(verbs)
     _prepare(verbs)
@@ -57,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     _resume(verbs)
     _probe(verbs)
     _report(verbs)
+    _reproduce(verbs)
     _list(verbs)
     return parser
 
@@ -137,18 +149,52 @@ def _prepare(verbs: Verbs) -> None:
         "prepare",
         _run_prepare,
         "turn a public data set into a table",
-        "Writes images and a CSV table into ROOT; `mscon train` takes that table like any\n"
-        "other. `mscon list sources` tells which data sets are known.",
-        "  mscon prepare glyphs data/glyphs",
+        "Writes a CSV table; `mscon train` takes it like any other. `mscon list sources` tells\n"
+        "which data sets are known, with their settings.\n\n"
+        "glyphs     renders installed fonts into ROOT: size, characters, per_family, seed,\n"
+        "           families, unseen_families\n"
+        "medic      reads the unpacked archive in ROOT; images stay where they are.\n"
+        "             table=FILE.csv              where the table goes (default: beside the data)\n"
+        "zappos50k  reads the unpacked archives in ROOT; images stay where they are.\n"
+        "             rule=mask | strict          of category, closure and gender a cell counts if\n"
+        "                                         it has one value, and one of the paper's; else the\n"
+        "                                         cell is left empty, or the row left out\n"
+        "             split_by=image | product    drawn for 70, 10, 20 %: images, as the paper, or\n"
+        "                                         products, so that no shoe is in two splits\n"
+        "             split_seed=0                of that draw\n"
+        "             brands=20                   so many largest brands are kept; 0 keeps all\n"
+        "             images=NAME                 which images' folder, where there are two\n"
+        "             table=FILE.csv              as above\n\n"
+        "What became of rows and cells is told on standard error, the table's path on standard\n"
+        "output. Nothing is downloaded: where files are missing, it says where they come from.",
+        "  mscon prepare glyphs data/glyphs\n"
+        "  mscon prepare zappos50k data/zappos --set rule=strict --set split_by=product\n"
+        "  mscon prepare medic data/MEDIC --set table=medic.csv      # then --images data/MEDIC",
+        "exit status: 0 done, 2 the data is not there or not as it should be (nothing was written).",
     )
     parser.add_argument("source", metavar="SOURCE", help="name of the data set")
-    parser.add_argument("root", metavar="ROOT", type=Path, help="folder to write to")
+    parser.add_argument("root", metavar="ROOT", type=Path, help="folder with the data, or to make it in")
+    parser.add_argument(
+        "--set", metavar="KEY=VALUE", action="append", default=[], help="a setting of the data set; repeatable"
+    )
 
 
 def _run_prepare(arguments: argparse.Namespace) -> None:
+    from mscon import settings
     from mscon.data import sources
+    from mscon.errors import TableError
 
-    print(sources.find(arguments.source)(arguments.root))
+    prepare = sources.find(arguments.source)
+    known = settings.of_function(prepare, ("root",))
+    given = dict(settings.assignment(text) for text in arguments.set)
+    settings.refuse_unknown(given, known, arguments.source, "")
+    values = {
+        key: settings.typed(value, known[key].hint, f"[{arguments.source}] {key}") for key, value in given.items()
+    }
+    try:
+        print(prepare(arguments.root, **values))
+    except ValueError as error:  # a setting of the right type that makes no sense
+        raise TableError(f"{arguments.source}: {error}") from None
 
 
 # check --------------------------------------------------------------------------------------------
@@ -203,7 +249,8 @@ def _train(verbs: Verbs) -> None:
         "`mscon report` take that directory and need nothing else but the images.",
         "  mscon train shoes.toml --table shoes.csv\n"
         "  mscon train shoes.toml --table shoes.csv --set weighting.name=equal --out runs/equal\n"
-        "  mscon train shoes.toml --table shoes.csv --dry-run     # checks all, takes one step",
+        "  mscon train shoes.toml --table shoes.csv --dry-run     # checks all, takes one step\n"
+        "  torchrun --nproc-per-node 2 -m mscon train shoes.toml --table shoes.csv --out runs/shoes",
     )
     _recipe_and_table(parser)
     parser.add_argument(
@@ -223,6 +270,8 @@ def _run_train(arguments: argparse.Namespace) -> None:
     table = read_table(arguments.table)
     out = arguments.out or _default_out(arguments.recipe)
     run = fit(recipe, table, out, images=arguments.images, overwrite=arguments.overwrite, dry_run=arguments.dry_run)
+    if _process():  # the first process speaks for all
+        return
     if run is None:
         print("One step taken, nothing written: this will train.")
         return
@@ -254,7 +303,9 @@ def _resume(verbs: Verbs) -> None:
 def _run_resume(arguments: argparse.Namespace) -> None:
     from mscon.train.fit import resume
 
-    print(resume(_open(arguments.run)).root)
+    run = resume(_open(arguments.run))
+    if not _process():
+        print(run.root)
 
 
 # probe --------------------------------------------------------------------------------------------
@@ -323,6 +374,67 @@ def _run_report(arguments: argparse.Namespace) -> None:
     runs = [_open(path) for path in arguments.runs]
     folder = runs[0].root if len(runs) == 1 else runs[0].root.parent
     print(build_report(runs, arguments.out or folder / "report.html"))
+
+
+# reproduce ----------------------------------------------------------------------------------------
+
+
+def _reproduce(verbs: Verbs) -> None:
+    parser = _verb(
+        verbs,
+        "reproduce",
+        _run_reproduce,
+        "run an experiment and set the paper's numbers beside ours",
+        "Trains and probes every run of the experiment that is not there yet, several side by\n"
+        "side, then writes OUT/EXPERIMENT: table.md, results.json, figure.svg, figure.png. A\n"
+        "run counts as there if it has the very recipe and table; so what was stopped goes on\n"
+        "and loses only what was under way, and experiments share what they have in common.\n"
+        "Without a name it lists all experiments: how many runs, how many epochs in all.",
+        "  mscon reproduce\n"
+        "  mscon reproduce glyphs/table3 --jobs 4\n"
+        "  mscon reproduce zappos50k/table1 --data data/zappos --seeds 5\n"
+        "  mscon reproduce glyphs/figure3 --quick     # one seed, two epochs: does it work here?",
+        "exit status: 0 done, 1 stopped on the way, 2 a name, the data or a recipe is at fault;\n"
+        "finished runs are kept whatever happens.",
+    )
+    parser.add_argument("experiment", metavar="EXPERIMENT", nargs="?", help="such as glyphs/table3 (default: list all)")
+    parser.add_argument("--data", type=Path, metavar="ROOT", help="folder of the data set, or its table")
+    parser.add_argument("--seeds", type=_positive, metavar="N", help="runs of each method (default: the experiment's)")
+    parser.add_argument("--quick", action="store_true", help="one seed and two epochs; the numbers are no evidence")
+    parser.add_argument(
+        "--jobs", type=_positive, default=None, metavar="N", help="runs side by side (default: one a core, at most 8)"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("runs/reproduce"),
+        metavar="DIR",
+        help="where runs and results go (default: runs/reproduce)",
+    )
+    parser.add_argument(
+        "--set",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="change every run, such as encoder.pretrained=false; then it is no longer that experiment",
+    )
+
+
+def _run_reproduce(arguments: argparse.Namespace) -> None:
+    from mscon import reproduce
+
+    if arguments.experiment is None:
+        print(reproduce.listed())
+        return
+    reproduce.reproduce(
+        arguments.experiment,
+        data=arguments.data,
+        seeds=arguments.seeds,
+        quick=arguments.quick,
+        jobs=arguments.jobs,
+        out=arguments.out,
+        overrides=arguments.set,
+    )
 
 
 # list ---------------------------------------------------------------------------------------------

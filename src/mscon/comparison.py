@@ -8,14 +8,20 @@ from __future__ import annotations
 import multiprocessing
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from mscon.errors import MSConError
 from mscon.recipe import Recipe
 from mscon.run import Run
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +62,8 @@ def is_finished(planned: Planned, table_hash: str) -> bool:
         return False
 
 
-def train_and_probe(planned: Planned, table: Path) -> Path:
-    """One run from start to end, in this process, with one thread."""
+def train_and_probe(planned: Planned, table: Path) -> str:
+    """One run from start to end, in this process, with one thread; its name."""
     import torch
 
     from mscon.data.table import read_table
@@ -68,25 +74,31 @@ def train_and_probe(planned: Planned, table: Path) -> Path:
     run = fit(planned.recipe, read_table(table), planned.out, overwrite=True, progress=False)
     assert run is not None
     probe(run, progress=False)
-    return planned.out
+    return planned.out.name
 
 
-def carry_out(planned: Sequence[Planned], table: Path, jobs: int | None = None) -> Iterator[Path]:
-    """Train and probe, several side by side; yields each run directory as it is finished.
+def carry_out(
+    planned: Sequence[Planned], table: Path, jobs: int | None, work: Callable[[Planned, Path], T]
+) -> Iterator[T]:
+    """Work off what is planned, several side by side; yields what each gave as it is finished.
 
     Args:
         planned: what to run.
         table: the table of all of them.
-        jobs: processes; by default one a core, at most 8.
+        jobs: processes; by default one a core, at most 8. With 1 it all happens in this one.
+        work: what is done for each, such as `train_and_probe`; found by its name in a new process.
 
     Raises:
         MSConError: the first mistake of any run; those under way are let finish, others are not begun.
     """
     workers = min(jobs or min(cores(), 8), max(len(planned), 1))
+    if workers == 1:
+        yield from (work(p, table) for p in planned)
+        return
     # Spawned: a forked child would inherit torch's threads in whatever state they are.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_one_thread) as pool:
-        futures = [pool.submit(train_and_probe, p, table) for p in planned]
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(os.getpid(),)) as pool:
+        futures = [pool.submit(work, p, table) for p in planned]
         try:
             for future in as_completed(futures):
                 yield future.result()
@@ -94,9 +106,53 @@ def carry_out(planned: Sequence[Planned], table: Path, jobs: int | None = None) 
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _one_thread() -> None:
+def carry_out_with_bar(
+    planned: Sequence[Planned], table: Path, jobs: int | None, work: Callable[[Planned, Path], T]
+) -> list[T]:
+    """The same with a bar on standard error, or a line a run where that is no terminal."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    console = Console(file=sys.stderr)
+    done: list[T] = []
+    with Progress(*columns, console=console, disable=not planned) as bar:
+        task = bar.add_task("training and probing", total=len(planned))
+        for result in carry_out(planned, table, jobs, work) if planned else []:
+            done.append(result)
+            bar.advance(task)
+            if not console.is_terminal:
+                print(f"{len(done)}/{len(planned)} {result}", file=sys.stderr)
+    return done
+
+
+def _begin(parent: int) -> None:
+    """What a process does first: it takes one thread, and ends when its parent does.
+
+    A killed parent says nothing to its processes, and two comparisons must not write one run.
+    """
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = "1"
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def cores() -> int:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from mscon import comparison
@@ -27,10 +27,19 @@ METHODS = {
         "weighting.name=equal",
         "train.checkpoint=best",
     ],
+    # 10,000 triplets as in the paper; one view of each row, since a triplet asks for no second one.
+    "CSN": [
+        "heads.name=masks",
+        "objective.name=triplet_margin",
+        "weighting.name=equal",
+        "triplets.count=10000",
+        "views.count=1",
+    ],
     "SupCon, character": ["weighting.name=equal", 'similarity=[{column="character"}]'],
     "SimCLR": ["weighting.name=equal", 'similarity=[{name="same_row"}]'],
 }
 QUICK = ["train.epochs=2"]
+QUICK_TRIPLETS = 500
 
 
 def demo(out: Path, *, seeds: int = 3, jobs: int | None = None, quick: bool = False, overwrite: bool = False) -> Path:
@@ -55,42 +64,19 @@ def demo(out: Path, *, seeds: int = 3, jobs: int | None = None, quick: bool = Fa
     began = time.monotonic()
     table = glyphs.prepare(cache_folder().parent / "glyphs")
     recipes = comparison.with_titles(recipe_text("glyphs"), METHODS, QUICK if quick else ())
+    if quick:
+        recipes = [
+            replace(r, triplets=replace(r.triplets, count=min(r.triplets.count, QUICK_TRIPLETS))) for r in recipes
+        ]
     planned = comparison.plan(recipes, 1 if quick else seeds, out)
     table_hash = hashlib.sha256(table.read_bytes()).hexdigest()
     waiting = [p for p in planned if overwrite or not comparison.is_finished(p, table_hash)]
     if there := len(planned) - len(waiting):
         print(f"{counted(there, 'run')} of {len(planned)} are there already (--overwrite trains them again).")
-    _carry_out_with_bar(waiting, table, jobs)
+    comparison.carry_out_with_bar(waiting, table, jobs, comparison.train_and_probe)
     runs = [Run.open(p.out) for p in planned]
     compared = compare(gather(runs))
     report = build_report(runs, out / "report.html", compared)
     print(comparison_text(compared))
     print(f"\n{counted(len(waiting), 'run')} in {time.monotonic() - began:.0f} s. Open {report.resolve()}")
     return report
-
-
-def _carry_out_with_bar(waiting: list[comparison.Planned], table: Path, jobs: int | None) -> None:
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    console = Console(file=sys.stderr)
-    with Progress(*columns, console=console, disable=not waiting) as bar:
-        task = bar.add_task("training and probing", total=len(waiting))
-        for number, done in enumerate(comparison.carry_out(waiting, table, jobs) if waiting else [], start=1):
-            bar.advance(task)
-            if not console.is_terminal:
-                print(f"{number}/{len(waiting)} {done.name}", file=sys.stderr)

@@ -14,10 +14,13 @@ import tomli_w
 
 from mscon import catalogue, settings
 from mscon.errors import RecipeError, nearest
+from mscon.sections import Candidates as Candidates
 from mscon.sections import Data as Data
+from mscon.sections import Derived as Derived
 from mscon.sections import Encoder as Encoder
 from mscon.sections import Probe as Probe
 from mscon.sections import Train as Train
+from mscon.sections import Triplets as Triplets
 from mscon.sections import Views as Views
 from mscon.sections import in_range
 
@@ -37,14 +40,20 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class SimilarityPart:
-    """A similarity by name, the column it reads, and its settings. `same_row` reads none."""
+    """A similarity by name, the column it reads, and its settings. `same_row` reads none.
+
+    Attributes:
+        importance: multiplies the weight that the weighting gives it, >= 0.
+    """
 
     column: str
     name: str
     settings: Mapping[str, Any] = field(default_factory=dict)
+    importance: float = 1.0
 
     def to_toml(self) -> dict[str, Any]:
-        return {"column": self.column, "name": self.name, **{k: v for k, v in self.settings.items() if v is not None}}
+        own = {k: v for k, v in self.settings.items() if v is not None}
+        return {"column": self.column, "name": self.name, "importance": self.importance, **own}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +62,15 @@ class Recipe:
 
     similarities: tuple[SimilarityPart, ...]
     title: str = ""
+    derived: tuple[Derived, ...] = ()
     data: Data = field(default_factory=Data)
     views: Views = field(default_factory=Views)
     encoder: Encoder = field(default_factory=Encoder)
     heads: Part = Part("mlp")
     objective: Part = Part("supcon")
     weighting: Part = Part("uncertainty")
+    triplets: Triplets = field(default_factory=Triplets)
+    candidates: Candidates = field(default_factory=Candidates)
     train: Train = field(default_factory=Train)
     probe: Probe = field(default_factory=Probe)
 
@@ -72,6 +84,8 @@ class Recipe:
         sections = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         plain: dict[str, Any] = {"version": VERSION, "title": sections.pop("title")}
         plain["similarity"] = [s.to_toml() for s in sections.pop("similarities")]
+        if derived := sections.pop("derived"):
+            plain["derived"] = [dataclasses.asdict(d) for d in derived]
         for name, value in sections.items():
             plain[name] = value.to_toml() if isinstance(value, Part) else dataclasses.asdict(value)
         return tomli_w.dumps(plain)
@@ -84,7 +98,15 @@ GIVEN_BY_MSCON = {
     "weighting": ("similarities",),
     "heads": ("similarities", "input_dim"),
 }
-_VALUES = {"data": Data, "encoder": Encoder, "views": Views, "train": Train, "probe": Probe}
+_VALUES = {
+    "data": Data,
+    "encoder": Encoder,
+    "views": Views,
+    "triplets": Triplets,
+    "candidates": Candidates,
+    "train": Train,
+    "probe": Probe,
+}
 _PARTS = ("heads", "objective", "weighting")
 
 
@@ -117,14 +139,8 @@ def parse(text: str, overrides: Sequence[str] = (), where: str = "") -> Recipe:
 
 
 def _override(plain: dict[str, Any], override: str, where: str) -> None:
-    key, equals, value = override.partition("=")
-    if not equals or not key.strip():
-        raise RecipeError(f"--set {override}: write KEY=VALUE, for example --set train.epochs=12.")
-    try:
-        parsed = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        parsed = value.strip()  # a bare word is a string
-    *path, last = key.strip().split(".")
+    key, parsed = settings.assignment(override)
+    *path, last = key.split(".")
     place = plain
     for step in path:
         place = place.setdefault(step, {})
@@ -137,7 +153,7 @@ def _override(plain: dict[str, Any], override: str, where: str) -> None:
 
 
 def _build(plain: dict[str, Any], where: str) -> Recipe:
-    known = {"version", "title", "similarity", *_VALUES, *_PARTS}
+    known = {"version", "title", "similarity", "derived", *_VALUES, *_PARTS}
     for key in plain:
         if key not in known:
             raise RecipeError(
@@ -152,7 +168,8 @@ def _build(plain: dict[str, Any], where: str) -> Recipe:
         **{name: _value(kind, _section(plain, name, where), name, where) for name, kind in _VALUES.items()},
         **{name: _part(name, _section(plain, name, where), where) for name in _PARTS},
     }
-    return Recipe(title=title, similarities=_similarities(plain.get("similarity"), where), **values)
+    derived = _derived(plain.get("derived", []), where)
+    return Recipe(title=title, similarities=_similarities(plain.get("similarity"), where), derived=derived, **values)
 
 
 def _default_part(name: str) -> str:
@@ -181,12 +198,33 @@ def _similarities(given: Any, where: str) -> tuple[SimilarityPart, ...]:
         if not isinstance(column, str) or not column:
             raise RecipeError(f"{where}[[similarity]] needs a column: the name of a label column of the table.")
         found = catalogue.find("similarity", name, where)
-        rest = {k: v for k, v in entry.items() if k not in ("name", "column")}
-        parts.append(SimilarityPart(column, name, _settings_of("similarity", found, rest, where)))
+        importance = settings.typed(entry.get("importance", 1.0), float, f"{where}[[similarity]] '{column}' importance")
+        if not 0 <= importance < float("inf"):
+            raise RecipeError(f"{where}[[similarity]] '{column}' importance must be 0 or above, got {importance}.")
+        rest = {k: v for k, v in entry.items() if k not in ("name", "column", "importance")}
+        parts.append(SimilarityPart(column, name, _settings_of("similarity", found, rest, where), importance))
+    if not any(p.importance for p in parts):
+        raise RecipeError(f"{where}every similarity has importance 0, so there is nothing to learn.")
     columns = [p.column for p in parts]
     if twice := sorted({c for c in columns if columns.count(c) > 1}):
         raise RecipeError(f"{where}column '{twice[0]}' stands in two similarities. Each needs a column of its own.")
     return tuple(parts)
+
+
+def _derived(given: Any, where: str) -> tuple[Derived, ...]:
+    if not isinstance(given, list) or not all(isinstance(g, dict) for g in given):
+        raise RecipeError(
+            f"{where}derived columns are a list, for example\n"
+            '  [[derived]]\n  column = "category_noisy"\n  of     = "category"\n  redraw = 0.5'
+        )
+    for entry in given:
+        if missing := [key for key in ("column", "of") if not entry.get(key)]:
+            raise RecipeError(f"{where}[[derived]] needs a value for '{missing[0]}'.")
+    made = tuple(_value(Derived, entry, "derived", where) for entry in given)
+    names = [d.column for d in made]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise RecipeError(f"{where}column '{twice[0]}' is derived twice. Each needs a name of its own.")
+    return made
 
 
 def _named(section: dict[str, Any], kind: str, where: str, default: str) -> str:

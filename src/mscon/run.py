@@ -7,8 +7,10 @@
     log.jsonl                   a record a line: {"kind": "step" | "validation" | ..., "epoch", "step", ...}
     checkpoints/{last,best}.safetensors and .json
     features/{features,projections}.safetensors      one vector per row of rows.parquet, in its order
+    masks.json                  what its heads let through of the embedding, where they are masks
     probe.json                  scores with intervals, a record each
     predictions.safetensors     probe predictions row by row, for paired comparison
+    transfer.json               scores by the number of labelled rows, where an experiment asks for them
 
 This module does not know how any of it was made.
 """
@@ -17,7 +19,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -182,6 +184,14 @@ class Run:
         return self._arrays("features/projections.safetensors", "mscon probe")["projections"]
 
     @property
+    def masks(self) -> list[list[float]] | None:
+        """A row of numbers per similarity; None where the heads are not masks."""
+        return self._json("masks.json", "mscon probe") if (self.root / "masks.json").is_file() else None
+
+    def write_masks(self, masks: Sequence[Sequence[float]]) -> None:
+        whole.write_json(self.root / "masks.json", [list(row) for row in masks])
+
+    @property
     def has_probe(self) -> bool:
         return (self.root / "probe.json").is_file()
 
@@ -196,6 +206,17 @@ class Run:
     @property
     def predictions(self) -> dict[str, np.ndarray]:
         return self._arrays("predictions.safetensors", "mscon probe")
+
+    @property
+    def has_transfer(self) -> bool:
+        return (self.root / "transfer.json").is_file()
+
+    @property
+    def transfer(self) -> dict[str, Any]:
+        return self._json("transfer.json", "mscon reproduce")
+
+    def write_transfer(self, transfer: Mapping[str, Any]) -> None:
+        whole.write_json(self.root / "transfer.json", dict(transfer))
 
     # --------------------------------------------------------------------------------------------
 

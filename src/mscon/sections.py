@@ -88,12 +88,31 @@ class Views:
 
 
 @dataclass(frozen=True, slots=True)
+class Candidates:
+    """What anchors are compared with. The names are those of `MSConLoss`.
+
+    Attributes:
+        gather_across_devices: where several processes share a batch, compare with all of it, so that their number
+            changes nothing; else each process compares its own part only, which needs no exchange of projections.
+            One process has it all either way.
+        memory_size: compare with so many samples of past batches too (XBM); 0 for none. They carry no gradient, and
+            a row never meets its own past.
+        warm_up: steps during which the memory fills but is not used: projections of an untrained network are soon
+            out of date.
+    """
+
+    gather_across_devices: bool = True
+    memory_size: int = 0
+    warm_up: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Train:
     """How long and how fast.
 
     Attributes:
         epochs: passes over the training rows.
-        batch_size: rows a step; each gives `views.count` samples.
+        batch_size: rows a step; each gives `views.count` samples. With [triplets] it is triplets, of three rows.
         mini_batch_size: rows that the encoder holds at once; 0 for the whole batch. The loss still compares the
             whole batch, for one more forward pass of the encoder (cached gradients).
         optimiser: "adamw" or "sgd".
@@ -126,6 +145,29 @@ class Train:
 
 
 @dataclass(frozen=True, slots=True)
+class Triplets:
+    """Batches of triplets (anchor, near, far) in place of batches of rows. Then `train.batch_size` counts triplets.
+
+    Attributes:
+        count: triplets of an epoch, the same in all epochs, drawn by train.seed from the training rows; 0 for
+            batches of rows. The paper has 10,000. With `folder` the most that are taken of its lists, 0 for all.
+        validation: the same of the validation rows.
+        folder: in which `filenames.json` and `tripletlists/` lie, the files of CSN's authors; relative to the folder
+            of the images. "" to draw triplets.
+        lists: name of the list of a column where that is not the column's own (column = name).
+    """
+
+    count: int = 0
+    validation: int = 1_000
+    folder: str = ""
+    lists: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def used(self) -> bool:
+        return self.count > 0 or self.folder != ""
+
+
+@dataclass(frozen=True, slots=True)
 class Probe:
     """What is asked of the frozen features.
 
@@ -141,6 +183,28 @@ class Probe:
     largest: Mapping[str, int] = field(default_factory=dict)
     neighbours: tuple[str, ...] = ()
     draws: int = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """A label column made from another, for this run only; the table is left as it is.
+
+    Attributes:
+        column: name of the new column, which no column of the table may have.
+        of: the column it is made from: one of the table, or one derived before.
+        redraw: share of its labels that are drawn anew, each uniformly over all classes of the training
+            rows, so that some are drawn as they were. 0 is a copy. Which rows a larger share takes holds
+            those that a smaller one does.
+        rows: whose labels: "train", as if only they had been labelled carelessly, or "all", which makes
+            a column that goes along with the other.
+        seed: of the draw. Not train.seed, so that runs of several seeds see the same labels.
+    """
+
+    column: str
+    of: str
+    redraw: float = 0.0
+    rows: Literal["train", "all"] = "train"
+    seed: int = 0
 
 
 # What must hold of each setting, and how it is said.
@@ -170,6 +234,10 @@ _RANGES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
         lambda v: len(v) == 2 and 0 < v[0] <= v[1] <= 0.5,
         "two shares of the side, 0 < first <= second",
     ),
+    "triplets.count": (lambda v: v >= 0, "0 (batches of rows) or more"),
+    "triplets.validation": (lambda v: v >= 0, "0 or more"),
+    "candidates.memory_size": (lambda v: v >= 0, "0 (no memory) or more samples"),
+    "candidates.warm_up": (lambda v: v >= 0, "0 or more steps"),
     "train.epochs": (lambda v: v >= 1, "at least 1"),
     "train.batch_size": (lambda v: v >= 2, "at least 2: one row has nothing to be compared with"),
     "train.mini_batch_size": (lambda v: v >= 0, "0 (the whole batch) or more"),
@@ -179,6 +247,8 @@ _RANGES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "train.weight_decay": (lambda v: 0 <= v < float("inf"), "0 or above"),
     "train.validate_every": (lambda v: v >= 1, "at least 1"),
     "train.seed": (lambda v: 0 <= v < 2**32, "from 0 to 2^32 - 1"),
+    "derived.redraw": (lambda v: 0 <= v <= 1, "a share from 0 to 1"),
+    "derived.seed": (lambda v: 0 <= v < 2**32, "from 0 to 2^32 - 1"),
     "probe.draws": (lambda v: v >= 100, "at least 100"),
     "probe.largest": (lambda v: all(n >= 2 for n in v.values()), "at least 2 classes for each column"),
 }

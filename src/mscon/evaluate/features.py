@@ -42,6 +42,8 @@ def extract(run: Run, *, progress: bool = True, batch_size: int = 512, force: bo
     store = open_store(rows, Path(facts["images_root"]), recipe.data, facts["table"]["name"])
     features, projections = embed(model.encoder, model.heads, store, batch_size=batch_size, progress=progress)
     _need_finite(run, checkpoint, features, projections, rows.get_column("line").to_list())
+    if (masks := model.heads.shown) is not None:
+        run.write_masks(masks.detach().cpu().tolist())
     run.write_features(features, projections)
 
 

@@ -39,6 +39,8 @@ class LinearResult:
         macro_f1: mean F1 over classes that are true or predicted somewhere.
         majority: accuracy of always predicting the largest class of the training rows.
         regularisation: the chosen strength; one of `GRID`, or `DEFAULT` without validation rows.
+        validation_accuracy: share of validation rows predicted right at that strength, a little optimistic for having
+            chosen it; None without such rows.
         converged: False if the chosen fit stopped at its greatest number of iterations.
         confusion: counts [true, predicted].
     """
@@ -54,6 +56,7 @@ class LinearResult:
     macro_f1: float
     majority: float
     regularisation: float
+    validation_accuracy: float | None
     converged: bool
     confusion: Int[np.ndarray, "classes classes"]
 
@@ -121,7 +124,7 @@ def linear_probe(
         )
     )
     true = code[y_test[scored]]
-    predicted, regularisation, converged = _best(
+    predicted, regularisation, validation_accuracy, converged = _best(
         train, code[y_train[fitted]], validation, code[y_validation[chosen]], test
     )
     confusion = np.bincount(true * present.size + predicted, minlength=present.size**2)
@@ -140,6 +143,7 @@ def linear_probe(
         macro_f1=float(macro_f1(counts)[0]),
         majority=float((true == majority).mean()),
         regularisation=regularisation,
+        validation_accuracy=validation_accuracy,
         converged=converged,
         confusion=confusion,
     )
@@ -166,8 +170,9 @@ def _best(
     validation: Float[np.ndarray, "validation width"],
     y_validation: Int[np.ndarray, " validation"],
     test: Float[np.ndarray, "test width"],
-) -> tuple[Int[np.ndarray, " test"], float, bool]:
-    """By the fit that is best on the validation rows: predictions for the test rows, its strength, if it converged."""
+) -> tuple[Int[np.ndarray, " test"], float, float | None, bool]:
+    """By the fit that is best on the validation rows: predictions for the test rows, its strength, its accuracy on
+    the validation rows, and whether it converged."""
     grid = GRID if y_validation.size else (DEFAULT,)
     # In float64, at 1.4 times the time of float32: there fits of the weakest penalties end after other numbers of
     # steps, so that predictions would hang on rounding.
@@ -180,7 +185,8 @@ def _best(
         if score > best:
             best, found = score, (model.predict(test).astype(np.int64), strength, converged)
     assert found is not None
-    return found
+    predicted, strength, converged = found
+    return predicted, strength, best if y_validation.size else None, converged
 
 
 def _fit(model: LogisticRegression, features: Float[np.ndarray, "rows width"], y: Int[np.ndarray, " rows"]) -> bool:

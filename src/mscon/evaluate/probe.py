@@ -7,19 +7,19 @@ run's probe.json, answers row by row to its predictions, so that runs can be com
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import polars as pl
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from rich.console import Console
 
 from mscon.bootstrap import interval, macro_f1, statistic_interval
 from mscon.errors import RunError, counted, nearest
 from mscon.evaluate.features import extract
+from mscon.evaluate.labels import among_largest, codes_of
 from mscon.evaluate.linear import linear_probe
 from mscon.evaluate.neighbours import retrieval
 from mscon.recipe import Recipe
@@ -67,7 +67,7 @@ def probe(run: Run, *, progress: bool = True) -> None:
         {"checkpoint": "last", "draws": 1000,
          "linear": [{"column", "trained", "classes", "train_rows", "validation_rows", "test_rows", "dropped_rows",
                      "accuracy": {"value", "low", "high"}, "macro_f1": {...}, "majority", "regularisation",
-                     "converged", "confusion": [[true by predicted]]}],
+                     "validation_accuracy", "converged", "confusion": [[true by predicted]]}],
          "neighbours": [{"column", "trained", "classes", "rows", "left_out", "precision_at_1": {...},
                          "r_precision": {...}, "map_at_r": {...}, "chance", "map_at_r_chance"}],
          "skipped": [{"column", "probe": "linear" or "neighbours", "reason"}]}
@@ -177,9 +177,9 @@ def _need_columns(run: Run, recipe: Recipe, rows: pl.DataFrame, asked: Sequence[
 def _classify(asked: _Asked, cells: Sequence[str | None], frozen: _Frozen) -> tuple[Record, Arrays]:
     """A linear classifier of the classes that train rows have."""
     train, validation, test = (frozen.split[name] for name in ("train", "validation", "test"))
-    codes, classes = _codes(cells)
+    codes, classes = codes_of(cells)
     if asked.largest is not None:
-        codes = np.where(_among_largest(codes, codes[train], asked.largest), codes, -1)
+        codes = np.where(among_largest(codes, codes[train], asked.largest), codes, -1)
     present = np.unique(codes[train][codes[train] >= 0])
     if present.size < 2:
         raise _NothingToAsk(f"split train has {present.size} of the two classes that a classifier needs at least")
@@ -201,6 +201,7 @@ def _classify(asked: _Asked, cells: Sequence[str | None], frozen: _Frozen) -> tu
         "macro_f1": f1.to_json(),
         "majority": result.majority,
         "regularisation": result.regularisation,
+        "validation_accuracy": result.validation_accuracy,
         "converged": result.converged,
         "confusion": result.confusion.tolist(),
     }
@@ -213,7 +214,7 @@ def _classify(asked: _Asked, cells: Sequence[str | None], frozen: _Frozen) -> tu
 def _retrieve(asked: _Asked, cells: Sequence[str | None], frozen: _Frozen) -> tuple[Record, Arrays]:
     """Retrieval of the same class among rows of unseen groups; their classes may all be new."""
     unseen = frozen.split["unseen"]
-    codes, classes = _codes([cells[row] for row in unseen])
+    codes, classes = codes_of([cells[row] for row in unseen])
     sizes = np.bincount(codes[codes >= 0], minlength=1)
     if len(classes) < 2 or sizes.max() < 2:
         raise _NothingToAsk(
@@ -249,19 +250,3 @@ def _by_kind(known: Mapping[str, Ask], asked: _Asked) -> Ask:
     if asked.kind not in known:
         raise _NothingToAsk(f"no probe of this sort reads similarity kind '{asked.kind}', only {', '.join(known)}")
     return known[asked.kind]
-
-
-def _codes(cells: Sequence[str | None]) -> tuple[Int[np.ndarray, " rows"], tuple[str, ...]]:
-    """Class codes, -1 where the cell is empty, and the names of the classes in order."""
-    classes = tuple(sorted({cell for cell in cells if cell is not None}))
-    index = {name: code for code, name in enumerate(classes)}
-    return np.array([-1 if cell is None else index[cell] for cell in cells], dtype=np.int64), classes
-
-
-def _among_largest(
-    codes: Int[np.ndarray, " rows"], train: Int[np.ndarray, " train"], largest: int
-) -> Bool[np.ndarray, " rows"]:
-    """Rows of the `largest` classes with most train rows; of equally large ones the first by name."""
-    sizes = Counter(train[train >= 0].tolist())
-    kept = sorted(sizes, key=lambda code: (-sizes[code], code))[:largest]
-    return np.isin(codes, kept)

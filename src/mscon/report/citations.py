@@ -32,6 +32,14 @@ _ENTRIES = {
   eprint        = {2002.05709},
   archivePrefix = {arXiv}
 }""",
+    "csn": """@inproceedings{veit2017csn,
+  title         = {Conditional Similarity Networks},
+  author        = {Veit, Andreas and Belongie, Serge and Karaletsos, Theofanis},
+  booktitle     = {IEEE Conference on Computer Vision and Pattern Recognition},
+  year          = {2017},
+  eprint        = {1603.07810},
+  archivePrefix = {arXiv}
+}""",
     "uncertainty": """@inproceedings{kendall2018uncertainty,
   title         = {Multi-Task Learning Using Uncertainty to Weigh Losses for Scene Geometry and Semantics},
   author        = {Kendall, Alex and Gal, Yarin and Cipolla, Roberto},
@@ -51,6 +59,8 @@ def bibtex(recipes: Iterable[Mapping[str, Any]]) -> str:
         if recipe["objective"]["name"] == "supcon":
             used |= {"simclr"} if "same_row" in kinds else set()
             used |= {"supcon"} if kinds - {"same_row"} else set()
+        if recipe["objective"]["name"] == "triplet_margin" or recipe.get("heads", {}).get("name") == "masks":
+            used.add("csn")
         if recipe["weighting"]["name"] == "uncertainty" and len(recipe["similarity"]) > 1:
             used.add("uncertainty")
     return "\n\n".join(entry for name, entry in _ENTRIES.items() if name in used)

@@ -14,6 +14,7 @@ from jaxtyping import Float
 
 from mscon.bootstrap import Interval, paired_difference, seeded_interval
 from mscon.report.gather import RETRIEVAL, Gathered, Measure, Question
+from mscon.report.markdown import aligned, plain
 
 # Below this many seeds an interval says nothing of how much the seed matters.
 FEWEST_SEEDS = 3
@@ -157,30 +158,14 @@ def comparison_text(comparison: Comparison) -> str:
 
 
 def _table(comparison: Comparison, columns: Sequence[Column]) -> str:
-    header = ["method", "seeds", *(_plain(column.column) for column in columns)]
+    header = ["method", "seeds", *(plain(column.column) for column in columns)]
     body = [
-        [_plain(title), str(comparison.seeds[i]), *(_cell_text(column.cells[i], column) for column in columns)]
+        [plain(title), str(comparison.seeds[i]), *(_cell_text(column.cells[i], column) for column in columns)]
         for i, title in enumerate(comparison.methods)
     ]
     guess = "chance" if columns[0].measure in RETRIEVAL else "largest class"
     body.append([f"({guess})", "", *("-" if c.baseline is None else f"{100 * c.baseline:.1f}" for c in columns)])
-    widths = [max(len(row[k]) for row in [header, *body]) for k in range(len(header))]
-    rule = "|" + "|".join("-" * (w + 1) + (":" if k else "-") for k, w in enumerate(widths)) + "|"
-    rows = []
-    for cells in (header, *body):
-        padded = (_pad(cell, width, k) for k, (cell, width) in enumerate(zip(cells, widths, strict=True)))
-        rows.append(f"| {' | '.join(padded)} |")
-    return "\n".join([rows[0], rule, *rows[1:]])
-
-
-def _pad(cell: str, width: int, column: int) -> str:
-    return cell.ljust(width) if column == 0 else cell.rjust(width)
-
-
-def _plain(text: str) -> str:
-    """Text of a recipe or a table, made harmless for a terminal and for Markdown."""
-    printable = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
-    return printable.replace("|", "\\|")
+    return aligned(header, body)
 
 
 def _cell_text(cell: Cell | None, column: Column) -> str:

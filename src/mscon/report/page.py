@@ -25,6 +25,7 @@ from mscon.report.confusion import Confusion, confusion
 from mscon.report.figures import curves
 from mscon.report.finding import finding
 from mscon.report.gather import Gathered, Member, Method, gather
+from mscon.report.masks import masks
 from mscon.report.neighbours import grid
 from mscon.report.similarities import learnt
 from mscon.run import Run
@@ -84,6 +85,7 @@ def render(gathered: Gathered, comparison: Comparison) -> str:
             macro_f1=_macro_f1(gathered),
             curves=curves(gathered.methods),
             learnt=[(name, list(group)) for name, group in groupby(learnt(gathered.methods), key=lambda r: r.method)],
+            masks=masks(gathered.methods),
             maps=blocks,
             maps_note=maps_note,
             grid=grid(member, gathered.rows, gathered.label_columns),

@@ -63,10 +63,12 @@ def build(
         raise ValueError(f"steps must be at least 1, got {steps}.")
     groups = parameter_groups(model, objective, weighting, settings)
     optimiser: Optimizer
+    # One pass over parameter, gradient and momentum: a step is bound by memory.
+    is_fused = all(p.device.type in ("cpu", "cuda") for g in groups for p in g["params"])
     if settings.optimiser == "adamw":
-        optimiser = AdamW(groups, fused=all(p.device.type in ("cpu", "cuda") for g in groups for p in g["params"]))
+        optimiser = AdamW(groups, fused=is_fused)
     else:
-        optimiser = SGD(groups, momentum=settings.momentum)
+        optimiser = SGD(groups, momentum=settings.momentum, fused=is_fused)
     return optimiser, _schedule(optimiser, settings, steps)
 
 
