@@ -46,12 +46,13 @@ from mscon.similarities.categorical import same_class
 RESULTS = Path(__file__).parent / "results"
 CLASSES = (4, 5, 20)
 TEMPERATURE = 0.1
-SIZES = (128, 512, 2_048, 8_192, 16_384)
+SIZES = (128, 512, 2_048, 8_192, 16_384, 65_536)
 DIMS = (128, 32)
 PEERS = ("PML", "masked", "plain", "compiled")
 NAMES = ("mscon", "MSConLoss", *PEERS)
 MOST_INTERLEAVED = 2_048
 MOST_COMPILED = 2_048  # compiling takes longer than any number above would tell
+MOST_BFLOAT16 = 16_384
 
 Loss = Callable[[], Tensor]
 
@@ -270,7 +271,7 @@ def measure(sizes: list[int], dims: list[int], threads: int, budget: float, with
                 times = {name: done["seconds"] for name, done in fresh.items() if done}
             floor = 4 * rows**2 * dim * len(CLASSES) / flops + rows**2 * len(CLASSES) * exp_seconds
             record = {"rows": rows, "dim": dim, "seconds": times, "extra_mb": extra, "floor_seconds": floor}
-            if rows >= MOST_INTERLEAVED:
+            if MOST_INTERLEAVED <= rows <= MOST_BFLOAT16:
                 record["bfloat16"] = bfloat16(rows, dim, budget / 4)
             records.append(record)
             print(row_of(record), flush=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -138,3 +139,14 @@ def modules_of(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
     return names
+
+
+LOSSES = sorted((SOURCE / "objectives").glob("*.py"))
+
+
+@pytest.mark.parametrize("path", LOSSES, ids=lambda p: p.name)
+def test_no_loss_mentions_a_device_a_rank_or_a_tile(path):
+    """Where rows lie, who holds them and in which order they are visited is for kernels and candidates to know."""
+    words = re.findall(r"[a-z]+", path.read_text("utf-8").lower())
+    assert LOSSES
+    assert not {"device", "devices", "cuda", "rank", "ranks", "tile", "tiles", "distributed"} & set(words)

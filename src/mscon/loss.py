@@ -20,7 +20,8 @@ from mscon.objectives.supcon import Positives, SupCon
 from mscon.similarities.base import Similarity
 from mscon.similarities.categorical import Categorical
 from mscon.similarities.same_row import SameRow
-from mscon.train.candidates import Candidates, Gathered, InBatch, Remembered, Samples
+from mscon.train.candidates import Candidates, Gathered, InBatch, Samples
+from mscon.train.memory import Remembered
 from mscon.train.seen import look
 from mscon.train.step import Measured, measure
 from mscon.weightings.base import Emphasised, Seen, Weighting

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from mscon.train.candidates import Candidates, Gathered, InBatch, Remembered, Samples
+from mscon.train.candidates import Candidates, Gathered, InBatch, Samples
+from mscon.train.memory import Remembered
 
 
 def samples(rows: list[int], first: float = 0.0) -> Samples:

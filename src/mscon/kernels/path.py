@@ -86,7 +86,7 @@ class _Contrast(torch.autograd.Function):
         candidate_lengths: Tensor | None,
         exchange: Exchange | None,
     ) -> Tensor:
-        with no_rounding(anchors.device.type):
+        with no_rounding(anchors):
             c = None if candidates is None else divided(candidates, candidate_lengths)
             losses, kept = path.forward(divided(anchors, anchor_lengths), c)
         ctx.path, ctx.exchange = path, exchange
@@ -98,7 +98,7 @@ class _Contrast(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         anchors, candidates, temperature, anchor_lengths, candidate_lengths, *kept = ctx.saved_tensors
         wants_candidates, wants_temperature = ctx.needs_input_grad[1:3]
-        with torch.no_grad(), no_rounding(anchors.device.type):
+        with torch.no_grad(), no_rounding(anchors):
             a, c = divided(anchors, anchor_lengths), None
             if candidates is not None:
                 c = divided(candidates, candidate_lengths)

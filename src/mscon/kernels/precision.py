@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch import Tensor
 
 # torch < 2.9 has one switch for all devices, later ones a switch a device; mixing the two is an error there.
 _CPU: Any = getattr(torch.backends.mkldnn, "matmul", None)
@@ -41,11 +42,11 @@ def float32_products(*, rounded_to_bfloat16: bool = False) -> Iterator[None]:
 
 
 @contextmanager
-def no_rounding(device: str) -> Iterator[None]:
-    """Neither autocast, which would round factors even of a product of float32, nor TF32."""
-    if not torch.is_autocast_enabled(device):  # asking is much cheaper than disabling
+def no_rounding(like: Tensor) -> Iterator[None]:
+    """Where this tensor lies, neither autocast, which would round factors even of a product of float32, nor TF32."""
+    if not torch.is_autocast_enabled(like.device.type):  # asking is much cheaper than disabling
         with float32_products():
             yield
         return
-    with torch.autocast(device, enabled=False), float32_products():
+    with torch.autocast(like.device.type, enabled=False), float32_products():
         yield

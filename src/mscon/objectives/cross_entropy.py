@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from mscon.errors import RecipeError
+from mscon.kernels.precision import no_rounding
 from mscon.objectives.base import Losses, Objective
 from mscon.pairs import LazyPairs
 from mscon.similarities.base import Similarity
@@ -50,19 +51,19 @@ class CrossEntropy(Objective):
             assert isinstance(classifier, nn.Linear)
             has_label = pair.anchors >= 0
             # Float32 whatever autocast says: see `mscon.objectives.supcon`.
-            with torch.autocast(features.device.type, enabled=False):
+            with no_rounding(features):
                 logits = classifier(features.to(classifier.weight.dtype))
                 per_anchor.append(cross_entropy(logits, pair.anchors, ignore_index=-1, reduction="none"))
             labelled.append(has_label)
             correct.append((logits.argmax(dim=1) == pair.anchors) & has_label)
-            ceiling.append(torch.full((), classifier.out_features, dtype=logits.dtype, device=logits.device).log())
+            ceiling.append(logits.new_tensor(classifier.out_features).log())
         mask = torch.stack(labelled)
         return Losses(
             per_anchor=torch.stack(per_anchor),
             counted=mask,
             has_positive=mask,
             labelled=mask,
-            floor=torch.zeros(len(pairs), dtype=per_anchor[0].dtype, device=anchors.device),
+            floor=per_anchor[0].new_zeros(len(pairs)),
             ceiling=torch.stack(ceiling),
             correct=torch.stack(correct),
         )

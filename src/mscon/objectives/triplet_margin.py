@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from mscon.kernels.precision import no_rounding
 from mscon.objectives.base import Losses, Objective
 from mscon.pairs import LazyPairs, Pairs
 
@@ -75,7 +76,7 @@ def _told(
         raise ValueError(f"margin must be positive and finite, got {margin}.")
     # Float32 whatever autocast says: a distance in bfloat16 has two digits, and hinges are differences of distances.
     wide = torch.promote_types(anchors.dtype, torch.float32)
-    with torch.autocast(anchors.device.type, enabled=False):
+    with no_rounding(anchors):
         own = anchors.to(wide)
         others = own if candidates is None else candidates.to(wide)
         known_most = max(others.shape[0], 1)

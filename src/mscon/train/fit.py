@@ -17,17 +17,18 @@ from mscon.data.rows import select_rows
 from mscon.data.sampler import count_batches
 from mscon.data.table import Table
 from mscon.data.triplet_dataset import TripletDataset, TripletRule, in_triplets
-from mscon.errors import RecipeError, RunError, TableError, counted
+from mscon.errors import RecipeError, RunError
 from mscon.model.model import build_model
 from mscon.objectives.base import Objective
 from mscon.recipe import Recipe
 from mscon.run import Run
 from mscon.similarities.base import Similarity
-from mscon.train import facts, hardware, optimiser
+from mscon.train import facts, hardware, optimiser, preconditions
 from mscon.train.cached import has_batch_norm
-from mscon.train.candidates import Candidates, Gathered, InBatch, Remembered, leave, processes, wait_for_all
+from mscon.train.candidates import Candidates, Gathered, InBatch, leave, processes, wait_for_all
 from mscon.train.checkpoint import Position, restore_last, save_best, save_last
 from mscon.train.loop import Training, need_finite_state, train_epoch, validate
+from mscon.train.memory import Remembered
 from mscon.train.module import Method
 from mscon.train.progress import TrainingProgress
 from mscon.weightings.base import Emphasised
@@ -63,18 +64,18 @@ def fit(
     """
     if not dry_run:
         Run.refuse_if_taken(out, overwrite)
-    _check_views(recipe)
+    preconditions.check_views(recipe)
     root = table.path.parent if images is None else images
     rows = select_rows(table, recipe, root)
-    _check_rows(recipe, rows, table.name)
+    preconditions.check_rows(recipe, rows, table.name)
     similarities = fit_similarities(rows, recipe, where=f"{table.name}: ")
     device = "cpu" if dry_run else hardware.device_type()
     if not dry_run:
         hardware.meet(device)
-        _check_processes(recipe, rows)
+        preconditions.check_processes(recipe, rows)
     with hardware.repeatable(recipe.train.seed, device):
         method = _method(recipe, similarities)  # before the images: what is wrong here is found in a second
-        _check_weighting(recipe, method, rows, table.name)
+        preconditions.check_weighting(recipe, method, rows, table.name)
         dataset = _dataset(recipe, rows, similarities, root, table.name)
         training = _assemble(recipe, dataset, method, device)
         if dry_run:
@@ -109,7 +110,7 @@ def resume(run: Run, progress: bool = True) -> Run:
     device = hardware.device_type()
     hardware.meet(device)
     recipe, known, rows = run.recipe, run.facts, run.rows
-    _check_processes(recipe, rows)
+    preconditions.check_processes(recipe, rows)
     done = run.read_checkpoint("last")[1]["epoch"] if run.has_checkpoint("last") else 0
     if done >= recipe.train.epochs:
         with TrainingProgress(recipe.train.epochs, 1, enabled=progress and _is_first()) as shown:
@@ -135,41 +136,6 @@ def resume(run: Run, progress: bool = True) -> Run:
 def _is_first() -> bool:
     """Whether this process writes and speaks: of several only one does."""
     return processes()[0] == 0
-
-
-def _check_processes(recipe: Recipe, rows: pl.DataFrame) -> None:
-    world, in_batch = processes()[1], recipe.train.batch_size
-    if not recipe.triplets.used:
-        in_batch = min(in_batch, int((rows.get_column("split") == "train").sum()))
-    if in_batch < world:
-        raise RecipeError(
-            f"a batch has {counted(in_batch, 'row')} but there are {world} processes, so some would have none. Start "
-            "fewer, or set a larger train.batch_size."
-        )
-    if world > 1 and recipe.candidates.memory_size and not recipe.candidates.gather_across_devices:
-        raise RecipeError(
-            "[candidates] asks for a memory but not to gather_across_devices: each of the processes would remember "
-            "something else, and no checkpoint could hold that. Set gather_across_devices = true, or memory_size = 0."
-        )
-
-
-def _check_views(recipe: Recipe) -> None:
-    if recipe.views.count < 2 and (alone := [s.column for s in recipe.similarities if s.name == "same_row"]):
-        raise RecipeError(
-            f"similarity '{alone[0]}' compares the views of a row, but [views] count is {recipe.views.count}. "
-            "Set count = 2 or more."
-        )
-
-
-def _check_rows(recipe: Recipe, rows: pl.DataFrame, table_name: str) -> None:
-    split = rows.get_column("split")
-    if (count := int((split == "train").sum())) < 2:
-        raise TableError(f"{table_name} has {counted(count, 'train row')}; a loss that compares rows needs 2 or more.")
-    if recipe.train.checkpoint == "best" and not (split == "validation").any():
-        raise TableError(
-            f'{table_name} has no validation row, but [train] checkpoint is "best". Give some rows the split '
-            '"validation", or set checkpoint = "last".'
-        )
 
 
 def _dataset(
@@ -222,30 +188,6 @@ def _candidates(recipe: Recipe, objective: Objective) -> Candidates:
     if recipe.triplets.used:
         raise RecipeError("[candidates] asks for a memory, but a triplet is compared with nothing outside it.")
     return Remembered(asked.memory_size, now, asked.warm_up)
-
-
-def _check_weighting(recipe: Recipe, method: Method, rows: pl.DataFrame, table_name: str) -> None:
-    """That there is something to look at for a weighting that looks at projections."""
-    at, name, complaints = method.weighting.looks_at, recipe.weighting.name, []
-    if at == "nothing":
-        return
-    if method.objective.temperature is None:
-        complaints.append(
-            f"weighting '{name}' fits temperatures, but objective '{recipe.objective.name}' has none. Use weighting "
-            "'equal', or objective 'supcon'."
-        )
-    if graded := [s.column for s in method.similarities if not s.is_partition]:
-        complaints.append(
-            f"weighting '{name}' asks how well classes are told apart, but similarity '{graded[0]}' has no classes. "
-            "Use weighting 'relative', which needs none."
-        )
-    if at == "validation" and not (rows.get_column("split") == "validation").any():
-        complaints.append(
-            f"weighting '{name}' is fitted on validation rows, but {table_name} has none. Set [weighting] "
-            'fit_on = "training", or give some rows the split "validation".'
-        )
-    if complaints:
-        raise RecipeError("\n".join(complaints))
 
 
 def _assemble(recipe: Recipe, dataset: Dataset | TripletDataset, method: Method, device: str) -> Training:

@@ -61,7 +61,7 @@ def pseudo_likelihood(
     unit = normalize(projections.to(dtype), dim=1)
     parts = []
     for anchors in counted.nonzero().squeeze(1).split(_ANCHORS):
-        with no_rounding(unit.device.type):
+        with no_rounding(unit):
             cosine = unit[anchors] @ unit[by_class].T
         own = rows[anchors, None] == rows[None, by_class]
         among = zip(cosine.split(sizes.tolist(), dim=1), own.split(sizes.tolist(), dim=1), strict=True)
