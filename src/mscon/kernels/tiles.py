@@ -33,6 +33,13 @@ def _cpu_size(threads: int) -> int:
 # order, unless it is taken in parts of this length. Where logits are large their own rounding outweighs that.
 _PART, _LARGE_LOGIT = 128, 9.0
 
+# Of narrower vectors a product takes less time than rounding its factors for the matrix units.
+_LEAST_BFLOAT16_DIM = 64
+
+
+def _is_for_bfloat16_units(vectors: Tensor) -> bool:
+    return vectors.dtype == torch.bfloat16 and vectors.shape[-1] >= _LEAST_BFLOAT16_DIM
+
 
 @dataclass(frozen=True, slots=True)
 class Tiles:
@@ -74,7 +81,7 @@ class Tiles:
     def forward(self, anchors: Tensor, candidates: Tensor | None) -> tuple[Tensor, tuple[Tensor, ...]]:
         losses = wide(anchors.new_zeros(anchors.shape[:2]))
         kept: list[Tensor] = []
-        with float32_products(rounded_to_bfloat16=anchors.dtype == torch.bfloat16):
+        with float32_products(rounded_to_bfloat16=_is_for_bfloat16_units(anchors)):
             for h, head in enumerate(self._heads(anchors, candidates)):
                 sums, (attraction, count) = head.sums(), head.positives()
                 loss = torch.where(count > 0, sums.log() + head.shift - attraction / count.clamp_min(1), 0.0)
@@ -96,7 +103,7 @@ class Tiles:
         of_candidates = wide(torch.zeros_like(candidates)) if candidates is not None and wants_candidates else None
         pulls = self._pulls(kept, grad)
         others = None if exchange is None else exchange(pulls)
-        with float32_products(rounded_to_bfloat16=anchors.dtype == torch.bfloat16):
+        with float32_products(rounded_to_bfloat16=_is_for_bfloat16_units(anchors)):
             for h, head in enumerate(self._heads(anchors, candidates)):
                 own = pulls[:, h].index_select(1, head.rows.anchor_order)
                 other = None if others is None else others[:, h].index_select(1, head.rows.candidate_order)
