@@ -279,3 +279,13 @@ def test_importance_multiplies_what_the_weighting_gives():
     assert [s.weight for s in twice.summary()] == [1.0, 1.0, 1.0, 2.0]
     with pytest.raises(ValueError, match=r"importance is given for \['colour'\]"):
         MSConLoss(NAMES, importance={"colour": 2.0})
+
+
+def test_the_losses_of_one_notion_have_a_memory_too():
+    """What is remembered joins the denominator: the same batch costs more the second time, and nothing by itself."""
+    z, labels = torch.randn(6, 2, 8, generator=torch.Generator().manual_seed(3)), torch.arange(6) // 2
+    new, seen = torch.arange(6), torch.arange(6, 12)
+    for criterion, arguments in ((SupConLoss(memory_size=32), (z, labels)), (NTXentLoss(memory_size=32), (z,))):
+        alone = criterion(*arguments, rows=new)
+        torch.testing.assert_close(criterion(*arguments, rows=new), alone)  # a row never meets its own past
+        assert criterion(*arguments, rows=seen) > alone + 0.3

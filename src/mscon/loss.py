@@ -195,8 +195,7 @@ class SupConLoss(nn.Module):
 
     Args:
         temperature: divides cosine similarities; dimensionless, > 0.
-        average_over: see `MSConLoss`.
-        positives: see `MSConLoss`.
+        average_over, positives, gather_across_devices, memory_size: see `MSConLoss`.
 
     Source: Khosla et al. 2020, eq. 2, https://arxiv.org/abs/2004.11362.
     """
@@ -207,13 +206,23 @@ class SupConLoss(nn.Module):
         *,
         average_over: AverageOver = "anchors_with_a_positive",
         positives: Positives = "outside",
+        gather_across_devices: bool = False,
+        memory_size: int = 0,
     ) -> None:
         super().__init__()
-        self._loss = MSConLoss(["label"], temperature, "equal", average_over=average_over, positives=positives)
+        self._loss = MSConLoss(
+            ["label"],
+            temperature,
+            "equal",
+            average_over=average_over,
+            positives=positives,
+            gather_across_devices=gather_across_devices,
+            memory_size=memory_size,
+        )
 
-    def forward(self, embeddings: Tensor, labels: Tensor) -> Float[Tensor, ""]:
-        """Mean loss in nats over anchors with a positive."""
-        return self._loss({"label": embeddings}, {"label": labels})
+    def forward(self, embeddings: Tensor, labels: Tensor, rows: Tensor | None = None) -> Float[Tensor, ""]:
+        """Mean loss in nats over anchors with a positive. `rows`: see `MSConLoss.forward`."""
+        return self._loss({"label": embeddings}, {"label": labels}, rows)
 
 
 class NTXentLoss(nn.Module):
@@ -221,17 +230,24 @@ class NTXentLoss(nn.Module):
 
     Args:
         temperature: divides cosine similarities; dimensionless, > 0.
+        gather_across_devices, memory_size: see `MSConLoss`.
 
     Source: Chen et al. 2020, eq. 1, https://arxiv.org/abs/2002.05709.
     """
 
-    def __init__(self, temperature: float = 0.1) -> None:
+    def __init__(self, temperature: float = 0.1, *, gather_across_devices: bool = False, memory_size: int = 0) -> None:
         super().__init__()
-        self._loss = MSConLoss(["same_row"], temperature, "equal")
+        self._loss = MSConLoss(
+            ["same_row"],
+            temperature,
+            "equal",
+            gather_across_devices=gather_across_devices,
+            memory_size=memory_size,
+        )
 
-    def forward(self, embeddings: Tensor) -> Float[Tensor, ""]:
-        """Mean loss in nats over all views of all rows."""
-        return self._loss({"same_row": embeddings})
+    def forward(self, embeddings: Tensor, rows: Tensor | None = None) -> Float[Tensor, ""]:
+        """Mean loss in nats over all views of all rows. `rows`: see `MSConLoss.forward`."""
+        return self._loss({"same_row": embeddings}, rows=rows)
 
 
 def _weighting(weighting: str | Weighting, similarities: int, settings: Mapping[str, Any]) -> Weighting:
