@@ -111,7 +111,7 @@ def test_a_column_twice_is_a_copy_and_a_likeness_of_it_is_not():
 
 
 def test_batch_sizes_at_the_same_number_of_steps():
-    budgets = {r.recipe.train.batch_size * 12 / r.recipe.train.epochs for r in find("glyphs/batch_size_steps").plan(1)}
+    budgets = {r.recipe.train.batch_size * 24 / r.recipe.train.epochs for r in find("glyphs/batch_size_steps").plan(1)}
     assert budgets == {64.0}
 
 
@@ -159,7 +159,7 @@ def test_an_unknown_experiment_names_the_nearest():
 def test_no_file_says_what_nobody_reads():
     known = {"title", "about", "kind", "methods", "read", "claims", "paper", "reason", "sweep", "case", "hold_out"}
     known |= {"seeds", "settings", "transfer", "on", "source", "name", "columns", "out_of_domain", "noisy", "twice"}
-    known |= {"numbers", "derived"}
+    known |= {"numbers", "derived", "tuned_as"}
     for file in resources.files("mscon").joinpath("experiments").iterdir():
         if not file.name.endswith(".toml") or file.name in ("methods.toml", "sources.toml"):
             continue
@@ -169,7 +169,13 @@ def test_no_file_says_what_nobody_reads():
             assert set(entry) <= known, file.name
 
 
+def test_the_pretrained_encoder_is_tuned_as_in_the_paper():
+    rates = {run.row.title: run.recipe.train.learning_rate for run in find("glyphs/pretrained").plan(1)}
+    assert rates["XEnt multi-task"] == 0.01
+    assert rates["SimCLR"] == rates["MSCon, paper's weights"] == 0.05
+
+
 def test_sizes_count_a_shared_run_once():
     planned = find("glyphs/table3").plan(1)
     runs, epochs = experiment.size([*planned, *planned])
-    assert (runs, epochs) == (12, 12 * 12)
+    assert (runs, epochs) == (12, 12 * 24)

@@ -115,6 +115,7 @@ class Experiment:
         numbers: the paper's on this source, by its row and column: accuracy in % and standard deviation.
         published: the same of every source that its file has numbers of, with the source in words.
         reason: why the paper has no number to set beside ours.
+        tuned_as: the source whose settings of the methods (methods.toml, on.SOURCE) are taken; mostly its own.
     """
 
     name: str
@@ -138,6 +139,7 @@ class Experiment:
     numbers: Paper
     published: Mapping[str, Paper]
     reason: str
+    tuned_as: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     transfer: Mapping[str, Any] = field(default_factory=dict)
 
@@ -180,7 +182,7 @@ class Experiment:
         largest = {k: v for k, v in probe.get("largest", {}).items() if k in asked}
         plain["probe"] = {**probe, "columns": asked, "largest": largest}
         plain["title"] = row.title
-        own = method.on.get(self.source, {})
+        own = method.on.get(self.tuned_as, {})
         for overlay in (self.settings, method.settings, own, _nested(case.settings)):
             _overlay(plain, overlay)
         _multiply(plain)
@@ -270,6 +272,7 @@ def _build(name: str, plain: Plain) -> Experiment:
         numbers=_paper(filled.get("numbers", {})),
         published={source: _paper(numbers) for source, numbers in filled["published"].items()},
         reason=filled.get("reason", ""),
+        tuned_as=filled.get("tuned_as", filled["source"]),
         settings=filled.get("settings", {}),
         transfer=filled.get("transfer", {}),
     )
