@@ -319,7 +319,7 @@ def test_without_a_name_all_experiments_are_listed_with_their_size(capsys):
     assert "glyphs/table3" in printed
     assert "needs --data" in printed
     line = next(line for line in printed.splitlines() if line.startswith("glyphs/ablation"))
-    assert line.split()[1:3] == ["15", "180"]
+    assert line.split()[1:3] == ["15", "360"]
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from mscon.data.table import Table
 from mscon.errors import RecipeError
 from mscon.recipe import Recipe
 from mscon.run import Run
-from mscon.train import fit as fits
+from mscon.train import preconditions
 from mscon.train.fit import fit
 
 # An encoder and heads without batch norms, which would see the parts of a batch.
@@ -146,7 +146,7 @@ def test_what_is_wrong_for_all_processes_is_said_once(asked: Callable[..., Recip
     ],
 )
 def test_what_several_processes_cannot_do_is_refused(asked, table, tmp_path, monkeypatch, overrides, message):
-    monkeypatch.setattr(fits, "processes", lambda: (0, 3))
+    monkeypatch.setattr(preconditions, "processes", lambda: (0, 3))
     with pytest.raises(RecipeError, match=message):
         fit(asked(*overrides), table, tmp_path / "run", progress=False)
     assert not (tmp_path / "run").exists()
