@@ -151,3 +151,54 @@ def pseudo_likelihood_loops(
                 vectors[j] += unit[i] / temperature * q * (pi[k] - (k == classes[i])) / len(counted)
         of_log += float(unit[i] @ (m[classes[i]] - expected)) / temperature / len(counted)
     return losses, {"vectors": vectors, "log": np.array(of_log)}
+
+
+def rank_n_contrast_loops(
+    anchors: Float[Tensor, "anchors dim"],
+    candidates: Float[Tensor, "candidates dim"],
+    further: Bool[np.ndarray, "anchors candidates candidates"],
+    asked: Bool[np.ndarray, "anchors candidates"],
+    temperature: float,
+) -> Float[Tensor, " anchors"]:
+    """Zha et al. 2023, eq. 1 and 2, a pair at a time, for its gradient by autograd too.
+
+    Args:
+        further: of anchor i, whether candidate k stands in the sum that j is compared with: no nearer than j.
+        asked: the pairs (i, j) that the mean is over.
+    """
+    losses = []
+    for i, anchor in enumerate(anchors):
+        s = [-(anchor - other).square().sum().sqrt() / temperature for other in candidates]
+        terms = [
+            torch.stack([s[k] for k in range(len(s)) if further[i][j][k]]).logsumexp(0) - s[j]
+            for j in range(len(s))
+            if asked[i][j]
+        ]
+        losses.append(torch.stack(terms).mean() if terms else 0 * anchor.sum())
+    return torch.stack(losses)
+
+
+def himulcon_loops(
+    unit: Float[np.ndarray, "samples dim"], paths: list[tuple[str, ...]], temperature: float, is_constrained: bool
+) -> list[float]:
+    """Zhang et al. 2022 with the penalties of their code, an anchor and a level at a time; the finest level is last.
+
+    A path that ends early is not known below; rows of an empty path are in no sum.
+    """
+    levels = max(len(path) for path in paths)
+    losses = []
+    for i, own in enumerate(paths):
+        total, finer = 0.0, 0.0
+        for level in range(1, levels + 1):  # 1 the finest
+            depth = levels - level + 1
+            others = [j for j, path in enumerate(paths) if j != i and len(path) >= depth]
+            alike = [j for j in others if paths[j][:depth] == own[:depth]]
+            if len(own) < depth or not alike:
+                continue
+            s = {j: float(unit[i] @ unit[j]) / temperature for j in others}
+            log_sum = math.log(math.fsum(math.exp(v) for v in s.values()))
+            loss = math.fsum(log_sum - s[j] for j in alike) / len(alike)
+            finer = max(finer, loss) if is_constrained else loss
+            total += 2 ** (1 / level) * finer / levels
+        losses.append(total)
+    return losses

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from jaxtyping import Bool, Float
+import torch
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from mscon.counts import count_each
-from mscon.pairs import LazyPairs
+from mscon.kernels.precision import no_rounding
+from mscon.pairs import LazyPairs, Pairs
 from mscon.similarities.base import Similarity
 
 AverageOver = Literal["anchors_with_a_positive", "all_anchors"]
@@ -52,10 +55,12 @@ class Objective(nn.Module, ABC):
     Attributes:
         temperature: divides cosine similarities in a softmax; None for objectives that have no such number.
         compares: False for those that read codes as numbers of classes and compare no rows.
+        reads_codes: True for those that look into codes, and so cannot be handed those of drawn triplets.
     """
 
     temperature: float | None = None
     compares: ClassVar[bool] = True
+    reads_codes: ClassVar[bool] = False
 
     def prepare(self, similarities: Sequence[Similarity], dim: int) -> None:
         """Called once before training, for objectives that learn candidates of their own."""
@@ -75,6 +80,41 @@ class Objective(nn.Module, ABC):
             candidates: what anchors are compared with; None for the anchors themselves.
             pairs: for each similarity, who is alike.
         """
+
+
+def by_blocks(
+    measure: Callable[[Tensor, Tensor, Pairs], tuple[Tensor, ...]],
+    anchors: Float[Tensor, "anchors dim"],
+    candidates: Float[Tensor, "candidates dim"] | None,
+    pairs: Pairs | LazyPairs,
+    rows: Callable[[int, int], int],
+) -> tuple[Shaped[Tensor, "anchors ..."], ...]:
+    """What is measured of every anchor by looking at all its pairs, in memory for some anchors at a time.
+
+    Where there is more than one block, backward computes each again instead of keeping it. Numbers are float32 or
+    wider whatever autocast says: a distance in bfloat16 has two digits.
+
+    Args:
+        measure: anchors of a block, all candidates, the block's pairs -> tensors, a row an anchor.
+        rows: of (candidates, dim), anchors of a block.
+    """
+    wide = torch.promote_types(anchors.dtype, torch.float32)
+    with no_rounding(anchors):
+        own = anchors.to(wide)
+        others = own if candidates is None else candidates.to(wide)
+        size = max(1, rows(max(len(others), 1), own.shape[1]))
+
+        # Pairs are asked for inside: a checkpoint would keep those of every block.
+        def of_block(some: Tensor, compared: Tensor, start: int) -> tuple[Tensor, ...]:
+            return measure(some, compared, pairs.block(slice(start, start + size), slice(None)))
+
+        if size >= len(own):
+            return of_block(own, others, 0)
+        parts = [
+            checkpoint(of_block, own[start : start + size], others, start, use_reentrant=False)
+            for start in range(0, len(own), size)
+        ]
+    return tuple(torch.cat(columns) for columns in zip(*parts, strict=True))
 
 
 def contrastive_losses(

@@ -25,6 +25,7 @@ class CrossEntropy(Objective):
     """
 
     compares = False
+    reads_codes = True
 
     def __init__(self) -> None:
         super().__init__()

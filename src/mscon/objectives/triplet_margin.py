@@ -8,10 +8,8 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
-from mscon.kernels.precision import no_rounding
-from mscon.objectives.base import Losses, Objective
+from mscon.objectives.base import Losses, Objective, by_blocks
 from mscon.pairs import LazyPairs, Pairs
 
 # Comparisons (and coordinates) written out at once; above that, backward computes a block of anchors again.
@@ -74,30 +72,13 @@ def _told(
 ) -> _Told:
     if not 0 < margin < float("inf"):
         raise ValueError(f"margin must be positive and finite, got {margin}.")
-    # Float32 whatever autocast says: a distance in bfloat16 has two digits, and hinges are differences of distances.
-    wide = torch.promote_types(anchors.dtype, torch.float32)
-    with no_rounding(anchors):
-        own = anchors.to(wide)
-        others = own if candidates is None else candidates.to(wide)
-        known_most = max(others.shape[0], 1)
-        rows = max(1, _AT_ONCE // (known_most * max(known_most, own.shape[1])))
-        parts = []
-        for start in range(0, max(len(own), 1), rows):
-            block = slice(start, start + rows)
-            written = pairs.block(block, slice(None))
-            if rows >= len(own):
-                loss, right, compared = _hinges(own[block], others, written.weight, written.known, margin)
-            else:
-                loss, right, compared = checkpoint(
-                    _hinges, own[block], others, written.weight, written.known, margin, use_reentrant=False
-                )
-            parts.append(_Told(loss, right, compared, written.has_positive, written.known.any(dim=1)))
+
+    def hinges(own: Tensor, others: Tensor, written: Pairs) -> tuple[Tensor, ...]:
+        told = _hinges(own, others, written.weight, written.known, margin)
+        return *told, written.has_positive, written.known.any(dim=1)
+
     return _Told(
-        loss=torch.cat([p.loss for p in parts]),
-        right=torch.cat([p.right for p in parts]),
-        compared=torch.cat([p.compared for p in parts]),
-        has_positive=torch.cat([p.has_positive for p in parts]),
-        labelled=torch.cat([p.labelled for p in parts]),
+        *by_blocks(hinges, anchors, candidates, pairs, lambda count, dim: _AT_ONCE // (count * max(count, dim)))
     )
 
 

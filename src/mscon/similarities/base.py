@@ -4,15 +4,50 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
+import numpy as np
 from jaxtyping import Bool, Shaped
 from torch import Tensor
 
+from mscon.errors import counted
 from mscon.pairs import Pairs
 
 Cell = str | None
 """A cell of a table as it was written; None where it was empty. Missing is missing, never a class."""
+
+BETWEEN_COLUMNS = "\x1f"
+"""Stands between the cells of several columns that one similarity reads; ASCII's separator of units."""
+
+# A malformed cell is mostly a slip of the hand, and one wants to jump to each of them.
+_LINES_SHOWN = 20
+
+TargetKind = Literal["class", "labels", "rank", "number", "nothing"]
+"""What a probe can ask of a similarity's cells: see `Similarity.target`."""
+
+
+def joined(columns: Sequence[Sequence[Cell]]) -> list[Cell]:
+    """The cells of several columns as one, row by row; None where all of them are missing."""
+    return [
+        BETWEEN_COLUMNS.join(cell or "" for cell in cells) if any(cell is not None for cell in cells) else None
+        for cells in zip(*columns, strict=True)
+    ]
+
+
+def malformed(column: str, faults: Sequence[tuple[int, Cell]], total: int, what: str, advice: str) -> str:
+    """The one form of the message about cells that a kind cannot read: how many, what, where, what to do.
+
+    Args:
+        column: the column they stand in.
+        faults: the line of each of them and what stands there, at least one.
+        total: cells of the column that are not empty.
+        what: what is wrong with them, as it follows "is" or "are".
+        advice: what to do next.
+    """
+    listed = ", ".join(f"line {line} {cell!r}" for line, cell in faults[:_LINES_SHOWN])
+    more = f" and {len(faults) - _LINES_SHOWN:,} more" if len(faults) > _LINES_SHOWN else ""
+    verb = "is" if len(faults) == 1 else "are"
+    return f"column '{column}': {len(faults):,} of {counted(total, 'cell')} {verb} {what}: {listed}{more}.\n  {advice}"
 
 
 @runtime_checkable
@@ -42,18 +77,62 @@ class Similarity(ABC):
         column: the column it reads, also its name in logs and reports.
         is_partition: True if rows are only ever "same class" or "not"; then codes are class ids
             (int64, -1 where missing) and `classes` names them.
+        target_kind: what `target` gives, and so which probe suits it: "class", "labels", "rank", "number", or
+            "nothing" where the cells say nothing to be asked.
     """
 
     is_partition: ClassVar[bool] = False
+    target_kind: ClassVar[TargetKind] = "nothing"
     column: str
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that it reads; where there are several, the cells it is given are `joined`."""
+        return (self.column,)
+
+    @property
+    def target_names(self) -> tuple[str, ...]:
+        """Names of what `target` numbers: classes, labels or levels; empty for numbers and for nothing."""
+        return ()
+
+    def target(self, cells: Sequence[Cell]) -> Shaped[np.ndarray, "rows ..."]:
+        """What a probe is to tell of each row, whichever split it is in.
+
+        By `target_kind`:
+            "class": class index (int64), -1 where the cell is missing or its class was never seen by `fit`. Of a
+                hierarchy the finest level.
+            "labels": [rows, labels] of 0 and 1 (float64), a whole row of NaN where missing.
+            "rank": rank of the level from 0 (float64), NaN where missing.
+            "number": the value in the column's own unit (float64), NaN where missing.
+            "nothing": -1 for every row.
+        """
+        return np.full(len(cells), -1, dtype=np.int64)
+
+    @classmethod
+    def check(cls, column: str, cells: Sequence[Cell], lines: Sequence[int], **settings: Any) -> None:
+        """Complain of cells that this kind cannot read, in whichever split they are. By default it reads all.
+
+        Args:
+            column: the column, for the message.
+            cells: of rows of any split.
+            lines: on which line of its file each of them stands.
+            settings: as of `fit`.
+
+        Raises:
+            TableError: once, for all such cells, with their lines.
+        """
+        del column, cells, lines, settings
 
     @classmethod
     @abstractmethod
-    def fit(cls, column: str, cells: Sequence[Cell], lines: Sequence[int], **settings: object) -> Similarity:
+    def fit(cls, column: str, cells: Sequence[Cell], lines: Sequence[int], *args: Any, **settings: Any) -> Similarity:
         """Learn what codes stand for from the cells of the training rows.
+
+        Its keyword-only parameters are the settings that a recipe may give.
 
         Raises:
             TableError: if the column cannot be read as this kind, with the lines at fault.
+            RecipeError: if a setting cannot be meant.
         """
 
     @abstractmethod

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, cast
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
 from mscon.errors import TableError
 from mscon.pairs import Pairs
-from mscon.similarities.base import Cell, Similarity
+from mscon.similarities.base import Cell, Similarity, TargetKind
 
 
 def same_class(anchors: Int[Tensor, " anchors"], candidates: Int[Tensor, " candidates"]) -> Pairs:
@@ -30,6 +31,14 @@ class Categorical(Similarity):
     classes: tuple[str, ...]
 
     is_partition: ClassVar[bool] = True
+    target_kind: ClassVar[TargetKind] = "class"
+
+    @property
+    def target_names(self) -> tuple[str, ...]:
+        return self.classes
+
+    def target(self, cells: Sequence[Cell]) -> Int[np.ndarray, " rows"]:
+        return self.encode(cells).numpy()
 
     @classmethod
     def fit(cls, column: str, cells: Sequence[Cell], lines: Sequence[int], **settings: object) -> Categorical:

@@ -23,6 +23,10 @@ class SameRow(Similarity):
 
     is_partition: ClassVar[bool] = True
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return ()
+
     @classmethod
     def fit(cls, column: str, cells: Sequence[Cell], lines: Sequence[int], **settings: object) -> SameRow:
         return cls(column)
