@@ -13,7 +13,7 @@ from pytorch_metric_learning.distances import CosineSimilarity
 from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
 from pytorch_metric_learning.utils.inference import CustomKNN
 
-from mscon.evaluate.neighbours import RetrievalResult, retrieval
+from mscon.evaluate.neighbours import RetrievalResult, label_retrieval, nearest_difference, retrieval
 
 SCORES = ("precision_at_1", "r_precision", "map_at_r")
 
@@ -205,3 +205,57 @@ def test_nothing_to_be_found_is_refused(labels):
 def test_features_that_are_not_finite_are_refused():
     with pytest.raises(ValueError, match="not all finite"):
         retrieval(np.array([[np.nan], [1.0]]), np.array([0, 0]))
+
+
+@given(st.integers(0, 10_000), st.integers(3, 25), st.integers(1, 5))
+def test_sets_of_labels_are_alike_where_they_share_one_the_way_the_loops_say(seed, rows, labels):
+    g = np.random.default_rng(seed)
+    features, has = g.normal(size=(rows, 3)), (g.random((rows, labels)) < 0.4).astype(np.float64)
+    has[:2, 0] = 1
+    has[2] = np.nan
+    known = [i for i in range(rows) if not np.isnan(has[i]).any()]
+    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+    expected = {}
+    for i in known:
+        alike = {j for j in known if j != i and (has[i] * has[j]).any()}
+        if not alike:
+            continue
+        near = sorted((j for j in known if j != i), key=lambda j: (-float(unit[i] @ unit[j]), j))[: len(alike)]
+        hits = [j in alike for j in near]
+        at = [sum(hits[: k + 1]) / (k + 1) if hits[k] else 0.0 for k in range(len(hits))]
+        expected[i] = (float(hits[0]), sum(hits) / len(hits), sum(at) / len(hits))
+    got = label_retrieval(features, has, block=4)
+    assert got.rows.tolist() == list(expected)
+    assert got.left_out == len(known) - len(expected)
+    for i, name in enumerate(SCORES):
+        np.testing.assert_allclose(getattr(got, name), [e[i] for e in expected.values()])
+
+
+def test_sets_of_one_label_are_classes():
+    features, labels = data()
+    one, sets = retrieval(features, labels), label_retrieval(features, np.eye(6)[labels])
+    assert scores(one) == scores(sets)
+    assert (one.chance, one.map_at_r_chance) == (sets.chance, sets.map_at_r_chance)
+
+
+def test_without_a_label_in_common_nothing_can_be_found():
+    with pytest.raises(ValueError, match="no two rows have a label in common"):
+        label_retrieval(np.ones((3, 2)), np.eye(3))
+
+
+@given(st.integers(0, 10_000), st.integers(2, 30))
+def test_the_difference_is_that_to_the_nearest_row(seed, rows):
+    g = np.random.default_rng(seed)
+    features, numbers = g.normal(size=(rows + 1, 3)), g.normal(size=rows + 1)
+    numbers[-1] = np.nan
+    unit = features[:-1] / np.linalg.norm(features[:-1], axis=1, keepdims=True)
+    near = [max((j for j in range(rows) if j != i), key=lambda j: float(unit[i] @ unit[j])) for i in range(rows)]
+    got = nearest_difference(features, numbers, block=3)
+    np.testing.assert_allclose(got.difference, np.abs(numbers[:-1] - numbers[near]))
+    pairs = [abs(numbers[i] - numbers[j]) for i in range(rows) for j in range(rows) if i != j]
+    assert got.chance == pytest.approx(np.mean(pairs))
+
+
+def test_one_number_has_no_neighbour():
+    with pytest.raises(ValueError, match="fewer than two rows have a number"):
+        nearest_difference(np.ones((2, 2)), np.array([1.0, np.nan]))

@@ -101,6 +101,19 @@ def test_what_the_hardware_decided_does_not_part_the_seeds_of_a_method(a_run):
     assert len(gather(runs).methods) == 1
 
 
+def test_a_recipe_from_before_a_setting_was_there_is_of_the_same_method(a_run):
+    old, new = a_run("a"), a_run("b", seed=1)
+    path = old.root / "recipe.toml"
+    text = path.read_text("utf-8")
+    assert "[sampler]" in text
+    head, _, tail = text.partition("[sampler]")
+    path.write_text(head + "[" + tail.partition("\n[")[2], "utf-8")
+    assert len(gather([old, new]).methods) == 1
+    other = a_run("c", seed=2, settings=["sampler.name=balanced"])
+    with pytest.raises(RunError, match=r"differ in sampler\.name"):
+        gather([old, other])
+
+
 def test_a_repeated_seed_is_refused(a_run):
     with pytest.raises(RunError, match="'a' and 'b' of 'MSCon' both have seed 0"):
         gather([a_run("a"), a_run("b")])

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import track
 from torch import nn
 
-from mscon.data.images import ImageStore, open_store
+from mscon.data.inputs import Inputs, open_inputs
 from mscon.data.views import plain
 from mscon.errors import RunError, counted, first_few
 from mscon.model.model import load_model
@@ -24,14 +24,14 @@ def extract(run: Run, *, progress: bool = True, batch_size: int = 512, force: bo
     Does nothing where they are there already and newer than the checkpoint.
 
     Args:
-        run: a trained run; its images must still lie where they lay.
+        run: a trained run; its images, or vectors, must still lie where they lay.
         progress: show a bar on standard error.
-        batch_size: images encoded at a time; changes speed and memory only.
+        batch_size: rows encoded at a time; changes speed and memory only.
         force: write them in any case.
 
     Raises:
         RunError: if there is no checkpoint, or a feature is not finite; then nothing is written.
-        TableError: if an image cannot be read any more.
+        TableError: if an image or a vector cannot be read any more.
     """
     recipe = run.recipe
     checkpoint = recipe.train.checkpoint
@@ -39,8 +39,9 @@ def extract(run: Run, *, progress: bool = True, batch_size: int = 512, force: bo
         return
     rows, facts = run.rows, run.facts
     model = load_model(run, checkpoint)
-    store = open_store(rows, Path(facts["images_root"]), recipe.data, facts["table"]["name"])
-    features, projections = embed(model.encoder, model.heads, store, batch_size=batch_size, progress=progress)
+    root, name = Path(facts["images_root"]), facts["table"]["name"]
+    inputs = open_inputs(rows, root, recipe.data, name, vectors=run.vectors_file, known=run.inputs)
+    features, projections = embed(model.encoder, model.heads, inputs, batch_size=batch_size, progress=progress)
     _need_finite(run, checkpoint, features, projections, rows.get_column("line").to_list())
     if (masks := model.heads.shown) is not None:
         run.write_masks(masks.detach().cpu().tolist())
@@ -48,29 +49,29 @@ def extract(run: Run, *, progress: bool = True, batch_size: int = 512, force: bo
 
 
 def embed(
-    encoder: nn.Module, heads: nn.Module, store: ImageStore, *, batch_size: int = 512, progress: bool = False
+    encoder: nn.Module, heads: nn.Module, inputs: Inputs, *, batch_size: int = 512, progress: bool = False
 ) -> tuple[Float[np.ndarray, "rows width"], Float[np.ndarray, "similarities rows dim"]]:
-    """Features, and projections of unit length, of all images of a store.
+    """Features, and projections of unit length, of all inputs.
 
     In evaluation mode, without augmentation and in float32, whatever precision the training ran in: batch
     normalisation then uses its running averages, so a row's features depend on no other row.
 
     Args:
-        encoder: images in [0, 1] to features; moved to the GPU if there is one, and left there.
+        encoder: images in [0, 1], or vectors, to features; moved to the GPU if there is one, and left there.
         heads: features to projections [similarities, batch, dim].
-        store: the images, in the order of the rows.
+        inputs: images or vectors, in the order of the rows.
 
     Returns:
         Float32 both. A projection of zeros stays zeros.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     encoder, heads = (part.to(device, torch.float32).eval() for part in (encoder, heads))
-    starts = range(0, len(store), batch_size)
+    starts = range(0, len(inputs), batch_size)
     features, projections = [], []
     with torch.inference_mode(), torch.autocast(device.type, enabled=False):
         for start in track(starts, "features", console=Console(stderr=True), transient=True, disable=not progress):
-            numbers = np.arange(start, min(start + batch_size, len(store)))
-            batch = encoder(plain(torch.from_numpy(store[numbers]).to(device)))
+            numbers = np.arange(start, min(start + batch_size, len(inputs)))
+            batch = encoder(plain(torch.from_numpy(inputs[numbers]).to(device)))
             features.append(batch.cpu().numpy())
             projections.append(nn.functional.normalize(heads(batch), dim=-1).cpu().numpy())
     return np.concatenate(features), np.concatenate(projections, axis=1)

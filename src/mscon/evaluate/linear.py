@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
-from threadpoolctl import threadpool_limits
 
 from mscon.bootstrap import accuracy, macro_f1
+from mscon.evaluate.penalty import DEFAULT as DEFAULT
+from mscon.evaluate.penalty import GRID, choose, fitted, need_finite, standardised
 
-# Strengths of the penalty, strongest first, so that each fit starts from a smoother one. On simulated features
-# (4,544 rows, 128 features, 26 classes) accuracy was best near 0.01 and lost 2 to 7 points at either end.
-GRID = (1.0, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0001)
-# Used where no validation row has a label, so that nothing can be chosen.
-DEFAULT = 0.01
 # The largest gradient at which a fit has converged. At 1e-3 the weaker penalties stop where the stronger ones
 # did (0 iterations), so that the grid would be shorter than it looks; at 1e-4 it is not, at twice the time.
 _TOLERANCE = 1e-4
@@ -99,9 +93,7 @@ def linear_probe(
         of stochastic gradient descent. Here the same classifier is fitted to the optimum of a penalised problem:
         no learning rate, no seed, and a penalty chosen for every run anew. Expect it at or above theirs.
     """
-    for name, features in (("train", features_train), ("validation", features_validation), ("test", features_test)):
-        if not np.isfinite(features).all():
-            raise ValueError(f"features of the {name} rows are not all finite.")
+    need_finite((features_train, features_validation, features_test))
     for y in (y_train, y_validation, y_test):
         if y.size and not -1 <= y.min() <= y.max() < len(classes):
             raise ValueError(f"codes must lie in -1..{len(classes) - 1}, got {y.min()}..{y.max()}.")
@@ -111,91 +103,42 @@ def linear_probe(
 
     code = np.full(len(classes) + 1, -1)  # the last is where -1 points to
     code[present] = np.arange(present.size)
-    fitted, chosen, scored = (code[y] >= 0 for y in (y_train, y_validation, y_test))
+    learnt, chosen, scored = (code[y] >= 0 for y in (y_train, y_validation, y_test))
     if not scored.any():
         raise ValueError("no test row has a label of a class that training rows have.")
-    centre, scale = _standard(features_train[fitted])
-    train, validation, test = (
-        (features[kept].astype(np.float64) - centre) / scale
-        for features, kept in (
-            (features_train, fitted),
-            (features_validation, chosen),
-            (features_test, scored),
-        )
-    )
-    true = code[y_test[scored]]
-    predicted, regularisation, validation_accuracy, converged = _best(
-        train, code[y_train[fitted]], validation, code[y_validation[chosen]], test
-    )
+    train, validation, test = standardised(features_train[learnt], features_validation[chosen], features_test[scored])
+    y, y_chosen, true = code[y_train[learnt]], code[y_validation[chosen]], code[y_test[scored]]
+    # In float64, at 1.4 times the time of float32: there fits of the weakest penalties end after other numbers of
+    # steps, so that predictions would hang on rounding.
+    model = LogisticRegression(warm_start=True, tol=_TOLERANCE, max_iter=_ITERATIONS)
+
+    def fit(strength: float) -> bool:
+        model.C = 1 / (strength * y.size)  # scikit-learn sums over rows where we take the mean
+        return fitted(model, train, y)
+
+    best = choose(fit, model.predict, lambda told: float((told == y_chosen).mean()), validation, test, GRID)
+    predicted = best.predicted.astype(np.int64)
     confusion = np.bincount(true * present.size + predicted, minlength=present.size**2)
     confusion = confusion.reshape(present.size, present.size)
     counts = confusion[None].astype(np.float64)
-    majority = np.bincount(code[y_train[fitted]]).argmax()
+    majority = np.bincount(y).argmax()
     return LinearResult(
         rows=np.flatnonzero(scored),
         true=true,
         predicted=predicted,
         classes=tuple(classes[i] for i in present),
-        train_rows=int(fitted.sum()),
+        train_rows=int(learnt.sum()),
         validation_rows=int(chosen.sum()),
         dropped_rows=_labelled_but(y_test, scored),
         accuracy=float(accuracy(counts)[0]),
         macro_f1=float(macro_f1(counts)[0]),
         majority=float((true == majority).mean()),
-        regularisation=regularisation,
-        validation_accuracy=validation_accuracy,
-        converged=converged,
+        regularisation=best.regularisation,
+        validation_accuracy=best.validation_score,
+        converged=best.converged,
         confusion=confusion,
     )
 
 
 def _labelled_but(y: Int[np.ndarray, " rows"], kept: Bool[np.ndarray, " rows"]) -> int:
     return int(((y >= 0) & ~kept).sum())
-
-
-def _standard(
-    features: Float[np.ndarray, "rows width"],
-) -> tuple[Float[np.ndarray, " width"], Float[np.ndarray, " width"]]:
-    """Mean and standard deviation of each feature, with 1 for one that does not vary."""
-    wide = features.astype(np.float64)
-    centre, deviation = wide.mean(axis=0), wide.std(axis=0)
-    # A constant feature may have a deviation of 1e-17 by rounding; dividing by that would make noise a feature.
-    constant = np.ptp(wide, axis=0) == 0
-    return centre, np.where(constant, 1.0, deviation)
-
-
-def _best(
-    train: Float[np.ndarray, "train width"],
-    y_train: Int[np.ndarray, " train"],
-    validation: Float[np.ndarray, "validation width"],
-    y_validation: Int[np.ndarray, " validation"],
-    test: Float[np.ndarray, "test width"],
-) -> tuple[Int[np.ndarray, " test"], float, float | None, bool]:
-    """By the fit that is best on the validation rows: predictions for the test rows, its strength, its accuracy on
-    the validation rows, and whether it converged."""
-    grid = GRID if y_validation.size else (DEFAULT,)
-    # In float64, at 1.4 times the time of float32: there fits of the weakest penalties end after other numbers of
-    # steps, so that predictions would hang on rounding.
-    model = LogisticRegression(warm_start=True, tol=_TOLERANCE, max_iter=_ITERATIONS)
-    best, found = -1.0, None
-    for strength in grid:
-        model.C = 1 / (strength * y_train.size)  # scikit-learn sums over rows where we take the mean
-        converged = _fit(model, train, y_train)
-        score = float((model.predict(validation) == y_validation).mean()) if y_validation.size else 0.0
-        if score > best:
-            best, found = score, (model.predict(test).astype(np.int64), strength, converged)
-    assert found is not None
-    predicted, strength, converged = found
-    return predicted, strength, best if y_validation.size else None, converged
-
-
-def _fit(model: LogisticRegression, features: Float[np.ndarray, "rows width"], y: Int[np.ndarray, " rows"]) -> bool:
-    """Fit, and say whether it converged. One that did not is a fit all the same, a little short of its optimum."""
-    # One thread: products this small gain nothing by two, and threads that wait for a busy core wait by spinning.
-    with warnings.catch_warnings(record=True) as caught, threadpool_limits(limits=1):
-        warnings.simplefilter("always")
-        model.fit(features, y)
-    for warning in caught:
-        if not issubclass(warning.category, ConvergenceWarning):
-            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
-    return not any(issubclass(w.category, ConvergenceWarning) for w in caught)

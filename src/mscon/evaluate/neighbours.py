@@ -1,11 +1,12 @@
-"""Nearest neighbours in feature space: of the rows nearest to a row, how many are of its class."""
+"""Nearest neighbours in feature space: of the rows nearest to a row, how many are alike; how far off is the nearest."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 # Scores of one block of queries: 4 million are 32 MB in float64, and there are a few such arrays.
 _BLOCK = 4_000_000
@@ -14,15 +15,15 @@ _NEVER = np.iinfo(np.int64).max
 
 @dataclass(frozen=True, slots=True)
 class RetrievalResult:
-    """How well each row finds the other rows of its class.
+    """How well each row finds the other rows that are alike: of its class, or with a label in common.
 
     Attributes:
         rows: positions of the rows that were scored.
-        precision_at_1: 1 where the nearest other row is of the same class.
-        r_precision: share of the same class among the R nearest, R being how many other rows the class has.
-        map_at_r: mean over ranks 1..R of the precision up to that rank where it holds a row of the same
-            class, and 0 where it does not. Never above `r_precision`; it asks for order too.
-        left_out: labelled rows that were not scored, because no other row is of their class. They are
+        precision_at_1: 1 where the nearest other row is alike.
+        r_precision: share of alike ones among the R nearest, R being how many other rows are alike.
+        map_at_r: mean over ranks 1..R of the precision up to that rank where it holds an alike row,
+            and 0 where it does not. Never above `r_precision`; it asks for order too.
+        left_out: labelled rows that were not scored, because no other row is alike. They are
             candidates all the same.
         chance: expected precision at 1, and R-precision, of rows in random order.
         map_at_r_chance: expected MAP@R of rows in random order.
@@ -67,21 +68,115 @@ def retrieval(
     labelled = np.flatnonzero(labels >= 0)
     y = labels[labelled]
     relevant = np.bincount(y, minlength=1)[y] - 1 if y.size else y
-    queries = np.flatnonzero(relevant > 0)
-    if queries.size == 0:
+    if not (relevant > 0).any():
         raise ValueError("no class has two rows, so nothing can be found.")
 
+    return _retrieved(features, labelled, relevant, lambda q, near: y[near] == y[q, None], block)
+
+
+def label_retrieval(
+    features: Float[np.ndarray, "rows width"], labels: Float[np.ndarray, "rows labels"], *, block: int | None = None
+) -> RetrievalResult:
+    """The same where rows have sets of labels: alike are those that have any label in common.
+
+    Args:
+        features: as in `retrieval`.
+        labels: 1 where a row has a label, 0 where not; a whole row of NaN where missing, and such rows neither ask
+            nor are found. A row known to have no label at all is alike to none: it is found, but does not ask.
+        block: as in `retrieval`.
+
+    Raises:
+        ValueError: if a feature is not finite, or no two rows have a label in common.
+    """
+    if not np.isfinite(features).all():
+        raise ValueError("features are not all finite.")
+    labelled = np.flatnonzero(np.isfinite(labels).all(axis=1))
+    has = (labels[labelled] > 0.5).astype(np.float32)
+    size = block or max(1, _BLOCK // max(len(has), 1))
+    shared = [(has[i : i + size] @ has.T > 0).sum(axis=1) for i in range(0, len(has), size)]
+    own = has.any(axis=1).astype(np.int64)
+    relevant = np.asarray(np.concatenate(shared).astype(np.int64) - own if shared else own)
+    if not (relevant > 0).any():
+        raise ValueError("no two rows have a label in common, so nothing can be found.")
+
+    def alike(q: Int[np.ndarray, " queries"], near: Int[np.ndarray, "queries depth"]) -> Bool[np.ndarray, "q depth"]:
+        return np.take_along_axis(has[q] @ has.T > 0, near, axis=1)
+
+    return _retrieved(features, labelled, relevant, alike, block)
+
+
+@dataclass(frozen=True, slots=True)
+class DifferenceResult:
+    """How far the number of the nearest row is from a row's own.
+
+    Attributes:
+        rows: positions of the rows that were scored: all that have a number.
+        own, nearest: the number of each, and that of the row nearest to it.
+        chance: expected absolute difference to another row drawn by chance.
+    """
+
+    rows: Int[np.ndarray, " scored"]
+    own: Float[np.ndarray, " scored"]
+    nearest: Float[np.ndarray, " scored"]
+    chance: float
+
+    @property
+    def difference(self) -> Float[np.ndarray, " scored"]:
+        """Absolute difference of each row to its nearest, in the unit of the column."""
+        return np.abs(self.own - self.nearest)
+
+
+def nearest_difference(
+    features: Float[np.ndarray, "rows width"], numbers: Float[np.ndarray, " rows"], *, block: int | None = None
+) -> DifferenceResult:
+    """For each row with a number the number of the nearest other row by cosine; ties and blocks as in `retrieval`.
+
+    Args:
+        features: scaled to unit length here.
+        numbers: NaN where missing; such rows neither ask nor are found.
+        block: as in `retrieval`.
+
+    Raises:
+        ValueError: if a feature is not finite, or fewer than two rows have a number.
+    """
+    if not np.isfinite(features).all():
+        raise ValueError("features are not all finite.")
+    rows = np.flatnonzero(np.isfinite(numbers))
+    if rows.size < 2:
+        raise ValueError("fewer than two rows have a number, so nothing can be found.")
+    own, unit = numbers[rows].astype(np.float64), _unit_length(features[rows])
+    queries, size = np.arange(rows.size), block or max(1, _BLOCK // rows.size)
+    near = [_nearest(unit, queries[i : i + size], 1)[:, 0] for i in range(0, rows.size, size)]
+    # Of n numbers in order the i-th, from 0, is the larger one of i pairs and the smaller one of n - 1 - i.
+    ordered = np.sort(own)
+    n = rows.size
+    chance = 2 * float(((2 * queries - (n - 1)) * ordered).sum()) / (n * (n - 1))
+    return DifferenceResult(rows, own, own[np.concatenate(near)], chance)
+
+
+# R nearest rows of a query, and which of them are alike.
+_Alike = Callable[[Int[np.ndarray, " queries"], Int[np.ndarray, "queries depth"]], Bool[np.ndarray, "queries depth"]]
+
+
+def _retrieved(
+    features: Float[np.ndarray, "rows width"],
+    labelled: Int[np.ndarray, " labelled"],
+    relevant: Int[np.ndarray, " labelled"],
+    alike: _Alike,
+    block: int | None,
+) -> RetrievalResult:
+    queries = np.flatnonzero(relevant > 0)
     unit = _unit_length(features[labelled])
-    size = block or max(1, _BLOCK // y.size)
-    parts = [_score(unit, y, relevant, queries[i : i + size]) for i in range(0, queries.size, size)]
+    size = block or max(1, _BLOCK // labelled.size)
+    parts = [_score(unit, alike, relevant, queries[i : i + size]) for i in range(0, queries.size, size)]
     precision_at_1, r_precision, map_at_r = (np.concatenate(score) for score in zip(*parts, strict=True))
-    chance, map_at_r_chance = _chance(relevant[queries], candidates=y.size - 1)
+    chance, map_at_r_chance = _chance(relevant[queries], candidates=labelled.size - 1)
     return RetrievalResult(
         rows=labelled[queries],
         precision_at_1=precision_at_1,
         r_precision=r_precision,
         map_at_r=map_at_r,
-        left_out=int(y.size - queries.size),
+        left_out=int(labelled.size - queries.size),
         chance=chance,
         map_at_r_chance=map_at_r_chance,
     )
@@ -98,14 +193,14 @@ def _unit_length(features: Float[np.ndarray, "rows width"]) -> Float[np.ndarray,
 
 def _score(
     unit: Float[np.ndarray, "rows width"],
-    y: Int[np.ndarray, " rows"],
+    alike: _Alike,
     relevant: Int[np.ndarray, " rows"],
     queries: Int[np.ndarray, " queries"],
 ) -> tuple[Float[np.ndarray, " queries"], Float[np.ndarray, " queries"], Float[np.ndarray, " queries"]]:
     r = relevant[queries]
     nearest = _nearest(unit, queries, int(r.max()))
     ranks = np.arange(1, nearest.shape[1] + 1)
-    hits = (y[nearest] == y[queries, None]) & (ranks <= r[:, None])
+    hits = alike(queries, nearest) & (ranks <= r[:, None])
     precision = np.cumsum(hits, axis=1) / ranks
     return hits[:, 0].astype(np.float64), hits.sum(axis=1) / r, (precision * hits).sum(axis=1) / r
 

@@ -13,6 +13,8 @@ import numpy as np
 from jaxtyping import Float
 
 from mscon.bootstrap import Interval, paired_difference, seeded_interval
+from mscon.measures import MEASURES
+from mscon.measures import Measure as About
 from mscon.report.gather import RETRIEVAL, Gathered, Measure, Question
 from mscon.report.markdown import aligned, plain
 
@@ -21,8 +23,9 @@ FEWEST_SEEDS = 3
 
 Standing = Literal["only", "best", "first", "level", "behind"]
 """Of a cell within its column: `only` without a rival; `best` if its paired difference to every other
-method excludes zero; `first` if it has the highest mean but is not told apart from all others; `level`
-if its difference to the highest mean includes zero; `behind` if that excludes zero."""
+method excludes zero; `first` if it has the best mean but is not told apart from all others; `level`
+if its difference to the best mean includes zero; `behind` if that excludes zero. The best mean is the highest, or
+the lowest where that is better."""
 
 
 Group = Literal["in_domain", "out_of_domain", "precision_at_1", "map_at_r"]
@@ -30,14 +33,14 @@ Group = Literal["in_domain", "out_of_domain", "precision_at_1", "map_at_r"]
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One method in one column of the comparison. Scores are shares in [0, 1].
+    """One method in one column of the comparison. Scores are shares in [0, 1], or what their measure is in.
 
     Attributes:
         score: mean over rows and seeds, with its 95 % interval over both.
         seeds: how many runs are in it.
         trained: whether this method trained on the column.
         standing: see `Standing`.
-        behind_by: highest mean of the column minus this one, paired by row; None for the highest itself.
+        behind_by: by how much it is worse than the best mean of the column, paired by row; None for the best itself.
     """
 
     score: Interval
@@ -63,6 +66,11 @@ class Column:
     rows: int
     cells: tuple[Cell | None, ...]
 
+    @property
+    def about(self) -> About:
+        """What its measure is, and which end of it is good."""
+        return MEASURES[self.measure]
+
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
@@ -78,6 +86,22 @@ class Comparison:
         if group in RETRIEVAL:
             return tuple(c for c in self.columns if c.measure == group)
         return tuple(c for c in self.columns if c.measure == "accuracy" and c.in_domain == (group == "in_domain"))
+
+    def linear(self, in_domain: bool) -> tuple[Column, ...]:
+        """The measure that speaks for each column under its linear probe, whatever its kind."""
+        return tuple(
+            c for c in self.columns if c.about.leads and c.about.probe == "linear" and c.in_domain == in_domain
+        )
+
+    @property
+    def further(self) -> tuple[tuple[About, tuple[Column, ...]], ...]:
+        """Measures that are in no group, each with its columns, those that some method trained on first."""
+        told = {measure: [c for c in self.columns if c.measure == measure] for measure in MEASURES}
+        return tuple(
+            (MEASURES[measure], tuple(sorted(columns, key=lambda c: not c.in_domain)))
+            for measure, columns in told.items()
+            if columns and measure not in ("accuracy", *RETRIEVAL)
+        )
 
 
 def compare(gathered: Gathered, draws: int | None = None) -> Comparison:
@@ -106,8 +130,9 @@ def compare_column(question: Question, draws: int) -> Column:
     asked = [i for i, values in enumerate(question.values) if values is not None]
     values = {i: v for i, v in enumerate(question.values) if v is not None}
     scores = {i: seeded_interval(values[i], draws=draws) for i in asked}
-    first = max(asked, key=lambda i: float(values[i].mean()))
-    gaps = {i: _gap(values[first], values[i], draws) for i in asked if i != first}
+    sign = MEASURES[question.measure].sign
+    first = max(asked, key=lambda i: sign * float(values[i].mean()))
+    gaps = {i: _gap(sign * values[first], sign * values[i], draws) for i in asked if i != first}
     enough = all(values[i].shape[0] >= FEWEST_SEEDS for i in asked)
     clear = enough and all(gap.low > 0 for gap in gaps.values())
 
@@ -154,6 +179,10 @@ def comparison_text(comparison: Comparison) -> str:
     blocks = [
         f"{title}\n\n{_table(comparison, columns)}" for group, title in _GROUPS if (columns := comparison.of(group))
     ]
+    blocks += [
+        f"{about.title}{' in %' * about.in_percent}: {about.explained}\n\n{_table(comparison, columns)}"
+        for about, columns in comparison.further
+    ]
     return "\n\n".join([*blocks, _legend(comparison)]) + "\n"
 
 
@@ -163,15 +192,16 @@ def _table(comparison: Comparison, columns: Sequence[Column]) -> str:
         [plain(title), str(comparison.seeds[i]), *(_cell_text(column.cells[i], column) for column in columns)]
         for i, title in enumerate(comparison.methods)
     ]
-    guess = "chance" if columns[0].measure in RETRIEVAL else "largest class"
-    body.append([f"({guess})", "", *("-" if c.baseline is None else f"{100 * c.baseline:.1f}" for c in columns)])
+    guess = columns[0].about.guess
+    body.append([f"({guess})", "", *("-" if c.baseline is None else c.about.shown(c.baseline) for c in columns)])
     return aligned(header, body)
 
 
 def _cell_text(cell: Cell | None, column: Column) -> str:
     if cell is None:
         return "-"
-    text = f"{100 * cell.score.value:.1f} ({100 * cell.score.low:.1f} to {100 * cell.score.high:.1f})"
+    value, low, high = (column.about.shown(n) for n in (cell.score.value, cell.score.low, cell.score.high))
+    text = f"{value} ({low} to {high})"
     if cell.standing == "best":
         text = f"**{text}**"
     marks = {"level": "=", "first": "^"}.get(cell.standing, "")
@@ -186,9 +216,9 @@ def _legend(comparison: Comparison) -> str:
     if any(cell.standing == "best" for cell in cells):
         lines.append("** **  clearly best: its paired difference to every other method excludes zero.")
     if any(cell.standing == "first" for cell in cells):
-        lines.append("^  highest mean, but not clearly best.")
+        lines.append("^  best mean, but not clearly best.")
     if any(cell.standing == "level" for cell in cells):
-        lines.append("=  within the best's interval: the paired difference to the highest mean includes zero.")
+        lines.append("=  within the best's interval: the paired difference to the best mean includes zero.")
     if any(column.in_domain and c and not c.trained for column in comparison.columns for c in column.cells):
         lines.append("'  this method did not train on the column.")
     if any(cell.few_seeds for cell in cells):
@@ -200,7 +230,7 @@ def _legend(comparison: Comparison) -> str:
 
 
 def comparison_json(comparison: Comparison) -> dict[str, Any]:
-    """The comparison as plain values for report.json; scores are shares in [0, 1]."""
+    """The comparison as plain values for report.json; what is shown in percent is a share in [0, 1] there."""
     return {
         "draws": comparison.draws,
         "level": 0.95,
@@ -211,6 +241,8 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
             {
                 "column": column.column,
                 "measure": column.measure,
+                "unit": "share" if column.about.in_percent else column.about.unit,
+                "better": "lower" if column.about.lower_is_better else "higher",
                 "in_domain": column.in_domain,
                 "baseline": column.baseline,
                 "classes": column.classes,

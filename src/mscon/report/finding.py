@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mscon.bootstrap import Interval
+from mscon.measures import MEASURES, Measure
 from mscon.report.compare import FEWEST_SEEDS, Cell, Column, Comparison
 
 
 def finding(comparison: Comparison) -> tuple[str, ...]:
     """Sentences, most important first: out of domain, in domain, retrieval, and what limits them."""
-    out, within, found = (comparison.of(group) for group in ("out_of_domain", "in_domain", "precision_at_1"))
+    out, within, found = comparison.linear(False), comparison.linear(True), comparison.of("precision_at_1")
     sentences: list[str] = []
     if not comparison.columns:
         return ("No column was probed, so there is nothing to say about the features yet.",)
@@ -34,9 +35,9 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f}\N{NO-BREAK SPACE}%"
 
 
-def span(interval: Interval) -> str:
-    """The ends of an interval in percent or points: "36.5 to 38.9"."""
-    return f"{100 * interval.low:.1f} to {100 * interval.high:.1f}"
+def span(interval: Interval, about: Measure = MEASURES["accuracy"]) -> str:
+    """The ends of an interval in percent or points, or the unit of its measure: "36.5 to 38.9"."""
+    return f"{about.shown(interval.low)} to {about.shown(interval.high)}"
 
 
 def _asked(column: Column) -> list[tuple[int, Cell]]:
@@ -44,31 +45,40 @@ def _asked(column: Column) -> list[tuple[int, Cell]]:
 
 
 def _guessing(column: Column, cell: Cell) -> str:
-    word = "guessing the largest class" if column.measure == "accuracy" else "chance"
+    about = column.about
+    word = about.guess if about.probe == "neighbours" else f"guessing the {about.guess}"
     if column.baseline is None:
         return f"with no {word} to compare with"
+    guess = f"{word} ({about.said(column.baseline)})"
     if cell.score.low > column.baseline:
-        return f"above {word} ({percent(column.baseline)})"
+        return f"{'worse than' if about.lower_is_better else 'above'} {guess}"
     if cell.score.high < column.baseline:
-        return f"below {word} ({percent(column.baseline)})"
-    return f"not told apart from {word} ({percent(column.baseline)})"
+        return f"{'better than' if about.lower_is_better else 'below'} {guess}"
+    return f"not told apart from {guess}"
+
+
+def _score(column: Column, cell: Cell) -> str:
+    """The number with its unit, and what it is where that is not plain: "R² 0.512"."""
+    said = column.about.said(cell.score.value)
+    return said if column.measure == "accuracy" else f"{column.about.title} {said}"
 
 
 def _alone(column: Column) -> str:
     ((_, cell),) = _asked(column)
     how = "which was trained on" if cell.trained else "which was not trained on"
     return (
-        f"On “{column.column}”, {how}, a linear probe of the frozen features reaches {percent(cell.score.value)} "
-        f"(95 % interval {span(cell.score)}), {_guessing(column, cell)}."
+        f"On “{column.column}”, {how}, a linear probe of the frozen features reaches {_score(column, cell)} "
+        f"(95 % interval {span(cell.score, column.about)}), {_guessing(column, cell)}."
     )
 
 
 def _among(column: Column, methods: Sequence[str], what: str) -> str:
     """One column with several methods: who leads, and whether that is more than chance."""
-    asked = sorted(_asked(column), key=lambda entry: -entry[1].score.value)
+    about = column.about
+    asked = sorted(_asked(column), key=lambda entry: -about.sign * entry[1].score.value)
     leader, top = asked[0]
     start = f"On “{column.column}”, {what}, "
-    score = f"{percent(top.score.value)} (95\N{NO-BREAK SPACE}% interval {span(top.score)})"
+    score = f"{_score(column, top)} (95\N{NO-BREAK SPACE}% interval {span(top.score, about)})"
     if len(asked) == 1:
         return f"{start}only “{methods[leader]}” was asked: {score}, {_guessing(column, top)}."
     if top.standing == "best":
@@ -77,14 +87,16 @@ def _among(column: Column, methods: Sequence[str], what: str) -> str:
         gap = _gap(near)
         return (
             f"{start}“{methods[leader]}” is ahead of every other method: {score}; the nearest, "
-            f"“{methods[rival]}”, is {100 * gap.value:.1f} points behind ({span(gap)})."
+            f"“{methods[rival]}”, is {about.shown(gap.value)}{' points' * about.in_percent} behind "
+            f"({span(gap, about)})."
         )
     level = [f"“{methods[i]}”" for i, cell in asked[1:] if cell.standing == "level"]
     behind = sum(cell.standing == "behind" for _, cell in asked)
-    text = f"{start}“{methods[leader]}” has the highest mean, {score}"
+    text = f"{start}“{methods[leader]}” has the {'lowest' if about.lower_is_better else 'highest'} mean, {score}"
     if level:
         text += f", but is not told apart from {_listed(level)}: the paired difference includes zero"
-        return text + (f". The other {behind} methods are clearly lower." if behind > 1 else ".")
+        worse = "higher" if about.lower_is_better else "lower"
+        return text + (f". The other {behind} methods are clearly {worse}." if behind > 1 else ".")
     return text + "; its differences to all others exclude zero, but on too few seeds to call it best."
 
 

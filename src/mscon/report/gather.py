@@ -8,27 +8,31 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import MISSING, asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import polars as pl
 from jaxtyping import Float, Int
 
 from mscon.errors import RunError, counted, first_few
+from mscon.measures import MEASURES
+from mscon.recipe import Recipe
 from mscon.run import Run
 
-Measure = Literal["accuracy", "precision_at_1", "map_at_r"]
+Measure = str
+"""Name of one of `mscon.measures.MEASURES`."""
+
 RETRIEVAL: tuple[Measure, ...] = ("precision_at_1", "map_at_r")
 
 # Columns of a run's rows that are not labels.
 PLACES = ("line", "split", "image")
 
 # Settings in which two seeds of one method may differ: the seed itself, what the hardware decided,
-# and what is asked afterwards (the rows asked about are compared one by one anyway).
-_FREE = ("train.seed", "train.precision", "train.channels_last", "probe.")
+# where the log goes, and what is asked afterwards (the rows asked about are compared one by one anyway).
+_FREE = ("train.seed", "train.precision", "train.channels_last", "log.", "probe.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +62,13 @@ class Question:
     """One measure of one column, and how every method did on every row.
 
     Attributes:
-        column: the label column.
-        measure: "accuracy" of a linear probe, or a measure of retrieval.
+        column: the label column; of a level of a hierarchy with its number.
+        measure: "accuracy" of a linear probe, or another measure of a linear probe or of neighbours.
         rows: positions in the runs' rows, ascending; the same for all methods.
-        values: per method [seeds, rows], each in [0, 1], or None where the method was not asked.
+        values: per method [seeds, rows], whose mean is the score, or None where the method was not asked.
         trained: per method, whether this column was among its similarities.
-        baseline: what guessing gives: the share of the largest class, or the measure for rows in random order;
-            None if the probe does not say.
+        baseline: what guessing gives: the share of the largest class, or the measure for rows in random order, see
+            `Measure.guess`; None if the probe does not say.
         classes: how many classes were told apart (0 where that is not said).
     """
 
@@ -162,10 +166,10 @@ def _methods(members: Sequence[Member], complaints: list[str]) -> tuple[Method, 
         groups.setdefault(_title(member.recipe), []).append(member)
     for title, group in groups.items():
         first = group[0]
-        settings = _flat(first.recipe)
+        settings = _flat(_filled(first.recipe))
         by_seed = {first.seed: first}
         for member in group[1:]:
-            other = _flat(member.recipe)
+            other = _flat(_filled(member.recipe))
             differing = sorted(
                 key
                 for key in settings.keys() | other.keys()
@@ -184,6 +188,17 @@ def _methods(members: Sequence[Member], complaints: list[str]) -> tuple[Method, 
                 )
             by_seed.setdefault(member.seed, member)
     return tuple(Method(title, tuple(sorted(group, key=lambda member: member.seed))) for title, group in groups.items())
+
+
+def _filled(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe of an earlier version does not have settings that came later: what it did is their default now."""
+    sections = {f.name: asdict(f.default_factory()) for f in fields(Recipe) if f.default_factory is not MISSING}
+    defaults = {
+        name: {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
+        for name, values in sections.items()
+        if isinstance(values, dict)
+    }
+    return {**recipe, **{name: {**values, **recipe.get(name, {})} for name, values in defaults.items()}}
 
 
 def _flat(value: Any, path: str = "") -> dict[str, Any]:
@@ -218,8 +233,8 @@ def _questions(
 ) -> tuple[Question, ...]:
     by_method = [[answers[member.run.root] for member in method.members] for method in methods]
     keys = list(dict.fromkeys(key for group in by_method for answer in group for key in answer))
-    # Linear probes first, then retrieval, each in the order of the probe.
-    keys.sort(key=lambda key: key[1] != "accuracy")
+    # Linear probes first, then neighbours, each in the order of the probe.
+    keys.sort(key=lambda key: MEASURES[key[1]].probe != "linear")
     questions = []
     for column, measure in keys:
         told = [
@@ -246,7 +261,7 @@ def _questions(
                 reference.rows,
                 tuple(np.stack([a.values for a in group]) if group else None for group in groups),
                 tuple(
-                    any(a.trained for a in group) if group else column in method.columns
+                    any(a.trained for a in group) if group else column.partition(", level ")[0] in method.columns
                     for method, group in zip(methods, groups, strict=True)
                 ),
                 reference.baseline,
@@ -271,21 +286,34 @@ def _answers(run: Run) -> dict[tuple[str, Measure], _Answer]:
     told: dict[tuple[str, Measure], _Answer] = {}
     try:
         for i, record in enumerate(probe.get("linear", [])):
-            right = arrays[f"linear/{i}/true"] == arrays[f"linear/{i}/predicted"]
-            told[record["column"], "accuracy"] = _answer(
-                arrays[f"linear/{i}/row"], right, record, record["majority"], len(record["classes"])
-            )
+            rows, asked = arrays[f"linear/{i}/row"], name_of(record)
+            if record.get("kind", "class") == "class":
+                right = arrays[f"linear/{i}/true"] == arrays[f"linear/{i}/predicted"]
+                classes = len(record["classes"])
+                told[asked, "accuracy"] = _answer(rows, right, record, record["majority"], classes)
+            for measure, baseline in record.get("baseline", {}).items():
+                values = arrays[f"linear/{i}/{measure}"]
+                told[asked, measure] = _answer(rows, values, record, baseline, len(record.get("classes", ())))
         for i, record in enumerate(probe.get("neighbours", [])):
-            for measure in RETRIEVAL:
-                chance = record.get("chance" if measure == "precision_at_1" else f"{measure}_chance")
-                values = arrays[f"neighbours/{i}/{measure}"]
-                told[record["column"], measure] = _answer(arrays[f"neighbours/{i}/row"], values, record, chance, 0)
+            rows, asked = arrays[f"neighbours/{i}/row"], name_of(record)
+            chances = record.get("baseline") or {
+                measure: record.get("chance" if measure == "precision_at_1" else f"{measure}_chance")
+                for measure in RETRIEVAL
+            }
+            for measure, chance in chances.items():
+                told[asked, measure] = _answer(rows, arrays[f"neighbours/{i}/{measure}"], record, chance, 0)
     except KeyError as error:
         raise RunError(
             f"run '{run.root}': probe.json and predictions.safetensors do not belong together (no {error}). "
             "Run `mscon probe` again."
         ) from None
     return told
+
+
+def name_of(record: Mapping[str, Any]) -> str:
+    """How a report calls what a record of a probe asked: its column, and of a hierarchy the level."""
+    levels = record.get("levels", 1)
+    return f"{record['column']}, level {record['level']} of {levels}" if levels > 1 else str(record["column"])
 
 
 def _answer(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -72,13 +72,16 @@ class Grid:
     without_pictures: str
 
 
-def grid(member: Member, rows: pl.DataFrame, columns: Sequence[str], seed: int = 0) -> Grid:
+def grid(
+    member: Member, rows: pl.DataFrame, columns: Sequence[str], numbers: Collection[str] = (), seed: int = 0
+) -> Grid:
     """Nearest neighbours of a few test rows among all rows that training never saw.
 
     Args:
         member: the run whose features and projections are asked.
         rows: of the run.
         columns: label columns to show.
+        numbers: those of them that are numbers, which are shown and not called the same or another.
         seed: of the choice of queries.
     """
     run = member.run
@@ -102,7 +105,7 @@ def grid(member: Member, rows: pl.DataFrame, columns: Sequence[str], seed: int =
 
     needed = np.unique(np.concatenate([asked, *(near.ravel() for _, _, near, _ in found)]))
     pictures, trouble = _thumbnails(member, rows, needed)
-    shown = _Shown(labels, rows["image"].to_list(), pictures)
+    shown = _Shown(labels, rows["image"].to_list(), pictures, numbers)
     queries = tuple(
         shown.query(
             int(row),
@@ -130,6 +133,7 @@ class _Shown:
     labels: Mapping[str, Sequence[str | None]]
     images: Sequence[str]
     pictures: Mapping[int, str]
+    numbers: Collection[str]
 
     def query(self, row: int, answers: tuple[Answer, ...]) -> Query:
         labels = tuple((column, values[row]) for column, values in self.labels.items())
@@ -142,7 +146,7 @@ class _Shown:
         else:
             mine, theirs = self.labels[column][query], self.labels[column][row]
             label = "no label" if theirs is None else theirs
-            agrees = None if mine is None or theirs is None else mine == theirs
+            agrees = None if mine is None or theirs is None or column in self.numbers else mine == theirs
         return Neighbour(self.pictures.get(row), row, self._name(row), label, agrees, cosine)
 
     def _name(self, row: int) -> str:
@@ -173,12 +177,14 @@ def _thumbnails(member: Member, rows: pl.DataFrame, shown: Int[np.ndarray, " sho
     """Data URIs by row; or none, and a sentence that says why."""
     from mscon.data.images import open_store
 
+    settings: Mapping[str, Any] = member.recipe.get("data", {})
+    if settings.get("input", "image") != "image":
+        return {}, "The rows are no images, so they are shown by their number."
     facts = member.run.facts
     name = str(facts.get("table", {}).get("name", "table"))
     root = facts.get("images_root")
     if root is None:
         return {}, "The run does not say where its images are, so they are not shown."
-    settings: Mapping[str, Any] = member.recipe.get("data", {})
     known = {field.name for field in fields(Data)}
     given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items() if k in known}
     data = Data(**given)

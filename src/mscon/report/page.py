@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
-from itertools import groupby
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from mscon.report.compare import FEWEST_SEEDS, Cell, Column, Comparison, compare
 from mscon.report.confusion import Confusion, confusion
 from mscon.report.figures import curves
 from mscon.report.finding import finding
-from mscon.report.gather import Gathered, Member, Method, gather
+from mscon.report.gather import Gathered, Member, Method, gather, name_of
 from mscon.report.masks import masks
 from mscon.report.neighbours import grid
 from mscon.report.similarities import learnt
@@ -88,7 +88,7 @@ def render(gathered: Gathered, comparison: Comparison) -> str:
             masks=masks(gathered.methods),
             maps=blocks,
             maps_note=maps_note,
-            grid=grid(member, gathered.rows, gathered.label_columns),
+            grid=grid(member, gathered.rows, gathered.label_columns, _numbers(gathered)),
             main={"method": method.title, "seed": member.seed},
             confusions=_confusions(member),
             data=_data(gathered, table),
@@ -225,8 +225,20 @@ def _tables(comparison: Comparison) -> list[_Table]:
         "Chance",
         (_Block("Precision@1", comparison.of("precision_at_1")), _Block("MAP@R", comparison.of("map_at_r"))),
     )
+    further = [
+        _Table(
+            f"{about.title[0].upper()}{about.title[1:]}",
+            about.explained,
+            about.guess[0].upper() + about.guess[1:],
+            (
+                _Block("In domain", tuple(c for c in columns if c.in_domain)),
+                _Block("Out of domain", tuple(c for c in columns if not c.in_domain)),
+            ),
+        )
+        for about, columns in comparison.further
+    ]
     tables = []
-    for table in (linear, retrieval):
+    for table in (linear, retrieval, *further):
         blocks = tuple(block for block in table.blocks if block.columns)
         if sum(len(block.columns) for block in blocks) <= _MOST_BESIDE:
             tables += [replace(table, blocks=blocks)] if blocks else []
@@ -259,7 +271,7 @@ def _macro_f1(gathered: Gathered) -> dict[str, Any]:
     for method, group in zip(gathered.methods, probes, strict=True):
         cells = []
         for column in columns:
-            values = [r["macro_f1"]["value"] for records in group for r in records if r["column"] == column]
+            values = [r["macro_f1"]["value"] for records in group for r in records if name_of(r) == column]
             cells.append((float(np.mean(values)), min(values), max(values), len(values)) if values else None)
         rows.append((method.title, cells))
     return {"columns": columns, "rows": rows}
@@ -267,7 +279,7 @@ def _macro_f1(gathered: Gathered) -> dict[str, Any]:
 
 def _confusions(member: Member) -> list[Confusion]:
     return [
-        confusion(record["column"], record["classes"], np.asarray(record["confusion"], dtype=np.int64))
+        confusion(name_of(record), record["classes"], np.asarray(record["confusion"], dtype=np.int64))
         for record in member.run.probe.get("linear", [])
         if record.get("confusion")
     ]
@@ -279,6 +291,7 @@ def _maps(gathered: Gathered, method: Method, member: Member) -> tuple[list[dict
         return [], ""
     columns = list(gathered.label_columns)[:_MOST_COLUMNS]
     labels = {column: gathered.rows[column].gather(rows).to_list() for column in columns}
+    labels |= {column: _fifths(labels[column]) for column in columns if column in _numbers(gathered)}
     features = member.run.features[rows]
     splits = set(gathered.rows["split"].gather(rows).to_list())
     note = (
@@ -311,6 +324,23 @@ def _maps(gathered: Gathered, method: Method, member: Member) -> tuple[list[dict
     if len(gathered.methods) > 1 and columns:
         blocks.append(_by_method(gathered, rows, labels))
     return blocks, note
+
+
+def _numbers(gathered: Gathered) -> set[str]:
+    """Columns of numbers, by what was asked of them."""
+    return {q.column for q in gathered.questions if q.measure in ("r2", "neighbour_difference")}
+
+
+def _fifths(cells: Sequence[str | None]) -> list[str | None]:
+    """Numbers as five classes of about as many rows each, named by their ends and in their order."""
+    numbers = np.array([np.nan if cell is None else float(cell) for cell in cells])
+    known = np.isfinite(numbers)
+    if not known.any():
+        return list(cells)
+    ends = np.quantile(numbers[known], np.linspace(0, 1, 6))
+    fifth = np.searchsorted(ends[1:-1], np.nan_to_num(numbers), side="right")
+    names = [f"{i + 1}: {low:.4g} to {high:.4g}" for i, (low, high) in enumerate(pairwise(ends))]
+    return [names[i] if there else None for i, there in zip(fifth, known, strict=True)]
 
 
 def _by_method(gathered: Gathered, rows: np.ndarray, labels: Mapping[str, Sequence[str | None]]) -> dict[str, Any]:
