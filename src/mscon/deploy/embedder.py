@@ -1,0 +1,197 @@
+"""Embedder: a trained model as a function from images to vectors, and where such a model is loaded from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Shaped
+from torch import nn
+
+from mscon.data.columns import ColumnCoding
+from mscon.data.views import plain
+from mscon.deploy import packed, pictures
+from mscon.errors import RunError, nearest
+from mscon.model.model import Model, load_model
+from mscon.recipe import Recipe
+from mscon.run import Run
+
+# What load() takes from the hub begins with this: "hf:owner/name", or "hf:owner/name@revision".
+HUB = "hf:"
+
+
+class Embedder:
+    """A trained model in evaluation mode, in float32. A row's vectors depend on no other row.
+
+    Args:
+        model: encoder and heads.
+        recipe: what images are like; names the similarities.
+        name: what messages call it.
+        known: what its run kept of how rows become vectors; None where they are images.
+        checkpoint: which weights it has, where that is known.
+        device: where it computes; None for a GPU if there is one.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        recipe: Recipe,
+        name: str,
+        known: Mapping[str, Any] | None = None,
+        checkpoint: str = "",
+        device: torch.device | str | None = None,
+    ) -> None:
+        self.recipe, self.name, self.known, self.checkpoint = recipe, name, known, checkpoint
+        self.device = torch.device(device or _device())
+        self.model = model.to(self.device, torch.float32).eval()
+
+    @property
+    def similarities(self) -> tuple[str, ...]:
+        """Names of the similarities, each of which has a projection."""
+        return self.recipe.columns
+
+    @cached_property
+    def digest(self) -> str:
+        """A hash of how the model is built and of every weight: the same for models that compute the same."""
+        told = packed.describe(self.recipe, self.model, "", self.known)
+        digest = hashlib.sha256(json.dumps([told["recipe"], told["inputs"]], sort_keys=True).encode())
+        for key, tensor in self.model.state_dict().items():
+            digest.update(f"{key} {tensor.dtype} {list(tensor.shape)}".encode())
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+    def width(self, similarity: str | None = None) -> int:
+        """Numbers of a vector: of features, or of the projection of a similarity.
+
+        Raises:
+            RunError: if there is no such similarity.
+        """
+        self._number(similarity)
+        return self.model.encoder.width if similarity is None else self.model.heads.output_dim
+
+    def embed(self, images: Any, similarity: str | None = None, batch_size: int = 256) -> Float[np.ndarray, "rows dim"]:
+        """Vectors of images, as `mscon probe` makes them of a run's own: the same pixels, no augmentation.
+
+        Args:
+            images: paths, Pillow images, arrays [height, width(, channels)] or tensors [channels, height, width] of
+                uint8, in any mixture; or one array or tensor with a further axis before. A single image counts as
+                a list of one. They may have any size. Of a model of vectors, [rows, dim] of them; of a model of
+                sentences, those; of a model of columns, a polars DataFrame that has them.
+            similarity: the name of one, for its projection, scaled to unit length; None for features, which are not.
+            batch_size: images in memory at a time; changes speed and memory only.
+
+        Returns:
+            Float32, a row an image.
+
+        Raises:
+            RunError: if there is no such similarity, or a vector is not finite.
+            TableError: if a file cannot be read as an image, naming it.
+            ValueError: for what is no image.
+        """
+        self._number(similarity)
+        made = [self.encode(inputs, similarity) for inputs in self._batches(images, batch_size)]
+        return np.concatenate(made) if made else np.zeros((0, self.width(similarity)), dtype=np.float32)
+
+    def encode(
+        self, inputs: Shaped[np.ndarray, "rows ..."], similarity: str | None = None
+    ) -> Float[np.ndarray, "rows dim"]:
+        """The same of inputs as a run stores them: uint8 images [channels, size, size], or float32 vectors."""
+        number = self._number(similarity)
+        with torch.inference_mode(), torch.autocast(self.device.type, enabled=False):
+            made = self.model.encoder(plain(torch.from_numpy(inputs).to(self.device)))
+            if number is not None:
+                made = nn.functional.normalize(self.model.heads(made)[number], dim=-1)
+            vectors: Float[np.ndarray, "rows dim"] = made.cpu().numpy()
+        if not np.isfinite(vectors).all():
+            raise RunError(f"{self.name}: vectors are not finite. Its weights broke down while training.")
+        return vectors
+
+    def _batches(self, given: Any, batch_size: int) -> Iterator[Shaped[np.ndarray, "rows ..."]]:
+        data = self.recipe.data
+        if data.input == "image":
+            listed = pictures.listed(given)
+            yield from pictures.batches(listed, data.image_size, data.channels, batch_size)
+            return
+        stored = self._vectors(given)
+        for start in range(0, len(stored), batch_size):
+            yield np.asarray(stored[np.arange(start, min(start + batch_size, len(stored)))], dtype=np.float32)
+
+    def _vectors(self, given: Any) -> Any:
+        """What is encoded, where it is no images; what indexing by rows gives is vectors."""
+        data, known = self.recipe.data, self.known
+        if data.input == "columns" and known is not None:
+            return ColumnCoding.from_json(known).encode(given, self.name)
+        if data.input == "text":
+            from mscon.data.text import embed
+
+            given = [given] if isinstance(given, str) else list(given)
+            return embed(given, data.text_model) if given else np.zeros((0, self.model.encoder.mean.numel()))
+        vectors = np.asarray(given, dtype=np.float32)
+        width = self.model.encoder.mean.numel()
+        if vectors.ndim != 2 or vectors.shape[1] != width:
+            raise ValueError(f"{self.name} takes vectors [rows, {width}], got {list(vectors.shape)}.")
+        return vectors
+
+    def _number(self, similarity: str | None) -> int | None:
+        if similarity is None or similarity in self.similarities:
+            return None if similarity is None else self.similarities.index(similarity)
+        known = ", ".join(f"'{name}'" for name in self.similarities)
+        raise RunError(
+            f"{self.name} has no similarity '{similarity}'.{nearest(similarity, self.similarities)}\n"
+            f"  Known: {known}; without one you get features."
+        )
+
+    def __repr__(self) -> str:
+        return f"Embedder({self.name!r}, features={self.model.encoder.width}, similarities={self.similarities})"
+
+
+def load(
+    source: str | Path, *, checkpoint: str | None = None, trust: bool = False, device: torch.device | str | None = None
+) -> Embedder:
+    """A trained model, ready to embed images.
+
+    Args:
+        source: a run directory; a packed model (`mscon export --to safetensors`), or a folder with one as
+            model.safetensors; or "hf:owner/name", optionally "@revision", for a repository of the Hugging Face hub.
+        checkpoint: of a run, "last" or "best"; None for the one that its recipe names.
+        trust: also import classes from outside mscon ("pkg.mod:Class") that a recipe or packed model names. Without
+            it nothing but data is read, wherever it comes from.
+        device: where to compute; None for a GPU if there is one.
+
+    Raises:
+        RunError: if there is no model, or it names code from outside mscon and is not trusted.
+        RecipeError: if it names what this mscon does not know.
+    """
+    text = str(source)
+    if text.startswith(HUB):
+        from mscon.deploy import hub
+
+        return _packed(hub.download(text.removeprefix(HUB)), text, checkpoint, trust, device)
+    path = Path(source)
+    if path.is_file():
+        return _packed(path, f"model '{path}'", checkpoint, trust, device)
+    if not (path / "recipe.toml").is_file() and (path / packed.FILE_NAME).is_file():
+        return _packed(path / packed.FILE_NAME, f"model '{path}'", checkpoint, trust, device)
+    run = Run.open(path)
+    packed.need_trust(run.recipe_values, f"the recipe of run '{path}'", trust)
+    name = checkpoint or run.recipe.train.checkpoint
+    return Embedder(load_model(run, name), run.recipe, f"run '{path}'", run.inputs, name, device)
+
+
+def _packed(path: Path, name: str, checkpoint: str | None, trust: bool, device: torch.device | str | None) -> Embedder:
+    if checkpoint is not None:
+        raise RunError(f"{name} has one checkpoint only, so '{checkpoint}' cannot be asked for; a run has more.")
+    found = packed.load_packed(path, trust)
+    return Embedder(found.model, found.recipe, name, found.inputs, found.checkpoint, device)
+
+
+def _device() -> str:
+    # Of several processes that torchrun started each has a GPU of its own.
+    return f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"

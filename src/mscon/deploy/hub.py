@@ -1,0 +1,99 @@
+"""Hub: a model in a repository of the Hugging Face hub, and back. Only data travels: safetensors, JSON and a card."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from pathlib import Path
+
+from mscon import whole
+from mscon.deploy import packed
+from mscon.errors import RunError
+from mscon.run import Run
+
+_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+
+
+def lay_out(run: Run, card: str, folder: Path, checkpoint: str | None = None) -> Path:
+    """What a repository holds, in a folder: model.safetensors, config.json, README.md. Nothing is sent.
+
+    `mscon.load(folder)` takes it. Neither the table, nor labels, nor where they lie is among it.
+
+    Args:
+        card: the model card.
+        folder: must be empty, or not exist.
+        checkpoint: "last" or "best"; None for the one that the run's recipe names.
+
+    Raises:
+        RunError: if there is something in the folder, or the run has no such checkpoint.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise RunError(f"'{folder}' exists and is not empty. Choose another folder.")
+    config = packed.write(run, folder / packed.FILE_NAME, checkpoint)
+    whole.write_json(folder / packed.CONFIG_NAME, config)
+    whole.write_text(folder / "README.md", card)
+    return folder
+
+
+def push(run: Run, repository: str, card: str, *, private: bool = False, checkpoint: str | None = None) -> str:
+    """Make a repository if there is none, and upload the model of a run with its card, as one commit.
+
+    Who may is for huggingface_hub to say: log in with `hf auth login`, or set the environment variable HF_TOKEN.
+
+    Args:
+        repository: "owner/name".
+        private: of a repository that is made now.
+
+    Returns:
+        The address of the commit.
+
+    Raises:
+        RunError: for a name that is none, or if the hub refuses or cannot be reached, with its reason.
+    """
+    import huggingface_hub
+
+    _need_name(repository)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = lay_out(run, card, Path(temporary) / "model", checkpoint)
+        api = huggingface_hub.HfApi(library_name="mscon")
+        try:
+            api.create_repo(repository, private=private, exist_ok=True)
+            commit = api.upload_folder(
+                repo_id=repository, folder_path=str(folder), commit_message="Model, and the evidence for it"
+            )
+        except Exception as error:  # of huggingface_hub, or of whatever it speaks HTTP with in this version
+            raise RunError(f"'{repository}' could not be pushed: {_reason(error)}") from None
+    return str(commit)
+
+
+def download(repository: str) -> Path:
+    """The packed model of a repository, from the hub or its cache. One file of tensors, which cannot execute.
+
+    Args:
+        repository: "owner/name", or "owner/name@revision".
+
+    Raises:
+        RunError: if there is no such repository or no packed model in it, or the hub cannot be reached.
+    """
+    import huggingface_hub
+
+    name, _, revision = repository.partition("@")
+    _need_name(name)
+    try:
+        return Path(huggingface_hub.hf_hub_download(name, packed.FILE_NAME, revision=revision or None))
+    except Exception as error:  # of huggingface_hub, or of whatever it speaks HTTP with in this version
+        raise RunError(
+            f"'{repository}' could not be loaded from the hub: {_reason(error)}\n"
+            f"  A model that was pushed by mscon is a repository with a file {packed.FILE_NAME}."
+        ) from None
+
+
+def _need_name(repository: str) -> None:
+    if not _REPOSITORY.fullmatch(repository):
+        raise RunError(f"'{repository}' is no repository of the hub: it is written 'owner/name'.")
+
+
+def _reason(error: Exception) -> str:
+    """Its first lines: the hub's own messages begin with a number of the request."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines[:3]) or type(error).__name__

@@ -1,0 +1,224 @@
+"""Packed: a trained model as one safetensors file that needs no run directory. Data only: nothing in it executes.
+
+The file holds the tensors of encoder and heads, named as in a checkpoint, and under "mscon" in its metadata JSON that
+says how to build what they belong to:
+
+    {"format": "mscon model", "version": 1, "mscon": "0.1.0", "title": "MSCon", "checkpoint": "last",
+     "recipe": {"encoder": {...}, "data": {...}, "heads": {...}},      as in a recipe
+     "inputs": null,                                                   how rows become vectors, if they are no images
+     "similarities": ["category", "colour"],                           one projection each, in this order
+     "features": 1280, "projection": 32}                               widths
+
+`load_packed` is the reader. Without mscon: `safetensors.safe_open(path, "pt")`, then `metadata()["mscon"]`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from mscon import __version__, recipe, whole
+from mscon.errors import RecipeError, RunError
+from mscon.model.model import Model, build_model, load_model
+from mscon.recipe import Recipe
+from mscon.run import Run
+
+FORMAT = "mscon model"
+VERSION = 1
+
+# Where a folder, or a repository, has its packed model, and the same JSON for people and hubs.
+FILE_NAME = "model.safetensors"
+CONFIG_NAME = "config.json"
+
+# Of [data], what says how a table is split rather than what images are like.
+_OF_THE_TABLE = ("split", "split_by", "split_shares", "split_seed", "missing_images")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Packed:
+    """What a packed file holds.
+
+    Attributes:
+        model: on the CPU, in evaluation mode.
+        recipe: of which only [data], [encoder], [heads] and the names of the similarities are those of the run.
+        inputs: what the run kept of how rows become vectors; None where they are images.
+        checkpoint: which of the run's it was.
+    """
+
+    model: Model
+    recipe: Recipe
+    inputs: dict[str, Any] | None
+    checkpoint: str
+
+
+def describe(asked: Recipe, model: Model, checkpoint: str, inputs: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """How to build a model again; plain JSON values.
+
+    Args:
+        asked: the recipe that it was trained by.
+        model: the model itself.
+        checkpoint: which weights it has.
+        inputs: what the run kept of how rows become vectors.
+    """
+    encoder = dataclasses.asdict(asked.encoder) | {"pretrained": False, "start_from": "", "frozen": False}
+    data = {k: v for k, v in dataclasses.asdict(asked.data).items() if k not in _OF_THE_TABLE}
+    config = {
+        "format": FORMAT,
+        "version": VERSION,
+        "mscon": __version__,
+        "title": asked.title,
+        "checkpoint": checkpoint,
+        "recipe": {"encoder": encoder, "data": data, "heads": asked.heads.to_toml()},
+        "inputs": None if inputs is None else dict(inputs),
+        "similarities": list(asked.columns),
+        "features": model.encoder.width,
+        "projection": model.heads.output_dim,
+    }
+    told: dict[str, Any] = json.loads(json.dumps(config, allow_nan=False))  # tuples are lists there
+    return told
+
+
+def pack(run: Run, out: Path, checkpoint: str | None = None) -> dict[str, Any]:
+    """Write the model of a run as one file, and its JSON beside it, with .json for .safetensors.
+
+    Args:
+        out: a name that ends in .safetensors; what is there is replaced.
+        checkpoint: "last" or "best"; None for the one that the run's recipe names.
+
+    Returns:
+        The JSON.
+
+    Raises:
+        RunError: if the run has no such checkpoint, or the file cannot be written.
+    """
+    if out.suffix != ".safetensors":
+        raise RunError(f"--out '{out}': a packed model's name ends in .safetensors.")
+    config = write(run, out, checkpoint)
+    whole.write_json(out.with_suffix(".json"), config)
+    return config
+
+
+def write(run: Run, out: Path, checkpoint: str | None = None) -> dict[str, Any]:
+    """The same under any name, without the JSON beside it."""
+    asked = run.recipe
+    name = checkpoint or asked.train.checkpoint
+    model = load_model(run, name)
+    config = describe(asked, model, name, run.inputs)
+    tensors = {k: v.detach().cpu().contiguous().clone() for k, v in model.state_dict().items()}
+    text = json.dumps(config, allow_nan=False)
+    try:
+        whole.write_with(out, lambda path: save_file(tensors, path, metadata={"format": "pt", "mscon": text}))
+    except OSError as error:
+        raise RunError(f"'{out}' cannot be written: {error.strerror or error}.") from None
+    return config
+
+
+def load_packed(path: Path, trust: bool = False) -> Packed:
+    """The model of a packed file, and what it is built from.
+
+    Args:
+        path: the safetensors file.
+        trust: also build classes from outside mscon ("pkg.mod:Class") that the file names: they must be importable
+            here, and importing them executes them.
+
+    Raises:
+        RunError: if there is no such file, or it is no packed model; or one from outside mscon, without trust.
+        RecipeError: if this mscon does not know what the file names.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get("mscon")
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except FileNotFoundError:
+        raise RunError(f"there is no packed model '{path}'. `mscon export RUN --to safetensors` writes one.") from None
+    except (SafetensorError, OSError) as error:
+        raise RunError(f"'{path}' is not a safetensors file that can be read: {error}.") from None
+    config = _config(text, path)
+    asked = _recipe(config, path, trust)
+    inputs = _inputs(config, asked, path)
+    model = build_model(asked, asked.similarities, None if inputs is None else inputs["width"])
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        last = str(error).strip().splitlines()[-1].strip()
+        raise RunError(
+            f"the tensors of '{path}' are not of the model that it describes: {last}\n"
+            f"  It was written by mscon {config.get('mscon')}, this is {__version__}; or timm is of another version."
+        ) from None
+    return Packed(model.eval(), asked, inputs, str(config.get("checkpoint", "")))
+
+
+def need_trust(values: Mapping[str, Any], source: str, trust: bool) -> None:
+    """Raise if a recipe, as plain values, names code from outside mscon and the caller has not said to trust it.
+
+    Raises:
+        RunError: naming the code.
+    """
+    foreign = list(dict.fromkeys(name for name in _names(values) if ":" in name))
+    # What encodes sentences is a model of yet another place, loaded by a library with formats of its own.
+    if isinstance(data := values.get("data"), Mapping) and data.get("text_model"):
+        foreign.append(f"text_model {data['text_model']}")
+    if foreign and not trust:
+        raise RunError(
+            f"{source} names code from outside mscon: {', '.join(repr(name) for name in foreign)}. To import is to "
+            "execute it, so it is not.\n  If it is your own, or you have read it: load(..., trust=True), or --trust."
+        )
+
+
+def _names(values: Mapping[str, Any]) -> Iterator[str]:
+    """What the parts of a recipe are called, whatever sections there are."""
+    for section in values.values():
+        for entry in section if isinstance(section, list) else [section]:
+            if isinstance(entry, Mapping) and isinstance(entry.get("name"), str):
+                yield entry["name"]
+
+
+def _config(text: str | None, path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(text or "")
+    except ValueError:
+        config = None
+    if not isinstance(config, dict) or config.get("format") != FORMAT:
+        raise RunError(
+            f"'{path}' holds tensors but is no packed model of mscon. `mscon export RUN --to safetensors` writes one."
+        )
+    if config.get("version") != VERSION:
+        raise RunError(
+            f"'{path}' has version {config.get('version')!r} of the format, but this mscon reads version {VERSION}."
+        )
+    return config
+
+
+def _inputs(config: Mapping[str, Any], asked: Recipe, path: Path) -> dict[str, Any] | None:
+    """How rows become vectors, checked as far as building a model needs it."""
+    inputs = config.get("inputs")
+    if asked.data.input == "image":
+        return None
+    if not isinstance(inputs, dict) or not isinstance(inputs.get("width"), int) or not 1 <= inputs["width"] <= 2**24:
+        raise RunError(f"'{path}' does not say how rows become vectors, which its model takes.")
+    return inputs
+
+
+def _recipe(config: Mapping[str, Any], path: Path, trust: bool) -> Recipe:
+    values, columns = config.get("recipe"), config.get("similarities")
+    if not (isinstance(values, dict) and isinstance(columns, list)):
+        raise RunError(f"'{path}' does not say how to build its model: recipe and similarities are missing.")
+    need_trust(values, f"'{path}'", trust)
+    kept = {key: values[key] for key in ("encoder", "data", "heads") if key in values}
+    # Read as every recipe is, so that every value is checked. Of a similarity no more than its name is needed here.
+    try:
+        text = tomli_w.dumps({**kept, "similarity": [{"column": column} for column in columns]})
+    except TypeError as error:
+        raise RecipeError(f"'{path}' describes its model with what no recipe can hold: {error}") from None
+    asked = recipe.parse(text, where=f"{path}: ")
+    # Neither a hub nor another run is asked for weights: they are here.
+    bare = dataclasses.replace(asked.encoder, pretrained=False, start_from="", frozen=False)
+    return dataclasses.replace(asked, encoder=bare, title=str(config.get("title", "")))

@@ -1,0 +1,329 @@
+"""Shards: the vectors of a whole table, written a part at a time, so that a stopped job goes on where it was.
+
+A shard's name holds a hash of the weights, of the rows and of the size and time of change of their images: what is
+there under that name is finished and right, whoever wrote it and when. Several processes take a part of the shards
+each and meet on disk; the first of them puts the shards together.
+
+This module does not know torch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import numpy as np
+import polars as pl
+from jaxtyping import Float, Shaped
+from rich.console import Console
+from rich.progress import Progress
+
+from mscon import whole
+from mscon.data.table import Table, unit
+from mscon.deploy.table_inputs import TableInputs, complaint, open_table
+from mscon.errors import RunError, TableError, counted, first_few
+from mscon.recipe import Recipe
+
+# Rows of a shard of a job whose shards are put together in the end: what a killed job loses at most.
+ROWS = 4_096
+
+_SUFFIXES = (".parquet", ".npz")
+# Raised whenever the same rows would give another file.
+_FORMAT = 1
+_OURS = re.compile(r"\.?(\d{5,}-[0-9a-f]{16}(-partial)?\.(parquet|npz|json)|done-\d+|index\.json)(\..*)?")
+_SECONDS_BETWEEN_LOOKS = 0.1
+
+
+@runtime_checkable
+class Encodes(Protocol):
+    """What of an Embedder is needed here."""
+
+    recipe: Recipe
+    known: Mapping[str, Any] | None
+    name: str
+
+    @property
+    def digest(self) -> str: ...
+
+    def width(self, similarity: str | None = None) -> int: ...
+
+    def encode(
+        self, inputs: Shaped[np.ndarray, "rows ..."], similarity: str | None = None
+    ) -> Float[np.ndarray, "rows dim"]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Shard:
+    """Some rows of the table, and where their vectors go.
+
+    Attributes:
+        rows: numbers in the table.
+        full: there once the shard is finished with all of its rows.
+        partial: the same without rows whose image cannot be read, where such rows may be left out.
+        faults: there before `partial` is, or instead of it: which rows, and why, as [[row, fault], ...].
+    """
+
+    rows: range
+    full: Path
+    partial: Path
+    faults: Path
+
+    def finished(self, drops: bool) -> Path | None:
+        """The file that is there, if it will do."""
+        return self.full if self.full.is_file() else self.partial if drops and self.partial.is_file() else None
+
+    def is_answered(self, drops: bool) -> bool:
+        """Whether it is finished, or known why it cannot be."""
+        return self.finished(drops) is not None or (not drops and self.faults.is_file())
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """All that the processes of a job agree on.
+
+    Attributes:
+        inputs: what is encoded.
+        column: of the output: "features", or "projection" of a similarity.
+    """
+
+    embedder: Encodes
+    table: Table
+    similarity: str | None
+    inputs: TableInputs
+    column: str
+    suffix: str
+    drops: bool
+    batch_size: int
+
+
+def embed_table(
+    embedder: Encodes,
+    table: Table,
+    out: Path,
+    *,
+    images: Path | None = None,
+    similarity: str | None = None,
+    shard_rows: int | None = None,
+    missing_images: Literal["error", "drop"] = "error",
+    batch_size: int = 256,
+    overwrite: bool = False,
+    progress: bool = True,
+    process: tuple[int, int] = (0, 1),
+) -> Path | None:
+    """Write a vector for every row of a table, with the line and the image path that it belongs to.
+
+    The output has columns (Parquet) or arrays (npz) `line`, `image` (where rows are images) and `features` or
+    `projection`. Work goes to the folder OUT.shards; in the end it is put together to OUT, and the folder removed.
+    With `shard_rows` the folder is the output, and index.json in it, written last, names its files.
+
+    Args:
+        embedder: makes the vectors.
+        table: must have the columns that the embedder's recipe reads its inputs from.
+        out: a name that ends in .parquet or .npz.
+        images: folder that image paths are relative to; by default the table's.
+        similarity: the projection of this one; None for features.
+        shard_rows: rows of a file of the output; None for one file in all.
+        missing_images: "error", or "drop" to leave out rows whose image cannot be read; they are told.
+        batch_size: images in memory at a time.
+        overwrite: replace a file that is there.
+        progress: show a bar on a terminal.
+        process: number of this one, from 0, and how many there are.
+
+    Returns:
+        The output; None in all processes but the first.
+
+    Raises:
+        TableError: for all rows without a readable image, at once; shards without such rows are kept for the next try.
+        RunError: for an output of another kind or in the way, an unknown similarity, or a disk at fault.
+    """
+    first, world = process[0] == 0, process[1]
+    if out.suffix not in _SUFFIXES:
+        raise RunError(f"--out '{out}': its name must end in {' or '.join(_SUFFIXES)}.")
+    if first and out.exists() and shard_rows is None and not (overwrite and out.is_file()):
+        raise RunError(f"'{out}' exists. Choose another --out" + (", or pass --overwrite." if out.is_file() else "."))
+    embedder.width(similarity)
+    drops = missing_images == "drop"
+    inputs = open_table(table, embedder.recipe.data, images, embedder.known, drops)
+    column = "features" if similarity is None else "projection"
+    job = _Job(embedder, table, similarity, inputs, column, out.suffix, drops, batch_size)
+    folder = out.with_name(f"{out.name}.shards")
+    shards = list(_shards(job, folder, shard_rows or ROWS))
+    mine = [shard for shard in shards[process[0] :: world] if not shard.is_answered(drops)]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with _bar(progress and first, sum(len(shard.rows) for shard in mine)) as advance:
+            for shard in mine:
+                _embed(job, shard, advance)
+        if not first:
+            whole.write_text(folder / f"done-{process[0]}", _launch())
+            return None
+        _wait(folder, shards, world, job.drops)
+        left_out = _left_out(job, shards)
+        parts = [path for shard in shards if (path := shard.finished(job.drops)) is not None]
+        if shard_rows is not None:
+            _sweep(folder, keep={*parts, *(shard.faults for shard in shards if job.drops)})
+            _write_index(job, folder, parts, shards, left_out)
+            return folder
+        whole.write_with(out, lambda path: _together(parts, path, out.suffix))
+        _sweep(folder, keep=set())
+        with contextlib.suppress(OSError):  # not empty: something of the user's is in it
+            folder.rmdir()
+        return out
+    except OSError as error:
+        raise RunError(
+            f"'{out}' cannot be written: {error.strerror or error}. What is finished is in '{folder}'."
+        ) from None
+
+
+def _shards(job: _Job, folder: Path, rows: int) -> Iterator[_Shard]:
+    for number, start in enumerate(range(0, len(job.table), rows)):
+        taken = range(start, min(start + rows, len(job.table)))
+        digest = hashlib.sha256(json.dumps([_FORMAT, job.embedder.digest, job.similarity, job.suffix]).encode())
+        for row in taken:
+            digest.update(json.dumps([job.table.lines[row], *job.inputs.stamp(row)]).encode())
+        name = f"{number:05d}-{digest.hexdigest()[:16]}"
+        # What is left out on purpose stays told, what is refused is forgotten: it may be mended. So two names.
+        faults = folder / f"{name}{'-partial' if job.drops else ''}.json"
+        yield _Shard(taken, folder / f"{name}{job.suffix}", folder / f"{name}-partial{job.suffix}", faults)
+
+
+def _embed(job: _Job, shard: _Shard, advance: Callable[[int], None]) -> None:
+    """Write one shard, or what is wrong with it."""
+    vectors: list[np.ndarray] = []
+    kept: list[int] = []
+    faults: dict[int, str] = {}
+    for start in range(shard.rows.start, shard.rows.stop, job.batch_size):
+        rows = range(start, min(start + job.batch_size, shard.rows.stop))
+        taken, unreadable = job.inputs.take(rows)
+        faults |= {rows[k]: fault for k, fault in unreadable.items()}
+        fine = [k for k in range(len(rows)) if k not in unreadable]
+        if fine and (job.drops or not faults):  # of a shard that is not written the rest is only tried
+            vectors.append(job.embedder.encode(taken[fine], job.similarity))
+            kept += [rows[k] for k in fine]
+        advance(len(rows))
+    if faults:
+        whole.write_json(shard.faults, [[row, faults[row]] for row in sorted(faults)])
+    if job.drops or not faults:
+        width = job.embedder.width(job.similarity)
+        made = np.concatenate(vectors) if vectors else np.zeros((0, width), dtype=np.float32)
+        lines = [job.table.lines[row] for row in kept]
+        cells = job.inputs.names
+        names = None if cells is None else [str(cells[row]) for row in kept]
+        target = shard.partial if faults else shard.full
+        whole.write_with(target, lambda path: _write(path, lines, names, job.column, made))
+
+
+def _write(
+    path: Path, lines: Sequence[int], names: Sequence[str] | None, column: str, vectors: Float[np.ndarray, "rows dim"]
+) -> None:
+    """A file of the output; `names` is None where rows are not images."""
+    numbers = np.asarray(lines, dtype=np.int64)
+    if path.suffix == ".npz":
+        texts = {} if names is None else {"image": np.asarray(names, dtype=np.str_)}
+        arrays: dict[str, Any] = {"line": numbers, **texts, column: vectors}
+        with path.open("wb") as file:
+            np.savez(file, **arrays)
+        return
+    keys = [pl.Series("line", numbers)] + ([] if names is None else [pl.Series("image", names, dtype=pl.String)])
+    flat = pl.Series(column, vectors.reshape(-1), dtype=pl.Float32)
+    pl.DataFrame([*keys, flat.reshape(vectors.shape)]).write_parquet(path)
+
+
+def _together(parts: Sequence[Path], path: Path, suffix: str) -> None:
+    if suffix == ".parquet":  # streamed: the table may be larger than the memory
+        pl.scan_parquet(list(parts)).sink_parquet(path)
+        return
+    loaded = []
+    for part in parts:
+        with np.load(part, allow_pickle=False) as file:
+            loaded.append(dict(file))
+    arrays: dict[str, Any] = {name: np.concatenate([own[name] for own in loaded]) for name in loaded[0]}
+    with path.open("wb") as file:
+        np.savez(file, **arrays)
+
+
+def _wait(folder: Path, shards: Sequence[_Shard], world: int, drops: bool) -> None:
+    """Until all processes have come to the end of their shards. If one breaks down, torchrun ends this one."""
+    done = [folder / f"done-{number}" for number in range(1, world)]
+    while not (
+        all(path.is_file() and path.read_text("utf-8") == _launch() for path in done)
+        and all(shard.is_answered(drops) for shard in shards)
+    ):
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
+
+
+def _launch() -> str:
+    """What the processes of one start by torchrun have in common, and those of an earlier one mostly had not."""
+    return " ".join(os.environ.get(name, "") for name in ("TORCHELASTIC_RUN_ID", "MASTER_PORT"))
+
+
+def _left_out(job: _Job, shards: Sequence[_Shard]) -> dict[int, str]:
+    """Rows without a vector, and why; told on standard error.
+
+    Raises:
+        TableError: where there may be none.
+    """
+    found: dict[int, str] = {}
+    for shard in shards:
+        if shard.faults.is_file() and not shard.full.is_file():
+            found |= {int(row): str(fault) for row, fault in json.loads(shard.faults.read_text("utf-8"))}
+    if found and not job.drops:
+        for shard in shards:
+            shard.faults.unlink(missing_ok=True)
+        raise TableError(complaint(job.table, found))
+    if found:
+        lines = first_few([job.table.lines[row] for row in sorted(found)])
+        Console(stderr=True).print(
+            f"{job.table.name}: {counted(len(found), 'row')} of {len(job.table):,} left out, whose image cannot be "
+            f"read ({unit(job.table.name)} {lines}).",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+    return found
+
+
+def _write_index(
+    job: _Job, folder: Path, parts: Sequence[Path], shards: Sequence[_Shard], left_out: dict[int, str]
+) -> None:
+    rows = [len(shard.rows) - sum(row in left_out for row in shard.rows) for shard in shards]
+    whole.write_json(
+        folder / "index.json",
+        {
+            "model": job.embedder.name,
+            "digest": job.embedder.digest,
+            "table": job.table.name,
+            "column": job.column,
+            "similarity": job.similarity,
+            "width": job.embedder.width(job.similarity),
+            "rows": sum(rows),
+            "shards": [{"file": part.name, "rows": count} for part, count in zip(parts, rows, strict=True)],
+            "left_out": [{"line": job.table.lines[row], "why": left_out[row]} for row in sorted(left_out)],
+        },
+    )
+
+
+def _sweep(folder: Path, keep: set[Path]) -> None:
+    """Take out what this job, or an earlier one, no longer needs; never a file of another name."""
+    for path in folder.iterdir():
+        if path not in keep and _OURS.fullmatch(path.name):
+            path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _bar(shown: bool, total: int) -> Iterator[Callable[[int], None]]:
+    with Progress(console=Console(stderr=True), transient=True, disable=not (shown and _is_terminal())) as progress:
+        task = progress.add_task("embedding", total=total)
+        yield lambda done: progress.advance(task, done)
+
+
+def _is_terminal() -> bool:
+    return Console(stderr=True).is_terminal

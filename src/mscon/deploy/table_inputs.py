@@ -1,0 +1,149 @@
+"""Table inputs: what is encoded of each row of a table that nobody trained on. No splits, no labels, no torch."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import polars as pl
+from jaxtyping import Shaped
+
+from mscon.data import images as stored
+from mscon.data.inputs import check_inputs, open_inputs
+from mscon.data.table import Table
+from mscon.data.unpacked import images_root
+from mscon.errors import TableError
+from mscon.recipe import Data
+
+_ADVICE = (
+    "Image paths are relative to the table, or to --images DIR. To leave such rows out on purpose, pass\n"
+    "  --missing-images drop."
+)
+
+
+@runtime_checkable
+class TableInputs(Protocol):
+    """Inputs by the number of the row, with what tells whether they are still the same."""
+
+    @property
+    def names(self) -> list[str | None] | None:
+        """The image paths as written; None where rows are not images."""
+        ...
+
+    def stamp(self, row: int) -> Sequence[str | int | None]:
+        """What changes when the input of a row does."""
+        ...
+
+    def take(self, rows: Sequence[int]) -> tuple[Shaped[np.ndarray, "rows ..."], dict[int, str]]:
+        """The inputs of these rows; and for rows without one, by their place among these, why."""
+        ...
+
+
+def open_table(
+    table: Table, data: Data, images: Path | None, known: Mapping[str, Any] | None, drops: bool
+) -> TableInputs:
+    """The inputs of all rows of a table, as a trained model wants them.
+
+    Args:
+        table: the user's.
+        data: of the model's recipe; names the columns.
+        images: folder that image paths, or the file of vectors, are relative to; by default the table's.
+        known: what the run kept of its inputs, where they are no images.
+        drops: whether rows without an image may be there.
+
+    Raises:
+        TableError: for columns, files or cells that are not there, at once; see `mscon.data.inputs.open_inputs`.
+    """
+    if data.input == "image":
+        found = TableImages(table, data, images_root(table, data, images))
+        if not drops:
+            found.need_all()
+        return found
+    root = table.folder if images is None else images
+    if complaints := check_inputs(table, data, root):
+        raise TableError("\n".join(complaints))
+    return TableVectors(table, data, root, known)
+
+
+class TableImages:
+    """Images, read when they are taken."""
+
+    def __init__(self, table: Table, data: Data, root: Path) -> None:
+        self._table, self._data, self._root = table, data, root
+        self._names = table.cells(data.image)
+        self._paths: list[Path | None] = [None] * len(table)
+        named = [(row, name) for row, name in enumerate(self._names) if name is not None]
+        for (row, _), path in zip(named, stored.locate(root, [name for _, name in named]), strict=True):
+            self._paths[row] = path
+
+    @property
+    def names(self) -> list[str | None]:
+        return self._names
+
+    def need_all(self) -> None:
+        """That every row names a file, which may still turn out to be no image.
+
+        Raises:
+            TableError: with all rows that do not.
+        """
+        faults = {}
+        for row, path in enumerate(self._paths):
+            if path is None or not os.path.isfile(path):
+                why = "lies outside the folder of the images" if path is None else "does not exist"
+                faults[row] = self._told(row, f"{why} (looked in {self._root})")
+        if faults:
+            raise TableError(complaint(self._table, faults))
+
+    def stamp(self, row: int) -> Sequence[str | int | None]:
+        size, changed = -1, -1
+        with contextlib.suppress(OSError):
+            if (path := self._paths[row]) is not None:
+                status = path.stat()
+                size, changed = status.st_size, status.st_mtime_ns
+        return [self._names[row], size, changed]
+
+    def take(self, rows: Sequence[int]) -> tuple[Shaped[np.ndarray, "rows ..."], dict[int, str]]:
+        pixels, faults = stored.decode_some(
+            [self._paths[row] for row in rows], self._data.image_size, self._data.channels
+        )
+        return pixels, {k: self._told(rows[k], fault) for k, fault in faults.items()}
+
+    def _told(self, row: int, fault: str) -> str:
+        if self._names[row] is None:
+            return f"the cell of column {self._data.image!r} is empty"
+        return f"image {self._names[row]!r} {fault}"
+
+
+class TableVectors:
+    """Vectors, from a file, a column of lists, or columns or sentences encoded as the run did."""
+
+    names = None
+
+    def __init__(self, table: Table, data: Data, root: Path, known: Mapping[str, Any] | None) -> None:
+        own = [table.frame.get_column(name) for name in table.frame.columns if name not in ("line", "split")]
+        keys = {"line": pl.Series(table.lines, dtype=pl.Int64), "split": ["train"] * len(table)}
+        self._inputs = open_inputs(
+            pl.DataFrame(keys).with_columns(own),
+            root,
+            data,
+            table.name,
+            vectors=table.vectors.get(data.vectors),
+            known=known,
+        )
+
+    def stamp(self, row: int) -> Sequence[str | int | None]:
+        return [hashlib.sha256(np.ascontiguousarray(self._inputs[[row]]).tobytes()).hexdigest()]
+
+    def take(self, rows: Sequence[int]) -> tuple[Shaped[np.ndarray, "rows ..."], dict[int, str]]:
+        return self._inputs[list(rows)], {}
+
+
+def complaint(table: Table, faults: Mapping[int, str]) -> str:
+    """One message for all rows without an image."""
+    rows = sorted(faults)
+    return table.complaint(rows, f"{faults[rows[0]]}.", _ADVICE)

@@ -1,0 +1,116 @@
+"""Models of vectors, columns and sentences leave training as models of images do."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import numpy as np
+import polars as pl
+import pytest
+
+import mscon
+from mscon import recipe as recipes
+from mscon.data.table import read_table
+from mscon.deploy.onnx import export_onnx
+from mscon.deploy.packed import pack
+from mscon.deploy.shards import embed_table
+from mscon.errors import RunError, TableError
+from mscon.evaluate.features import extract
+from mscon.train.fit import fit
+
+RECIPE = """
+[[similarity]]
+column = "kind"
+[encoder]
+name = "mlp"
+settings = { units = 8, layers = 1 }
+[train]
+epochs = 1
+batch_size = 8
+precision = "float32"
+"""
+VECTORS = '\n[data]\ninput = "vectors"\nvectors = "clip.npy"\n'
+COLUMNS = '\n[data]\ninput = "columns"\nnumbers = ["height"]\ncategories = ["make"]\n'
+has_onnx = all(importlib.util.find_spec(name) for name in ("onnx", "onnxruntime", "onnxscript"))
+
+
+@pytest.fixture
+def table(tmp_path):
+    generator = np.random.default_rng(0)
+    np.save(tmp_path / "clip.npy", generator.standard_normal((20, 6)).astype(np.float32))
+    lines = ["kind,split,height,make"]
+    for n in range(20):
+        lines.append(f"{'ab'[n % 2]},{'train' if n < 14 else 'test'},{n * 0.5},{'xyz'[n % 3]}")
+    path = tmp_path / "new.csv"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+@pytest.fixture(params=[VECTORS, COLUMNS], ids=["vectors", "columns"])
+def run(request, table, tmp_path):
+    made = fit(recipes.parse(RECIPE + request.param), read_table(table), tmp_path / "run", progress=False)
+    extract(made, progress=False)
+    return made
+
+
+def inputs(run, table):
+    """The rows as a caller in Python has them."""
+    if run.recipe.data.input == "vectors":
+        return np.load(table.parent / "clip.npy")
+    return read_table(table).frame
+
+
+def test_vectors_are_those_that_the_probes_saw(run, table):
+    model = mscon.load(run.root)
+    np.testing.assert_allclose(model.embed(inputs(run, table), batch_size=7), run.features, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(model.embed(inputs(run, table), "kind"), run.projections[0], rtol=1e-5, atol=1e-6)
+
+
+def test_a_table_is_embedded_in_shards_without_an_image_column(run, table, tmp_path):
+    folder = embed_table(mscon.load(run.root), read_table(table), tmp_path / "out.parquet", shard_rows=7)
+    frame = pl.read_parquet(folder / "*.parquet")
+    assert frame.columns == ["line", "features"]
+    assert frame.get_column("line").to_list() == list(range(2, 22))
+    np.testing.assert_allclose(frame.get_column("features").to_numpy(), run.features, rtol=1e-5, atol=1e-6)
+    out = embed_table(mscon.load(run.root), read_table(table), tmp_path / "out.npz")
+    with np.load(out) as file:
+        assert set(file) == {"line", "features"}
+
+
+def test_packed_they_need_no_run(run, table, tmp_path):
+    pack(run, tmp_path / "model.safetensors")
+    features = run.features
+    run.root.rename(tmp_path / "gone")
+    model = mscon.load(tmp_path / "model.safetensors")
+    np.testing.assert_allclose(model.embed(inputs_of(model, table)), features, rtol=1e-5, atol=1e-6)
+
+
+def inputs_of(model, table):
+    return np.load(table.parent / "clip.npy") if model.recipe.data.input == "vectors" else read_table(table).frame
+
+
+@pytest.mark.skipif(not has_onnx, reason="the extra 'onnx' is not installed")
+def test_they_are_exported_too(run, tmp_path):
+    import onnxruntime
+
+    done = export_onnx(run, tmp_path / "model.onnx")
+    session = onnxruntime.InferenceSession(str(done.path), providers=["CPUExecutionProvider"])
+    (given,) = session.get_inputs()
+    assert given.name == "vectors" and given.type == "tensor(float)"
+    assert not done.real
+
+
+def test_vectors_of_another_width_are_refused(table, tmp_path):
+    run = fit(recipes.parse(RECIPE + VECTORS), read_table(table), tmp_path / "run", progress=False)
+    with pytest.raises(ValueError, match=r"takes vectors \[rows, 6\], got \[2, 5\]"):
+        mscon.load(run.root).embed(np.zeros((2, 5)))
+    np.save(tmp_path / "clip.npy", np.zeros((20, 5), dtype=np.float32))
+    with pytest.raises(TableError, match="5 numbers"):
+        embed_table(mscon.load(run.root), read_table(table), tmp_path / "out.npz")
+
+
+def test_another_encoder_of_sentences_is_loaded_only_if_trusted(tmp_path):
+    run = mscon.Run.create(tmp_path / "run")
+    run.write_recipe(recipes.parse(RECIPE + '\n[data]\ninput = "text"\ntext_model = "someone/theirs"\n'))
+    with pytest.raises(RunError, match="names code from outside mscon: 'text_model someone/theirs'"):
+        mscon.load(run.root)
