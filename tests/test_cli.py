@@ -12,7 +12,7 @@ from mscon import catalogue, recipe
 from mscon.cli import main
 from mscon.listing import recipe_names, recipe_text
 
-VERBS = ("demo", "prepare", "check", "train", "resume", "probe", "report", "list")
+VERBS = ("demo", "prepare", "check", "train", "resume", "probe", "report", "embed", "export", "card", "push", "list")
 
 
 def test_help_answers_in_well_under_a_second():

@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 from PIL import Image
 
@@ -66,6 +67,14 @@ def test_every_verb_on_glyphs(glyph_table, recipe, tmp_path, capsys):
     page = (run / "report.html").read_text("utf-8")
     assert "default-src 'none'" in html.unescape(page)
     assert "data:image" in page
+
+    packed, vectors = tmp_path / "glyphs.safetensors", tmp_path / "glyphs.parquet"
+    assert main(["export", str(run), "--to", "safetensors", "--out", str(packed)]) == 0
+    assert main(["embed", str(packed), *table, "--out", str(vectors), "--similarity", "character"]) == 0
+    assert pl.read_parquet(vectors).height == Run.open(run).rows.height
+    assert main(["card", str(run)]) == 0
+    assert main(["push", str(run), "owner/glyphs", "--dry-run", str(tmp_path / "upload")]) == 0
+    assert "| character " in (tmp_path / "upload" / "README.md").read_text("utf-8")
 
     done = Run.open(run)
     asked = {score["column"] for score in done.probe["linear"]}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from mscon import experiment
 from mscon.errors import RecipeError
 from mscon.experiment import KINDS, READINGS, find, names
 from mscon.listing import recipe_names
+from mscon.recipe import Recipe
 
 NAMES = names()
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
@@ -173,6 +175,18 @@ def test_the_pretrained_encoder_is_tuned_as_in_the_paper():
     rates = {run.row.title: run.recipe.train.learning_rate for run in find("glyphs/pretrained").plan(1)}
     assert rates["XEnt multi-task"] == 0.01
     assert rates["SimCLR"] == rates["MSCon, paper's weights"] == 0.05
+
+
+def test_a_run_is_named_by_what_differs_from_the_defaults(monkeypatch):
+    """A setting that is added to mscon, and left at its default, renames no run; any that is changed does."""
+    one = find("glyphs/table1").plan(1)[0]
+    name = one.name
+    told = Recipe.to_toml
+    monkeypatch.setattr(Recipe, "to_toml", lambda self: told(self) + "\n[added]\nsetting = 1\n")
+    assert one.name == name
+    monkeypatch.undo()
+    changed = replace(one.recipe, views=replace(one.recipe.views, crop=(0.5, 1.0)))
+    assert replace(one, recipe=changed).name != name
 
 
 def test_sizes_count_a_shared_run_once():

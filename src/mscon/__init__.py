@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from mscon.deploy.embedder import load as load
     from mscon.errors import MSConError as MSConError
     from mscon.loss import MSConLoss as MSConLoss
     from mscon.loss import NTXentLoss as NTXentLoss
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from mscon.weightings.base import Weighting as Weighting
 
 _HOME = {
+    "load": "mscon.deploy.embedder",
     "MSConError": "mscon.errors",
     "MSConLoss": "mscon.loss",
     "NTXentLoss": "mscon.loss",

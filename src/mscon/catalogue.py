@@ -48,7 +48,7 @@ def find(kind: str, name: str, where: str = "") -> type[Any]:
     package, base_name = _KINDS[kind]
     base = getattr(importlib.import_module(f"{package}.base"), base_name)
     if ":" in name:
-        return _own(kind, name, base, where)
+        return own(kind, name, base, where)
     known = names(kind)
     if name not in known:
         raise RecipeError(
@@ -65,16 +65,25 @@ def find(kind: str, name: str, where: str = "") -> type[Any]:
     return found[0]
 
 
-def _own(kind: str, name: str, base: type, where: str) -> type[Any]:
+def is_own(name: str) -> bool:
+    """Whether a name is written as the user's own classes are: "pkg.mod:Class"."""
+    module, _, found = name.partition(":")
+    return found.isidentifier() and all(part.isidentifier() for part in module.split("."))
+
+
+def own(kind: str, name: str, base: type, where: str = "") -> type[Any]:
+    """The user's own class, by "pkg.mod:Class".
+
+    Raises:
+        RecipeError: if it cannot be imported, or is no subclass of `base`.
+    """
     module_name, _, class_name = name.partition(":")
     try:
         found = getattr(importlib.import_module(module_name), class_name)
     except (ImportError, AttributeError) as error:
         raise RecipeError(f"{where}cannot import {kind} '{name}': {error}. Is its folder on PYTHONPATH?") from error
     if not (inspect.isclass(found) and issubclass(found, base)):
-        raise RecipeError(
-            f"{where}'{name}' is not a {kind}: it must be a subclass of {base.__module__}.{base.__name__}."
-        )
+        raise RecipeError(f"{where}'{name}' is no {kind}: it must be a subclass of {base.__module__}.{base.__name__}.")
     return found
 
 

@@ -68,6 +68,10 @@ def _parser() -> argparse.ArgumentParser:
     _resume(verbs)
     _probe(verbs)
     _report(verbs)
+    _embed(verbs)
+    _export(verbs)
+    _card(verbs)
+    _push(verbs)
     _reproduce(verbs)
     _list(verbs)
     return parser
@@ -206,9 +210,10 @@ def _check(verbs: Verbs) -> None:
         "check",
         _run_check,
         "say what a recipe will see in a table, and what is wrong with it",
-        "Reads everything, writes nothing: rows per split, classes and missing cells of every\n"
-        "column, images that cannot be read, duplicates, and how many rows of a batch will\n"
-        "find another that is alike. All complaints come at once.",
+        "Reads everything, writes nothing: rows per split, kind, values and missing cells of every\n"
+        "column, columns that tell each other, images that cannot be read, duplicates and leaks\n"
+        "across splits, and what a batch of the recipe's sampler will hold: how many rows find\n"
+        "another that is alike, and what would help. All complaints come at once.",
         "  mscon check shoes.toml --table shoes.csv\n  mscon check shoes.toml --table shoes.csv --json > shoes.json",
         "exit status: 0 all right, 2 something is at fault.",
     )
@@ -218,15 +223,18 @@ def _check(verbs: Verbs) -> None:
 
 def _run_check(arguments: argparse.Namespace) -> None:
     from mscon.data.check import describe
-    from mscon.data.images import open_store
+    from mscon.data.images import ImageStore
+    from mscon.data.inputs import open_inputs
     from mscon.data.rows import select_rows
     from mscon.data.table import read_table
+    from mscon.data.unpacked import images_root
 
     recipe = _read_recipe(arguments)
     table = read_table(arguments.table)
     rows = select_rows(table, recipe, arguments.images)
-    store = open_store(rows, arguments.images or table.path.parent, recipe.data, table.path.name)
-    description = describe(rows, recipe, table, store)
+    root, vectors = images_root(table, recipe.data, arguments.images), table.vectors.get(recipe.data.vectors)
+    inputs = open_inputs(rows, root, recipe.data, table.name, vectors=vectors)
+    description = describe(rows, recipe, table, inputs if isinstance(inputs, ImageStore) else None, root=root)
     if arguments.json:
         import json
 
@@ -244,7 +252,7 @@ def _train(verbs: Verbs) -> None:
         "train",
         _run_train,
         "train an encoder on every similarity that a recipe names",
-        "Reads one row per image from TABLE (CSV or Parquet), writes a run directory\n"
+        "Reads one row per image, vector or text from TABLE, writes a run directory\n"
         "holding the resolved recipe, the log, and the checkpoints. `mscon probe` and\n"
         "`mscon report` take that directory and need nothing else but the images.",
         "  mscon train shoes.toml --table shoes.csv\n"
@@ -376,6 +384,206 @@ def _run_report(arguments: argparse.Namespace) -> None:
     print(build_report(runs, arguments.out or folder / "report.html"))
 
 
+# embed --------------------------------------------------------------------------------------------
+
+
+def _embed(verbs: Verbs) -> None:
+    parser = _verb(
+        verbs,
+        "embed",
+        _run_embed,
+        "write the vectors of a new table of images",
+        "Writes a row per image with its line, its path as written, and its features, or with\n"
+        "--similarity its projection of that similarity, scaled to unit length. A killed job\n"
+        "goes on where it was: finished parts lie in OUT.shards, and are known again by the\n"
+        "weights, the rows, and the size and time of change of the images. Under torchrun each\n"
+        "process takes its part. MODEL is a run, a packed model (`mscon export`), or hf:owner/name.",
+        "  mscon embed runs/shoes --table new.csv --out new.parquet\n"
+        "  mscon embed runs/shoes --table new.csv --out new.npz --similarity closure\n"
+        "  mscon embed hf:owner/shoes --table new.csv --out new.parquet --shard-rows 100000\n"
+        "  torchrun --nproc-per-node 2 -m mscon embed runs/shoes --table new.csv --out new.parquet",
+        "exit status: 0 done, 1 stopped on the way, 2 the model, the table or an image is at fault\n"
+        "(OUT was not written).",
+    )
+    parser.add_argument("model", metavar="MODEL", help="run directory, packed model, or hf:owner/name")
+    parser.add_argument(
+        "--table",
+        metavar="TABLE",
+        type=Path,
+        required=True,
+        help="file or folder, one row per thing; README: your own table",
+    )
+    parser.add_argument("--out", metavar="OUT", type=Path, required=True, help="a name that ends in .parquet or .npz")
+    parser.add_argument("--similarity", metavar="NAME", help="its projection (default: features)")
+    parser.add_argument(
+        "--images",
+        metavar="DIR",
+        type=Path,
+        help="folder that image paths, or a file of vectors, are relative to (default: the table's)",
+    )
+    parser.add_argument(
+        "--missing-images",
+        choices=("error", "drop"),
+        default="error",
+        help="drop: leave out rows whose image cannot be read, and say which (default: error)",
+    )
+    parser.add_argument(
+        "--shard-rows",
+        type=_positive,
+        metavar="N",
+        help="leave the output in files of N rows, in the folder OUT.shards",
+    )
+    parser.add_argument(
+        "--batch-size", type=_positive, default=256, metavar="N", help="images in memory at a time (default: 256)"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace OUT if it is there")
+    _trust(parser)
+
+
+def _run_embed(arguments: argparse.Namespace) -> None:
+    from mscon.data.table import read_table
+    from mscon.deploy.embedder import load
+    from mscon.deploy.shards import embed_table
+
+    made = embed_table(
+        load(arguments.model, trust=arguments.trust),
+        read_table(arguments.table),
+        arguments.out,
+        images=arguments.images,
+        similarity=arguments.similarity,
+        shard_rows=arguments.shard_rows,
+        missing_images=arguments.missing_images,
+        batch_size=arguments.batch_size,
+        overwrite=arguments.overwrite,
+        process=(_process(), int(os.environ["WORLD_SIZE"]) if "TORCHELASTIC_RUN_ID" in os.environ else 1),
+    )
+    if made is not None:
+        print(made)
+
+
+# export -------------------------------------------------------------------------------------------
+
+
+def _export(verbs: Verbs) -> None:
+    parser = _verb(
+        verbs,
+        "export",
+        _run_export,
+        "write the model of a run as one file for elsewhere",
+        "safetensors  encoder and heads, with JSON beside it that says how to build them;\n"
+        "             mscon.load(FILE) reads it without the run.\n"
+        "onnx         a graph from uint8 images to features, of any number of images at a time;\n"
+        "             it is run beside torch, and not kept if the two differ. Needs the extra:\n"
+        '             pip install "mscon[onnx]"',
+        "  mscon export runs/shoes --to safetensors --out shoes.safetensors\n"
+        "  mscon export runs/shoes --to onnx --out shoes.onnx --projections",
+    )
+    parser.add_argument("run", metavar="RUN", type=Path, help="run directory")
+    parser.add_argument("--to", choices=("onnx", "safetensors"), required=True, help="which kind of file")
+    parser.add_argument(
+        "--out", metavar="FILE", type=Path, required=True, help="where it goes; replaced if it is there"
+    )
+    _checkpoint(parser)
+    parser.add_argument("--projections", action="store_true", help="onnx: also the projections, as a second output")
+    parser.add_argument(
+        "--tolerance",
+        type=_share,
+        metavar="X",
+        help="onnx: largest difference to torch that passes, as a share of the largest number (default: 1e-4)",
+    )
+
+
+def _run_export(arguments: argparse.Namespace) -> None:
+    run = _open(arguments.run)
+    if arguments.to == "safetensors":
+        from mscon.deploy.packed import pack
+
+        pack(run, arguments.out, arguments.checkpoint)
+        print(arguments.out)
+        return
+    from mscon.deploy.onnx import TOLERANCE, export_onnx
+
+    tolerance = TOLERANCE if arguments.tolerance is None else arguments.tolerance
+    done = export_onnx(
+        run, arguments.out, checkpoint=arguments.checkpoint, projections=arguments.projections, tolerance=tolerance
+    )
+    print(
+        f"{done.path}\nlargest difference to torch: {done.difference:.2g} (tolerance {tolerance:.2g}), on "
+        f"{done.images} {'images of the run' if done.real else 'random inputs'}"
+    )
+
+
+# card, push ---------------------------------------------------------------------------------------
+
+
+def _card(verbs: Verbs) -> None:
+    parser = _verb(
+        verbs,
+        "card",
+        _run_card,
+        "write the model card of a run, with the evidence for it",
+        "Markdown: how to load the model, scores of the probes with intervals, counts of the\n"
+        "data, the recipe, what to cite. Licences and intended use are left for you to fill in;\n"
+        "`mscon push` takes the card as you leave it.",
+        "  mscon card runs/shoes                     # writes runs/shoes/README.md\n"
+        "  mscon card runs/shoes --out card.md",
+    )
+    parser.add_argument("run", metavar="RUN", type=Path, help="run directory")
+    parser.add_argument("--out", metavar="FILE", type=Path, help="default: README.md in the run")
+    parser.add_argument("--overwrite", action="store_true", help="replace a card that is there")
+
+
+def _run_card(arguments: argparse.Namespace) -> None:
+    from mscon import whole
+    from mscon.errors import RunError
+    from mscon.report.card import model_card
+
+    run = _open(arguments.run)
+    text = model_card(run)
+    if arguments.out is not None and arguments.out.exists() and not arguments.overwrite:
+        raise RunError(f"'{arguments.out}' exists. Choose another --out, or pass --overwrite.")
+    if arguments.out is not None:
+        whole.write_text(arguments.out, text)
+        print(arguments.out)
+        return
+    if run.card is not None and not arguments.overwrite:
+        raise RunError(f"run '{run.root}' has a card, which you may have edited. Pass --overwrite to write it anew.")
+    print(run.write_card(text))
+
+
+def _push(verbs: Verbs) -> None:
+    parser = _verb(
+        verbs,
+        "push",
+        _run_push,
+        "put the model of a run on the Hugging Face hub, with its card",
+        "Uploads weights (safetensors), how to build them (JSON) and the model card: the one in\n"
+        "the run (`mscon card`), else a new one. Neither images nor labels nor paths of the\n"
+        "table go along. Log in first with `hf auth login`, or set HF_TOKEN.\n"
+        'Then mscon.load("hf:OWNER/NAME") loads it anywhere.',
+        "  mscon push runs/shoes owner/shoes --dry-run upload     # what would be sent, in a folder\n"
+        "  mscon push runs/shoes owner/shoes --private",
+        "exit status: 0 done, 1 stopped on the way, 2 the run is at fault, or the hub refuses.",
+    )
+    parser.add_argument("run", metavar="RUN", type=Path, help="run directory")
+    parser.add_argument("repository", metavar="OWNER/NAME", help="repository on the hub; made if it is not there")
+    _checkpoint(parser)
+    parser.add_argument("--private", action="store_true", help="make a private repository")
+    parser.add_argument("--dry-run", type=Path, metavar="DIR", help="write what would be sent to DIR; send nothing")
+
+
+def _run_push(arguments: argparse.Namespace) -> None:
+    from mscon.deploy import hub
+    from mscon.report.card import model_card
+
+    run = _open(arguments.run)
+    card = (run.card or model_card(run)).replace("hf:owner/name", f"hf:{arguments.repository}")
+    if arguments.dry_run is not None:
+        print(hub.lay_out(run, card, arguments.dry_run, arguments.checkpoint))
+        return
+    print(hub.push(run, arguments.repository, card, private=arguments.private, checkpoint=arguments.checkpoint))
+
+
 # reproduce ----------------------------------------------------------------------------------------
 
 
@@ -474,9 +682,18 @@ def _recipe_and_table(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "recipe", metavar="RECIPE", type=Path, help="TOML file; `mscon list recipes` names some to start from"
     )
-    parser.add_argument("--table", metavar="TABLE", type=Path, required=True, help="CSV or Parquet, one row per image")
     parser.add_argument(
-        "--images", metavar="DIR", type=Path, help="folder that image paths are relative to (default: the table's)"
+        "--table",
+        metavar="TABLE",
+        type=Path,
+        required=True,
+        help="file or folder, one row per thing; README: your own table",
+    )
+    parser.add_argument(
+        "--images",
+        metavar="DIR",
+        type=Path,
+        help="folder that image paths, or a file of vectors, are relative to (default: the table's)",
     )
     parser.add_argument(
         "--set",
@@ -484,6 +701,18 @@ def _recipe_and_table(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         help="override one recipe value, such as train.epochs=12; repeatable; the key must exist",
+    )
+
+
+def _checkpoint(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--checkpoint", choices=("last", "best"), help="whose weights (default: the one that the run's recipe names)"
+    )
+
+
+def _trust(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--trust", action="store_true", help="also import classes from outside mscon that the model names"
     )
 
 
@@ -507,6 +736,16 @@ def _positive(text: str) -> int:
     number = int(text) if text.isascii() and text.isdigit() else 0
     if number < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number above 0, got '{text}'")
+    return number
+
+
+def _share(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be a number, 0 or above, got '{text}'")
     return number
 
 

@@ -383,7 +383,15 @@ def _slug(title: str) -> str:
 
 
 def _hash(recipe: Recipe) -> str:
-    return hashlib.sha256(recipe.to_toml().encode("utf-8")).hexdigest()[:8]
+    """Of what differs from the defaults, so that a new setting, which changes nothing, does not rename old runs."""
+    own, usual = (
+        tomllib.loads(r.to_toml()) for r in (recipe, recipes.parse('[[similarity]]\ncolumn = "any"', where=""))
+    )
+    for section, values in usual.items():
+        if isinstance(values, dict):
+            told = {k: v for k, v in own.pop(section, {}).items() if k not in values or values[k] != v}
+            own |= {section: told} if told else {}
+    return hashlib.sha256(tomli_w.dumps(dict(sorted(own.items()))).encode("utf-8")).hexdigest()[:8]
 
 
 def size(planned: Sequence[PlannedRun]) -> tuple[int, int]:

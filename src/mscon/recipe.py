@@ -18,13 +18,18 @@ from mscon.sections import Candidates as Candidates
 from mscon.sections import Data as Data
 from mscon.sections import Derived as Derived
 from mscon.sections import Encoder as Encoder
+from mscon.sections import Log as Log
 from mscon.sections import Probe as Probe
+from mscon.sections import Sampler as Sampler
 from mscon.sections import Train as Train
 from mscon.sections import Triplets as Triplets
 from mscon.sections import Views as Views
 from mscon.sections import in_range
 
 VERSION = 1
+
+AUTO = "auto"
+"""In place of the name of a similarity: the kind is inferred from the cells when the table is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,7 @@ class SimilarityPart:
     """A similarity by name, the column it reads, and its settings. `same_row` reads none.
 
     Attributes:
+        name: of its kind; `AUTO` until the table is read, see `mscon.data.kinds`.
         importance: multiplies the weight that the weighting gives it, >= 0.
     """
 
@@ -50,6 +56,11 @@ class SimilarityPart:
     name: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     importance: float = 1.0
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The columns of the table that it reads: its own, behind those that its setting `under` names."""
+        return () if self.name == "same_row" else (*self.settings.get("under", ()), self.column)
 
     def to_toml(self) -> dict[str, Any]:
         own = {k: v for k, v in self.settings.items() if v is not None}
@@ -69,9 +80,11 @@ class Recipe:
     heads: Part = Part("mlp")
     objective: Part = Part("supcon")
     weighting: Part = Part("uncertainty")
+    sampler: Sampler = field(default_factory=Sampler)
     triplets: Triplets = field(default_factory=Triplets)
     candidates: Candidates = field(default_factory=Candidates)
     train: Train = field(default_factory=Train)
+    log: Log = field(default_factory=Log)
     probe: Probe = field(default_factory=Probe)
 
     @property
@@ -102,9 +115,11 @@ _VALUES = {
     "data": Data,
     "encoder": Encoder,
     "views": Views,
+    "sampler": Sampler,
     "triplets": Triplets,
     "candidates": Candidates,
     "train": Train,
+    "log": Log,
     "probe": Probe,
 }
 _PARTS = ("heads", "objective", "weighting")
@@ -197,18 +212,47 @@ def _similarities(given: Any, where: str) -> tuple[SimilarityPart, ...]:
         column = entry.get("column", name if name == "same_row" else None)
         if not isinstance(column, str) or not column:
             raise RecipeError(f"{where}[[similarity]] needs a column: the name of a label column of the table.")
-        found = catalogue.find("similarity", name, where)
         importance = settings.typed(entry.get("importance", 1.0), float, f"{where}[[similarity]] '{column}' importance")
         if not 0 <= importance < float("inf"):
             raise RecipeError(f"{where}[[similarity]] '{column}' importance must be 0 or above, got {importance}.")
         rest = {k: v for k, v in entry.items() if k not in ("name", "column", "importance")}
-        parts.append(SimilarityPart(column, name, _settings_of("similarity", found, rest, where), importance))
+        parts.append(SimilarityPart(column, name, _settings_of_kind(name, column, rest, where), importance))
     if not any(p.importance for p in parts):
         raise RecipeError(f"{where}every similarity has importance 0, so there is nothing to learn.")
     columns = [p.column for p in parts]
     if twice := sorted({c for c in columns if columns.count(c) > 1}):
         raise RecipeError(f"{where}column '{twice[0]}' stands in two similarities. Each needs a column of its own.")
     return tuple(parts)
+
+
+def similarity_part(column: str, name: str, given: Mapping[str, Any], importance: float) -> SimilarityPart:
+    """A similarity with every default filled in.
+
+    Raises:
+        RecipeError: for an unknown kind, or a setting that it does not have.
+    """
+    return SimilarityPart(column, name, _settings_of_kind(name, column, dict(given), ""), importance)
+
+
+def probe_part(column: str, kind: str | Mapping[str, Any]) -> SimilarityPart:
+    """What [probe] kinds says of a column, as a similarity: a name, or a table of name and settings.
+
+    Raises:
+        RecipeError: for an unknown kind or setting.
+    """
+    given = {"name": kind} if isinstance(kind, str) else dict(kind)
+    return similarity_part(column, str(given.pop("name", "categorical")), given, 1.0)
+
+
+def _settings_of_kind(name: str, column: str, given: dict[str, Any], where: str) -> dict[str, Any]:
+    if name == AUTO:
+        if given:
+            raise RecipeError(
+                f"{where}[[similarity]] '{column}' has no kind of its own (name = '{AUTO}'), so it takes no setting "
+                f"'{next(iter(given))}'. Name the kind that this is a setting of."
+            )
+        return {}
+    return _settings_of("similarity", catalogue.find("similarity", name, where), given, where)
 
 
 def _derived(given: Any, where: str) -> tuple[Derived, ...]:

@@ -3,6 +3,8 @@
     recipe.toml                 the resolved recipe; trains the same run again
     run.json                    versions, machine, table (path, content hash, counts), resolved hardware choices
     similarities.json           what the codes of each similarity stand for
+    inputs.json                 how rows become vectors, where they are not images
+    vectors.safetensors         the vectors, where they lay in a column of the table and in no file of their own
     rows.parquet                rows used: line, split, image path, and every label column
     log.jsonl                   a record a line: {"kind": "step" | "validation" | ..., "epoch", "step", ...}
     checkpoints/{last,best}.safetensors and .json
@@ -10,6 +12,8 @@
     masks.json                  what its heads let through of the embedding, where they are masks
     probe.json                  scores with intervals, a record each
     predictions.safetensors     probe predictions row by row, for paired comparison
+    README.md                   its model card, once there is one; edits of it are kept
+    tensorboard/, wandb/        copies of the log, where the recipe asks for them
     transfer.json               scores by the number of labelled rows, where an experiment asks for them
 
 This module does not know how any of it was made.
@@ -19,6 +23,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,6 +96,14 @@ class Run:
         """The same as text, for readers that must not import what a recipe names."""
         return self._need("recipe.toml", "mscon train").read_text("utf-8")
 
+    @property
+    def recipe_values(self) -> dict[str, Any]:
+        """The same as plain values; nothing that it names is imported."""
+        try:
+            return tomllib.loads(self.recipe_text)
+        except tomllib.TOMLDecodeError as error:
+            raise RunError(f"{self.root / 'recipe.toml'} is not valid TOML: {error}") from None
+
     def write_recipe(self, recipe: Recipe) -> None:
         whole.write_text(self.root / "recipe.toml", recipe.to_toml())
 
@@ -109,6 +122,28 @@ class Run:
 
     def write_similarities(self, states: list[dict[str, Any]]) -> None:
         whole.write_json(self.root / "similarities.json", states)
+
+    @property
+    def inputs(self) -> dict[str, Any] | None:
+        """How rows become vectors; None where they are images."""
+        return self._json("inputs.json", "mscon train") if (self.root / "inputs.json").is_file() else None
+
+    @property
+    def input_width(self) -> int | None:
+        """Numbers of such a vector."""
+        return None if (known := self.inputs) is None else known["width"]
+
+    @property
+    def vectors_file(self) -> Path | None:
+        """The vectors of a list column; None where they come from elsewhere."""
+        path = self.root / "vectors.safetensors"
+        return path if path.is_file() else None
+
+    def write_inputs(self, known: Mapping[str, Any], vectors: np.ndarray | None = None) -> None:
+        """How rows become vectors; and these, where they lie in no file of their own."""
+        if vectors is not None:
+            self._write_arrays("vectors.safetensors", {"vectors": vectors})
+        whole.write_json(self.root / "inputs.json", dict(known))
 
     @property
     def rows(self) -> pl.DataFrame:
@@ -135,6 +170,12 @@ class Run:
         """Drop records later than `step`, as resuming from a checkpoint of that step must."""
         kept = [json.dumps(r) + "\n" for r in self.log if r.get("step", 0) <= step]
         whole.write_text(self.root / "log.jsonl", "".join(kept))
+
+    def tracking(self, logger: str) -> Path:
+        """The folder that another logger may fill."""
+        folder = self.root / logger
+        folder.mkdir(exist_ok=True)
+        return folder
 
     def has_checkpoint(self, name: str) -> bool:
         return (self.root / "checkpoints" / f"{name}.safetensors").is_file()
@@ -217,6 +258,17 @@ class Run:
 
     def write_transfer(self, transfer: Mapping[str, Any]) -> None:
         whole.write_json(self.root / "transfer.json", dict(transfer))
+
+    @property
+    def card(self) -> str | None:
+        """Its model card as Markdown; None if there is none yet."""
+        path = self.root / "README.md"
+        return path.read_text("utf-8") if path.is_file() else None
+
+    def write_card(self, text: str) -> Path:
+        path = self.root / "README.md"
+        whole.write_text(path, text)
+        return path
 
     # --------------------------------------------------------------------------------------------
 

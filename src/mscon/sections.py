@@ -12,10 +12,17 @@ from mscon.errors import RecipeError
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """What is read from the table, and how images are stored.
+    """What is read from the table, what of it is encoded, and how images are stored.
 
     Attributes:
+        input: what is encoded of a row: "image"; "vectors", made elsewhere; "columns" of the table itself; or "text".
         image: the column with image paths, relative to the table (or to --images).
+        vectors: a .npy or .safetensors file beside the table (or in --images) with a vector for each row of it, in
+            order; or a column of lists of numbers.
+        numbers, categories: columns that are encoded where `input` is "columns".
+        text: the column that is encoded where `input` is "text", by a frozen sentence encoder.
+        text_model: which: "" for the one that comes with the extra `text`, else a name or folder that
+            sentence-transformers takes.
         image_size: side in pixels of the stored square images.
         channels: 1 grey, 3 colour.
         split: column that says train, validation, test or unseen. A table without it is split here.
@@ -26,7 +33,13 @@ class Data:
         missing_images: "error", or "drop" to leave out rows whose image cannot be read.
     """
 
+    input: Literal["image", "vectors", "columns", "text"] = "image"
     image: str = "image"
+    vectors: str = ""
+    numbers: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    text: str = "text"
+    text_model: str = ""
     image_size: int = 64
     channels: int = 3
     split: str = "split"
@@ -35,27 +48,49 @@ class Data:
     split_seed: int = 0
     missing_images: Literal["error", "drop"] = "error"
 
+    @property
+    def encoded(self) -> tuple[str, ...]:
+        """Columns of text or numbers that the encoder reads."""
+        return {"columns": (*self.numbers, *self.categories), "text": (self.text,)}.get(self.input, ())
+
 
 @dataclass(frozen=True, slots=True)
 class Encoder:
     """Attributes:
-    name: "small_cnn", "efficientnet_lite0" (its weights come with the extra `pretrained`), or
-        any timm model.
+    name: "small_cnn", "efficientnet_lite0" (its weights come with the extra `pretrained`), any timm model; for
+        inputs that are vectors "mlp", "linear" or "identity"; or a torch module of your own as "pkg.mod:Class": images
+        or vectors in, one vector of features a row out.
     pretrained: start from published weights.
     width: channels of the first stage of small_cnn; others ignore it.
+    settings: arguments of a class of your own, of a timm model, such as drop_path_rate, or of mlp (units = 256,
+        layers = 2) and linear (units).
+    mean, std: of each channel, of images in [0, 1], which the encoder is to see as (image - mean) / std; empty for
+        what it expects: timm knows, a class of your own may have attributes of these names, else 0.5.
+    start_from: a run directory whose encoder's weights to begin with, relative to where mscon is started; "" for none.
+    frozen: leave the encoder as it began, its norms in evaluation mode; only heads, objective and weighting learn.
     """
 
     name: str = "small_cnn"
     pretrained: bool = False
     width: int = 32
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    start_from: str = ""
+    frozen: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Views:
-    """Random views of an image, each image drawing for itself. What a data set can bear is said here.
+    """Random views of a row, each row drawing for itself. What a data set can bear is said here.
+
+    `corrupt` and `noise` are for inputs that are vectors, `crop` and all below it for images.
 
     Attributes:
         count: views of each row in a batch; contrastive objectives want 2.
+        corrupt: probability that a column of a vector is exchanged for that of another training row. SCARF has 0.6.
+            With 0 here and for `noise`, views of a row are equal.
+        noise: standard deviation of what is added to a vector, in those of each dimension.
         crop: least and greatest share of the area that is kept.
         aspect: greatest ratio of sides of a crop, and its inverse the least; 1 keeps squares.
         flip: probability of a mirror image. A glyph must not be mirrored.
@@ -71,6 +106,8 @@ class Views:
     """
 
     count: int = 2
+    corrupt: float = 0.3
+    noise: float = 0.0
     crop: tuple[float, ...] = (0.2, 1.0)
     aspect: float = 4 / 3
     flip: float = 0.5
@@ -117,6 +154,8 @@ class Train:
             whole batch, for one more forward pass of the encoder (cached gradients).
         optimiser: "adamw" or "sgd".
         learning_rate: greatest learning rate of encoder and heads.
+        layer_decay: each layer of a timm encoder learns at so many times the rate of the next, the last one and the
+            heads at learning_rate; 1 for all alike. 0.65 to 0.9 is usual for pretrained transformers.
         weighting_learning_rate: of the log-variances of a learned weighting, which get no decay.
         momentum: of sgd.
         weight_decay: of matrices and filters; biases and norms get none.
@@ -133,6 +172,7 @@ class Train:
     mini_batch_size: int = 0
     optimiser: Literal["adamw", "sgd"] = "adamw"
     learning_rate: float = 6e-3
+    layer_decay: float = 1.0
     weighting_learning_rate: float = 1e-2
     momentum: float = 0.9
     weight_decay: float = 1e-4
@@ -142,6 +182,25 @@ class Train:
     checkpoint: Literal["last", "best"] = "last"
     validate_every: int = 1
     seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Sampler:
+    """Which rows make a batch.
+
+    Attributes:
+        name: "shuffled", by chance; or "balanced", where a class that is in a batch is there with enough rows, so that
+            its rows find positives. Either way a row comes at most once an epoch.
+        at_least: rows of a class in a batch that has any of it; of numbers, rows of near values. For "balanced" only.
+        columns: for which similarities; empty for all.
+        short: rows for which no batch can hold enough of each of their classes: "leave_out" of the epoch, and say how
+            many; or "keep", so that every row comes once and floors hold as far as they can.
+    """
+
+    name: Literal["shuffled", "balanced"] = "shuffled"
+    at_least: int = 2
+    columns: tuple[str, ...] = ()
+    short: Literal["leave_out", "keep"] = "leave_out"
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,13 +235,28 @@ class Probe:
         largest: for a column, keep only its so many largest classes (column = number).
         neighbours: columns asked of nearest neighbours among the rows of unseen groups; empty for
             all probed columns that have labels there.
+        kinds: the kind of a column that was not trained on, if it is not classes: column = "continuous", or with
+            settings column = { name = "ordinal", levels = ["low", "high"] }.
         draws: bootstrap draws of an interval.
     """
 
     columns: tuple[str, ...] = ()
     largest: Mapping[str, int] = field(default_factory=dict)
     neighbours: tuple[str, ...] = ()
+    kinds: Mapping[str, Any] = field(default_factory=dict)
     draws: int = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """Where the log goes besides the run's log.jsonl, which is always written.
+
+    Attributes:
+        to: "tensorboard", "wandb" (offline unless the environment variable WANDB_MODE says otherwise), or both;
+            both come with the extra `tracking`.
+    """
+
+    to: tuple[Literal["tensorboard", "wandb"], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +290,11 @@ _RANGES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
         "three shares (train, validation, test) that sum to 1, the first above 0",
     ),
     "encoder.width": (lambda v: 4 <= v <= 1024, "from 4 to 1024"),
+    "encoder.mean": (lambda v: all(0 <= m <= 1 for m in v), "shares of white, from 0 to 1 (or empty)"),
+    "encoder.std": (lambda v: all(0 < s < float("inf") for s in v), "above 0 (or empty)"),
     "views.count": (lambda v: 1 <= v <= 16, "from 1 to 16"),
+    "views.corrupt": (lambda v: 0 <= v < 1, "a probability below 1"),
+    "views.noise": (lambda v: 0 <= v < float("inf"), "0 or above"),
     "views.crop": (lambda v: len(v) == 2 and 0 < v[0] <= v[1] <= 1, "two shares with 0 < first <= second <= 1"),
     "views.aspect": (lambda v: 1 <= v <= 4, "from 1 to 4"),
     "views.flip": (lambda v: 0 <= v <= 1, "a probability"),
@@ -234,6 +312,7 @@ _RANGES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
         lambda v: len(v) == 2 and 0 < v[0] <= v[1] <= 0.5,
         "two shares of the side, 0 < first <= second",
     ),
+    "sampler.at_least": (lambda v: v >= 2, "at least 2: one row of a class has no other to be alike to"),
     "triplets.count": (lambda v: v >= 0, "0 (batches of rows) or more"),
     "triplets.validation": (lambda v: v >= 0, "0 or more"),
     "candidates.memory_size": (lambda v: v >= 0, "0 (no memory) or more samples"),
@@ -242,6 +321,7 @@ _RANGES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "train.batch_size": (lambda v: v >= 2, "at least 2: one row has nothing to be compared with"),
     "train.mini_batch_size": (lambda v: v >= 0, "0 (the whole batch) or more"),
     "train.learning_rate": (lambda v: 0 < v < float("inf"), "above 0"),
+    "train.layer_decay": (lambda v: 0 < v <= 1, "above 0, at most 1"),
     "train.weighting_learning_rate": (lambda v: 0 < v < float("inf"), "above 0"),
     "train.momentum": (lambda v: 0 <= v < 1, "from 0 to below 1"),
     "train.weight_decay": (lambda v: 0 <= v < float("inf"), "0 or above"),
@@ -250,6 +330,10 @@ _RANGES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "derived.redraw": (lambda v: 0 <= v <= 1, "a share from 0 to 1"),
     "derived.seed": (lambda v: 0 <= v < 2**32, "from 0 to 2^32 - 1"),
     "probe.draws": (lambda v: v >= 100, "at least 100"),
+    "probe.kinds": (
+        lambda v: all(isinstance(k.get("name") if isinstance(k, dict) else k, str) for k in v.values()),
+        'for each column a name, or a table with a name, such as { price = "continuous" }',
+    ),
     "probe.largest": (lambda v: all(n >= 2 for n in v.values()), "at least 2 classes for each column"),
 }
 

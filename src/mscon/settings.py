@@ -91,6 +91,8 @@ def typed(value: Any, hint: Any, what: str) -> Any:
     Raises:
         RecipeError: if it is of another type.
     """
+    if hint is Any:  # for a class of the user's own, which says itself what it takes
+        return value
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is types.UnionType:  # "Sequence[str] | None": None is the default, and TOML has no word for it
         return typed(value, arguments[0], what)

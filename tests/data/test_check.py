@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from mscon.data.check import alike_share, describe, find_duplicates
 from mscon.data.images import ImageStore
 from mscon.data.table import Table
-from mscon.recipe import Probe, Recipe, SimilarityPart, Train, Views
+from mscon.errors import TableError
+from mscon.recipe import Probe, Recipe, Sampler, SimilarityPart, Train, Triplets, Views
 from mscon.similarities.categorical import Categorical
 
 KINDS = ["boots", "boots", "boots", "sandals", "sandals", None, None, None, "clogs", "boots"]
@@ -148,3 +149,100 @@ def test_the_description_is_plain_json():
 def test_an_odd_cell_cannot_write_to_the_terminal():
     odd = ROWS.with_columns(kind=pl.Series(["\x1b[31m", "b"] * 5), colour=pl.Series(["\x1b]0;", "b"] * 5))
     assert "\x1b" not in describe(odd, RECIPE, TABLE).to_text()
+
+
+MANY = pl.DataFrame(
+    {
+        "line": range(2, 302),
+        "split": ["train"] * 240 + ["test"] * 60,
+        "image": [f"{i}.png" for i in range(300)],
+        "family": [f"f{i % 80}" for i in range(300)],
+        "group": [f"g{i % 80 // 20}" for i in range(300)],
+        "price": [f"{i * 37 % 100}.5" for i in range(300)],
+        "tags": ["red;round" if i % 3 else "red" if i % 2 else None for i in range(300)],
+    },
+)
+OF_MANY = Table(Path("many.csv"), MANY.select("image"), tuple(range(2, 302)))
+ALL_KINDS = Recipe(
+    (
+        SimilarityPart("family", "categorical"),
+        SimilarityPart("group", "categorical"),
+        SimilarityPart("price", "continuous", {"width": 0.1}),
+        SimilarityPart("tags", "multi_label"),
+    ),
+    train=Train(batch_size=16),
+)
+
+
+def test_each_kind_is_described_in_its_own_words():
+    family, group, price, tags = describe(MANY, ALL_KINDS, OF_MANY).columns
+    assert (len(family.classes), len(group.classes)) == (80, 4)
+    assert not price.classes
+    assert (price.numbers.least, price.numbers.greatest, price.numbers.different) == (0.5, 99.5, 100)
+    assert price.numbers.width == 0.1
+    assert dict(tags.classes) == {"red": 200, "round": 160}
+    assert tags.labels_a_row == pytest.approx(360 / 200)
+    assert tags.missing_share == pytest.approx(1 / 6)
+
+
+def test_few_positives_are_told_with_what_would_help():
+    family, group, price, _ = describe(MANY, ALL_KINDS, OF_MANY).columns
+    assert family.alike_share < 0.2
+    advice = "\n".join(family.advice)
+    larger = int(advice.split("train.batch_size = ")[1].split(":")[0])
+    assert alike_share([3] * 80, 240, larger) >= 0.9 > alike_share([3] * 80, 240, larger // 2)
+    assert '[sampler] name = "balanced", columns = ["family", "price"]' in advice
+    assert any("larger width (it is 0.1), such as 0.2" in line for line in price.advice)
+    assert group.advice == ()
+
+
+def test_the_shares_are_those_of_the_sampler_that_the_recipe_names():
+    own = replace(ALL_KINDS, sampler=Sampler(name="balanced", columns=("family",)))
+    seen = describe(MANY, own, OF_MANY)
+    assert seen.columns[0].alike_share == 1.0
+    assert seen.batches.sampler == "balanced"
+    assert max(seen.batches.left_over) == 0
+    assert "Every training row comes once." in seen.to_text()
+    assert "balanced batches" in seen.to_text()
+    chance = describe(MANY, replace(ALL_KINDS, train=Train(batch_size=7)), OF_MANY)
+    assert "2 rows left over after the last full batch" in chance.to_text()
+
+
+def test_columns_that_tell_each_other_are_named_with_the_direction():
+    seen = describe(MANY, ALL_KINDS, OF_MANY)
+    (pair,) = seen.dependences
+    assert (pair.a, pair.b) == ("family", "group")
+    assert pair.a_tells_b == pytest.approx(1.0)
+    assert pair.b_tells_a < 0.5
+    assert "'family' tells 100% of 'group'" in seen.to_text()
+    assert "'group' tells" not in seen.to_text()
+
+
+def test_rows_whose_image_is_trained_on_are_counted():
+    found = find_duplicates(ROWS, store([1, 2, 3, 4, 5, 6, 7, 8, 2, 2]))
+    assert (found.rows, found.leaked) == (3, 2)
+    text = describe(ROWS, RECIPE, TABLE, store([1, 2, 3, 4, 5, 6, 7, 8, 2, 2])).to_text()
+    assert "2 rows elsewhere with an image of the training split" in text
+
+
+def test_triplets_are_counted_for_each_similarity():
+    own = replace(ALL_KINDS, triplets=Triplets(count=90), similarities=ALL_KINDS.similarities[:3])
+    seen = describe(MANY, own, OF_MANY)
+    assert dict(seen.triplets) == {"family": 30, "group": 30, "price": 30}
+    assert seen.batches is None
+    assert seen.columns[0].alike_share is None
+    assert "an epoch has 90 of them: 'family' 30" in seen.to_text()
+
+
+def test_a_column_that_is_only_probed_is_read_as_the_recipe_says():
+    own = replace(ALL_KINDS, similarities=ALL_KINDS.similarities[:1])
+    asked = replace(own, probe=Probe(columns=("price",), kinds={"price": "continuous"}))
+    column = describe(MANY, asked, OF_MANY).columns[-1]
+    assert (column.kind, column.numbers.different, column.alike_share) == ("probe, continuous", 100, None)
+    wrong = replace(own, probe=Probe(columns=("group",), kinds={"group": "continuous"}))
+    with pytest.raises(TableError, match=r"'group'.* not numbers"):
+        describe(MANY, wrong, OF_MANY)
+
+
+def test_all_of_it_is_plain_json():
+    json.dumps(describe(MANY, ALL_KINDS, OF_MANY).to_json(), allow_nan=False)

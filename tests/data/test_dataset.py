@@ -38,8 +38,8 @@ def test_similarities_are_fitted_on_the_training_rows_in_the_order_of_the_recipe
 
 def test_a_batch_is_images_codes_and_numbers_of_the_rows_asked_for():
     batch = dataset().batch(torch.tensor([4, 0, 2]))
-    assert batch.images.dtype == torch.uint8
-    assert batch.images[:, 0, 0, 0].tolist() == [4, 0, 2]
+    assert batch.inputs.dtype == torch.uint8
+    assert batch.inputs[:, 0, 0, 0].tolist() == [4, 0, 2]
     assert [codes.tolist() for codes in batch.codes] == [[0, -1, -1], [4, 0, 2]]
     assert batch.rows.tolist() == [4, 0, 2]
 
@@ -59,13 +59,13 @@ def test_same_row_needs_no_column_of_its_name():
 
 def test_images_of_a_batch_are_its_own():
     batch = dataset().batch(torch.tensor([1]))
-    batch.images.zero_()
+    batch.inputs.zero_()
     assert STORE.images[1].all()
 
 
 def test_a_batch_moves_as_a_whole():
     moved = dataset().batch(torch.tensor([1, 3])).to("meta")
-    assert {t.device.type for t in (moved.images, moved.rows, *moved.codes)} == {"meta"}
+    assert {t.device.type for t in (moved.inputs, moved.rows, *moved.codes)} == {"meta"}
 
 
 def test_indices_are_the_rows_of_a_split_in_order():
@@ -77,7 +77,7 @@ def test_indices_are_the_rows_of_a_split_in_order():
 
 
 def test_rows_and_images_must_be_as_many():
-    with pytest.raises(ValueError, match="4 rows but 5 images"):
+    with pytest.raises(ValueError, match="4 rows but 5 inputs"):
         Dataset.build(ROWS[:4], (), STORE)
 
 

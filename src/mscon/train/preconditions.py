@@ -32,6 +32,12 @@ def check_views(recipe: Recipe) -> None:
             f"similarity '{alone[0]}' compares the views of a row, but [views] count is {recipe.views.count}. "
             "Set count = 2 or more."
         )
+    same = recipe.data.input != "image" and not (recipe.views.corrupt or recipe.views.noise)
+    if same and (alone := [s.column for s in recipe.similarities if s.name == "same_row"]):
+        raise RecipeError(
+            f"similarity '{alone[0]}' compares the views of a row, but these are equal: [views] corrupt and noise are "
+            "both 0. Set corrupt = 0.3, say, or take that similarity out."
+        )
 
 
 def check_rows(recipe: Recipe, rows: pl.DataFrame, table_name: str) -> None:
@@ -42,6 +48,14 @@ def check_rows(recipe: Recipe, rows: pl.DataFrame, table_name: str) -> None:
         raise TableError(
             f'{table_name} has no validation row, but [train] checkpoint is "best". Give some rows the split '
             '"validation", or set checkpoint = "last".'
+        )
+
+
+def check_learns(method: Method) -> None:
+    if not any(p.requires_grad for part in (method.model, method.objective) for p in part.parameters()):
+        raise RecipeError(
+            "[encoder] frozen = true, and heads and objective have no weights, so there is nothing to learn. Take "
+            "heads 'mlp', or let the encoder learn."
         )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Bool, Float, Int, Shaped, UInt8
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from mscon.model.model import Model
@@ -21,7 +21,7 @@ from mscon.train.candidates import Candidates, Samples
 from mscon.train.seen import look, seen_by
 from mscon.weightings.base import Seen, Weighting, relative_excess
 
-MakeView = Callable[[UInt8[Tensor, "rows channels height width"]], Float[Tensor, "rows channels height width"]]
+MakeView = Callable[[Shaped[Tensor, "rows ..."]], Float[Tensor, "rows ..."]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Measured:
 
 def step(
     model: Model,
-    images: UInt8[Tensor, "rows channels height width"],
+    inputs: Shaped[Tensor, "rows ..."],
     codes: Sequence[Shaped[Tensor, "rows ..."]],
     rows: Int[Tensor, " rows"],
     *,
@@ -70,7 +70,7 @@ def step(
     views: int,
 ) -> Measured:
     """One batch through the method; call `.total.backward()` on what it gives."""
-    samples = torch.cat([make_view(images) for _ in range(views)])  # 2: views, one block after the other
+    samples = torch.cat([make_view(inputs) for _ in range(views)])  # 2: views, one block after the other
     features = model.encoder(samples)  # 3: what is kept
     projections = model.heads(features)  # 4: what is thrown away
     measured = measure(

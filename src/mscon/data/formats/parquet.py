@@ -1,0 +1,28 @@
+"""Parquet files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+
+from mscon.data.formats.content import Content
+from mscon.data.formats.typed import content_of
+from mscon.errors import TableError
+
+
+def read(path: Path) -> Content:
+    """Rows of a Parquet file.
+
+    Raises:
+        TableError: if it is not one, or see `content_of`.
+        OSError: if the file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            raw = pl.read_parquet(file)
+    except pl.exceptions.DuplicateError as error:
+        raise TableError(f"{path.name}: column names must differ: {str(error).splitlines()[0]}.") from None
+    except pl.exceptions.PolarsError as error:
+        raise TableError(f"{path.name} is not a Parquet file that can be read: {str(error).splitlines()[0]}") from None
+    return content_of(path.name, raw)

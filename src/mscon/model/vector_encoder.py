@@ -1,0 +1,130 @@
+"""Vector encoder: vectors -> features, standardised by what the training rows were like. Knows no labels."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Float32
+from numpy import ndarray
+from torch import Tensor, nn
+
+from mscon import catalogue, recipe
+from mscon import settings as recipe_settings
+from mscon.errors import RecipeError, nearest
+from mscon.model.encoder import Encoder
+
+NAMES = ("mlp", "linear", "identity")
+
+
+class VectorEncoder(Encoder):
+    """A network behind (vector - mean) / std, each dimension by itself.
+
+    Args:
+        backbone: standardised vectors -> features.
+        width: of the features.
+        dim: of the vectors.
+    """
+
+    def __init__(self, backbone: nn.Module, width: int, dim: int) -> None:
+        super().__init__(backbone, width, [], [])
+        self.register_buffer("mean", torch.zeros(dim))
+        self.register_buffer("std", torch.ones(dim))
+
+    def standardise(self, mean: Float32[ndarray, " dim"], std: Float32[ndarray, " dim"]) -> None:
+        """From now on take off this mean and divide by this std; they are kept in checkpoints.
+
+        Nothing is done where the encoder is `identity`: its features are the vectors as they are.
+        """
+        if not isinstance(self.backbone, nn.Identity):
+            self.mean.copy_(torch.from_numpy(mean))
+            self.std.copy_(torch.from_numpy(std))
+
+    def forward(self, vectors: Float[Tensor, "samples dim"]) -> Float[Tensor, "samples features"]:
+        """Features, neither scaled to unit length nor bounded."""
+        return self.backbone((vectors - self.mean) / self.std)
+
+
+def build_vector_encoder(settings: recipe.Encoder, dim: int) -> VectorEncoder:
+    """The encoder of vectors that a recipe names: "mlp", "linear", "identity", or "pkg.mod:Class".
+
+    Args:
+        settings: its `settings` are the arguments of `mlp` and `linear`, or of a class of the user's own.
+        dim: of the vectors.
+
+    Raises:
+        RecipeError: for an encoder of images, an unknown name, or settings that it does not take.
+    """
+    if settings.pretrained:
+        raise RecipeError("[encoder] pretrained = true is for images; no published weights are known for vectors.")
+    if settings.mean or settings.std:
+        raise RecipeError("[encoder] mean and std are for images; vectors are standardised by the training rows.")
+    if ":" in settings.name:
+        return _own(settings, dim)
+    if settings.name not in NAMES:
+        raise RecipeError(
+            f"[encoder] '{settings.name}' does not read vectors, which is what [data] input asks for."
+            f'{nearest(settings.name, NAMES)}\n  Set name = "mlp". Known: {", ".join(NAMES)}, and a class of your own '
+            "as 'pkg.mod:Class'."
+        )
+    make = {"mlp": mlp, "linear": linear, "identity": identity}[settings.name]
+    known = recipe_settings.of_function(make, ("dim",))
+    given = recipe_settings.filled(known, settings.settings, "encoder.settings", "")
+    try:
+        backbone, width = make(dim, **given)
+    except ValueError as error:
+        raise RecipeError(f"[encoder.settings] {settings.name}: {error}") from None
+    return VectorEncoder(backbone, width, dim)
+
+
+def mlp(dim: int, units: int = 256, layers: int = 2) -> tuple[nn.Module, int]:
+    """Layers of a matrix, layer norm and ReLU. No row depends on others of its batch, as with batch norm it would.
+
+    Args:
+        dim: of the vectors.
+        units: of each layer, and of the features.
+        layers: how many, at least 1.
+
+    Returns:
+        The network, and the width of its features.
+    """
+    if not 1 <= units <= 65_536:
+        raise ValueError(f"units must be from 1 to 65536, got {units}.")
+    if not 1 <= layers <= 64:
+        raise ValueError(f"layers must be from 1 to 64, got {layers}.")
+    parts: list[nn.Module] = []
+    for layer in range(layers):
+        parts += [nn.Linear(units if layer else dim, units, bias=False), nn.LayerNorm(units), nn.ReLU()]
+    return nn.Sequential(*parts), units
+
+
+def linear(dim: int, units: int = 256) -> tuple[nn.Module, int]:
+    """One matrix: features are sums of what is given, so that whatever is in them was in the vectors."""
+    if not 1 <= units <= 65_536:
+        raise ValueError(f"units must be from 1 to 65536, got {units}.")
+    return nn.Linear(dim, units), units
+
+
+def identity(dim: int) -> tuple[nn.Module, int]:
+    """The vectors as they are: what they are worth without training; or heads alone are trained."""
+    return nn.Identity(), dim
+
+
+def _own(settings: recipe.Encoder, dim: int) -> VectorEncoder:
+    found = catalogue.own("encoder", settings.name, nn.Module)
+    try:
+        backbone = found(**settings.settings)
+    except (TypeError, ValueError) as error:
+        raise RecipeError(f"[encoder] '{settings.name}' cannot be built with its [encoder.settings]: {error}") from None
+    was_training = backbone.training
+    backbone.eval()
+    try:
+        with torch.no_grad():
+            features = backbone(torch.zeros(2, dim))
+    except (RuntimeError, ValueError, TypeError) as error:
+        first = str(error).partition("\n")[0]
+        raise RecipeError(f"[encoder] '{settings.name}' does not take vectors of {dim} numbers: {first}") from None
+    if features.dim() != 2:
+        raise RecipeError(
+            f"[encoder] '{settings.name}' gives features of shape {list(features.shape)}, not [rows, width]."
+        )
+    backbone.train(was_training)
+    return VectorEncoder(backbone, features.shape[1], dim)

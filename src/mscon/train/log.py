@@ -1,0 +1,140 @@
+"""Log: where records of a training go. Always to the run's log.jsonl; to other loggers where a recipe names them.
+
+A logger that fails is left behind, once with a word about it: what is lost is a curve elsewhere, not the training.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, Protocol, runtime_checkable
+
+from mscon.errors import RecipeError
+from mscon.run import Run
+
+# Name in a recipe -> the package that it needs.
+_PACKAGES = {"tensorboard": "tensorboard", "wandb": "wandb"}
+
+
+@runtime_checkable
+class Logger(Protocol):
+    """Somewhere else that numbers go to."""
+
+    def write(self, numbers: Mapping[str, float], step: int) -> None:
+        """Numbers by name, as of a step."""
+
+    def close(self) -> None:
+        """There will be no more."""
+
+
+def check(to: Sequence[str]) -> None:
+    """That the loggers of a recipe can be had.
+
+    Raises:
+        RecipeError: if the package of one is not installed.
+    """
+    if missing := [name for name in to if importlib.util.find_spec(_PACKAGES[name]) is None]:
+        raise RecipeError(
+            f"[log] to: '{missing[0]}' needs a package that is not installed.\n"
+            '  Install it with `pip install "mscon[tracking]"`, or leave it out; log.jsonl is written in any case.'
+        )
+
+
+class Log:
+    """The log of a run, and its copies.
+
+    Args:
+        run: gets every record.
+        to: names of other loggers.
+        say: tells a person, once, that one of them failed.
+        step: that the run has come to; other loggers forget what they knew of later ones.
+    """
+
+    def __init__(self, run: Run, to: Sequence[str], say: Callable[[str], None], step: int = 0) -> None:
+        self._run, self._say = run, say
+        self._loggers: dict[str, Logger] = {}
+        for name in dict.fromkeys(to):
+            self._attempt(name, partial(self._open, name, step))
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """A record of some steps, or of a validation."""
+        self._run.append_log(record)
+        numbers = dict(_flat(record))
+        for name, logger in list(self._loggers.items()):
+            self._attempt(name, partial(logger.write, numbers, record["step"]))
+
+    def close(self) -> None:
+        """Hand over what loggers still hold back."""
+        for name, logger in list(self._loggers.items()):
+            self._attempt(name, logger.close)
+
+    def _open(self, name: str, step: int) -> None:
+        self._loggers[name] = _OPEN[name](self._run, step)
+
+    def _attempt(self, name: str, do: Callable[[], None]) -> None:
+        try:
+            do()
+        except Exception as error:  # whatever it is: these are programs that reach for disks and networks
+            self._loggers.pop(name, None)
+            reason = str(error).strip().partition("\n")[0] or type(error).__name__
+            self._say(f"note: logger '{name}' failed and gets no more ({reason}); log.jsonl goes on.")
+
+
+def _flat(record: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    """Numbers of a record as "column/quantity", those of validation rows as "validation/column/quantity"."""
+    kind = record.get("kind")
+    prefix = "" if kind == "step" else f"{kind}/"
+    for key, value in record.items():
+        if isinstance(value, Mapping):
+            yield from ((f"{prefix}{column}/{key}", float(v)) for column, v in value.items() if _is_number(v))
+        elif _is_number(value) and key != "step":
+            yield f"{prefix}{key}", float(value)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+class _TensorBoard:
+    """Event files in the run directory, folder "tensorboard"."""
+
+    def __init__(self, run: Run, step: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._writer = SummaryWriter(str(run.tracking("tensorboard")), purge_step=step + 1 if step else None)
+
+    def write(self, numbers: Mapping[str, float], step: int) -> None:
+        for name, value in numbers.items():
+            self._writer.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class _WeightsAndBiases:
+    """A run of project "mscon" in the run directory, folder "wandb"; `wandb sync` takes it online later."""
+
+    def __init__(self, run: Run, step: int) -> None:
+        import wandb
+
+        del step  # what goes on is another run of the same group there
+        self._run = wandb.init(
+            project="mscon",
+            group=run.name,
+            name=run.name,
+            dir=str(run.root),  # it makes a folder of its name there
+            settings={"silent": True, "console": "off"},
+            mode=os.environ.get("WANDB_MODE", "offline"),
+            config=run.recipe_values,
+        )
+
+    def write(self, numbers: Mapping[str, float], step: int) -> None:
+        self._run.log(dict(numbers), step=step)
+
+    def close(self) -> None:
+        self._run.finish()
+
+
+_OPEN: Mapping[str, Callable[[Run, int], Logger]] = {"tensorboard": _TensorBoard, "wandb": _WeightsAndBiases}

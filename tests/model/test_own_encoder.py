@@ -1,0 +1,204 @@
+"""Encoders of one's own, weights of another run, encoders that stay as they are."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from mscon import recipe as recipes
+from mscon.errors import RecipeError
+from mscon.model.model import build_model, load_model
+from mscon.run import Run
+
+RECIPE = """
+[[similarity]]
+column = "kind"
+[data]
+image_size = 16
+channels = 1
+[encoder]
+width = 4
+"""
+
+
+class Flat(nn.Module):
+    """Every pixel is a feature, times a weight."""
+
+    mean = (0.25,)
+
+    def __init__(self, size: int, gain: float = 1.0):
+        super().__init__()
+        if size < 1:
+            raise ValueError("size must be positive")
+        self.weight = nn.Parameter(torch.full((size * size,), gain))
+
+    def forward(self, images):
+        return images.flatten(1) * self.weight
+
+
+class Maps(nn.Module):
+    def forward(self, images):
+        return images
+
+
+class NotAModule:
+    pass
+
+
+@pytest.fixture(autouse=True)
+def importable(monkeypatch):
+    """This file as a module that a recipe can name."""
+    monkeypatch.setitem(__import__("sys").modules, "own_encoders", __import__("sys").modules[__name__])
+
+
+def parse(*overrides):
+    return recipes.parse(RECIPE, overrides)
+
+
+def own(name, *overrides):
+    return parse(f"encoder.name=own_encoders:{name}", *overrides)
+
+
+def save(model, root, recipe, **tensors):
+    run = Run.create(root)
+    run.write_recipe(recipe)
+    run.write_checkpoint("last", {f"model.{k}": v for k, v in model.state_dict().items()} | tensors, {"epoch": 1})
+    return run
+
+
+def test_any_module_is_an_encoder_and_its_width_is_measured():
+    model = build_model(own("Flat", "encoder.settings={size=16, gain=3.0}"), 1)
+    assert model.encoder.width == 256
+    images = torch.rand(2, 1, 16, 16)
+    # Its own mean, and 0.5 where it says nothing.
+    torch.testing.assert_close(model.encoder(images), 3 * ((images - 0.25) / 0.5).flatten(1))
+
+
+def test_a_recipe_may_say_what_an_encoder_is_to_see():
+    model = build_model(own("Flat", "encoder.settings={size=16}", "encoder.mean=[0.1]", "encoder.std=[0.2]"), 1)
+    assert (model.encoder.mean.item(), model.encoder.std.item()) == pytest.approx((0.1, 0.2))
+    timm = build_model(parse("encoder.name=resnet10t", "data.image_size=32", "encoder.mean=[0.3]"), 1)
+    assert timm.encoder.mean.item() == pytest.approx(0.3)
+    assert timm.encoder.std.item() != 0.3
+
+
+def test_a_run_with_an_encoder_of_ones_own_loads_again(tmp_path):
+    recipe = own("Flat", "encoder.settings={size=16, gain=3.0}")
+    run = save(build_model(recipe, 1), tmp_path / "run", recipe)
+    assert load_model(run).encoder.backbone.weight.eq(3).all()
+
+
+@pytest.mark.parametrize(
+    ("recipe", "words"),
+    [
+        (lambda: own("Flat"), r"cannot be built with its \[encoder.settings\].*size"),
+        (lambda: own("Flat", "encoder.settings={size=0}"), "size must be positive"),
+        (lambda: own("Flat", "encoder.settings={size=8}"), "does not take images of 16 pixels"),
+        (lambda: own("Flat", "encoder.pretrained=true", "data.image_size=32"), "knows no published weights"),
+        (lambda: own("Flat", "encoder.settings={size=16}", "data.channels=3"), "1 value, but images have 3 channels"),
+        (lambda: own("Maps"), "not one vector an image"),
+        (lambda: own("NotAModule"), "is no encoder: it must be a subclass of torch.nn"),
+        (lambda: own("Gone"), "cannot import encoder 'own_encoders:Gone'"),
+        (lambda: parse("encoder.mean=[0.1, 0.2]"), "mean has 2 values, but images have 1 channel"),
+        (lambda: parse("encoder.settings={depth=3}"), "'small_cnn' takes none"),
+        (lambda: parse("encoder.std=[0.0]"), "std must be above 0"),
+        (lambda: parse("encoder.start_from=nowhere"), "start_from: 'nowhere' is not a run directory"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_an_encoder_is_refused(recipe, words):
+    with pytest.raises(RecipeError, match=words):
+        build_model(recipe(), 1)
+
+
+def test_settings_reach_models_of_timm():
+    plain = build_model(parse("encoder.name=resnet10t", "data.image_size=32"), 1)
+    wider = build_model(parse("encoder.name=resnet10t", "data.image_size=32", "encoder.settings={stem_width=8}"), 1)
+    shapes = [next(m.encoder.backbone.parameters()).shape for m in (plain, wider)]
+    assert shapes[0] != shapes[1]
+
+
+@pytest.mark.parametrize("key", ["checkpoint_path", "pretrained_cfg", "num_classes"])
+def test_what_reads_files_or_is_said_elsewhere_is_no_setting(key):
+    with pytest.raises(RecipeError, match=f"'{key}' is not a recipe's to set"):
+        build_model(parse("encoder.name=resnet10t", "data.image_size=32", f"encoder.settings={{{key}='x'}}"), 1)
+
+
+def test_a_setting_that_timm_does_not_know_is_the_recipes_fault():
+    with pytest.raises(RecipeError, match="resnet10t"):
+        build_model(parse("encoder.name=resnet10t", "data.image_size=32", "encoder.settings={stem_widht=8}"), 1)
+
+
+# weights of another run ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def other(tmp_path):
+    recipe = parse("encoder.mean=[0.3]")
+    model = build_model(recipe, 1)
+    model(torch.rand(8, 1, 16, 16))  # moves the running means
+    return save(model, tmp_path / "other", recipe)
+
+
+def test_an_encoder_begins_with_the_weights_and_the_preprocessing_of_another_run(other):
+    theirs = load_model(other).encoder.state_dict()
+    torch.manual_seed(7)
+    model = build_model(parse(f"encoder.start_from={other.root}", "heads.output_dim=5"), 2)
+    assert all(torch.equal(v, theirs[k]) for k, v in model.encoder.state_dict().items())
+    assert model.encoder.mean.item() == pytest.approx(0.3)
+    assert not model.encoder.is_frozen
+    assert all(p.requires_grad for p in model.parameters())
+
+
+def test_what_does_not_fit_is_said_tensor_by_tensor(other):
+    with pytest.raises(
+        RecipeError,
+        match=r"does not fit this one, in \d+ tensors: 'backbone.*\[8, 1, 3, 3\] here, \[4, 1, 3, 3\] there",
+    ) as raised:
+        build_model(parse(f"encoder.start_from={other.root}", "encoder.width=8"), 1)
+    assert "It is 'small_cnn' for 1 channel and 16 pixels" in str(raised.value)
+
+
+def test_another_architecture_is_refused(other):
+    with pytest.raises(RecipeError, match=r"does not fit this one, in .*is not there"):
+        build_model(parse(f"encoder.start_from={other.root}", "encoder.name=resnet10t", "data.image_size=32"), 1)
+
+
+def test_two_beginnings_are_one_too_many(other):
+    recipe = parse(
+        f"encoder.start_from={other.root}", "encoder.name=resnet10t", "data.image_size=32", "encoder.pretrained=true"
+    )
+    bare = build_model(parse("encoder.name=resnet10t", "data.image_size=32"), 1).encoder
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mscon.model.model.build_encoder", lambda *arguments: bare)
+        with pytest.raises(RecipeError, match="start_from and pretrained both"):
+            build_model(recipe, 1)
+
+
+def test_the_other_run_is_not_needed_to_load_this_one(other, tmp_path):
+    recipe = parse(f"encoder.start_from={other.root}")
+    run = save(build_model(recipe, 1), tmp_path / "run", recipe)
+    other.root.rename(tmp_path / "gone")
+    load_model(run)
+
+
+# frozen -------------------------------------------------------------------------------------------
+
+
+def test_a_frozen_encoder_learns_nothing_and_its_means_stand_still():
+    model = build_model(parse("encoder.frozen=true"), 1).train()
+    before = {k: v.clone() for k, v in model.encoder.state_dict().items()}
+    _, projections = model(torch.rand(8, 1, 16, 16))
+    projections.square().sum().backward()
+    assert all(torch.equal(v, before[k]) for k, v in model.encoder.state_dict().items())
+    assert all(p.grad is None for p in model.encoder.parameters())
+    assert all(p.grad is not None for p in model.heads.parameters())
+    assert model.heads.training
+    assert not any(m.training for m in model.encoder.modules())
+
+
+def test_without_freezing_the_means_move():
+    model = build_model(parse(), 1).train()
+    before = {k: v.clone() for k, v in model.encoder.state_dict().items()}
+    model(torch.rand(8, 1, 16, 16))
+    assert not all(torch.equal(v, before[k]) for k, v in model.encoder.state_dict().items())
