@@ -62,7 +62,7 @@ def test_every_verb_on_glyphs(glyph_table, recipe, tmp_path, capsys):
     assert main(["probe", str(run)]) == 0
     scores = capsys.readouterr().out
     assert "character" in scores
-    assert "majority" in scores
+    assert "largest class" in scores
     assert main(["report", str(run)]) == 0
     page = (run / "report.html").read_text("utf-8")
     assert "default-src 'none'" in html.unescape(page)

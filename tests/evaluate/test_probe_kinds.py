@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from mscon import recipe
+from mscon.cli import main
 from mscon.errors import RunError
 from mscon.evaluate.probe import probe
 from mscon.measures import MEASURES
@@ -137,6 +138,22 @@ def test_predictions_are_in_the_unit_of_the_column(run):
     i = next(i for i, record in enumerate(run.probe["linear"]) if record["column"] == "price")
     rows, true = (run.predictions[f"linear/{i}/{name}"] for name in ("row", "true"))
     assert true.tolist() == NUMBER[rows].tolist()
+
+
+def test_the_command_prints_each_column_by_its_own_measure(tmp_path, capsys):
+    made = make(tmp_path / "run", PARTS)
+    assert main(["probe", str(made.root)]) == 0
+    printed = capsys.readouterr().out
+    for column, measure in (
+        ("price", "R²"),
+        ("size", "mean error in levels"),
+        ("tags", "mAP"),
+        ("path, level 2", "accu"),
+    ):
+        assert any(line.split(measure)[0].strip() == column for line in printed.splitlines() if measure in line), (
+            printed
+        )
+    assert "difference to the nearest" in printed
 
 
 def test_columns_that_were_not_trained_on_are_asked_as_the_recipe_says(tmp_path):

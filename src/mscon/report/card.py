@@ -5,14 +5,13 @@ from __future__ import annotations
 import html
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mscon.errors import counted
-from mscon.measures import MEASURES, Measure
 from mscon.report.citations import bibtex
 from mscon.report.markdown import aligned, plain
+from mscon.report.scores import Score, scores_of
 from mscon.run import Run
 
 # What is encoded -> how a caller in Python hands it over.
@@ -107,7 +106,7 @@ def _front_matter(run: Run, recipe: Mapping[str, Any], title: str) -> list[str]:
         f"tags: {json.dumps(['mscon', 'contrastive-learning', 'metric-learning', 'multi-similarity'])}",
         "# license: to be filled in, such as apache-2.0",
     ]
-    if run.has_probe and (scores := list(_scores(run.probe, "linear"))):
+    if run.has_probe and (scores := list(scores_of(run.probe, "linear"))):
         results = [
             {
                 "task": {"type": "other", "name": f"linear probe of {score.name}"},
@@ -149,7 +148,7 @@ def _evidence(run: Run) -> list[str]:
         ("linear", "Linear probes of the frozen features, fitted on training rows, scored on test rows:"),
         ("neighbours", "Nearest neighbours among rows of groups that training never saw:"),
     ):
-        if scores := list(_scores(probe, how)):
+        if scores := list(scores_of(probe, how)):
             header = ("column", "role", "measure", "rows", "score", "95 % interval", "by guessing")
             lines += [said, "", aligned(header, [_row(score) for score in scores], words=3), ""]
     return [
@@ -159,46 +158,7 @@ def _evidence(run: Run) -> list[str]:
     ]
 
 
-@dataclass(frozen=True, slots=True)
-class _Score:
-    """A column's score by the measure that speaks for its kind; `level` counts from 1 in a hierarchy."""
-
-    column: str
-    level: int | None
-    trained: bool
-    measure: Measure
-    rows: int
-    value: float
-    low: float
-    high: float
-    guess: float | None
-
-    @property
-    def name(self) -> str:
-        return self.column if self.level is None else f"{self.column}, level {self.level}"
-
-
-def _scores(probe: Mapping[str, Any], how: str) -> Iterator[_Score]:
-    for record in probe.get(how, []):
-        # Where a probe of classes says what guessing gives.
-        guesses = {"accuracy": record.get("majority"), "precision_at_1": record.get("chance")}
-        guesses |= record.get("baseline") or {}
-        for name, measure in MEASURES.items():
-            if measure.leads and measure.probe == how and isinstance(value := record.get(name), Mapping):
-                yield _Score(
-                    record["column"],
-                    record.get("level"),
-                    bool(record["trained"]),
-                    measure,
-                    record.get("test_rows", record.get("rows", 0)),
-                    value["value"],
-                    value["low"],
-                    value["high"],
-                    guesses.get(name),
-                )
-
-
-def _row(score: _Score) -> tuple[str, ...]:
+def _row(score: Score) -> tuple[str, ...]:
     shown = score.measure.shown
     return (
         _text(score.name),

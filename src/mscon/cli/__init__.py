@@ -1,0 +1,64 @@
+"""The command line. Each verb loads what it needs when it is called, so that help comes at once."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+
+import mscon
+from mscon.cli import deployment, evidence, experiments, tables, training
+from mscon.cli.arguments import process_number
+from mscon.errors import MSConError, OthersStopped
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb; a user's mistake is one message and exit status 2, without a traceback."""
+    parsed = _parser().parse_args(arguments)
+    try:
+        parsed.verb(parsed)
+    except MSConError as error:
+        # What all processes find wrong is said once. torchrun ends the others as soon as one has failed, so whoever
+        # waits here is only heard if the first process found nothing wrong.
+        time.sleep(2 * (process_number() > 0) + 4 * isinstance(error, OthersStopped))
+        print(f"mscon: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        if not process_number():
+            print("mscon: stopped.", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="mscon",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Learn one embedding from several notions of similarity at once.\n\n"
+        "A table has one row per image and several label columns, some coarse, some fine,\n"
+        "some noisy, some with holes. mscon trains one encoder on all of them, learns how\n"
+        "much to trust each, and shows what the embedding is worth, also for tasks that it\n"
+        "never saw.",
+        epilog="start here:\n"
+        "  mscon demo                                   the whole job on real glyphs, minutes\n"
+        "  mscon list recipes                           recipes to start from\n"
+        "  mscon check shoes.toml --table shoes.csv     is my table all right?\n"
+        "  mscon train shoes.toml --table shoes.csv",
+    )
+    parser.add_argument("-V", "--version", action="version", version=f"mscon {mscon.__version__}")
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+    experiments.demo(verbs)
+    tables.prepare(verbs)
+    tables.check(verbs)
+    training.train(verbs)
+    training.resume(verbs)
+    evidence.probe(verbs)
+    evidence.report(verbs)
+    deployment.embed(verbs)
+    deployment.export(verbs)
+    evidence.card(verbs)
+    deployment.push(verbs)
+    experiments.reproduce(verbs)
+    experiments.list_(verbs)
+    return parser

@@ -1,0 +1,108 @@
+"""Verbs that ask what a run is worth."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mscon.cli.arguments import Verbs, add_runs, add_verb, open_run
+
+if TYPE_CHECKING:
+    from mscon.run import Run
+
+
+def probe(verbs: Verbs) -> None:
+    parser = add_verb(
+        verbs,
+        "probe",
+        _run_probe,
+        "ask the frozen features of a run about every column",
+        "Fits a linear classifier per column on the training rows, scores it on the test\n"
+        "rows with bootstrap intervals, and asks nearest neighbours among rows of groups\n"
+        "that training never saw. Columns: those trained on, and [probe] columns.",
+        "  mscon probe runs/shoes\n  mscon probe runs/*",
+    )
+    add_runs(parser)
+
+
+def _run_probe(arguments: argparse.Namespace) -> None:
+    from mscon.evaluate.probe import probe as ask
+
+    for run in [open_run(path) for path in arguments.runs]:
+        ask(run)
+        print(_scores(run))
+
+
+def _scores(run: Run) -> str:
+    from mscon.report.scores import scores_of
+
+    lines = [f"{run.root}"]
+    for how, whose in (("linear", ""), ("neighbours", "unseen rows")):
+        for score in scores_of(run.probe, how):
+            measure, shown = score.measure, score.measure.shown
+            guess = "" if score.guess is None else f"  {measure.guess} {measure.said(score.guess)}"
+            role = whose or ("trained" if score.trained else "never seen")
+            lines.append(
+                f"  {score.name:<16} {measure.title:<12} {measure.said(score.value):>8}  "
+                f"[{shown(score.low)}, {shown(score.high)}]{guess}  {role}"
+            )
+    lines += [f"  {s['column']:<16} not probed ({s['probe']}): {s['reason']}" for s in run.probe["skipped"]]
+    return "\n".join(lines)
+
+
+def report(verbs: Verbs) -> None:
+    parser = add_verb(
+        verbs,
+        "report",
+        _run_report,
+        "write one page that shows what runs have learned",
+        "One self-contained HTML file: comparison with paired intervals, curves, maps of the\n"
+        "features, nearest neighbours. Runs of one title are seeds of one method.",
+        "  mscon report runs/shoes\n  mscon report runs/equal runs/uncertainty --out comparison.html",
+    )
+    add_runs(parser)
+    parser.add_argument("--out", type=Path, metavar="FILE", help="default: report.html in the run, or beside the runs")
+
+
+def _run_report(arguments: argparse.Namespace) -> None:
+    from mscon.report.page import build_report
+
+    runs = [open_run(path) for path in arguments.runs]
+    folder = runs[0].root if len(runs) == 1 else runs[0].root.parent
+    print(build_report(runs, arguments.out or folder / "report.html"))
+
+
+def card(verbs: Verbs) -> None:
+    parser = add_verb(
+        verbs,
+        "card",
+        _run_card,
+        "write the model card of a run, with the evidence for it",
+        "Markdown: how to load the model, scores of the probes with intervals, counts of the\n"
+        "data, the recipe, what to cite. Licences and intended use are left for you to fill in;\n"
+        "`mscon push` takes the card as you leave it.",
+        "  mscon card runs/shoes                     # writes runs/shoes/README.md\n"
+        "  mscon card runs/shoes --out card.md",
+    )
+    parser.add_argument("run", metavar="RUN", type=Path, help="run directory")
+    parser.add_argument("--out", metavar="FILE", type=Path, help="default: README.md in the run")
+    parser.add_argument("--overwrite", action="store_true", help="replace a card that is there")
+
+
+def _run_card(arguments: argparse.Namespace) -> None:
+    from mscon import whole
+    from mscon.errors import RunError
+    from mscon.report.card import model_card
+
+    run = open_run(arguments.run)
+    text = model_card(run)
+    if arguments.out is not None and arguments.out.exists() and not arguments.overwrite:
+        raise RunError(f"'{arguments.out}' exists. Choose another --out, or pass --overwrite.")
+    if arguments.out is not None:
+        whole.write_text(arguments.out, text)
+        print(arguments.out)
+        return
+    if run.card is not None and not arguments.overwrite:
+        raise RunError(f"run '{run.root}' has a card, which you may have edited. Pass --overwrite to write it anew.")
+    print(run.write_card(text))

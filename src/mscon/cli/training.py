@@ -1,0 +1,75 @@
+"""Verbs that train."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from mscon.cli.arguments import Verbs, add_recipe_and_table, add_verb, open_run, process_number, read_recipe
+
+
+def train(verbs: Verbs) -> None:
+    parser = add_verb(
+        verbs,
+        "train",
+        _run_train,
+        "train an encoder on every similarity that a recipe names",
+        "Reads one row per image, vector or text from TABLE, writes a run directory\n"
+        "holding the resolved recipe, the log, and the checkpoints. `mscon probe` and\n"
+        "`mscon report` take that directory and need nothing else but the images.",
+        "  mscon train shoes.toml --table shoes.csv\n"
+        "  mscon train shoes.toml --table shoes.csv --set weighting.name=equal --out runs/equal\n"
+        "  mscon train shoes.toml --table shoes.csv --dry-run     # checks all, takes one step\n"
+        "  torchrun --nproc-per-node 2 -m mscon train shoes.toml --table shoes.csv --out runs/shoes",
+    )
+    add_recipe_and_table(parser)
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="run directory; must not exist yet (default: runs/<recipe>-<date>)"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace a run that is there")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="read and build everything, take one step, write nothing"
+    )
+
+
+def _run_train(arguments: argparse.Namespace) -> None:
+    from mscon.data.table import read_table
+    from mscon.train.fit import fit
+
+    recipe = read_recipe(arguments)
+    table = read_table(arguments.table)
+    out = arguments.out or _default_out(arguments.recipe)
+    run = fit(recipe, table, out, images=arguments.images, overwrite=arguments.overwrite, dry_run=arguments.dry_run)
+    if process_number():  # the first process speaks for all
+        return
+    if run is None:
+        print("One step taken, nothing written: this will train.")
+        return
+    print(f"{run.root}\nnext: mscon probe {run.root} && mscon report {run.root}")
+
+
+def _default_out(recipe: Path) -> Path:
+    from datetime import datetime
+
+    return Path("runs") / f"{recipe.stem}-{datetime.now():%Y%m%d-%H%M%S}"
+
+
+def resume(verbs: Verbs) -> None:
+    parser = add_verb(
+        verbs,
+        "resume",
+        _run_resume,
+        "go on with a run that was stopped",
+        "Continues from the last checkpoint to the epochs that the run's recipe says. The\n"
+        "result is the one that an uninterrupted run would have had on the same machine.",
+        "  mscon resume runs/shoes",
+    )
+    parser.add_argument("run", metavar="RUN", type=Path, help="run directory")
+
+
+def _run_resume(arguments: argparse.Namespace) -> None:
+    from mscon.train.fit import resume
+
+    run = resume(open_run(arguments.run))
+    if not process_number():
+        print(run.root)
