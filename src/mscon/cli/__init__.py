@@ -36,7 +36,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="mscon",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Learn one embedding from several notions of similarity at once.\n\n"
-        "A table has one row per image and several label columns, some coarse, some fine,\n"
+        "A table has one row per thing and several label columns, some coarse, some fine,\n"
         "some noisy, some with holes. mscon trains one encoder on all of them, learns how\n"
         "much to trust each, and shows what the embedding is worth, also for tasks that it\n"
         "never saw.",

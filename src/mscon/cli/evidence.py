@@ -18,9 +18,11 @@ def probe(verbs: Verbs) -> None:
         "probe",
         _run_probe,
         "ask the frozen features of a run about every column",
-        "Fits a linear classifier per column on the training rows, scores it on the test\n"
-        "rows with bootstrap intervals, and asks nearest neighbours among rows of groups\n"
-        "that training never saw. Columns: those trained on, and [probe] columns.",
+        "Fits a linear model per column on the training rows (a classifier, one for each\n"
+        "label or step between levels, or ridge regression, by the kind of the column),\n"
+        "scores it on the test rows with bootstrap intervals, and asks nearest neighbours\n"
+        "among rows of groups that training never saw. Columns: those trained on, and\n"
+        "[probe] columns.",
         "  mscon probe runs/shoes\n  mscon probe runs/*",
     )
     add_runs(parser)
