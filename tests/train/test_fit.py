@@ -155,8 +155,8 @@ def test_resuming_keeps_the_precision_that_was_resolved(asked, table, tmp_path, 
     assert (run.recipe.train.precision, run.recipe.train.channels_last) == ("float32", "yes")
     assert (run.facts["precision"], run.facts["channels_last"]) == ("float32", "yes")
     seen = []
-    assembled = fits._assemble
-    monkeypatch.setattr(fits, "_assemble", lambda *a: seen.append(assembled(*a)) or seen[-1])
+    assembled = fits.training_of
+    monkeypatch.setattr(fits, "training_of", lambda *a: seen.append(assembled(*a)) or seen[-1])
     monkeypatch.setattr(hardware, "_cpu_flags", lambda: {"amx_bf16", "amx_tile"})
     with pytest.raises(KeyboardInterrupt):
         resume(run, progress=False)

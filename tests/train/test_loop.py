@@ -6,7 +6,7 @@ import torch
 from mscon.data.dataset import Dataset, fit_similarities
 from mscon.data.images import open_store
 from mscon.data.rows import select_rows
-from mscon.train import fit as fits
+from mscon.train.assembly import method_of, training_of
 from mscon.train.loop import LOG_EVERY, derived_seed, train_epoch, validate
 
 
@@ -16,7 +16,7 @@ def training(asked, table):
     rows = select_rows(table, recipe)
     similarities = fit_similarities(rows, recipe)
     dataset = Dataset.build(rows, similarities, open_store(rows, table.path.parent, recipe.data, table.name))
-    return fits._assemble(recipe, dataset, fits._method(recipe, similarities), "cpu")
+    return training_of(recipe, dataset, method_of(recipe, similarities), "cpu")
 
 
 def test_seeds_of_all_purposes_and_epochs_differ():

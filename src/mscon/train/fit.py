@@ -11,34 +11,26 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-import torch
 
 from mscon import catalogue
 from mscon.data import kinds
-from mscon.data.corruption import Marginals
 from mscon.data.dataset import Dataset, fit_similarities
 from mscon.data.inputs import Inputs, Vectors, open_inputs
 from mscon.data.rows import select_rows
-from mscon.data.sampler import check_left_over, sampler_of
 from mscon.data.table import Table
-from mscon.data.triplet_dataset import TripletDataset, TripletRule, in_triplets
+from mscon.data.triplet_dataset import TripletDataset, in_triplets
 from mscon.data.unpacked import images_root
-from mscon.errors import RecipeError, RunError
-from mscon.model.model import build_model
-from mscon.model.vector_encoder import VectorEncoder
-from mscon.objectives.base import Objective
+from mscon.errors import RunError
 from mscon.recipe import Recipe
 from mscon.run import Run
 from mscon.similarities.base import Similarity
-from mscon.train import facts, hardware, log, optimiser, preconditions
+from mscon.train import facts, hardware, log, preconditions
+from mscon.train.assembly import method_of, training_of
 from mscon.train.cached import has_batch_norm
-from mscon.train.candidates import Candidates, Gathered, InBatch, leave, processes, wait_for_all
+from mscon.train.candidates import leave, processes, wait_for_all
 from mscon.train.checkpoint import Position, restore_last, save_best, save_last
 from mscon.train.loop import Training, need_finite_state, train_epoch, validate
-from mscon.train.memory import Remembered
-from mscon.train.module import Method
 from mscon.train.progress import TrainingProgress
-from mscon.weightings.base import Emphasised
 
 
 def fit(
@@ -90,12 +82,12 @@ def fit(
         # known before they are opened.
         vectors = table.vectors.get(recipe.data.vectors)
         inputs = None if recipe.data.input == "image" else _inputs(recipe, rows, root, table.name, vectors)
-        method = _method(recipe, similarities, inputs)
+        method = method_of(recipe, similarities, inputs)
         preconditions.check_learns(method)
         preconditions.check_weighting(recipe, method, rows, table.name)
         inputs = _inputs(recipe, rows, root, table.name) if inputs is None else inputs
         dataset = _dataset(recipe, rows, similarities, inputs, root, table.name)
-        training = _assemble(recipe, dataset, method, device)
+        training = training_of(recipe, dataset, method, device)
         if dry_run:
             _one_step(training)
             leave()
@@ -146,7 +138,7 @@ def resume(run: Run, progress: bool = True) -> Run:
         # The weights come from the checkpoint, if there is one: no hub and no other run is asked for them again.
         bare = replace(recipe.encoder, pretrained=False, start_from="")
         own = replace(recipe, encoder=bare) if run.has_checkpoint("last") else recipe
-        training = _assemble(recipe, dataset, _method(own, similarities, inputs), device)
+        training = training_of(recipe, dataset, method_of(own, similarities, inputs), device)
         position = restore_last(run, training)
         again = {"after_epoch": position.epoch, "versions": facts.versions(), "machine": facts.machine(device)}
         if _is_first():
@@ -190,72 +182,6 @@ def _dataset(
     """What an epoch goes through: rows, or triplets of them."""
     dataset = Dataset.build(rows, similarities, inputs)
     return in_triplets(dataset, recipe, root, where=f"{table_name}: ") if recipe.triplets.used else dataset
-
-
-def _method(recipe: Recipe, similarities: Sequence[Similarity], inputs: Inputs | None = None) -> Method:
-    """Everything that learns, its weights drawn from torch's generator. Inputs are None where they are images."""
-    count = len(similarities)
-    vectors = inputs if isinstance(inputs, Vectors) else None
-    model = build_model(recipe, count, None if vectors is None else vectors.width)
-    if vectors is not None and isinstance(model.encoder, VectorEncoder) and not recipe.encoder.start_from:
-        model.encoder.standardise(vectors.mean, vectors.std)
-    objective = catalogue.build("objective", recipe.objective.name, recipe.objective.settings)
-    if recipe.triplets.used and objective.reads_codes:
-        raise RecipeError(
-            f"[triplets] asks for triplets, but objective '{recipe.objective.name}' reads labels, not what is nearer. "
-            "Use objective 'triplet_margin', or take [triplets] out."
-        )
-    objective.prepare(similarities, model.heads.output_dim)
-    weighting = catalogue.build("weighting", recipe.weighting.name, recipe.weighting.settings, similarities=count)
-    importance = [part.importance for part in recipe.similarities]
-    if any(i != 1 for i in importance):
-        weighting = Emphasised(weighting, importance)
-    rules = [TripletRule(s.column) for s in similarities] if recipe.triplets.used else similarities
-    return Method(model, objective, weighting, _candidates(recipe, objective), rules)
-
-
-def _candidates(recipe: Recipe, objective: Objective) -> Candidates:
-    asked = recipe.candidates
-    now = Gathered() if asked.gather_across_devices else InBatch()
-    if not asked.memory_size:
-        if asked.warm_up:
-            raise RecipeError(
-                f"[candidates] warm_up is {asked.warm_up} but there is no memory to fill. Set memory_size, or leave "
-                "warm_up out."
-            )
-        return now
-    if not objective.compares:
-        raise RecipeError(
-            f"[candidates] asks for a memory, but objective '{recipe.objective.name}' compares no rows. Use objective "
-            "'supcon', or set memory_size = 0."
-        )
-    if recipe.triplets.used:
-        raise RecipeError("[candidates] asks for a memory, but a triplet is compared with nothing outside it.")
-    return Remembered(asked.memory_size, now, asked.warm_up)
-
-
-def _assemble(recipe: Recipe, dataset: Dataset | TripletDataset, method: Method, device: str) -> Training:
-    """On the device, in the precision and layout that suit it, with an optimiser."""
-    settings = hardware.resolve(recipe.train, method.model.encoder, device)
-    recipe = replace(recipe, train=settings)
-    fabric = hardware.start(settings, device)
-    if settings.channels_last == "yes":
-        method.model.encoder.to(memory_format=torch.channels_last)
-    method.to(fabric.device)
-    of_rows = _rows(dataset)
-    sampler = sampler_of(recipe, of_rows.rows, of_rows.similarities, dataset.indices("train"))
-    check_left_over(sampler)
-    steps = settings.epochs * len(sampler)
-    own, schedule = optimiser.build(method.model, method.objective, method.weighting, settings, steps)
-    shell, _ = fabric.setup(method, own)
-    marginals = None
-    if isinstance(dataset.inputs, Vectors):
-        marginals = Marginals.of(dataset.inputs, _rows(dataset).indices("train"), settings.seed).to(fabric.device)
-    return Training(recipe, dataset, method, shell, own, schedule, fabric, sampler, marginals)
-
-
-def _rows(dataset: Dataset | TripletDataset) -> Dataset:
-    return dataset.dataset if isinstance(dataset, TripletDataset) else dataset
 
 
 def _one_step(training: Training) -> None:

@@ -1,0 +1,93 @@
+"""Assembly: a recipe's parts, each by its name, put together to what learns and to what a loop needs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+
+from mscon import catalogue
+from mscon.data.corruption import Marginals
+from mscon.data.dataset import Dataset
+from mscon.data.inputs import Inputs, Vectors
+from mscon.data.sampler import check_left_over, sampler_of
+from mscon.data.triplet_dataset import TripletDataset, TripletRule
+from mscon.errors import RecipeError
+from mscon.model.model import build_model
+from mscon.model.vector_encoder import VectorEncoder
+from mscon.objectives.base import Objective
+from mscon.recipe import Recipe
+from mscon.similarities.base import Similarity
+from mscon.train import hardware, optimiser
+from mscon.train.candidates import Candidates, Gathered, InBatch
+from mscon.train.loop import Training
+from mscon.train.memory import Remembered
+from mscon.train.module import Method
+from mscon.weightings.base import Emphasised
+
+
+def method_of(recipe: Recipe, similarities: Sequence[Similarity], inputs: Inputs | None = None) -> Method:
+    """Everything that learns, its weights drawn from torch's generator. Inputs are None where they are images."""
+    count = len(similarities)
+    vectors = inputs if isinstance(inputs, Vectors) else None
+    model = build_model(recipe, count, None if vectors is None else vectors.width)
+    if vectors is not None and isinstance(model.encoder, VectorEncoder) and not recipe.encoder.start_from:
+        model.encoder.standardise(vectors.mean, vectors.std)
+    objective = catalogue.build("objective", recipe.objective.name, recipe.objective.settings)
+    if recipe.triplets.used and objective.reads_codes:
+        raise RecipeError(
+            f"[triplets] asks for triplets, but objective '{recipe.objective.name}' reads labels, not what is nearer. "
+            "Use objective 'triplet_margin', or take [triplets] out."
+        )
+    objective.prepare(similarities, model.heads.output_dim)
+    weighting = catalogue.build("weighting", recipe.weighting.name, recipe.weighting.settings, similarities=count)
+    importance = [part.importance for part in recipe.similarities]
+    if any(i != 1 for i in importance):
+        weighting = Emphasised(weighting, importance)
+    rules = [TripletRule(s.column) for s in similarities] if recipe.triplets.used else similarities
+    return Method(model, objective, weighting, _candidates(recipe, objective), rules)
+
+
+def _candidates(recipe: Recipe, objective: Objective) -> Candidates:
+    asked = recipe.candidates
+    now = Gathered() if asked.gather_across_devices else InBatch()
+    if not asked.memory_size:
+        if asked.warm_up:
+            raise RecipeError(
+                f"[candidates] warm_up is {asked.warm_up} but there is no memory to fill. Set memory_size, or leave "
+                "warm_up out."
+            )
+        return now
+    if not objective.compares:
+        raise RecipeError(
+            f"[candidates] asks for a memory, but objective '{recipe.objective.name}' compares no rows. Use objective "
+            "'supcon', or set memory_size = 0."
+        )
+    if recipe.triplets.used:
+        raise RecipeError("[candidates] asks for a memory, but a triplet is compared with nothing outside it.")
+    return Remembered(asked.memory_size, now, asked.warm_up)
+
+
+def training_of(recipe: Recipe, dataset: Dataset | TripletDataset, method: Method, device: str) -> Training:
+    """On the device, in the precision and layout that suit it, with an optimiser."""
+    settings = hardware.resolve(recipe.train, method.model.encoder, device)
+    recipe = replace(recipe, train=settings)
+    fabric = hardware.start(settings, device)
+    if settings.channels_last == "yes":
+        method.model.encoder.to(memory_format=torch.channels_last)
+    method.to(fabric.device)
+    of_rows = _rows(dataset)
+    sampler = sampler_of(recipe, of_rows.rows, of_rows.similarities, dataset.indices("train"))
+    check_left_over(sampler)
+    steps = settings.epochs * len(sampler)
+    own, schedule = optimiser.build(method.model, method.objective, method.weighting, settings, steps)
+    shell, _ = fabric.setup(method, own)
+    marginals = None
+    if isinstance(dataset.inputs, Vectors):
+        marginals = Marginals.of(dataset.inputs, _rows(dataset).indices("train"), settings.seed).to(fabric.device)
+    return Training(recipe, dataset, method, shell, own, schedule, fabric, sampler, marginals)
+
+
+def _rows(dataset: Dataset | TripletDataset) -> Dataset:
+    return dataset.dataset if isinstance(dataset, TripletDataset) else dataset
