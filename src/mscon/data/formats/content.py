@@ -52,8 +52,11 @@ def header_complaints(name: str, header: Sequence[str], delimiter: str = "") -> 
             "Name them, or take them out"
             + ("; a separator at the end of the first line makes one, too." if delimiter else ".")
         )
+    return complaints + repeated_names(name, header)
+
+
+def repeated_names(name: str, header: Sequence[str]) -> list[str]:
+    """A complaint if columns share a name; blank names are another fault."""
     if twice := [repr(column) for column, n in Counter(header).items() if n > 1 and column]:
-        complaints.append(
-            f"{name}: column names must differ, but these stand there more than once: {first_few(twice)}."
-        )
-    return complaints
+        return [f"{name}: column names must differ, but these stand there more than once: {first_few(twice)}."]
+    return []

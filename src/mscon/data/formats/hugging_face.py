@@ -8,7 +8,8 @@ from typing import Any
 
 import polars as pl
 
-from mscon.data.formats.content import Content
+from mscon.data.formats import arrow_stream
+from mscon.data.formats.content import Content, repeated_names
 from mscon.data.formats.typed import content_of
 from mscon.errors import TableError, first_few, nearest
 
@@ -73,6 +74,9 @@ def _one(folder: Path, name: str) -> pl.DataFrame:
     for file in files:
         try:
             with (folder / file).open("rb") as opened:
+                if complaints := repeated_names(f"{name}: '{file}'", arrow_stream.column_names(opened)):
+                    raise TableError("\n".join(complaints))
+                opened.seek(0)
                 frames.append(pl.read_ipc_stream(opened))
         except FileNotFoundError:
             raise TableError(f"{name}: '{file}' is not there, though state.json names it. {_ADVICE}") from None
