@@ -60,9 +60,21 @@ def test_what_is_compared_differs_in_what_the_method_says_only(name):
     planned = find(name).plan(1)
     for case in {run.case.name for run in planned}:
         recipes = [run.recipe for run in planned if run.case.name == case]
-        for share in ("data", "views", "encoder", "probe", "derived"):
+        for share in ("data", "encoder", "probe", "derived"):
             assert len({repr(getattr(r, share)) for r in recipes}) == 1, share
+        # A triplet's three images are drawn once each, by the same transformations.
+        assert len({repr(replace(r.views, count=2)) for r in recipes}) == 1
+        assert {r.views.count for r in recipes if not r.triplets.used} <= {2}
         assert len({(r.train.epochs, r.train.batch_size, r.train.optimiser) for r in recipes}) == 1
+
+
+def test_on_glyphs_every_method_sees_as_many_images_an_epoch():
+    training_rows = 4_392
+    seen = {
+        3 * r.triplets.count * r.views.count if r.triplets.used else training_rows * r.views.count
+        for r in (run.recipe for run in find("glyphs/table1").plan(1))
+    }
+    assert seen == {8_784}
 
 
 @pytest.mark.parametrize("name", ["glyphs/table3", "glyphs/figure4_epochs", "glyphs/batch_size_steps"])

@@ -139,7 +139,7 @@ def describe(
     recipe, inferred = kinds.resolve(rows, recipe, where=where)
     counts = Counter(rows.get_column("split").to_list())
     batch_size = min(recipe.train.batch_size, counts["train"])
-    similarities = fit_similarities(rows, recipe, where=where)
+    similarities = fit_similarities(rows, recipe, where=where, unit=unit(table.name))
     codes = [s.encode(cells_of(rows, s.columns)) for s in similarities]
     triplets, seen = {}, None
     if recipe.triplets.used:
@@ -156,7 +156,7 @@ def describe(
         similarities,
         codes,
     )
-    probes = _probes(rows, recipe, where)
+    probes = _probes(rows, recipe, where, unit(table.name))
     return Description(
         table=table.name,
         rows=rows.height,
@@ -252,7 +252,7 @@ def _trained(
     return dataclasses.replace(column, alike_share=alike, positive_share=known if several else alike)
 
 
-def _probes(rows: pl.DataFrame, recipe: Recipe, where: str) -> list[Column]:
+def _probes(rows: pl.DataFrame, recipe: Recipe, where: str, word: str) -> list[Column]:
     """Columns that are only asked of the features, by the kind that [probe] kinds names."""
     names = [n for n in dict.fromkeys((*recipe.probe.columns, *recipe.probe.neighbours)) if n not in recipe.columns]
     found = []
@@ -260,7 +260,8 @@ def _probes(rows: pl.DataFrame, recipe: Recipe, where: str) -> list[Column]:
         similarity, kind = None, "probe"
         if (asked := recipe.probe.kinds.get(name, "categorical")) != "categorical":
             part = probe_part(name, asked)
-            (similarity,) = fit_similarities(rows, dataclasses.replace(recipe, similarities=(part,)), where=where)
+            alone = dataclasses.replace(recipe, similarities=(part,))
+            (similarity,) = fit_similarities(rows, alone, where=where, unit=word)
             kind = f"probe, {part.name}"
         cells = cells_of(rows, (name,) if similarity is None else similarity.columns)
         found.append(column_of(name, kind, cells, _is_train(rows), similarity))

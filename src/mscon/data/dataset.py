@@ -17,7 +17,7 @@ from mscon.data.split import SPLITS
 from mscon.data.table import no_column
 from mscon.errors import TableError
 from mscon.recipe import Recipe
-from mscon.similarities.base import Cell, Similarity, joined
+from mscon.similarities.base import Cell, MalformedCells, Similarity, joined
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,13 +95,16 @@ class Dataset:
         return Batch(inputs, tuple(codes[indices] for codes in self.codes), indices)
 
 
-def fit_similarities(rows: pl.DataFrame, recipe: Recipe, where: str = "") -> tuple[Similarity, ...]:
+def fit_similarities(
+    rows: pl.DataFrame, recipe: Recipe, where: str = "", *, unit: str = "line"
+) -> tuple[Similarity, ...]:
     """The similarities of a recipe, each fitted on the cells of the training rows.
 
     Args:
         rows: as `select_rows` gives them.
         recipe: names them, in the order of the heads.
         where: begins every message, for example "shoes.csv: ".
+        unit: what the rows of the table are counted in, see `mscon.data.table.unit`.
 
     Raises:
         TableError: once, for all columns that cannot be read as the recipe asks.
@@ -116,6 +119,8 @@ def fit_similarities(rows: pl.DataFrame, recipe: Recipe, where: str = "") -> tup
             # Rows of all splits together: a malformed cell of a test row is a mistake too, and all are told at once.
             kind.check(part.column, cells_of(rows, part.reads), lines, **part.settings)
             fitted.append(kind.fit(part.column, cells_of(train, part.reads), train_lines, **part.settings))
+        except MalformedCells as error:
+            complaints.append(f"{where}{error.told(unit)}")
         except TableError as error:
             complaints.append(f"{where}{error}")
     if complaints:

@@ -12,6 +12,7 @@ from jaxtyping import Int, Shaped
 
 from mscon import catalogue
 from mscon.data.dataset import cells_of, fit_similarities
+from mscon.data.table import unit
 from mscon.errors import MSConError, RunError
 from mscon.evaluate.labels import codes_of
 from mscon.recipe import Recipe, SimilarityPart, probe_part
@@ -126,7 +127,8 @@ def _not_trained(run: Run, recipe: Recipe, rows: pl.DataFrame, column: str) -> A
 def _fitted(run: Run, recipe: Recipe, rows: pl.DataFrame, column: str, kind: str | Mapping[str, Any]) -> Similarity:
     """A similarity that the run was not trained with, fitted on its training rows."""
     try:
-        (similarity,) = fit_similarities(rows, replace(recipe, similarities=(probe_part(column, kind),)))
+        alone = replace(recipe, similarities=(probe_part(column, kind),))
+        (similarity,) = fit_similarities(rows, alone, unit=unit(run.facts["table"]["name"]))
     except MSConError as error:
         raise RunError(f"run '{run.root}': [probe] kinds: {error}") from None
     return similarity

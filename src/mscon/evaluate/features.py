@@ -12,6 +12,7 @@ from rich.progress import track
 from torch import nn
 
 from mscon.data.inputs import Inputs, open_inputs
+from mscon.data.table import unit
 from mscon.data.views import plain
 from mscon.errors import RunError, counted, first_few
 from mscon.model.model import load_model
@@ -42,7 +43,7 @@ def extract(run: Run, *, progress: bool = True, batch_size: int = 512, force: bo
     root, name = Path(facts["images_root"]), facts["table"]["name"]
     inputs = open_inputs(rows, root, recipe.data, name, vectors=run.vectors_file, known=run.inputs)
     features, projections = embed(model.encoder, model.heads, inputs, batch_size=batch_size, progress=progress)
-    _need_finite(run, checkpoint, features, projections, rows.get_column("line").to_list())
+    _need_finite(run, checkpoint, features, projections, rows.get_column("line").to_list(), name)
     if (masks := model.heads.shown) is not None:
         run.write_masks(masks.detach().cpu().tolist())
     run.write_features(features, projections)
@@ -83,12 +84,14 @@ def _need_finite(
     features: Float[np.ndarray, "rows width"],
     projections: Float[np.ndarray, "similarities rows dim"],
     lines: list[int],
+    table_name: str,
 ) -> None:
     broken = ~(np.isfinite(features).all(axis=1) & np.isfinite(projections).all(axis=(0, 2)))
     if broken.any():
         at = first_few([lines[i] for i in np.flatnonzero(broken)])
         raise RunError(
             f"run '{run.root}': the features of {counted(int(broken.sum()), 'row')} of {len(lines):,} are not finite "
-            f"(lines {at}), so they are not written.\n  The weights of checkpoint '{checkpoint}' broke down while "
-            "training. Train again with a lower train.learning_rate."
+            f"({unit(table_name)}s {at}), so they are not written.\n"
+            f"  The weights of checkpoint '{checkpoint}' broke down while training. Train again with a lower "
+            "train.learning_rate."
         )

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Shaped
 from torch import Tensor
 
-from mscon.errors import counted
+from mscon.errors import TableError, counted
 from mscon.pairs import Pairs
 
 Cell = str | None
@@ -34,8 +34,8 @@ def joined(columns: Sequence[Sequence[Cell]]) -> list[Cell]:
     ]
 
 
-def malformed(column: str, faults: Sequence[tuple[int, Cell]], total: int, what: str, advice: str) -> str:
-    """The one form of the message about cells that a kind cannot read: how many, what, where, what to do.
+class MalformedCells(TableError):
+    """Cells that a kind cannot read, in the one form that all such messages have: how many, what, where, what to do.
 
     Args:
         column: the column they stand in.
@@ -44,10 +44,18 @@ def malformed(column: str, faults: Sequence[tuple[int, Cell]], total: int, what:
         what: what is wrong with them, as it follows "is" or "are".
         advice: what to do next.
     """
-    listed = ", ".join(f"line {line} {cell!r}" for line, cell in faults[:_LINES_SHOWN])
-    more = f" and {len(faults) - _LINES_SHOWN:,} more" if len(faults) > _LINES_SHOWN else ""
-    verb = "is" if len(faults) == 1 else "are"
-    return f"column '{column}': {len(faults):,} of {counted(total, 'cell')} {verb} {what}: {listed}{more}.\n  {advice}"
+
+    def __init__(self, column: str, faults: Sequence[tuple[int, Cell]], total: int, what: str, advice: str) -> None:
+        self.column, self.faults, self.total, self.what, self.advice = column, tuple(faults), total, what, advice
+        super().__init__(self.told("line"))
+
+    def told(self, unit: str) -> str:
+        """The message for a table whose rows are counted in "line"s, or in "row"s: a kind cannot know."""
+        faults = self.faults
+        listed = ", ".join(f"{unit} {number} {cell!r}" for number, cell in faults[:_LINES_SHOWN])
+        more = f" and {len(faults) - _LINES_SHOWN:,} more" if len(faults) > _LINES_SHOWN else ""
+        number = f"{len(faults):,} of {counted(self.total, 'cell')} {'is' if len(faults) == 1 else 'are'}"
+        return f"column '{self.column}': {number} {self.what}: {listed}{more}.\n  {self.advice}"
 
 
 @runtime_checkable

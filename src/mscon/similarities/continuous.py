@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mscon.errors import RecipeError, TableError
 from mscon.pairs import Pairs
-from mscon.similarities.base import Cell, Similarity, TargetKind, malformed
+from mscon.similarities.base import Cell, MalformedCells, Similarity, TargetKind
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
@@ -39,7 +39,7 @@ def check_numbers(column: str, cells: Sequence[Cell], lines: Sequence[int], advi
     there = [(line, cell) for line, cell in zip(lines, cells, strict=True) if cell is not None]
     if faults := [(line, cell) for line, cell in there if number_of(cell) is None]:
         what = "not a number" if len(faults) == 1 else "not numbers"
-        raise TableError(malformed(column, faults, len(there), what, advice))
+        raise MalformedCells(column, faults, len(there), what, advice)
 
 
 def default_width(values: Float[np.ndarray, " values"]) -> float:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mscon.errors import RecipeError, TableError
 from mscon.pairs import Pairs
-from mscon.similarities.base import BETWEEN_COLUMNS, Cell, Similarity, TargetKind, malformed
+from mscon.similarities.base import BETWEEN_COLUMNS, Cell, MalformedCells, Similarity, TargetKind
 
 Path = tuple[str, ...]
 
@@ -76,7 +76,7 @@ class Hierarchical(Similarity):
             what = "a path with an empty part" if len(faults) == 1 else "paths with an empty part"
             advice = f"Write boots{separator}ankle, without a separator at either end or twice in a row."
         if faults:
-            raise TableError(malformed(column, faults, len(there), what, advice))
+            raise MalformedCells(column, faults, len(there), what, advice)
 
     @classmethod
     def fit(

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mscon.errors import RecipeError, TableError, first_few
 from mscon.pairs import Pairs
-from mscon.similarities.base import Cell, Similarity, TargetKind, malformed
+from mscon.similarities.base import Cell, MalformedCells, Similarity, TargetKind
 
 Alike = Literal["jaccard", "any", "all"]
 
@@ -60,7 +60,7 @@ class MultiLabel(Similarity):
         there = [(line, cell) for line, cell in zip(lines, cells, strict=True) if cell is not None]
         if empty := [(line, cell) for line, cell in there if not labels_of(cell, separator)]:
             advice = "A row without a label has an empty cell: missing, neither alike nor different."
-            raise TableError(malformed(column, empty, len(there), "without a label", advice))
+            raise MalformedCells(column, empty, len(there), "without a label", advice)
 
     @classmethod
     def fit(

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mscon.errors import RecipeError, TableError, first_few
 from mscon.pairs import Pairs
-from mscon.similarities.base import Cell, Similarity, TargetKind, malformed
+from mscon.similarities.base import Cell, MalformedCells, Similarity, TargetKind
 from mscon.similarities.continuous import check_numbers, number_of
 
 
@@ -52,7 +52,7 @@ class Ordinal(Similarity):
         if unknown := [(line, cell) for line, cell in there if cell not in levels]:
             what = "not a level" if len(unknown) == 1 else "not levels"
             advice = f"Levels in the recipe: {first_few(levels, 20)}. Add what is lacking, or empty the cells."
-            raise TableError(malformed(column, unknown, len(there), what, advice))
+            raise MalformedCells(column, unknown, len(there), what, advice)
 
     @classmethod
     def fit(cls, column: str, cells: Sequence[Cell], lines: Sequence[int], *, levels: Sequence[str] = ()) -> Ordinal:

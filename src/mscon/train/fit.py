@@ -17,7 +17,7 @@ from mscon.data import kinds
 from mscon.data.dataset import Dataset, fit_similarities
 from mscon.data.inputs import Inputs, Vectors, open_inputs
 from mscon.data.rows import select_rows
-from mscon.data.table import Table
+from mscon.data.table import Table, unit
 from mscon.data.triplet_dataset import TripletDataset, in_triplets
 from mscon.data.unpacked import images_root
 from mscon.errors import RunError
@@ -72,7 +72,7 @@ def fit(
     if progress and _is_first():
         for sentence in inferred:
             print(sentence, file=sys.stderr)
-    similarities = fit_similarities(rows, recipe, where=f"{table.name}: ")
+    similarities = fit_similarities(rows, recipe, where=f"{table.name}: ", unit=unit(table.name))
     device = "cpu" if dry_run else hardware.device_type()
     if not dry_run:
         hardware.meet(device)
