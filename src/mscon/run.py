@@ -21,6 +21,7 @@ This module does not know how any of it was made.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import tomllib
@@ -205,16 +206,27 @@ class Run:
         return (self.root / "features" / "features.safetensors").is_file()
 
     def features_are_current(self, checkpoint: str) -> bool:
-        """Whether there are features, written after the checkpoint was."""
+        """Whether there are features, and they are those of the checkpoint as it is now, wherever both were copied."""
         if not self.has_features:
             return False
-        written = self._need(f"checkpoints/{checkpoint}.safetensors", "mscon train").stat().st_mtime_ns
-        return (self.root / "features" / "features.safetensors").stat().st_mtime_ns >= written
+        from safetensors import safe_open
 
-    def write_features(self, features: np.ndarray, projections: np.ndarray) -> None:
-        """`features` [rows, width] float32; `projections` [similarities, rows, dim], unit length."""
-        self._write_arrays("features/projections.safetensors", {"projections": projections})
-        self._write_arrays("features/features.safetensors", {"features": features})
+        with safe_open(self.root / "features" / "features.safetensors", framework="np") as file:
+            told = (file.metadata() or {}).get("checkpoint")
+        return told == self._digest(checkpoint)
+
+    def write_features(self, features: np.ndarray, projections: np.ndarray, checkpoint: str = "last") -> None:
+        """What a checkpoint makes of the rows.
+
+        `features` [rows, width] float32; `projections` [similarities, rows, dim], unit length.
+        """
+        made_by = {"checkpoint": self._digest(checkpoint)} if self.has_checkpoint(checkpoint) else None
+        self._write_arrays("features/projections.safetensors", {"projections": projections}, made_by)
+        self._write_arrays("features/features.safetensors", {"features": features}, made_by)
+
+    def _digest(self, checkpoint: str) -> str:
+        with self._need(f"checkpoints/{checkpoint}.safetensors", "mscon train").open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
 
     @property
     def features(self) -> np.ndarray:
@@ -290,9 +302,11 @@ class Run:
 
         return load_file(self._need(name, verb))
 
-    def _write_arrays(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
+    def _write_arrays(
+        self, name: str, arrays: Mapping[str, np.ndarray], metadata: dict[str, str] | None = None
+    ) -> None:
         import numpy as np
         from safetensors.numpy import save_file
 
         own = {key: np.ascontiguousarray(value) for key, value in arrays.items()}
-        whole.write_with(self.root / name, lambda path: save_file(own, path))
+        whole.write_with(self.root / name, lambda path: save_file(own, path, metadata))

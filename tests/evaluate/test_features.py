@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -59,13 +60,6 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     return made
 
 
-def age(run: Run, seconds: int) -> None:
-    """Make the features older or newer than they are."""
-    path = run.root / "features" / "features.safetensors"
-    written = path.stat().st_mtime + seconds
-    os.utime(path, (written, written))
-
-
 def test_every_row_has_features_and_projections_of_unit_length(run):
     extract(run, progress=False)
     assert run.features.shape[0] == 7
@@ -92,18 +86,24 @@ def test_autocast_around_it_changes_nothing(run):
     np.testing.assert_array_equal(run.features, whole)
 
 
-def test_features_newer_than_the_checkpoint_are_kept(run):
+def test_features_of_the_checkpoint_are_kept_wherever_the_run_is_copied(run, tmp_path):
     extract(run, progress=False)
     run.write_features(np.zeros((7, 1), np.float32), np.zeros((2, 7, 1), np.float32))
-    extract(run, progress=False)
-    assert not run.features.any()
-    extract(run, progress=False, force=True)
-    assert run.features.any()
+    # Copied in an order, and at times, that say nothing of which was made from which.
+    copied = Run(shutil.copytree(run.root, tmp_path / "copied"))
+    for path in copied.root.rglob("last.*"):
+        os.utime(path, (2e9, 2e9))
+    for kept in (run, copied):
+        extract(kept, progress=False)
+        assert not kept.features.any()
+        extract(kept, progress=False, force=True)
+        assert kept.features.any()
 
 
-def test_features_older_than_the_checkpoint_are_made_anew(run):
+def test_features_of_another_checkpoint_are_made_anew(run):
     run.write_features(np.zeros((7, 1), np.float32), np.zeros((2, 7, 1), np.float32))
-    age(run, -3600)
+    tensors, state = run.read_checkpoint("last")
+    run.write_checkpoint("last", {key: 0.5 * tensor for key, tensor in tensors.items()}, state)
     extract(run, progress=False)
     assert run.features.any()
 

@@ -22,7 +22,7 @@ from mscon.run import Run
 def extract(run: Run, *, progress: bool = True, batch_size: int = 512, force: bool = False) -> None:
     """Write features and projections of all rows of a run, by the checkpoint that its recipe names.
 
-    Does nothing where they are there already and newer than the checkpoint.
+    Does nothing where they are there already and were made by that checkpoint as it is now.
 
     Args:
         run: a trained run; its images, or vectors, must still lie where they lay.
@@ -46,7 +46,7 @@ def extract(run: Run, *, progress: bool = True, batch_size: int = 512, force: bo
     _need_finite(run, checkpoint, features, projections, rows.get_column("line").to_list(), name)
     if (masks := model.heads.shown) is not None:
         run.write_masks(masks.detach().cpu().tolist())
-    run.write_features(features, projections)
+    run.write_features(features, projections, checkpoint)
 
 
 def embed(
