@@ -19,7 +19,7 @@ from typing import Any
 
 import tomli_w
 
-from mscon import experiment
+from mscon import experiment_files
 from mscon.experiment import Experiment
 from mscon.readings import read
 from mscon.report.side_by_side import found_text
@@ -30,7 +30,7 @@ KEPT = ("table.md", "results.json", "figure.svg", "figure.png")
 
 
 def record(name: str, runs: Path) -> None:
-    one, folder = experiment.find(name), HERE / name
+    one, folder = experiment_files.find(name), HERE / name
     folder.mkdir(parents=True, exist_ok=True)
     made = runs / name
     if (made / "results.json").is_file():
@@ -121,5 +121,5 @@ def _file(name: str) -> str:
 
 
 if __name__ == "__main__":
-    for asked in sys.argv[2:] or experiment.names():
+    for asked in sys.argv[2:] or experiment_files.names():
         record(asked, Path(sys.argv[1]))

@@ -12,7 +12,8 @@ import pytest
 
 from mscon import experiment
 from mscon.errors import RecipeError
-from mscon.experiment import KINDS, READINGS, find, names
+from mscon.experiment import KINDS, READINGS
+from mscon.experiment_files import find, names
 from mscon.listing import recipe_names
 from mscon.recipe import Recipe
 

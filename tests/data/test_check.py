@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from mscon.data.check import alike_share, describe, find_duplicates
+from mscon.data.check import describe
 from mscon.data.images import ImageStore
+from mscon.data.outlook import alike_share
 from mscon.data.table import Table
 from mscon.errors import TableError
-from mscon.recipe import Probe, Recipe, Sampler, SimilarityPart, Train, Triplets, Views
+from mscon.recipe import Data, Probe, Recipe, Sampler, SimilarityPart, Train, Triplets, Views
 from mscon.similarities.categorical import Categorical
 
 KINDS = ["boots", "boots", "boots", "sandals", "sandals", None, None, None, "clogs", "boots"]
@@ -41,27 +39,6 @@ RECIPE = Recipe(
 
 def store(values: list[int]) -> ImageStore:
     return ImageStore(np.array(values, np.uint8)[:, None, None, None] * np.ones((1, 1, 8, 8), np.uint8))
-
-
-@given(st.lists(st.integers(1, 4), max_size=3), st.integers(0, 2), st.data())
-def test_the_share_of_anchors_with_an_alike_row_is_that_of_all_batches(counts, unlabelled, data):
-    labels = [k for k, n in enumerate(counts) for _ in range(n)] + [-1 - i for i in range(unlabelled)]
-    if not labels:
-        return
-    size = data.draw(st.integers(1, len(labels)))
-    found = [sum(k >= 0 and batch.count(k) > 1 for k in batch) / size for batch in combinations(labels, size)]
-    assert alike_share(counts, len(labels), size) == pytest.approx(sum(found) / len(found), abs=1e-9)
-
-
-def test_large_tables_do_not_overflow():
-    assert alike_share([10**6] * 2, 2 * 10**6, 4096) == pytest.approx(1.0)
-    assert alike_share([1] * 10**4, 10**4, 64) == 0.0
-
-
-@pytest.mark.parametrize("size", [0, 4])
-def test_a_batch_is_no_larger_than_the_table(size):
-    with pytest.raises(ValueError, match="batch_size"):
-        alike_share([3], 3, size)
 
 
 def test_a_column_is_described_by_its_training_rows():
@@ -98,18 +75,6 @@ def test_a_similarity_that_cannot_be_counted_is_drawn():
     assert drawn.alike_share == pytest.approx(exact.alike_share, abs=0.08)
     assert 0 < drawn.alike_share < 1
     assert drawn.positive_share == pytest.approx(exact.positive_share)
-
-
-def test_equal_images_are_found_within_and_across_splits():
-    found = find_duplicates(ROWS, store([1, 1, 2, 3, 3, 4, 5, 6, 2, 7]))
-    assert (found.groups, found.rows, found.groups_across) == (3, 6, 1)
-    assert found.examples == ((4, 10), (2, 3), (5, 6))
-
-
-def test_images_that_differ_in_one_pixel_are_not_equal():
-    images = store([1] * 10).images.copy()
-    images[range(10), 0, 0, 0] = range(10)
-    assert find_duplicates(ROWS, ImageStore(images)).groups == 0
 
 
 def test_the_text_says_what_one_must_know():
@@ -218,13 +183,6 @@ def test_columns_that_tell_each_other_are_named_with_the_direction():
     assert "'group' tells" not in seen.to_text()
 
 
-def test_rows_whose_image_is_trained_on_are_counted():
-    found = find_duplicates(ROWS, store([1, 2, 3, 4, 5, 6, 7, 8, 2, 2]))
-    assert (found.rows, found.leaked) == (3, 2)
-    text = describe(ROWS, RECIPE, TABLE, store([1, 2, 3, 4, 5, 6, 7, 8, 2, 2])).to_text()
-    assert "2 rows elsewhere with an image of the training split" in text
-
-
 def test_triplets_are_counted_for_each_similarity():
     own = replace(ALL_KINDS, triplets=Triplets(count=90), similarities=ALL_KINDS.similarities[:3])
     seen = describe(MANY, own, OF_MANY)
@@ -246,3 +204,34 @@ def test_a_column_that_is_only_probed_is_read_as_the_recipe_says():
 
 def test_all_of_it_is_plain_json():
     json.dumps(describe(MANY, ALL_KINDS, OF_MANY).to_json(), allow_nan=False)
+
+
+def test_a_share_of_anchors_is_no_larger_with_other_rows_only_than_with_all_positives():
+    """Of numbers the batches of a few epochs are looked at, which may have missed rows without one."""
+    rows = MANY.with_columns(price=pl.when(pl.col("line") % 9 > 0).then(pl.col("price")))
+    wide = replace(ALL_KINDS, similarities=(SimilarityPart("price", "continuous", {"width": 50.0}),))
+    for size in range(5, 40, 3):
+        (price,) = describe(rows, replace(wide, train=Train(batch_size=size)), OF_MANY).columns
+        assert price.alike_share <= price.positive_share
+
+
+def test_a_label_among_several_that_no_training_row_has_is_told():
+    rows = MANY.with_columns(tags=pl.when(pl.col("line") > 290).then(pl.lit("red;velvet")).otherwise(pl.col("tags")))
+    description = describe(rows, ALL_KINDS, OF_MANY)
+    assert dict(description.columns[3].outside) == {"velvet": 11}
+    assert "labels that no training row has, left out of their cells: 'velvet' 11" in description.to_text()
+
+
+def test_advice_to_a_balanced_sampler_is_one_that_it_does_not_follow_already():
+    four = Sampler(name="balanced", columns=("family",), at_least=4)  # families have three rows
+    family = describe(MANY, replace(ALL_KINDS, sampler=four), OF_MANY).columns[0]
+    assert any('columns = ["family", "price"], at_least = 2' in line for line in family.advice)
+    both = replace(ALL_KINDS, sampler=Sampler(name="balanced", columns=("family", "price")))
+    assert not any("[sampler]" in line for column in describe(MANY, both, OF_MANY).columns for line in column.advice)
+
+
+def test_columns_that_are_encoded_are_not_listed_as_left_aside():
+    own = replace(ALL_KINDS, similarities=ALL_KINDS.similarities[:1])
+    encoded = replace(own, data=Data(input="columns", numbers=("price",), categories=("tags",)))
+    assert set(describe(MANY, own, OF_MANY).unnamed) == {"group", "price", "tags"}
+    assert set(describe(MANY, encoded, OF_MANY).unnamed) == {"group"}

@@ -1,12 +1,9 @@
-"""Images: pixels as promised whatever the file, decoded once, and nothing read outside the root."""
+"""The store of images: decoded once, in the order of the rows, and nothing read outside the root."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
-import struct
-import warnings
-import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,9 +13,10 @@ import pytest
 from PIL import Image
 
 from mscon.data import images
-from mscon.data.images import ImageStore, cache_folder, decode, locate, open_store, unreadable
+from mscon.data.images import ImageStore, cache_folder, open_store, unreadable
 from mscon.errors import RunError, TableError
 from mscon.recipe import Data
+from sample_images import huge, pattern
 
 SMALL = Data(image_size=16, channels=3)
 
@@ -38,168 +36,11 @@ def root(tmp_path) -> Path:
     return folder
 
 
-def pattern(seed: int, size: int = 16) -> Image.Image:
-    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (size, size, 3), dtype=np.uint8))
-
-
 def rows(*names: str) -> pl.DataFrame:
     return pl.DataFrame({"line": [2 + i for i in range(len(names))], "image": list(names)})
 
 
 ALL = rows(*(f"{i}.png" for i in range(5)))
-
-
-def saved(folder: Path, image: Image.Image, name: str = "x.png", **options: object) -> Path:
-    image.save(folder / name, **options)
-    return folder / name
-
-
-# Decoding -----------------------------------------------------------------------------------------
-
-
-def test_an_image_of_the_right_size_keeps_its_pixels(tmp_path):
-    path = saved(tmp_path, pattern(0))
-    assert np.array_equal(decode(path, 16, 3), np.asarray(pattern(0)).transpose(2, 0, 1))
-
-
-@pytest.mark.parametrize("shape", [(20, 60), (60, 20)])
-def test_it_is_the_short_side_resized_and_the_centre_cropped(tmp_path, shape):
-    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8))
-    whole = picture.resize((picture.width // 2, picture.height // 2), Image.Resampling.BICUBIC)
-    left, top = (whole.width - 10) // 2, (whole.height - 10) // 2
-    expected = np.asarray(whole.crop((left, top, left + 10, top + 10))).transpose(2, 0, 1)
-    assert np.array_equal(decode(saved(tmp_path, picture), 10, 3), expected)
-
-
-def test_a_small_image_is_enlarged(tmp_path):
-    assert (decode(saved(tmp_path, Image.new("RGB", (1, 3), (9, 8, 7))), 16, 3)[0] == 9).all()
-
-
-def test_a_very_long_strip_takes_no_gigantic_memory(tmp_path):
-    assert decode(saved(tmp_path, Image.new("L", (60_000, 1), 77)), 512, 1).shape == (1, 512, 512)
-
-
-def test_exif_orientation_is_applied(tmp_path):
-    image = Image.new("RGB", (16, 16), "black")
-    image.paste((255, 255, 255), (0, 0, 16, 8))  # white above
-    exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned a quarter clockwise: white to the right
-    pixels = decode(saved(tmp_path, image, exif=exif), 16, 1)[0]
-    assert pixels[:, 8:].min() == 255
-    assert pixels[:, :8].max() == 0
-
-
-def test_transparency_is_laid_on_white(tmp_path):
-    clear = Image.new("RGBA", (16, 16), (200, 0, 0, 0))
-    assert (decode(saved(tmp_path, clear), 16, 3) == 255).all()
-    half = Image.new("LA", (16, 16), (0, 51))
-    assert (decode(saved(tmp_path, half), 16, 1) == 204).all()
-    keyed = Image.new("RGB", (16, 16), (1, 2, 3))
-    assert (decode(saved(tmp_path, keyed, transparency=(1, 2, 3)), 16, 3) == 255).all()
-
-
-def test_palettes_become_colours(tmp_path):
-    image = Image.new("P", (16, 16), 1)
-    image.putpalette([0, 0, 0, 10, 20, 30])
-    assert decode(saved(tmp_path, image), 16, 3)[:, 0, 0].tolist() == [10, 20, 30]
-    assert (decode(saved(tmp_path, image, transparency=1), 16, 3) == 255).all()
-    assert (decode(saved(tmp_path, image, transparency=b"\xff\x00"), 16, 3) == 255).all()
-
-
-def test_cmyk_becomes_rgb(tmp_path):
-    path = saved(tmp_path, Image.new("CMYK", (16, 16), (0, 255, 255, 0)), "x.tiff")
-    assert decode(path, 16, 3)[:, 0, 0].tolist() == [255, 0, 0]
-
-
-@pytest.mark.parametrize("name", ["x.png", "x.tiff"])
-def test_sixteen_bits_are_cut_to_eight_and_not_clipped(tmp_path, name):
-    deep = np.full((16, 16), 128 * 257, dtype=np.uint16)
-    deep[0] = 65_535
-    pixels = decode(saved(tmp_path, Image.fromarray(deep), name), 16, 1)[0]
-    assert pixels[0, 0] == 255
-    assert pixels[1, 0] == 128
-
-
-def test_one_bit_is_black_and_white(tmp_path):
-    assert (decode(saved(tmp_path, Image.new("1", (16, 16), 1)), 16, 3) == 255).all()
-
-
-def test_thirty_two_bits_have_no_agreed_white(tmp_path):
-    path = saved(tmp_path, Image.fromarray(np.zeros((16, 16), np.float32)), "x.tiff")
-    with pytest.raises(TableError, match="32 bits a pixel"):
-        decode(path, 16, 1)
-
-
-def test_a_large_jpeg_decoded_at_a_fraction_looks_the_same(tmp_path):
-    ramp = np.linspace(0, 255, 1024, dtype=np.uint8)[None].repeat(1024, 0)
-    exact = decode(saved(tmp_path, Image.fromarray(ramp)), 32, 1).astype(int)
-    quick = decode(saved(tmp_path, Image.fromarray(ramp), "x.jpg", quality=95), 32, 1).astype(int)
-    assert abs(exact - quick).max() <= 3
-
-
-def test_a_moving_image_gives_its_first_frame(tmp_path):
-    frames = [Image.new("RGB", (16, 16), colour) for colour in ((255, 0, 0), (0, 0, 255))]
-    path = saved(tmp_path, frames[0], "x.gif", save_all=True, append_images=frames[1:])
-    assert decode(path, 16, 3)[:, 0, 0].tolist() == [255, 0, 0]
-
-
-def test_a_file_is_told_by_its_content_and_not_by_its_name(tmp_path):
-    path = saved(tmp_path, pattern(0))
-    path.rename(tmp_path / "x.jpg")
-    assert decode(tmp_path / "x.jpg", 16, 3).shape == (3, 16, 16)
-
-
-def huge(path: Path, side: int) -> Path:
-    """A PNG of a few bytes that claims to be very large."""
-
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-    header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b""))
-    return path
-
-
-@pytest.mark.parametrize("side", [9_500, 60_000])
-def test_images_that_would_fill_the_memory_are_refused(tmp_path, side):
-    with pytest.raises(TableError, match="has more than 89,478,485 pixels"):
-        decode(huge(tmp_path / "bomb.png", side), 16, 3)
-
-
-def test_postscript_is_never_given_to_another_program(tmp_path):
-    (tmp_path / "x.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 16 16\n%%EndComments\nshowpage\n")
-    with pytest.raises(TableError, match="not an image of a kind that is read here"):
-        decode(tmp_path / "x.png", 16, 3)
-
-
-def test_warnings_of_the_decoder_do_not_reach_the_user(tmp_path):
-    image = Image.new("P", (16, 16), 1)
-    image.putpalette([0, 0, 0, 10, 20, 30])
-    path = saved(tmp_path, image, transparency=b"\x80\x80")
-    with warnings.catch_warnings(record=True) as seen:
-        warnings.simplefilter("always")
-        decode(path, 16, 3)
-    assert not seen
-
-
-# The root -----------------------------------------------------------------------------------------
-
-
-def test_paths_that_leave_the_root_are_found_out(root, tmp_path):
-    pattern(9).save(tmp_path / "secret.png")
-    (root / "link.png").symlink_to(tmp_path / "secret.png")
-    (root / "up").symlink_to(tmp_path)
-    (root / "twin.png").symlink_to(root / "0.png")
-    outside = ["../secret.png", str(root / "0.png"), "link.png", "up/secret.png", "..", "a/../../secret.png", "0\0.png"]
-    assert locate(root, outside) == [None] * len(outside)
-    inside = ["0.png", "./0.png", "none/here.png", "twin.png", "none/../0.png"]
-    assert locate(root, inside) == [root / name for name in inside]
-
-
-def test_a_sibling_folder_with_a_longer_name_is_outside(root):
-    sibling = root.with_name(root.name + "2")
-    sibling.mkdir()
-    assert locate(root, [f"../{sibling.name}/0.png"]) == [None]
 
 
 def test_a_root_that_is_itself_a_link_is_followed(root, tmp_path):
@@ -212,9 +53,6 @@ def test_the_store_reads_nothing_outside_the_root(root, tmp_path):
     pattern(9).save(tmp_path / "secret.png")
     with pytest.raises(TableError, match=r"line 3: image '\.\./secret.png' lies outside the folder"):
         open_store(rows("0.png", "../secret.png"), root, SMALL, "t.csv")
-
-
-# The store ----------------------------------------------------------------------------------------
 
 
 def test_the_store_holds_the_images_in_the_order_of_the_rows(root):
@@ -258,7 +96,7 @@ def test_a_thumbnail_is_the_stored_image(root, channels, mode):
 
 def test_a_second_run_decodes_nothing(root, monkeypatch):
     first = open_store(ALL, root, SMALL, "t.csv")[range(5)]
-    monkeypatch.setattr(images, "_decode", None)
+    monkeypatch.setattr(images, "decode_one", None)
     assert np.array_equal(open_store(ALL, root, SMALL, "t.csv")[range(5)], first)
 
 
@@ -292,7 +130,7 @@ def test_an_interrupted_decoding_leaves_no_store(root, cache, monkeypatch):
     def interrupted(*arguments: object, **named: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(images, "_decode", interrupted)
+    monkeypatch.setattr(images, "decode_one", interrupted)
     with pytest.raises(KeyboardInterrupt):
         open_store(ALL, root, SMALL, "t.csv")
     assert not list(cache.glob("*.npy"))
@@ -347,7 +185,7 @@ def test_unreadable_images_are_found_once_and_remembered(root, monkeypatch):
     (root / "2.png").write_text("no")
     names = ["0.png", "2.png", "gone.png", "../x.png"]
     assert unreadable(root, names, SMALL) == [1, 2, 3]
-    monkeypatch.setattr(images, "_decode", None)
+    monkeypatch.setattr(images, "decode_one", None)
     assert unreadable(root, names, SMALL) == [1, 2, 3]
 
 

@@ -11,7 +11,8 @@ import torch
 
 from mscon import recipe as recipes
 from mscon.data import text
-from mscon.data.inputs import Inputs, Vectors, open_inputs
+from mscon.data.images import ImageStore
+from mscon.data.inputs import Inputs, Vectors, encoded, open_inputs
 from mscon.data.rows import select_rows
 from mscon.data.table import Table, read_table
 from mscon.data.views import plain
@@ -111,3 +112,17 @@ def test_inputs_as_they_are():
     vectors = torch.randn(3, 2)
     assert plain(vectors) is vectors
     assert plain(torch.full((1, 1, 2, 2), 255, dtype=torch.uint8)).tolist() == [[[[1, 1], [1, 1]]]]
+
+
+def test_what_is_encoded_is_told_in_words(table, tmp_path):
+    np.save(tmp_path / "x.npy", np.arange(16.0).reshape(8, 2))
+    of_file = recipe("data.input=vectors", "data.vectors=x.npy")
+    rows = select_rows(table, of_file)
+    assert (
+        encoded(open_inputs(rows, tmp_path, of_file.data, "t.csv"), of_file.data) == "vectors of 2 numbers from 'x.npy'"
+    )
+    of_columns = recipe("data.input=columns", 'data.numbers=["height"]', 'data.categories=["text"]')
+    inputs = open_inputs(rows, tmp_path, of_columns.data, "t.csv")
+    assert encoded(inputs, of_columns.data) == "3 numbers made of 'height', 'text'"
+    images = ImageStore(np.zeros((8, 1, 16, 16), np.uint8))
+    assert encoded(images, recipe().data) == "images, grey, 16 x 16 pixels"

@@ -140,3 +140,11 @@ def test_a_hierarchy_of_several_columns_is_read_from_all_of_them():
     assert kind.columns == ("coarse", "fine")
     with pytest.raises(TableError, match="there is no column 'coarsest'"):
         fit_similarities(table, recipe('similarity = [{column="fine", name="hierarchical", under=["coarsest"]}]'))
+
+
+def test_malformed_cells_are_told_by_line_of_text_files_and_by_row_of_others():
+    table = pl.DataFrame({"line": [2, 3, 4], "split": ["train"] * 3, "heel": ["4.5", "tall", "3"]})
+    made = recipe('similarity = [{column="heel", name="continuous"}]')
+    for unit in ("line", "row"):
+        with pytest.raises(TableError, match=f"is not a number: {unit} 3 'tall'"):
+            fit_similarities(table, made, unit=unit)

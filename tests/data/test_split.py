@@ -99,3 +99,9 @@ def test_all_cells_that_are_no_split_are_told_at_once():
 def test_only_some_of_very_many_wrong_values_are_listed():
     with pytest.raises(TableError, match="and 15 more values"):
         read_split(table(*(str(i) for i in range(25))), "split")
+
+
+def test_one_row_at_fault_is_one():
+    table = Table(Path("t.csv"), pl.DataFrame({"split": ["train", "tset", "test"]}), (2, 3, 4))
+    with pytest.raises(TableError, match=r"in every row, but 1 row of 3 does not:\n    'tset' in 1 row"):
+        read_split(table, "split")

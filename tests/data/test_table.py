@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import datetime
+import io
 from pathlib import Path
 
 import polars as pl
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mscon.data.formats.parquet_footer import column_names
 from mscon.data.table import Table, read_table
 from mscon.errors import TableError
 
@@ -182,3 +184,26 @@ def test_a_file_that_only_says_it_is_parquet_is_refused(tmp_path):
 def test_a_parquet_file_without_rows_is_refused(tmp_path):
     with pytest.raises(TableError, match="no rows"):
         parquet(tmp_path, pl.DataFrame({"image": []}, schema={"image": pl.String}))
+
+
+def test_parquet_columns_of_one_name_are_told_by_name(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet_files = pytest.importorskip("pyarrow.parquet")
+    columns = [pyarrow.array(["a", "b"])] * 2 + [pyarrow.array([{"kind": 1, "deep": [1.0]}, None])] * 3
+    made = pyarrow.table(columns, names=["kind", "kind", "nested", "heel", "heel"])
+    parquet_files.write_table(made, tmp_path / "shoes.parquet")
+    assert message(tmp_path / "shoes.parquet") == (
+        "shoes.parquet: column names must differ, but these stand there more than once: 'kind', 'heel'."
+    )
+
+
+def test_the_names_in_the_footer_of_a_parquet_file_are_those_that_polars_reads(tmp_path):
+    """Nested columns have names within, which are no columns."""
+    path = tmp_path / "t.parquet"
+    names = ["k", "ein längerer Name", "x" * 300, *(f"c{i}" for i in range(20))]
+    cells = [{"k": [1, 2], "deep": {"k": "a"}}, None]
+    pl.DataFrame({name: cells if i % 2 else ["a", "b"] for i, name in enumerate(names)}).write_parquet(path)
+    whole = path.read_bytes()
+    assert column_names(io.BytesIO(whole)) == names
+    for broken in (b"", whole[:-1], b"PAR1", b"\xff" * 300 + (200).to_bytes(4, "little") + b"PAR1", whole[-60:]):
+        assert column_names(io.BytesIO(broken)) == []

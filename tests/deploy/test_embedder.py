@@ -279,3 +279,9 @@ def test_code_from_outside_is_not_imported_unless_trusted(make_run, own_recipe, 
     assert own_module.exists()
     assert model.width() == 5
     assert model.model.encoder.mean.flatten().tolist() == [0.25]
+
+
+@pytest.mark.parametrize("given", [3, None])
+def test_what_is_neither_an_image_nor_several_is_refused(run, given):
+    with pytest.raises(ValueError, match=f"not {type(given).__name__}"):
+        mscon.load(run.root).embed(given)

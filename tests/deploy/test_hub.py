@@ -118,3 +118,9 @@ def test_offline_is_said(monkeypatch):
     """The suite has no hub: the real client says so."""
     with pytest.raises(RunError, match="'owner/bars' could not be loaded from the hub"):
         mscon.load("hf:owner/bars")
+
+
+def test_a_dry_run_refuses_a_name_that_the_hub_would(run, tmp_path, capsys):
+    assert main(["push", str(run.root), "no name/x", "--dry-run", str(tmp_path / "up")]) == 2
+    assert "'no name/x' is no repository of the hub" in capsys.readouterr().err
+    assert not (tmp_path / "up").exists()

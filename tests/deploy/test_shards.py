@@ -194,7 +194,7 @@ def test_rows_may_be_left_out_on_purpose_and_are_told(run, table, tmp_path, monk
     got = read(out)
     assert got["line"].tolist() == [2, 3, 4, 5, 8, 9, 11, 12, 13]
     assert got["features"].shape == (9, 16)
-    assert "3 rows of 12 left out, whose image cannot be read (line 6, 7, 10)" in capsys.readouterr().err
+    assert "3 rows of 12 left out, whose image cannot be read (lines 6, 7, 10)" in capsys.readouterr().err
 
 
 def test_what_was_left_out_once_is_no_excuse_later(run, table, tmp_path):

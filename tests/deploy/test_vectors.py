@@ -14,6 +14,7 @@ from mscon.data.table import read_table
 from mscon.deploy.onnx import export_onnx
 from mscon.deploy.packed import pack
 from mscon.deploy.shards import embed_table
+from mscon.deploy.transformer import EmbeddingTransformer
 from mscon.errors import RunError, TableError
 from mscon.evaluate.features import extract
 from mscon.train.fit import fit
@@ -114,3 +115,51 @@ def test_another_encoder_of_sentences_is_loaded_only_if_trusted(tmp_path):
     run.write_recipe(recipes.parse(RECIPE + '\n[data]\ninput = "text"\ntext_model = "someone/theirs"\n'))
     with pytest.raises(RunError, match="names code from outside mscon: 'text_model someone/theirs'"):
         mscon.load(run.root)
+
+
+def test_a_frame_as_it_was_read_needs_no_preparation(table, tmp_path):
+    run = fit(recipes.parse(RECIPE + COLUMNS), read_table(table), tmp_path / "run", progress=False)
+    model = mscon.load(run.root)
+    expected = model.embed(read_table(table).frame)
+    for own in (pl.read_csv(table), pl.read_csv(table, infer_schema=False), table):
+        np.testing.assert_array_equal(model.embed(own), expected)
+    empty = pl.read_csv(table, infer_schema=False).with_columns(make=pl.lit(" "))
+    np.testing.assert_array_equal(model.embed(empty), model.embed(empty.with_columns(make=pl.lit(None, pl.String))))
+
+
+def test_columns_at_fault_are_told_as_of_any_table(table, tmp_path):
+    run = fit(recipes.parse(RECIPE + COLUMNS), read_table(table), tmp_path / "run", progress=False)
+    model = mscon.load(run.root)
+    frame = read_table(table).frame
+    with pytest.raises(TableError, match=r"row 1: 'tall' in column 'height' is no finite number"):
+        model.embed(frame.with_columns(height=pl.lit("tall")))
+    with pytest.raises(TableError, match="there is no column 'make'"):
+        model.embed(frame.drop("make"))
+    with pytest.raises(ValueError, match="a table is a path, or a polars or pandas DataFrame, not list"):
+        model.embed([1.0, 2.0])
+
+
+def test_a_step_of_a_pipeline_takes_the_frame_whole(run, table):
+    given = inputs(run, table)
+    step = EmbeddingTransformer(run.root).fit(None)
+    np.testing.assert_array_equal(step.transform(given), mscon.load(run.root).embed(given))
+
+
+def test_vectors_that_are_not_finite_are_told_before_the_model_is_blamed(table, tmp_path):
+    run = fit(recipes.parse(RECIPE + VECTORS), read_table(table), tmp_path / "run", progress=False)
+    vectors = np.load(table.parent / "clip.npy").astype(np.float64)
+    vectors[3, 1], vectors[7, 0] = np.nan, 1e300
+    with pytest.raises(ValueError, match=r"of 20 vectors 2 .* rows 3, 7, counted from 0"):
+        mscon.load(run.root).embed(vectors)
+
+
+def test_the_vectors_of_a_new_table_may_be_called_otherwise(run, table, tmp_path):
+    np.save(tmp_path / "new.npy", np.load(tmp_path / "clip.npy"))
+    if run.recipe.data.input == "vectors":
+        (tmp_path / "clip.npy").unlink()
+        out = embed_table(mscon.load(run.root), read_table(table), tmp_path / "out.npz", vectors="new.npy")
+        with np.load(out) as file:
+            np.testing.assert_allclose(file["features"], run.features, rtol=1e-5, atol=1e-6)
+        return
+    with pytest.raises(RunError, match=r"encodes columns, not vectors, so --vectors 'new\.npy' says nothing"):
+        embed_table(mscon.load(run.root), read_table(table), tmp_path / "out.npz", vectors="new.npy")

@@ -14,7 +14,7 @@ def embed(verbs: Verbs) -> None:
         verbs,
         "embed",
         _run_embed,
-        "write the vectors of a new table of images",
+        "write the vectors of a new table",
         "Writes a row per image with its line, its path as written, and its features, or with\n"
         "--similarity its projection of that similarity, scaled to unit length. A killed job\n"
         "goes on where it was: finished parts lie in OUT.shards, and are known again by the\n"
@@ -42,6 +42,11 @@ def embed(verbs: Verbs) -> None:
         metavar="DIR",
         type=Path,
         help="folder that image paths, or a file of vectors, are relative to (default: the table's)",
+    )
+    parser.add_argument(
+        "--vectors",
+        metavar="NAME",
+        help="of a model of vectors: file or column that has them here (default: called as in training)",
     )
     parser.add_argument(
         "--missing-images",
@@ -72,6 +77,7 @@ def _run_embed(arguments: argparse.Namespace) -> None:
         read_table(arguments.table),
         arguments.out,
         images=arguments.images,
+        vectors=arguments.vectors,
         similarity=arguments.similarity,
         shard_rows=arguments.shard_rows,
         missing_images=arguments.missing_images,
@@ -157,6 +163,7 @@ def _run_push(arguments: argparse.Namespace) -> None:
     from mscon.deploy import hub
     from mscon.report.card import model_card
 
+    hub.need_name(arguments.repository)
     run = open_run(arguments.run)
     card = (run.card or model_card(run)).replace("hf:owner/name", f"hf:{arguments.repository}")
     if arguments.dry_run is not None:

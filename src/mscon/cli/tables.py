@@ -82,7 +82,7 @@ def check(verbs: Verbs) -> None:
 def _run_check(arguments: argparse.Namespace) -> None:
     from mscon.data.check import describe
     from mscon.data.images import ImageStore
-    from mscon.data.inputs import open_inputs
+    from mscon.data.inputs import encoded, open_inputs
     from mscon.data.rows import select_rows
     from mscon.data.table import read_table
     from mscon.data.unpacked import images_root
@@ -92,7 +92,8 @@ def _run_check(arguments: argparse.Namespace) -> None:
     rows = select_rows(table, recipe, arguments.images)
     root, vectors = images_root(table, recipe.data, arguments.images), table.vectors.get(recipe.data.vectors)
     inputs = open_inputs(rows, root, recipe.data, table.name, vectors=vectors)
-    description = describe(rows, recipe, table, inputs if isinstance(inputs, ImageStore) else None, root=root)
+    store = inputs if isinstance(inputs, ImageStore) else None
+    description = describe(rows, recipe, table, store, root=root, encoded=encoded(inputs, recipe.data))
     if arguments.json:
         import json
 

@@ -11,6 +11,7 @@ from jaxtyping import Bool
 
 from mscon.errors import counted, first_few
 from mscon.similarities.base import BETWEEN_COLUMNS, Cell, Similarity
+from mscon.similarities.multi_label import labels_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,8 @@ class Column:
             label by itself where cells hold several. Empty for numbers, and for a similarity that reads no column.
         missing_share: training rows without a value, of all training rows.
         majority_share: the most frequent value, of the training rows that have one: what a guess scores.
-        outside: values that no training row has, with their rows elsewhere. They count as missing.
+        outside: values that no training row has, with their rows elsewhere; where cells hold several, such labels.
+            They count as missing; of a path, from the first new level on.
         alike_share: expected share of anchors that find, in a batch of training rows, an alike one besides their
             own row. None for probes, and where batches are of triplets.
         positive_share: the same with the further views of the own row counted, as the training log does.
@@ -122,6 +124,10 @@ def _labels(
 ) -> Column:
     has = similarity.target(cells)[is_train]
     known = has[np.isfinite(has).all(axis=1)]
+    separator = getattr(similarity, "separator", None)
+    each = [labels_of(cell or "", separator) if separator else () for cell in cells]
+    trained = frozenset(similarity.target_names)
+    outside = Counter(label for labels in each for label in labels if label not in trained)
     counts = Counter({label: int(n) for label, n in zip(similarity.target_names, known.sum(axis=0), strict=True)})
     return Column(
         name=name,
@@ -129,7 +135,7 @@ def _labels(
         classes=_sorted(counts),
         missing_share=1 - len(known) / len(has),
         majority_share=max(counts.values(), default=0) / max(len(known), 1),
-        outside={},
+        outside=_sorted(outside),
         alike_share=None,
         positive_share=None,
         labels_a_row=float(known.sum(axis=1).mean()) if len(known) else 0.0,
@@ -160,10 +166,7 @@ def column_text(column: Column, batch_size: int) -> list[str]:
         )
     lines += [f"    {sentence}" for sentence in column.advice]
     if column.outside:
-        lines.append(
-            f"    {counted(sum(column.outside.values()), 'row')} with a value that no training row has: "
-            f"{_listed(column.outside)}"
-        )
+        lines.append(f"    {_outside_text(column)}")
     return lines
 
 
@@ -185,6 +188,15 @@ def _classes_text(column: Column) -> str:
         return f"{start}{column.labels_a_row:.2f} labels a row"
     most = max(column.classes, key=lambda name: column.classes[name])
     return f"{start}always guessing {most!r} is right for {column.majority_share:.1%}"
+
+
+def _outside_text(column: Column) -> str:
+    if column.labels_a_row is not None:
+        return f"labels that no training row has, left out of their cells: {_listed(column.outside)}"
+    # Of a path what training rows know is kept: see the similarity.
+    new = "levels" if column.kind == "hierarchical" else "values"
+    rows = counted(sum(column.outside.values()), "row")
+    return f"{rows} with a value that no training row has: {_listed(column.outside)} (new {new} count as missing)"
 
 
 def _listed(counts: Mapping[str, int]) -> str:

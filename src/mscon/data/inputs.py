@@ -11,10 +11,10 @@ import polars as pl
 from jaxtyping import Float32, Int, Int64, Shaped
 
 from mscon.data.columns import ColumnCoding
-from mscon.data.images import open_store
+from mscon.data.images import ImageStore, open_store
 from mscon.data.table import Table, no_column
 from mscon.data.vectors import SUFFIXES, checked, map_file
-from mscon.errors import RecipeError, TableError, nearest
+from mscon.errors import RecipeError, TableError, counted, nearest
 from mscon.recipe import Data
 
 
@@ -106,6 +106,20 @@ def open_inputs(
         )
     is_train = (rows.get_column("split") == "train").to_numpy()
     return checked(found, is_train, rows.get_column("line"), table_name, source)
+
+
+def encoded(inputs: Inputs, data: Data) -> str:
+    """What is encoded of each row, in words: "images, RGB, 112 x 112 pixels"."""
+    if isinstance(inputs, ImageStore):
+        _, channels, height, width = inputs.images.shape
+        return f"images, {'grey' if channels == 1 else 'RGB'}, {width} x {height} pixels"
+    if not isinstance(inputs, Vectors):  # of a kind that nobody has described yet
+        return ""
+    width = counted(inputs.width, "number")
+    if data.input == "columns":
+        return f"{width} made of {', '.join(repr(name) for name in (*data.numbers, *data.categories))}"
+    source = f"the texts of {data.text!r}" if data.input == "text" else repr(data.vectors)
+    return f"vectors of {width} from {source}"
 
 
 def vectors_file(root: Path, data: Data, table_name: str) -> Path:

@@ -180,8 +180,12 @@ def resolve(rows: pl.DataFrame, recipe: Recipe, where: str = "") -> tuple[Recipe
 
 
 def unnamed(rows: pl.DataFrame, recipe: Recipe) -> dict[str, Inferred]:
-    """What the columns look like that the recipe neither trains on nor probes, by name."""
+    """What the columns look like that the recipe neither encodes, nor trains on, nor probes, by name."""
     named = {column for part in recipe.similarities for column in part.reads}
     named |= {"line", "split", "image", *recipe.probe.columns, *recipe.probe.neighbours}
+    if recipe.data.input == "columns":
+        named |= {*recipe.data.numbers, *recipe.data.categories}
+    elif recipe.data.input == "text":
+        named.add(recipe.data.text)
     train = rows.filter(pl.col("split") == "train")
     return {name: infer(train.get_column(name).to_list()) for name in rows.columns if name not in named}

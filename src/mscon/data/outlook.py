@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import exp, lgamma
 
 import torch
 from jaxtyping import Bool, Int64, Shaped
@@ -11,6 +12,9 @@ from torch import Tensor
 
 from mscon.data.sampler import Sampler
 from mscon.similarities.base import Similarity
+
+# Share of the training rows that a sampler may leave over before it is advised against.
+FEW = 0.05
 
 # Epochs looked at, batches of each at most, and anchors asked in each where pairs must be compared.
 _EPOCHS = 3
@@ -93,3 +97,30 @@ def _alike(
     least = _HALF if similarity.target_kind in ("number", "rank") else 0.0
     near = pairs.weight >= least if least else pairs.weight > 0
     return (near & pairs.known & (anchors[:, None] != batch[None, :])).any(dim=1)
+
+
+def alike_share(counts: Sequence[int], rows: int, batch_size: int) -> float:
+    """Expected share of a batch's rows with another row of their class in it; exact.
+
+    The other rows of an anchor's batch are `batch_size` - 1 of the `rows` - 1, drawn without replacement, and n - 1
+    of these are of its class: hypergeometric.
+
+    Args:
+        counts: rows of each class; their sum may be less than `rows`, the rest has no label.
+        rows: rows that batches are drawn from.
+        batch_size: rows of a batch, at most `rows`.
+    """
+    if not 1 <= batch_size <= rows:
+        raise ValueError(f"batch_size must be from 1 to the number of rows {rows}, got {batch_size}.")
+    others = batch_size - 1
+
+    def alone(n: int) -> float:
+        if rows - n < others:
+            return 0.0
+        return exp(_log_choose(rows - n, others) - _log_choose(rows - 1, others))
+
+    return sum((n / rows * (1.0 - alone(n)) for n in counts), 0.0)
+
+
+def _log_choose(n: int, k: int) -> float:
+    return lgamma(n + 1) - lgamma(k + 1) - lgamma(n - k + 1)

@@ -15,7 +15,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 from mscon import whole
-from mscon.data import images
+from mscon.data import decoding, image_files, images
 from mscon.data.split import SPLITS
 from mscon.errors import TableError, counted, first_few
 from mscon.recipe import Data
@@ -161,7 +161,7 @@ def faults(base: Path, paths: Sequence[str]) -> dict[int, str]:
         paths: as they are to stand in the table.
     """
     found: dict[int, str] = {}
-    for number, path in enumerate(images.locate(base, paths)):
+    for number, path in enumerate(image_files.locate(base, paths)):
         if path is None:
             found[number] = "whose image path leads out of the folder"
         elif not os.path.isfile(path):  # Path.is_file raises for a name that is too long
@@ -174,7 +174,7 @@ def faults(base: Path, paths: Sequence[str]) -> dict[int, str]:
 
 def _why_unreadable(path: Path) -> str:
     try:
-        images.decode(path, _TRIED_AS.image_size, _TRIED_AS.channels)
+        decoding.decode(path, _TRIED_AS.image_size, _TRIED_AS.channels)
     except TableError as error:
         # Kinds, not cases: what stands in brackets differs from file to file.
         return str(error).removeprefix(f"image '{path}' ").partition(" (")[0].rstrip(".")

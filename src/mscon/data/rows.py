@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import polars as pl
 
-from mscon.data import images, unpacked
+from mscon.data import image_files, images, unpacked
 from mscon.data.derived import with_derived
 from mscon.data.inputs import check_inputs
 from mscon.data.split import draw_split, read_split
@@ -94,7 +94,7 @@ def left_out(rows: pl.DataFrame, table: Table) -> str:
         return ""
     return (
         f"{table.name}: {counted(len(lines), 'row')} of {len(table):,} left out, whose image cannot be read "
-        f"({unit(table.name)} {first_few(lines)})."
+        f"({unit(table.name)}{'s' if len(lines) > 1 else ''} {first_few(lines)})."
     )
 
 
@@ -150,7 +150,7 @@ def _check_images(table: Table, data: Data, root: Path) -> set[int]:
             table.complaint(empty, f"the cell of column {data.image!r} is empty.", "Every row needs an image.")
         )
     named = [(row, cell) for row, cell in enumerate(cells) if cell is not None]
-    paths = images.locate(root, [cell for _, cell in named])
+    paths = image_files.locate(root, [cell for _, cell in named])
     if outside := [row for (row, _), path in zip(named, paths, strict=True) if path is None]:
         complaints.append(
             table.complaint(

@@ -28,10 +28,11 @@ def read_split(table: Table, column: str) -> list[str]:
         if cell not in SPLITS:
             wrong.setdefault(cell, []).append(line)
     if wrong:
+        bad = sum(map(len, wrong.values()))
         described = [_describe(cell, lines, unit(table.name)) for cell, lines in wrong.items()]
         raise TableError(
             f"{table.name}: column {column!r} must say {', '.join(SPLITS[:-1])} or {SPLITS[-1]} in every row, "
-            f"but {counted(sum(map(len, wrong.values())), 'row')} of {len(table):,} do not:\n    "
+            f"but {counted(bad, 'row')} of {len(table):,} {'does' if bad == 1 else 'do'} not:\n    "
             + "\n    ".join(described[:10])
             + (f"\n    and {counted(len(described) - 10, 'more value')}" if len(described) > 10 else "")
             + '\n  To have the table split here instead, set split = "" under [data] in the recipe.'

@@ -15,10 +15,10 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import nn
 
-from mscon.data.columns import ColumnCoding
 from mscon.data.views import plain
 from mscon.deploy import packed, pictures
-from mscon.errors import RunError, nearest
+from mscon.deploy.table_inputs import open_columns
+from mscon.errors import RunError, first_few, nearest
 from mscon.model.model import Model, load_model
 from mscon.recipe import Recipe
 from mscon.run import Run
@@ -83,7 +83,7 @@ class Embedder:
             images: paths, Pillow images, arrays [height, width(, channels)] or tensors [channels, height, width] of
                 uint8, in any mixture; or one array or tensor with a further axis before. A single image counts as
                 a list of one. They may have any size. Of a model of vectors, [rows, dim] of them; of a model of
-                sentences, those; of a model of columns, a polars DataFrame that has them.
+                sentences, those; of a model of columns, a table that has them: a polars or pandas DataFrame, or a path.
             similarity: the name of one, for its projection, scaled to unit length; None for features, which are not.
             batch_size: images in memory at a time; changes speed and memory only.
 
@@ -92,8 +92,8 @@ class Embedder:
 
         Raises:
             RunError: if there is no such similarity, or a vector is not finite.
-            TableError: if a file cannot be read as an image, naming it.
-            ValueError: for what is no image.
+            TableError: if a file cannot be read as an image, naming it; for columns or cells that are at fault.
+            ValueError: for what is no image, or vectors of another width or with a number that is not finite.
         """
         self._number(similarity)
         made = [self.encode(inputs, similarity) for inputs in self._batches(images, batch_size)]
@@ -127,16 +127,22 @@ class Embedder:
         """What is encoded, where it is no images; what indexing by rows gives is vectors."""
         data, known = self.recipe.data, self.known
         if data.input == "columns" and known is not None:
-            return ColumnCoding.from_json(known).encode(given, self.name)
+            return open_columns(given, data, known)
         if data.input == "text":
             from mscon.data.text import embed
 
             given = [given] if isinstance(given, str) else list(given)
             return embed(given, data.text_model) if given else np.zeros((0, self.model.encoder.mean.numel()))
-        vectors = np.asarray(given, dtype=np.float32)
+        with np.errstate(over="ignore"):  # what single precision cannot hold becomes infinite, and is told below
+            vectors = np.asarray(given, dtype=np.float32)
         width = self.model.encoder.mean.numel()
         if vectors.ndim != 2 or vectors.shape[1] != width:
             raise ValueError(f"{self.name} takes vectors [rows, {width}], got {list(vectors.shape)}.")
+        if broken := np.flatnonzero(~np.isfinite(vectors).all(axis=1)).tolist():
+            raise ValueError(
+                f"of {len(vectors):,} vectors {len(broken):,} with a number that is NaN, infinite or too large: rows "
+                f"{first_few(broken)}, counted from 0."
+            )
         return vectors
 
     def _number(self, similarity: str | None) -> int | None:

@@ -52,7 +52,7 @@ def push(run: Run, repository: str, card: str, *, private: bool = False, checkpo
     """
     import huggingface_hub
 
-    _need_name(repository)
+    need_name(repository)
     with tempfile.TemporaryDirectory() as temporary:
         folder = lay_out(run, card, Path(temporary) / "model", checkpoint)
         api = huggingface_hub.HfApi(library_name="mscon")
@@ -78,7 +78,7 @@ def download(repository: str) -> Path:
     import huggingface_hub
 
     name, _, revision = repository.partition("@")
-    _need_name(name)
+    need_name(name)
     try:
         return Path(huggingface_hub.hf_hub_download(name, packed.FILE_NAME, revision=revision or None))
     except Exception as error:  # of huggingface_hub, or of whatever it speaks HTTP with in this version
@@ -88,7 +88,12 @@ def download(repository: str) -> Path:
         ) from None
 
 
-def _need_name(repository: str) -> None:
+def need_name(repository: str) -> None:
+    """That this may be the name of a repository.
+
+    Raises:
+        RunError: if not.
+    """
     if not _REPOSITORY.fullmatch(repository):
         raise RunError(f"'{repository}' is no repository of the hub: it is written 'owner/name'.")
 

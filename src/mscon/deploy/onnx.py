@@ -19,7 +19,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from mscon import whole
-from mscon.data import images as stored
+from mscon.data import image_files
 from mscon.deploy import packed
 from mscon.errors import MSConError, RunError
 from mscon.model.model import Model, load_model
@@ -133,8 +133,8 @@ def _inputs(run: Run, model: Model) -> tuple[Shaped[np.ndarray, "images ..."], b
         return draws * model.encoder.std.numpy() + model.encoder.mean.numpy(), False
     try:
         names = run.rows.get_column("image").head(_IMAGES).to_list()
-        paths = stored.locate(Path(run.facts["images_root"]), names)
-        pixels, faults = stored.decode_some(paths, data.image_size, data.channels)
+        paths = image_files.locate(Path(run.facts["images_root"]), names)
+        pixels, faults = image_files.decode_some(paths, data.image_size, data.channels)
         if names and not faults:
             return pixels, True
     except (MSConError, OSError, KeyError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
 
-from mscon.data import images
+from mscon.data.decoding import from_picture
+from mscon.data.image_files import decode_some
 from mscon.errors import TableError, counted, first_few
 
 
@@ -23,6 +24,9 @@ def listed(pictures: Any) -> Sequence[Any]:
     A picture is a path; a Pillow image; or pixels of type uint8, which have the shape [height, width] or
     [height, width, channels] in a numpy array, as Pillow makes one, and [height, width] or [channels, height, width] in
     a tensor, as torchvision makes one.
+
+    Raises:
+        ValueError: for what is neither a picture nor a sequence.
     """
     if isinstance(pictures, str | PathLike | Image.Image):
         return [pictures]
@@ -30,6 +34,8 @@ def listed(pictures: Any) -> Sequence[Any]:
         return [pictures] if pictures.dim() in (2, 3) else list(pictures)
     if isinstance(pictures, np.ndarray) and pictures.dtype == np.uint8:
         return [pictures] if pictures.ndim in (2, 3) else list(pictures)
+    if not isinstance(pictures, Iterable):
+        raise ValueError(f"images are paths, Pillow images or uint8 pixels, not {type(pictures).__name__}.")
     return list(pictures)
 
 
@@ -54,14 +60,14 @@ def _batch(
     files = [k for k, picture in enumerate(pictures) if isinstance(picture, str | PathLike)]
     paths = [Path(fspath(pictures[k])) for k in files]
     pixels = np.zeros((len(pictures), channels, size, size), dtype=np.uint8)
-    decoded, faults = images.decode_some(paths, size, channels)
+    decoded, faults = decode_some(paths, size, channels)
     if faults:
         told = [f"'{paths[k]}' {fault}" for k, fault in sorted(faults.items())]
         raise TableError(f"{counted(len(faults), 'image')} cannot be used: {first_few(told)}.")
     pixels[files] = decoded
     for k, picture in enumerate(pictures):
         if not isinstance(picture, str | PathLike):
-            pixels[k] = images.from_picture(_pillow(picture, start + k), size, channels)
+            pixels[k] = from_picture(_pillow(picture, start + k), size, channels)
     return pixels
 
 

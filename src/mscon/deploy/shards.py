@@ -16,7 +16,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -30,7 +30,7 @@ from mscon import whole
 from mscon.data.table import Table, unit
 from mscon.deploy.table_inputs import TableInputs, complaint, open_table
 from mscon.errors import RunError, TableError, counted, first_few
-from mscon.recipe import Recipe
+from mscon.recipe import Data, Recipe
 
 # Rows of a shard of a job whose shards are put together in the end: what a killed job loses at most.
 ROWS = 4_096
@@ -110,6 +110,7 @@ def embed_table(
     out: Path,
     *,
     images: Path | None = None,
+    vectors: str | None = None,
     similarity: str | None = None,
     shard_rows: int | None = None,
     missing_images: Literal["error", "drop"] = "error",
@@ -128,7 +129,8 @@ def embed_table(
         embedder: makes the vectors.
         table: must have the columns that the embedder's recipe reads its inputs from.
         out: a name that ends in .parquet or .npz.
-        images: folder that image paths are relative to; by default the table's.
+        images: folder that image paths, and a file of vectors, are relative to; by default the table's.
+        vectors: of a model of vectors the file or column that holds them; by default called as in training.
         similarity: the projection of this one; None for features.
         shard_rows: rows of a file of the output; None for one file in all.
         missing_images: "error", or "drop" to leave out rows whose image cannot be read; they are told.
@@ -151,7 +153,7 @@ def embed_table(
         raise RunError(f"'{out}' exists. Choose another --out" + (", or pass --overwrite." if out.is_file() else "."))
     embedder.width(similarity)
     drops = missing_images == "drop"
-    inputs = open_table(table, embedder.recipe.data, images, embedder.known, drops)
+    inputs = open_table(table, _data(embedder, vectors), images, embedder.known, drops)
     column = "features" if similarity is None else "projection"
     job = _Job(embedder, table, similarity, inputs, column, out.suffix, drops, batch_size)
     folder = out.with_name(f"{out.name}.shards")
@@ -181,6 +183,16 @@ def embed_table(
         raise RunError(
             f"'{out}' cannot be written: {error.strerror or error}. What is finished is in '{folder}'."
         ) from None
+
+
+def _data(embedder: Encodes, vectors: str | None) -> Data:
+    """What is encoded, with the name that the vectors have in this table."""
+    data = embedder.recipe.data
+    if vectors is None:
+        return data
+    if data.input != "vectors":
+        raise RunError(f"{embedder.name} encodes {data.input}, not vectors, so --vectors '{vectors}' says nothing.")
+    return replace(data, vectors=vectors)
 
 
 def _shards(job: _Job, folder: Path, rows: int) -> Iterator[_Shard]:
@@ -283,7 +295,7 @@ def _left_out(job: _Job, shards: Sequence[_Shard]) -> dict[int, str]:
         lines = first_few([job.table.lines[row] for row in sorted(found)])
         Console(stderr=True).print(
             f"{job.table.name}: {counted(len(found), 'row')} of {len(job.table):,} left out, whose image cannot be "
-            f"read ({unit(job.table.name)} {lines}).",
+            f"read ({unit(job.table.name)}{'s' if len(found) > 1 else ''} {lines}).",
             markup=False,
             highlight=False,
             soft_wrap=True,

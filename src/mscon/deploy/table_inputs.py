@@ -13,9 +13,9 @@ import numpy as np
 import polars as pl
 from jaxtyping import Shaped
 
-from mscon.data import images as stored
-from mscon.data.inputs import check_inputs, open_inputs
-from mscon.data.table import Table
+from mscon.data import image_files
+from mscon.data.inputs import Inputs, check_inputs, open_inputs
+from mscon.data.table import Table, read_table
 from mscon.data.unpacked import images_root
 from mscon.errors import TableError
 from mscon.recipe import Data
@@ -70,6 +70,24 @@ def open_table(
     return TableVectors(table, data, root, known)
 
 
+def open_columns(given: object, data: Data, known: Mapping[str, Any]) -> Inputs:
+    """The rows of a table in memory, or of a file, as a model of columns wants them.
+
+    Args:
+        given: what `read_table` takes.
+        data: of the model's recipe; names the columns.
+        known: what the run kept of its inputs.
+
+    Raises:
+        TableError: for columns that are not there, and cells that are no numbers where numbers are wanted.
+        ValueError: if it is no table.
+    """
+    table = read_table(given, "table")
+    if complaints := check_inputs(table, data, table.folder):
+        raise TableError("\n".join(complaints))
+    return _inputs(table, data, table.folder, known)
+
+
 class TableImages:
     """Images, read when they are taken."""
 
@@ -78,7 +96,7 @@ class TableImages:
         self._names = table.cells(data.image)
         self._paths: list[Path | None] = [None] * len(table)
         named = [(row, name) for row, name in enumerate(self._names) if name is not None]
-        for (row, _), path in zip(named, stored.locate(root, [name for _, name in named]), strict=True):
+        for (row, _), path in zip(named, image_files.locate(root, [name for _, name in named]), strict=True):
             self._paths[row] = path
 
     @property
@@ -108,7 +126,7 @@ class TableImages:
         return [self._names[row], size, changed]
 
     def take(self, rows: Sequence[int]) -> tuple[Shaped[np.ndarray, "rows ..."], dict[int, str]]:
-        pixels, faults = stored.decode_some(
+        pixels, faults = image_files.decode_some(
             [self._paths[row] for row in rows], self._data.image_size, self._data.channels
         )
         return pixels, {k: self._told(rows[k], fault) for k, fault in faults.items()}
@@ -125,22 +143,26 @@ class TableVectors:
     names = None
 
     def __init__(self, table: Table, data: Data, root: Path, known: Mapping[str, Any] | None) -> None:
-        own = [table.frame.get_column(name) for name in table.frame.columns if name not in ("line", "split")]
-        keys = {"line": pl.Series(table.lines, dtype=pl.Int64), "split": ["train"] * len(table)}
-        self._inputs = open_inputs(
-            pl.DataFrame(keys).with_columns(own),
-            root,
-            data,
-            table.name,
-            vectors=table.vectors.get(data.vectors),
-            known=known,
-        )
+        self._inputs = _inputs(table, data, root, known)
 
     def stamp(self, row: int) -> Sequence[str | int | None]:
         return [hashlib.sha256(np.ascontiguousarray(self._inputs[[row]]).tobytes()).hexdigest()]
 
     def take(self, rows: Sequence[int]) -> tuple[Shaped[np.ndarray, "rows ..."], dict[int, str]]:
         return self._inputs[list(rows)], {}
+
+
+def _inputs(table: Table, data: Data, root: Path, known: Mapping[str, Any] | None) -> Inputs:
+    own = [table.frame.get_column(name) for name in table.frame.columns if name not in ("line", "split")]
+    keys = {"line": pl.Series(table.lines, dtype=pl.Int64), "split": ["train"] * len(table)}
+    return open_inputs(
+        pl.DataFrame(keys).with_columns(own),
+        root,
+        data,
+        table.name,
+        vectors=table.vectors.get(data.vectors),
+        known=known,
+    )
 
 
 def complaint(table: Table, faults: Mapping[int, str]) -> str:

@@ -55,9 +55,13 @@ class EmbeddingTransformer(TransformerMixin, BaseEstimator):
         return self
 
     def transform(self, X: Any) -> Float[np.ndarray, "rows dim"]:
-        """Vectors of images: a sequence of what `Embedder.embed` takes, or a table of one column of them."""
+        """Vectors of images: a sequence of what `Embedder.embed` takes, or a table of one column of them.
+
+        Of a model of vectors or of columns, what `Embedder.embed` takes.
+        """
         check_is_fitted(self)
-        return self.embedder_.embed(_column(X), self.similarity, self.batch_size)
+        one_column = self.embedder_.recipe.data.input in ("image", "text")
+        return self.embedder_.embed(_column(X) if one_column else X, self.similarity, self.batch_size)
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """ "features0", "features1", ..., or "<similarity>0", ... ."""

@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 from mscon import recipe as recipes
-from mscon.data.images import decode
+from mscon.data.decoding import decode
+from mscon.data.formats.arrow_stream import column_names
 from mscon.data.rows import select_rows
 from mscon.data.table import read_table
 from mscon.data.unpacked import images_root
@@ -135,3 +136,24 @@ def test_splits_must_agree_and_stay_within_the_folder(tmp_path):
 def test_a_label_beyond_the_names_is_told(tmp_path):
     with pytest.raises(TableError, match=r"row 2: column 'label' is 5, but dataset_info.json names 2 classes"):
         read_table(saved(tmp_path / "s", rows(0, 5)))
+
+
+def test_columns_of_one_name_in_the_arrow_file_are_told_by_name(tmp_path):
+    """polars breaks on them without a word of which; and takes one of two where there are no rows."""
+    for frame in (rows(0, 1), rows()):
+        twice = saved(tmp_path / str(frame.height), frame.with_columns(heef=pl.lit(1.5, pl.Float32)))
+        file = twice / "data-00000-of-00001.arrow"
+        assert file.read_bytes().count(b"heef") == 1
+        file.write_bytes(file.read_bytes().replace(b"heef", b"heel"))
+        with pytest.raises(TableError, match=r"'data-.*arrow': column names must differ, .* more than once: 'heel'\."):
+            read_table(twice)
+
+
+def test_the_names_of_a_stream_are_those_that_polars_reads(tmp_path):
+    names = ["k", "ein längerer Name", "", "x" * 300]
+    path = tmp_path / "stream.arrow"
+    pl.DataFrame({name: [[1.0], [2.0]] for name in names}).write_ipc_stream(path)
+    whole = path.read_bytes()
+    assert column_names(io.BytesIO(whole)) == names
+    for broken in (b"", whole[:3], whole[:40], b"\xff" * 400, b"no arrow stream at all", whole[:8] + b"\xff" * 200):
+        assert column_names(io.BytesIO(broken)) == []

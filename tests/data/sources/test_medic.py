@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from mscon.cli import main
-from mscon.data.images import decode
+from mscon.data.decoding import decode
 from mscon.data.sources import medic
 from mscon.data.sources.medic import CLASSES
 from mscon.errors import TableError

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from mscon import experiment
+from mscon import experiment_files
 from mscon.cli import main
 
 # The experiments as they are written, but small: no published weights, small images, one short epoch.
@@ -26,7 +26,7 @@ SMALL = [
 @pytest.fixture
 def few(monkeypatch):
     """The experiments with the few methods that say it all, and CSN with few triplets."""
-    entries, toml = experiment._entries, experiment._toml
+    entries, toml = experiment_files._entries, experiment_files._toml
 
     def fewer(name):
         plain = toml(name)
@@ -36,9 +36,9 @@ def few(monkeypatch):
 
     def only(*methods):
         changed = {"methods": list(methods), "claims": [[methods[1], methods[0]]]}
-        monkeypatch.setattr(experiment, "_toml", fewer)
+        monkeypatch.setattr(experiment_files, "_toml", fewer)
         monkeypatch.setattr(
-            experiment, "_entries", lambda: {name: plain | changed for name, plain in entries().items()}
+            experiment_files, "_entries", lambda: {name: plain | changed for name, plain in entries().items()}
         )
 
     return only

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from mscon.cli import main
-from mscon.data.images import decode
+from mscon.data.decoding import decode
 from mscon.data.sources import zappos50k
 from mscon.data.sources.zappos50k import CLASSES, heel_height
 from mscon.errors import TableError

@@ -74,9 +74,10 @@ def _one(folder: Path, name: str) -> pl.DataFrame:
     for file in files:
         try:
             with (folder / file).open("rb") as opened:
-                if complaints := repeated_names(f"{name}: '{file}'", arrow_stream.column_names(opened)):
-                    raise TableError("\n".join(complaints))
-                opened.seek(0)
+                names = arrow_stream.column_names(opened)
+            if complaints := repeated_names(f"{name}: '{file}'", names):
+                raise TableError("\n".join(complaints))
+            with (folder / file).open("rb") as opened:  # anew: polars reads on from where the system's file stands
                 frames.append(pl.read_ipc_stream(opened))
         except FileNotFoundError:
             raise TableError(f"{name}: '{file}' is not there, though state.json names it. {_ADVICE}") from None

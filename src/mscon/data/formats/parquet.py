@@ -6,7 +6,8 @@ from pathlib import Path
 
 import polars as pl
 
-from mscon.data.formats.content import Content
+from mscon.data.formats import parquet_footer
+from mscon.data.formats.content import Content, repeated_names
 from mscon.data.formats.typed import content_of
 from mscon.errors import TableError
 
@@ -20,9 +21,11 @@ def read(path: Path) -> Content:
     """
     try:
         with path.open("rb") as file:
+            names = parquet_footer.column_names(file)
+        if complaints := repeated_names(path.name, names):
+            raise TableError("\n".join(complaints))
+        with path.open("rb") as file:
             raw = pl.read_parquet(file)
-    except pl.exceptions.DuplicateError as error:
-        raise TableError(f"{path.name}: column names must differ: {str(error).splitlines()[0]}.") from None
     except pl.exceptions.PolarsError as error:
         raise TableError(f"{path.name} is not a Parquet file that can be read: {str(error).splitlines()[0]}") from None
     return content_of(path.name, raw)
