@@ -15,7 +15,7 @@ from mscon.cli import main
 from mscon.comparison import Planned, is_finished
 from mscon.data.sources import glyphs
 from mscon.errors import RunError
-from mscon.experiment import find
+from mscon.experiment_files import find
 from mscon.readings import last_weights, read
 from mscon.report import page
 from mscon.report.side_by_side import found_json, found_text
@@ -105,7 +105,7 @@ def made(tmp_path, monkeypatch) -> list[str]:
         return planned.out.name
 
     monkeypatch.setattr(glyphs, "prepare", lambda root: table)
-    monkeypatch.setattr(page, "build_report", lambda runs, out: whole.write_text(out, f"{len(runs)} runs"))
+    monkeypatch.setattr(page, "build_report", lambda runs, out, **_: whole.write_text(out, f"{len(runs)} runs"))
     monkeypatch.setattr(comparison, "train_and_probe", train_and_probe)
     return trained
 
@@ -131,6 +131,15 @@ def test_a_stopped_experiment_goes_on_and_loses_only_what_was_under_way(made, tm
     assert folder == out / "glyphs" / "ablation-quick"
     names = {path.name for path in folder.iterdir()}
     assert names == {"table.md", "results.json", "figure.svg", "figure.png", "report.html"}
+
+
+def test_the_page_of_a_curve_is_of_its_figure_and_not_of_its_runs(made, tmp_path):
+    """Its runs differ in more than their seed, so there is nothing to compare row by row."""
+    folder = reproduce.reproduce("glyphs/figure4_epochs", quick=True, jobs=1, out=tmp_path / "out")
+    assert made
+    assert (folder / "report.html").read_text() == "0 runs"
+    folder = reproduce.reproduce("glyphs/ablation", quick=True, jobs=1, out=tmp_path / "out")
+    assert (folder / "report.html").read_text() == "5 runs"
 
 
 def test_experiments_share_runs_and_a_second_call_makes_none(made, tmp_path):

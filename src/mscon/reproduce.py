@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mscon import comparison, experiment, whole
+from mscon import comparison, experiment, experiment_files, whole
 from mscon.comparison import Planned
 from mscon.errors import MSConError, RunError, TableError, counted
 from mscon.experiment import Experiment, PlannedRun
@@ -47,15 +47,15 @@ def reproduce(
         overrides: of every recipe, such as "encoder.pretrained=false".
 
     Returns:
-        Folder of the results: table.md, results.json, figure.svg and figure.png, and report.html where all
-        methods saw the same rows.
+        Folder of the results: table.md, results.json, figure.svg and figure.png, and report.html, which holds the runs
+        too where all methods saw the same rows.
 
     Raises:
         RecipeError: if there is no such experiment, or a recipe of it cannot be built.
         TableError: if its data is not there, or not what it should be.
     """
     began = time.monotonic()
-    asked = experiment.find(name)
+    asked = experiment_files.find(name)
     planned = asked.plan(seeds, quick, overrides)
     table = find_table(asked, data)
     print(f"table: {table}", file=sys.stderr)
@@ -80,8 +80,8 @@ def reproduce(
 def listed() -> str:
     """Every experiment in one line, with its size."""
     lines = ["experiment                    runs   epochs  what"]
-    for name in experiment.names():
-        one = experiment.find(name)
+    for name in experiment_files.names():
+        one = experiment_files.find(name)
         try:
             runs, epochs = (one.seeds * count for count in experiment.size(one.plan(1)))
         except MSConError as error:
@@ -196,8 +196,7 @@ def _write(
         pictures = draw(found)
     for kind, content in pictures.items():
         whole.write_bytes(folder / f"figure.{kind}", content)
-    if asked.kind == "table" and len(asked.cases) == 1 and not faults:
-        build_report(runs, folder / "report.html")
-    else:
-        for name in ("report.html", "report.json"):
-            (folder / name).unlink(missing_ok=True)
+    # Runs of several cases saw other rows or had other settings: their figure and its tables stand alone.
+    comparable = asked.kind == "table" and len(asked.cases) == 1 and not faults
+    (folder / "report.json").unlink(missing_ok=True)
+    build_report(runs if comparable else [], folder / "report.html", results=[folder])

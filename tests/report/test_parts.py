@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mscon.report.citations import bibtex
 from mscon.report.confusion import MOST_CLASSES, confusion
-from mscon.report.figures import series, thin
+from mscon.report.curves import series, thin
 from mscon.report.gather import gather
 from mscon.report.neighbours import grid, nearest, thumbnail
 from mscon.report.similarities import in_words, learnt

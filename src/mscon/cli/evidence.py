@@ -59,20 +59,26 @@ def report(verbs: Verbs) -> None:
         "report",
         _run_report,
         "write one page that shows what runs have learned",
-        "One self-contained HTML file: comparison with paired intervals, curves, maps of the\n"
-        "features, nearest neighbours. Runs of one title are seeds of one method.",
-        "  mscon report runs/shoes\n  mscon report runs/equal runs/uncertainty --out comparison.html",
+        "One self-contained HTML file: comparison with paired intervals, curves, whether the\n"
+        "heads differ, maps of the features and of every space, nearest neighbours. Runs of\n"
+        "one title are seeds of one method. Folders that `mscon reproduce` wrote, such as a\n"
+        "figure of the paper, stand beside the runs, or alone. It prints well.",
+        "  mscon report runs/shoes\n  mscon report runs/equal runs/uncertainty --out comparison.html\n"
+        "  mscon report runs/shoes runs/reproduce/glyphs/figure3 runs/reproduce/glyphs/figure4_epochs",
     )
-    add_runs(parser)
+    parser.add_argument("paths", metavar="RUN", type=Path, nargs="+", help="run directories, or folders of results")
     parser.add_argument("--out", type=Path, metavar="FILE", help="default: report.html in the run, or beside the runs")
 
 
 def _run_report(arguments: argparse.Namespace) -> None:
     from mscon.report.page import build_report
+    from mscon.report.results import holds_results
 
-    runs = [open_run(path) for path in arguments.runs]
-    folder = runs[0].root if len(runs) == 1 else runs[0].root.parent
-    print(build_report(runs, arguments.out or folder / "report.html"))
+    results = [path for path in arguments.paths if holds_results(path)]
+    runs = [open_run(path) for path in arguments.paths if path not in results]
+    places = [run.root for run in runs] or results
+    folder = places[0] if len(places) == 1 else places[0].parent
+    print(build_report(runs, arguments.out or folder / "report.html", results=results))
 
 
 def card(verbs: Verbs) -> None:

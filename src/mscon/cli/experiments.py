@@ -54,9 +54,10 @@ def reproduce(verbs: Verbs) -> None:
         _run_reproduce,
         "run an experiment and set the paper's numbers beside ours",
         "Trains and probes every run of the experiment that is not there yet, several side by\n"
-        "side, then writes OUT/EXPERIMENT: table.md, results.json, figure.svg, figure.png. A\n"
-        "run counts as there if it has the very recipe and table; so what was stopped goes on\n"
-        "and loses only what was under way, and experiments share what they have in common.\n"
+        "side, then writes OUT/EXPERIMENT: table.md, results.json, figure.svg, figure.png and\n"
+        "report.html. A run counts as there if it has the very recipe and table; so what was\n"
+        "stopped goes on and loses only what was under way, and experiments share what they\n"
+        "have in common.\n"
         "Without a name it lists all experiments: how many runs, how many epochs in all.",
         "  mscon reproduce\n"
         "  mscon reproduce glyphs/table3 --jobs 4\n"

@@ -40,6 +40,47 @@ _ENTRIES = {
   eprint        = {1603.07810},
   archivePrefix = {arXiv}
 }""",
+    "rank_n_contrast": """@inproceedings{zha2023rnc,
+  title         = {Rank-N-Contrast: Learning Continuous Representations for Regression},
+  author        = {Zha, Kaiwen and Cao, Peng and Son, Jeany and Yang, Yuzhe and Katabi, Dina},
+  booktitle     = {Advances in Neural Information Processing Systems},
+  volume        = {36},
+  year          = {2023},
+  eprint        = {2210.01189},
+  archivePrefix = {arXiv}
+}""",
+    "himulcon": """@inproceedings{zhang2022himulcon,
+  title         = {Use All The Labels: A Hierarchical Multi-Label Contrastive Learning Framework},
+  author        = {Zhang, Shu and Xu, Ran and Xiong, Caiming and Ramaiah, Chetan},
+  booktitle     = {IEEE Conference on Computer Vision and Pattern Recognition},
+  year          = {2022},
+  eprint        = {2204.13207},
+  archivePrefix = {arXiv}
+}""",
+    "y_aware": """@inproceedings{dufumier2021yaware,
+  title         = {Contrastive Learning with Continuous Proxy Meta-Data for {3D} {MRI} Classification},
+  author        = {Dufumier, Benoit and Gori, Pietro and Victor, Julie and others},
+  booktitle     = {Medical Image Computing and Computer Assisted Intervention},
+  year          = {2021},
+  eprint        = {2106.08808},
+  archivePrefix = {arXiv}
+}""",
+    "scarf": """@inproceedings{bahri2022scarf,
+  title         = {{SCARF}: Self-Supervised Contrastive Learning using Random Feature Corruption},
+  author        = {Bahri, Dara and Jiang, Heinrich and Tay, Yi and Metzler, Donald},
+  booktitle     = {International Conference on Learning Representations},
+  year          = {2022},
+  eprint        = {2106.15147},
+  archivePrefix = {arXiv}
+}""",
+    "xbm": """@inproceedings{wang2020xbm,
+  title         = {Cross-Batch Memory for Embedding Learning},
+  author        = {Wang, Xun and Zhang, Haozhi and Huang, Weilin and Scott, Matthew R.},
+  booktitle     = {IEEE Conference on Computer Vision and Pattern Recognition},
+  year          = {2020},
+  eprint        = {1912.06798},
+  archivePrefix = {arXiv}
+}""",
     "uncertainty": """@inproceedings{kendall2018uncertainty,
   title         = {Multi-Task Learning Using Uncertainty to Weigh Losses for Scene Geometry and Semantics},
   author        = {Kendall, Alex and Gal, Yarin and Cipolla, Roberto},
@@ -59,6 +100,12 @@ def bibtex(recipes: Iterable[Mapping[str, Any]]) -> str:
         if recipe["objective"]["name"] == "supcon":
             used |= {"simclr"} if "same_row" in kinds else set()
             used |= {"supcon"} if kinds - {"same_row"} else set()
+            used |= {"y_aware"} if "continuous" in kinds else set()
+        used |= {recipe["objective"]["name"]} & {"rank_n_contrast", "himulcon"}
+        if int(recipe.get("candidates", {}).get("memory_size", 0)) > 0:
+            used.add("xbm")
+        if recipe.get("data", {}).get("input", "image") != "image" and recipe.get("views", {}).get("corrupt", 0) > 0:
+            used.add("scarf")
         if recipe["objective"]["name"] == "triplet_margin" or recipe.get("heads", {}).get("name") == "masks":
             used.add("csn")
         if recipe["weighting"]["name"] == "uncertainty" and len(recipe["similarity"]) > 1:

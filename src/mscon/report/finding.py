@@ -23,9 +23,11 @@ def finding(comparison: Comparison) -> tuple[str, ...]:
         sentences += _summary(within, comparison.methods)
     sentences += _retrieval(found, comparison.methods)
     if min(comparison.seeds) < FEWEST_SEEDS:
+        alone = len(comparison.methods) == 1
         sentences.append(
-            f"At least one method has fewer than {FEWEST_SEEDS} seeds: its intervals cover the choice of rows but "
-            "hardly the luck of the seed, so nothing is called best against it."
+            f"{'There are' if alone else 'At least one method has'} fewer than {FEWEST_SEEDS} seeds: "
+            f"{'the' if alone else 'its'} intervals cover the choice of rows but hardly the luck of the seed"
+            f"{'.' if alone else ', so nothing is called best against it.'}"
         )
     return tuple(sentences)
 

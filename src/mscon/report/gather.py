@@ -98,10 +98,17 @@ class Gathered:
         """Rows of the table as the runs used them; the same for all of them."""
         return self.methods[0].members[0].run.rows
 
-    @property
+    @cached_property
+    def asked(self) -> frozenset[str]:
+        """Columns that some probe asked about: those of the questions, levels of a hierarchy not told apart."""
+        probes = [member.run.probe for member in self.members]
+        records = [record for probe in probes for how in ("linear", "neighbours") for record in probe.get(how, [])]
+        return frozenset(record["column"] for record in records)
+
+    @cached_property
     def label_columns(self) -> tuple[str, ...]:
         """Columns of the table that some method trained on or was asked about, in the order of the table."""
-        used = {column for method in self.methods for column in method.columns} | {q.column for q in self.questions}
+        used = {column for method in self.methods for column in method.columns} | self.asked
         return tuple(column for column in self.rows.columns if column in used and column not in PLACES)
 
     @property

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from mscon.report import palette
-from mscon.report.figures import Picture, _figure, picture
+from mscon.report.pictures import Picture, blank, picture
 
 # t-SNE takes about 4 CPU-seconds for so many rows; a map of more is a blot anyway.
 MOST_ROWS = 1_200
@@ -86,31 +86,40 @@ def neighbourhoods(features: Float[np.ndarray, "rows dim"], seed: int = 0) -> Fl
 
 
 def coloured(
-    places: Float[np.ndarray, "rows 2"], labels: Sequence[str | None], column: str, method: str, kind: str
+    places: Float[np.ndarray, "rows 2"],
+    labels: Sequence[str | None],
+    column: str,
+    of: str,
+    kind: str,
+    side: float = 3.6,
 ) -> Map:
-    """A map coloured by a column: its 20 largest classes in colour and shape, smaller ones and blanks in grey."""
+    """A map coloured by a column: its 20 largest classes in colour and shape, smaller ones and blanks in grey.
+
+    `of` says of what, `kind` what kind of map it is, for those who hear the page; `side` is in inches.
+    """
     counts = Counter(label for label in labels if label is not None)
     # The largest, in the order of their names: so the same class has the same colour in every map.
     named = sorted(sorted(counts, key=lambda label: (-counts[label], label))[: palette.MOST])
-    figure = _figure(3.6, 3.6)
+    figure = blank(side, side)
+    dot = 11 * (side / 3.6) ** 2  # area, so that a small map is the same map
     axis = figure.add_axes((0.01, 0.01, 0.98, 0.98))
     position = {label: i for i, label in enumerate(named)}
     where = np.array([-1 if label is None else position.get(label, -1) for label in labels])
-    axis.scatter(places[where < 0, 0], places[where < 0, 1], s=7, color=palette.OTHERS, linewidths=0)
+    axis.scatter(places[where < 0, 0], places[where < 0, 1], s=0.6 * dot, color=palette.OTHERS, linewidths=0)
     for i in position.values():
         marker = palette.MARKERS[palette.turn(i)]
         mine = places[where == i]
-        axis.scatter(mine[:, 0], mine[:, 1], s=11, color=palette.colour(i), marker=marker, linewidths=0, alpha=0.8)
+        axis.scatter(mine[:, 0], mine[:, 1], s=dot, color=palette.colour(i), marker=marker, linewidths=0, alpha=0.8)
     axis.set_xticks([])
     axis.set_yticks([])
     axis.spines[:].set_visible(False)
     alt = (
-        f"{kind} of the features of {method}: {len(labels)} points coloured by {column}, "
+        f"{kind} of {of}: {len(labels)} points coloured by {column}, "
         f"{len(counts)} classes, {len(labels) - sum(counts.values())} rows without a label."
     )
     legend = [Key(label, i, counts[label]) for label, i in position.items()]
     if rest := len(labels) - sum(counts[label] for label in named):
-        smaller, blank = len(counts) - len(named), None in labels
-        words = [f"{smaller} smaller classes"] * bool(smaller) + ["no label"] * blank
+        smaller, empty = len(counts) - len(named), None in labels
+        words = [f"{smaller} smaller classes"] * bool(smaller) + ["no label"] * empty
         legend.append(Key(" or ".join(words), None, rest))
     return Map(column, picture(figure, alt, "png"), tuple(legend))

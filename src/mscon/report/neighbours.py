@@ -14,8 +14,8 @@ from jaxtyping import Float, Int
 
 from mscon.errors import MSConError
 from mscon.recipe import Data
-from mscon.report.figures import data_uri
 from mscon.report.gather import Member
+from mscon.report.pictures import data_uri
 
 QUERIES, NEAREST = 4, 6
 _MOST_GALLERY = 20_000
@@ -31,7 +31,8 @@ class Neighbour:
         row: its position in the run's rows.
         image: the name of its image file.
         label: its own label in the column of the similarity, or how many columns agree.
-        agrees: whether that label is the query's; None where one of them has none, or the similarity reads no column.
+        agrees: 1 if that label is the query's, 0 if it is another, between them where sets of labels, or paths, have
+            a part in common; None where one of them has none, where it is a number, or the similarity reads no column.
         cosine: how near.
     """
 
@@ -39,7 +40,7 @@ class Neighbour:
     row: int
     image: str
     label: str
-    agrees: bool | None
+    agrees: float | None
     cosine: float
 
 
@@ -105,7 +106,8 @@ def grid(
 
     needed = np.unique(np.concatenate([asked, *(near.ravel() for _, _, near, _ in found)]))
     pictures, trouble = _thumbnails(member, rows, needed)
-    shown = _Shown(labels, rows["image"].to_list(), pictures, numbers)
+    parts = {part["column"]: part for part in member.recipe["similarity"]}
+    shown = _Shown(labels, rows["image"].to_list(), pictures, numbers, parts)
     queries = tuple(
         shown.query(
             int(row),
@@ -134,23 +136,54 @@ class _Shown:
     images: Sequence[str]
     pictures: Mapping[int, str]
     numbers: Collection[str]
+    similarities: Mapping[str, Mapping[str, Any]]
 
     def query(self, row: int, answers: tuple[Answer, ...]) -> Query:
         labels = tuple((column, values[row]) for column, values in self.labels.items())
         return Query(self.pictures.get(row), row, self._name(row), labels, answers)
 
     def neighbour(self, query: int, row: int, cosine: float, column: str | None) -> Neighbour:
+        agrees: float | None = None
         if column is None:
             both = [(v[query], v[row]) for v in self.labels.values() if v[query] is not None and v[row] is not None]
-            label, agrees = f"{sum(a == b for a, b in both)} of {len(both)} alike", None
+            label = f"{sum(a == b for a, b in both)} of {len(both)} alike"
         else:
             mine, theirs = self.labels[column][query], self.labels[column][row]
             label = "no label" if theirs is None else theirs
-            agrees = None if mine is None or theirs is None or column in self.numbers else mine == theirs
+            if mine is not None and theirs is not None and column not in self.numbers:
+                agrees = agreement(mine, theirs, self.similarities.get(column, {}))
         return Neighbour(self.pictures.get(row), row, self._name(row), label, agrees, cosine)
 
     def _name(self, row: int) -> str:
         return self.images[row].rpartition("/")[2]
+
+
+def agreement(mine: str, theirs: str, similarity: Mapping[str, Any]) -> float:
+    """How far two cells say the same, as their similarity reads them.
+
+    Args:
+        mine: a cell, and `theirs` another.
+        similarity: its part of the recipe, as plain values.
+
+    Returns:
+        1 or 0 of classes and levels; of sets of labels the shared over either's (Jaccard), of paths the share of the
+        longer one that they go together.
+    """
+    if mine == theirs:
+        return 1.0
+    kind, separator = similarity.get("name", "categorical"), similarity.get("separator", "")
+    if kind == "multi_label" and separator:
+        a, b = ({label.strip() for label in cell.split(separator)} - {""} for cell in (mine, theirs))
+        return len(a & b) / len(a | b) if a | b else 1.0
+    if kind == "hierarchical" and separator and not similarity.get("under"):
+        a_path, b_path = ([level.strip() for level in cell.split(separator)] for cell in (mine, theirs))
+        together = 0
+        for x, y in zip(a_path, b_path, strict=False):
+            if x != y:
+                break
+            together += 1
+        return together / max(len(a_path), len(b_path))
+    return 0.0
 
 
 def nearest(

@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import Float
 
 from mscon.report import palette
-from mscon.report.figures import _INK, _QUIET, _figure, _style
 from mscon.report.maps import held_out, neighbourhoods
+from mscon.report.pictures import INK, QUIET, blank, style
 from mscon.report.side_by_side import Found, Reading, by_row, heading
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ _WIDTH = 3.2
 
 def draw(found: Found) -> Mapping[str, bytes]:
     """The picture as "svg" and "png"."""
-    with _style():
+    with style():
         figure = _lines(found) if found.axis else _dots(found)
         _mark(figure, found.changed)
         return _saved(figure)
@@ -56,8 +56,7 @@ def _lines(found: Found) -> Figure:
     asked = found.asked
     columns = min(len(asked), _PER_ROW)
     height = math.ceil(len(asked) / columns)
-    legend_rows = math.ceil(len(found.rows) / max(columns, 2))
-    figure = _figure(_WIDTH * max(columns, 2), 2.7 * height + 0.3 + 0.22 * legend_rows)
+    figure = blank(_WIDTH * max(columns, 2), 2.7 * height)
     axes = figure.subplots(height, columns, squeeze=False).ravel()
     for axis in axes[len(asked) :]:
         axis.set_visible(False)
@@ -76,37 +75,47 @@ def _lines(found: Found) -> Figure:
             axis.minorticks_off()
         if key[0] == "weight":
             axis.set_ylim(bottom=0)
-    _legend(figure, found.rows, max(columns, 2), legend_rows)
+    _legend(figure, found.rows)
     return figure
 
 
 def _line(axis: Axes, readings: Sequence[Reading], position: int, points: int) -> None:
-    style = _look(position)
+    look = _look(position)
     scale = 1 if readings[0].measure == "weight" else 100
     told = [(r.x, r.ours) for r in sorted(readings, key=lambda r: r.x or 0.0) if r.x is not None and r.ours is not None]
     value, low, high = (
         scale * np.array([getattr(ours, name) for _, ours in told]) for name in ("value", "low", "high")
     )
     if len(told) == 1 < points:  # run once, since it does not depend on the axis
-        axis.axhspan(low[0], high[0], color=style["color"], alpha=0.08, linewidth=0)
-        axis.axhline(value[0], linewidth=1.4, **style)
+        axis.axhspan(low[0], high[0], color=look["color"], alpha=0.08, linewidth=0)
+        axis.axhline(value[0], linewidth=1.4, **look)
         return
     x = np.array([place for place, _ in told])
-    axis.fill_between(x, low, high, color=style["color"], alpha=0.12, linewidth=0)
-    axis.plot(x, value, linewidth=1.6, marker="o", markersize=3.5, **style)
+    axis.fill_between(x, low, high, color=look["color"], alpha=0.12, linewidth=0)
+    axis.plot(x, value, linewidth=1.6, marker="o", markersize=3.5, **look)
 
 
 def _look(position: int) -> dict[str, Any]:
     return {"color": palette.colour(position), "linestyle": palette.DASHES[palette.turn(position)]}
 
 
-def _legend(figure: Figure, rows: Sequence[str], columns: int, legend_rows: int) -> None:
+def _legend(figure: Figure, rows: Sequence[str]) -> None:
+    """Below the panels, in as many columns as fit; the figure grows by what it takes."""
     from matplotlib.lines import Line2D
 
     handles = [Line2D([], [], linewidth=1.8, label=row, **_look(i)) for i, row in enumerate(rows)]
-    share = (0.12 + 0.22 * legend_rows) / figure.get_size_inches()[1]
-    figure.tight_layout(rect=(0, share, 1, 1), w_pad=1.4, h_pad=1.4)
-    figure.legend(handles=handles, loc="lower left", ncols=columns, frameon=False, fontsize=8.5, borderaxespad=0.4)
+    width, height = figure.get_size_inches()
+    for columns in range(min(len(rows), 6), 0, -1):
+        legend = figure.legend(
+            handles=handles, loc="lower left", ncols=columns, frameon=False, fontsize=8.5, borderaxespad=0.4
+        )
+        box = legend.get_window_extent()
+        if box.width <= figure.dpi * (width - 0.1) or columns == 1:
+            break
+        legend.remove()
+    needed = box.height / figure.dpi + 0.1
+    figure.set_size_inches(width, height + needed)
+    figure.tight_layout(rect=(0, needed / (height + needed), 1, 1), w_pad=1.4, h_pad=1.4)
 
 
 # Dots ---------------------------------------------------------------------------------------------
@@ -119,7 +128,7 @@ def _dots(found: Found) -> Figure:
     lines = list(dict.fromkeys((r.row, r.case) for r in found.readings))
     columns = min(len(asked), _PER_ROW)
     height = math.ceil(len(asked) / columns)
-    figure = _figure(2.2 + 2.5 * columns, height * (0.7 + 0.24 * len(lines)) + 0.4)
+    figure = blank(2.2 + 2.5 * columns, height * (0.7 + 0.24 * len(lines)) + 0.4)
     axes = figure.subplots(height, columns, squeeze=False, sharey=True).ravel()
     for axis in axes[len(asked) :]:
         axis.set_visible(False)
@@ -134,19 +143,19 @@ def _dots(found: Found) -> Figure:
                 axis.plot([low, high], [y, y], color=palette.colour(0), linewidth=1.8, alpha=0.5)
                 axis.plot([value], [y], "o", color=palette.colour(0), markersize=4.5)
             if key[0] == "accuracy" and (number := found.beside(reading.row, reading.column)):
-                axis.plot([number[0]], [y], "D", markerfacecolor="none", markeredgecolor=_QUIET, markersize=5)
+                axis.plot([number[0]], [y], "D", markerfacecolor="none", markeredgecolor=QUIET, markersize=5)
                 with_paper = True
         axis.set_title(heading(*key), loc="left")
         axis.set_xlabel("weight, mean 1" if key[0] == "weight" else "%")
         if key[0] == "weight":
             axis.set_xlim(left=0)
         axis.set_yticks(list(place.values()), [f"{row}, {case}" if several and case else row for row, case in lines])
-        axis.tick_params(axis="y", labelcolor=_INK)
+        axis.tick_params(axis="y", labelcolor=INK)
         axis.set_ylim(-len(lines) + 0.4, 0.6)
     figure.tight_layout(rect=(0, 0.04, 1, 1), w_pad=1.2)
     if with_paper:
         figure.text(
-            0.99, 0.01, "dot: ours with its interval   diamond: the paper's", ha="right", fontsize=8, color=_QUIET
+            0.99, 0.01, "dot: ours with its interval   diamond: the paper's", ha="right", fontsize=8, color=QUIET
         )
     return figure
 
@@ -169,8 +178,8 @@ def draw_spaces(
         changed: if anything, the picture is marked as no evidence.
     """
     rows = held_out(splits)
-    with _style():
-        figure = _figure(2.5 * len(labels) + 0.3, 2.6 * len(spaces) + 0.2)
+    with style():
+        figure = blank(2.5 * len(labels) + 0.3, 2.6 * len(spaces) + 0.2)
         grid = figure.subplots(len(spaces), len(labels), squeeze=False)
         for line, (space, vectors) in zip(grid, spaces.items(), strict=True):
             places = neighbourhoods(vectors[rows])
@@ -179,7 +188,7 @@ def draw_spaces(
                 axis.set_yticks([])
                 axis.set_title(f"by {column}", loc="left")
                 if axis is line[0]:
-                    axis.set_ylabel(f"space of {space}", fontweight="bold", color=_INK)
+                    axis.set_ylabel(f"space of {space}", fontweight="bold", color=INK)
                 if places is not None:
                     _scatter(axis, places, [cells[row] for row in rows])
         figure.tight_layout(h_pad=1.0, w_pad=0.8)

@@ -272,6 +272,7 @@ def found_json(found: Found) -> dict[str, Any]:
         "experiment": found.name,
         "title": found.title,
         "source": found.source,
+        "about": found.about,
         "changed": list(found.changed),
         "axis": found.axis[0] if found.axis else None,
         "spread": found.spread,

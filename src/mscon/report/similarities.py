@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mscon.report.figures import series
+from mscon.report.curves import series
 from mscon.report.gather import Method
 
 # The end of training: the mean over this share of the logged steps is steadier than the last batch.
@@ -43,15 +43,17 @@ def learnt(methods: Sequence[Method]) -> tuple[Learnt, ...]:
     records = []
     for method in methods:
         logs = [member.run.log for member in method.members]
-        for column in method.columns:
-            loss, excess, weight, share = (
-                _end(logs, "step", quantity, column)
-                for quantity in ("loss", "relative_excess", "weight", "positive_share")
+        weights = {column: _end(logs, "step", "weight", column) for column in method.columns}
+        known = [weight for weight in weights.values() if weight is not None]
+        mean = sum(known) / len(known) if known else 0.0
+        for column, weight in weights.items():
+            loss, excess, share = (
+                _end(logs, "step", quantity, column) for quantity in ("loss", "relative_excess", "positive_share")
             )
             validation = _end(logs, "validation", "relative_excess", column)
-            records.append(
-                Learnt(method.title, column, loss, excess, validation, weight, share, in_words(excess, validation))
-            )
+            emphasis = weight / mean if weight is not None and mean > 0 else None
+            words = in_words(excess, validation, emphasis)
+            records.append(Learnt(method.title, column, loss, excess, validation, weight, share, words))
     return tuple(records)
 
 
@@ -65,11 +67,17 @@ def _end(logs: Sequence[Sequence[Mapping[str, Any]]], kind: str, quantity: str, 
     return float(np.mean(ends)) if ends else None
 
 
-def in_words(excess: float | None, validation: float | None) -> str:
-    """What a relative excess says; validation rows count where there are any, since training rows can be memorised."""
+def in_words(excess: float | None, validation: float | None, emphasis: float | None = None) -> str:
+    """What a relative excess says; validation rows count where there are any, since training rows can be memorised.
+
+    Args:
+        excess: on training rows.
+        validation: on validation rows.
+        emphasis: its weight over the mean weight of its method's similarities; said where it is far from 1.
+    """
     told = validation if validation is not None else excess
     if told is None:
-        return "Nothing was logged."
+        return "No relative excess was logged." if emphasis is not None else "Nothing was logged."
     if told < 0.1:
         text = "Learnt: close to the least loss that its labels allow"
     elif told < 0.5:
@@ -80,4 +88,6 @@ def in_words(excess: float | None, validation: float | None) -> str:
         text = "Hardly better than chance: noisy, not visible in the input, or not trained long enough"
     if validation is not None and excess is not None and validation - excess > 0.2:
         text += "; much better on training rows, so some of it is memorised"
+    if emphasis is not None and not 0.8 < emphasis < 1.25:
+        text += f". It counted {emphasis:.1f} times as much as its method's similarities do on average"
     return text + "."
