@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mscon.pairs import Pairs as Pairs
     from mscon.recipe import Recipe as Recipe
     from mscon.run import Run as Run
+    from mscon.search.index import open_index as open_index
     from mscon.similarities.base import Similarity as Similarity
     from mscon.weightings.base import Weighting as Weighting
 
@@ -37,6 +38,7 @@ _HOME = {
     "Pairs": "mscon.pairs",
     "Recipe": "mscon.recipe",
     "Run": "mscon.run",
+    "open_index": "mscon.search.index",
     "Similarity": "mscon.similarities.base",
     "Weighting": "mscon.weightings.base",
 }

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Sequence
 
 import mscon
-from mscon.cli import deployment, evidence, experiments, tables, training
+from mscon.cli import deployment, evidence, experiments, explore, search, tables, training
 from mscon.cli.arguments import process_number
 from mscon.errors import MSConError, OthersStopped
 
@@ -18,12 +19,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = _parser().parse_args(arguments)
     try:
         parsed.verb(parsed)
+        sys.stdout.flush()
     except MSConError as error:
         # What all processes find wrong is said once. torchrun ends the others as soon as one has failed, so whoever
         # waits here is only heard if the first process found nothing wrong.
         time.sleep(2 * (process_number() > 0) + 4 * isinstance(error, OthersStopped))
         print(f"mscon: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        # Whoever read our output, such as `head`, has seen enough. Python would complain again as it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except KeyboardInterrupt:
         if not process_number():
             print("mscon: stopped.", file=sys.stderr)
@@ -55,6 +61,8 @@ def _parser() -> argparse.ArgumentParser:
     training.resume(verbs)
     evidence.probe(verbs)
     evidence.report(verbs)
+    explore.explore(verbs)
+    search.search(verbs)
     deployment.embed(verbs)
     deployment.export(verbs)
     evidence.card(verbs)

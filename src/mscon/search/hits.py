@@ -1,0 +1,85 @@
+"""Hits: what a search found, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mscon.search.labels import Agreement
+from mscon.search.mix import Mix
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A row that was found.
+
+    Attributes:
+        row: its number in the run, from 0.
+        line: its line in the table.
+        image: its path as the table has it; None where rows are not images.
+        split: which one it is in.
+        score: under the mix, in [-1, 1]; 1 is the same direction in every space that counts.
+        scores: in the space of each similarity alone; `score` is their mean by the weights of the mix.
+        labels: of each label column, None where missing.
+        agreement: of each label column with what was asked for: "same", "different", or "unknown" where either is
+            missing, or the examples differ among themselves.
+    """
+
+    row: int
+    line: int
+    image: str | None
+    split: str
+    score: float
+    scores: Mapping[str, float]
+    labels: Mapping[str, str | None]
+    agreement: Mapping[str, Agreement]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {name: _plain(getattr(self, name)) for name in self.__slots__}
+
+
+@dataclass(frozen=True, slots=True)
+class Hits:
+    """What a search found, best first; as good as a list of them.
+
+    Attributes:
+        query: what was asked for, in words.
+        mix: how much each similarity counted.
+        filters: as they were asked.
+        searched: how many rows could have been found.
+        exact: whether all of them were looked at. False where an index of neighbours gave the candidates.
+        hits: the rows that were found.
+    """
+
+    query: str
+    mix: Mix
+    filters: tuple[str, ...]
+    searched: int
+    exact: bool
+    hits: tuple[Hit, ...]
+
+    def __iter__(self) -> Iterator[Hit]:
+        return iter(self.hits)
+
+    def __len__(self) -> int:
+        return len(self.hits)
+
+    def __getitem__(self, place: int) -> Hit:
+        return self.hits[place]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "query": self.query,
+            "mix": dict(zip(self.mix.names, self.mix.weights, strict=True)),
+            "filters": list(self.filters),
+            "searched": self.searched,
+            "exact": self.exact,
+            "hits": [hit.to_json() for hit in self.hits],
+        }
+
+
+def _plain(value: Any) -> Any:
+    return dict(value) if isinstance(value, Mapping) else value

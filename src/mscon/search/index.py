@@ -1,0 +1,308 @@
+"""Index: a trained run, searched by any mix of its similarities."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+from jaxtyping import Bool, Float
+
+from mscon.errors import MSConError, RunError, counted
+from mscon.run import Run
+from mscon.search.filters import conditions, rows_of
+from mscon.search.hits import Hit, Hits
+from mscon.search.labels import Agreement, Labels
+from mscon.search.mix import Mix
+from mscon.search.queries import Example, Examples, together
+from mscon.search.spaces import Found, Spaces
+
+# Text stands for alternatives, conditions and names alike.
+Filters = Sequence[str] | Mapping[str, Any] | str | None
+
+
+class Index:
+    """All rows of a run, and what its similarities make of them. `open_index` makes one.
+
+    Args:
+        run: where they come from.
+        spaces: their projections.
+        trust: whether classes from outside mscon that the recipe names may be imported, to encode new images.
+    """
+
+    def __init__(self, run: Run, spaces: Spaces, trust: bool = False) -> None:
+        self.run, self.spaces, self._trust = run, spaces, trust
+        self.recipe = run.recipe_values
+        self.similarities: tuple[str, ...] = tuple(part["column"] for part in self.recipe["similarity"])
+        self.rows: pl.DataFrame = run.rows
+        self.labels = Labels(self.rows, self.recipe, run.similarities)
+        self._examples = Examples(self.rows, self.labels, spaces, self.encode, self.name)
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return f"run '{self.run.root}'"
+
+    def __len__(self) -> int:
+        return self.spaces.rows
+
+    def __repr__(self) -> str:
+        return f"Index({self.name}, {counted(len(self), 'row')}, similarities={self.similarities})"
+
+    def search(
+        self,
+        query: Any,
+        *,
+        unlike: Any = (),
+        mix: Mix | Mapping[str, Any] | str | None = None,
+        k: int = 20,
+        filters: Filters = None,
+        approximate: bool = False,
+    ) -> Hits:
+        """The rows that are most like some examples, and least like others.
+
+        Args:
+            query: an example, or a list of them. The number of a row; the path of a new image, or an image as
+                `mscon.load(...).embed` takes one; the path of an image as the table has it; {"kind": "boots"} or
+                "kind=boots" for the middle of all rows that carry a label; "line:18" for a line of the table.
+            unlike: examples of what is not wanted, likewise.
+            mix: how much each similarity counts: {"closure": 1, "category": 0.5}, or "closure=1,category=0.5". What is
+                left out counts nothing; None for all alike.
+            k: how many rows, at least 1. Fewer come back where fewer are left.
+            filters: which rows may be found: ["gender=women", "heel>=3"], or {"gender": "women", "heel": (3, None)};
+                see `mscon.search.filters`.
+            approximate: let FAISS (extra `faiss`) choose candidates where that is faster: from 500,000 rows on, under
+                mixes that are nearly equal. All other searches are exact all the same. The first such search
+                builds the lists: for a million rows as long as some 2,000 searches take.
+
+        Returns:
+            The hits, best first; of equal scores the lower row first. Rows that served as examples are not among
+            them, rows behind a label are.
+
+        Raises:
+            RunError: once for all that is wrong with mix, filters and examples; see there.
+            TableError: if a file is no image.
+            ValueError: if k is below 1.
+        """
+        if k < 1:
+            raise ValueError(f"k must be at least 1, got {k}.")
+        asked, complaints = _Asked(), []
+        readers: list[Callable[[], None]] = [
+            lambda: setattr(asked, "mix", self.mix(mix)),
+            lambda: asked.filter(conditions(filters, self.labels), self.labels),
+            *(lambda one=one: asked.like.append(self._examples.read(one)) for one in _listed(query)),
+            *(lambda one=one: asked.unlike.append(self._examples.read(one)) for one in _listed(unlike)),
+        ]
+        for read in readers:
+            try:
+                read()
+            except MSConError as error:
+                complaints.append(error)
+        if len(complaints) == 1:
+            raise complaints[0]
+        if complaints:
+            raise RunError("\n".join(dict.fromkeys(map(str, complaints))))
+        return self._searched(asked, k, approximate)
+
+    def mix(self, given: Mix | Mapping[str, Any] | str | None = None) -> Mix:
+        """A mix of the similarities of this run.
+
+        Raises:
+            RunError: see `Mix.of`; and for unequal weights where no head tells the similarities apart.
+        """
+        mix = Mix.of(given, self.similarities)
+        if len(set(mix.weights)) > 1 and self.recipe.get("heads", {}).get("name") == "identity":
+            raise RunError(
+                f"{self.name} has no heads (heads.name = 'identity'), so all of its similarities share one space and "
+                "every mix finds the same. Leave the mix out, or train with heads."
+            )
+        return mix
+
+    def encode(self, image: Any) -> Float[np.ndarray, "spaces dim"]:
+        """Unit vectors of a new image in every space, as `mscon probe` makes them of the run's own.
+
+        Args:
+            image: as `mscon.load(...).embed` takes one.
+
+        Raises:
+            RunError: if rows of this run are no images, or it has no model.
+            TableError: if a file is no image.
+        """
+        if (kind := self.recipe.get("data", {}).get("input", "image")) != "image":
+            raise RunError(
+                f"{self.name}: its rows are {'made from ' if kind in ('text', 'columns') else ''}{kind}, not images, "
+                "so a new image cannot be a query. Ask by a row or a label."
+            )
+        import torch
+        from torch.nn.functional import normalize
+
+        embedder = self._embedder
+        features = torch.from_numpy(embedder.embed(image)).to(embedder.device)
+        if len(features) != 1:
+            raise ValueError(f"an example is one image, got {len(features)}.")
+        with torch.inference_mode():
+            projections = normalize(embedder.model.heads(features), dim=-1)[:, 0].cpu().numpy()
+        if not np.isfinite(projections).all():
+            raise RunError(f"{self.name}: projections are not finite. Its weights broke down while training.")
+        return projections.astype(np.float64)
+
+    @cached_property
+    def _embedder(self) -> Any:
+        from mscon.deploy.embedder import load
+
+        return load(self.run.root, trust=self._trust)
+
+    @cached_property
+    def approximate(self) -> Any:
+        """The inverted lists of FAISS, built when first asked for.
+
+        Raises:
+            RunError: if FAISS is not installed.
+        """
+        from mscon.search.approximate import Approximate
+
+        return Approximate(self.spaces)
+
+    def _searched(self, asked: _Asked, k: int, approximate: bool) -> Hits:
+        if not asked.like:
+            raise ValueError("a search needs an example at least to be like.")
+        shares = asked.mix.shares
+        query = together(asked.like, asked.unlike)
+        lost = [
+            name
+            for name, share, vector in zip(self.similarities, shares, query, strict=True)
+            if share and not vector.any()
+        ]
+        if len(lost) == np.count_nonzero(shares):
+            raise RunError(
+                f"these examples have no direction in {' and '.join(map(repr, lost))}: what is wanted and what is not "
+                "cancel out, or the vectors are zeros. Take other examples, or weight other similarities."
+            )
+        own = sorted({e.row for e in (*asked.like, *asked.unlike) if e.row is not None})
+        keep = np.ones(len(self), dtype=bool) if asked.keep is None else asked.keep.copy()
+        keep[own] = False
+        if not keep.any():
+            raise RunError(
+                f"nothing is left of {counted(len(self), 'row')} to search in: the filters leave the examples only."
+            )
+        by_faiss = approximate and self._pays(int(keep.sum()), k) and self.approximate.pays(shares)
+        finder = self.approximate if by_faiss else self.spaces
+        found: Found = finder.nearest(query, shares, k, keep)
+        told = " and ".join(e.said for e in asked.like)
+        if asked.unlike:
+            told += f", unlike {' and '.join(e.said for e in asked.unlike)}"
+        return Hits(told, asked.mix, asked.filters, int(keep.sum()), not by_faiss, self._hits(found, asked.like))
+
+    def _pays(self, kept: int, k: int) -> bool:
+        from mscon.search.approximate import FROM_ROWS
+
+        # Of few rows the lists that are visited may hold none, and then exact search skips most blocks as well.
+        return len(self) >= FROM_ROWS and 10 * kept >= len(self) and k <= 1_000
+
+    def _hits(self, found: Found, like: Sequence[Example]) -> tuple[Hit, ...]:
+        rows = self.rows[found.rows.tolist()] if len(found) else self.rows.head(0)
+        agreement = {name: self._agreement(name, rows, found, like) for name in self.labels.names}
+        images = rows.get_column("image").to_list() if "image" in rows.columns else [None] * len(found)
+        cells = {name: rows.get_column(name).cast(pl.String).to_list() for name in self.labels.names}
+        return tuple(
+            Hit(
+                row=int(found.rows[n]),
+                line=int(rows["line"][n]),
+                image=images[n],
+                split=rows["split"][n],
+                score=float(found.scores[n]),
+                scores={name: float(s) for name, s in zip(self.similarities, found.by_space[n], strict=True)},
+                labels={name: column[n] for name, column in cells.items()},
+                agreement={name: column[n] for name, column in agreement.items()},
+            )
+            for n in range(len(found))
+        )
+
+    def _agreement(self, name: str, rows: pl.DataFrame, found: Found, like: Sequence[Example]) -> list[Agreement]:
+        """Of the hits with the examples, in one column: with what all of these say alike."""
+        column = self.labels[name]
+        cells = rows.get_column(name).cast(pl.String).to_list()
+        said = {self._says(name, example) for example in like}
+        if len(said) != 1 or (only := said.pop()) is None:
+            return ["unknown"] * len(cells)
+        if isinstance(only, str):
+            return [column.agreement(only, cell) for cell in cells]
+        carrying: Bool[np.ndarray, " rows"] = np.logical_or.reduce([condition.rows(column) for condition in only])
+        return [
+            "unknown" if cell is None else "same" if carrying[row] else "different"
+            for row, cell in zip(found.rows.tolist(), cells, strict=True)
+        ]
+
+    def _says(self, name: str, example: Example) -> Any:
+        """What an example says in a column: a cell, conditions, or None for nothing."""
+        if example.row is not None:
+            return self.labels[name].cells[example.row]
+        return tuple(condition for condition in example.carries if condition.column == name) or None
+
+
+def open_index(
+    run: Run | str | Path,
+    *,
+    dtype: Literal["float16", "float32"] = "float16",
+    trust: bool = False,
+) -> Index:
+    """A trained and probed run, ready to be searched by any mix of its similarities.
+
+        index = mscon.open_index("runs/shoes")
+        for hit in index.search("photo.jpg", mix={"closure": 1, "category": 0.5}, filters={"gender": "women"}):
+            print(hit.image, hit.score, hit.scores, hit.agreement)
+
+    Args:
+        run: its directory.
+        dtype: how vectors are kept in memory. float16 halves memory and time, and turns scores by some 1e-4.
+        trust: also import classes from outside mscon that the recipe names, when a new image is encoded. Without
+            it nothing but data is read.
+
+    Raises:
+        RunError: if it is no run; if it was not probed, or trained on since; or its parts do not fit together.
+    """
+    opened = run if isinstance(run, Run) else Run.open(Path(run))
+    values = opened.recipe_values
+    checkpoint = values["train"]["checkpoint"]
+    rows = opened.rows.height
+    if not opened.has_features:
+        raise RunError(
+            f"run '{opened.root}' has no projections to search in yet. `mscon probe {opened.root}` writes them."
+        )
+    if not opened.features_are_current(checkpoint):
+        raise RunError(
+            f"run '{opened.root}' was trained on since its projections were written (they are not those of checkpoint "
+            f"'{checkpoint}'), so a search would find what it was like before.\n"
+            f"  `mscon probe {opened.root}` writes them anew."
+        )
+    projections = opened.projections
+    if projections.ndim != 3 or projections.shape[:2] != (len(values["similarity"]), rows):
+        raise RunError(
+            f"run '{opened.root}': projections have shape {list(projections.shape)}, but there are "
+            f"{len(values['similarity'])} similarities and {counted(rows, 'row')}. `mscon probe {opened.root}` after "
+            "removing its folder features writes them anew."
+        )
+    if not rows:
+        raise RunError(f"run '{opened.root}' has no rows to search in.")
+    return Index(opened, Spaces(projections, dtype), trust)
+
+
+class _Asked:
+    """What a search asks for, once it is read."""
+
+    def __init__(self) -> None:
+        self.mix: Mix
+        self.like: list[Example] = []
+        self.unlike: list[Example] = []
+        self.filters: tuple[str, ...] = ()
+        self.keep: Bool[np.ndarray, " rows"] | None = None
+
+    def filter(self, asked: Sequence[Any], labels: Labels) -> None:
+        self.filters, self.keep = tuple(map(str, asked)), rows_of(asked, labels)
+
+
+def _listed(given: Any) -> list[Any]:
+    return list(given) if isinstance(given, list | tuple) else [given]

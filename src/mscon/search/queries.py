@@ -1,0 +1,187 @@
+"""Queries: examples of what one looks for, or does not want, as one vector in each space."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from jaxtyping import Float
+
+from mscon.errors import RunError, counted, nearest
+from mscon.search.filters import Condition, conditions, parse, rows_of
+from mscon.search.labels import Labels
+from mscon.search.spaces import Spaces, unit
+
+_FORM = (
+    "A query is the number of a row (17), its line in the table (line:18), its image as the table has it, "
+    "a label (kind=boots) for the middle of all rows that carry it, or the path of a new image."
+)
+
+# Misspelt image paths are looked for among so many; more would take seconds.
+_MOST_NAMES = 5_000
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Example:
+    """Something to be like, or unlike.
+
+    Attributes:
+        said: what it is, in words.
+        vectors: in each space of unit length, or zeros.
+        row: of the run, if it is one.
+        carries: the labels that it stands for, if it is the middle of rows.
+    """
+
+    said: str
+    vectors: Float[np.ndarray, "spaces dim"]
+    row: int | None = None
+    carries: tuple[Condition, ...] = ()
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Reads examples as a user gives them.
+
+    Args:
+        rows: of the run.
+        labels: of these rows.
+        spaces: their vectors.
+        encode: a new image to its vectors [spaces, dim]; complains where rows are no images.
+        name: what messages call the run.
+    """
+
+    rows: pl.DataFrame
+    labels: Labels
+    spaces: Spaces
+    encode: Callable[[Any], Float[np.ndarray, "spaces dim"]]
+    name: str
+
+    def read(self, given: Any) -> Example:
+        """One example.
+
+        Args:
+            given: the number of a row; text, see below; a path; a mapping from columns to labels, for the middle of all
+                rows that carry them; or an image, as `mscon.load(...).embed` takes one.
+
+        Text is, the first that fits: "line:18" or "row:17"; the number of a row; an image as the table has it; the
+        path of a new image; a label ("kind=boots"). "./17" and "file:17" are files, "label:kind=boots" a label.
+
+        Raises:
+            RunError: if there is no such row, line, column, label or file.
+            TableError: if a file is no image.
+        """
+        if isinstance(given, int | np.integer) and not isinstance(given, bool):
+            return self._row(int(given), f"row {given}")
+        if isinstance(given, Mapping):
+            return self._middle(conditions(given, self.labels))
+        if isinstance(given, os.PathLike):
+            return self._path(Path(given))
+        if isinstance(given, str):
+            return self._text(given)
+        return Example("an image", self.encode(given))
+
+    def _path(self, path: Path) -> Example:
+        return self._named(str(path)) or self._file(str(path))
+
+    def _text(self, text: str) -> Example:
+        kind, colon, rest = text.partition(":")
+        if colon and kind in ("row", "line"):
+            if not _is_whole(rest):
+                raise RunError(f"query '{text}': '{rest}' is no number of a {kind}. {_FORM}")
+            return self._row(int(rest), text) if kind == "row" else self._line(int(rest))
+        if colon and kind == "label":
+            return self._middle([parse(rest, self.labels)])
+        if colon and kind == "file":
+            return self._file(rest)
+        if _is_whole(text):
+            return self._row(int(text), f"row {text}")
+        if (found := self._named(text)) is not None:
+            return found
+        if os.path.isfile(text):
+            return self._file(text)
+        if "=" in text:
+            return self._middle([parse(text, self.labels)])
+        if Path(text).suffix or os.sep in text:
+            return self._file(text)
+        raise RunError(f"query '{text}' is nothing that {self.name} knows.{self._near(text)}\n  {_FORM}")
+
+    def _row(self, row: int, said: str) -> Example:
+        if not 0 <= row < self.spaces.rows:
+            raise RunError(
+                f"there is no row {row} in {self.name}: rows go from 0 to {self.spaces.rows - 1:,}.\n"
+                f"  For line {row} of the table write line:{row}."
+            )
+        return Example(said, self.spaces.vectors([row])[:, 0], row)
+
+    def _line(self, line: int) -> Example:
+        at = _first(self.rows.get_column("line").cast(pl.String) == str(line))
+        if at is None:
+            lines = self.rows.get_column("line").to_list()
+            raise RunError(
+                f"line {line} of the table is no row of {self.name}: its rows stand on lines {min(lines)} to "
+                f"{max(lines)}, and some may have been left out."
+            )
+        return self._row(at, f"line {line}")
+
+    def _named(self, image: str) -> Example | None:
+        """The first row that has this image."""
+        if "image" not in self.rows.columns:
+            return None
+        at = _first(self.rows.get_column("image").cast(pl.String) == image)
+        return None if at is None else self._row(at, image)
+
+    def _file(self, path: str) -> Example:
+        if not os.path.isfile(path):  # unlike Path.is_file it takes names of any length
+            what = "is a folder, not an image" if os.path.isdir(path) else "does not exist"
+            raise RunError(
+                f"query '{path}': no row of {self.name} has this image, and the file {what}.{self._near(path)}\n"
+                f"  {_FORM}"
+            )
+        return Example(path, self.encode(Path(path)))
+
+    def _middle(self, asked: Sequence[Condition]) -> Example:
+        if not asked:
+            raise RunError(f"a label is missing. {_FORM}")
+        found = rows_of(asked, self.labels)
+        assert found is not None
+        rows = np.flatnonzero(found)
+        said = f"the middle of {counted(len(rows), 'row')} with {', '.join(map(str, asked))}"
+        return Example(said, unit(self.spaces.mean(rows)), carries=tuple(asked))
+
+    def _near(self, text: str) -> str:
+        if "image" not in self.rows.columns:
+            return ""
+        return nearest(text, self.rows.get_column("image").cast(pl.String).drop_nulls().head(_MOST_NAMES).to_list())
+
+
+def together(like: Sequence[Example], unlike: Sequence[Example]) -> Float[np.ndarray, "spaces dim"]:
+    """One unit vector in each space: towards the mean of some examples, away from that of others.
+
+    Every example counts once, also one that is the middle of many rows. Zeros where they cancel out.
+
+    Args:
+        like: at least one.
+        unlike: may be none.
+    """
+    wanted = np.mean([example.vectors for example in like], axis=0)
+    if not unlike:
+        return unit(wanted)
+    away = wanted - np.mean([example.vectors for example in unlike], axis=0)
+    # The difference of equal vectors is a few roundings long, and its direction says nothing.
+    lengths = np.linalg.norm(away, axis=1, keepdims=True)
+    return unit(np.where(lengths > 1e-9, away, 0.0))
+
+
+def _first(holds: pl.Series) -> int | None:
+    """The first row for which something holds."""
+    found = holds.arg_true()
+    return int(found[0]) if len(found) else None
+
+
+def _is_whole(text: str) -> bool:
+    return text.isascii() and text.isdigit()

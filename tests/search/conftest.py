@@ -1,0 +1,115 @@
+"""A run with a label column of every kind, on pictures of weights that nobody trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from PIL import Image
+
+import mscon
+from mscon import recipe as recipes
+from mscon.data.dataset import fit_similarities
+from mscon.evaluate.features import extract
+from mscon.model.model import CHECKPOINT_PREFIX, build_model
+from mscon.run import Run
+from mscon.search.index import Index
+
+RECIPE = """
+title = "Shoes"
+[[similarity]]
+column = "kind"
+[[similarity]]
+column = "closure"
+name = "multi_label"
+[[similarity]]
+column = "heel"
+name = "continuous"
+width = 1.0
+[data]
+image_size = 16
+channels = 1
+[encoder]
+width = 4
+[heads]
+output_dim = 6
+[probe]
+columns = ["shape", "size"]
+[probe.kinds]
+shape = "hierarchical"
+size = { name = "ordinal", levels = ["small", "middle", "large"] }
+"""
+
+ROWS = 24
+COLUMNS: dict[str, list[str | None]] = {
+    "kind": ["boots", "sandals", None, "shoes"] * 6,
+    "closure": ["zip", "zip;buckle", "laces", None, "buckle", "zip; laces"] * 4,
+    "heel": [None if n % 8 == 7 else str(n / 4) for n in range(ROWS)],
+    "shape": ["wide", "wide/round", "wide/round/deep", "narrow/point", None, "narrow/round"] * 4,
+    "size": ["small", "middle", "large", None] * 6,
+    "gender": ["women", "men", "women", "girls", None, "men"] * 4,
+    "year": [str(1990 + n % 6) for n in range(ROWS)],
+}
+
+MakeRun = Callable[..., Run]
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("MSCON_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture
+def make_run(tmp_path: Path) -> MakeRun:
+    """A run by the recipe with some values set, whose features are there."""
+
+    def make(*overrides: str, name: str = "run", features: bool = True) -> Run:
+        asked = recipes.parse(RECIPE, overrides)
+        folder = tmp_path / "pictures"
+        folder.mkdir(exist_ok=True)
+        generator = np.random.default_rng(0)
+        for number in range(ROWS):
+            Image.fromarray(generator.integers(0, 256, (16, 16), dtype=np.uint8)).save(folder / f"{number}.png")
+        run = Run.create(tmp_path / name)
+        run.write_recipe(asked)
+        run.write_facts({"images_root": str(folder), "table": {"name": "shoes.csv"}})
+        keys = {
+            "line": list(range(2, ROWS + 2)),
+            "split": ["train"] * 18 + ["test"] * 6,
+            "image": [f"{n}.png" for n in range(ROWS)],
+        }
+        rows = pl.DataFrame(keys | COLUMNS)
+        run.write_rows(rows)
+        fitted = fit_similarities(rows, asked)
+        run.write_similarities(
+            [{"name": p.name, "state": s.to_json()} for p, s in zip(asked.similarities, fitted, strict=True)]
+        )
+        torch.manual_seed(0)
+        model = build_model(asked, asked.similarities)
+        model.train()(torch.rand(32, 1, 16, 16))  # norms have seen data
+        state = {CHECKPOINT_PREFIX + k: v for k, v in model.state_dict().items()}
+        run.write_checkpoint("last", state, {"epoch": 1})
+        if features:
+            extract(run, progress=False)
+        return run
+
+    return make
+
+
+@pytest.fixture
+def run(make_run: MakeRun) -> Run:
+    return make_run()
+
+
+@pytest.fixture
+def index(run: Run) -> Index:
+    return mscon.open_index(run)
+
+
+@pytest.fixture
+def pictures(run: Run) -> Path:
+    return Path(run.facts["images_root"])

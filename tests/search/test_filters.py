@@ -1,0 +1,176 @@
+"""Filters of every kind of column."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mscon.errors import RunError
+from mscon.search.filters import conditions, parse, rows_of
+from mscon.search.index import Index
+
+
+def found(index: Index, *given: str) -> list[int]:
+    kept = rows_of(conditions(given, index.labels), index.labels)
+    assert kept is not None
+    return np.flatnonzero(kept).tolist()
+
+
+def rows_where(index: Index, column: str, holds) -> list[int]:
+    cells = index.rows.get_column(column).to_list()
+    return [row for row, cell in enumerate(cells) if cell is not None and holds(cell)]
+
+
+def test_each_column_is_read_as_its_kind(index):
+    assert {name: index.labels[name].reads for name in index.labels.names} == {
+        "kind": "class",
+        "closure": "labels",
+        "heel": "number",
+        "shape": "path",
+        "size": "level",
+        "gender": "class",
+        "year": "class",
+    }
+    assert index.labels["heel"].width == 1.0
+
+
+def test_a_class_is_equality(index):
+    assert found(index, "gender=women") == rows_where(index, "gender", lambda cell: cell == "women")
+
+
+def test_a_label_is_one_of_those_in_the_cell(index):
+    assert found(index, "closure=zip") == rows_where(index, "closure", lambda cell: "zip" in cell)
+    assert found(index, "closure=zip;buckle") == rows_where(index, "closure", lambda cell: cell == "zip;buckle")
+
+
+def test_a_path_is_itself_and_all_below_it(index):
+    assert found(index, "shape=wide/round") == rows_where(index, "shape", lambda cell: cell.startswith("wide/round"))
+    assert found(index, "shape=narrow") == rows_where(index, "shape", lambda cell: cell.startswith("narrow"))
+
+
+@pytest.mark.parametrize(
+    ("given", "holds"),
+    [
+        ("heel=2..4", lambda heel: 2 <= heel <= 4),
+        ("heel=2..", lambda heel: heel >= 2),
+        ("heel=..2", lambda heel: heel <= 2),
+        ("heel>=3", lambda heel: heel >= 3),
+        ("heel > 3", lambda heel: heel > 3),
+        ("heel<1", lambda heel: heel < 1),
+        ("heel<=1e0", lambda heel: heel <= 1),
+        ("heel=0.50", lambda heel: heel == 0.5),
+    ],
+)
+def test_a_number_may_be_compared(index, given, holds):
+    expected = rows_where(index, "heel", lambda cell: holds(float(cell)))
+    assert expected
+    assert found(index, given) == expected
+
+
+def test_levels_compare_in_their_order_not_in_that_of_the_alphabet(index):
+    assert found(index, "size>=middle") == rows_where(index, "size", lambda cell: cell in ("middle", "large"))
+    assert found(index, "size=small..middle") == rows_where(index, "size", lambda cell: cell in ("small", "middle"))
+
+
+def test_classes_that_are_numbers_compare_too(index):
+    assert found(index, "year>1993") == rows_where(index, "year", lambda cell: int(cell) > 1993)
+
+
+def test_the_split_can_be_asked_for(index):
+    assert found(index, "split=test") == list(range(18, 24))
+
+
+def test_values_of_one_column_are_alternatives_and_columns_must_all_hold(index):
+    women_or_girls = set(found(index, "gender=women", "gender=girls"))
+    assert women_or_girls == set(found(index, "gender=women")) | set(found(index, "gender=girls"))
+    both = found(index, "gender=women", "kind=boots")
+    assert set(both) == set(found(index, "gender=women")) & set(found(index, "kind=boots"))
+
+
+def test_comparisons_of_one_column_must_all_hold(index):
+    assert found(index, "heel>1", "heel<=2") == rows_where(index, "heel", lambda cell: 1 < float(cell) <= 2)
+
+
+def test_a_missing_cell_fulfils_nothing(index):
+    every = found(index, "gender=women", "gender=men", "gender=girls")
+    assert every == rows_where(index, "gender", lambda cell: True) and len(every) < len(index)
+
+
+def test_a_mapping_means_the_same(index):
+    labels = index.labels
+    given = {"gender": ["women", "girls"], "heel": (0.5, None), "size": (None, "middle"), "year": 1990}
+    written = ["gender=women", "gender=girls", "heel=0.5..", "size=..middle", "year=1990"]
+    assert conditions(given, labels) == conditions(written, labels)
+    with pytest.raises(ValueError, match="a range needs one end"):
+        conditions({"heel": (None, None)}, labels)
+    with pytest.raises(ValueError, match="pair"):
+        conditions({"heel": (1, 2, 3)}, labels)
+
+
+def test_columns_with_signs_in_their_names_are_found(index):
+    index.labels.rows.insert_column(0, index.rows.get_column("heel").alias("heel>=cm"))
+    assert str(parse("heel>=cm<=3", index.labels)) == "heel>=cm<=3"
+    assert parse("heel>=cm<=3", index.labels).column == "heel>=cm"
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("gendr=women", r"no label column 'gendr'. Did you mean 'gender'"),
+        ("gender=wmen", r"no value 'wmen'. Did you mean 'women'"),
+        ("gender=wmen", r"It has 'men' \(8\), 'women' \(8\), 'girls' \(4\)"),
+        ("closure=zp", "Did you mean 'zip'"),
+        ("shape=wide/rond", "Did you mean 'wide/round'"),
+        ("gender", "has no '=' and no comparison"),
+        ("=women", "has no '=' and no comparison"),
+        ("gender=", "a value is missing behind '='"),
+        ("gender>=women", "'gender' holds no numbers"),
+        ("heel>=tall", "'tall' is no number"),
+        ("size>=midle", "'midle' is no level of column 'size'. Did you mean 'middle'"),
+        ("heel=4..2", "ends before it begins. Write heel=2..4"),
+        ("heel=77", "It goes from 0 to 5.5; ask for a range"),
+        ("heel>100", r"nothing is left of 24 rows to search in.\n  heel>100: 0 rows"),
+        ("line=3", "no label column 'line'"),
+    ],
+)
+def test_what_cannot_be_meant_is_told(index, given, words):
+    with pytest.raises(RunError, match=words):
+        found(index, given)
+
+
+def test_filters_that_leave_nothing_tell_what_each_leaves(index):
+    with pytest.raises(RunError) as caught:
+        found(index, "gender=men", "year=1990")
+    assert str(caught.value).splitlines() == [
+        "nothing is left of 24 rows to search in.",
+        "  gender=men: 8 rows",
+        "  year=1990: 4 rows",
+        "  all together: 0 rows",
+    ]
+
+
+def test_all_complaints_come_at_once(index):
+    with pytest.raises(RunError, match=r"(?s)'gendr'.*'colour'"):
+        found(index, "gendr=women", "colour=red")
+
+
+@pytest.mark.parametrize(
+    ("column", "one", "other", "agreement"),
+    [
+        ("kind", "boots", "boots", "same"),
+        ("kind", "boots", "shoes", "different"),
+        ("kind", "boots", None, "unknown"),
+        ("kind", None, None, "unknown"),
+        ("closure", "zip;buckle", "laces; zip", "same"),
+        ("closure", "zip", "laces", "different"),
+        ("shape", "wide/round", "wide", "unknown"),
+        ("shape", "wide/round", "wide/round", "same"),
+        ("shape", "wide/round", "narrow", "different"),
+        ("heel", "2", "3.0", "same"),
+        ("heel", "2", "3.1", "different"),
+        ("size", "small", "middle", "different"),
+    ],
+)
+def test_agreement_is_same_different_or_unknown(index, column, one, other, agreement):
+    assert index.labels[column].agreement(one, other) == agreement
+    assert index.labels[column].agreement(other, one) == agreement
