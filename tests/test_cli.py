@@ -12,7 +12,21 @@ from mscon import catalogue, recipe
 from mscon.cli import main
 from mscon.listing import recipe_names, recipe_text
 
-VERBS = ("demo", "prepare", "check", "train", "resume", "probe", "report", "embed", "export", "card", "push", "list")
+VERBS = (
+    "demo",
+    "prepare",
+    "check",
+    "train",
+    "resume",
+    "probe",
+    "report",
+    "explore",
+    "embed",
+    "export",
+    "card",
+    "push",
+    "list",
+)
 
 
 def test_help_answers_in_well_under_a_second():
@@ -83,3 +97,18 @@ def test_arguments_that_cannot_be_meant_are_status_2_too(arguments):
     with pytest.raises(SystemExit) as stopped:
         main(arguments)
     assert stopped.value.code == 2
+
+
+def test_a_reader_that_has_seen_enough_is_no_fault():
+    """As in `mscon list | head -1`: the reader closes the pipe while there is more to say."""
+    code = (
+        "import os, sys\n"
+        "reading, writing = os.pipe()\n"
+        "os.dup2(writing, 1)\n"
+        "os.close(reading)\n"
+        "from mscon.cli import main\n"
+        "sys.exit(main(['list']))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr == ""

@@ -62,6 +62,7 @@ def make(root: Path, text: str, **cells: list[str | None]) -> Run:
     run = Run.create(root)
     run.write_recipe(recipe.parse(text))
     base = {"line": range(2, 242), "split": SPLIT, "image": [f"{i}.png" for i in range(240)]}
+    run.write_facts({"table": {"name": "shoes.csv"}})
     run.write_rows(pl.DataFrame({**base, **CELLS, **cells}))
     states = []
     for column, (name, kind, settings) in KINDS.items():

@@ -1,0 +1,1 @@
+"""Explorer: a run as one page to look around in, searched by any mix of its similarities. Needs no torch."""

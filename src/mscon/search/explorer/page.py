@@ -1,0 +1,177 @@
+"""The page: one HTML file that holds everything it shows, computes by itself and asks the network for nothing."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+from jaxtyping import Shaped
+
+from mscon import __version__, whole
+from mscon.errors import RunError, counted
+from mscon.run import Run
+from mscon.search.explorer.columns import Column
+from mscon.search.explorer.doubt import NEAREST, Doubt
+from mscon.search.explorer.gather import MOST_ROWS, Gathered, gather
+from mscon.search.explorer.maps import Maps
+
+# Okabe and Ito 2008, https://jfly.uni-koeln.de/color/, without its yellow, which white paper swallows; where they
+# are used up, the shape of a point tells classes apart.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#4D4D4D")
+
+# A place on a map as two numbers of 16 bits.
+_GRID = 65_535
+
+
+def build_explorer(
+    run: Run,
+    out: Path,
+    *,
+    most: int = MOST_ROWS,
+    images: Path | None = None,
+    with_images: bool = True,
+    seconds: float = 60.0,
+) -> Path:
+    """Write the explorer of a run.
+
+    Args:
+        run: trained and probed.
+        out: the HTML file to write, or a folder to write `explorer.html` into; the folder must exist. A file that
+            is there is replaced.
+        most, images, with_images, seconds: see `gather`.
+
+    Returns:
+        Path of the HTML file.
+
+    Raises:
+        RunError: see `gather`; also if the folder does not exist, or the file cannot be written.
+    """
+    path = out if out.suffix.lower() in (".html", ".htm") else out / "explorer.html"
+    if not path.parent.is_dir():
+        raise RunError(
+            f"'{path.parent}' is no folder, so '{path.name}' cannot be written into it. Choose another --out."
+        )
+    page = render(gather(run, most=most, images=images, with_images=with_images, seconds=seconds))
+    try:
+        whole.write_text(path, page)
+    except OSError as error:
+        raise RunError(f"'{path}' cannot be written: {error.strerror or error}. Choose another --out.") from None
+    return path
+
+
+def render(gathered: Gathered) -> str:
+    """The whole page as text."""
+    css, script = _file("explorer.css"), _file("explorer.js")
+    markup = jinja2.utils.markupsafe.Markup
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_file),
+        autoescape=True,  # every text of a table, a recipe or a file name is a stranger's
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+    )
+    rows = counted(len(gathered.ids), "row")
+    return environment.get_template("explorer.html.j2").render(
+        version=__version__,
+        policy=policy(css, script),
+        css=markup(css),
+        script=markup(script),
+        data=markup(island(payload(gathered))),
+        title=gathered.title,
+        table=gathered.table,
+        rows=rows,
+        spaces=len(gathered.spaces),
+        note=gathered.note,
+        nearest=NEAREST,
+    )
+
+
+def policy(css: str, script: str) -> str:
+    """Nothing is loaded but pictures inside the file, and nothing runs or applies but this page's own."""
+    return (
+        f"default-src 'none'; img-src data:; style-src '{_hash(css)}'; script-src '{_hash(script)}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def island(value: Any) -> str:
+    """JSON that can stand inside a script element: nothing in it can end the element or begin a comment."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    if any("\ud800" <= sign <= "\udfff" for sign in text):  # half a letter has no UTF-8, but JSON can spell it
+        text = json.dumps(value, allow_nan=False, separators=(",", ":"))
+    for sign in "<>&\u2028\u2029":
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return text
+
+
+def payload(gathered: Gathered) -> dict[str, Any]:
+    """What the page's script reads, as JSON values. Arrays are base64 of little-endian numbers."""
+    return {
+        "rows": len(gathered.ids),
+        "total": gathered.total,
+        "ids": _packed(gathered.ids, "<i4"),
+        "lines": _packed(gathered.lines, "<i4"),
+        "names": list(gathered.names),
+        "spaces": list(gathered.spaces),
+        "dim": int(gathered.vectors.shape[2]),
+        "vectors": [_packed(space, "i1") for space in gathered.vectors],
+        "columns": [
+            _column(column, gathered.doubts.get(number), is_split=number == len(gathered.columns) - 1)
+            for number, column in enumerate(gathered.columns)
+        ],
+        "maps": [_maps(maps) for maps in gathered.maps],
+        "pictures": list(gathered.pictures),
+        "texts": list(gathered.texts),
+        "colours": list(COLOURS),
+        "nearest": NEAREST,
+    }
+
+
+def _column(column: Column, doubt: Doubt | None, is_split: bool) -> dict[str, Any]:
+    told: dict[str, Any] = {
+        "name": column.name,
+        "kind": column.kind,
+        "space": column.space,
+        "split": is_split,
+        "labels": list(column.labels),
+        "width": None if math.isnan(column.width) else column.width,
+    }
+    if column.kind == "number":
+        told["values"] = _packed(column.values, "<f8")
+    else:
+        told["codes"] = _packed(column.codes, "<i4")
+    if column.kind == "path":
+        told["parts"] = [list(parts) for parts in column.parts]
+    if column.kind == "labels":
+        told["sets"] = [list(numbers) for numbers in column.sets]
+    if doubt is not None:
+        told["doubt"] = _packed(doubt.difference, "<f4")
+        told["known"] = _packed(doubt.known, "u1")
+    return told
+
+
+def _maps(maps: Maps) -> dict[str, Any]:
+    return {
+        "pca": _packed(np.rint(maps.flat * _GRID), "<u2"),
+        "share": round(maps.share, 3),
+        "tsne": None if maps.near is None else _packed(np.rint(maps.near * _GRID), "<u2"),
+        "landmarks": maps.landmarks,
+    }
+
+
+def _packed(values: Shaped[np.ndarray, "values ..."], kind: str) -> str:
+    return base64.b64encode(np.ascontiguousarray(values).astype(kind).tobytes()).decode("ascii")
+
+
+def _hash(text: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode('utf-8')).digest()).decode('ascii')}"
+
+
+def _file(name: str) -> str:
+    return resources.files("mscon.search.explorer").joinpath(name).read_text("utf-8").replace("\r\n", "\n")

@@ -1,0 +1,104 @@
+"""Pictures of rows, small enough that thousands fit into one page."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from mscon.data.image_files import decode_some, locate
+from mscon.errors import RunError, counted
+from mscon.run import Run
+
+SIDE = 96
+# Drawings of few pixels stay exact.
+_EXACT = 32
+# Side in pixels and WEBP quality, from the best on; the first that keeps to the budget is taken.
+_LADDER = ((96, 80), (96, 65), (80, 65), (72, 60), (64, 55), (56, 50), (48, 45), (40, 40), (32, 30))
+_TRIED = 48
+_BLOCK = 512
+
+
+def thumbnails(run: Run, images: Sequence[str], root: Path | None, channels: int, budget: int) -> list[str]:
+    """A data URI a row: what the encoder saw of it, the centred square, as WEBP.
+
+    Args:
+        run: for messages.
+        images: paths of the rows' images, relative to the root.
+        root: folder of the images; None for where they lay when the run was trained.
+        channels: 3 for colour, 1 for grey.
+        budget: characters that a picture may take on average. Sides and quality are lowered to keep to it.
+
+    Raises:
+        RunError: once for all images that are gone or cannot be read.
+    """
+    folder = _root(run, root)
+    paths = locate(folder, images)
+    sizes = [size for path in paths[:_TRIED] if path is not None and (size := _short_side(path))]
+    native = min(SIDE, max(sizes, default=SIDE))
+    exact = native <= _EXACT
+    # Spread over all rows: tables are sorted, and one class may be harder to write small than another.
+    some = np.linspace(0, len(paths) - 1, min(_TRIED, len(paths))).astype(int)
+    sample, _ = decode_some([paths[i] for i in some], native, channels)
+    side, quality = native, 100
+    if not exact:
+        for side, quality in _LADDER:
+            if side <= native and np.mean([len(data_uri(p, side, quality)) for p in sample]) <= budget:
+                break
+    written: list[str] = []
+    faults: dict[int, str] = {}
+    for start in range(0, len(paths), _BLOCK):
+        pixels, wrong = decode_some(paths[start : start + _BLOCK], side, channels)
+        faults |= {start + number: fault for number, fault in wrong.items()}
+        if not faults:
+            written += [data_uri(p, side, quality, exact) for p in pixels]
+    if faults:
+        first = min(faults)
+        raise RunError(
+            f"run '{run.root}': {counted(len(faults), 'image')} of {len(images):,} cannot be read; the first, "
+            f"'{images[first]}', {faults[first]} (looked in '{folder}').\n"
+            "  If the pictures moved, pass --images DIR; to explore without them, pass --no-images."
+        )
+    return written
+
+
+def data_uri(pixels: UInt8[np.ndarray, "channels height width"], side: int, quality: int, exact: bool = False) -> str:
+    """One image as a data URI, scaled to `side` pixels where it is larger."""
+    image = Image.fromarray(pixels[0] if len(pixels) == 1 else np.ascontiguousarray(pixels.transpose(1, 2, 0)))
+    if image.width > side:
+        image = image.resize((side, side), Image.Resampling.BICUBIC)
+    buffer = io.BytesIO()
+    how: dict[str, Any] = {"lossless": True, "quality": 100} if exact else {"quality": quality}
+    image.convert("RGB").save(buffer, format="webp", method=4, **how)
+    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def _root(run: Run, root: Path | None) -> Path:
+    told = run.facts.get("images_root")
+    if root is None and told is None:
+        raise RunError(
+            f"run '{run.root}' does not say where its images are. Pass --images DIR, or --no-images to explore "
+            "without them."
+        )
+    folder = Path(str(told)) if root is None else root
+    if not folder.is_dir():
+        raise RunError(
+            f"run '{run.root}': the folder of its images, '{folder}', does not exist.\n"
+            "  If the pictures moved, pass --images DIR; to explore without them, pass --no-images."
+        )
+    return folder
+
+
+def _short_side(path: Path) -> int:
+    """0 where it cannot be told; that is complained of when the image is decoded."""
+    try:
+        with Image.open(path, formats=("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")) as image:
+            return min(image.size)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return 0
