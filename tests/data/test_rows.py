@@ -225,7 +225,7 @@ def test_rows_without_a_readable_image_are_left_out_on_purpose_only(folder):
     assert "line 8: image 'gone.png' does not exist" in complaints(whole, recipe())
     rows = select_rows(whole, recipe(missing_images="drop"))
     assert rows["line"].to_list() == [2, 3, 4, 7, 9]
-    assert left_out(rows, whole) == ("shoes.csv: 3 rows of 8 left out, whose image cannot be read (line 5, 6, 8).")
+    assert left_out(rows, whole) == ("shoes.csv: 3 rows of 8 left out, whose image cannot be read (lines 5, 6, 8).")
     assert (
         left_out(select_rows(table(folder, *GOOD[:3], GOOD[5], "6.png,test,a,b"), recipe()), read_table(whole.path))
         == ""
