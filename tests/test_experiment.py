@@ -171,6 +171,13 @@ def test_an_unknown_experiment_names_the_nearest():
         find("glyphs/tabel3")
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_the_usual_case_is_one_of_the_cases(name):
+    one = find(name)
+    assert not one.usual or one.usual in {case.name for case in one.cases}
+    assert one.usual or one.kind != "curve"
+
+
 def test_no_file_says_what_nobody_reads():
     known = {"title", "about", "kind", "methods", "read", "claims", "paper", "reason", "sweep", "case", "hold_out"}
     known |= {"seeds", "settings", "transfer", "on", "source", "name", "columns", "out_of_domain", "noisy", "twice"}

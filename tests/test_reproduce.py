@@ -271,6 +271,15 @@ def test_redundant_columns_are_set_against_the_table_as_it_is(tmp_path):
     assert ("as it is", "weight_again") not in weights
 
 
+def test_points_of_a_curve_are_set_against_the_usual_one(tmp_path):
+    one, planned = leave_all("glyphs/figure4_temperature", tmp_path, seeds=1)
+    found = read(one, planned, tmp_path, {})
+    told = {(d.better, d.worse): d for d in found.differences if d.column == "family"}
+    assert len(told) == len(one.methods) * (len(one.cases) - 1)
+    assert ("MSCon, equal weights, temperature 1", "MSCon, equal weights, temperature 0.1") in told
+    assert "temperature 0.1 - " not in found_text(found)
+
+
 def test_tuning_chooses_by_validation_rows_and_says_what(tmp_path):
     one, planned = leave_all("glyphs/tuning", tmp_path, seeds=1)
     found = read(one, planned, tmp_path, {})

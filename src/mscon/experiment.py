@@ -106,6 +106,7 @@ class Experiment:
         read: groups of READINGS, or "measure:column".
         asked: columns that are probed: those trained on, and those never seen.
         sweep: name of the axis, and "log" or "linear"; None without one.
+        usual: the case that each other is set against, method by method; "" for none.
         claims: pairs of methods, the first said to be better.
         numbers: the paper's on this source, by its row and column: accuracy in % and standard deviation.
         published: the same of every source that its file has numbers of, with the source in words.
@@ -128,6 +129,7 @@ class Experiment:
     out_of_domain: tuple[str, ...]
     hold_out: bool
     sweep: tuple[str, str] | None
+    usual: str
     seeds: int
     claims: tuple[tuple[str, str], ...]
     paper: str

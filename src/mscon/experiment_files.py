@@ -70,7 +70,7 @@ def _build(name: str, plain: Plain) -> Experiment:
     methods = _toml("methods")
     filled = _filled(plain, {key: plain[key] for key in ("noisy", "twice") if key in plain})
     columns, beyond = tuple(filled["columns"]), tuple(filled["out_of_domain"])
-    sweep = filled.get("sweep")
+    sweep, cases = filled.get("sweep"), _cases(filled, columns)
     return Experiment(
         name=name,
         title=filled["title"],
@@ -81,12 +81,13 @@ def _build(name: str, plain: Plain) -> Experiment:
         data=filled["data"],
         base=recipe_text(filled["recipe"]),
         methods=tuple(_method(key, methods[key]) for key in filled["methods"]),
-        cases=_cases(filled, columns),
+        cases=cases,
         read=tuple(filled["read"]),
         asked=tuple(dict.fromkeys([*columns, *beyond])),
         out_of_domain=beyond,
         hold_out=filled.get("hold_out", False),
         sweep=(sweep["name"], sweep.get("axis", "linear")) if sweep else None,
+        usual=_usual(filled, cases),
         seeds=filled.get("seeds", 3),
         claims=tuple((a, b) for a, b in filled.get("claims", [])),
         paper=filled["paper"],
@@ -150,6 +151,13 @@ def _cases(plain: Plain, columns: tuple[str, ...]) -> tuple[Case, ...]:
             for case in given
         )
     return (one,)
+
+
+def _usual(plain: Plain, cases: Sequence[Case]) -> str:
+    """Of a sweep the point that it calls usual; else the first case, where there are others of the same columns."""
+    if sweep := plain.get("sweep"):
+        return f"{sweep['usual']:g}" if "usual" in sweep else ""
+    return "" if plain.get("hold_out") else cases[0].name
 
 
 def _swept(one: Case, step: Plain) -> Case:

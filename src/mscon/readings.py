@@ -123,7 +123,7 @@ def _accuracies(asked: Experiment, cells: Sequence[_Cell]) -> Read:
         differences += _claims(asked, case, accuracy, values)
     order = {row.title: i for i, row in enumerate(asked.rows())}
     readings.sort(key=lambda r: order[r.row])  # stable: cases stay in order within a row
-    if asked.kind == "table" and not asked.hold_out:
+    if asked.usual:
         differences += _between_cases(asked, values)
     return readings, differences
 
@@ -150,14 +150,15 @@ def _gap(a: np.ndarray, b: np.ndarray) -> Interval:
 
 
 def _between_cases(asked: Experiment, values: Mapping[tuple[str, str, str], np.ndarray]) -> Iterator[Difference]:
-    """What each further case costs or gains a row, against the first."""
-    first, *others = (case.name for case in asked.cases)
+    """What each other case costs or gains a row, against the usual one."""
+    axis = f"{asked.sweep[0]} " if asked.sweep else ""
     for row in asked.rows():
-        for case in others:
+        for case in (case.name for case in asked.cases if case.name != asked.usual):
             for column in asked.asked:
-                a, b = values.get((row.title, case, column)), values.get((row.title, first, column))
+                a, b = (values.get((row.title, name, column)) for name in (case, asked.usual))
                 if a is not None and b is not None:
-                    yield Difference(f"{row.title}, {case}", f"{row.title}, {first}", "", column, _gap(a, b))
+                    better, worse = (f"{row.title}, {axis}{name}" for name in (case, asked.usual))
+                    yield Difference(better, worse, "", column, _gap(a, b))
 
 
 def _wanted(asked: Experiment, case: Case) -> Iterator[tuple[Measure, str]]:

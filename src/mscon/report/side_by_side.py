@@ -179,10 +179,11 @@ def _legend(found: Found) -> str:
     lines = [f"Ours: {found.spread}."] if any(r.ours for r in found.readings) else []
     if found.numbers:
         lines.append(f"Paper: {found.paper}, top-1 in % and its standard deviation over bootstrapped test sets.")
+    where = f", at the same {found.axis[0]}" if found.axis else ""
     if "best" in standings:
-        lines.append("** **  clearly best: its paired difference to every other row excludes zero.")
+        lines.append(f"** **  clearly best{where}: its paired difference to every other row excludes zero.")
     if "first" in standings:
-        lines.append("^  highest mean, but not clearly best.")
+        lines.append(f"^  highest mean{where}, but not clearly best.")
     if "level" in standings:
         lines.append("=  the paired difference to the highest mean includes zero.")
     if any(r.ours and r.seeds < FEWEST_SEEDS for r in found.readings):
