@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import importlib
 
 import numpy as np
 import pytest
@@ -109,3 +110,10 @@ def test_callers_mistakes_are_told_with_the_value(spaces, lists):
         Approximate(spaces, lists=5_000)
     with pytest.raises(ValueError, match="got 0"):
         lists.nearest(spaces.vectors([0])[:, 0], SHARES, 0)
+
+
+def test_what_another_library_puts_in_faiss_does_not_hurt(spaces, lists):
+    """pytorch-metric-learning imports this module, which replaces methods of FAISS in the whole process."""
+    importlib.import_module("faiss.contrib.torch_utils")
+    test_visiting_every_list_finds_what_exact_search_finds(spaces, lists)
+    assert Approximate(spaces, recall=0.9, lists=40).recall == lists.recall  # built and calibrated afterwards

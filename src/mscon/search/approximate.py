@@ -80,7 +80,10 @@ class Approximate:
             bits = np.packbits(keep, bitorder="little")
             chosen["sel"] = self._faiss.IDSelectorBitmap(bits)
         wanted = min(k * _SPARE, self.spaces.rows)
-        _, rows = self._index.search(rescaled, wanted, params=self._faiss.SearchParametersIVF(**chosen))
+        # faiss.contrib.torch_utils, which pytorch-metric-learning imports, puts a `search` without params in place of
+        # FAISS's own in the whole process, and leaves that as `search_numpy`.
+        search = getattr(self._index, "search_numpy", self._index.search)
+        _, rows = search(rescaled, wanted, params=self._faiss.SearchParametersIVF(**chosen))
         return [self._exactly(row[row >= 0], query, shares, k) for row, query in zip(rows, queries, strict=True)]
 
     def visited(self, shares: Float[np.ndarray, " spaces"]) -> int:
