@@ -8,10 +8,10 @@ what it says of the results is written by hand. Every number comes from the run 
 
 from __future__ import annotations
 
+import argparse
 import json
 import shutil
 import subprocess
-import sys
 import textwrap
 from datetime import date
 from pathlib import Path
@@ -26,10 +26,10 @@ from mscon.report.side_by_side import found_text
 from mscon.run import Run
 
 HERE = Path(__file__).parent
-KEPT = ("table.md", "results.json", "figure.svg", "figure.png")
+KEPT = ("table.md", "results.json", "figure.svg", "figure.png", "curves.svg", "curves.png")
 
 
-def record(name: str, runs: Path) -> None:
+def record(name: str, runs: Path, trained_at: str) -> None:
     one, folder = experiment_files.find(name), HERE / name
     folder.mkdir(parents=True, exist_ok=True)
     made = runs / name
@@ -38,8 +38,9 @@ def record(name: str, runs: Path) -> None:
         if results["changed"]:
             raise SystemExit(f"{made} was changed from the experiment ({results['changed']}); it is not kept.")
         for kept in KEPT:
-            shutil.copyfile(made / kept, folder / kept)
-        told = expected(name, results, runs / one.source / "runs")
+            if (made / kept).is_file():
+                shutil.copyfile(made / kept, folder / kept)
+        told = expected(name, results, runs / one.source / "runs", trained_at)
         (folder / "expected.toml").write_text(tomli_w.dumps(told), "utf-8")
     elif one.data and one.numbers:
         planned = one.plan(1)
@@ -51,12 +52,12 @@ def record(name: str, runs: Path) -> None:
         readme.write_text(introduction(name, one), "utf-8")
 
 
-def expected(name: str, results: dict[str, Any], pool: Path) -> dict[str, Any]:
+def expected(name: str, results: dict[str, Any], pool: Path, trained_at: str) -> dict[str, Any]:
     """The numbers with their intervals, and where they come from."""
     names = sorted({run for reading in results["readings"] for run in reading["runs"]})
     runs = [Run.open(pool / one) for one in names]
     seconds = sorted(run.facts["trained"]["seconds"] for run in runs)
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+    commit = subprocess.run(["git", "rev-parse", trained_at], capture_output=True, text=True, check=True).stdout.strip()
     return {
         "command": f"mscon reproduce {name}",
         "commit": commit,
@@ -121,5 +122,10 @@ def _file(name: str) -> str:
 
 
 if __name__ == "__main__":
-    for asked in sys.argv[2:] or experiment_files.names():
-        record(asked, Path(sys.argv[1]))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("out", type=Path, help="what `mscon reproduce` was given as --out")
+    parser.add_argument("names", nargs="*", help="experiments; all by default")
+    parser.add_argument("--trained-at", metavar="COMMIT", default="HEAD", help="commit that trained the runs")
+    asked = parser.parse_args()
+    for name in asked.names or experiment_files.names():
+        record(name, asked.out, asked.trained_at)

@@ -46,6 +46,7 @@ def leave_run(planned: Planned, skill: float = 0.8, table_hash: str = HASH) -> N
     for epoch in (1, 2):
         weight = {c: epoch * (i + 1.0) for i, c in enumerate(recipe.columns)}
         run.append_log({"kind": "step", "epoch": epoch, "step": epoch, "weight": weight})
+        run.append_log({"kind": "validation", "epoch": epoch, "step": epoch, "relative_excess": weight})
     split = np.array(rows["split"].to_list())
     linear, arrays = [], {}
     for i, column in enumerate(recipe.probe.columns):
@@ -130,7 +131,8 @@ def test_a_stopped_experiment_goes_on_and_loses_only_what_was_under_way(made, tm
     assert "4 runs of 5 are there already" in capsys.readouterr().out
     assert folder == out / "glyphs" / "ablation-quick"
     names = {path.name for path in folder.iterdir()}
-    assert names == {"table.md", "results.json", "figure.svg", "figure.png", "report.html"}
+    pictures = {"figure.svg", "figure.png", "curves.svg", "curves.png"}
+    assert names == {"table.md", "results.json", "report.html"} | pictures
 
 
 def test_the_page_of_a_curve_is_of_its_figure_and_not_of_its_runs(made, tmp_path):
@@ -138,6 +140,7 @@ def test_the_page_of_a_curve_is_of_its_figure_and_not_of_its_runs(made, tmp_path
     folder = reproduce.reproduce("glyphs/figure4_epochs", quick=True, jobs=1, out=tmp_path / "out")
     assert made
     assert (folder / "report.html").read_text() == "0 runs"
+    assert not (folder / "curves.svg").exists()
     folder = reproduce.reproduce("glyphs/ablation", quick=True, jobs=1, out=tmp_path / "out")
     assert (folder / "report.html").read_text() == "5 runs"
 

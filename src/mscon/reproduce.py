@@ -47,8 +47,8 @@ def reproduce(
         overrides: of every recipe, such as "encoder.pretrained=false".
 
     Returns:
-        Folder of the results: table.md, results.json, figure.svg and figure.png, and report.html, which holds the runs
-        too where all methods saw the same rows.
+        Folder of the results: table.md, results.json, figure.svg and figure.png, and report.html; where all methods saw
+        the same rows that holds the runs too, and curves.svg and curves.png show how far each method had learnt.
 
     Raises:
         RecipeError: if there is no such experiment, or a recipe of it cannot be built.
@@ -182,7 +182,7 @@ def _write(
     folder: Path,
 ) -> None:
     from mscon.report.page import build_report
-    from mscon.report.panels import draw, draw_spaces
+    from mscon.report.panels import draw, draw_spaces, draw_training
 
     folder.mkdir(parents=True, exist_ok=True)
     whole.write_text(folder / "table.md", found_text(found))
@@ -198,5 +198,9 @@ def _write(
         whole.write_bytes(folder / f"figure.{kind}", content)
     # Runs of several cases saw other rows or had other settings: their figure and its tables stand alone.
     comparable = asked.kind == "table" and len(asked.cases) == 1 and not faults
+    if comparable:
+        logs = {row.title: [Run(pool / p.name).log for p in planned if p.row == row] for row in asked.rows()}
+        for kind, content in draw_training(logs, found.changed).items():
+            whole.write_bytes(folder / f"curves.{kind}", content)
     (folder / "report.json").unlink(missing_ok=True)
     build_report(runs if comparable else [], folder / "report.html", results=[folder])

@@ -14,7 +14,7 @@ from mscon.bootstrap import Interval
 from mscon.cli import main
 from mscon.errors import RunError
 from mscon.report.page import build_report
-from mscon.report.panels import draw
+from mscon.report.panels import draw, draw_training
 from mscon.report.results import holds_results, read_results
 from mscon.report.side_by_side import Difference, Found, Reading, found_json
 
@@ -140,3 +140,20 @@ def test_the_legend_of_a_figure_fits_and_leaves_no_gap(methods):
         box, plot = legend.get_window_extent(), axis.get_tightbbox()
         assert box.x1 <= figure.bbox.width and box.y0 >= 0
         assert 0 <= (plot.y0 - box.y1) / figure.dpi < 0.3
+
+
+# Curves of training -------------------------------------------------------------------------------
+
+
+def test_curves_of_training_are_means_over_seeds_of_what_was_left_on_validation_rows(monkeypatch):
+    drawn = {}
+    monkeypatch.setattr("mscon.report.panels._saved", lambda figure: drawn.update(figure=figure) or {})
+    one = [{"kind": "step", "epoch": 1, "relative_excess": {"a": 9.0}}]
+    first = [*one, *({"kind": "validation", "epoch": e, "relative_excess": {"a": 1 / e}} for e in (1, 2))]
+    second = [{"kind": "validation", "epoch": e, "relative_excess": {"a": 0.5, "b": None}} for e in (1, 2, 3)]
+    draw_training({"<MSCon>": [first, second], "without": [one]}, [])
+    axes = {axis.get_title(loc="left"): axis for axis in drawn["figure"].axes}
+    (line,) = axes["a"].get_lines()
+    assert line.get_xdata().tolist() == [1, 2], "epochs that all seeds reached"
+    assert line.get_ydata().tolist() == [0.75, 0.5]
+    assert not axes["b"].get_lines()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +18,9 @@ from mscon.report.side_by_side import Found, Reading, by_row, heading
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+Log = Sequence[Mapping[str, Any]]
+"""The records of a run, in order."""
 
 _PER_ROW = 4
 _WIDTH = 3.2
@@ -116,6 +119,54 @@ def _legend(figure: Figure, rows: Sequence[str]) -> None:
     needed = box.height / figure.dpi + 0.1
     figure.set_size_inches(width, height + needed)
     figure.tight_layout(rect=(0, needed / (height + needed), 1, 1), w_pad=1.4, h_pad=1.4)
+
+
+def draw_training(logs: Mapping[str, Sequence[Log]], changed: Sequence[str]) -> Mapping[str, bytes]:
+    """Whether each method had learnt all it would: what was left to learn of each similarity, epoch by epoch.
+
+    Args:
+        logs: by row, the logs of its runs, one a seed. A line is the mean over them.
+        changed: if anything, the picture is marked as no evidence.
+
+    Returns:
+        The picture as "svg" and "png"; nothing if no validation row was ever asked.
+    """
+    columns = list(dict.fromkeys(c for of_row in logs.values() for log in of_row for c in _validated(log)))
+    if not columns:
+        return {}
+    with style():
+        figure = blank(_WIDTH * max(min(len(columns), _PER_ROW), 2), 2.9 * math.ceil(len(columns) / _PER_ROW))
+        axes = figure.subplots(math.ceil(len(columns) / _PER_ROW), min(len(columns), _PER_ROW), squeeze=False).ravel()
+        for axis, column in zip(axes, columns, strict=False):
+            for position, (row, of_row) in enumerate(logs.items()):
+                told = [excess for log in of_row if (excess := _left_to_learn(log, column))]
+                epochs = sorted(set.intersection(*(set(one) for one in told))) if told else []
+                if epochs:
+                    means = [float(np.mean([one[epoch] for one in told])) for epoch in epochs]
+                    axis.plot(epochs, means, linewidth=1.4, label=row, **_look(position))
+            axis.set_title(column, loc="left")
+            axis.set_xlabel("epoch")
+            axis.set_ylim(0, 1.2)
+        for axis in axes[len(columns) :]:
+            axis.set_visible(False)
+        axes[0].set_ylabel("relative excess, validation rows\n0 learnt, 1 chance")
+        _legend(figure, list(logs))
+        _mark(figure, changed)
+        return _saved(figure)
+
+
+def _validated(log: Log) -> Iterator[str]:
+    """Similarities that a log has a relative excess of, on validation rows."""
+    for record in log:
+        if record.get("kind") == "validation":
+            yield from record.get("relative_excess") or ()
+
+
+def _left_to_learn(log: Log, column: str) -> dict[int, float]:
+    """Relative excess on validation rows, by epoch."""
+    records = (record for record in log if record.get("kind") == "validation")
+    told = {record["epoch"]: (record.get("relative_excess") or {}).get(column) for record in records}
+    return {epoch: value for epoch, value in told.items() if value is not None}
 
 
 # Dots ---------------------------------------------------------------------------------------------
