@@ -26,15 +26,20 @@ class OthersStopped(RunError):
     """Of several processes that train together, another one is gone; what was wrong is told there."""
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
+def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     """ " Did you mean 'x'?" for a misspelt `word`, or the empty string if nothing is near."""
-    match = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    match = difflib.get_close_matches(word, list(known), n=1, cutoff=cutoff)
     return f" Did you mean '{match[0]}'?" if match else ""
 
 
 def counted(number: int, noun: str) -> str:
     """`counted(1, "row")` is "1 row", `counted(41000, "row")` is "41,000 rows"."""
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def numbered(noun: str, numbers: Sequence[int], limit: int = 5) -> str:
+    """`numbered("line", [5])` is "line 5", `numbered("line", [5, 7])` is "lines 5, 7"."""
+    return f"{noun}{'' if len(numbers) == 1 else 's'} {first_few(numbers, limit)}"
 
 
 def first_few(items: Sequence[object], limit: int = 5) -> str:

@@ -137,8 +137,30 @@ def test_one_file_spelt_in_two_ways_is_one_file(folder):
 
 def test_an_unknown_image_column_names_the_nearest(folder):
     found = complaints(table(folder, *GOOD, header="images,split,kind,colour"), recipe())
-    assert "no column 'image'. Did you mean 'images'?" in found
+    assert "no column 'image' with the paths of images. Did you mean 'images'?" in found
     assert "[data] image" in found
+    assert "Did you mean 'IMAGE'?" in complaints(table(folder, *GOOD, header="IMAGE,split,kind,colour"), recipe())
+
+
+def test_a_table_without_images_is_told_of_other_inputs_and_no_far_fetched_column(folder):
+    found = complaints(table(folder, *GOOD, header="make,split,kind,colour"), recipe())
+    assert "Did you mean" not in found
+    for words in ('input = "columns" with numbers', 'input = "text"', 'input = "vectors" with vectors = "clip.npy"'):
+        assert words in found
+    (folder / "v.jsonl").write_text('{"kind": "a", "clip": [1, 2]}\n{"kind": "b", "clip": [3, 4]}\n')
+    assert 'vectors = "clip"' in complaints(read_table(folder / "v.jsonl"), recipe())
+
+
+def test_malformed_labels_are_told_beside_a_split_and_images_at_fault(folder):
+    heel = SimilarityPart("heel", "continuous")
+    rows = ("0.png,trian,tall,red", ",train,3,blue", "9.png,test,4,red")
+    found = complaints(
+        table(folder, *rows, header="image,split,heel,colour"), recipe(heel, SimilarityPart("no", "auto"))
+    )
+    assert "'trian' in 1 row: line 2." in found
+    assert "the cell of column 'image' is empty" in found
+    assert "column 'heel': 1 of 3 cells is not a number: line 2 'tall'." in found
+    assert found.count("no column 'no'") == 1
 
 
 def test_a_folder_of_images_that_is_not_there_is_one_complaint(folder):

@@ -90,7 +90,7 @@ def test_all_cells_that_are_no_split_are_told_at_once():
     text = str(caught.value)
     assert "t.csv: column 'split' must say train, validation, test or unseen" in text
     assert "5 rows of 6 do not" in text
-    assert "'val' in 2 rows: line 3, 6. Did you mean 'validation'?" in text
+    assert "'val' in 2 rows: lines 3, 6. Did you mean 'validation'?" in text
     assert "'Test' in 1 row: line 4. Did you mean 'test'?" in text
     assert "empty in 1 row: line 5." in text
     assert "'17' in 1 row: line 7.\n" in text

@@ -108,7 +108,7 @@ def test_faults_of_the_first_line_and_of_all_rows_come_together(tmp_path):
     assert "1 column of 4 without a name (number 3)" in text
     assert "more than once: 'k'" in text
     assert "line 3: 2 cells, but there are 4 columns" in text
-    assert "2 of 3 rows with another number of cells: line 3, 5." in text
+    assert "2 of 3 rows with another number of cells: lines 3, 5." in text
 
 
 def test_a_table_with_another_separator_is_told_so(tmp_path):

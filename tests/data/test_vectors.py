@@ -120,6 +120,20 @@ def test_numbers_that_are_not_finite_in_single_precision_are_told_by_row(bad):
     assert "2 of 9 rows have this problem: lines 5, 9." in str(caught.value)
 
 
+def test_in_a_column_of_the_table_a_missing_vector_is_told_from_a_broken_one():
+    lines = pl.Series([2, 5, 7])
+    is_train = np.ones(3, dtype=bool)
+    missing = np.array([[1, 2], [np.nan] * 2, [np.nan, 1]], dtype=np.float32)
+    for values, what in ((missing, "there is no vector in column 'v'."), (missing[[0, 2, 1]], "NaN, infinite or")):
+        with pytest.raises(TableError) as caught:
+            vectors.checked(values, is_train, lines, "t.jsonl", "column 'v'")
+        assert f"t.jsonl, line 5: {what}" in str(caught.value).replace(
+            "the vector in column 'v' has a number that is ", ""
+        )
+        assert "take these rows out of the table." in str(caught.value)
+        assert "counted from 0" not in str(caught.value)
+
+
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 10_000))
 def test_mean_and_std_are_those_of_the_training_rows_however_the_file_is_cut(rows, block, seed):
     values = 1e3 + np.random.default_rng(seed).normal(size=(rows + 3, 2))

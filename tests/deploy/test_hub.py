@@ -124,3 +124,11 @@ def test_a_dry_run_refuses_a_name_that_the_hub_would(run, tmp_path, capsys):
     assert main(["push", str(run.root), "no name/x", "--dry-run", str(tmp_path / "up")]) == 2
     assert "'no name/x' is no repository of the hub" in capsys.readouterr().err
     assert not (tmp_path / "up").exists()
+
+
+def test_a_push_names_the_owner_since_others_are_to_find_it(run, fake, tmp_path, capsys):
+    with pytest.raises(RunError, match="'bars' is no repository of the hub: it is written 'owner/name'"):
+        hub.push(run, "bars", "card")
+    assert not fake.calls
+    assert main(["push", str(run.root), "bars", "--dry-run", str(tmp_path / "up")]) == 2
+    assert "is written 'owner/name'" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -108,6 +109,14 @@ def test_vectors_of_another_width_are_refused(table, tmp_path):
     np.save(tmp_path / "clip.npy", np.zeros((20, 5), dtype=np.float32))
     with pytest.raises(TableError, match="5 numbers"):
         embed_table(mscon.load(run.root), read_table(table), tmp_path / "out.npz")
+
+
+def test_what_is_no_text_is_refused_before_it_is_read(table, tmp_path):
+    run = fit(recipes.parse(RECIPE + VECTORS), read_table(table), tmp_path / "run", progress=False)
+    model = mscon.load(run.root)
+    model.recipe = replace(model.recipe, data=replace(model.recipe.data, input="text"))
+    with pytest.raises(ValueError, match=r"takes texts, but of 3 2 are something else: rows 0, 2.* first is None"):
+        model.embed([None, "a", 3])
 
 
 def test_another_encoder_of_sentences_is_loaded_only_if_trusted(tmp_path):

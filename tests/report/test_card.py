@@ -140,3 +140,30 @@ def test_the_lines_that_show_how_to_use_it_fit_what_is_encoded(tmp_path, data, w
     run = make(tmp_path)
     run.write_recipe(recipes.parse(f"[[similarity]]\ncolumn = 'closure'\n[data]\n{data}"))
     assert words in model_card(run)
+
+
+def test_of_vectors_it_says_how_many_numbers_they_have(tmp_path):
+    run = make(tmp_path)
+    run.write_recipe(recipes.parse("[[similarity]]\ncolumn = 'closure'\n[data]\ninput = 'vectors'\nvectors = 'a.npy'"))
+    run.write_inputs({"input": "vectors", "width": 384})
+    assert "of vectors of 384 numbers that were made elsewhere" in model_card(run)
+
+
+def test_a_model_of_foreign_code_says_what_is_imported_and_loads_as_shown(tmp_path):
+    assert "trust=True" not in model_card(make(tmp_path))
+    run = Run(tmp_path / "run")
+    run.write_recipe(recipes.parse("[[similarity]]\ncolumn = 'closure'\n[encoder]\nname = 'theirs.net:Net'"))
+    card = model_card(run)
+    assert 'mscon.load("hf:owner/name", trust=True)' in card
+    assert "mscon imports `theirs.net:Net`, code of its publisher that is not here" in card
+
+
+@pytest.mark.parametrize(("model", "trusted"), [("", False), ("someone/theirs", True)])
+def test_a_model_of_sentences_says_what_reads_them(tmp_path, model, trusted):
+    run = make(tmp_path)
+    data = f"input = 'text'\ntext_model = '{model}'"
+    run.write_recipe(recipes.parse(f"[[similarity]]\ncolumn = 'closure'\n[data]\n{data}"))
+    card = model_card(run)
+    assert 'pip install "mscon[text]"' in card
+    assert ("`someone/theirs`, which is not here" in card) == trusted
+    assert ("trust=True" in card) == trusted

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 
 import pytest
 import torch
@@ -42,6 +43,18 @@ def fake_wandb(tmp_path, monkeypatch, fails=False):
     monkeypatch.syspath_prepend(str(folder))
     monkeypatch.delitem(sys.modules, "wandb", raising=False)
     monkeypatch.delenv("WANDB_MODE", raising=False)
+    # Set before it is deleted, so that what training sets is taken back after the test.
+    monkeypatch.setenv("WANDB_ERROR_REPORTING", "")
+    monkeypatch.delenv("WANDB_ERROR_REPORTING")
+
+
+@pytest.mark.parametrize(("mode", "reports"), [(None, "false"), ("offline", "false"), ("online", None)])
+def test_offline_wandb_reports_no_errors_of_its_own_either(mode, reports, asked, table, tmp_path, monkeypatch):
+    fake_wandb(tmp_path, monkeypatch)
+    if mode is not None:
+        monkeypatch.setenv("WANDB_MODE", mode)
+    fit(asked('log.to=["wandb"]', "train.epochs=1"), table, tmp_path / "run", progress=False)
+    assert os.environ.get("WANDB_ERROR_REPORTING") == reports
 
 
 def test_wandb_gets_every_record_offline(asked, table, tmp_path, monkeypatch):

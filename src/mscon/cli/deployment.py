@@ -146,7 +146,8 @@ def push(verbs: Verbs) -> None:
         "put the model of a run on the Hugging Face hub, with its card",
         "Uploads weights (safetensors), how to build them (JSON) and the model card: the one in\n"
         "the run (`mscon card`), else a new one. Neither images nor labels nor paths of the\n"
-        "table go along. Log in first with `hf auth login`, or set HF_TOKEN.\n"
+        "table go along, except what the recipe says (levels, say), and of inputs that are\n"
+        "columns the names of their categories. Log in first with `hf auth login`, or set HF_TOKEN.\n"
         'Then mscon.load("hf:OWNER/NAME") loads it anywhere.',
         "  mscon push runs/shoes owner/shoes --dry-run upload     # what would be sent, in a folder\n"
         "  mscon push runs/shoes owner/shoes --private",
@@ -163,7 +164,7 @@ def _run_push(arguments: argparse.Namespace) -> None:
     from mscon.deploy import hub
     from mscon.report.card import model_card
 
-    hub.need_name(arguments.repository)
+    hub.need_name(arguments.repository, whole=True)
     run = open_run(arguments.run)
     card = (run.card or model_card(run)).replace("hf:owner/name", f"hf:{arguments.repository}")
     if arguments.dry_run is not None:

@@ -16,7 +16,7 @@ from mscon.data.inputs import Inputs
 from mscon.data.split import SPLITS
 from mscon.data.table import no_column
 from mscon.errors import TableError
-from mscon.recipe import Recipe
+from mscon.recipe import Recipe, SimilarityPart
 from mscon.similarities.base import Cell, MalformedCells, Similarity, joined
 
 
@@ -126,6 +126,26 @@ def fit_similarities(
     if complaints:
         raise TableError("\n".join(complaints))
     return tuple(fitted)
+
+
+def malformed(rows: pl.DataFrame, parts: Sequence[SimilarityPart], where: str = "", *, unit: str = "line") -> list[str]:
+    """Complaints about cells that similarities cannot read, where they cannot be fitted since something else is wrong.
+
+    Args:
+        rows: with columns `line` and those that the parts read; no split is looked at.
+        parts: of the recipe, none to be inferred.
+        where, unit: as of `fit_similarities`.
+    """
+    lines, complaints = rows.get_column("line").to_list(), []
+    for part in parts:
+        try:
+            kind = catalogue.find("similarity", part.name, where)
+            kind.check(part.column, cells_of(rows, part.reads), lines, **part.settings)
+        except MalformedCells as error:
+            complaints.append(f"{where}{error.told(unit)}")
+        except TableError as error:
+            complaints.append(f"{where}{error}")
+    return complaints
 
 
 def cells_of(rows: pl.DataFrame, columns: Sequence[str]) -> list[Cell]:

@@ -10,12 +10,13 @@ from typing import TypeVar
 import polars as pl
 
 from mscon.data import image_files, images, unpacked
+from mscon.data.dataset import malformed
 from mscon.data.derived import with_derived
 from mscon.data.inputs import check_inputs
 from mscon.data.split import draw_split, read_split
 from mscon.data.table import Table, no_column, unit
-from mscon.errors import TableError, counted, first_few
-from mscon.recipe import Data, Recipe
+from mscon.errors import TableError, counted, first_few, nearest, numbered
+from mscon.recipe import AUTO, Data, Recipe
 
 T = TypeVar("T")
 
@@ -65,6 +66,8 @@ def select_rows(table: Table, recipe: Recipe, images_root: Path | None = None) -
     whole = attempt(lambda: with_derived(table, split or ["train"] * len(table), recipe.derived))
     complaints += [] if whole is None else _column_complaints(whole, recipe, split, used)
     if complaints:
+        # Else whoever fits similarities tells of these, with whatever they find beside.
+        complaints += [] if whole is None else _malformed(whole, recipe)
         raise TableError("\n".join(dict.fromkeys(complaints)))
 
     assert split is not None
@@ -94,7 +97,7 @@ def left_out(rows: pl.DataFrame, table: Table) -> str:
         return ""
     return (
         f"{table.name}: {counted(len(lines), 'row')} of {len(table):,} left out, whose image cannot be read "
-        f"({unit(table.name)}{'s' if len(lines) > 1 else ''} {first_few(lines)})."
+        f"({numbered(unit(table.name), lines)})."
     )
 
 
@@ -138,9 +141,7 @@ def _check_images(table: Table, data: Data, root: Path) -> set[int]:
         TableError: with all complaints about it.
     """
     if data.image not in table.frame.columns:
-        raise TableError(
-            f"{table.name}: {no_column(data.image, table.frame.columns)}\n  It is the [data] image of the recipe."
-        )
+        raise TableError(_no_images(table, data))
     if not root.is_dir():
         raise TableError(f"{table.name}: the folder of the images, '{root}', does not exist. Set it with --images DIR.")
     cells = table.cells(data.image)
@@ -179,6 +180,22 @@ def _check_images(table: Table, data: Data, root: Path) -> set[int]:
         return set()
     unreadable = images.unreadable(root, [cell for _, cell in named], data)
     return {named[number][0] for number in unreadable}
+
+
+def _no_images(table: Table, data: Data) -> str:
+    """Without a column of images: either it is called otherwise, or images are not what is to be encoded."""
+    columns = table.frame.columns
+    same = next((name for name in columns if name.casefold() == data.image.casefold()), None)
+    # 'make' is near to 'image' by its letters; a table of columns is likelier then.
+    hint = nearest(data.image, columns, cutoff=0.7) if same is None else f" Did you mean '{same}'?"
+    vectors = next(iter(table.vectors), "clip.npy")
+    return (
+        f"{table.name}: there is no column {data.image!r} with the paths of images.{hint}\n"
+        f"  Columns: {first_few([repr(name) for name in columns], 20)}.\n"
+        "  [data] image of the recipe names it. If a row is no image, say under [data] what is to be encoded:\n"
+        '  input = "columns" with numbers = [...] or categories = [...], input = "text" with text = "...",\n'
+        f'  or input = "vectors" with vectors = "{vectors}".'
+    )
 
 
 def _repeated(table: Table, inside: Sequence[tuple[int, Path]], cells: Sequence[str | None]) -> list[str]:
@@ -234,6 +251,15 @@ def _column_complaints(table: Table, recipe: Recipe, split: Sequence[str] | None
             elif fault := _poor(table, column, split, used, probed=column not in similarities):
                 complaints.append(fault)
     return complaints
+
+
+def _malformed(table: Table, recipe: Recipe) -> list[str]:
+    """Complaints about cells that the similarities cannot read, of those whose columns are there."""
+    readable = [
+        part for part in recipe.similarities if part.name != AUTO and set(part.reads) <= set(table.frame.columns)
+    ]
+    rows = table.frame.with_columns(pl.Series("line", table.lines, dtype=pl.Int64))
+    return malformed(rows, readable, where=f"{table.name}: ", unit=unit(table.name))
 
 
 def _poor(table: Table, column: str, split: Sequence[str] | None, used: Sequence[int], probed: bool) -> str:

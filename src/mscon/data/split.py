@@ -6,7 +6,7 @@ from collections.abc import Hashable, Sequence
 from hashlib import blake2b
 
 from mscon.data.table import Table, unit
-from mscon.errors import TableError, counted, first_few, nearest
+from mscon.errors import TableError, counted, nearest, numbered
 
 SPLITS = ("train", "validation", "test", "unseen")
 """`unseen` are rows of held-out groups; it only ever comes from a split column."""
@@ -47,7 +47,7 @@ def _describe(cell: str | None, lines: Sequence[int], word: str) -> str:
         lower = cell.casefold()
         what = repr(cell)
         hint = f" Did you mean '{_MEANT[lower]}'?" if lower in _MEANT else nearest(lower, SPLITS)
-    return f"{what} in {counted(len(lines), 'row')}: {word} {first_few(lines)}.{hint}"
+    return f"{what} in {counted(len(lines), 'row')}: {numbered(word, lines)}.{hint}"
 
 
 def draw_split(

@@ -108,14 +108,26 @@ def checked(
             mean += (own - mean) * (len(trained) / (count + len(trained)))
             count += len(trained)
     if broken:
+        in_table = source.startswith("column ")
+        first = np.asarray(vectors[broken[0]])
+        # A list that is missing is read as a row of NaN.
+        if in_table and np.isnan(first).all():
+            what = f"there is no vector in {source}."
+        elif in_table:
+            what = f"the vector in {source} has a number that is NaN, infinite or too large."
+        else:
+            what = (
+                f"the vector of this row in {source} (row {broken[0]}, counted from 0) has a number that is NaN, "
+                "infinite or too large."
+            )
+        out_of = "the table" if in_table else "both the table and the vectors"
         raise TableError(
             at_lines(
                 table_name,
                 [lines[row] for row in broken],
                 len(vectors),
-                f"the vector of this row in {source} (row {broken[0]}, counted from 0) has a number that is NaN, "
-                "infinite or too large.",
-                "Mend these vectors, or take these rows out of both the table and the vectors.",
+                what,
+                f"Mend these vectors, or take these rows out of {out_of}.",
             )
         )
     std = np.sqrt(squares / max(count, 1))

@@ -18,7 +18,7 @@ from torch import nn
 from mscon.data.views import plain
 from mscon.deploy import packed, pictures
 from mscon.deploy.table_inputs import open_columns
-from mscon.errors import RunError, first_few, nearest
+from mscon.errors import RunError, nearest, numbered
 from mscon.model.model import Model, load_model
 from mscon.recipe import Recipe
 from mscon.run import Run
@@ -132,6 +132,11 @@ class Embedder:
             from mscon.data.text import embed
 
             given = [given] if isinstance(given, str) else list(given)
+            if odd := [at for at, text in enumerate(given) if not isinstance(text, str)]:
+                raise ValueError(
+                    f"{self.name} takes texts, but of {len(given):,} {len(odd):,} {'is' if len(odd) == 1 else 'are'} "
+                    f"something else: {numbered('row', odd)}, counted from 0. The first is {given[odd[0]]!r}."
+                )
             return embed(given, data.text_model) if given else np.zeros((0, self.model.encoder.mean.numel()))
         with np.errstate(over="ignore"):  # what single precision cannot hold becomes infinite, and is told below
             vectors = np.asarray(given, dtype=np.float32)
@@ -140,8 +145,8 @@ class Embedder:
             raise ValueError(f"{self.name} takes vectors [rows, {width}], got {list(vectors.shape)}.")
         if broken := np.flatnonzero(~np.isfinite(vectors).all(axis=1)).tolist():
             raise ValueError(
-                f"of {len(vectors):,} vectors {len(broken):,} with a number that is NaN, infinite or too large: rows "
-                f"{first_few(broken)}, counted from 0."
+                f"of {len(vectors):,} vectors {len(broken):,} with a number that is NaN, infinite or too large: "
+                f"{numbered('row', broken)}, counted from 0."
             )
         return vectors
 

@@ -52,7 +52,7 @@ def push(run: Run, repository: str, card: str, *, private: bool = False, checkpo
     """
     import huggingface_hub
 
-    need_name(repository)
+    need_name(repository, whole=True)
     with tempfile.TemporaryDirectory() as temporary:
         folder = lay_out(run, card, Path(temporary) / "model", checkpoint)
         api = huggingface_hub.HfApi(library_name="mscon")
@@ -88,13 +88,17 @@ def download(repository: str) -> Path:
         ) from None
 
 
-def need_name(repository: str) -> None:
+def need_name(repository: str, *, whole: bool = False) -> None:
     """That this may be the name of a repository.
+
+    Args:
+        repository: "owner/name"; the hub has some old ones without an owner.
+        whole: the owner must be named, since others are to find it by this name.
 
     Raises:
         RunError: if not.
     """
-    if not _REPOSITORY.fullmatch(repository):
+    if not _REPOSITORY.fullmatch(repository) or (whole and "/" not in repository):
         raise RunError(f"'{repository}' is no repository of the hub: it is written 'owner/name'.")
 
 

@@ -29,7 +29,7 @@ from rich.progress import Progress
 from mscon import whole
 from mscon.data.table import Table, unit
 from mscon.deploy.table_inputs import TableInputs, complaint, open_table
-from mscon.errors import RunError, TableError, counted, first_few
+from mscon.errors import RunError, TableError, counted, numbered
 from mscon.recipe import Data, Recipe
 
 # Rows of a shard of a job whose shards are put together in the end: what a killed job loses at most.
@@ -292,10 +292,10 @@ def _left_out(job: _Job, shards: Sequence[_Shard]) -> dict[int, str]:
             shard.faults.unlink(missing_ok=True)
         raise TableError(complaint(job.table, found))
     if found:
-        lines = first_few([job.table.lines[row] for row in sorted(found)])
+        lines = numbered(unit(job.table.name), [job.table.lines[row] for row in sorted(found)])
         Console(stderr=True).print(
             f"{job.table.name}: {counted(len(found), 'row')} of {len(job.table):,} left out, whose image cannot be "
-            f"read ({unit(job.table.name)}{'s' if len(found) > 1 else ''} {lines}).",
+            f"read ({lines}).",
             markup=False,
             highlight=False,
             soft_wrap=True,

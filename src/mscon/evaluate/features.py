@@ -14,7 +14,7 @@ from torch import nn
 from mscon.data.inputs import Inputs, open_inputs
 from mscon.data.table import unit
 from mscon.data.views import plain
-from mscon.errors import RunError, counted, first_few
+from mscon.errors import RunError, counted, numbered
 from mscon.model.model import load_model
 from mscon.run import Run
 
@@ -88,10 +88,10 @@ def _need_finite(
 ) -> None:
     broken = ~(np.isfinite(features).all(axis=1) & np.isfinite(projections).all(axis=(0, 2)))
     if broken.any():
-        at = first_few([lines[i] for i in np.flatnonzero(broken)])
+        at = numbered(unit(table_name), [lines[i] for i in np.flatnonzero(broken)])
         raise RunError(
             f"run '{run.root}': the features of {counted(int(broken.sum()), 'row')} of {len(lines):,} are not finite "
-            f"({unit(table_name)}s {at}), so they are not written.\n"
+            f"({at}), so they are not written.\n"
             f"  The weights of checkpoint '{checkpoint}' broke down while training. Train again with a lower "
             "train.learning_rate."
         )

@@ -40,24 +40,25 @@ def model_card(run: Run, repository: str = "owner/name") -> str:
     example = _EXAMPLES[_input(recipe)]
     title = _text(recipe.get("title") or run.name)
     columns = [part.get("column", part.get("name", "")) for part in recipe["similarity"]]
+    trust = ", trust=True" if _foreign(recipe) or _text_model(recipe) else ""
     return "\n".join(
         [
             *_front_matter(run, recipe, title),
             f"# {title}",
             "",
-            _summary(recipe, columns),
+            _summary(recipe, columns, (run.inputs or {}).get("width")),
             "",
             "## Use",
             "",
             "```python",
             "import mscon",
             "",
-            f'model = mscon.load("hf:{repository}")',
+            f'model = mscon.load("hf:{repository}"{trust})',
             f"features = model.embed({example})",
             f"near = model.embed({example}, similarity={columns[0]!r})  # where alike in that sense is near",
             "```",
             "",
-            "The weights are safetensors; nothing in this repository executes.",
+            _needs(recipe),
             "",
             "## Evidence",
             "",
@@ -76,7 +77,7 @@ def model_card(run: Run, repository: str = "owner/name") -> str:
             "",
             _FILL_IN,
             "",
-            "Scores are of the rows of one table; on images of another kind they say little.",
+            "Scores are of the rows of one table; on rows of another kind they say little.",
             "",
             "## Recipe",
             "",
@@ -95,6 +96,36 @@ def model_card(run: Run, repository: str = "owner/name") -> str:
 def _input(recipe: Mapping[str, Any]) -> str:
     found: str = recipe.get("data", {}).get("input", "image")
     return found if found in _EXAMPLES else "image"
+
+
+def _foreign(recipe: Mapping[str, Any]) -> list[str]:
+    """Classes from outside mscon without which the model cannot be built."""
+    names = [str(recipe.get(part, {}).get("name", "")) for part in ("encoder", "heads")]
+    return [name for name in names if ":" in name]
+
+
+def _text_model(recipe: Mapping[str, Any]) -> str:
+    """The sentence encoder that the publisher chose; empty for that of the extra, and where there are no sentences."""
+    return str(recipe.get("data", {}).get("text_model", "")) if _input(recipe) == "text" else ""
+
+
+def _needs(recipe: Mapping[str, Any]) -> str:
+    """What it takes to load the model, and what of it executes."""
+    said = ["The weights are safetensors; nothing in this repository executes."]
+    if foreign := _foreign(recipe):
+        listed = ", ".join(f"`{_code(name)}`" for name in foreign)
+        said.append(
+            f"To build the model mscon imports {listed}, code of its publisher that is not here and must be "
+            "importable; `trust=True` says that you have read it."
+        )
+    if _input(recipe) == "text":
+        said.append('Sentences need `pip install "mscon[text]"`.')
+    if chosen := _text_model(recipe):
+        said.append(
+            f"They are read by the sentence encoder `{_code(chosen)}`, which is not here; `trust=True` lets it be "
+            "loaded."
+        )
+    return " ".join(said)
 
 
 def _front_matter(run: Run, recipe: Mapping[str, Any], title: str) -> list[str]:
@@ -119,22 +150,23 @@ def _front_matter(run: Run, recipe: Mapping[str, Any], title: str) -> list[str]:
     return [*lines, "---", ""]
 
 
-def _summary(recipe: Mapping[str, Any], columns: Sequence[str]) -> str:
+def _summary(recipe: Mapping[str, Any], columns: Sequence[str], width: int | None) -> str:
     encoder, data = recipe.get("encoder", {}), recipe.get("data", {})
     shape = f"{data.get('image_size', 64)} x {data.get('image_size', 64)} pixels"
     colours = "in grey" if data.get("channels", 3) == 1 else "in colour"
     start = ", from published weights" if encoder.get("pretrained") else ""
     start = ", from the weights of another run" if encoder.get("start_from") else start
+    of_width = f" of {counted(width, 'number')}" if width else ""
     frozen = " that was left as it was" if encoder.get("frozen") else ""
     of = {
         "image": f"images of {shape} {colours}",
-        "vectors": "vectors that were made elsewhere",
+        "vectors": f"vectors{of_width} that were made elsewhere",
         "columns": "columns of a table",
         "text": "sentences, as a frozen sentence encoder gives them",
     }[_input(recipe)]
     return (
-        f"An encoder (`{_code(encoder.get('name', 'small_cnn'))}`{start}{frozen}) of {of}, trained by "
-        f"[mscon](https://arxiv.org/abs/2307.02712) on {counted(len(columns), 'similarity').replace('ys', 'ies')}: "
+        f"An encoder (`{_code(encoder.get('name', 'small_cnn'))}`{start}{frozen}) of {of}, trained by mscon "
+        f"([paper](https://arxiv.org/abs/2307.02712)) on {counted(len(columns), 'similarity').replace('ys', 'ies')}: "
         f"{', '.join(_text(column) for column in columns)}. It gives features, and a projection for each similarity."
     )
 
@@ -154,7 +186,8 @@ def _evidence(run: Run) -> list[str]:
     return [
         *lines,
         f"Intervals are over rows ({probe.get('draws', 0):,} bootstrap draws), of one run: they do not cover the luck "
-        f"of the seed. Weights: checkpoint '{_text(str(probe.get('checkpoint', '')))}'.",
+        "of the seed, and are too narrow where rows are few or all answers are right. "
+        f"Weights: checkpoint '{_text(str(probe.get('checkpoint', '')))}'.",
     ]
 
 

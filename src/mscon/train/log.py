@@ -117,6 +117,10 @@ class _WeightsAndBiases:
     """A run of project "mscon" in the run directory, folder "wandb"; `wandb sync` takes it online later."""
 
     def __init__(self, run: Run, step: int) -> None:
+        mode = os.environ.get("WANDB_MODE", "offline")
+        if mode == "offline":
+            # Offline too it looks up its server, to report errors of its own; what it finds set at import counts.
+            os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         import wandb
 
         del step  # what goes on is another run of the same group there
@@ -126,7 +130,7 @@ class _WeightsAndBiases:
             name=run.name,
             dir=str(run.root),  # it makes a folder of its name there
             settings={"silent": True, "console": "off"},
-            mode=os.environ.get("WANDB_MODE", "offline"),
+            mode=mode,
             config=run.recipe_values,
         )
 

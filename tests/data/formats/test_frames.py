@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -89,3 +90,43 @@ def test_a_pandas_frame_is_read_column_by_column():
     assert table.vectors["vector"].tolist() == [[1, 2]] * 3
     with pytest.raises(TableError, match="more than once: 'a'"):
         read_table(pandas.DataFrame([[1, 2]], columns=["a", "a"]))
+
+
+def test_types_of_pandas_own_are_read_as_numpys_are():
+    pandas = pytest.importorskip("pandas", reason="pandas is not installed, and mscon does not need it")
+    frame = pandas.DataFrame(
+        {
+            "truth": pandas.array([True, None, False], dtype="boolean"),
+            "large": pandas.array([2**60 + 1, None, 1], dtype="Int64"),
+            "single": pandas.array([0.1, None, 3], dtype="Float32"),
+            "mixed": [2.0, "q", True],
+            "band": pandas.cut([1, 2, np.nan], 2),
+            "month": pandas.PeriodIndex(["2020-01", None, "2020-03"], freq="M"),
+            "path": [Path("a") / "b.png", None, "c.png"],
+            "day": pandas.to_datetime(["2024-02-29", None, "2024-02-29 12:00:00.5"], format="mixed"),
+        }
+    )
+    assert read_table(frame).frame.to_dict(as_series=False) == {
+        "truth": ["true", None, "false"],
+        "large": [str(2**60 + 1), None, "1"],
+        "single": ["0.1", None, "3"],
+        "mixed": ["2", "q", "true"],
+        "band": ["(0.999, 1.5]", "(1.5, 2.0]", None],
+        "month": ["2020-01", None, "2020-03"],
+        "path": ["a/b.png", None, "c.png"],
+        "day": ["2024-02-29 00:00:00", None, "2024-02-29 12:00:00.500000"],
+    }
+
+
+def test_lists_among_other_things_are_refused_and_not_spelt_out():
+    pandas = pytest.importorskip("pandas", reason="pandas is not installed, and mscon does not need it")
+    for odd in (["x"], {"x": 1}, {1}, b"x"):
+        with pytest.raises(TableError, match=r"'k' \(objects of Python\)\.\n  Write lists as text"):
+            read_table(pandas.DataFrame({"k": [odd, "x", 1]}))
+
+
+def test_a_moment_is_written_without_a_fraction_of_nothing():
+    moments = pl.Series("t", [datetime.datetime(2024, 2, 29, 12), datetime.datetime(2024, 2, 29, 12, 0, 0, 500_000)])
+    assert read_table(pl.DataFrame([moments])).cells("t") == ["2024-02-29 12:00:00", "2024-02-29 12:00:00.500000"]
+    there = moments.dt.replace_time_zone("Europe/Berlin")
+    assert read_table(pl.DataFrame([there])).cells("t")[0] == "2024-02-29 12:00:00+01:00"

@@ -56,9 +56,16 @@ def test_every_fault_is_told_by_its_line(tmp_path):
     assert "line 2: column 'k' stands there more than once." in message(tmp_path, '{"k": 1}', '{"k": 1, "k ": 2}')
     assert "line 1: column 'k' holds an object" in message(tmp_path, '{"k": {"a": 1}}')
     assert "line 1: column 'k' holds a list that is not one of numbers" in message(tmp_path, '{"k": ["a"]}')
+    assert "line 1: column 'k' holds an empty list. Where there is no vector write null" in message(
+        tmp_path, '{"k": []}'
+    )
+    gap = message(tmp_path, '{"k": [1, 2]}', '{"k": [1, null]}', '{"k": ["NaN", 2]}')
+    assert "line 2: column 'k' holds a list of numbers with null among them." in gap
+    assert "2 of 3 rows cannot be read, for this reason or another: lines 2, 3." in gap
+    assert "as text" not in gap
     assert "nested too deeply" in message(tmp_path, '{"k": ' + "[" * 100_000)
     both = message(tmp_path, '{"k": 1', '{"k": 1}', "x")
-    assert "2 of 3 rows at fault: 1, 3." in both
+    assert "2 of 3 rows cannot be read, for this reason or another: lines 1, 3." in both
 
 
 def test_text_that_is_not_utf8_is_told_by_line(tmp_path):

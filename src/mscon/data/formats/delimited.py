@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from mscon.data.formats.content import Content, header_complaints
-from mscon.errors import TableError, counted, first_few
+from mscon.errors import TableError, counted, numbered
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 
@@ -95,6 +95,6 @@ def _ragged_complaint(name: str, width: int, rows: int, ragged: Sequence[tuple[i
     return (
         f"{name}, line {line}: {counted(found, 'cell')}, but there are {counted(width, 'column')}.\n"
         f"  {len(ragged):,} of {counted(rows, 'row')} with another number of cells: "
-        f"line {first_few([n for n, _ in ragged], _RAGGED_LINES_SHOWN)}.\n"
+        f"{numbered('line', [n for n, _ in ragged], _RAGGED_LINES_SHOWN)}.\n"
         "  A cell that holds the separator must stand in double quotes."
     )

@@ -5,12 +5,16 @@ pandas is never imported here: whoever hands over one of its frames has it.
 
 from __future__ import annotations
 
+import datetime
+import os
+import uuid
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from mscon.data.formats.content import Content, header_complaints
-from mscon.data.formats.typed import content_of
+from mscon.data.formats.typed import content_of, number
 from mscon.errors import TableError
 
 
@@ -43,10 +47,14 @@ def _from_pandas(source: Any, name: str) -> pl.DataFrame:
     if complaints := header_complaints(name, header):
         raise TableError("\n".join(complaints))
     columns = []
-    for number, column in enumerate(header):
-        values = source.iloc[:, number]
+    for at, column in enumerate(header):
+        values = source.iloc[:, at]
         # Not pl.from_pandas, which needs pyarrow for text.
-        if values.dtype.kind in "biuf":
+        if values.dtype.kind == "f":  # with a type of pandas' own too, whose missing numbers are not NaN
+            single = {"dtype": values.dtype.numpy_dtype} if hasattr(values.dtype, "numpy_dtype") else {}
+            columns.append(pl.Series(column, values.to_numpy(**single, na_value=np.nan)))
+            continue
+        if values.dtype.kind in "biu" and isinstance(values.dtype, np.dtype):
             columns.append(pl.Series(column, values.to_numpy()))
             continue
         missing = values.isna().tolist()
@@ -54,10 +62,32 @@ def _from_pandas(source: Any, name: str) -> pl.DataFrame:
         try:
             columns.append(pl.Series(column, cells, strict=True))
         except (TypeError, pl.exceptions.PolarsError):  # of several types, as a column of objects may be
-            columns.append(pl.Series(column, [None if cell is None else str(cell) for cell in cells]))
+            columns.append(_mixed(column, cells))
     return pl.DataFrame(columns)
 
 
 def _plain(cell: Any) -> Any:
-    """An array as the list of its numbers; a path or another thing of pandas' columns as it is."""
-    return cell.tolist() if hasattr(cell, "tolist") else cell
+    """An array as the list of its numbers; paths, periods and intervals as text; another thing as it is."""
+    if hasattr(cell, "tolist"):
+        return cell.tolist()
+    if isinstance(cell, os.PathLike):
+        return os.fspath(cell)
+    its_own = type(cell).__module__.partition(".")[0] == "pandas"
+    if isinstance(cell, uuid.UUID) or (its_own and not isinstance(cell, datetime.datetime | datetime.timedelta)):
+        return str(cell)
+    return cell
+
+
+def _mixed(column: str, cells: list[Any]) -> pl.Series:
+    """Text, numbers and dates of one column, each as it is written where a column is of its type alone."""
+    if any(isinstance(cell, list | tuple | set | dict | bytes) for cell in cells):
+        return pl.Series(column, cells, dtype=pl.Object)  # refused by name
+    return pl.Series(column, [_as_text(cell) for cell in cells], dtype=pl.String)
+
+
+def _as_text(cell: Any) -> str | None:
+    if cell is None:
+        return None
+    if isinstance(cell, bool):
+        return "true" if cell else "false"
+    return number(cell) if isinstance(cell, float) else str(cell)

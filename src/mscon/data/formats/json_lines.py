@@ -13,7 +13,7 @@ from jaxtyping import Float32
 
 from mscon.data.formats.content import Content, header_complaints
 from mscon.data.formats.typed import number
-from mscon.errors import TableError, counted, first_few
+from mscon.errors import TableError, counted, numbered
 
 _Fault = tuple[int, str]
 
@@ -103,9 +103,19 @@ def _text(key: str, value: Any) -> str | None:
 
 
 def _vector(key: str, value: list[Any]) -> Float32[np.ndarray, " dim"]:
-    if not value or not all(isinstance(v, int | float) and not isinstance(v, bool) for v in value):
+    if not value:
+        raise ValueError(
+            f"column {key!r} holds an empty list. Where there is no vector write null, or leave the key out."
+        )
+    odd = [v for v in value if not isinstance(v, int | float) or isinstance(v, bool)]
+    if len(odd) == len(value):
         raise ValueError(
             f"column {key!r} holds a list that is not one of numbers. Write it as text, for example joined by ';'."
+        )
+    if odd:
+        raise ValueError(
+            f"column {key!r} holds a list of numbers with {json.dumps(odd[0])[:40]} among them. A vector has a number "
+            "in every place; where there is no vector write null in place of the whole list."
         )
     with np.errstate(over="ignore"):  # too large for single precision is infinite, and refused as such
         return np.asarray(value, dtype=np.float64).astype(np.float32)
@@ -124,10 +134,9 @@ def _complaints(
     complaints = []
     if faults:
         line, what = faults[0]
-        listed = first_few([at for at, _ in faults])
-        complaints.append(
-            f"{name}, line {line}: {what}\n  {len(faults):,} of {counted(rows, 'row')} at fault: {listed}."
-        )
+        listed = numbered("line", [at for at, _ in faults])
+        verb = "cannot be read" if len(faults) == 1 else "cannot be read, for this reason or another"
+        complaints.append(f"{name}, line {line}: {what}\n  {len(faults):,} of {counted(rows, 'row')} {verb}: {listed}.")
     if header := [*cells, *(key for key in vectors if key not in cells)]:
         complaints += header_complaints(name, header)
     elif not faults:
@@ -140,8 +149,8 @@ def _complaints(
         if odd := [(lines[row], v.size) for row, v in found.items() if v.size != usual]:
             complaints.append(
                 f"{name}, line {odd[0][0]}: column {key!r} holds a list of {odd[0][1]}, but mostly of "
-                f"{counted(usual, 'number')}.\n  {len(odd):,} of {counted(rows, 'row')} with another length: line "
-                f"{first_few([line for line, _ in odd])}."
+                f"{counted(usual, 'number')}.\n  {len(odd):,} of {counted(rows, 'row')} with another length: "
+                f"{numbered('line', [line for line, _ in odd])}."
             )
     return complaints
 

@@ -10,7 +10,7 @@ import polars as pl
 from jaxtyping import Float32
 
 from mscon.data.formats.content import Content, header_complaints
-from mscon.errors import TableError, counted, first_few
+from mscon.errors import TableError, counted, first_few, numbered
 
 # Above this a float has no fractional digits left to lose, and its integer would be long to read.
 _WHOLE_FLOATS = 2**53
@@ -50,30 +50,44 @@ def content_of(name: str, raw: pl.DataFrame) -> Content:
             except ValueError as error:
                 complaints.append(f"{name}: column {column!r} {error}")
         elif series.dtype.is_nested() or series.dtype in (pl.Object, pl.Duration):
-            refused.append(f"{column!r} ({series.dtype})")
+            refused.append((column, series))
         else:
             texts.append(as_text(series).alias(column))
     if refused:
         complaints.append(
             f"{name}: a cell must be text, a number, a date, true/false, a list of numbers or an image, but these "
-            f"columns hold something else: {first_few(refused)}.\n  Write lists as text first, for example joined by "
-            "';'."
+            f"columns hold something else: {first_few([f'{column!r} ({_called(odd)})' for column, odd in refused])}."
+            + (
+                "\n  Write lists as text first, for example joined by ';'."
+                if any(_lists(odd) for _, odd in refused)
+                else ""
+            )
         )
     if complaints:
         raise TableError("\n".join(complaints))
     return Content(pl.DataFrame(texts), range(1, raw.height + 1), vectors, pictures)
 
 
+def _called(series: pl.Series) -> str:
+    return "objects of Python" if series.dtype == pl.Object else str(series.dtype)
+
+
+def _lists(series: pl.Series) -> bool:
+    return isinstance(series.dtype, pl.List | pl.Array) or series.dtype == pl.Object
+
+
 def as_text(series: pl.Series) -> pl.Series:
     """A column of plain values as text; null where missing or blank."""
     if series.dtype.is_float():
         # Through text and not through Python's float: 0.1 in single precision is 0.10000000149 in double.
-        single = series.dtype == pl.Float32
-        texts = series.cast(pl.String).to_list() if single else [None] * len(series)
+        double = series.dtype == pl.Float64
+        texts = [None] * len(series) if double else series.cast(pl.String).to_list()
         values = [number(value, text) for value, text in zip(series.to_list(), texts, strict=True)]
         return pl.Series(values, dtype=pl.String)
-    stripped = series.cast(pl.String).str.strip_chars().to_frame()
-    return stripped.select(pl.when(pl.first() != "").then(pl.first())).to_series()
+    stripped = series.cast(pl.String).str.strip_chars()
+    if isinstance(series.dtype, pl.Datetime):  # 12:30:00.000000 is 12:30:00
+        stripped = stripped.str.replace(r"\.0+($|[+-])", "$1")
+    return stripped.to_frame().select(pl.when(pl.first() != "").then(pl.first())).to_series()
 
 
 def number(value: float | None, text: str | None = None) -> str | None:
@@ -101,19 +115,26 @@ def vectors_of(series: pl.Series) -> Float32[np.ndarray, "rows dim"]:
         if not dim:
             raise ValueError("holds lists without a number.")
         if series.dtype.inner.is_nested():
-            raise ValueError(f"holds lists of lists ({series.dtype}). Write each as one list.")
+            raise ValueError(_of_lists(series))
         series = series.list.to_array(dim)
     assert isinstance(series.dtype, pl.Array)
     if len(series.dtype.shape) != 1:
-        raise ValueError(f"holds lists of lists ({series.dtype}). Write each as one list.")
+        raise ValueError(_of_lists(series))
     cast = series.cast(pl.Array(pl.Float32, series.dtype.shape[0]))
     return np.ascontiguousarray(cast.to_numpy(), dtype=np.float32)
+
+
+def _of_lists(series: pl.Series) -> str:
+    return (
+        f"holds lists of lists ({series.dtype}). Write each as one list.\n"
+        "  Images are stored encoded, as PNG or JPEG; a Hugging Face dataset does so by cast_column(name, Image())."
+    )
 
 
 def _of_other_length(rows: Sequence[int], length: int, dim: int, total: int) -> str:
     return (
         f"holds lists of {counted(dim, 'number')}, but of {length} in row {rows[0] + 1}.\n"
-        f"  {len(rows):,} of {counted(total, 'row')} with another length: row {first_few([n + 1 for n in rows])}."
+        f"  {len(rows):,} of {counted(total, 'row')} with another length: {numbered('row', [n + 1 for n in rows])}."
     )
 
 
