@@ -7,10 +7,15 @@ import os
 import sys
 import webbrowser
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mscon.cli.arguments import Verbs, add_verb, open_run, positive
+from mscon.cli.arguments import Verbs, add_trust, add_verb, open_run, positive
+
+if TYPE_CHECKING:
+    from mscon.run import Run
 
 _MOST = 20_000
+_SERVED = 5_000
 
 
 def explore(verbs: Verbs) -> None:
@@ -22,8 +27,12 @@ def explore(verbs: Verbs) -> None:
         "One self-contained HTML file: click a picture, move a slider for each similarity, and\n"
         "its neighbours re-rank at once, with the score of each similarity and whether labels\n"
         "agree. Maps with a lasso, filters, suspicious labels first. It asks the network for\n"
-        "nothing. Needs what `mscon probe` leaves in the run.",
-        "  mscon explore runs/shoes\n  mscon explore runs/shoes --out shoes.html --no-open --rows 5000",
+        "nothing. Needs what `mscon probe` leaves in the run.\n\n"
+        "With --serve the page is served to this machine alone, until Ctrl-C: it searches all rows\n"
+        "of a table of any size, and takes new images as queries. Who has its address can look at\n"
+        "the run's rows and their images, and at nothing else.",
+        "  mscon explore runs/shoes\n  mscon explore runs/shoes --out shoes.html --no-open --rows 5000\n"
+        "  mscon explore runs/shoes --serve",
     )
     parser.add_argument("run", metavar="RUN", type=Path, help="run directory")
     parser.add_argument("--out", type=Path, metavar="FILE", help="default: explorer.html in the run; replaced if there")
@@ -32,9 +41,14 @@ def explore(verbs: Verbs) -> None:
         "--rows",
         type=positive,
         metavar="N",
-        default=_MOST,
-        help=f"of a larger table, a sample of so many (default and most: {_MOST:,})",
+        help=f"of a larger table, a sample of so many (default and most: {_MOST:,}); with --serve it is what the map "
+        f"shows (default: {_SERVED:,})",
     )
+    parser.add_argument("--serve", action="store_true", help="serve the page instead of writing it")
+    parser.add_argument(
+        "--port", type=_port, metavar="N", help="where to serve it, on 127.0.0.1 (default: any that is free)"
+    )
+    add_trust(parser)
     where = parser.add_mutually_exclusive_group()
     where.add_argument(
         "--images", type=Path, metavar="DIR", help="folder of the images (default: where they lay in training)"
@@ -44,21 +58,57 @@ def explore(verbs: Verbs) -> None:
 
 def _run_explore(arguments: argparse.Namespace) -> None:
     from mscon.errors import RunError
-    from mscon.search.explorer.page import build_explorer
 
     run = open_run(arguments.run)
-    if arguments.rows > _MOST:
+    if arguments.rows is not None and arguments.rows > _MOST:
         raise RunError(f"a page holds at most {_MOST:,} rows, --rows asks for {arguments.rows:,}.")
+    if arguments.serve:
+        _serve(run, arguments)
+        return
+    if lost := [f"--{name}" for name in ("port", "trust") if getattr(arguments, name)]:
+        raise RunError(f"{' and '.join(lost)} can only be meant together with --serve.")
+    from mscon.search.explorer.page import build_explorer
+
     path = build_explorer(
         run,
         arguments.out or run.root,
-        most=arguments.rows,
+        most=arguments.rows or _MOST,
         images=arguments.images,
         with_images=not arguments.no_images,
     )
     print(path)
     if not arguments.no_open and _has_screen():
         webbrowser.open(path.resolve().as_uri())
+
+
+def _serve(run: Run, arguments: argparse.Namespace) -> None:
+    from mscon.errors import RunError
+    from mscon.search.explorer.server import serve
+
+    if arguments.out is not None:
+        raise RunError("--serve writes no file, so --out cannot be meant together with it.")
+
+    def ready(url: str) -> None:
+        print(f"{url}\nServing to this machine alone. Ctrl-C ends it.", flush=True)
+        if not arguments.no_open and _has_screen():
+            webbrowser.open(url)
+
+    serve(
+        run,
+        port=arguments.port or 0,
+        most=arguments.rows or _SERVED,
+        images=arguments.images,
+        with_images=not arguments.no_images,
+        trust=arguments.trust,
+        ready=ready,
+    )
+    print("\nThe server has ended.")
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 65_535):
+        raise argparse.ArgumentTypeError(f"a port is a number from 1 to 65535, got '{text}'")
+    return int(text)
 
 
 def _has_screen() -> bool:

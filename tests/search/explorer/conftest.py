@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,9 @@ from mscon.cli import main
 from mscon.data.sources import glyphs
 from mscon.listing import recipe_text
 from mscon.run import Run
+from mscon.search.explorer.answers import Answers
 from mscon.search.explorer.page import build_explorer
+from mscon.search.explorer.server import ExplorerServer
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -148,9 +151,31 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture
-def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
-    """`open_page(address)`: a page that must not complain and must not ask for anything else."""
-    opened, said, asked = [], [], []
+def serving() -> Iterator[Callable[..., ExplorerServer]]:
+    """`serving(answers)`: a server that answers until the test ends."""
+    started: list[tuple[ExplorerServer, threading.Thread]] = []
+
+    def start(answers: Answers, seconds: float = 20.0) -> ExplorerServer:
+        server = ExplorerServer(answers, seconds=seconds)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        thread.start()
+        started.append((server, thread))
+        return server
+
+    yield start
+    for server, thread in started:
+        server.shutdown()
+        server.server_close()
+        thread.join(5)
+
+
+@pytest.fixture
+def open_page(browser: Any, serving: Any) -> Iterator[Callable[..., Any]]:
+    """`open_page(address)`: a page that must not complain and must ask for nothing but files, or its own server.
+
+    It asks for `serving` so that pages are closed before the servers that they ask.
+    """
+    opened, said, asked, own = [], [], [], ["data:", "file:"]
 
     def build(address: str, width: int = 1300, height: int = 900, scheme: str = "light") -> Any:
         page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
@@ -158,6 +183,8 @@ def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
         page.on("console", lambda message: said.append(message.text))
         page.on("pageerror", lambda error: said.append(str(error)))
         page.on("request", lambda request: asked.append(request.url))
+        if address.startswith("http://127.0.0.1:"):
+            own.append("/".join(address.split("/")[:4]) + "/")
         page.goto(address)
         opened.append(page)
         return page
@@ -166,4 +193,13 @@ def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
     for page in opened:
         page.close()
     assert said == []
-    assert [url for url in asked if not url.startswith(("data:", "file:"))] == []
+    assert [url for url in asked if not url.startswith(tuple(own))] == []
+
+
+@pytest.fixture(scope="session")
+def shoes(made: Callable[..., Run]) -> Run:
+    """The run of every kind of column, with a checkpoint that its projections are of; it holds no weights."""
+    run = made("served")
+    run.write_checkpoint("last", {}, {"epoch": 1})
+    run.write_features(run.features, run.projections)
+    return run

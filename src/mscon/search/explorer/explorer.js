@@ -1,8 +1,9 @@
 "use strict";
-// The explorer: search by any mix of similarities, in the page itself.
+// The explorer: search by any mix of similarities, in the page itself; or, of a page that is served, by its server.
 //
 // Texts of the table (labels, columns, file names) are strangers': they only ever become text nodes, values and
-// attributes, never markup. Rows are numbers from 0; a link names them by their position in the run.
+// attributes, never markup. Rows are numbers from 0; a link names them by their position in the run. A page that is
+// served begins with the rows on its map; others that are found get the next numbers.
 (() => {
   const island = document.getElementById("data");
   const data = JSON.parse(island.textContent);
@@ -17,14 +18,17 @@
     for (let i = 0; i < letters.length; i++) bytes[i] = letters.charCodeAt(i);
     return new KINDS[kind](bytes.buffer);
   };
+  const served = data.server || null;
+  const listed = (numbers) => (served ? Array.from(numbers) : numbers); // what grows is no typed array
   const rows = data.rows, dim = data.dim, spaces = data.spaces;
-  const ids = unpack(data.ids, "i4"), lines = unpack(data.lines, "i4");
+  const ids = listed(unpack(data.ids, "i4")), lines = listed(unpack(data.lines, "i4"));
+  const pictured = served ? served.pictures : data.pictures.length > 0;
   const rowOf = new Map();
   ids.forEach((id, row) => rowOf.set(id, row));
   const columns = data.columns.map((told) => ({
     ...told,
-    codes: told.codes === undefined ? null : unpack(told.codes, "i4"),
-    values: told.values === undefined ? null : unpack(told.values, "f8"),
+    codes: told.codes === undefined ? null : listed(unpack(told.codes, "i4")),
+    values: told.values === undefined ? null : listed(unpack(told.values, "f8")),
     doubt: told.doubt === undefined ? null : unpack(told.doubt, "f4"),
     known: told.known === undefined ? null : unpack(told.known, "u1"),
   }));
@@ -35,9 +39,8 @@
   const carded = compared.slice(0, MOST_FACTS);
   const FIRST = 10;
 
-  // Where neighbours come from. Here the page itself; a server could stand behind the same `rank`, which may return
-  // a promise.
-  const source = {
+  // Where neighbours come from: the page itself, or its server, whose `rank` returns a promise.
+  const own = {
     vectors: data.vectors.map((text) => unpack(text, "i1")),
     scales: [],
     scores: new Float32Array(rows),
@@ -108,6 +111,75 @@
     },
   };
 
+  const remote = {
+    rank({ query, weights, count }) {
+      if (weights.every((weight) => weight === 0)) return { rows: [], scores: [], parts: spaces.map(() => []), passing };
+      const mix = Object.fromEntries(spaces.map((name, c) => [name, weights[c]]));
+      const asked = state.asked && { column: state.asked.column.name, codes: [...state.asked.option.codes] };
+      const rowsOf = (list) => list.map((row) => ids[row]);
+      return ask("search", {
+        mix, like: rowsOf(query.like), unlike: rowsOf(query.unlike), images: state.images.map((image) => image.name),
+        middle: asked, count, ...restrictions(),
+      });
+    },
+    browse: (count) => ask("browse", { count, ...restrictions() }),
+    learn: async (wanted) => adopt(await post("rows", JSON.stringify({ rows: wanted }))),
+  };
+  const source = served ? remote : own;
+
+  function restrictions() {
+    const finite = (end) => (Number.isFinite(end) ? end : null);
+    const filters = [...state.filters].map(([column, f]) => column.values
+      ? { column: column.name, low: finite(f.low), high: finite(f.high), blank: f.blank }
+      : { column: column.name, codes: [...f.codes], blank: f.blank });
+    return { filters, within: state.selected && ids.slice(0, rows).filter((_, row) => state.selected[row]) };
+  }
+
+  async function post(place, body, kind = "application/json") {
+    try {
+      const answer = await fetch(place, { method: "POST", headers: { "Content-Type": kind }, body, redirect: "error" });
+      const told_ = await answer.json();
+      return answer.ok ? told_ : { message: told_.message };
+    } catch {
+      return { message: "The server does not answer. Has it been stopped?" };
+    }
+  }
+
+  // One question at a time. Of those that come meanwhile only the last is asked; what it overtakes is answered by null.
+  let waiting = null, isWaiting = false;
+  function ask(place, body) {
+    return new Promise((resolve) => {
+      if (waiting) waiting.resolve(null);
+      waiting = { place, body, resolve };
+      if (!isWaiting) askAll();
+    });
+  }
+  async function askAll() {
+    isWaiting = true;
+    while (waiting) {
+      const { place, body, resolve } = waiting;
+      waiting = null;
+      resolve(adopt(await post(place, JSON.stringify(body))));
+    }
+    isWaiting = false;
+  }
+
+  /** An answer with rows as this page numbers them. Those that are new to it get the next numbers. */
+  function adopt(answer) {
+    if (answer.message !== undefined) return { rows: [], scores: null, parts: null, passing: 0, message: answer.message };
+    const found = answer.rows.map((id, i) => {
+      if (rowOf.has(id)) return rowOf.get(id);
+      rowOf.set(id, ids.length);
+      ids.push(id);
+      lines.push(answer.lines[i]);
+      data.names.push(answer.names[i]);
+      if (answer.texts) data.texts.push(answer.texts[i]);
+      columns.forEach((column, n) => (column.values || column.codes).push(answer.cells[i][n] === null ? NaN : answer.cells[i][n]));
+      return ids.length - 1;
+    });
+    return { rows: found, scores: answer.scores || null, parts: answer.parts || null, passing: answer.passing };
+  }
+
   function toUnit(vector) {
     const length = Math.hypot(...vector);
     // What is left where examples cancel out is rounding, and has no direction.
@@ -174,8 +246,8 @@
     } else if (column.codes) {
       column.labels.forEach((label, code) => add(label, code));
     }
-    const counts = new Float64Array(column.codes ? Math.max(column.labels.length, column.sets ? column.sets.length : 0) : 0);
-    if (column.codes) for (const code of column.codes) if (code >= 0) counts[code]++;
+    const counts = column.counts || new Float64Array(column.codes ? Math.max(column.labels.length, column.sets ? column.sets.length : 0) : 0);
+    if (column.codes && !column.counts) for (const code of column.codes) if (code >= 0) counts[code]++;
     column.options = [...found].map(([name, codes]) => ({
       name, codes, count: [...codes].reduce((sum, code) => sum + counts[code], 0),
     }));
@@ -245,6 +317,7 @@
   const EQUAL = 50;
   const start = () => ({
     like: [], unlike: [], asked: null, // asked: {column, option}, the middle of a label
+    images: [], // {name, picture, file}: new ones, to be like; only a server takes them
     mix: spaces.map(() => EQUAL),
     filters: new Map(), // column -> {names: Set, blank: bool} or {low, high, blank}
     lasso: [], selected: null,
@@ -266,11 +339,11 @@
     }
     return order;
   })();
-  const hasQuery = () => query.like.length + query.unlike.length > 0;
+  const hasQuery = () => query.like.length + query.unlike.length + state.images.length > 0 || (served !== null && state.asked !== null);
   const doubted = () => (state.order.startsWith("doubt:") ? columnNamed(state.order.slice(6)) || null : null);
 
   function queryChanged() {
-    if (state.asked) {
+    if (state.asked && !served) {
       const { column, option } = state.asked;
       const like = [];
       for (let row = 0; row < rows; row++) if (option.codes.has(column.codes[row])) like.push(row);
@@ -278,7 +351,8 @@
     } else {
       query = { like: state.like, unlike: state.unlike, isMiddle: false };
     }
-    said = columns.map((column) => reference(column, state.like, state.asked));
+    // A new image has no labels to agree with.
+    said = columns.map((column) => (state.images.length ? null : reference(column, state.like, state.asked)));
     chances.fill(null);
     maskChanged();
     drawQuery();
@@ -321,9 +395,13 @@
   const counted = (number, noun) => `${number.toLocaleString("en")} ${noun}${number === 1 ? "" : "s"}`;
 
   function picture(row) {
-    if (!data.pictures.length) return make("span", "words", data.texts[row]);
+    if (!pictured) return make("span", "words", data.texts[row]);
     const image = new Image();
-    image.src = data.pictures[row];
+    if (served) {
+      image.loading = "lazy";
+      image.addEventListener("error", () => (image.alt = "no picture that can be read"));
+    }
+    image.src = served ? `thumbnail/${ids[row]}` : data.pictures[row];
     image.alt = "";
     image.draggable = false;
     return image;
@@ -345,7 +423,8 @@
     const box = $("query");
     box.replaceChildren();
     if (!hasQuery()) {
-      box.append(make("p", "note", "Click a picture to see what is like it, or search for the middle of a label."));
+      const words = served && served.uploads ? ", drop or paste one of your own," : ",";
+      box.append(make("p", "note", `Click a picture to see what is like it${words} or search for the middle of a label.`));
       $("query-title").textContent = "Query";
       return;
     }
@@ -363,8 +442,21 @@
     }
     const all = [...state.like.map((row) => [row, "like"]), ...state.unlike.map((row) => [row, "unlike"])];
     const list = make("ul", "examples");
+    const isOnly = all.length + state.images.length === 1;
+    for (const image of state.images) {
+      const item = make("li"), button = make("button", `example like${isOnly ? " only" : ""}`), shown_ = new Image();
+      button.type = "button";
+      shown_.src = image.picture;
+      shown_.alt = "";
+      button.append(shown_, make("b", "", "+"));
+      button.setAttribute("aria-label", `Take out this example to be like: the new image ${image.file}`);
+      button.title = "Take out";
+      button.addEventListener("click", () => change({ images: state.images.filter((other) => other !== image) }));
+      item.append(button);
+      list.append(item);
+    }
     for (const [row, sign] of all) {
-      const item = make("li"), button = make("button", `example ${sign}${all.length === 1 ? " only" : ""}`);
+      const item = make("li"), button = make("button", `example ${sign}${isOnly ? " only" : ""}`);
       button.type = "button";
       button.append(picture(row), make("b", "", sign === "like" ? "+" : "−"));
       button.setAttribute("aria-label", `Take out this example ${sign === "like" ? "to be like" : "to be unlike"}: ${describe(row)}`);
@@ -373,8 +465,9 @@
       item.append(button);
       list.append(item);
     }
-    if (all.length) box.append(list);
-    if (state.asked) return;
+    if (all.length + state.images.length) box.append(list);
+    if (state.images.length) box.append(make("p", "note", `${state.images.map((image) => image.file).join(", ")}: as the encoder sees it. No link can keep it.`));
+    if (state.asked || state.images.length) return;
     const facts = make("dl", "known");
     compared.forEach((column) => {
       const known = said[columns.indexOf(column)];
@@ -485,10 +578,10 @@
       const image = keptPicture(row);
       if (image !== made.picture) {
         made.frame.replaceChildren(image);
-        made.frame.classList.toggle("words", !data.pictures.length);
+        made.frame.classList.toggle("words", !pictured);
         made.picture = image;
       }
-      if (data.pictures.length) made.take.title = rowName(row);
+      if (pictured) made.take.title = rowName(row);
       else write(made.nameText, rowName(row));
     }
     const told = [];
@@ -525,17 +618,21 @@
     if (state.order === "near" && hasQuery()) {
       const turn = ++asking;
       const found = source.rank({ query, weights: state.mix, mask, count: Math.max(state.count, FIRST) });
-      if (found instanceof Promise) found.then((answer) => turn === asking && show(answer));
+      if (found instanceof Promise) found.then((answer) => answer && turn === asking && show(answer));
       else show(found);
       return;
     }
-    asking++;
+    const turn = ++asking;
     const column = doubted();
     let order = mixed;
     if (column) {
       const worth = column.doubt.map((value) => (Number.isNaN(value) ? -1 : value));
       const able = mask.map((through, row) => (through && worth[row] >= 0 ? 1 : 0));
       show({ rows: top(worth, able, state.count), scores: null, parts: null });
+      return;
+    }
+    if (served) {
+      source.browse(state.count).then((answer) => answer && turn === asking && show(answer));
       return;
     }
     const some = [];
@@ -545,6 +642,7 @@
 
   function show(found) {
     shown = found;
+    if (found.passing !== undefined) passing = found.passing;
     const column = doubted(), grid = $("grid"), count = Math.min(found.rows.length, state.count);
     for (let i = 0; i < count; i++) {
       const row = found.rows[i], made = slot(i);
@@ -560,7 +658,7 @@
       if (slots[i].take.tabIndex !== index) slots[i].take.tabIndex = index;
     }
     if (grid.classList.contains("scored") !== Boolean(found.parts)) grid.classList.toggle("scored");
-    const isBare = !found.scores && !column && data.pictures.length > 0;
+    const isBare = !found.scores && !column && pictured;
     if (grid.classList.contains("bare") !== isBare) grid.classList.toggle("bare");
     drawHead(count);
     drawAgreement();
@@ -575,6 +673,7 @@
   }
 
   function headline(count) {
+    if (shown.message) return "No answer";
     const through = counted(passing, "row");
     if (state.order === "near" && hasQuery()) return `Nearest of ${through}`;
     const column = doubted();
@@ -602,7 +701,9 @@
     empty.hidden = count > 0;
     if (!count) {
       const nothing = state.order === "near" && hasQuery() && state.mix.every((weight) => weight === 0);
-      empty.textContent = nothing
+      empty.textContent = shown.message
+        ? shown.message
+        : nothing
         ? "All sliders are at 0, so nothing says what alike means. Move one up."
         : "No row passes: take out a filter, or drop the selection of the map.";
     }
@@ -684,7 +785,7 @@
   }
 
   function takeAsQuery(row) {
-    change({ like: [row], unlike: [], asked: null, order: "near" });
+    change({ like: [row], unlike: [], asked: null, images: [], order: "near" });
   }
 
   function addExample(row, sign) {
@@ -782,7 +883,7 @@
       list.append(label);
     };
     for (const { name, count } of options) line(name, count, Boolean(filter && filter.names.has(name)), () => toggleLabel(column, name));
-    const blank = column.codes.reduce((sum, code) => sum + (code < 0 ? 1 : 0), 0);
+    const blank = served ? column.blank : column.codes.reduce((sum, code) => sum + (code < 0 ? 1 : 0), 0);
     if (blank) {
       line("no label", blank, Boolean(filter && filter.blank), () => {
         const own = filterOf(column);
@@ -835,7 +936,7 @@
   $("middle").addEventListener("click", () => {
     const column = columnNamed($("middle-column").value);
     const chosen = column && optionNamed(column, $("middle-label").value);
-    if (chosen) change({ asked: { column, option: chosen }, like: [], unlike: [], order: "near" });
+    if (chosen) change({ asked: { column, option: chosen }, like: [], unlike: [], images: [], order: "near" });
   });
 
   // Order --------------------------------------------------------------------------------------
@@ -906,7 +1007,7 @@
     const of = new Int32Array(rows).fill(-1);
     let keys = [];
     if (column.values) {
-      const sorted = Array.from(column.values).filter((value) => !Number.isNaN(value)).sort((a, b) => a - b);
+      const sorted = Array.from(column.values.slice(0, rows)).filter((value) => !Number.isNaN(value)).sort((a, b) => a - b);
       const ends = RAMP.map((_, i) => sorted[Math.floor((sorted.length * (i + 1)) / RAMP.length) - 1]);
       ends[RAMP.length - 1] = sorted[sorted.length - 1];
       const lows = [sorted[0], ...ends.slice(0, -1)];
@@ -916,7 +1017,7 @@
       }
     } else {
       const counts = new Map();
-      for (const code of column.codes) if (code >= 0) counts.set(code, (counts.get(code) || 0) + 1);
+      for (const code of column.codes.slice(0, rows)) if (code >= 0) counts.set(code, (counts.get(code) || 0) + 1);
       const ordered = [...counts.keys()].sort((a, b) => counts.get(b) - counts.get(a)).slice(0, MOST_CLASSES).sort((a, b) => a - b);
       const place = new Map(ordered.map((code, i) => [code, i]));
       for (let row = 0; row < rows; row++) if (place.has(column.codes[row])) of[row] = place.get(column.codes[row]);
@@ -1164,7 +1265,7 @@
     drawOverlay();
   });
 
-  let previewed = -1;
+  let previewed = -1, looking = 0;
   function preview(row, aloud) {
     if (row === previewed) return;
     previewed = row;
@@ -1172,8 +1273,11 @@
     box.replaceChildren();
     if (row < 0) return;
     const text = describe(row);
-    if (data.pictures.length) box.append(picture(row));
-    box.append(make("span", "", data.pictures.length ? text : `${data.texts[row]} — ${text}`));
+    clearTimeout(looking);
+    // A pointer that crosses the map asks a server for what it rests at only.
+    if (pictured && served) looking = setTimeout(() => box.prepend(picture(row)), 80);
+    else if (pictured) box.append(picture(row));
+    box.append(make("span", "", pictured ? text : `${data.texts[row]} — ${text}`));
     if (aloud) $("status").textContent = text;
   }
 
@@ -1195,7 +1299,7 @@
   overlay.addEventListener("keydown", (event) => {
     const ways = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
     if (ways[event.key]) {
-      const from = cursor >= 0 ? cursor : state.like.length ? state.like[0] : nearestPoint(0.5, 0.5, 2);
+      const from = cursor >= 0 ? cursor : state.like.length && state.like[0] < rows ? state.like[0] : nearestPoint(0.5, 0.5, 2);
       const to = cursor < 0 ? from : neighbourOf(from, ...ways[event.key]);
       if (to >= 0) cursor = to;
       preview(cursor, true);
@@ -1329,9 +1433,16 @@
     }
   }
 
-  function restore() {
+  async function restore() {
     const text = location.hash.slice(1);
     written = text;
+    if (served) {
+      const words = new URLSearchParams(text);
+      const unknown = [words.get("like"), words.get("unlike")].flatMap((list) => (list || "").split(".").slice(0, 100))
+        .filter((word) => /^\d{1,9}$/.test(word)).map(Number).filter((id) => id < data.total && !rowOf.has(id));
+      if (unknown.length) await source.learn([...new Set(unknown)]);
+      if (location.hash.slice(1) !== text) return;
+    }
     state = fromHash(text);
     current = 0;
     if (state.lasso.length) {
@@ -1380,6 +1491,55 @@
     cancelAnimationFrame(resized);
     resized = requestAnimationFrame(drawMap);
   });
+
+  // New images ---------------------------------------------------------------------------------
+
+  /** Pictures become the query: from a file, dropped anywhere on the page, or pasted. */
+  async function upload(files) {
+    const note = $("upload-note"), images = [], wrong = [];
+    const say = (text) => ($("status").textContent = note.textContent = text);
+    say(files.length > 1 ? `Reading ${files.length} pictures …` : "Reading the picture …");
+    for (const file of [...files].slice(0, served.images)) {
+      const told_ = file.size > served.bytes
+        ? { message: `has more than ${served.bytes / 1e6} MB.` }
+        : await post("upload", file, "application/octet-stream");
+      if (told_.message === undefined) images.push({ name: told_.image, picture: told_.picture, file: file.name || "pasted" });
+      else wrong.push(`${file.name || "pasted"}: ${told_.message}`);
+    }
+    if (files.length > served.images) wrong.push(`${files.length - served.images} more are left out: ${served.images} at a time.`);
+    say(wrong.join(" "));
+    if (images.length) change({ images, like: [], unlike: [], asked: null, order: "near" });
+  }
+
+  if (served && served.uploads) {
+    const input = $("upload");
+    $("upload-button").addEventListener("click", () => input.click());
+    input.addEventListener("change", () => {
+      if (input.files.length) upload([...input.files]);
+      input.value = ""; // so that the same file can be taken again
+    });
+    const hasFiles = (event) => event.dataTransfer !== null && [...event.dataTransfer.types].includes("Files");
+    let depth = 0;
+    const dropping = (change_) => {
+      depth = Math.max(depth + change_, 0);
+      document.body.classList.toggle("dropping", depth > 0);
+    };
+    window.addEventListener("dragenter", (event) => hasFiles(event) && dropping(1));
+    window.addEventListener("dragleave", (event) => hasFiles(event) && dropping(-1));
+    window.addEventListener("dragover", (event) => hasFiles(event) && event.preventDefault());
+    window.addEventListener("drop", (event) => {
+      if (!hasFiles(event)) return;
+      event.preventDefault();
+      dropping(-depth);
+      if (event.dataTransfer.files.length) upload([...event.dataTransfer.files]);
+    });
+    window.addEventListener("paste", (event) => {
+      const files = event.clipboardData ? [...event.clipboardData.files] : [];
+      if (!files.length) return;
+      event.preventDefault();
+      upload(files);
+    });
+  }
 
   drawTheme();
   restore();

@@ -23,7 +23,7 @@ MOST_ROWS = 20_000
 """Rows of one page. More would be slow to open and to search; `gather` draws a sample then."""
 
 # Columns of a run's rows that are not labels. The split is one to filter by, see `Gathered.columns`.
-_PLACES = ("line", "image")
+PLACES = ("line", "image")
 
 # What a page of 10,000 rows may take, in characters; a larger one takes more in proportion.
 _PAGE, _PAGE_ROWS = 9_400_000, 10_000
@@ -42,7 +42,8 @@ class Gathered:
         lines: of each row its line in the table.
         names: of each row what it is called: the file of its image, or its line.
         spaces: names of the similarities.
-        vectors: projections, each row scaled by its own largest number; only directions matter.
+        vectors: projections, each row scaled by its own largest number; only directions matter. None of a page that
+            is served.
         columns: label columns, the split the last of them.
         doubts: by the position of its column.
         maps: of each space.
@@ -58,7 +59,7 @@ class Gathered:
     lines: Int[np.ndarray, " rows"]
     names: tuple[str, ...]
     spaces: tuple[str, ...]
-    vectors: Int8[np.ndarray, "spaces rows dim"]
+    vectors: Int8[np.ndarray, "spaces held dim"]
     columns: tuple[Column, ...]
     doubts: Mapping[int, Doubt]
     maps: tuple[Maps, ...]
@@ -87,13 +88,13 @@ def gather(
     if not 1 <= most <= MOST_ROWS:
         raise ValueError(f"a page has from 1 to {MOST_ROWS:,} rows, asked for {most:,}.")
     vectors, similarities, rows = _spaces(run)
-    data = _data(run)
+    data = data_of(run)
     taken = sample(rows, [str(s["state"].get("column", "")) for s in similarities], most)
     total, rows, vectors = rows.height, rows[taken], _unit(vectors[:, taken])
 
     is_picture = data.input == "image" and with_images
     text_column = data.text if data.input == "text" else ""
-    columns = read_columns(rows, similarities, (*_PLACES, "split", *([text_column] if text_column else [])))
+    columns = read_columns(rows, similarities, (*PLACES, "split", *([text_column] if text_column else [])))
     columns += read_columns(rows.select("split"), [])  # the last: something to filter by, no label
     doubts = {}
     for number, column in enumerate(columns):
@@ -105,7 +106,7 @@ def gather(
         total=total,
         ids=taken,
         lines=rows["line"].to_numpy().astype(np.int64),
-        names=tuple(_names(rows, data)),
+        names=tuple(names_of(rows, data)),
         spaces=tuple(str(s["state"].get("column", s["name"])) for s in similarities),
         vectors=quantised(vectors),
         columns=tuple(columns),
@@ -116,7 +117,7 @@ def gather(
         )
         if is_picture
         else (),
-        texts=() if is_picture else tuple(_texts(rows, data)),
+        texts=() if is_picture else tuple(texts_of(rows, data)),
         note=_note(len(taken), total),
     )
 
@@ -170,20 +171,22 @@ def _unit(vectors: Float[np.ndarray, "spaces rows dim"]) -> Float[np.ndarray, "s
     return vectors / np.where(length > 0, length, 1)
 
 
-def _data(run: Run) -> Data:
+def data_of(run: Run) -> Data:
+    """What its recipe says of its rows; nothing that it names is imported."""
     settings = run.recipe_values.get("data", {})
     known = {field.name for field in fields(Data)}
     given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items() if k in known}
     return Data(**given)
 
 
-def _names(rows: pl.DataFrame, data: Data) -> list[str]:
+def names_of(rows: pl.DataFrame, data: Data) -> list[str]:
+    """What rows are called: the file of their image, or their line."""
     if data.input == "image" and "image" in rows.columns:
         return [str(image).rpartition("/")[2] for image in rows["image"].to_list()]
     return [f"line {line}" for line in rows["line"].to_list()]
 
 
-def _texts(rows: pl.DataFrame, data: Data) -> list[str]:
+def texts_of(rows: pl.DataFrame, data: Data) -> list[str]:
     """What stands for a row that is no picture: its text, the columns that are encoded, or its name."""
     if data.input == "text" and data.text in rows.columns:
         return [_short(str(cell or "")) for cell in rows[data.text].to_list()]
@@ -193,7 +196,7 @@ def _texts(rows: pl.DataFrame, data: Data) -> list[str]:
         return [
             _short(", ".join(f"{n} {c}" for n, c in zip(encoded, row, strict=True) if c is not None)) for row in cells
         ]
-    return _names(rows, data)
+    return names_of(rows, data)
 
 
 def _short(text: str) -> str:

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import math
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -66,8 +67,14 @@ def build_explorer(
     return path
 
 
-def render(gathered: Gathered) -> str:
-    """The whole page as text."""
+def render(gathered: Gathered, served: Mapping[str, Any] | None = None) -> str:
+    """The whole page as text.
+
+    Args:
+        gathered: what it shows.
+        served: what it must know to ask a server for all that it does not hold; None for a page that holds
+            everything. It has "columns", with what is to be told of each more than `gathered` says.
+    """
     css, script = _file("explorer.css"), _file("explorer.js")
     markup = jinja2.utils.markupsafe.Markup
     environment = jinja2.Environment(
@@ -76,28 +83,41 @@ def render(gathered: Gathered) -> str:
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
     )
-    rows = counted(len(gathered.ids), "row")
+    told = payload(gathered)
+    if served is not None:
+        told["columns"] = [own | dict(more) for own, more in zip(told["columns"], served["columns"], strict=True)]
+        told["server"] = {name: value for name, value in served.items() if name != "columns"}
     return environment.get_template("explorer.html.j2").render(
         version=__version__,
-        policy=policy(css, script),
+        policy=policy(css, script, served is not None),
         css=markup(css),
         script=markup(script),
-        data=markup(island(payload(gathered))),
+        data=markup(island(told)),
         title=gathered.title,
         table=gathered.table,
-        rows=rows,
+        rows=counted(gathered.total if served else len(gathered.ids), "row"),
+        served=served,
         spaces=len(gathered.spaces),
         note=gathered.note,
         nearest=NEAREST,
     )
 
 
-def policy(css: str, script: str) -> str:
-    """Nothing is loaded but pictures inside the file, and nothing runs or applies but this page's own."""
+def policy(css: str, script: str, served: bool = False) -> str:
+    """Nothing is loaded but pictures inside the file, and nothing runs or applies but this page's own.
+
+    A page that is served may ask its server, and no other, for answers and pictures.
+    """
+    where = "img-src 'self' data:; connect-src 'self'" if served else "img-src data:"
     return (
-        f"default-src 'none'; img-src data:; style-src '{_hash(css)}'; script-src '{_hash(script)}'; "
+        f"default-src 'none'; {where}; style-src '{_hash(css)}'; script-src '{_hash(script)}'; "
         "base-uri 'none'; form-action 'none'"
     )
+
+
+def served_policy() -> str:
+    """The same for the header of a page that is served, where it may also forbid to be put into another page."""
+    return policy(_file("explorer.css"), _file("explorer.js"), served=True) + "; frame-ancestors 'none'"
 
 
 def island(value: Any) -> str:

@@ -18,7 +18,7 @@ from mscon.run import Run
 
 SIDE = 96
 # Drawings of few pixels stay exact.
-_EXACT = 32
+EXACT = 32
 # Side in pixels and WEBP quality, from the best on; the first that keeps to the budget is taken.
 _LADDER = ((96, 80), (96, 65), (80, 65), (72, 60), (64, 55), (56, 50), (48, 45), (40, 40), (32, 30))
 _TRIED = 48
@@ -38,11 +38,11 @@ def thumbnails(run: Run, images: Sequence[str], root: Path | None, channels: int
     Raises:
         RunError: once for all images that are gone or cannot be read.
     """
-    folder = _root(run, root)
+    folder = images_folder(run, root)
     paths = locate(folder, images)
     sizes = [size for path in paths[:_TRIED] if path is not None and (size := _short_side(path))]
     native = min(SIDE, max(sizes, default=SIDE))
-    exact = native <= _EXACT
+    exact = native <= EXACT
     # Spread over all rows: tables are sorted, and one class may be harder to write small than another.
     some = np.linspace(0, len(paths) - 1, min(_TRIED, len(paths))).astype(int)
     sample, _ = decode_some([paths[i] for i in some], native, channels)
@@ -79,7 +79,12 @@ def data_uri(pixels: UInt8[np.ndarray, "channels height width"], side: int, qual
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
-def _root(run: Run, root: Path | None) -> Path:
+def images_folder(run: Run, root: Path | None) -> Path:
+    """The folder of a run's images: the given one, or where they lay when it was trained.
+
+    Raises:
+        RunError: if it is not known, or not there.
+    """
     told = run.facts.get("images_root")
     if root is None and told is None:
         raise RunError(

@@ -1,0 +1,671 @@
+"""The server over real sockets: what it answers, what it refuses, and that nobody else gets anything out of it."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import http.client
+import io
+import json
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import tracemalloc
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mscon.cli import main
+from mscon.errors import RunError
+from mscon.run import Run
+from mscon.search.explorer import server as servers
+from mscon.search.explorer.answers import Answers
+from mscon.search.explorer.server import ExplorerServer
+
+from .conftest import HOSTILE, make_run
+
+Serving = Callable[..., ExplorerServer]
+KINDS = ("kind", "closure", "size", "shape", "heel")
+EQUAL = dict.fromkeys(KINDS, 1)
+
+
+@dataclass
+class Answer:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def told(self):
+        return json.loads(self.body)
+
+    @property
+    def message(self) -> str:
+        assert self.headers["Content-Type"] == "application/json"
+        assert set(self.told) == {"message"}
+        return self.told["message"]
+
+
+def ask(server: ExplorerServer, method: str, path: str, body: bytes | None = None, **headers: str | None) -> Answer:
+    """A request; headers by their names with _ for -, None to leave one out."""
+    own: dict[str, str | None] = {"Host": f"127.0.0.1:{server.server_port}"}
+    if body is not None:
+        own |= {"Content-Length": str(len(body)), "Content-Type": "application/json"}
+    if method == "POST":
+        own["Origin"] = f"http://127.0.0.1:{server.server_port}"
+    own |= {name.replace("_", "-"): value for name, value in headers.items()}
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=20)) as connection:
+        connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
+        for name, value in own.items():
+            if value is not None:
+                connection.putheader(name, value)
+        connection.endheaders()
+        if body:
+            connection.send(body)
+        got = connection.getresponse()
+        return Answer(got.status, dict(got.headers), got.read())
+
+
+def get(server: ExplorerServer, place: str, **headers: str | None) -> Answer:
+    return ask(server, "GET", f"/{server.token}/{place}", **headers)
+
+
+def post(server: ExplorerServer, place: str, told: object, **headers: str | None) -> Answer:
+    return ask(server, "POST", f"/{server.token}/{place}", json.dumps(told).encode(), **headers)
+
+
+def upload(server: ExplorerServer, data: bytes, **headers: str | None) -> Answer:
+    kind = {"Content_Type": "application/octet-stream"}
+    return ask(server, "POST", f"/{server.token}/upload", data, **{**kind, **headers})
+
+
+def raw(server: ExplorerServer, sent: bytes, half_close: bool = True) -> bytes:
+    """All that comes back."""
+    with socket.create_connection(("127.0.0.1", server.server_port), timeout=20) as connection:
+        connection.sendall(sent)
+        if half_close:
+            connection.shutdown(socket.SHUT_WR)
+        got = b""
+        with contextlib.suppress(ConnectionError):
+            while part := connection.recv(65_536):
+                got += part
+    return got
+
+
+def island(page: Answer):
+    text = page.body.decode().partition('id="data">')[2].partition("</script>")[0]
+    return json.loads(text)
+
+
+@pytest.fixture(scope="module")
+def answers(shoes: Run) -> Answers:
+    return Answers(shoes, seconds=0.0)
+
+
+@pytest.fixture(scope="module")
+def glyph_answers(glyph_run: Run) -> Answers:
+    return Answers(glyph_run, seconds=0.0)
+
+
+@pytest.fixture
+def server(serving: Serving, answers: Answers) -> ExplorerServer:
+    return serving(answers)
+
+
+def png(side: int = 24) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)).save(file, "png")
+    return file.getvalue()
+
+
+# What it answers ------------------------------------------------------------------------------------
+
+
+def test_the_page_holds_the_rows_of_the_map_and_neither_vectors_nor_pictures(server):
+    page = get(server, "")
+    assert page.status == 200 and page.headers["Content-Type"] == "text/html; charset=utf-8"
+    told = island(page)
+    assert told["rows"] == told["total"] == 60
+    assert set(told["vectors"]) == {""} and told["pictures"] == []
+    assert told["server"]["uploads"] is True and told["server"]["pictures"] is True
+    kind = next(column for column in told["columns"] if column["name"] == "kind")
+    assert sum(kind["counts"]) == 59 and kind["blank"] == 1
+    assert HOSTILE.encode() not in page.body
+
+
+def test_every_answer_is_kept_by_nobody_and_is_only_what_it_says(server):
+    for answer in (get(server, ""), get(server, "thumbnail/3"), post(server, "browse", {}), get(server, "nothing")):
+        told = answer.headers
+        assert told["Cache-Control"] == "no-store" and told["X-Content-Type-Options"] == "nosniff"
+        assert told["X-Frame-Options"] == "DENY" and told["Cross-Origin-Resource-Policy"] == "same-origin"
+        assert told["Referrer-Policy"] == "same-origin" and told["Connection"] == "close"
+        assert told["Content-Security-Policy"].startswith("default-src 'none'; ")
+        assert "frame-ancestors 'none'" in told["Content-Security-Policy"]
+        assert "unsafe" not in told["Content-Security-Policy"] and "http" not in told["Content-Security-Policy"]
+        assert not [name for name in told if name.startswith("Access-Control")]
+        assert told["Server"] == "mscon" and "Python" not in str(told)
+
+
+def test_a_search_is_the_definition(server, shoes):
+    vectors = shoes.projections.astype(np.float64)
+    vectors /= np.linalg.norm(vectors, axis=2, keepdims=True)
+    mix = {"kind": 20, "closure": 70, "heel": 100}
+    wanted = vectors[:, [3, 40]].mean(axis=1) - vectors[:, 17]
+    wanted /= np.linalg.norm(wanted, axis=1, keepdims=True)
+    shares = np.array([20, 70, 0, 0, 100]) / 190
+    by_space = np.einsum("sd,srd->sr", wanted, vectors)
+    score = shares @ by_space
+    score[[3, 40, 17]] = -np.inf
+    told = post(server, "search", {"mix": mix, "like": [3, 40], "unlike": [17], "count": 12}).told
+    np.testing.assert_allclose(told["scores"], np.sort(score)[::-1][:12], atol=2e-3)
+    np.testing.assert_allclose(told["parts"], by_space[:, told["rows"]], atol=2e-3)
+    assert told["passing"] == 57
+    assert told["lines"] == [row + 2 for row in told["rows"]]
+    assert told["names"] == [f"{row:05d}.png" for row in told["rows"]]
+
+
+def test_the_middle_of_a_label_is_one_example_and_its_rows_are_answers(server, shoes):
+    told = island(get(server, ""))
+    column = next(column for column in told["columns"] if column["name"] == "kind")
+    code = column["labels"].index("boots")
+    asked = {"mix": {"kind": 1}, "middle": {"column": "kind", "codes": [code]}, "count": 10}
+    found = post(server, "search", asked).told
+    assert [shoes.rows["kind"][row] for row in found["rows"]] == ["boots"] * 10
+    assert found["passing"] == 60
+
+
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        ([{"column": "heel", "low": 3, "high": 6.5}], lambda row: row["heel"] and 3 <= float(row["heel"]) <= 6.5),
+        ([{"column": "heel", "high": 1, "blank": True}], lambda row: not row["heel"] or float(row["heel"]) <= 1),
+        ([{"column": "kind", "blank": True}], lambda row: row["kind"] is None),
+        ([{"column": "kind", "codes": [1]}, {"column": "heel", "low": 6}], lambda row: row["kind"] == "boots"
+         and float(row["heel"] or -1) >= 6),
+        ([{"column": "split", "codes": [0]}], lambda row: row["split"] == "test"),
+    ],
+)  # fmt: skip
+def test_filters_let_through_what_they_say(server, shoes, filters, expected):
+    told = post(server, "browse", {"filters": filters, "count": 240}).told
+    wanted = {n for n, row in enumerate(shoes.rows.iter_rows(named=True)) if expected(row)}
+    assert set(told["rows"]) == wanted and told["passing"] == len(wanted) > 0
+    searched = post(server, "search", {"mix": EQUAL, "like": [0], "filters": filters, "count": 240}).told
+    assert set(searched["rows"]) == wanted - {0}
+
+
+def test_rows_within_a_selection(server):
+    told = post(server, "search", {"mix": EQUAL, "like": [5], "within": [5, 9, 11]}).told
+    assert set(told["rows"]) == {9, 11}
+    assert post(server, "search", {"mix": EQUAL, "like": [5], "within": [5]}).told["rows"] == []
+    assert post(server, "browse", {"within": []}).told["passing"] == 0
+
+
+def test_browsing_goes_on_where_it_was(server):
+    few, more = (post(server, "browse", {"count": count}).told["rows"] for count in (24, 48))
+    assert more[:24] == few and len(set(more)) == 48 and few != sorted(few)
+
+
+def test_a_thumbnail_is_a_webp_of_that_row(server):
+    answer = get(server, "thumbnail/3")
+    assert (answer.status, answer.headers["Content-Type"]) == (200, "image/webp")
+    image = Image.open(io.BytesIO(answer.body), formats=("WEBP",)).convert("RGB")
+    assert image.size == (32, 32)
+    assert np.asarray(image)[:, :, 0].min() > 200, "row 3 is red"
+
+
+def test_pictures_that_are_gone_or_outside_are_told_and_nothing_of_them_is_read(shoes, serving, tmp_path):
+    run = make_run(tmp_path / "run")
+    run.write_checkpoint("last", {}, {"epoch": 1})
+    run.write_features(run.features, run.projections)
+    pictures = tmp_path / "run-images"
+    secret = tmp_path / "secret.png"
+    secret.write_bytes(png())
+    (pictures / "00001.png").unlink()
+    (pictures / "00002.png").unlink()
+    (pictures / "00002.png").symlink_to(secret)
+    (pictures / "00003.png").write_bytes(b"no image")
+    server = serving(Answers(run, seconds=0.0))
+    for row in (1, 2, 3):
+        assert "no picture" in get(server, f"thumbnail/{row}").message
+    assert get(server, "thumbnail/4").status == 200
+    for file in pictures.iterdir():
+        file.unlink()
+    with pytest.raises(RunError, match=r"12 images that were tried none can be read"):
+        Answers(run, seconds=0.0)
+    assert island(get(serving(Answers(run, with_images=False, seconds=0.0)), ""))["server"]["pictures"] is False
+
+
+def test_an_uploaded_glyph_finds_its_letter(serving, glyph_answers, glyph_run):
+    server = serving(glyph_answers)
+    rows = glyph_run.rows
+    row = int(np.flatnonzero((rows["split"] == "test").to_numpy())[7])
+    data = (glyph_answers._folder / rows["image"][row]).read_bytes()
+    told = upload(server, data).told
+    assert told["picture"].startswith("data:image/webp;base64,")
+    found = post(server, "search", {"mix": {"character": 1}, "images": [told["image"]], "count": 10}).told
+    assert row in found["rows"] and found["scores"][0] > 0.999
+    same = [rows["character"][hit] == rows["character"][row] for hit in found["rows"]]
+    assert sum(same) >= 8
+    both = {"mix": {"character": 1}, "images": [told["image"]], "like": [0], "unlike": [5], "count": 1}
+    assert post(server, "search", both).status == 200
+
+
+def test_uploads_are_kept_in_memory_and_only_the_last_of_them(serving, glyph_answers, glyph_run, monkeypatch):
+    from mscon.search.explorer import answers as module
+
+    monkeypatch.setattr(module, "_KEPT_IMAGES", 2)
+    server = serving(glyph_answers)
+    before = sorted(glyph_run.root.rglob("*"))
+    names = [upload(server, png(20 + n)).told["image"] for n in range(3)]
+    asked = {"mix": {"character": 1}, "count": 1}
+    assert post(server, "search", {**asked, "images": names[1:]}).status == 200
+    assert "1 new image of the query" in post(server, "search", {**asked, "images": names}).message
+    assert sorted(glyph_run.root.rglob("*")) == before
+
+
+# Whom it refuses --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/", "/{token}", "/{token}/index.html", "/{token}/../", "/{token}//", "/{token}/?a=1", "/{token}/search/",
+        "/{token}/thumbnail/", "/{token}/thumbnail/60", "/{token}/thumbnail/-1", "/{token}/thumbnail/1.png",
+        "/{token}/thumbnail/../../../../etc/passwd", "/{token}/thumbnail/%2e%2e%2f%2e%2e%2fetc%2fpasswd",
+        "/{token}/thumbnail//etc/passwd", "/{token}/thumbnail/00000.png", "/{token}/thumbnail/1%00", "/etc/passwd",
+        "/{token}/thumbnail/\u0663", "/{token}/thumbnail/99999999999999999999", "/{token}/recipe.toml",
+        "/../../etc/passwd",
+        "//{token}/search", "/{token}/run.json", "/{token}/%2e%2e/recipe.toml", "/{token}\\..\\recipe.toml",
+        "http://127.0.0.1/{token}/", "/{wrong}/", "/{wrong}/thumbnail/1", "*", "/{token}/rows", "/{token}/upload",
+    ],
+)  # fmt: skip
+def test_an_address_that_is_not_on_the_list_is_nowhere(server, path):
+    path = path.format(token=server.token, wrong=server.token[:-1] + ("A" if server.token[-1] != "A" else "B"))
+    host = f"127.0.0.1:{server.server_port}"
+    got = raw(server, f"GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+    head, _, body = got.partition(b"\r\n\r\n")
+    assert head.split()[1] == b"404", got
+    assert set(json.loads(body)) == {"message"}
+    assert b"root:" not in got and b"title" not in got
+
+
+@pytest.mark.parametrize("method", ["HEAD", "PUT", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PATCH", "PROPFIND", "get"])
+def test_other_methods_are_nowhere(server, method):
+    for place in ("", "search", "thumbnail/1"):
+        assert ask(server, method, f"/{server.token}/{place}").status == 404
+    assert ask(server, "POST", f"/{server.token}/", b" " * 3_000_000).status == 404  # told, though nobody reads on
+    assert ask(server, "POST", f"/{server.token}/thumbnail/1", b"{}").status == 404
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "localhost.evil.example", "[::1]", "0.0.0.0", "",
+     "127.0.0.1:80:80", "127.0.0.1:x", "user@127.0.0.1", "127.1", None],
+)  # fmt: skip
+def test_a_name_that_is_not_this_machines_gets_nothing(server, host):
+    """DNS rebinding: a page elsewhere lets its own name point here."""
+    assert "127.0.0.1 and localhost only" in get(server, "", Host=host).message
+    assert ask(server, "POST", f"/{server.token}/search", b"{}", Host=host, Origin=f"http://{host}").status == 403
+
+
+def test_two_hosts_are_none(server):
+    sent = f"GET /{server.token}/ HTTP/1.1\r\nHost: 127.0.0.1\r\nHost: evil.example\r\n\r\n"
+    assert raw(server, sent.encode()).startswith(b"HTTP/1.1 403 ")
+
+
+@pytest.mark.parametrize(
+    "origin",
+    ["http://evil.example", "null", "https://127.0.0.1:{port}", "http://127.0.0.1:1", "http://localhost:{port}"],
+)
+def test_a_page_of_another_site_gets_nothing(server, origin):
+    origin = origin.format(port=server.server_port)
+    for method, place, body in (("POST", "search", b"{}"), ("POST", "browse", b"{}"), ("GET", "thumbnail/1", None)):
+        answer = ask(server, method, f"/{server.token}/{place}", body, Origin=origin)
+        assert answer.status == 403 and "another site" in answer.message
+
+
+def test_what_asks_for_another_site_gets_nothing_but_a_link_may_lead_here(server):
+    for site in ("cross-site", "same-site"):
+        assert get(server, "thumbnail/1", Sec_Fetch_Site=site).status == 403
+        assert get(server, "", Sec_Fetch_Site=site, Sec_Fetch_Dest="iframe").status == 403
+        assert get(server, "", Sec_Fetch_Site=site, Sec_Fetch_Dest="document").status == 200
+    assert get(server, "thumbnail/1", Sec_Fetch_Site="same-origin").status == 200
+
+
+def test_a_question_without_an_origin_gets_nothing(server):
+    assert "says its Origin" in post(server, "browse", {}, Origin=None).message
+
+
+def test_a_tunnel_from_another_port_is_this_machine(server):
+    answer = post(server, "browse", {}, Host="localhost:9000", Origin="http://localhost:9000")
+    assert answer.status == 200
+
+
+def test_it_listens_to_this_machine_only(server):
+    assert server.server_address[0] == "127.0.0.1"
+    assert server.url.startswith(f"http://127.0.0.1:{server.server_port}/")
+    assert len(server.token) >= 32
+    assert not server.verify_request(None, ("192.168.0.7", 80))
+
+
+# What it does not take ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        ({"mix": {"kind": -1}}, "weight of 'kind' is negative"),
+        ({"mix": {"kind": 0, "heel": 0}}, "every weight is 0"),
+        ({"mix": {"knid": 1}}, "no similarity 'knid'. Did you mean 'kind'"),
+        ({"mix": {"kind": "much"}}, "no number"),
+        ({"mix": {"kind": [1]}}, "no number"),
+        ({"mix": {}}, "empty"),
+        ({"mix": "kind=1"}, "'mix' must be an object"),
+        ({"mix": None}, "'mix' must be an object"),
+        ({}, "'mix' is missing"),
+        ({"mix": {"kind": 1}}, "no example to be like"),
+        ({"mix": EQUAL, "like": [60]}, "no row 60 ('like'): rows go from 0 to 59"),
+        ({"mix": EQUAL, "like": [-1]}, "no row -1"),
+        ({"mix": EQUAL, "like": [10**400]}, "no row 1000"),
+        ({"mix": EQUAL, "like": [1.5]}, "whole numbers"),
+        ({"mix": EQUAL, "like": [True]}, "whole numbers"),
+        ({"mix": EQUAL, "like": "3"}, "whole numbers"),
+        ({"mix": EQUAL, "like": [3] * 101}, "at most 100"),
+        ({"mix": EQUAL, "like": [3], "unlike": [3]}, "cancel out"),
+        ({"mix": EQUAL, "like": [3], "count": 0}, "from 1 to 240, got 0"),
+        ({"mix": EQUAL, "like": [3], "count": 241}, "from 1 to 240"),
+        ({"mix": EQUAL, "like": [3], "count": 2.0}, "from 1 to 240"),
+        ({"mix": EQUAL, "images": ["0" * 16]}, "no longer kept"),
+        ({"mix": EQUAL, "images": [3]}, "names that uploads"),
+        ({"mix": EQUAL, "images": ["x"] * 17}, "at most 16"),
+        ({"mix": EQUAL, "like": [3], "within": [99]}, "no row 99 ('within')"),
+        ({"mix": EQUAL, "like": [3], "path": "/etc/passwd"}, "no 'path' to ask for"),
+        ({"mix": EQUAL, "middle": {"column": "heel"}}, "no label to be the middle of"),
+        ({"mix": EQUAL, "middle": {"column": "kind", "codes": []}}, "no row has this label"),
+        ({"mix": EQUAL, "middle": {"column": "kind", "codes": [3]}}, "whole numbers from 0 to 2"),
+        ({"mix": EQUAL, "middle": ["kind"]}, "must be an object"),
+        ({"mix": EQUAL, "like": [3], "filters": {}}, "must be a list"),
+        ({"mix": EQUAL, "like": [3], "filters": [7]}, "must be an object"),
+        ({"mix": EQUAL, "like": [3], "filters": [{"column": "knid"}]}, "no column 'knid'. Did you mean 'kind'"),
+        ({"mix": EQUAL, "like": [3], "filters": [{"column": "line"}]}, "no column 'line'"),
+        ({"mix": EQUAL, "like": [3], "filters": [{"column": "kind", "low": 1}]}, "has no 'low' to filter by"),
+        ({"mix": EQUAL, "like": [3], "filters": [{"column": "kind", "codes": [-1]}]}, "from 0 to 2"),
+        ({"mix": EQUAL, "like": [3], "filters": [{"column": "heel", "low": "1"}]}, "must be a number"),
+        ({"mix": EQUAL, "like": [3], "filters": [{"column": "heel", "low": 10**400}]}, "finite number"),
+        ({"mix": EQUAL, "like": [3], "filters": [{"column": "heel", "blank": 1}]}, "true or false"),
+        ({"mix": EQUAL, "like": [3], "filters": [{"column": "kind"}] * 99}, "'filters' has 99"),
+    ],
+)  # fmt: skip
+def test_a_question_that_cannot_be_meant_is_one_message(server, told, words):
+    answer = post(server, "search", told)
+    assert answer.status == 400
+    assert words in answer.message
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"", "not JSON"),
+        (b"{", "not JSON"),
+        (b"\xff\xfe", "not JSON"),
+        (b"[]", "must be a JSON object"),
+        (b'{"mix": {"kind": NaN}}', "NaN is no number"),
+        (b'{"mix": {"kind": -Infinity}}', "-Infinity is no number"),
+        (b'{"mix": {"kind": 1e999}}', "not finite"),
+        (b"[" * 200_000, "not JSON"),
+        (b'{"mix": {"kind": ' + b"9" * 5000 + b"}}", "not JSON"),
+    ],
+)
+def test_what_is_no_json_is_one_message(server, body, words):
+    answer = ask(server, "POST", f"/{server.token}/search", body)
+    assert answer.status == 400 and words in answer.message
+
+
+def test_all_mistakes_are_told_at_once_and_no_message_is_long(server):
+    told = {"mix": {"kind": -1}, "like": [99], "count": 0, "x" * 5000: 1}
+    message = post(server, "search", told).message
+    for words in ("negative", "no row 99", "from 1 to 240", "to ask for"):
+        assert words in message
+    assert len(message) <= 2_000
+    assert "Known: rows" in post(server, "rows", {"row": [1]}).message
+    assert post(server, "rows", {}).status == 400
+
+
+def test_lengths_and_kinds_that_are_not_said_are_refused(server):
+    path = f"/{server.token}/search"
+    assert ask(server, "POST", path, b"{}", Content_Length=None).status == 411
+    assert ask(server, "POST", path, b"", Content_Length=None, Transfer_Encoding="chunked").status == 411
+    for length in ("-1", "1e3", "0x10", "1 1", "+2", "9" * 13):
+        assert ask(server, "POST", path, b"{}", Content_Length=length).status == 400, length
+    for kind in ("text/plain", "application/x-www-form-urlencoded", None):
+        assert ask(server, "POST", path, b"{}", Content_Type=kind).status == 415
+    assert upload(server, png(), Content_Type="image/png").status == 415
+    host = "Host: 127.0.0.1\r\nOrigin: http://127.0.0.1\r\nContent-Type: application/json\r\n"
+    twice = f"POST {path} HTTP/1.1\r\n{host}Content-Length: 2\r\nContent-Length: 3\r\n\r\n{{}}"
+    assert raw(server, twice.encode()).startswith(b"HTTP/1.1 411 ")
+
+
+def test_too_many_bytes_are_refused_before_they_are_read_and_that_is_told(server):
+    answer = ask(server, "POST", f"/{server.token}/search", b" " * 1_000_001)
+    assert answer.status == 413 and "at most 1 MB" in answer.message
+    start = time.monotonic()
+    answer = upload(server, b"x", Content_Length="20000001")  # none of them ever come
+    assert answer.status == 413 and "at most 20 MB" in answer.message
+    assert time.monotonic() - start < 5
+
+
+def test_a_body_that_is_cut_off_or_does_not_come_is_given_up(serving, answers):
+    server = serving(answers, seconds=0.6)
+    head = f"POST /{server.token}/browse HTTP/1.1\r\nHost: 127.0.0.1\r\nOrigin: http://127.0.0.1\r\n"
+    head += "Content-Type: application/json\r\nContent-Length: 10\r\n\r\n"
+    cut = raw(server, head.encode() + b"{}")
+    assert cut.startswith(b"HTTP/1.1 400 ") and b"ends after 2 bytes of 10" in cut
+    start = time.monotonic()
+    slow = raw(server, head.encode() + b"{}", half_close=False)
+    assert slow.startswith(b"HTTP/1.1 408 ")
+    assert raw(server, b"GET / HT", half_close=False) == b""
+    assert raw(server, b"", half_close=False) == b""
+    assert time.monotonic() - start < 8
+
+
+def test_a_byte_now_and_then_does_not_hold_a_connection(serving, answers):
+    server = serving(answers, seconds=0.8)
+    start = time.monotonic()
+    address = ("127.0.0.1", server.server_port)
+    with socket.create_connection(address, timeout=10) as connection, contextlib.suppress(OSError):
+        while time.monotonic() - start < 6:
+            connection.sendall(b"G")
+            time.sleep(0.05)
+    assert time.monotonic() - start < 5
+
+
+def test_connections_are_bounded_and_come_back(serving, answers):
+    server = serving(answers, seconds=1.5)
+    threads = threading.active_count()
+    many = [socket.create_connection(("127.0.0.1", server.server_port), timeout=10) for _ in range(100)]
+    time.sleep(0.3)
+    assert threading.active_count() - threads <= servers._CONNECTIONS
+    for connection in many:
+        connection.close()
+    end = time.monotonic() + 5
+    while True:
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            if get(server, "").status == 200:
+                break
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n", b"GET /\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"x" * 9_000 + b"\r\n\r\n",
+     b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 500 + b"\r\n", b"GET / HTTP/1.1\r\nA: " + b"b" * 70_000 + b"\r\n\r\n",
+     b"<script> <script> <script>\r\n\r\n"],
+)  # fmt: skip
+def test_what_is_no_http_is_no_fault(server, sent):
+    got = raw(server, sent)
+    assert got == b"" or got.startswith(b"HTTP/1.1 4") or got.startswith(b"HTTP/1.1 5")
+    assert b"script" not in got and b"Traceback" not in got
+    assert get(server, "").status == 200
+
+
+def test_others_are_asked_to_come_again_while_a_search_takes_long(server, monkeypatch):
+    from mscon.search.explorer import answers as module
+
+    monkeypatch.setattr(module, "_PATIENCE", 0.1)
+    with server.answers._busy:
+        answer = post(server, "browse", {})
+    assert answer.status == 503 and "ask again" in answer.message
+    assert post(server, "browse", {}).status == 200
+
+
+def test_a_fault_of_ours_tells_the_client_nothing(server, monkeypatch, capsys):
+    def broken(body: bytes):
+        raise KeyError("a secret")
+
+    monkeypatch.setattr(server.answers, "browse", broken)
+    answer = post(server, "browse", {})
+    assert answer.status == 500 and "secret" not in answer.message
+    end = time.monotonic() + 5
+    told = ""
+    while "a secret" not in told and time.monotonic() < end:
+        told += capsys.readouterr().err
+    assert "a secret" in told
+
+
+def test_uploads_that_are_no_images_are_one_message_each(serving, glyph_answers):
+    server = serving(glyph_answers)
+    whole = png(64)
+    for data, words in (
+        (b"", "no picture of a kind"),
+        (b"GIF89a", "picture"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "no picture of a kind"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "no picture of a kind"),
+        (whole[: len(whole) // 2], "cut off"),
+    ):
+        answer = upload(server, data)
+        assert answer.status == 400 and words in answer.message
+
+
+def test_a_run_without_weights_or_of_other_things_takes_no_new_image(server, serving, made):
+    answer = upload(server, png())
+    assert answer.status == 400 and "checkpoint" in answer.message
+    run = made("columns", images=False)
+    recipe = run.root / "recipe.toml"
+    recipe.write_text(recipe.read_text().replace('input = "image"', 'input = "columns"'))
+    run.write_checkpoint("last", {}, {"epoch": 1})
+    run.write_features(run.features, run.projections)
+    answers = Answers(run, seconds=0.0)
+    other = serving(answers)
+    assert "made from columns, not images" in upload(other, png()).message
+    assert b'id="upload-button"' not in answers.page
+    assert get(other, "thumbnail/1").status == 404
+    assert post(other, "browse", {"count": 3}).told["texts"]
+
+
+def test_many_at_once_get_what_each_asked_for(server, answers):
+    wrong = []
+
+    def ask_often(first: int) -> None:
+        for row in range(first, 60, 8):
+            body = {"mix": EQUAL, "like": [row], "filters": [{"column": "heel", "low": row / 10}], "count": 3}
+            if post(server, "search", body).told != answers.search(json.dumps(body).encode()):
+                wrong.append(row)
+            if get(server, f"thumbnail/{row}").body != answers.thumbnail(row):
+                wrong.append(row)
+
+    threads = [threading.Thread(target=ask_often, args=(first,)) for first in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+# Size -------------------------------------------------------------------------------------------------------
+
+
+def test_sixty_thousand_rows_answer_within_bounds(serving, tmp_path):
+    count = 60_000
+    run = make_run(tmp_path / "large", count, images=False)
+    run.write_checkpoint("last", {}, {"epoch": 1})
+    run.write_features(run.features, run.projections)
+    answers = Answers(run, with_images=False, seconds=0.0)
+    assert len(answers.page) < 2_000_000
+    server = serving(answers)
+    page = island(get(server, ""))
+    assert (page["rows"], page["total"]) == (5_000, count)
+    assert "are on the map" in answers.page.decode()
+    vectors = run.projections.astype(np.float64)
+    score = np.einsum("sd,srd->r", vectors[:, 59_999], vectors) / 5
+    score[59_999] = -np.inf
+    tracemalloc.start()
+    found = post(server, "search", {"mix": EQUAL, "like": [59_999], "count": 240})
+    browsed = post(server, "browse", {"count": 240, "filters": [{"column": "heel", "low": 6}]})
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 8_000_000
+    assert len(found.body) < 100_000 and len(browsed.body) < 100_000
+    assert browsed.told["passing"] > 29_000
+    np.testing.assert_allclose(found.told["scores"], np.sort(score)[::-1][:240], atol=2e-3)
+    outside = sorted(set(range(count)) - set(np.frombuffer(base64.b64decode(page["ids"]), "<i4").tolist()))
+    known = post(server, "rows", {"rows": outside[:3]}).told
+    assert known["rows"] == outside[:3] and known["texts"] == [f"{row:05d}.png" for row in outside[:3]]
+
+
+# The verb ---------------------------------------------------------------------------------------------------
+
+
+def test_the_verb_prints_the_address_and_ends_at_ctrl_c(shoes):
+    command = [sys.executable, "-m", "mscon", "explore", str(shoes.root), "--serve", "--no-open", "--rows", "15"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            url, told = process.stdout.readline().strip(), process.stdout.readline()
+            port = int(url.split(":")[2].split("/")[0])
+            with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
+                connection.request("GET", "/" + url.split("/", 3)[3])
+                assert b"15, drawn evenly" in connection.getresponse().read()
+            process.send_signal(signal.SIGINT)
+            rest, said = process.communicate(timeout=20)
+        finally:
+            process.kill()
+    assert process.returncode == 0
+    assert "Ctrl-C ends it" in told and "The server has ended." in rest
+    assert said == ""
+
+
+def test_a_port_that_is_taken_is_one_message(server, shoes, capsys):
+    assert main(["explore", str(shoes.root), "--serve", "--no-open", "--port", str(server.server_port)]) == 2
+    assert f"port {server.server_port} of this machine cannot be had" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--serve", "--out", "x.html"], "--serve writes no file"),
+        (["--port", "8000"], "--port can only be meant together with --serve"),
+        (["--trust"], "--trust can only be meant together with --serve"),
+        (["--serve", "--rows", "20001"], "at most 20,000"),
+    ],
+)
+def test_what_cannot_be_meant_together_is_told(shoes, capsys, arguments, words):
+    assert main(["explore", str(shoes.root), "--no-open", *arguments]) == 2
+    assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "-1", "http", "\u0663"])
+def test_a_port_is_a_number(shoes, port):
+    with pytest.raises(SystemExit):
+        main(["explore", str(shoes.root), "--serve", "--port", port])
+
+
+def test_a_run_that_was_not_probed_is_told(made, capsys):
+    run = made("unprobed", probed=False)
+    assert main(["explore", str(run.root), "--serve", "--no-open"]) == 2
+    assert "mscon probe" in capsys.readouterr().err
