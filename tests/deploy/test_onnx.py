@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 
 import numpy as np
 import pytest
 
 import mscon
+from exports import needs_onnx
 from mscon.cli import main
 from mscon.deploy import onnx as exports
 from mscon.deploy.onnx import export_onnx
 from mscon.errors import RunError
-
-has_onnx = all(importlib.util.find_spec(name) for name in ("onnx", "onnxruntime", "onnxscript"))
-needs_onnx = pytest.mark.skipif(not has_onnx, reason="the extra 'onnx' is not installed")
 
 
 @needs_onnx

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +9,7 @@ import polars as pl
 import pytest
 
 import mscon
+from exports import needs_onnx
 from mscon import recipe as recipes
 from mscon.data.table import read_table
 from mscon.deploy.onnx import export_onnx
@@ -33,7 +33,6 @@ precision = "float32"
 """
 VECTORS = '\n[data]\ninput = "vectors"\nvectors = "clip.npy"\n'
 COLUMNS = '\n[data]\ninput = "columns"\nnumbers = ["height"]\ncategories = ["make"]\n'
-has_onnx = all(importlib.util.find_spec(name) for name in ("onnx", "onnxruntime", "onnxscript"))
 
 
 @pytest.fixture
@@ -91,7 +90,7 @@ def inputs_of(model, table):
     return np.load(table.parent / "clip.npy") if model.recipe.data.input == "vectors" else read_table(table).frame
 
 
-@pytest.mark.skipif(not has_onnx, reason="the extra 'onnx' is not installed")
+@needs_onnx
 def test_they_are_exported_too(run, tmp_path):
     import onnxruntime
 

@@ -168,7 +168,12 @@ def _exported(graph: _Graph, pixels: Shaped[np.ndarray, "images ..."], config: d
         proto = program.model_proto
     except Exception as error:  # the exporter raises what the model's operations raise, and more
         reason = str(error).strip().partition("\n")[0]
-        raise RunError(f"the encoder '{config['recipe']['encoder']['name']}' cannot be exported: {reason}") from None
+        hint = (
+            "\n  torch 2.6's exporter is known to fail; update torch." if torch.__version__.startswith("2.6.") else ""
+        )
+        raise RunError(
+            f"the encoder '{config['recipe']['encoder']['name']}' cannot be exported: {reason}{hint}"
+        ) from None
     own = {
         "mscon": config["mscon"],
         "model": json.dumps(config, allow_nan=False),

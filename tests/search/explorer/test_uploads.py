@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import zlib
 from pathlib import Path
@@ -66,10 +67,12 @@ def test_bytes_cut_off_or_changed_anywhere_are_an_image_or_one_message(kind):
         changed = bytearray(data)
         changed[cut] ^= 1 << int(generator.integers(8))
         for broken in (data[:cut], bytes(changed)):
+            complaint = ""
             try:
                 read_upload(broken, 16, 3, 96)
             except TableError as error:
-                assert len(str(error)) < 150
+                complaint = str(error)
+            assert len(complaint) < 150
 
 
 def test_a_large_jpeg_is_decoded_at_an_eighth(monkeypatch):
@@ -92,12 +95,12 @@ def test_a_large_jpeg_is_decoded_at_an_eighth(monkeypatch):
 @pytest.mark.parametrize("channels", [1, 3])
 def test_every_mode_is_pixels_or_one_message(mode, kind, channels):
     image = Image.new(mode, (24, 24)) if mode in ("LAB", "I;16") else pattern(0, 24).convert("L").convert(mode)
-    try:
+    seen = None
+    with contextlib.suppress(TableError):
         seen, _ = read_upload(written(image, kind), 16, channels, 96)
-    except TableError as error:
-        assert mode in ("LAB", "F", "I"), error
-        return
-    assert seen.shape == (channels, 16, 16)
+    if mode not in ("LAB", "F", "I"):
+        assert seen is not None
+    assert seen is None or seen.shape == (channels, 16, 16)
 
 
 def test_it_lies_as_the_camera_says():
