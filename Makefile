@@ -8,9 +8,9 @@ PIP    := $(VENV)/bin/python -m pip install --quiet --quiet --disable-pip-versio
 demo: $(VENV)/.demo  ## train and compare on real glyphs, then write a report to open
 	$(VENV)/bin/mscon demo
 
-test: $(VENV)/.dev  ## all tests
+test: $(VENV)/.dev  ## all tests; pages as the browser showed them are kept in runs/screenshots
 	$(VENV)/bin/python tests/browser.py || true
-	$(VENV)/bin/python -m pytest
+	MSCON_SCREENSHOTS=$(CURDIR)/runs/screenshots $(VENV)/bin/python -m pytest
 
 check: $(VENV)/.dev  ## format, lint, types
 	$(VENV)/bin/ruff format --check src tests benchmarks examples
