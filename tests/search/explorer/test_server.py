@@ -666,6 +666,6 @@ def test_a_port_is_a_number(shoes, port):
 
 
 def test_a_run_that_was_not_probed_is_told(made, capsys):
-    run = made("unprobed", probed=False)
+    run = made("unprobed-served", probed=False)
     assert main(["explore", str(run.root), "--serve", "--no-open"]) == 2
     assert "mscon probe" in capsys.readouterr().err
