@@ -16,8 +16,8 @@ GROUPED = nn.Sequential(nn.Conv2d(3, 512, 1), nn.Conv2d(512, 512, 3, groups=512)
 FLAT = nn.Linear(3, 3)
 
 
-def resolved(monkeypatch, encoder, flags=WITH_UNITS, device="cpu", **values):
-    monkeypatch.setattr(hardware, "_cpu_flags", lambda: set(flags))
+def resolved(monkeypatch, encoder, flags=WITH_UNITS, device="cpu", vendor="GenuineIntel", **values):
+    monkeypatch.setattr(hardware, "_cpu", {"flags": set(flags), "vendor_id": {vendor}}.get)
     found = hardware.resolve(replace(Train(), **values), encoder, device)
     return found.precision, found.channels_last
 
@@ -47,6 +47,17 @@ def test_a_cpu_without_them_trains_in_float32(monkeypatch, encoder, layout, flag
 
 
 @pytest.mark.parametrize(
+    ("encoder", "expected"),
+    [(NARROW, ("bfloat16", "yes")), (GROUPED, ("float32", "yes"))],
+    ids=["narrow", "grouped"],
+)
+def test_amds_avx512_bfloat16_pays_where_intels_does_not(monkeypatch, encoder, expected):
+    flags = {"avx512f", "avx512_bf16"}
+    assert resolved(monkeypatch, encoder, flags, vendor="AuthenticAMD") == expected
+    assert resolved(monkeypatch, encoder, {"avx512f"}, vendor="AuthenticAMD") == ("float32", "yes")
+
+
+@pytest.mark.parametrize(
     ("capability", "expected"),
     [((7, 5), ("float32", "no")), ((8, 0), ("bfloat16", "yes")), ((9, 0), ("bfloat16", "yes"))],
 )
@@ -70,9 +81,9 @@ def test_what_the_recipe_says_is_kept(monkeypatch, precision, channels_last):
 
 
 def test_resolving_twice_changes_nothing(monkeypatch):
-    monkeypatch.setattr(hardware, "_cpu_flags", lambda: WITH_UNITS)
+    monkeypatch.setattr(hardware, "_cpu", lambda key: WITH_UNITS)
     once = hardware.resolve(Train(), NARROW, "cpu")
-    monkeypatch.setattr(hardware, "_cpu_flags", set)
+    monkeypatch.setattr(hardware, "_cpu", lambda key: set())
     assert hardware.resolve(once, NARROW, "cpu") == once
 
 

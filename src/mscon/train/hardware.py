@@ -25,8 +25,9 @@ from mscon.recipe import Train
 # Dense filters wider than this are slower in channels-last float32 on a CPU; narrower ones are faster.
 _WIDEST_CHANNELS_LAST = 128
 
-# Units for bfloat16 matrices, by the names that Linux has for them.
-_CPU_UNITS = ("amx_bf16", "amx_tile")
+# Units for bfloat16 matrices, by the names that Linux has for them: Intel's, and AMD's from Zen 4 on. Intel's processors
+# have the latter too, and are slower with them than in float32.
+_INTEL_UNITS, _AMD_UNITS = {"amx_bf16", "amx_tile"}, {"avx512_bf16"}
 
 
 def device_type() -> str:
@@ -39,9 +40,9 @@ def device_type() -> str:
 def resolve(settings: Train, encoder: nn.Module, device: str) -> Train:
     """The settings with "auto" replaced by what suits this machine and encoder.
 
-    - bfloat16 where there are matrix units for it: CUDA from compute capability 8.0, a CPU with AMX.
-      Without them it is up to 10 times slower than float32. On a CPU not for grouped convolutions
-      (EfficientNet, MobileNet), which are 2 times slower in it.
+    - bfloat16 where there are matrix units for it: CUDA from compute capability 8.0, a CPU with AMX, AMD's
+      from Zen 4 on. Without them it is up to 10 times slower than float32. On a CPU not for grouped
+      convolutions (EfficientNet, MobileNet), which are 2 times slower in it.
     - channels_last together with bfloat16; in float32 on a CPU for encoders whose dense filters are
       narrow (small_cnn) or that have grouped ones.
 
@@ -131,14 +132,15 @@ def _keep_freed_memory() -> None:
 def _has_bfloat16_units(device: str) -> bool:
     if device == "cuda":
         return torch.cuda.get_device_capability()[0] >= 8
-    return device == "cpu" and set(_CPU_UNITS) <= _cpu_flags()
+    needed = _AMD_UNITS if "AuthenticAMD" in _cpu("vendor_id") else _INTEL_UNITS
+    return device == "cpu" and needed <= _cpu("flags")
 
 
-def _cpu_flags() -> set[str]:
-    """What Linux says the CPU can do; nothing is known elsewhere."""
+def _cpu(key: str) -> set[str]:
+    """What Linux says of the first CPU; nothing is known elsewhere."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines():
-            if line.startswith("flags"):
+            if line.startswith(key):
                 return set(line.partition(":")[2].split())
     return set()
 
