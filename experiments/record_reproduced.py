@@ -64,6 +64,7 @@ def expected(name: str, results: dict[str, Any], pool: Path, trained_at: str) ->
         "date": date.today(),
         "machine": runs[0].facts["machine"],
         "versions": runs[0].facts["versions"],
+        "precision": runs[0].facts["precision"],
         "seeds": max(reading["seeds"] for reading in results["readings"]),
         "runs": len(runs),
         "median_seconds_to_train_a_run": seconds[len(seconds) // 2],

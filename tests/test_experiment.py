@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from dataclasses import replace
@@ -14,7 +15,7 @@ from mscon import experiment
 from mscon.errors import RecipeError
 from mscon.experiment import KINDS, READINGS
 from mscon.experiment_files import find, names
-from mscon.listing import recipe_names
+from mscon.listing import recipe_names, recipe_text
 from mscon.recipe import Recipe
 
 NAMES = names()
@@ -61,12 +62,21 @@ def test_what_is_compared_differs_in_what_the_method_says_only(name):
     planned = find(name).plan(1)
     for case in {run.case.name for run in planned}:
         recipes = [run.recipe for run in planned if run.case.name == case]
-        for share in ("data", "encoder", "probe", "derived"):
+        for share in ("data", "probe", "derived"):
             assert len({repr(getattr(r, share)) for r in recipes}) == 1, share
+        assert len({repr(replace(r.encoder, frozen=False)) for r in recipes}) == 1
         # A triplet's three images are drawn once each, by the same transformations.
         assert len({repr(replace(r.views, count=2)) for r in recipes}) == 1
         assert {r.views.count for r in recipes if not r.triplets.used} <= {2}
-        assert len({(r.train.epochs, r.train.batch_size, r.train.optimiser) for r in recipes}) == 1
+        shared = [run.recipe.train for run in planned if run.case.name == case and run.row.method.name != "csn_long"]
+        assert len({(t.epochs, t.batch_size, t.optimiser) for t in shared}) == 1
+
+
+def test_csn_is_there_too_with_a_budget_that_it_is_not_undertrained_at():
+    recipes = {run.row.method.name: run.recipe for run in find("glyphs/table1").plan(1)}
+    short, long = recipes["csn"], recipes["csn_long"]
+    assert long.train.epochs == 4 * short.train.epochs
+    assert replace(long, title=short.title, train=replace(long.train, epochs=short.train.epochs)) == short
 
 
 def test_on_glyphs_every_method_sees_as_many_images_an_epoch():
@@ -136,7 +146,17 @@ def test_tuning_gives_every_method_the_same_effort():
     for run in one.plan():
         tried.setdefault(run.row.title, []).append(run.recipe.train.learning_rate)
     assert len({tuple(rates) for rates in tried.values()}) == 1
-    assert {m.name for m in one.methods} >= {m.name for m in find("glyphs/table1").methods}
+    # CSN with a longer budget has the rate of CSN.
+    assert {m.name for m in one.methods} >= {m.name for m in find("glyphs/table1").methods} - {"csn_long"}
+
+
+@pytest.mark.parametrize(
+    ("tuning", "table"), [("glyphs/tuning", "glyphs/table1"), ("glyphs/tuning_pretrained", "glyphs/pretrained")]
+)
+def test_what_tuning_chose_is_what_the_tables_are_run_with(tuning, table):
+    chosen = json.loads((EXPERIMENTS / tuning / "results.json").read_text("utf-8"))["chosen"]
+    rates = {run.row.method.name: run.recipe.train.learning_rate for run in find(table).plan(1)}
+    assert {name: rates[name] for name in chosen} == chosen
 
 
 def test_the_papers_tables_are_whole():
@@ -181,7 +201,7 @@ def test_the_usual_case_is_one_of_the_cases(name):
 def test_no_file_says_what_nobody_reads():
     known = {"title", "about", "kind", "methods", "read", "claims", "paper", "reason", "sweep", "case", "hold_out"}
     known |= {"seeds", "settings", "transfer", "on", "source", "name", "columns", "out_of_domain", "noisy", "twice"}
-    known |= {"numbers", "derived", "tuned_as"}
+    known |= {"numbers", "derived", "tuned_as", "recipe"}
     for file in resources.files("mscon").joinpath("experiments").iterdir():
         if not file.name.endswith(".toml") or file.name in ("methods.toml", "sources.toml"):
             continue
@@ -191,10 +211,16 @@ def test_no_file_says_what_nobody_reads():
             assert set(entry) <= known, file.name
 
 
-def test_the_pretrained_encoder_is_tuned_as_in_the_paper():
-    rates = {run.row.title: run.recipe.train.learning_rate for run in find("glyphs/pretrained").plan(1)}
-    assert rates["XEnt multi-task"] == 0.01
-    assert rates["SimCLR"] == rates["MSCon, paper's weights"] == 0.05
+def test_the_pretrained_encoder_is_fine_tuned_as_in_the_paper():
+    paper = tomllib.loads(recipe_text("zappos50k"))
+    for run in find("glyphs/pretrained").plan(1):
+        own, frozen = run.recipe, run.row.method.name == "imagenet"
+        assert (own.encoder.pretrained, own.encoder.frozen) == (True, frozen)
+        assert own.train.learning_rate in (0.005, 0.01, 0.05)
+        for setting in ("batch_size", "optimiser", "momentum", "weight_decay"):
+            assert getattr(own.train, setting) == paper["train"][setting]
+        if run.row.method.name.startswith("mscon"):
+            assert own.objective.settings["temperature"] == paper["objective"]["temperature"]
 
 
 def test_a_run_is_named_by_what_differs_from_the_defaults(monkeypatch):
@@ -212,4 +238,4 @@ def test_a_run_is_named_by_what_differs_from_the_defaults(monkeypatch):
 def test_sizes_count_a_shared_run_once():
     planned = find("glyphs/table3").plan(1)
     runs, epochs = experiment.size([*planned, *planned])
-    assert (runs, epochs) == (12, 12 * 24)
+    assert (runs, epochs) == (13, 12 * 24 + 96)
