@@ -68,15 +68,7 @@ def test_what_is_compared_differs_in_what_the_method_says_only(name):
         # A triplet's three images are drawn once each, by the same transformations.
         assert len({repr(replace(r.views, count=2)) for r in recipes}) == 1
         assert {r.views.count for r in recipes if not r.triplets.used} <= {2}
-        shared = [run.recipe.train for run in planned if run.case.name == case and run.row.method.name != "csn_long"]
-        assert len({(t.epochs, t.batch_size, t.optimiser) for t in shared}) == 1
-
-
-def test_csn_is_there_too_with_a_budget_that_it_is_not_undertrained_at():
-    recipes = {run.row.method.name: run.recipe for run in find("glyphs/table1").plan(1)}
-    short, long = recipes["csn"], recipes["csn_long"]
-    assert long.train.epochs == 4 * short.train.epochs
-    assert replace(long, title=short.title, train=replace(long.train, epochs=short.train.epochs)) == short
+        assert len({(r.train.epochs, r.train.batch_size, r.train.optimiser) for r in recipes}) == 1
 
 
 def test_on_glyphs_every_method_sees_as_many_images_an_epoch():
@@ -146,8 +138,7 @@ def test_tuning_gives_every_method_the_same_effort():
     for run in one.plan():
         tried.setdefault(run.row.title, []).append(run.recipe.train.learning_rate)
     assert len({tuple(rates) for rates in tried.values()}) == 1
-    # CSN with a longer budget has the rate of CSN.
-    assert {m.name for m in one.methods} >= {m.name for m in find("glyphs/table1").methods} - {"csn_long"}
+    assert {m.name for m in one.methods} >= {m.name for m in find("glyphs/table1").methods}
 
 
 @pytest.mark.parametrize(
@@ -237,4 +228,4 @@ def test_a_run_is_named_by_what_differs_from_the_defaults(monkeypatch):
 def test_sizes_count_a_shared_run_once():
     planned = find("glyphs/table3").plan(1)
     runs, epochs = experiment.size([*planned, *planned])
-    assert (runs, epochs) == (13, 12 * 24 + 96)
+    assert (runs, epochs) == (12, 12 * 24)
