@@ -156,4 +156,5 @@ def test_curves_of_training_are_means_over_seeds_of_what_was_left_on_validation_
     (line,) = axes["a"].get_lines()
     assert line.get_xdata().tolist() == [1, 2], "epochs that all seeds reached"
     assert line.get_ydata().tolist() == [0.75, 0.5]
+    assert all(tick == round(tick) for tick in axes["a"].get_xticks()), "there is no half epoch"
     assert not axes["b"].get_lines()

@@ -146,6 +146,7 @@ def draw_training(logs: Mapping[str, Sequence[Log]], changed: Sequence[str]) -> 
                     axis.plot(epochs, means, linewidth=1.4, label=row, **_look(position))
             axis.set_title(column, loc="left")
             axis.set_xlabel("epoch")
+            axis.locator_params(axis="x", integer=True)  # there is no half epoch
             axis.set_ylim(0, 1.2)
         for axis in axes[len(columns) :]:
             axis.set_visible(False)

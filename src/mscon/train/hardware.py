@@ -25,8 +25,8 @@ from mscon.recipe import Train
 # Dense filters wider than this are slower in channels-last float32 on a CPU; narrower ones are faster.
 _WIDEST_CHANNELS_LAST = 128
 
-# Units for bfloat16 matrices, by the names that Linux has for them: Intel's, and AMD's from Zen 4 on. Intel's processors
-# have the latter too, and are slower with them than in float32.
+# Units for bfloat16 matrices, by the names that Linux has for them: Intel's, and AMD's from Zen 4 on.
+# Intel's processors have the latter too, and are slower with them than in float32.
 _INTEL_UNITS, _AMD_UNITS = {"amx_bf16", "amx_tile"}, {"avx512_bf16"}
 
 
