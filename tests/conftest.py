@@ -9,6 +9,8 @@ for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+import jaxtyping
+import pytest
 import torch
 from hypothesis import settings
 
@@ -16,3 +18,12 @@ torch.set_num_threads(1)
 
 settings.register_profile("mscon", deadline=None, derandomize=True)
 settings.load_profile("mscon")
+
+
+@pytest.fixture
+def as_users_run_it():
+    """Without the checks of shapes that this suite adds to every signature, and which would complain first."""
+    before = jaxtyping.config.jaxtyping_disable
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", before)
