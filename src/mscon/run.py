@@ -3,6 +3,7 @@
     recipe.toml                 the resolved recipe; trains the same run again
     run.json                    versions, machine, table (path, content hash, counts), resolved hardware choices
     similarities.json           what the codes of each similarity stand for
+    signature.json              that its user trained it on this machine, and both files are as they were, see `trust`
     inputs.json                 how rows become vectors, where they are not images
     vectors.safetensors         the vectors, where they lay in a column of the table and in no file of their own
     rows.parquet                rows used: line, split, image path, and every label column
@@ -34,6 +35,7 @@ from mscon import recipe as recipes
 from mscon import whole
 from mscon.errors import RunError
 from mscon.recipe import Recipe
+from mscon.trust import foreign_code, is_signed, need_trust, signature
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,13 +45,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run directory. Readers raise RunError where a part is not there yet, saying which verb makes it."""
+    """A run directory. Readers raise RunError where a part is not there yet, saying which verb makes it.
+
+    Attributes:
+        root: the directory.
+        trust: whether code from outside mscon that the run names may be imported, even if it was trained elsewhere.
+    """
 
     root: Path
+    trust: bool = False
 
     @classmethod
     def create(cls, root: Path, overwrite: bool = False) -> Run:
-        """A new, empty run directory.
+        """A new, empty run directory, which is trusted: what it will name, its maker has chosen.
 
         Raises:
             RunError: if `root` exists and is not empty, unless `overwrite`; and, even then, if what
@@ -59,7 +67,7 @@ class Run:
         if root.exists():
             shutil.rmtree(root)
         root.mkdir(parents=True, exist_ok=True)
-        return cls(root)
+        return cls(root, trust=True)
 
     @staticmethod
     def refuse_if_taken(root: Path, overwrite: bool = False) -> None:
@@ -71,8 +79,13 @@ class Run:
                 raise RunError(f"'{root}' is not a run directory (it has no recipe.toml), so it is not overwritten.")
 
     @classmethod
-    def open(cls, root: Path) -> Run:
+    def open(cls, root: Path, trust: bool = False) -> Run:
         """An existing run directory.
+
+        Args:
+            root: the directory.
+            trust: also import classes from outside mscon ("pkg.mod:Class") that the run names, which executes them.
+                A run that you trained on this machine needs no such word.
 
         Raises:
             RunError: if there is none.
@@ -80,7 +93,7 @@ class Run:
         if not (root / "recipe.toml").is_file():
             found = "it does not exist" if not root.exists() else "it has no recipe.toml"
             raise RunError(f"'{root}' is not a run directory: {found}. `mscon train` makes one.")
-        return cls(root)
+        return cls(root, trust)
 
     @property
     def name(self) -> str:
@@ -90,7 +103,38 @@ class Run:
 
     @property
     def recipe(self) -> Recipe:
+        """The recipe with every part that it names, which are imported.
+
+        Raises:
+            RunError: see `need_trust`.
+        """
+        self.need_trust()
         return recipes.read(self.root / "recipe.toml")
+
+    def need_trust(self) -> None:
+        """Raise if the run names code from outside mscon, and is neither trusted nor trained here by this user.
+
+        Raises:
+            RunError: naming the code.
+        """
+        states = self.similarities if (self.root / "similarities.json").is_file() else []
+        if foreign := foreign_code(self.recipe_values, states):
+            need_trust(f"run '{self.root}'", foreign, self.trust or self._is_signed())
+
+    def sign(self) -> None:
+        """Write that this user trained the run here; nothing where this machine cannot keep a key."""
+        if (digest := signature(self._signed())) is not None:
+            whole.write_json(self.root / "signature.json", {"hmac_sha256": digest})
+
+    def _is_signed(self) -> bool:
+        try:
+            kept = self._json("signature.json", "mscon train")
+            return isinstance(kept, dict) and is_signed(self._signed(), kept.get("hmac_sha256"))
+        except RunError:  # no signature, or none that can be read
+            return False
+
+    def _signed(self) -> list[bytes]:
+        return [self._need(name, "mscon train").read_bytes() for name in ("recipe.toml", "similarities.json")]
 
     @property
     def recipe_text(self) -> str:
@@ -102,7 +146,7 @@ class Run:
         """The same as plain values; nothing that it names is imported."""
         try:
             return tomllib.loads(self.recipe_text)
-        except tomllib.TOMLDecodeError as error:
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise RunError(f"{self.root / 'recipe.toml'} is not valid TOML: {error}") from None
 
     def write_recipe(self, recipe: Recipe) -> None:

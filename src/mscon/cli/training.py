@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mscon.cli.arguments import Verbs, add_recipe_and_table, add_verb, open_run, process_number, read_recipe
+from mscon.cli.arguments import Verbs, add_recipe_and_table, add_trust, add_verb, open_run, process_number, read_recipe
 
 
 def train(verbs: Verbs) -> None:
@@ -65,11 +65,12 @@ def resume(verbs: Verbs) -> None:
         "  mscon resume runs/shoes",
     )
     parser.add_argument("run", metavar="RUN", type=Path, help="run directory")
+    add_trust(parser)
 
 
 def _run_resume(arguments: argparse.Namespace) -> None:
     from mscon.train.fit import resume
 
-    run = resume(open_run(arguments.run))
+    run = resume(open_run(arguments.run, arguments.trust))
     if not process_number():
         print(run.root)

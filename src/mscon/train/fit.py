@@ -92,7 +92,7 @@ def fit(
             _one_step(training)
             leave()
             return None
-        run = Run.create(out, overwrite) if _is_first() else Run(out)
+        run = Run.create(out, overwrite) if _is_first() else Run(out, trust=True)
         if _is_first():
             run.write_recipe(training.recipe)
             run.write_facts(facts.describe(training.recipe, table, rows, root, method, device))
@@ -102,6 +102,7 @@ def fit(
                     for part, s in zip(recipe.similarities, similarities, strict=True)
                 ]
             )
+            run.sign()
             if isinstance(inputs, Vectors):
                 run.write_inputs(inputs.to_json(), vectors if recipe.data.input == "vectors" else None)
             run.write_rows(rows)
@@ -116,7 +117,7 @@ def resume(run: Run, progress: bool = True) -> Run:
     run that is finished is left as it is, and says so.
 
     Raises:
-        RunError: if the checkpoint does not fit the recipe, or a loss is not finite.
+        RunError: if the checkpoint does not fit the recipe, a loss is not finite, or see `Run.need_trust`.
         TableError: if an image cannot be read any more.
     """
     device = hardware.device_type()
