@@ -72,17 +72,17 @@ def signature(contents: Sequence[bytes]) -> str | None:
     return None if key is None else _hmac(key, contents)
 
 
-def is_signed(contents: Sequence[bytes], by: object) -> bool:
-    """Whether `by` is the signature of these contents by this user's key; whatever else it may be is none."""
+def is_signature(given: object, contents: Sequence[bytes]) -> bool:
+    """Whether something is the signature of some contents by this user's key."""
     try:
         key = _read_key(_key_path())
     except (OSError, RuntimeError):
         return False
     return (
         key is not None
-        and isinstance(by, str)
-        and by.isascii()  # compare_digest raises for other text
-        and hmac.compare_digest(by, _hmac(key, contents))
+        and isinstance(given, str)
+        and given.isascii()  # compare_digest raises for other text
+        and hmac.compare_digest(given, _hmac(key, contents))
     )
 
 
