@@ -120,7 +120,7 @@ class Run:
         Args:
             root: the directory.
             trust: also import classes from outside mscon ("pkg.mod:Class") that the run names, which executes them.
-                A run that you trained on this machine needs no such word.
+                A run that this user trained on this machine is trusted anyway, see `is_signed`.
 
         Raises:
             RunError: if there is none.
