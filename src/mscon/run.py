@@ -3,6 +3,7 @@
     recipe.toml                 the resolved recipe; trains the same run again
     run.json                    versions, machine, table (path, content hash, counts), resolved hardware choices
     similarities.json           what the codes of each similarity stand for
+    signature.json              that its user trained it on this machine, and both files are as they were, see `trust`
     inputs.json                 how rows become vectors, where they are not images
     vectors.safetensors         the vectors, where they lay in a column of the table and in no file of their own
     rows.parquet                rows used: line, split, image path, and every label column
@@ -29,7 +30,7 @@ import hashlib
 import json
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,7 @@ from mscon import checksums, run_folder, whole
 from mscon import recipe as recipes
 from mscon.errors import RunError
 from mscon.recipe import Recipe
+from mscon.trust import foreign_code, is_signature, need_trust, signature
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,6 +51,7 @@ _NAMES = (
     "recipe.toml",
     "run.json",
     "similarities.json",
+    "signature.json",
     "inputs.json",
     "vectors.safetensors",
     "rows.parquet",
@@ -74,19 +77,27 @@ _OTHERWISE = {"mscon train": ", or train again", "mscon probe": ", or run `mscon
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run directory. Readers raise RunError where a part is not there yet, saying which verb makes it."""
+    """A run directory. Readers raise RunError where a part is not there yet, saying which verb makes it.
+
+    Attributes:
+        root: the directory.
+        trust: whether code from outside mscon that the run names may be imported, even if it was trained elsewhere.
+    """
 
     root: Path
+    trust: bool = False
 
     @classmethod
     def create(cls, root: Path, overwrite: bool = False, protected: Sequence[Path] = ()) -> Run:
         """A new, empty run directory; where a run is replaced, one within it until `take_place` is called.
 
+        It is trusted: what it will name, its maker has chosen.
+
         Raises:
             RunError: see `refuse_if_taken`.
         """
         cls.refuse_if_taken(root, overwrite, protected)
-        return cls(run_folder.begin(root, _NAMES))
+        return cls(run_folder.begin(root, _NAMES), trust=True)
 
     @staticmethod
     def refuse_if_taken(root: Path, overwrite: bool = False, protected: Sequence[Path] = ()) -> None:
@@ -103,8 +114,13 @@ class Run:
         run_folder.refuse_if_taken(root, _NAMES, overwrite, protected)
 
     @classmethod
-    def open(cls, root: Path) -> Run:
+    def open(cls, root: Path, trust: bool = False) -> Run:
         """An existing run directory.
+
+        Args:
+            root: the directory.
+            trust: also import classes from outside mscon ("pkg.mod:Class") that the run names, which executes them.
+                A run that this user trained on this machine is trusted anyway, see `is_signed`.
 
         Raises:
             RunError: if there is none.
@@ -118,7 +134,7 @@ class Run:
         if not (root / "recipe.toml").is_file():
             found = "it does not exist" if not root.exists() else "it has no recipe.toml"
             raise RunError(f"'{root}' is not a run directory: {found}. `mscon train` makes one.")
-        return cls(root)
+        return cls(root, trust)
 
     @staticmethod
     def held(root: Path) -> contextlib.AbstractContextManager[None]:
@@ -139,7 +155,7 @@ class Run:
         if not self.is_next:
             return self
         run_folder.finish_exchange(self.root.parent, _NAMES, is_held=True)
-        return Run(self.root.parent)
+        return replace(self, root=self.root.parent)
 
     @property
     def name(self) -> str:
@@ -149,7 +165,45 @@ class Run:
 
     @property
     def recipe(self) -> Recipe:
-        return recipes.read(self._need("recipe.toml", "mscon train"))
+        """The recipe with every part that it names, which are imported; see `recipe_with`."""
+        return self.recipe_with()
+
+    def recipe_with(self, overrides: Sequence[str] = ()) -> Recipe:
+        """The same with some values overridden, as in "train.epochs=40".
+
+        Raises:
+            RunError: see `need_trust`.
+            RecipeError: see `mscon.recipe.read`.
+        """
+        self.need_trust()
+        return recipes.parse(self.recipe_text, overrides, where=f"{self.root / 'recipe.toml'}: ")
+
+    def need_trust(self) -> None:
+        """Raise if the run names code from outside mscon, and is neither trusted nor trained here by this user.
+
+        Raises:
+            RunError: naming the code.
+        """
+        states = self.similarities if (self.root / "similarities.json").is_file() else []
+        if foreign := foreign_code(self.recipe_values, states):
+            need_trust(f"run '{self.root}'", foreign, self.trust or self.is_signed)
+
+    def sign(self) -> None:
+        """Write that this user trained the run here; nothing where this machine cannot keep a key."""
+        if (digest := signature(self._signed())) is not None:
+            self._write_json("signature.json", {"hmac_sha256": digest})
+
+    @property
+    def is_signed(self) -> bool:
+        """Whether this user trained it on this machine, and recipe and similarities are as they were then."""
+        try:
+            kept = self._json("signature.json", "mscon train")
+            return isinstance(kept, dict) and is_signature(kept.get("hmac_sha256"), self._signed())
+        except RunError:  # no signature, or none that can be read
+            return False
+
+    def _signed(self) -> list[bytes]:
+        return [self._need(name, "mscon train").read_bytes() for name in ("recipe.toml", "similarities.json")]
 
     @property
     def recipe_text(self) -> str:
@@ -161,7 +215,7 @@ class Run:
         """The same as plain values; nothing that it names is imported."""
         try:
             return tomllib.loads(self.recipe_text)
-        except tomllib.TOMLDecodeError as error:
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise RunError(f"{self.root / 'recipe.toml'} is not valid TOML: {error}") from None
 
     def write_recipe(self, recipe: Recipe) -> None:

@@ -76,7 +76,10 @@ def add_checkpoint(parser: argparse.ArgumentParser) -> None:
 
 def add_trust(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--trust", action="store_true", help="also import classes from outside mscon that the model names"
+        "--trust",
+        action="store_true",
+        help="also import classes from outside mscon that the run or model names; a run that you trained on this "
+        "machine needs no --trust",
     )
 
 
@@ -90,10 +93,10 @@ def read_recipe(arguments: argparse.Namespace) -> Recipe:
     return recipe.read(arguments.recipe, arguments.set)
 
 
-def open_run(path: Path) -> Run:
+def open_run(path: Path, trust: bool = False) -> Run:
     from mscon.run import Run
 
-    return Run.open(path)
+    return Run.open(path, trust)
 
 
 def positive(text: str) -> int:

@@ -116,10 +116,11 @@ def export(verbs: Verbs) -> None:
         metavar="X",
         help="onnx: largest difference to torch that passes, as a share of the largest number (default: 1e-4)",
     )
+    add_trust(parser)
 
 
 def _run_export(arguments: argparse.Namespace) -> None:
-    run = open_run(arguments.run)
+    run = open_run(arguments.run, arguments.trust)
     if arguments.to == "safetensors":
         from mscon.deploy.packed import pack
 
@@ -158,6 +159,7 @@ def push(verbs: Verbs) -> None:
     add_checkpoint(parser)
     parser.add_argument("--private", action="store_true", help="make a private repository")
     parser.add_argument("--dry-run", type=Path, metavar="DIR", help="write what would be sent to DIR; send nothing")
+    add_trust(parser)
 
 
 def _run_push(arguments: argparse.Namespace) -> None:
@@ -165,7 +167,7 @@ def _run_push(arguments: argparse.Namespace) -> None:
     from mscon.report.card import model_card
 
     hub.need_name(arguments.repository, whole=True)
-    run = open_run(arguments.run)
+    run = open_run(arguments.run, arguments.trust)
     card = (run.card or model_card(run)).replace("hf:owner/name", f"hf:{arguments.repository}")
     if arguments.dry_run is not None:
         print(hub.lay_out(run, card, arguments.dry_run, arguments.checkpoint))

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mscon.cli.arguments import Verbs, add_runs, add_verb, open_run
+from mscon.cli.arguments import Verbs, add_runs, add_trust, add_verb, open_run
 
 if TYPE_CHECKING:
     from mscon.run import Run
@@ -26,12 +26,16 @@ def probe(verbs: Verbs) -> None:
         "  mscon probe runs/shoes\n  mscon probe runs/*",
     )
     add_runs(parser)
+    add_trust(parser)
 
 
 def _run_probe(arguments: argparse.Namespace) -> None:
     from mscon.evaluate.probe import probe as ask
 
-    for run in [open_run(path) for path in arguments.runs]:
+    runs = [open_run(path, arguments.trust) for path in arguments.runs]
+    for run in runs:
+        run.need_trust()
+    for run in runs:
         ask(run)
         print(_scores(run))
 

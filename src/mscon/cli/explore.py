@@ -59,7 +59,7 @@ def explore(verbs: Verbs) -> None:
 def _run_explore(arguments: argparse.Namespace) -> None:
     from mscon.errors import RunError
 
-    run = open_run(arguments.run)
+    run = open_run(arguments.run, arguments.trust)
     if arguments.rows is not None and arguments.rows > _MOST:
         raise RunError(f"a page holds at most {_MOST:,} rows, --rows asks for {arguments.rows:,}.")
     if arguments.serve:
@@ -99,7 +99,6 @@ def _serve(run: Run, arguments: argparse.Namespace) -> None:
         most=arguments.rows or _SERVED,
         images=arguments.images,
         with_images=not arguments.no_images,
-        trust=arguments.trust,
         ready=ready,
     )
     print("\nThe server has ended.")

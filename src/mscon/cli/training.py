@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mscon.cli.arguments import Verbs, add_recipe_and_table, add_verb, open_run, process_number, read_recipe
+from mscon.cli.arguments import Verbs, add_recipe_and_table, add_trust, add_verb, open_run, process_number, read_recipe
 
 
 def train(verbs: Verbs) -> None:
@@ -85,11 +85,12 @@ def resume(verbs: Verbs) -> None:
         default=[],
         help="from here on train with another value of [train] or [log] in its recipe; repeatable",
     )
+    add_trust(parser)
 
 
 def _run_resume(arguments: argparse.Namespace) -> None:
     from mscon.train.fit import resume
 
-    run = resume(open_run(arguments.run), overrides=arguments.set)
+    run = resume(open_run(arguments.run, arguments.trust), overrides=arguments.set)
     if not process_number():
         print(run.root)

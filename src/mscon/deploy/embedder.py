@@ -173,7 +173,7 @@ def load(
             model.safetensors; or "hf:owner/name", optionally "@revision", for a repository of the Hugging Face hub.
         checkpoint: of a run, "last" or "best"; None for the one that its recipe names.
         trust: also import classes from outside mscon ("pkg.mod:Class") that a recipe or packed model names. Without
-            it nothing but data is read, wherever it comes from.
+            it nothing but data is read, unless it is a run that you trained on this machine.
         device: where to compute; None for a GPU if there is one.
 
     Raises:
@@ -190,10 +190,10 @@ def load(
         return _packed(path, f"model '{path}'", checkpoint, trust, device)
     if not (path / "recipe.toml").is_file() and (path / packed.FILE_NAME).is_file():
         return _packed(path / packed.FILE_NAME, f"model '{path}'", checkpoint, trust, device)
-    run = Run.open(path)
-    packed.need_trust(run.recipe_values, f"the recipe of run '{path}'", trust)
-    name = checkpoint or run.recipe.train.checkpoint
-    return Embedder(load_model(run, name), run.recipe, f"run '{path}'", run.inputs, name, device)
+    run = Run.open(path, trust)
+    recipe = run.recipe
+    name = checkpoint or recipe.train.checkpoint
+    return Embedder(load_model(run, name), recipe, f"run '{path}'", run.inputs, name, device)
 
 
 def _packed(path: Path, name: str, checkpoint: str | None, trust: bool, device: torch.device | str | None) -> Embedder:

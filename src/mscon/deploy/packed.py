@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from mscon.errors import RecipeError, RunError
 from mscon.model.model import Model, build_model, load_model
 from mscon.recipe import Recipe
 from mscon.run import Run
+from mscon.trust import foreign_code, need_trust
 
 FORMAT = "mscon model"
 VERSION = 1
@@ -156,31 +157,6 @@ def load_packed(path: Path, trust: bool = False) -> Packed:
     return Packed(model.eval(), asked, inputs, str(config.get("checkpoint", "")))
 
 
-def need_trust(values: Mapping[str, Any], source: str, trust: bool) -> None:
-    """Raise if a recipe, as plain values, names code from outside mscon and the caller has not said to trust it.
-
-    Raises:
-        RunError: naming the code.
-    """
-    foreign = list(dict.fromkeys(name for name in _names(values) if ":" in name))
-    # What encodes sentences is a model of yet another place, loaded by a library with formats of its own.
-    if isinstance(data := values.get("data"), Mapping) and data.get("text_model"):
-        foreign.append(f"text_model {data['text_model']}")
-    if foreign and not trust:
-        raise RunError(
-            f"{source} names code from outside mscon: {', '.join(repr(name) for name in foreign)}. To import is to "
-            "execute it, so it is not.\n  If it is your own, or you have read it: load(..., trust=True), or --trust."
-        )
-
-
-def _names(values: Mapping[str, Any]) -> Iterator[str]:
-    """What the parts of a recipe are called, whatever sections there are."""
-    for section in values.values():
-        for entry in section if isinstance(section, list) else [section]:
-            if isinstance(entry, Mapping) and isinstance(entry.get("name"), str):
-                yield entry["name"]
-
-
 def _config(text: str | None, path: Path) -> dict[str, Any]:
     try:
         config = json.loads(text or "")
@@ -211,7 +187,7 @@ def _recipe(config: Mapping[str, Any], path: Path, trust: bool) -> Recipe:
     values, columns = config.get("recipe"), config.get("similarities")
     if not (isinstance(values, dict) and isinstance(columns, list)):
         raise RunError(f"'{path}' does not say how to build its model: recipe and similarities are missing.")
-    need_trust(values, f"'{path}'", trust)
+    need_trust(f"'{path}'", foreign_code(values), trust)
     kept = {key: values[key] for key in ("encoder", "data", "heads") if key in values}
     # Read as every recipe is, so that every value is checked. Of a similarity no more than its name is needed here.
     try:

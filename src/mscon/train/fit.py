@@ -14,7 +14,6 @@ import numpy as np
 import polars as pl
 
 from mscon import catalogue
-from mscon import recipe as recipes
 from mscon.data import kinds
 from mscon.data.dataset import Dataset, fit_similarities
 from mscon.data.inputs import Inputs, Vectors, open_inputs
@@ -101,7 +100,7 @@ def fit(
         if recipe.data.input == "image":
             protected += {(root / image).parent for image in rows.get_column("image").to_list()}
         with Run.held(out) if _is_first() else nullcontext():
-            run = Run.create(out, overwrite, protected) if _is_first() else Run(out)
+            run = Run.create(out, overwrite, protected) if _is_first() else Run(out, trust=True)
             if _is_first():
                 run.write_recipe(training.recipe)
                 run.write_similarities(
@@ -110,6 +109,7 @@ def fit(
                         for part, s in zip(recipe.similarities, similarities, strict=True)
                     ]
                 )
+                run.sign()
                 if isinstance(inputs, Vectors):
                     run.write_inputs(inputs.to_json(), vectors if recipe.data.input == "vectors" else None)
                 run.write_rows(rows)
@@ -139,7 +139,7 @@ def resume(run: Run, progress: bool = True, overrides: Sequence[str] = ()) -> Ru
 
     Raises:
         RunError: if the checkpoint does not fit the recipe, another process trains the run, one of its files has
-            changed since it was written, or a loss is not finite.
+            changed since it was written, or a loss is not finite; see `Run.need_trust`.
         RecipeError: if an override is of something else.
         TableError: if an image cannot be read any more.
     """
@@ -151,7 +151,7 @@ def resume(run: Run, progress: bool = True, overrides: Sequence[str] = ()) -> Ru
     device = hardware.device_type()
     hardware.meet(device)
     with Run.held(run.root) if _is_first() else nullcontext():
-        return _resume(run, recipes.parse(run.recipe_text, overrides, where=f"{run.root}: "), device, progress)
+        return _resume(run, run.recipe_with(overrides), device, progress)
 
 
 def _resume(run: Run, recipe: Recipe, device: str, progress: bool) -> Run:
@@ -185,7 +185,10 @@ def _resume(run: Run, recipe: Recipe, device: str, progress: bool) -> Run:
                     f"{position.step:,}. Curves will lack what lies between; the training goes on as if nothing was.",
                     progress,
                 )
+            was_signed = run.is_signed
             run.write_recipe(recipe)
+            if was_signed:
+                run.sign()
             run.write_facts({**known, "resumed": [*known.get("resumed", []), again]})
             run.cut_log(position.step)
         return _train(run, training, position, progress)
