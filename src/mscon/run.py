@@ -25,7 +25,7 @@ import hashlib
 import json
 import shutil
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,6 +39,15 @@ if TYPE_CHECKING:
     import numpy as np
     import polars as pl
     from torch import Tensor
+
+
+# All of these but the card, which goes where its owner wants it.
+_FILES = (
+    *("recipe.toml", "run.json", "similarities.json", "inputs.json", "vectors.safetensors", "rows.parquet"),
+    *("log.jsonl", "masks.json", "probe.json", "predictions.safetensors", "transfer.json"),
+    *(f"checkpoints/{name}.{kind}" for name in ("last", "best") for kind in ("safetensors", "json")),
+    *(f"features/{name}.safetensors" for name in ("features", "projections")),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +94,26 @@ class Run:
     @property
     def name(self) -> str:
         return self.root.resolve().name
+
+    @property
+    def files(self) -> list[Path]:
+        """Where everything lies that it was made from or holds, there or not: nothing else may be written there."""
+        facts = self.facts if (self.root / "run.json").is_file() else {}
+        table, images = facts.get("table", {}).get("path"), facts.get("images_root")
+        vectors = self.recipe_values.get("data", {}).get("vectors")
+        return [
+            *(self.root / name for name in _FILES),
+            *([Path(table)] if table else []),
+            *([Path(images) / vectors] if images and vectors else []),
+        ]
+
+    @property
+    def images(self) -> Iterator[Path]:
+        """Where the images of its rows lay when it was trained; none where rows are not images."""
+        images = self.facts.get("images_root") if (self.root / "run.json").is_file() else None
+        rows = self.rows if images is not None and (self.root / "rows.parquet").is_file() else None
+        if images is not None and rows is not None and "image" in rows.columns:
+            yield from (Path(images) / name for name in rows.get_column("image") if name is not None)
 
     # What was asked for -------------------------------------------------------------------------
 
