@@ -193,7 +193,7 @@ def load(
 
 
 def files_of(source: str | Path) -> list[Path]:
-    """What `load` of the same source reads, where that lies on this machine by its name: nothing may be written there."""
+    """Files that `load` of the same source reads, where it lies on this machine: nothing may be written there."""
     path = Path(source)
     if (path / "recipe.toml").is_file():
         return Run.open(path).files

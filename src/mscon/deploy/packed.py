@@ -9,7 +9,7 @@ says how to build what they belong to:
      "similarities": ["category", "colour"],                           one projection each, in this order
      "features": 1280, "projection": 32}                               widths
 
-and under "sha256" the `digest` of that text and the tensors, so that a file that was damaged on its way is noticed.
+and under "sha256" the `checksum` of all else, so that a file that was damaged on its way is noticed.
 `load_packed` is the reader. Without mscon: `safetensors.safe_open(path, "pt")`, then `metadata()["mscon"]`.
 """
 
@@ -41,6 +41,8 @@ VERSION = 1
 # Where a folder, or a repository, has its packed model, and the same JSON for people and hubs.
 FILE_NAME = "model.safetensors"
 CONFIG_NAME = "config.json"
+
+_CHECKSUM = "sha256"
 
 # Of [data], what says how a table is split rather than what images are like.
 _OF_THE_TABLE = ("split", "split_by", "split_shares", "split_seed", "missing_images")
@@ -100,6 +102,12 @@ def digest(text: str, tensors: Mapping[str, Tensor]) -> str:
     return made.hexdigest()
 
 
+def checksum(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
+    """What a packed file says in its metadata of all else in it."""
+    others = {key: value for key, value in metadata.items() if key != _CHECKSUM}
+    return digest(json.dumps(others, sort_keys=True), tensors)
+
+
 def pack(run: Run, out: Path, checkpoint: str | None = None, overwrite: bool = False) -> dict[str, Any]:
     """Write the model of a run as one file, and its JSON beside it, with .json for .safetensors.
 
@@ -143,7 +151,8 @@ def write(run: Run, out: Path, checkpoint: str | None = None) -> dict[str, Any]:
     config = describe(asked, model, name, run.inputs)
     tensors = {k: v.detach().cpu().contiguous().clone() for k, v in model.state_dict().items()}
     text = json.dumps(config, allow_nan=False)
-    metadata = {"format": "pt", "mscon": text, "sha256": digest(text, tensors)}
+    metadata = {"format": "pt", "mscon": text}
+    metadata[_CHECKSUM] = checksum(metadata, tensors)
     with outputs.writing(out):
         whole.write_with(out, lambda path: save_file(tensors, path, metadata=metadata))
     return config
@@ -211,14 +220,13 @@ def _names(values: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _config(metadata: Mapping[str, str], tensors: Mapping[str, Tensor], path: Path) -> dict[str, Any]:
-    text, known = metadata.get("mscon", ""), metadata.get("sha256")
-    if known is not None and known != digest(text, tensors):
+    if _CHECKSUM in metadata and metadata[_CHECKSUM] != checksum(metadata, tensors):
         raise RunError(
             f"'{path}' is damaged: its content is not what was written to it. Copy or download it again, or write it "
             "anew with `mscon export`."
         )
     try:
-        config = json.loads(text)
+        config = json.loads(metadata.get("mscon", ""))
     except ValueError:
         config = None
     if not isinstance(config, dict) or config.get("format") != FORMAT:
@@ -229,7 +237,7 @@ def _config(metadata: Mapping[str, str], tensors: Mapping[str, Tensor], path: Pa
         raise RunError(
             f"'{path}' has version {config.get('version')!r} of the format, but this mscon reads version {VERSION}."
         )
-    if known is None:
+    if _CHECKSUM not in metadata:
         raise RunError(f"'{path}' has no checksum: an older mscon wrote it. Write it anew with `mscon export`.")
     return config
 

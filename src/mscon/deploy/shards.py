@@ -1,9 +1,8 @@
 """Shards: the vectors of a whole table, written a part at a time, so that a stopped job goes on where it was.
 
-A shard's name holds a hash of the weights, of the rows and of size, times and number on the disk of their images; its
-checksum is kept when it is written. What is there under that name, and as it was written, is finished and right, whoever
-wrote it and when. Several processes take a part of the shards each and meet on disk; the first of them puts the shards
-together.
+A shard's name holds a hash of the weights, of the rows and of size, times and inode of their images; its checksum is
+kept when it is written. What is there under that name, and as it was written, is finished and right, whoever wrote it
+and when. Several processes take a part of the shards each and meet on disk; the first of them puts the shards together.
 
 This module does not know torch.
 """
@@ -86,7 +85,9 @@ class _Shard:
 
     def finished(self, drops: bool) -> Path | None:
         """The file that is there, if it will do."""
-        return self.full if self.full.is_file() else self.partial if drops and self.partial.is_file() else None
+        if self.full.is_file():
+            return self.full
+        return self.partial if drops and self.partial.is_file() and self.faults.is_file() else None
 
     def is_answered(self, drops: bool) -> bool:
         """Whether it is finished, or known why it cannot be."""
@@ -219,7 +220,7 @@ def _need_folder(folder: Path, reads: Sequence[Path]) -> None:
     with outputs.writing(folder):
         there = [path for path in folder.iterdir() if _OURS.fullmatch(path.name)] if folder.is_dir() else []
     kept = checksums.are_kept(folder)
-    outputs.need_free([*there, folder / _INDEX], reads=reads, own=lambda path: kept or path.name != _INDEX)
+    outputs.need_free(sorted({*there, folder / _INDEX}), reads=reads, own=lambda path: kept or path.name != _INDEX)
 
 
 def _drop_damaged(folder: Path, shards: Sequence[_Shard], drops: bool) -> None:
