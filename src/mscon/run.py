@@ -29,7 +29,7 @@ import contextlib
 import hashlib
 import json
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,6 +70,9 @@ _NAMES = (
     "explorer.html",
     checksums.NAME,
 )
+
+# Of these, what other verbs write wherever their user wants it.
+_SHOWN = ("README.md", "report.html", "report.json", "explorer.html")
 
 # What to do, besides restoring it from a copy, about a file that has changed since a verb wrote it.
 _OTHERWISE = {"mscon train": ", or train again", "mscon probe": ", or run `mscon probe` again"}
@@ -160,6 +163,26 @@ class Run:
     @property
     def name(self) -> str:
         return self.root.resolve().name
+
+    @property
+    def files(self) -> list[Path]:
+        """Where everything lies that it was made from or holds, there or not: nothing else may be written there."""
+        facts = self.facts if (self.root / "run.json").is_file() else {}
+        table, images = facts.get("table", {}).get("path"), facts.get("images_root")
+        vectors = self.recipe_values.get("data", {}).get("vectors")
+        return [
+            *(self.root / name for name in _NAMES if name not in _SHOWN),
+            *([Path(table)] if table else []),
+            *([Path(images) / vectors] if images and vectors else []),
+        ]
+
+    @property
+    def images(self) -> Iterator[Path]:
+        """Where the images of its rows lay when it was trained; none where rows are not images."""
+        images = self.facts.get("images_root") if (self.root / "run.json").is_file() else None
+        rows = self.rows if images is not None and (self.root / "rows.parquet").is_file() else None
+        if images is not None and rows is not None and "image" in rows.columns:
+            yield from (Path(images) / name for name in rows.get_column("image") if name is not None)
 
     # What was asked for -------------------------------------------------------------------------
 

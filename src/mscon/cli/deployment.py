@@ -6,7 +6,17 @@ import argparse
 import os
 from pathlib import Path
 
-from mscon.cli.arguments import Verbs, add_checkpoint, add_trust, add_verb, open_run, positive, process_number, share
+from mscon.cli.arguments import (
+    Verbs,
+    add_checkpoint,
+    add_overwrite,
+    add_trust,
+    add_verb,
+    open_run,
+    positive,
+    process_number,
+    share,
+)
 
 
 def embed(verbs: Verbs) -> None:
@@ -18,8 +28,9 @@ def embed(verbs: Verbs) -> None:
         "Writes a row per image with its line, its path as written, and its features, or with\n"
         "--similarity its projection of that similarity, scaled to unit length. A killed job\n"
         "goes on where it was: finished parts lie in OUT.shards, and are known again by the\n"
-        "weights, the rows, and the size and time of change of the images. Under torchrun each\n"
-        "process takes its part. MODEL is a run, a packed model (`mscon export`), or hf:owner/name.",
+        "weights, the rows, and size, times and number on the disk of the images; one that was\n"
+        "damaged since is made anew. Under torchrun each process takes its part. MODEL is a run, a\n"
+        "packed model (`mscon export`), or hf:owner/name.",
         "  mscon embed runs/shoes --table new.csv --out new.parquet\n"
         "  mscon embed runs/shoes --table new.csv --out new.npz --similarity closure\n"
         "  mscon embed hf:owner/shoes --table new.csv --out new.parquet --shard-rows 100000\n"
@@ -63,13 +74,13 @@ def embed(verbs: Verbs) -> None:
     parser.add_argument(
         "--batch-size", type=positive, default=256, metavar="N", help="images in memory at a time (default: 256)"
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace OUT if it is there")
+    parser.add_argument("--overwrite", action="store_true", help="replace OUT if it is there, unless it is read here")
     add_trust(parser)
 
 
 def _run_embed(arguments: argparse.Namespace) -> None:
     from mscon.data.table import read_table
-    from mscon.deploy.embedder import load
+    from mscon.deploy.embedder import files_of, load
     from mscon.deploy.shards import embed_table
 
     made = embed_table(
@@ -83,6 +94,7 @@ def _run_embed(arguments: argparse.Namespace) -> None:
         missing_images=arguments.missing_images,
         batch_size=arguments.batch_size,
         overwrite=arguments.overwrite,
+        reads=files_of(arguments.model),
         process=(process_number(), int(os.environ["WORLD_SIZE"]) if "TORCHELASTIC_RUN_ID" in os.environ else 1),
     )
     if made is not None:
@@ -106,8 +118,9 @@ def export(verbs: Verbs) -> None:
     parser.add_argument("run", metavar="RUN", type=Path, help="run directory")
     parser.add_argument("--to", choices=("onnx", "safetensors"), required=True, help="which kind of file")
     parser.add_argument(
-        "--out", metavar="FILE", type=Path, required=True, help="where it goes; replaced if it is there"
+        "--out", metavar="FILE", type=Path, required=True, help="where it goes; an earlier export there is replaced"
     )
+    add_overwrite(parser)
     add_checkpoint(parser)
     parser.add_argument("--projections", action="store_true", help="onnx: also the projections, as a second output")
     parser.add_argument(
@@ -124,14 +137,19 @@ def _run_export(arguments: argparse.Namespace) -> None:
     if arguments.to == "safetensors":
         from mscon.deploy.packed import pack
 
-        pack(run, arguments.out, arguments.checkpoint)
+        pack(run, arguments.out, arguments.checkpoint, arguments.overwrite)
         print(arguments.out)
         return
     from mscon.deploy.onnx import TOLERANCE, export_onnx
 
     tolerance = TOLERANCE if arguments.tolerance is None else arguments.tolerance
     done = export_onnx(
-        run, arguments.out, checkpoint=arguments.checkpoint, projections=arguments.projections, tolerance=tolerance
+        run,
+        arguments.out,
+        checkpoint=arguments.checkpoint,
+        projections=arguments.projections,
+        tolerance=tolerance,
+        overwrite=arguments.overwrite,
     )
     print(
         f"{done.path}\nlargest difference to torch: {done.difference:.2g} (tolerance {tolerance:.2g}), on "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -61,11 +60,8 @@ class Embedder:
     def digest(self) -> str:
         """A hash of how the model is built and of every weight: the same for models that compute the same."""
         told = packed.describe(self.recipe, self.model, "", self.known)
-        digest = hashlib.sha256(json.dumps([told["recipe"], told["inputs"]], sort_keys=True).encode())
-        for key, tensor in self.model.state_dict().items():
-            digest.update(f"{key} {tensor.dtype} {list(tensor.shape)}".encode())
-            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()
+        text = json.dumps([told["recipe"], told["inputs"]], sort_keys=True)
+        return packed.digest(text, self.model.state_dict())
 
     def width(self, similarity: str | None = None) -> int:
         """Numbers of a vector: of features, or of the projection of a similarity.
@@ -194,6 +190,14 @@ def load(
     recipe = run.recipe
     name = checkpoint or recipe.train.checkpoint
     return Embedder(load_model(run, name), recipe, f"run '{path}'", run.inputs, name, device)
+
+
+def files_of(source: str | Path) -> list[Path]:
+    """Files that `load` of the same source reads, where it lies on this machine: nothing may be written there."""
+    path = Path(source)
+    if (path / "recipe.toml").is_file():
+        return Run.open(path).files
+    return [] if str(source).startswith(HUB) else [path, path / packed.FILE_NAME]
 
 
 def _packed(path: Path, name: str, checkpoint: str | None, trust: bool, device: torch.device | str | None) -> Embedder:
