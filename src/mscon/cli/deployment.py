@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 from mscon.cli.arguments import Verbs, add_checkpoint, add_trust, add_verb, open_run, positive, process_number, share
@@ -19,7 +21,8 @@ def embed(verbs: Verbs) -> None:
         "--similarity its projection of that similarity, scaled to unit length. A killed job\n"
         "goes on where it was: finished parts lie in OUT.shards, and are known again by the\n"
         "weights, the rows, and the size and time of change of the images. Under torchrun each\n"
-        "process takes its part. MODEL is a run, a packed model (`mscon export`), or hf:owner/name.",
+        "process takes its part. MODEL is a run, a packed model (`mscon export`), or hf:owner/name.\n"
+        "Of the table that a run was trained on, rows whose image or vector has changed are told.",
         "  mscon embed runs/shoes --table new.csv --out new.parquet\n"
         "  mscon embed runs/shoes --table new.csv --out new.npz --similarity closure\n"
         "  mscon embed hf:owner/shoes --table new.csv --out new.parquet --shard-rows 100000\n"
@@ -71,10 +74,12 @@ def _run_embed(arguments: argparse.Namespace) -> None:
     from mscon.data.table import read_table
     from mscon.deploy.embedder import load
     from mscon.deploy.shards import embed_table
+    from mscon.deploy.trained_inputs import changed_since_training
 
+    model, table = load(arguments.model, trust=arguments.trust), read_table(arguments.table)
     made = embed_table(
-        load(arguments.model, trust=arguments.trust),
-        read_table(arguments.table),
+        model,
+        table,
         arguments.out,
         images=arguments.images,
         vectors=arguments.vectors,
@@ -85,8 +90,13 @@ def _run_embed(arguments: argparse.Namespace) -> None:
         overwrite=arguments.overwrite,
         process=(process_number(), int(os.environ["WORLD_SIZE"]) if "TORCHELASTIC_RUN_ID" in os.environ else 1),
     )
-    if made is not None:
-        print(made)
+    if made is None:
+        return
+    if (Path(arguments.model) / "recipe.toml").is_file():  # a run, which knows the rows that it was trained on
+        data = model.recipe.data if arguments.vectors is None else replace(model.recipe.data, vectors=arguments.vectors)
+        if changed := changed_since_training(open_run(Path(arguments.model)), data, table, arguments.images):
+            print(f"note: {changed} They are embedded as they are now.", file=sys.stderr)
+    print(made)
 
 
 def export(verbs: Verbs) -> None:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mscon.cli.arguments import Verbs, add_runs, add_verb, open_run
+from mscon.cli.arguments import Verbs, add_accept_changes, add_runs, add_verb, open_run
 
 if TYPE_CHECKING:
     from mscon.run import Run
@@ -22,17 +22,18 @@ def probe(verbs: Verbs) -> None:
         "label or step between levels, or ridge regression, by the kind of the column),\n"
         "scores it on the test rows with bootstrap intervals, and asks nearest neighbours\n"
         "among rows of groups that training never saw. Columns: those trained on, and\n"
-        "[probe] columns.",
+        "[probe] columns. Images and vectors must be those that the run was trained on.",
         "  mscon probe runs/shoes\n  mscon probe runs/*",
     )
     add_runs(parser)
+    add_accept_changes(parser)
 
 
 def _run_probe(arguments: argparse.Namespace) -> None:
     from mscon.evaluate.probe import probe as ask
 
     for run in [open_run(path) for path in arguments.runs]:
-        ask(run)
+        ask(run, accept_changes=arguments.accept_changes)
         print(_scores(run))
 
 

@@ -13,14 +13,14 @@ import numpy as np
 import polars as pl
 
 from mscon import catalogue
-from mscon.data import kinds
+from mscon.data import fingerprints, kinds
 from mscon.data.dataset import Dataset, fit_similarities
-from mscon.data.inputs import Inputs, Vectors, open_inputs
+from mscon.data.inputs import Inputs, Vectors, fingerprints_of, open_inputs
 from mscon.data.rows import select_rows
 from mscon.data.table import Table, unit
 from mscon.data.triplet_dataset import TripletDataset, in_triplets
 from mscon.data.unpacked import images_root
-from mscon.errors import RunError
+from mscon.errors import RunError, TableError
 from mscon.recipe import Recipe
 from mscon.run import Run
 from mscon.similarities.base import Similarity
@@ -95,6 +95,8 @@ def fit(
         run = Run.create(out, overwrite) if _is_first() else Run(out)
         if _is_first():
             run.write_recipe(training.recipe)
+            if (taken := fingerprints_of(inputs)) is not None:
+                run.write_fingerprints(taken)
             run.write_facts(facts.describe(training.recipe, table, rows, root, method, device))
             run.write_similarities(
                 [
@@ -109,14 +111,20 @@ def fit(
     return run
 
 
-def resume(run: Run, progress: bool = True) -> Run:
+def resume(run: Run, progress: bool = True, *, accept_changes: bool = False) -> Run:
     """Go on with a run that was stopped, from its last checkpoint to the epochs that its recipe says.
 
     What results is, on the same machine, what an uninterrupted run would have left, bit for bit. A
     run that is finished is left as it is, and says so.
 
+    Args:
+        run: one that was stopped.
+        progress: show a bar, or a line an epoch, on standard error.
+        accept_changes: go on also where images or vectors are not those that the run was trained on; then run.json says
+            so. The run keeps the fingerprints of those that it began with.
+
     Raises:
-        RunError: if the checkpoint does not fit the recipe, or a loss is not finite.
+        RunError: if the checkpoint does not fit the recipe, images or vectors have changed, or a loss is not finite.
         TableError: if an image cannot be read any more.
     """
     device = hardware.device_type()
@@ -134,6 +142,11 @@ def resume(run: Run, progress: bool = True) -> Run:
     with hardware.repeatable(recipe.train.seed, device):
         root, name = Path(known["images_root"]), known["table"]["name"]
         inputs = _inputs(recipe, rows, root, name, run.vectors_file, run.inputs)
+        changed, words = fingerprints.changes(
+            run.fingerprints, fingerprints_of(inputs), rows["line"].to_list(), name, recipe.data, root
+        )
+        if changed and not accept_changes:
+            raise RunError(f"run '{run.root}': {words}\n  {fingerprints.ADVICE}")
         dataset = _dataset(recipe, rows, similarities, inputs, root, name)
         # The weights come from the checkpoint, if there is one: no hub and no other run is asked for them again.
         bare = replace(recipe.encoder, pretrained=False, start_from="")
@@ -141,6 +154,10 @@ def resume(run: Run, progress: bool = True) -> Run:
         training = training_of(recipe, dataset, method_of(own, similarities, inputs), device)
         position = restore_last(run, training)
         again = {"after_epoch": position.epoch, "versions": facts.versions(), "machine": facts.machine(device)}
+        if changed:
+            again["changed_rows"] = changed
+            if progress and _is_first():
+                print(f"note: {words} It goes on with them as they are now.", file=sys.stderr)
         if _is_first():
             run.write_facts({**known, "resumed": [*known.get("resumed", []), again]})
             run.cut_log(position.step)
@@ -210,13 +227,14 @@ def _train(run: Run, training: Training, position: Position, show: bool) -> None
         try:
             while position.epoch < settings.epochs:
                 position = _epoch(run, training, position, progress, records)
+            training.dataset.inputs[[]]  # a file of vectors is looked at once more
         except KeyboardInterrupt:
             progress.say(
                 f"stopped in epoch {position.epoch + 1} of {settings.epochs}; `mscon resume {run.root}` goes on "
                 f"after epoch {position.epoch}."
             )
             raise
-        except RunError as error:
+        except (RunError, TableError) as error:
             kept = f"keeps its checkpoint of epoch {position.epoch}" if position.epoch else "has no checkpoint yet"
             raise type(error)(f"{error}\n  Run '{run.root}' {kept}.") from error
         finally:
