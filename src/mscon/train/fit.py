@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import polars as pl
 
 from mscon import catalogue
@@ -81,11 +80,16 @@ def fit(
         # What is wrong with the method is found in a second, so before images are decoded; how wide vectors are is not
         # known before they are opened.
         vectors = table.vectors.get(recipe.data.vectors)
-        inputs = None if recipe.data.input == "image" else _inputs(recipe, rows, root, table.name, vectors)
+        inputs = None
+        if recipe.data.input != "image":
+            with _first_before_others():
+                inputs = open_inputs(rows, root, recipe.data, table.name, vectors=vectors)
         method = method_of(recipe, similarities, inputs)
         preconditions.check_learns(method)
         preconditions.check_weighting(recipe, method, rows, table.name)
-        inputs = _inputs(recipe, rows, root, table.name) if inputs is None else inputs
+        if inputs is None:
+            with _first_before_others():
+                inputs = open_inputs(rows, root, recipe.data, table.name)
         dataset = _dataset(recipe, rows, similarities, inputs, root, table.name)
         training = training_of(recipe, dataset, method, device)
         if dry_run:
@@ -141,12 +145,13 @@ def resume(run: Run, progress: bool = True, *, accept_changes: bool = False) -> 
     similarities = tuple(catalogue.find("similarity", s["name"]).from_json(s["state"]) for s in run.similarities)
     with hardware.repeatable(recipe.train.seed, device):
         root, name = Path(known["images_root"]), known["table"]["name"]
-        inputs = _inputs(recipe, rows, root, name, run.vectors_file, run.inputs)
-        changed, words = fingerprints.changes(
-            run.fingerprints, fingerprints_of(inputs), rows["line"].to_list(), name, recipe.data, root
-        )
-        if changed and not accept_changes:
-            raise RunError(f"run '{run.root}': {words}\n  {fingerprints.ADVICE}")
+        with _first_before_others():
+            inputs = open_inputs(rows, root, recipe.data, name, vectors=run.vectors_file, known=run.inputs)
+            changed, words = fingerprints.changes(
+                run.fingerprints, fingerprints_of(inputs), rows["line"].to_list(), name, recipe.data, root
+            )
+            if changed and not accept_changes:
+                raise RunError(f"run '{run.root}': {words}\n  {fingerprints.ADVICE}")
         dataset = _dataset(recipe, rows, similarities, inputs, root, name)
         # The weights come from the checkpoint, if there is one: no hub and no other run is asked for them again.
         bare = replace(recipe.encoder, pretrained=False, start_from="")
@@ -170,22 +175,14 @@ def _is_first() -> bool:
     return processes()[0] == 0
 
 
-def _inputs(
-    recipe: Recipe,
-    rows: pl.DataFrame,
-    root: Path,
-    table_name: str,
-    vectors: np.ndarray | Path | None = None,
-    known: Mapping[str, Any] | None = None,
-) -> Inputs:
-    """What is encoded; see `open_inputs`."""
+@contextlib.contextmanager
+def _first_before_others() -> Iterator[None]:
+    """The first process decodes images, or encodes texts, that are not in the cache, and speaks of what is wrong."""
     if not _is_first():
         wait_for_all()
-    # The first process decodes images, or encodes texts, that are not in the cache.
-    inputs = open_inputs(rows, root, recipe.data, table_name, vectors=vectors, known=known)
+    yield
     if _is_first():
         wait_for_all()
-    return inputs
 
 
 def _dataset(
