@@ -34,7 +34,12 @@ def train(verbs: Verbs) -> None:
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="run directory; must not exist yet (default: runs/<recipe>-<date>)"
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace a run that is there")
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace a run that is there: it goes once the new one has its first checkpoint; other files in its "
+        "folder stay, and a folder that is no run, or holds the recipe or table, is left alone",
+    )
     parser.add_argument(
         "--dry-run", action="store_true", help="read and build everything, take one step, write nothing"
     )
@@ -47,7 +52,15 @@ def _run_train(arguments: argparse.Namespace) -> None:
     recipe = read_recipe(arguments)
     table = read_table(arguments.table)
     out = arguments.out or _default_out(arguments.recipe)
-    run = fit(recipe, table, out, images=arguments.images, overwrite=arguments.overwrite, dry_run=arguments.dry_run)
+    run = fit(
+        recipe,
+        table,
+        out,
+        images=arguments.images,
+        overwrite=arguments.overwrite,
+        dry_run=arguments.dry_run,
+        protected=[arguments.recipe],
+    )
     if process_number():  # the first process speaks for all
         return
     if run is None:
@@ -71,15 +84,22 @@ def resume(verbs: Verbs) -> None:
         "Continues from the last checkpoint to the epochs that the run's recipe says. The\n"
         "result is the one that an uninterrupted run would have had on the same machine.\n"
         "Images and vectors must be those that the run was trained on.",
-        "  mscon resume runs/shoes",
+        "  mscon resume runs/shoes\n  mscon resume runs/shoes --set train.epochs=40     # and train for longer",
     )
     parser.add_argument("run", metavar="RUN", type=Path, help="run directory")
+    parser.add_argument(
+        "--set",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="from here on train with another value of [train] or [log] in its recipe; repeatable",
+    )
     add_accept_changes(parser)
 
 
 def _run_resume(arguments: argparse.Namespace) -> None:
     from mscon.train.fit import resume
 
-    run = resume(open_run(arguments.run), accept_changes=arguments.accept_changes)
+    run = resume(open_run(arguments.run), overrides=arguments.set, accept_changes=arguments.accept_changes)
     if not process_number():
         print(run.root)

@@ -60,7 +60,8 @@ def _vectors(recipe: Recipe, table: Table, root: Path) -> dict[str, Any]:
     path = vectors_file(root, recipe.data, table.name).resolve()
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"vectors": {"path": str(path), "bytes": path.stat().st_size, "sha256": sha256}}
+        size = os.fstat(file.fileno()).st_size
+    return {"vectors": {"path": str(path), "bytes": size, "sha256": sha256}}
 
 
 def versions() -> dict[str, str]:
