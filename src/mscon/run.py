@@ -6,6 +6,7 @@
     signature.json              that its user trained it on this machine, and both files are as they were, see `trust`
     inputs.json                 how rows become vectors, where they are not images
     vectors.safetensors         the vectors, where they lay in a column of the table and in no file of their own
+    fingerprints.safetensors    16 bytes a row, of its image or vector, where these lie in files outside the run
     rows.parquet                rows used: line, split, image path, and every label column
     log.jsonl                   a record a line: {"kind": "step" | "validation" | ..., "epoch", "step", ...}
     checkpoints/{last,best}.safetensors     weights; last also has all else that is needed to go on
@@ -54,6 +55,7 @@ _NAMES = (
     "signature.json",
     "inputs.json",
     "vectors.safetensors",
+    "fingerprints.safetensors",
     "rows.parquet",
     "log.jsonl",
     "checkpoints/last.safetensors",
@@ -283,6 +285,15 @@ class Run:
         self._write_json("inputs.json", dict(known))
 
     @property
+    def fingerprints(self) -> np.ndarray | None:
+        """Of the inputs that it was trained on, [rows, 16] uint8; None where they lie in the run itself."""
+        path = self.root / "fingerprints.safetensors"
+        return self._arrays(path.name, "mscon train")["fingerprints"] if path.is_file() else None
+
+    def write_fingerprints(self, fingerprints: np.ndarray) -> None:
+        self._write_arrays("fingerprints.safetensors", {"fingerprints": fingerprints})
+
+    @property
     def rows(self) -> pl.DataFrame:
         """Columns line, split, image, and the label columns as text; null where missing."""
         import polars as pl
@@ -353,8 +364,11 @@ class Run:
     def has_features(self) -> bool:
         return (self.root / "features" / "features.safetensors").is_file()
 
-    def features_are_current(self, checkpoint: str) -> bool:
-        """Whether there are features, and they are those of the checkpoint as it is now, wherever both were copied."""
+    def features_are_current(self, checkpoint: str, *, of_trained_inputs: bool = False) -> bool:
+        """Whether there are features, and they are those of the checkpoint as it is now, wherever both were copied.
+
+        With `of_trained_inputs` also whether they were made of the inputs that were trained on, not of changed ones.
+        """
         if not self.has_features:
             return False
         names = ("features/features.safetensors", "features/projections.safetensors")
@@ -363,15 +377,27 @@ class Run:
         from safetensors import safe_open
 
         with safe_open(self.root / "features" / "features.safetensors", framework="np") as file:
-            told = (file.metadata() or {}).get("checkpoint")
-        return told == self._digest(checkpoint)
+            made_of = file.metadata() or {}
+        trained = _digest_of(self.fingerprints) if of_trained_inputs else None
+        return made_of.get("checkpoint") == self._digest(checkpoint) and trained in (None, made_of.get("inputs"))
 
-    def write_features(self, features: np.ndarray, projections: np.ndarray, checkpoint: str = "last") -> None:
+    def write_features(
+        self,
+        features: np.ndarray,
+        projections: np.ndarray,
+        checkpoint: str = "last",
+        *,
+        inputs: np.ndarray | None = None,
+        changed_rows: int = 0,
+    ) -> None:
         """What a checkpoint makes of the rows.
 
-        `features` [rows, width] float32; `projections` [similarities, rows, dim], unit length.
+        `features` [rows, width] float32; `projections` [similarities, rows, dim], unit length. `inputs` are the
+        fingerprints of what they were made of, of which `changed_rows` are not those that were trained on.
         """
-        made_by = {"checkpoint": self._digest(checkpoint)} if self.has_checkpoint(checkpoint) else None
+        made_by = {"checkpoint": self._digest(checkpoint)} if self.has_checkpoint(checkpoint) else {}
+        if (digest := _digest_of(inputs)) is not None:
+            made_by |= {"inputs": digest, "changed_rows": str(changed_rows)}
         self._write_arrays("features/projections.safetensors", {"projections": projections}, made_by)
         self._write_arrays("features/features.safetensors", {"features": features}, made_by)
 
@@ -479,3 +505,7 @@ class Run:
 
         own = {key: np.ascontiguousarray(value) for key, value in arrays.items()}
         self._write(name, lambda path: save_file(own, path, metadata))
+
+
+def _digest_of(fingerprints: np.ndarray | None) -> str | None:
+    return None if fingerprints is None else hashlib.sha256(fingerprints.tobytes()).hexdigest()

@@ -89,6 +89,14 @@ def add_trust(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_accept_changes(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--accept-changes",
+        action="store_true",
+        help="go on also where images or vectors are not those trained on, and record it",
+    )
+
+
 def add_runs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("runs", metavar="RUN", type=Path, nargs="+", help="run directories")
 

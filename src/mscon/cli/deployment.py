@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 from mscon.cli.arguments import (
@@ -30,7 +32,8 @@ def embed(verbs: Verbs) -> None:
         "goes on where it was: finished parts lie in OUT.shards, and are known again by the\n"
         "weights, the rows, and size, times and number on the disk of the images; one that was\n"
         "damaged since is made anew. Under torchrun each process takes its part. MODEL is a run, a\n"
-        "packed model (`mscon export`), or hf:owner/name.",
+        "packed model (`mscon export`), or hf:owner/name. Of the table that a run was trained on,\n"
+        "rows whose image or vector has changed are told.",
         "  mscon embed runs/shoes --table new.csv --out new.parquet\n"
         "  mscon embed runs/shoes --table new.csv --out new.npz --similarity closure\n"
         "  mscon embed hf:owner/shoes --table new.csv --out new.parquet --shard-rows 100000\n"
@@ -82,10 +85,12 @@ def _run_embed(arguments: argparse.Namespace) -> None:
     from mscon.data.table import read_table
     from mscon.deploy.embedder import files_of, load
     from mscon.deploy.shards import embed_table
+    from mscon.deploy.trained_inputs import changed_since_training
 
+    model, table = load(arguments.model, trust=arguments.trust), read_table(arguments.table)
     made = embed_table(
-        load(arguments.model, trust=arguments.trust),
-        read_table(arguments.table),
+        model,
+        table,
         arguments.out,
         images=arguments.images,
         vectors=arguments.vectors,
@@ -97,8 +102,13 @@ def _run_embed(arguments: argparse.Namespace) -> None:
         reads=files_of(arguments.model),
         process=(process_number(), int(os.environ["WORLD_SIZE"]) if "TORCHELASTIC_RUN_ID" in os.environ else 1),
     )
-    if made is not None:
-        print(made)
+    if made is None:
+        return
+    if (Path(arguments.model) / "recipe.toml").is_file():  # a run, which knows the rows that it was trained on
+        data = model.recipe.data if arguments.vectors is None else replace(model.recipe.data, vectors=arguments.vectors)
+        if changed := changed_since_training(open_run(Path(arguments.model)), data, table, arguments.images):
+            print(f"note: {changed} They are embedded as they are now.", file=sys.stderr)
+    print(made)
 
 
 def export(verbs: Verbs) -> None:

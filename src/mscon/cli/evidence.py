@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mscon.cli.arguments import Verbs, add_overwrite, add_runs, add_trust, add_verb, open_run
+from mscon.cli.arguments import Verbs, add_accept_changes, add_overwrite, add_runs, add_trust, add_verb, open_run
 
 if TYPE_CHECKING:
     from mscon.run import Run
@@ -22,11 +22,12 @@ def probe(verbs: Verbs) -> None:
         "label or step between levels, or ridge regression, by the kind of the column),\n"
         "scores it on the test rows with bootstrap intervals, and asks nearest neighbours\n"
         "among rows of groups that training never saw. Columns: those trained on, and\n"
-        "[probe] columns.",
+        "[probe] columns. Images and vectors must be those that the run was trained on.",
         "  mscon probe runs/shoes\n  mscon probe runs/*",
     )
     add_runs(parser)
     add_trust(parser)
+    add_accept_changes(parser)
 
 
 def _run_probe(arguments: argparse.Namespace) -> None:
@@ -36,7 +37,7 @@ def _run_probe(arguments: argparse.Namespace) -> None:
     for run in runs:
         run.need_trust()
     for run in runs:
-        ask(run)
+        ask(run, accept_changes=arguments.accept_changes)
         print(_scores(run))
 
 
