@@ -44,8 +44,20 @@ def test_a_file_that_grows_is_checked_as_far_as_its_last_checksum(tmp_path):
     assert checksums.grown_fault(tmp_path, "log.jsonl") == ""
     path.write_bytes(b"1\n9\n3\n")
     assert "its content is another" in checksums.grown_fault(tmp_path, "log.jsonl")
-    path.write_bytes(b"1\n")
-    assert "2 bytes, not 4 or more" in checksums.grown_fault(tmp_path, "log.jsonl")
+    assert not checksums.is_short(tmp_path, "log.jsonl")
+
+
+def test_a_file_that_grows_and_was_cut_short_is_right_as_far_as_it_goes(tmp_path):
+    path = tmp_path / "log.jsonl"
+    for content in (b"1\n2\n", b"1\n2\n3\n4\n"):
+        path.write_bytes(content)
+        checksums.record(tmp_path, "log.jsonl")
+    path.write_bytes(b"1\n2\n3")
+    assert checksums.grown_fault(tmp_path, "log.jsonl") == "" and checksums.is_short(tmp_path, "log.jsonl")
+    path.write_bytes(b"1\n9\n3")
+    assert "its content is another" in checksums.grown_fault(tmp_path, "log.jsonl")
+    path.unlink()
+    assert checksums.is_short(tmp_path, "log.jsonl")
 
 
 def test_a_torn_line_of_the_list_hides_no_other(tmp_path):

@@ -89,7 +89,8 @@ def test_a_run_in_the_way_is_refused_and_kept(glyph_table, recipe, tmp_path, cap
     assert main(arguments) == 0
     before = (tmp_path / "run" / "run.json").read_bytes()
     assert main(arguments) == 2
-    assert "--overwrite" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "it holds a run" in said and "--overwrite" not in said
     assert (tmp_path / "run" / "run.json").read_bytes() == before
 
 

@@ -55,17 +55,21 @@ def fault(folder: Path, name: str) -> str:
 
 
 def grown_fault(folder: Path, name: str) -> str:
-    """The same of a file that grows: it may be longer than when its checksum was last taken."""
+    """The same of a file that grows by lines: it may be longer than when its checksum was last taken, or cut short."""
+    path = folder / name
+    known = [line for line in _lines(folder, name) if line[0] <= path.stat().st_size]
+    # A file that is written anew with fewer lines gets its checksum first; until it is moved the old one is there.
+    for size, digest in reversed(known[-2:]):
+        with path.open("rb") as file:
+            if hashlib.sha256(file.read(size)).hexdigest() == digest:
+                return ""
+    return "has changed since mscon wrote it: its content is another" if known else ""
+
+
+def is_short(folder: Path, name: str) -> bool:
+    """Whether such a file has lost what it had when its checksum was last taken."""
     lines = _lines(folder, name)
-    if not lines:
-        return ""
-    size, digest = lines[-1]
-    with (folder / name).open("rb") as file:
-        content = file.read(size)
-    if len(content) < size:
-        return f"has changed since mscon wrote it: it has {len(content):,} bytes, not {size:,} or more"
-    same = hashlib.sha256(content).hexdigest() == digest
-    return "" if same else "has changed since mscon wrote it: its content is another"
+    return bool(lines) and (not (folder / name).is_file() or (folder / name).stat().st_size < lines[-1][0])
 
 
 def _lines(folder: Path, name: str) -> list[tuple[int, str]]:

@@ -26,7 +26,12 @@ def train(verbs: Verbs) -> None:
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="run directory; must not exist yet (default: runs/<recipe>-<date>)"
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace a run that is there")
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace a run that is there: it goes once the new one has its first checkpoint; other files in its "
+        "folder stay, and a folder that is no run, or holds the recipe or table, is left alone",
+    )
     parser.add_argument(
         "--dry-run", action="store_true", help="read and build everything, take one step, write nothing"
     )
@@ -39,7 +44,15 @@ def _run_train(arguments: argparse.Namespace) -> None:
     recipe = read_recipe(arguments)
     table = read_table(arguments.table)
     out = arguments.out or _default_out(arguments.recipe)
-    run = fit(recipe, table, out, images=arguments.images, overwrite=arguments.overwrite, dry_run=arguments.dry_run)
+    run = fit(
+        recipe,
+        table,
+        out,
+        images=arguments.images,
+        overwrite=arguments.overwrite,
+        dry_run=arguments.dry_run,
+        protected=[arguments.recipe],
+    )
     if process_number():  # the first process speaks for all
         return
     if run is None:
@@ -62,14 +75,21 @@ def resume(verbs: Verbs) -> None:
         "go on with a run that was stopped",
         "Continues from the last checkpoint to the epochs that the run's recipe says. The\n"
         "result is the one that an uninterrupted run would have had on the same machine.",
-        "  mscon resume runs/shoes",
+        "  mscon resume runs/shoes\n  mscon resume runs/shoes --set train.epochs=40     # and train for longer",
     )
     parser.add_argument("run", metavar="RUN", type=Path, help="run directory")
+    parser.add_argument(
+        "--set",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="from here on train with another value of [train] or [log] in its recipe; repeatable",
+    )
 
 
 def _run_resume(arguments: argparse.Namespace) -> None:
     from mscon.train.fit import resume
 
-    run = resume(open_run(arguments.run))
+    run = resume(open_run(arguments.run), overrides=arguments.set)
     if not process_number():
         print(run.root)

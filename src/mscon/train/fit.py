@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 import polars as pl
 
 from mscon import catalogue
+from mscon import recipe as recipes
 from mscon.data import kinds
 from mscon.data.dataset import Dataset, fit_similarities
 from mscon.data.inputs import Inputs, Vectors, open_inputs
@@ -20,7 +22,7 @@ from mscon.data.rows import select_rows
 from mscon.data.table import Table, unit
 from mscon.data.triplet_dataset import TripletDataset, in_triplets
 from mscon.data.unpacked import images_root
-from mscon.errors import RunError
+from mscon.errors import RecipeError, RunError
 from mscon.recipe import Recipe
 from mscon.run import Run
 from mscon.similarities.base import Similarity
@@ -42,6 +44,7 @@ def fit(
     overwrite: bool = False,
     progress: bool = True,
     dry_run: bool = False,
+    protected: Sequence[Path] = (),
 ) -> Run | None:
     """Train, and leave a run directory.
 
@@ -50,10 +53,12 @@ def fit(
     Args:
         recipe: what to train.
         table: on what.
-        out: the run directory; must not exist, or be empty, unless `overwrite`.
+        out: the run directory; must not exist, or be empty, unless `overwrite`: then a run that is there is replaced
+            once this one has its first checkpoint.
         images: folder that image paths, or the file of vectors, are relative to; by default the table's.
         progress: show a bar, or a line an epoch, on standard error.
         dry_run: take one step on the CPU, write nothing (but the cache of decoded images), return None.
+        protected: files of the user's, besides those that are read here; a run that holds one is not replaced.
 
     Raises:
         TableError: the table, or an image, is at fault.
@@ -61,8 +66,9 @@ def fit(
         RunError: the directory is in the way; or a loss was not finite, and then the run keeps the
             checkpoints of the epochs before.
     """
-    if not dry_run:
-        Run.refuse_if_taken(out, overwrite)
+    protected = [*protected, *_read_from(recipe, table, images)]
+    if not dry_run and _is_first():
+        Run.refuse_if_taken(out, overwrite, protected)
     preconditions.check_views(recipe)
     log.check(recipe.log.to)
     root = images_root(table, recipe.data, images)
@@ -92,42 +98,71 @@ def fit(
             _one_step(training)
             leave()
             return None
-        run = Run.create(out, overwrite) if _is_first() else Run(out)
-        if _is_first():
-            run.write_recipe(training.recipe)
-            run.write_facts(facts.describe(training.recipe, table, rows, root, method, device))
-            run.write_similarities(
-                [
-                    {"name": part.name, "state": s.to_json()}
-                    for part, s in zip(recipe.similarities, similarities, strict=True)
-                ]
-            )
-            if isinstance(inputs, Vectors):
-                run.write_inputs(inputs.to_json(), vectors if recipe.data.input == "vectors" else None)
-            run.write_rows(rows)
-        _train(run, training, Position(), progress)
-    return run
+        if recipe.data.input == "image":
+            protected += {(root / image).parent for image in rows.get_column("image").to_list()}
+        with Run.held(out) if _is_first() else nullcontext():
+            run = Run.create(out, overwrite, protected) if _is_first() else Run(out)
+            if _is_first():
+                run.write_recipe(training.recipe)
+                run.write_similarities(
+                    [
+                        {"name": part.name, "state": s.to_json()}
+                        for part, s in zip(recipe.similarities, similarities, strict=True)
+                    ]
+                )
+                if isinstance(inputs, Vectors):
+                    run.write_inputs(inputs.to_json(), vectors if recipe.data.input == "vectors" else None)
+                run.write_rows(rows)
+                # The last of them: it makes the folder a run.
+                run.write_facts(facts.describe(training.recipe, table, rows, root, method, device))
+            return _train(run, training, Position(), progress)
 
 
-def resume(run: Run, progress: bool = True) -> Run:
+def _read_from(recipe: Recipe, table: Table, images: Path | None) -> list[Path]:
+    """Files and folders of the user's that a training reads, of which each must lie outside a run that is replaced."""
+    root = table.folder if images is None else images
+    named = [table.path, images, Path(recipe.encoder.start_from or table.path)]
+    named += [root / name for name in (recipe.data.vectors, recipe.triplets.folder) if name]
+    return [path for path in named if path is not None and path.exists()]
+
+
+def resume(run: Run, progress: bool = True, overrides: Sequence[str] = ()) -> Run:
     """Go on with a run that was stopped, from its last checkpoint to the epochs that its recipe says.
 
     What results is, on the same machine, what an uninterrupted run would have left, bit for bit. A
     run that is finished is left as it is, and says so.
 
+    Args:
+        run: is changed.
+        progress: show a bar, or a line an epoch, on standard error.
+        overrides: of [train] and [log] in its recipe, as in "train.epochs=40"; the run keeps them.
+
     Raises:
-        RunError: if the checkpoint does not fit the recipe, or a loss is not finite.
+        RunError: if the checkpoint does not fit the recipe, another process trains the run, one of its files has
+            changed since it was written, or a loss is not finite.
+        RecipeError: if an override is of something else.
         TableError: if an image cannot be read any more.
     """
+    if other := [text for text in overrides if not text.startswith(("train.", "log."))]:
+        raise RecipeError(
+            f"--set {other[0]}: a run that is resumed can change [train] and [log] only; all else is in its checkpoint "
+            "already. Train a new run."
+        )
     device = hardware.device_type()
     hardware.meet(device)
-    recipe, known, rows = run.recipe, run.facts, run.rows
+    with Run.held(run.root) if _is_first() else nullcontext():
+        return _resume(run, recipes.parse(run.recipe_text, overrides, where=f"{run.root}: "), device, progress)
+
+
+def _resume(run: Run, recipe: Recipe, device: str, progress: bool) -> Run:
+    known, rows = run.facts, run.rows
     log.check(recipe.log.to)
     preconditions.check_processes(recipe, rows)
-    done = run.read_checkpoint("last")[1]["epoch"] if run.has_checkpoint("last") else 0
-    if done >= recipe.train.epochs:
-        with TrainingProgress(recipe.train.epochs, 1, enabled=progress and _is_first()) as shown:
-            shown.say(f"run '{run.root}' is finished: {done} of {recipe.train.epochs} epochs are done.")
+    done = Position.of(run.read_checkpoint("last")[1]) if run.has_checkpoint("last") else Position()
+    if done.epoch >= recipe.train.epochs:
+        _say(f"run '{run.root}' is finished: {done.epoch} of {recipe.train.epochs} epochs are done.", progress)
+        if _is_first() and known.get("trained", {}).get("epochs") != done.epoch:  # stopped just before it wrote this
+            _write_trained(run, done)
         leave()
         return run
     similarities = tuple(catalogue.find("similarity", s["name"]).from_json(s["state"]) for s in run.similarities)
@@ -142,10 +177,28 @@ def resume(run: Run, progress: bool = True) -> Run:
         position = restore_last(run, training)
         again = {"after_epoch": position.epoch, "versions": facts.versions(), "machine": facts.machine(device)}
         if _is_first():
+            if run.has_lost_log:
+                last = max((record.get("step", 0) for record in run.log), default=0)
+                again["log_lost_after_step"] = last
+                _say(
+                    f"note: log.jsonl of run '{run.root}' ends at step {last:,}, but its checkpoint is of step "
+                    f"{position.step:,}. Curves will lack what lies between; the training goes on as if nothing was.",
+                    progress,
+                )
+            run.write_recipe(recipe)
             run.write_facts({**known, "resumed": [*known.get("resumed", []), again]})
             run.cut_log(position.step)
-        _train(run, training, position, progress)
-    return run
+        return _train(run, training, position, progress)
+
+
+def _write_trained(run: Run, position: Position) -> None:
+    trained = {"epochs": position.epoch, "steps": position.step, "seconds": round(position.seconds, 2)}
+    run.write_facts({**run.facts, "trained": {**trained, "best_epoch": position.best_epoch}})
+
+
+def _say(text: str, progress: bool) -> None:
+    if progress and _is_first():
+        print(text, file=sys.stderr)
 
 
 def _is_first() -> bool:
@@ -190,9 +243,13 @@ def _one_step(training: Training) -> None:
     training.optimiser.step()
 
 
-def _train(run: Run, training: Training, position: Position, show: bool) -> None:
-    """The epochs that are left, each with its log, its validation and its checkpoint."""
-    settings = training.recipe.train
+def _train(run: Run, training: Training, position: Position, show: bool) -> Run:
+    """The epochs that are left, each with its log, its validation and its checkpoint.
+
+    Returns:
+        The run, where it is in the end: one that replaces another moves after its first checkpoint.
+    """
+    settings, to = training.recipe.train, training.recipe.log.to
     steps = training.steps_an_epoch
     with TrainingProgress(settings.epochs, settings.epochs * steps, enabled=show and _is_first()) as progress:
         world = processes()[1]
@@ -206,26 +263,32 @@ def _train(run: Run, training: Training, position: Position, show: bool) -> None
                 f"note: batch norms see {settings.mini_batch_size} rows at a time, not {settings.batch_size}, so the "
                 "gradient is not quite that of the whole batch (train.mini_batch_size)."
             )
-        records = log.Log(run, training.recipe.log.to, progress.say, position.step) if _is_first() else None
+        # Other loggers keep files open in the run, so they begin once it is where it stays.
+        records = log.Log(run, () if run.is_next else to, progress.say, position.step) if _is_first() else None
         try:
             while position.epoch < settings.epochs:
                 position = _epoch(run, training, position, progress, records)
+                if run.is_next:
+                    run = run.take_place()
+                    records = log.Log(run, to, progress.say)
+                    for record in run.log:
+                        records.copy(record)
         except KeyboardInterrupt:
-            progress.say(
-                f"stopped in epoch {position.epoch + 1} of {settings.epochs}; `mscon resume {run.root}` goes on "
-                f"after epoch {position.epoch}."
-            )
+            goes_on = f"`mscon resume {run.root}` goes on after epoch {position.epoch}"
+            kept = f"the run in '{run.root.parent}' is as it was" if run.is_next else goes_on
+            progress.say(f"stopped in epoch {position.epoch + 1} of {settings.epochs}; {kept}.")
             raise
         except RunError as error:
             kept = f"keeps its checkpoint of epoch {position.epoch}" if position.epoch else "has no checkpoint yet"
-            raise type(error)(f"{error}\n  Run '{run.root}' {kept}.") from error
+            kept = f"'{run.root.parent}' is as it was" if run.is_next else f"'{run.root}' {kept}"
+            raise type(error)(f"{error}\n  Run {kept}.") from error
         finally:
             if records is not None:
                 records.close()
-    trained = {"epochs": position.epoch, "steps": position.step, "seconds": round(position.seconds, 2)}
     if _is_first():
-        run.write_facts({**run.facts, "trained": {**trained, "best_epoch": position.best_epoch}})
+        _write_trained(run, position)
     leave()
+    return run
 
 
 def _epoch(
