@@ -129,7 +129,8 @@ def write_scene(folder: Path) -> Job:
 
 def damages(scene: Path, count: int) -> list[Damage]:
     """So many damages, over all files that mscon wrote there."""
-    files = [str(p.relative_to(scene)) for top in VERBS for p in sorted((scene / top).rglob("*")) if p.is_file()]
+    paths = [path for top in VERBS for path in sorted((scene / top).rglob("*")) if path.is_file()]
+    files = [str(path.relative_to(scene)) for path in paths if path.stat().st_size]
     kinds = [*KINDS, *_FREQUENT]
     draw = random.Random(0)
     chosen = []

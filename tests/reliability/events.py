@@ -165,5 +165,9 @@ def lost_in_a_power_cut(events: Sequence[Event]) -> Iterator[str]:
 
 
 def _synced_since_changed(events: Sequence[Event], path: str) -> bool:
-    last = next((e for e in reversed(events) if path in (e.path, e.to) and e.kind in ("open", "write", "sync")), None)
-    return last is not None and last.kind == "sync"
+    for event in reversed(events):
+        if event.to and (path == event.to or path.startswith(event.to + os.sep)):
+            path = event.path + path[len(event.to) :]  # as it was called before
+        elif event.path == path and event.kind in ("open", "write", "sync"):
+            return event.kind == "sync"
+    return False

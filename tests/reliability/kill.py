@@ -85,7 +85,7 @@ def overwriting_faults(job: Job, folder: Path, old: Path, kill: Kill, expected: 
     shutil.copytree(old, run)
     command = job.train(run, "--overwrite")
     _end(command, job, folder, kill.event, kill.seconds)
-    is_old = content(run) == content(old)
+    is_old = not changed(content(run), content(old))
     done = mscon("resume", run, cwd=job.folder)
     if done.status:
         yield "way", f"neither the old run nor the new one: {done}"
