@@ -6,6 +6,7 @@ import os
 from collections import Counter
 
 import pytest
+
 from reliability.jobs import Job, write_job
 
 _COUNTS: Counter[str] = Counter()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,12 @@ def content(root: Path) -> dict[str, Any]:
     """For each file under a folder, by its path there, something that is equal where the files say the same."""
     files = sorted(path for path in root.rglob("*") if path.is_file() and path.name != SUMS)
     return {str(path.relative_to(root)): _said(path) for path in files}
+
+
+def tree(folder: Path) -> dict[str, bytes | str]:
+    """Every byte of the files under a folder, and where links point to, by their paths there."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_symlink() or path.is_file())
+    return {str(p.relative_to(folder)): os.readlink(p) if p.is_symlink() else p.read_bytes() for p in paths}
 
 
 def changed(now: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str]:

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from reliability.content import SUMS, content
-from reliability.jobs import Job, write_job
 from reliability.events import KillAt
+from reliability.jobs import Job, write_job
 from reliability.process import mscon
 
 # Verbs that read what stands first in a path of the scene.
@@ -34,9 +34,7 @@ VERBS: dict[str, Sequence[Sequence[str]]] = {
     ),
     "stopped": (("resume", "stopped"),),
     "packed": (("embed", "packed/m.safetensors", "--table", "t.csv", "--out", "new.parquet"),),
-    "o.parquet.shards": (
-        ("embed", "finished", "--table", "t.csv", "--out", "o.parquet", "--shard-rows", "25"),
-    ),
+    "o.parquet.shards": (("embed", "finished", "--table", "t.csv", "--out", "o.parquet", "--shard-rows", "25"),),
 }
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+
 from reliability.content import changed, content
 from reliability.events import KillAt, WriteAt
 from reliability.jobs import IMAGES, ROWS, Job, picture, write_job

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from reliability.content import content
 from reliability.jobs import VARIANTS, Job, write_job
 from reliability.kill import faults, kills, overwriting_faults

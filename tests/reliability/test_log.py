@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from reliability.content import changed, content
 from reliability.events import KillAt
 from reliability.process import mscon

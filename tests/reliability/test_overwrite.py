@@ -8,9 +8,9 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from reliability.content import changed, content
-from reliability.jobs import IMAGES, Job, write_job
-from reliability.overwrite import tree
+
+from reliability.content import changed, content, tree
+from reliability.jobs import IMAGES, write_job
 from reliability.process import Outcome, mscon
 
 
@@ -142,7 +142,9 @@ def test_what_the_user_put_into_a_run_survives_its_replacement(job, trained):
     assert mscon(*job.train("fresh", "--set", "train.seed=1"), cwd=job.folder).status == 0
     done = mscon(*job.train("run", "--set", "train.seed=1", "--overwrite"), cwd=job.folder)
     assert done.status == 0, done
-    assert {name: (trained / name).read_text() for name in mine if (trained / name).exists()} == dict.fromkeys(mine, "mine")
+    assert {name: (trained / name).read_text() for name in mine if (trained / name).exists()} == dict.fromkeys(
+        mine, "mine"
+    )
     now = content(trained)
     assert not changed(now, content(job.folder / "fresh"))
     # Nothing of the old run stays to be taken for the new one's.

@@ -7,6 +7,7 @@ a log before the checkpoint that covers it.
 from __future__ import annotations
 
 import pytest
+
 from reliability.events import Event, KillAt, lost_in_a_power_cut
 from reliability.process import mscon
 

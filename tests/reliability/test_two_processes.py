@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from reliability.content import changed, content, left_over
 from reliability.events import Event, KillAt, PauseAt
 from reliability.jobs import Job
