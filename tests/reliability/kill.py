@@ -20,12 +20,13 @@ Fault = tuple[Literal["way", "numbers", "litter", "sums"], str]
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """Where a training is ended, and perhaps the resuming of it as well.
+    """Where a training is ended, and perhaps what follows it as well.
 
     Attributes:
         event: number of the event before which it is ended; None for an instant.
         seconds: of the processor after which it is ended, if that is no event.
-        again: number of the event of the first `mscon resume` before which that is ended; None for not at all.
+        again: number of the event before which the next process is ended, `mscon resume` or, where a run is replaced,
+            the same command; None for none.
     """
 
     event: int | None
@@ -34,7 +35,7 @@ class Kill:
 
     def __str__(self) -> str:
         first = f"{self.seconds:.3f} s" if self.event is None else f"event {self.event}"
-        return f"killed at {first}" + ("" if self.again is None else f", resumed, killed at event {self.again}")
+        return f"killed at {first}" + ("" if self.again is None else f", the next one at event {self.again}")
 
 
 def kills(whole: Outcome, count: int, seed: str) -> list[Kill]:
@@ -85,6 +86,8 @@ def overwriting_faults(job: Job, folder: Path, old: Path, kill: Kill, expected: 
     shutil.copytree(old, run)
     command = job.train(run, "--overwrite")
     _end(command, job, folder, kill.event, kill.seconds)
+    if kill.again is not None:
+        _end(command, job, folder, kill.again)
     is_old = not changed(content(run), content(old))
     done = mscon("resume", run, cwd=job.folder)
     if done.status:

@@ -68,10 +68,9 @@ class Started:
             raise TimeoutError(f"a process did not end within {seconds:g} s")
         with self.folder as name:
             out, err, rest = (Path(name) / part for part in ("out", "err", "rest.json"))
-            ended = json.loads(rest.read_text("utf-8")) if rest.exists() else {"seconds": 0.0, "events": []}
-            events = tuple(Event(*event) for event in ended["events"])
-            texts = (path.read_text("utf-8") if path.exists() else "" for path in (out, err))
-            return Outcome(self.process.exitcode, *texts, ended["seconds"], events)
+            seconds, events = json.loads(rest.read_text("utf-8")) if rest.exists() else (0.0, [])
+            own = tuple(Event(*event) for event in events)
+            return Outcome(self.process.exitcode, _text(out), _text(err), seconds, own)
 
     def wait_until(self, path: Path) -> None:
         """Until a file is there.
@@ -82,6 +81,10 @@ class Started:
         while not path.exists():
             assert self.process.is_alive(), f"ended too early: {self.wait()}"
             time.sleep(0.01)
+
+
+def _text(path: Path) -> str:
+    return path.read_text("utf-8") if path.exists() else ""
 
 
 def mscon(*arguments: str | Path, cwd: Path, **how: Any) -> Outcome:
@@ -173,5 +176,5 @@ def _child(
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
         told = [(e.kind, e.path, e.to) for e in events]
-        (folder / "rest.json").write_text(json.dumps({"seconds": time.process_time(), "events": told}))
+        (folder / "rest.json").write_text(json.dumps([time.process_time(), told]))
     sys.exit(status)

@@ -21,7 +21,7 @@ from reliability.process import Outcome, mscon
 Exchange = Callable[[Path], None]
 
 
-def _in_place(path: Path, write: Callable[[], None]) -> None:
+def _in_place(path: Path, write: Callable[[], object]) -> None:
     """Write a file anew and give it the time that it had, as unpacking an archive does."""
     before = path.stat()
     write()
@@ -38,7 +38,7 @@ def _vectors(folder: Path, order: np.ndarray) -> None:
 def _pictures(folder: Path, rows: list[int]) -> None:
     for row in rows:
         path = folder / f"{row}.bmp"
-        _in_place(path, lambda path=path: Image.fromarray(picture(1, 0) // 2).save(path))
+        _in_place(path, partial(Image.fromarray(picture(1, 0) // 2).save, path))
 
 
 def _swapped(one: int, other: int) -> np.ndarray:
@@ -71,7 +71,7 @@ def _stop(job: Job) -> None:
 
 def assert_names_rows(done: Outcome, exchange: str) -> None:
     assert done.is_one_message, done
-    assert ("v.npy" if "vectors" in exchange else "bmp") in done.err, done
+    assert ("v.npy" if "vectors" in exchange else "image") in done.err, done
     rows = r"(lines?|rows?)\b[^\n]*\b5\b[^\n]*\b9\b" if "two" in exchange else r"\b(lines?|rows?)\b"
     assert re.search(rows, done.err), done
 
