@@ -26,6 +26,8 @@ def plan(out: Path, runs: int, seconds: float) -> tuple[list[Planned], Path]:
 
 
 def sleep(planned: Planned, table: Path) -> str:
+    is_blocked = signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    (planned.out.parent / f"{planned.out.name}-mask").write_text("SIGINT" if is_blocked else "")
     (planned.out.parent / f"{planned.out.name}-begun").touch()
     time.sleep(float(table.read_text()))
     (planned.out.parent / f"{planned.out.name}-finished").touch()

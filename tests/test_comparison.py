@@ -52,6 +52,7 @@ def end_of(process: subprocess.Popen[str]) -> str:
         return process.communicate(timeout=LIMIT)[1]
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
         raise
 
 
@@ -82,9 +83,10 @@ def test_ctrl_c_ends_a_comparison_at_any_moment(tmp_path, seconds, kind, number,
     assert "Traceback" not in errors
 
 
-def test_ctrl_c_again_and_again_changes_nothing(tmp_path):
+def test_workers_never_see_ctrl_c_however_often_it_comes(tmp_path):
     process = begin(sleepers.__file__, tmp_path, 4, 60)
     wait_until(lambda: len(files(tmp_path, "begun")) == 2, process)
+    assert [path.read_text() for path in files(tmp_path, "mask")] == ["SIGINT", "SIGINT"]
     while process.poll() is None:
         os.killpg(process.pid, signal.SIGINT)
         time.sleep(0.02)
