@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from mscon import checksums
 from mscon.cli import main
 from mscon.errors import RunError
 from mscon.search.explorer import doubt as doubts
@@ -148,6 +149,7 @@ def test_projections_of_another_checkpoint_are_refused(made):
     folder = run.root / "checkpoints"
     folder.mkdir()
     (folder / "last.safetensors").write_bytes(b"one")
+    checksums.record(run.root, "checkpoints/last.safetensors")
     with pytest.raises(RunError, match=r"not those of its checkpoint 'last'.*mscon probe"):
         gather(run)
     run.write_features(run.features, run.projections)
