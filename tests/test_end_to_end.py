@@ -89,8 +89,17 @@ def test_a_run_in_the_way_is_refused_and_kept(glyph_table, recipe, tmp_path, cap
     assert main(arguments) == 0
     before = (tmp_path / "run" / "run.json").read_bytes()
     assert main(arguments) == 2
-    assert "--overwrite" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "it holds a run" in said and "--overwrite" not in said
     assert (tmp_path / "run" / "run.json").read_bytes() == before
+
+
+def test_the_demo_asks_for_its_place_before_it_trains(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(glyphs, "prepare", lambda root: pytest.fail("began before it asked"))
+    (tmp_path / "report.json").write_text("{}")
+    assert main(["demo", "--quick", "--overwrite", "--out", str(tmp_path)]) == 2
+    assert "report.json' exists and was not written by this command" in capsys.readouterr().err
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["{}"]
 
 
 def test_the_demo_compares_all_methods_and_goes_on_where_it_stopped(glyph_table, tmp_path, capsys, monkeypatch):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 
 from mscon import whole
@@ -32,3 +35,35 @@ def test_nan_is_not_json(tmp_path):
     with pytest.raises(ValueError, match="not JSON compliant"):
         whole.write_json(tmp_path / "x.json", {"x": float("nan")})
     assert not list(tmp_path.iterdir())
+
+
+def test_content_reaches_the_disk_before_its_name_and_the_name_before_the_call_returns(tmp_path, monkeypatch):
+    events = []
+    replace, sync = Path.replace, os.fsync
+    monkeypatch.setattr(
+        os, "fsync", lambda handle: (events.append(os.readlink(f"/proc/self/fd/{handle}")), sync(handle))
+    )
+    monkeypatch.setattr(Path, "replace", lambda self, target: (events.append("moved"), replace(self, target))[1])
+    whole.write_text(tmp_path / "new" / "a.txt", "x")
+    folder = str(tmp_path / "new")
+    assert events[0] == str(tmp_path)  # where the new folder's name stands
+    assert events[1].startswith(f"{folder}/.a.txt.")
+    assert events[2:] == ["moved", folder]
+
+
+def test_names_of_what_is_not_yet_moved_are_known_again(tmp_path):
+    names = []
+    for name in ("run.json", "README", "checkpoints"):
+        whole.write_with(tmp_path / name, lambda temporary: (names.append(temporary.name), temporary.write_text("x")))
+    assert whole.is_leftover(names[0], "run.json") and whole.is_leftover(names[1], "README")
+    assert not whole.is_leftover(names[0], "other.json")
+    assert not any(whole.is_leftover(name, "run.json") for name in ("run.json", ".run.json", ".run.json.abc.json"))
+
+
+def test_lines_are_added_whole_and_torn_ones_left_out(tmp_path):
+    path = tmp_path / "log.jsonl"
+    whole.append_json(path, {"a": 1})
+    with path.open("ab") as file:
+        file.write(b'{"a": "\xc3')
+    whole.append_json(path, {"a": 3})
+    assert whole.json_lines(path.read_bytes()) == [{"a": 1}, {"a": 3}]

@@ -11,6 +11,7 @@ import re
 import signal
 import sys
 import threading
+import tomllib
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -25,6 +26,7 @@ from typing import Any, TypeVar, cast
 from mscon.errors import MSConError, RunError
 from mscon.recipe import Recipe
 from mscon.run import Run
+from mscon.trust import foreign_code
 
 T = TypeVar("T")
 
@@ -59,6 +61,10 @@ def is_finished(planned: Planned, table_hash: str) -> bool:
         return False
     run = Run.open(planned.out)
     try:
+        # What the run names may be imported as far as the plan, which is this user's, names it too.
+        if foreign_code(run.recipe_values) - foreign_code(tomllib.loads(planned.recipe.to_toml())):
+            return False
+        run = replace(run, trust=True)
         # The hardware choices were resolved when it was trained; all else must be equal.
         there, wanted = run.recipe, planned.recipe
         resolved = replace(there.train, precision=wanted.train.precision, channels_last=wanted.train.channels_last)

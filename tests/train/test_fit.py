@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from mscon import checksums
 from mscon.data.table import read_table
 from mscon.errors import RecipeError, RunError, TableError
 from mscon.model.model import load_model
@@ -340,6 +343,158 @@ def test_a_run_is_overwritten_when_asked_and_not_by_a_recipe_at_fault(asked, rec
     second = fit(asked("train.seed=9"), table, first.root, overwrite=True, **QUIET)
     assert second.recipe.train.seed == 9
     assert len([r for r in second.log if r["kind"] == "step"]) == 2
+
+
+def everything(root):
+    return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file() and p.name != ".lock"}
+
+
+def test_the_old_run_stays_until_the_new_one_has_a_checkpoint(recipe, table, tmp_path, stopped, monkeypatch, capsys):
+    old = fit(recipe, table, tmp_path / "run", **QUIET)
+    (old.root / "notes.txt").write_text("mine")
+    before = everything(old.root)
+    stopped(1)
+    with pytest.raises(KeyboardInterrupt):
+        fit(replace(recipe, train=replace(recipe.train, seed=9)), table, old.root, overwrite=True)
+    assert "is as it was" in capsys.readouterr().err
+    assert everything(old.root) == before
+    monkeypatch.undo()
+    stopped(2)
+    with pytest.raises(KeyboardInterrupt):
+        fit(replace(recipe, train=replace(recipe.train, seed=9)), table, old.root, overwrite=True, **QUIET)
+    monkeypatch.undo()
+    new = Run.open(old.root)
+    assert new.recipe.train.seed == 9 and new.read_checkpoint("last")[1]["epoch"] == 1
+    assert (new.root / "notes.txt").read_text() == "mine"
+    whole = fit(replace(recipe, train=replace(recipe.train, seed=9)), table, tmp_path / "whole", **QUIET)
+    assert_same(whole, resume(new, progress=False))
+
+
+def test_other_loggers_get_all_of_a_run_that_replaces_another(recipe, table, tmp_path):
+    pytest.importorskip("tensorboard")
+    asked = replace(recipe, log=replace(recipe.log, to=("tensorboard",)))
+    fit(asked, table, tmp_path / "run", **QUIET)
+    first = sorted(p.name for p in (tmp_path / "run" / "tensorboard").iterdir())
+    fit(asked, table, tmp_path / "run", overwrite=True, **QUIET)
+    second = list((tmp_path / "run" / "tensorboard").iterdir())
+    assert len(second) == 1 and second[0].name not in first
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(second[0]))
+    events.Reload()
+    assert [event.step for event in events.Scalars("total")] == [
+        r["step"] for r in Run.open(tmp_path / "run").log if r["kind"] == "step"
+    ]
+
+
+def test_a_run_that_holds_its_own_table_is_not_overwritten(recipe, table, tmp_path):
+    run = fit(recipe, table, tmp_path / "run", **QUIET)
+    inside = run.root / "data"
+    shutil.copytree(table.path.parent, inside)
+    before = everything(run.root)
+    with pytest.raises(RunError, match="which this training reads, lies in it"):
+        fit(recipe, read_table(inside / table.path.name), run.root, overwrite=True, **QUIET)
+    with pytest.raises(RunError, match="which this training reads, lies in it"):
+        fit(recipe, table, run.root, overwrite=True, images=inside, **QUIET)
+    with pytest.raises(RunError, match="which this training reads, lies in it"):
+        fit(recipe, table, run.root, overwrite=True, protected=[run.root / "recipe.toml"], **QUIET)
+    assert everything(run.root) == before
+
+
+def test_one_process_trains_a_run(recipe, table, tmp_path):
+    run = fit(recipe, table, tmp_path / "run", **QUIET)
+    with Run.held(run.root):
+        with pytest.raises(RunError, match="another process trains run"):
+            resume(run, progress=False)
+        with pytest.raises(RunError, match="another process trains run"):
+            fit(recipe, table, run.root, overwrite=True, **QUIET)
+
+
+def test_a_run_stopped_before_it_wrote_down_that_it_is_trained_is_completed(recipe, table, tmp_path, monkeypatch):
+    whole = fit(recipe, table, tmp_path / "whole", **QUIET)
+    with monkeypatch.context() as patch:
+        patch.setattr(fits, "_write_trained", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            fit(recipe, table, tmp_path / "run", **QUIET)
+    run = Run.open(tmp_path / "run")
+    assert "trained" not in run.facts
+    resume(run, progress=False)
+    assert {**run.facts["trained"], "seconds": 0} == {**whole.facts["trained"], "seconds": 0}
+
+
+@pytest.mark.parametrize("written", range(1, 5))
+def test_a_run_stopped_while_its_folder_was_filled_is_begun_anew(recipe, table, tmp_path, monkeypatch, written):
+    """By the same call, without a word about overwriting: there is nothing in it yet."""
+    left = written
+
+    def stops(folder, name, write):
+        nonlocal left
+        left -= 1
+        if not left:
+            raise KeyboardInterrupt
+        write_with(folder, name, write)
+
+    write_with = checksums.write_with
+    with monkeypatch.context() as patch:
+        patch.setattr(checksums, "write_with", stops)
+        with pytest.raises(KeyboardInterrupt):
+            fit(recipe, table, tmp_path / "run", **QUIET)
+    assert not (tmp_path / "run" / "run.json").exists()
+    if written > 1:
+        with pytest.raises(RunError, match=r"the beginning of a run.*same `mscon train`"):
+            Run.open(tmp_path / "run")
+    assert_same(fit(recipe, table, tmp_path / "run", **QUIET), fit(recipe, table, tmp_path / "whole", **QUIET))
+
+
+def test_a_torn_line_of_the_log_stops_nobody(asked, table, tmp_path, stopped, monkeypatch):
+    whole = fit(asked("train.epochs=3"), table, tmp_path / "whole", **QUIET)
+    stopped(3)
+    with pytest.raises(KeyboardInterrupt):
+        fit(asked("train.epochs=3"), table, tmp_path / "run", **QUIET)
+    monkeypatch.undo()
+    with (tmp_path / "run" / "log.jsonl").open("a") as file:
+        file.write('{"kind": "st')
+    assert_same(whole, resume(Run.open(tmp_path / "run"), progress=False))
+
+
+@pytest.mark.parametrize("size", [None, 0, 300])
+def test_a_log_that_lost_records_is_told_and_the_training_goes_on(
+    asked, table, tmp_path, stopped, monkeypatch, capsys, size
+):
+    whole = fit(asked("train.epochs=3"), table, tmp_path / "whole", **QUIET)
+    stopped(3)
+    with pytest.raises(KeyboardInterrupt):
+        fit(asked("train.epochs=3"), table, tmp_path / "run", **QUIET)
+    monkeypatch.undo()
+    steps = whole.facts["trained"]["steps"] // 3
+    path = tmp_path / "run" / "log.jsonl"
+    if size is None:
+        path.unlink()
+    else:
+        os.truncate(path, size)
+    capsys.readouterr()
+    run = resume(Run.open(tmp_path / "run"))
+    assert f"ends at step 0, but its checkpoint is of step {2 * steps}" in capsys.readouterr().err
+    assert run.facts["resumed"][0]["log_lost_after_step"] == 0
+    assert {k: v.tolist() for k, v in tensors(run).items()} == {k: v.tolist() for k, v in tensors(whole).items()}
+    assert [r["epoch"] for r in run.log] == [3, 3]
+
+
+def test_a_recipe_that_was_edited_is_not_trained_on_and_another_epoch_has_a_way_in(asked, recipe, table, tmp_path):
+    run = fit(recipe, table, tmp_path / "run", **QUIET)
+    path = run.root / "recipe.toml"
+    before = path.read_bytes()
+    path.write_bytes(before.replace(b"epochs = 2", b"epochs = 3"))
+    with pytest.raises(
+        RunError, match=r"recipe\.toml has changed since mscon wrote it(.|\n)*mscon resume .* --set KEY=VALUE"
+    ):
+        resume(run, progress=False)
+    path.write_bytes(before)
+    with pytest.raises(RecipeError, match=r"can change \[train\] and \[log\] only"):
+        resume(run, progress=False, overrides=["encoder.width=16"])
+    longer = resume(run, progress=False, overrides=["train.epochs=3"])
+    assert longer.recipe.train.epochs == 3 and longer.facts["trained"]["epochs"] == 3
+    assert longer.log[-1]["epoch"] == 3
 
 
 @pytest.mark.parametrize("overrides", [[], CROSS_ENTROPY], ids=["contrastive", "classifying"])

@@ -5,7 +5,16 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mscon.cli.arguments import Verbs, add_recipe_and_table, add_verb, open_run, process_number, read_recipe
+from mscon.cli.arguments import (
+    Verbs,
+    add_accept_changes,
+    add_recipe_and_table,
+    add_trust,
+    add_verb,
+    open_run,
+    process_number,
+    read_recipe,
+)
 
 
 def train(verbs: Verbs) -> None:
@@ -26,7 +35,12 @@ def train(verbs: Verbs) -> None:
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="run directory; must not exist yet (default: runs/<recipe>-<date>)"
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace a run that is there")
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace a run that is there: it goes once the new one has its first checkpoint; other files in its "
+        "folder stay, and a folder that is no run, or holds the recipe or table, is left alone",
+    )
     parser.add_argument(
         "--dry-run", action="store_true", help="read and build everything, take one step, write nothing"
     )
@@ -39,7 +53,15 @@ def _run_train(arguments: argparse.Namespace) -> None:
     recipe = read_recipe(arguments)
     table = read_table(arguments.table)
     out = arguments.out or _default_out(arguments.recipe)
-    run = fit(recipe, table, out, images=arguments.images, overwrite=arguments.overwrite, dry_run=arguments.dry_run)
+    run = fit(
+        recipe,
+        table,
+        out,
+        images=arguments.images,
+        overwrite=arguments.overwrite,
+        dry_run=arguments.dry_run,
+        protected=[arguments.recipe],
+    )
     if process_number():  # the first process speaks for all
         return
     if run is None:
@@ -61,15 +83,27 @@ def resume(verbs: Verbs) -> None:
         _run_resume,
         "go on with a run that was stopped",
         "Continues from the last checkpoint to the epochs that the run's recipe says. The\n"
-        "result is the one that an uninterrupted run would have had on the same machine.",
-        "  mscon resume runs/shoes",
+        "result is the one that an uninterrupted run would have had on the same machine.\n"
+        "Images and vectors must be those that the run was trained on.",
+        "  mscon resume runs/shoes\n  mscon resume runs/shoes --set train.epochs=40     # and train for longer",
     )
     parser.add_argument("run", metavar="RUN", type=Path, help="run directory")
+    parser.add_argument(
+        "--set",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="from here on train with another value of [train] or [log] in its recipe; repeatable",
+    )
+    add_trust(parser)
+    add_accept_changes(parser)
 
 
 def _run_resume(arguments: argparse.Namespace) -> None:
     from mscon.train.fit import resume
 
-    run = resume(open_run(arguments.run))
+    run = resume(
+        open_run(arguments.run, arguments.trust), overrides=arguments.set, accept_changes=arguments.accept_changes
+    )
     if not process_number():
         print(run.root)

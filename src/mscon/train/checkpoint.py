@@ -5,6 +5,7 @@ No random numbers are in it: they follow from the seed and the epoch.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -36,6 +37,11 @@ class Position:
     best_epoch: int | None = None
     seconds: float = 0.0
 
+    @classmethod
+    def of(cls, state: Mapping[str, Any]) -> Position:
+        """That of a checkpoint."""
+        return cls(**{key: state[key] for key in cls.__dataclass_fields__})
+
 
 def save_last(run: Run, training: Training, position: Position) -> None:
     """All that is needed to go on from here."""
@@ -66,7 +72,7 @@ def restore_last(run: Run, training: Training) -> Position:
         training.method.load_state_dict({k: v for k, v in tensors.items() if not k.startswith(_OPTIMISER)})
         _load_optimiser(training.optimiser, tensors, state["optimiser"])
         training.schedule.load_state_dict(state["schedule"])
-        return Position(**{key: state[key] for key in Position.__dataclass_fields__})
+        return Position.of(state)
     except (RuntimeError, ValueError, KeyError) as error:
         last = str(error).strip().splitlines()[-1].strip()
         raise RunError(

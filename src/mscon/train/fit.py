@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import polars as pl
 
 from mscon import catalogue
-from mscon.data import kinds
+from mscon.data import fingerprints, kinds
 from mscon.data.dataset import Dataset, fit_similarities
-from mscon.data.inputs import Inputs, Vectors, open_inputs
+from mscon.data.inputs import Inputs, Vectors, fingerprints_of, open_inputs
 from mscon.data.rows import select_rows
 from mscon.data.table import Table, unit
 from mscon.data.triplet_dataset import TripletDataset, in_triplets
 from mscon.data.unpacked import images_root
-from mscon.errors import RunError
+from mscon.errors import RecipeError, RunError, TableError
 from mscon.recipe import Recipe
 from mscon.run import Run
 from mscon.similarities.base import Similarity
@@ -42,6 +41,7 @@ def fit(
     overwrite: bool = False,
     progress: bool = True,
     dry_run: bool = False,
+    protected: Sequence[Path] = (),
 ) -> Run | None:
     """Train, and leave a run directory.
 
@@ -50,10 +50,12 @@ def fit(
     Args:
         recipe: what to train.
         table: on what.
-        out: the run directory; must not exist, or be empty, unless `overwrite`.
+        out: the run directory; must not exist, or be empty, unless `overwrite`: then a run that is there is replaced
+            once this one has its first checkpoint.
         images: folder that image paths, or the file of vectors, are relative to; by default the table's.
         progress: show a bar, or a line an epoch, on standard error.
         dry_run: take one step on the CPU, write nothing (but the cache of decoded images), return None.
+        protected: files of the user's, besides those that are read here; a run that holds one is not replaced.
 
     Raises:
         TableError: the table, or an image, is at fault.
@@ -61,8 +63,9 @@ def fit(
         RunError: the directory is in the way; or a loss was not finite, and then the run keeps the
             checkpoints of the epochs before.
     """
+    protected = [*protected, *_read_from(recipe, table, images)]
     if not dry_run:
-        Run.refuse_if_taken(out, overwrite)
+        Run.refuse_if_taken(out, overwrite, protected)
     preconditions.check_views(recipe)
     log.check(recipe.log.to)
     root = images_root(table, recipe.data, images)
@@ -81,59 +84,104 @@ def fit(
         # What is wrong with the method is found in a second, so before images are decoded; how wide vectors are is not
         # known before they are opened.
         vectors = table.vectors.get(recipe.data.vectors)
-        inputs = None if recipe.data.input == "image" else _inputs(recipe, rows, root, table.name, vectors)
+        inputs = None
+        if recipe.data.input != "image":
+            with _first_before_others():
+                inputs = open_inputs(rows, root, recipe.data, table.name, vectors=vectors)
         method = method_of(recipe, similarities, inputs)
         preconditions.check_learns(method)
         preconditions.check_weighting(recipe, method, rows, table.name)
-        inputs = _inputs(recipe, rows, root, table.name) if inputs is None else inputs
+        if inputs is None:
+            with _first_before_others():
+                inputs = open_inputs(rows, root, recipe.data, table.name)
         dataset = _dataset(recipe, rows, similarities, inputs, root, table.name)
         training = training_of(recipe, dataset, method, device)
         if dry_run:
             _one_step(training)
             leave()
             return None
-        run = Run.create(out, overwrite) if _is_first() else Run(out)
-        if _is_first():
-            run.write_recipe(training.recipe)
-            run.write_facts(facts.describe(training.recipe, table, rows, root, method, device))
-            run.write_similarities(
-                [
-                    {"name": part.name, "state": s.to_json()}
-                    for part, s in zip(recipe.similarities, similarities, strict=True)
-                ]
-            )
-            if isinstance(inputs, Vectors):
-                run.write_inputs(inputs.to_json(), vectors if recipe.data.input == "vectors" else None)
-            run.write_rows(rows)
-        _train(run, training, Position(), progress)
-    return run
+        if recipe.data.input == "image":
+            protected += {(root / image).parent for image in rows.get_column("image").to_list()}
+        with Run.held(out) if _is_first() else contextlib.nullcontext():
+            run = Run.create(out, overwrite, protected) if _is_first() else Run(out, trust=True)
+            if _is_first():
+                run.write_recipe(training.recipe)
+                run.write_similarities(
+                    [
+                        {"name": part.name, "state": s.to_json()}
+                        for part, s in zip(recipe.similarities, similarities, strict=True)
+                    ]
+                )
+                run.sign()
+                if isinstance(inputs, Vectors):
+                    run.write_inputs(inputs.to_json(), vectors if recipe.data.input == "vectors" else None)
+                run.write_rows(rows)
+                if (taken := fingerprints_of(inputs)) is not None:
+                    run.write_fingerprints(taken)
+                # The last of them: it makes the folder a run.
+                run.write_facts(facts.describe(training.recipe, table, rows, root, method, device))
+            return _train(run, training, Position(), progress)
 
 
-def resume(run: Run, progress: bool = True) -> Run:
+def _read_from(recipe: Recipe, table: Table, images: Path | None) -> list[Path]:
+    """Files and folders of the user's that a training reads, of which each must lie outside a run that is replaced."""
+    root = table.folder if images is None else images
+    named = [table.path, images, Path(recipe.encoder.start_from or table.path)]
+    named += [root / name for name in (recipe.data.vectors, recipe.triplets.folder) if name]
+    return [path for path in named if path is not None and path.exists()]
+
+
+def resume(run: Run, progress: bool = True, overrides: Sequence[str] = (), *, accept_changes: bool = False) -> Run:
     """Go on with a run that was stopped, from its last checkpoint to the epochs that its recipe says.
 
     What results is, on the same machine, what an uninterrupted run would have left, bit for bit. A
     run that is finished is left as it is, and says so.
 
+    Args:
+        run: is changed.
+        progress: show a bar, or a line an epoch, on standard error.
+        overrides: of [train] and [log] in its recipe, as in "train.epochs=40"; the run keeps them.
+        accept_changes: go on also where images or vectors are not those that the run was trained on; then run.json says
+            so. The run keeps the fingerprints of those that it began with.
+
     Raises:
-        RunError: if the checkpoint does not fit the recipe, or a loss is not finite.
+        RunError: if the checkpoint does not fit the recipe, another process trains the run, one of its files, or
+            an image or a vector, has changed since it was trained on, or a loss is not finite; see `Run.need_trust`.
+        RecipeError: if an override is of something else.
         TableError: if an image cannot be read any more.
     """
+    if other := [text for text in overrides if not text.startswith(("train.", "log."))]:
+        raise RecipeError(
+            f"--set {other[0]}: a run that is resumed can change [train] and [log] only; all else is in its checkpoint "
+            "already. Train a new run."
+        )
     device = hardware.device_type()
     hardware.meet(device)
-    recipe, known, rows = run.recipe, run.facts, run.rows
+    with Run.held(run.root) if _is_first() else contextlib.nullcontext():
+        return _resume(run, run.recipe_with(overrides), device, progress, accept_changes)
+
+
+def _resume(run: Run, recipe: Recipe, device: str, progress: bool, accept_changes: bool) -> Run:
+    known, rows = run.facts, run.rows
     log.check(recipe.log.to)
     preconditions.check_processes(recipe, rows)
-    done = run.read_checkpoint("last")[1]["epoch"] if run.has_checkpoint("last") else 0
-    if done >= recipe.train.epochs:
-        with TrainingProgress(recipe.train.epochs, 1, enabled=progress and _is_first()) as shown:
-            shown.say(f"run '{run.root}' is finished: {done} of {recipe.train.epochs} epochs are done.")
+    done = Position.of(run.read_checkpoint("last")[1]) if run.has_checkpoint("last") else Position()
+    if done.epoch >= recipe.train.epochs:
+        _say(f"run '{run.root}' is finished: {done.epoch} of {recipe.train.epochs} epochs are done.", progress)
+        if _is_first() and known.get("trained", {}).get("epochs") != done.epoch:  # stopped just before it wrote this
+            _write_trained(run, done)
         leave()
         return run
     similarities = tuple(catalogue.find("similarity", s["name"]).from_json(s["state"]) for s in run.similarities)
     with hardware.repeatable(recipe.train.seed, device):
         root, name = Path(known["images_root"]), known["table"]["name"]
-        inputs = _inputs(recipe, rows, root, name, run.vectors_file, run.inputs)
+        with _first_before_others():
+            inputs = open_inputs(rows, root, recipe.data, name, vectors=run.vectors_file, known=run.inputs)
+            changed, words = fingerprints.changes(
+                run.fingerprints, fingerprints_of(inputs), rows["line"].to_list(), name, recipe.data, root
+            )
+            if changed and not accept_changes:
+                raise RunError(f"run '{run.root}': {words}\n  {fingerprints.ADVICE}")
         dataset = _dataset(recipe, rows, similarities, inputs, root, name)
         # The weights come from the checkpoint, if there is one: no hub and no other run is asked for them again.
         bare = replace(recipe.encoder, pretrained=False, start_from="")
@@ -141,11 +189,35 @@ def resume(run: Run, progress: bool = True) -> Run:
         training = training_of(recipe, dataset, method_of(own, similarities, inputs), device)
         position = restore_last(run, training)
         again = {"after_epoch": position.epoch, "versions": facts.versions(), "machine": facts.machine(device)}
+        if changed:
+            again["changed_rows"] = changed
+            _say(f"note: {words} It goes on with them as they are now.", progress)
         if _is_first():
+            if run.has_lost_log:
+                last = max((record.get("step", 0) for record in run.log), default=0)
+                again["log_lost_after_step"] = last
+                _say(
+                    f"note: log.jsonl of run '{run.root}' ends at step {last:,}, but its checkpoint is of step "
+                    f"{position.step:,}. Curves will lack what lies between; the training goes on as if nothing was.",
+                    progress,
+                )
+            was_signed = run.is_signed
+            run.write_recipe(recipe)
+            if was_signed:
+                run.sign()
             run.write_facts({**known, "resumed": [*known.get("resumed", []), again]})
             run.cut_log(position.step)
-        _train(run, training, position, progress)
-    return run
+        return _train(run, training, position, progress)
+
+
+def _write_trained(run: Run, position: Position) -> None:
+    trained = {"epochs": position.epoch, "steps": position.step, "seconds": round(position.seconds, 2)}
+    run.write_facts({**run.facts, "trained": {**trained, "best_epoch": position.best_epoch}})
+
+
+def _say(text: str, progress: bool) -> None:
+    if progress and _is_first():
+        print(text, file=sys.stderr)
 
 
 def _is_first() -> bool:
@@ -153,22 +225,14 @@ def _is_first() -> bool:
     return processes()[0] == 0
 
 
-def _inputs(
-    recipe: Recipe,
-    rows: pl.DataFrame,
-    root: Path,
-    table_name: str,
-    vectors: np.ndarray | Path | None = None,
-    known: Mapping[str, Any] | None = None,
-) -> Inputs:
-    """What is encoded; see `open_inputs`."""
+@contextlib.contextmanager
+def _first_before_others() -> Iterator[None]:
+    """The first process decodes images, or encodes texts, that are not in the cache, and speaks of what is wrong."""
     if not _is_first():
         wait_for_all()
-    # The first process decodes images, or encodes texts, that are not in the cache.
-    inputs = open_inputs(rows, root, recipe.data, table_name, vectors=vectors, known=known)
+    yield
     if _is_first():
         wait_for_all()
-    return inputs
 
 
 def _dataset(
@@ -190,9 +254,13 @@ def _one_step(training: Training) -> None:
     training.optimiser.step()
 
 
-def _train(run: Run, training: Training, position: Position, show: bool) -> None:
-    """The epochs that are left, each with its log, its validation and its checkpoint."""
-    settings = training.recipe.train
+def _train(run: Run, training: Training, position: Position, show: bool) -> Run:
+    """The epochs that are left, each with its log, its validation and its checkpoint.
+
+    Returns:
+        The run, where it is in the end: one that replaces another moves after its first checkpoint.
+    """
+    settings, to = training.recipe.train, training.recipe.log.to
     steps = training.steps_an_epoch
     with TrainingProgress(settings.epochs, settings.epochs * steps, enabled=show and _is_first()) as progress:
         world = processes()[1]
@@ -206,26 +274,33 @@ def _train(run: Run, training: Training, position: Position, show: bool) -> None
                 f"note: batch norms see {settings.mini_batch_size} rows at a time, not {settings.batch_size}, so the "
                 "gradient is not quite that of the whole batch (train.mini_batch_size)."
             )
-        records = log.Log(run, training.recipe.log.to, progress.say, position.step) if _is_first() else None
+        # Other loggers keep files open in the run, so they begin once it is where it stays.
+        records = log.Log(run, () if run.is_next else to, progress.say, position.step) if _is_first() else None
         try:
             while position.epoch < settings.epochs:
                 position = _epoch(run, training, position, progress, records)
+                if run.is_next:
+                    run = run.take_place()
+                    records = log.Log(run, to, progress.say)
+                    for record in run.log:
+                        records.copy(record)
+            training.dataset.inputs[[]]  # a file of vectors is looked at once more
         except KeyboardInterrupt:
-            progress.say(
-                f"stopped in epoch {position.epoch + 1} of {settings.epochs}; `mscon resume {run.root}` goes on "
-                f"after epoch {position.epoch}."
-            )
+            goes_on = f"`mscon resume {run.root}` goes on after epoch {position.epoch}"
+            kept = f"the run in '{run.root.parent}' is as it was" if run.is_next else goes_on
+            progress.say(f"stopped in epoch {position.epoch + 1} of {settings.epochs}; {kept}.")
             raise
-        except RunError as error:
+        except (RunError, TableError) as error:
             kept = f"keeps its checkpoint of epoch {position.epoch}" if position.epoch else "has no checkpoint yet"
-            raise type(error)(f"{error}\n  Run '{run.root}' {kept}.") from error
+            kept = f"'{run.root.parent}' is as it was" if run.is_next else f"'{run.root}' {kept}"
+            raise type(error)(f"{error}\n  Run {kept}.") from error
         finally:
             if records is not None:
                 records.close()
-    trained = {"epochs": position.epoch, "steps": position.step, "seconds": round(position.seconds, 2)}
     if _is_first():
-        run.write_facts({**run.facts, "trained": {**trained, "best_epoch": position.best_epoch}})
+        _write_trained(run, position)
     leave()
+    return run
 
 
 def _epoch(

@@ -61,6 +61,10 @@ class Log:
     def append(self, record: Mapping[str, Any]) -> None:
         """A record of some steps, or of a validation."""
         self._run.append_log(record)
+        self.copy(record)
+
+    def copy(self, record: Mapping[str, Any]) -> None:
+        """A record that log.jsonl has already, for the other loggers."""
         numbers = dict(_flat(record))
         for name, logger in list(self._loggers.items()):
             self._attempt(name, partial(logger.write, numbers, record["step"]))
