@@ -59,8 +59,8 @@ def is_finished(planned: Planned, table_hash: str) -> bool:
     """Whether this very run is there, trained and probed."""
     if not (planned.out / "recipe.toml").is_file():
         return False
-    run = Run.open(planned.out)
     try:
+        run = Run.open(planned.out)
         # What the run names may be imported as far as the plan, which is this user's, names it too.
         if foreign_code(run.recipe_values) - foreign_code(tomllib.loads(planned.recipe.to_toml())):
             return False
