@@ -227,7 +227,6 @@ def test_a_page_is_written_anew_in_its_place(job, trained, command):
         ["report", "run", "--out", "run/run.html"],
         ["report", "run", "--out", "run/probe.html"],
         ["report", "run", "--out", "run/similarities.html"],
-        ["report", "run", "--out", "run/checkpoints/last.html"],
         ["export", "run", "--to", "safetensors", "--out", "run/run.safetensors"],
         ["export", "run", "--to", "safetensors", "--out", "run/inputs.safetensors"],
         ["export", "run", "--to", "safetensors", "--out", "run/checkpoints/last.safetensors"],
