@@ -52,6 +52,8 @@ def test_a_file_that_grows_and_was_cut_short_is_right_as_far_as_it_goes(tmp_path
     for content in (b"1\n2\n", b"1\n2\n3\n4\n"):
         path.write_bytes(content)
         checksums.record(tmp_path, "log.jsonl")
+    path.write_bytes(b"1\n2\n3\n5\n")  # the newest checksum counts, not the one before
+    assert "its content is another" in checksums.grown_fault(tmp_path, "log.jsonl")
     path.write_bytes(b"1\n2\n3")
     assert checksums.grown_fault(tmp_path, "log.jsonl") == "" and checksums.is_short(tmp_path, "log.jsonl")
     path.write_bytes(b"1\n9\n3")

@@ -137,13 +137,15 @@ def test_a_file_that_not_every_run_has_is_missed_where_it_was(run, name):
         getattr(run, read)
 
 
-def test_features_that_have_changed_are_not_current(run):
+def test_features_that_have_changed_are_not_whole(run):
     run.write_checkpoint("last", {"weight": torch.ones(2)}, {"epoch": 1})
     for name in ("features", "projections"):
         run.write_features(np.ones((2, 3), np.float32), np.zeros((1, 2, 2), np.float32))
-        assert run.features_are_current("last")
+        assert run.has_whole_features and run.features_are_current("last")
         flip(run.root / "features" / f"{name}.safetensors")
-        assert not run.features_are_current("last")
+        assert not run.has_whole_features
+        with pytest.raises(RunError, match=rf"features/{name}\.safetensors has changed"):
+            run.features_are_current("last")
 
 
 def test_a_run_of_before_there_were_checksums_is_read_and_has_them_once_it_is_written_to(run):

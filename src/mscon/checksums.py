@@ -84,9 +84,12 @@ def _fault(size: int, digest: str, lines: list[tuple[int, str]]) -> str:
 def grown_fault(folder: Path, name: str) -> str:
     """The same of a file that grows by lines: it may be longer than when its checksum was last taken, or cut short."""
     path = folder / name
-    known = [line for line in _lines(folder).get(name, []) if line[0] <= path.stat().st_size]
+    size_now = path.stat().st_size
+    fitting = [line for line in _lines(folder).get(name, []) if line[0] <= size_now]
     # A file that is written anew with fewer lines gets its checksum first; until it is moved the old one is there.
-    for size, digest in reversed(known[-2:]):
+    is_anew = len(fitting) > 1 and fitting[-1][0] <= fitting[-2][0]
+    known = fitting[-2:] if is_anew else fitting[-1:]
+    for size, digest in known:
         with path.open("rb") as file:
             if hashlib.sha256(file.read(size)).hexdigest() == digest:
                 return ""

@@ -76,6 +76,8 @@ _NAMES = (
 # Of these, what other verbs write wherever their user wants it.
 _SHOWN = ("README.md", "report.html", "report.json", "explorer.html")
 
+_FEATURES = ("features/features.safetensors", "features/projections.safetensors")
+
 # What to do, besides restoring it from a copy, about a file that has changed since a verb wrote it.
 _OTHERWISE = {"mscon train": ", or train again", "mscon probe": ", or run `mscon probe` again"}
 
@@ -337,7 +339,7 @@ class Run:
         return folder
 
     def has_checkpoint(self, name: str) -> bool:
-        return (self.root / "checkpoints" / f"{name}.safetensors").is_file()
+        return (self.root / "checkpoints" / f"{name}.safetensors").exists()
 
     def write_checkpoint(self, name: str, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
         """Tensors by name and plain JSON values, as one: the JSON travels in the tensors' file too."""
@@ -362,24 +364,33 @@ class Run:
 
     @property
     def has_features(self) -> bool:
-        return (self.root / "features" / "features.safetensors").is_file()
+        return (self.root / _FEATURES[0]).exists()
 
     def features_are_current(self, checkpoint: str, *, of_trained_inputs: bool = False) -> bool:
         """Whether there are features, and they are those of the checkpoint as it is now, wherever both were copied.
 
         With `of_trained_inputs` also whether they were made of the inputs that were trained on, not of changed ones.
+
+        Raises:
+            RunError: if they have changed since they were written.
         """
         if not self.has_features:
             return False
-        names = ("features/features.safetensors", "features/projections.safetensors")
-        if checksums.are_kept(self.root) and any(checksums.fault(self.root, name) for name in names):
-            return False
         from safetensors import safe_open
 
-        with safe_open(self.root / "features" / "features.safetensors", framework="np") as file:
+        with safe_open(self._need(_FEATURES[0], "mscon probe"), framework="np") as file:
             made_of = file.metadata() or {}
+        self._need(_FEATURES[1], "mscon probe")
         trained = _digest_of(self.fingerprints) if of_trained_inputs else None
         return made_of.get("checkpoint") == self._digest(checkpoint) and trained in (None, made_of.get("inputs"))
+
+    @property
+    def has_whole_features(self) -> bool:
+        """Whether there are features, and they are as they were written."""
+        are_there = all((self.root / name).is_file() for name in _FEATURES)
+        return are_there and not (
+            checksums.are_kept(self.root) and any(checksums.fault(self.root, name) for name in _FEATURES)
+        )
 
     def write_features(
         self,
@@ -423,7 +434,7 @@ class Run:
 
     @property
     def has_probe(self) -> bool:
-        return (self.root / "probe.json").is_file()
+        return (self.root / "probe.json").exists()
 
     @property
     def probe(self) -> dict[str, Any]:
@@ -439,7 +450,7 @@ class Run:
 
     @property
     def has_transfer(self) -> bool:
-        return (self.root / "transfer.json").is_file()
+        return (self.root / "transfer.json").exists()
 
     @property
     def transfer(self) -> dict[str, Any]:
@@ -472,6 +483,8 @@ class Run:
 
     def _need(self, name: str, verb: str) -> Path:
         path = self.root / name
+        if path.is_dir():
+            raise RunError(f"{path} is a folder, where a file should be. Take it away; `{verb}` writes the file.")
         if not path.is_file():
             raise RunError(f"run '{self.root}' has no {name}: `{verb}` writes it, and has not finished here.")
         if checksums.are_kept(self.root) and (fault := checksums.fault(self.root, name)):

@@ -31,6 +31,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever read our output, such as `head`, has seen enough. Python would complain again as it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:
+        where = "" if error.filename is None else f"'{error.filename}': "
+        print(f"mscon: {where}{error.strerror or error}.", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         # The process takes a moment to end, and a second Ctrl-C would break into that, with a traceback.
         signal.signal(signal.SIGINT, signal.SIG_IGN)

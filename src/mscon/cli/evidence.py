@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -77,7 +78,7 @@ def report(verbs: Verbs) -> None:
 
 
 def _run_report(arguments: argparse.Namespace) -> None:
-    from mscon.report.page import build_report
+    from mscon.report.page import build_report, lost_logs
     from mscon.report.results import holds_results
 
     results = [path for path in arguments.paths if holds_results(path)]
@@ -86,6 +87,8 @@ def _run_report(arguments: argparse.Namespace) -> None:
     folder = places[0] if len(places) == 1 else places[0].parent
     out = arguments.out or folder / "report.html"
     print(build_report(runs, out, results=results, overwrite=arguments.overwrite))
+    for sentence in lost_logs(runs):
+        print(f"note: {sentence}", file=sys.stderr)
 
 
 def card(verbs: Verbs) -> None:

@@ -43,7 +43,11 @@ def extract(
     """
     recipe = run.recipe
     checkpoint = recipe.train.checkpoint
-    if not (force or accept_changes) and run.features_are_current(checkpoint, of_trained_inputs=True):
+    if (
+        not (force or accept_changes)
+        and run.has_whole_features
+        and run.features_are_current(checkpoint, of_trained_inputs=True)
+    ):
         return
     rows, facts = run.rows, run.facts
     model = load_model(run, checkpoint)

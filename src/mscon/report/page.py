@@ -110,7 +110,7 @@ def render(
     taken, label_sets = confusions(member)
     return _page(
         title=title(gathered.methods, table),
-        finding=[*finding(comparison), *_failures(alike[1])],
+        finding=[*finding(comparison), *_failures(alike[1]), *lost_logs([m.run for m in gathered.members])],
         headline=headline(gathered, table),
         comparison=comparison,
         fewest_seeds=FEWEST_SEEDS,
@@ -189,6 +189,15 @@ def _policy(css: str) -> str:
 def _failures(alike: Sequence[Diversity]) -> list[str]:
     """What nobody should have to scroll down for."""
     return [f"“{one.method}”: {one.words}" for one in alike if one.failed]
+
+
+def lost_logs(runs: Sequence[Run]) -> list[str]:
+    """A sentence for each run whose curves are not whole."""
+    return [
+        f"The log.jsonl of run “{run.name}” has lost records of its training, so its curves are not whole."
+        for run in runs
+        if run.has_lost_log
+    ]
 
 
 def _diversity_json(alike: tuple[int, Sequence[Diversity]]) -> Mapping[str, Any]:
