@@ -18,6 +18,7 @@ SOURCE = Path(mscon.__file__).parent
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "whole": set(),
+    "agreement": set(),
     "checksums": {"whole"},
     "bootstrap": set(),
     "measures": set(),
@@ -50,8 +51,8 @@ ALLOWED: dict[str, set[str]] = {
     },
     "evaluate": {"model", "data", "similarities", "bootstrap", "run", "recipe", "catalogue", "errors"},
     "deploy": {"model", "data", "run", "recipe", "checksums", "whole", "errors"},
-    "search": {"model", "data", "deploy", "similarities", "run", "recipe", "whole", "errors"},
-    "report": {"data", "bootstrap", "measures", "run", "recipe", "whole", "errors"},
+    "search": {"model", "data", "deploy", "similarities", "agreement", "run", "recipe", "whole", "errors"},
+    "report": {"data", "agreement", "bootstrap", "measures", "run", "recipe", "whole", "errors"},
     "loss": {"train", "objectives", "weightings", "similarities", "catalogue"},
     "__init__": set(),
 }

@@ -11,14 +11,16 @@ import numpy as np
 import polars as pl
 from jaxtyping import Bool, Float
 
+from mscon.agreement import in_words
+from mscon.data.label_columns import LabelColumn, LabelColumns
 from mscon.errors import MSConError, RunError, counted
 from mscon.run import Run
-from mscon.search.filters import conditions, rows_of
+from mscon.search.filters import Condition, conditions, rows_of
 from mscon.search.hits import Hit, Hits
-from mscon.search.labels import Agreement, Labels
 from mscon.search.mix import Mix
 from mscon.search.queries import Example, Examples, together
 from mscon.search.spaces import Found, Spaces
+from mscon.similarities.base import Cell
 
 # Text stands for alternatives, conditions and names alike.
 Filters = Sequence[str] | Mapping[str, Any] | str | None
@@ -38,7 +40,7 @@ class Index:
         self.recipe = run.recipe_values
         self.similarities: tuple[str, ...] = tuple(part["column"] for part in self.recipe["similarity"])
         self.rows: pl.DataFrame = run.rows
-        self.labels = Labels(self.rows, self.recipe, run.similarities)
+        self.labels = LabelColumns(self.rows, self.recipe, run.similarities, trust)
         self._examples = Examples(self.rows, self.labels, spaces, self.encode, self.name)
 
     @property
@@ -194,7 +196,8 @@ class Index:
         told = " and ".join(e.said for e in asked.like)
         if asked.unlike:
             told += f", unlike {' and '.join(e.said for e in asked.unlike)}"
-        return Hits(told, asked.mix, asked.filters, int(keep.sum()), not by_faiss, self._hits(found, asked.like))
+        hits = self._hits(found, asked.like)
+        return Hits(told, asked.mix, asked.filters, int(keep.sum()), not by_faiss, hits, self.labels.notes)
 
     def _pays(self, kept: int, k: int) -> bool:
         from mscon.search.approximate import FROM_ROWS
@@ -204,7 +207,7 @@ class Index:
 
     def _hits(self, found: Found, like: Sequence[Example]) -> tuple[Hit, ...]:
         rows = self.rows[found.rows.tolist()] if len(found) else self.rows.head(0)
-        agreement = {name: self._agreement(name, rows, found, like) for name in self.labels.names}
+        weights = {name: self._weights(self.labels[name], found, like) for name in self.labels.names}
         images = rows.get_column("image").to_list() if "image" in rows.columns else [None] * len(found)
         cells = {name: rows.get_column(name).cast(pl.String).to_list() for name in self.labels.names}
         return tuple(
@@ -216,31 +219,37 @@ class Index:
                 score=float(found.scores[n]),
                 scores={name: float(s) for name, s in zip(self.similarities, found.by_space[n], strict=True)},
                 labels={name: column[n] for name, column in cells.items()},
-                agreement={name: column[n] for name, column in agreement.items()},
+                weights={name: None if np.isnan(column[n]) else float(column[n]) for name, column in weights.items()},
             )
             for n in range(len(found))
         )
 
-    def _agreement(self, name: str, rows: pl.DataFrame, found: Found, like: Sequence[Example]) -> list[Agreement]:
-        """Of the hits with the examples, in one column: with what all of these say alike."""
-        column = self.labels[name]
-        cells = rows.get_column(name).cast(pl.String).to_list()
-        said = {self._says(name, example) for example in like}
-        if len(said) != 1 or (only := said.pop()) is None:
-            return ["unknown"] * len(cells)
-        if isinstance(only, str):
-            return [column.agreement(only, cell) for cell in cells]
-        carrying: Bool[np.ndarray, " rows"] = np.logical_or.reduce([condition.rows(column) for condition in only])
-        return [
-            "unknown" if cell is None else "same" if carrying[row] else "different"
-            for row, cell in zip(found.rows.tolist(), cells, strict=True)
-        ]
+    def _weights(self, column: LabelColumn, found: Found, like: Sequence[Example]) -> Float[np.ndarray, " hits"]:
+        """How alike the hits are to the examples in one column: to what all of these say alike; else NaN."""
+        cells, nothing = column.read(found.rows.tolist()), np.full(len(found), np.nan)
+        carried = {tuple(c for c in example.carries if c.column == column.name) for example in like}
+        if carried != {()}:
+            conditions = carried.pop()
+            return self._carrying(column, conditions, found, cells) if conditions and not carried else nothing
+        own = column.read([example.row for example in like if example.row is not None])
+        if len(own) < len(like):
+            return nothing
+        if len(own) > 1 and any(in_words(weight) != "same" for weight in column.agreement([own[0]] * len(own), own)):
+            return nothing
+        return column.agreement([own[0]] * len(cells), cells)
 
-    def _says(self, name: str, example: Example) -> Any:
-        """What an example says in a column: a cell, conditions, or None for nothing."""
-        if example.row is not None:
-            return self.labels[name].cells[example.row]
-        return tuple(condition for condition in example.carries if condition.column == name) or None
+    @staticmethod
+    def _carrying(
+        column: LabelColumn, conditions: Sequence[Condition], found: Found, cells: Sequence[Cell]
+    ) -> Float[np.ndarray, " hits"]:
+        """1 for hits that carry a label, else what the column says of the label and their cell; of a range 0."""
+        carrying = np.logical_or.reduce([condition.rows(column) for condition in conditions])[found.rows]
+        missing = np.array([cell is None for cell in cells], dtype=bool)
+        weights = np.where(carrying, 1.0, np.where(missing, np.nan, 0.0))
+        value = conditions[0].value if len(conditions) == 1 and conditions[0].sign == "=" else None
+        if column.is_read_alone and value is not None and not np.isnan(column.agreement([value], [value])).all():
+            weights = np.where(carrying, 1.0, column.agreement([value] * len(cells), cells))
+        return weights
 
 
 def open_index(
@@ -300,7 +309,7 @@ class _Asked:
         self.filters: tuple[str, ...] = ()
         self.keep: Bool[np.ndarray, " rows"] | None = None
 
-    def filter(self, asked: Sequence[Any], labels: Labels) -> None:
+    def filter(self, asked: Sequence[Any], labels: LabelColumns) -> None:
         self.filters, self.keep = tuple(map(str, asked)), rows_of(asked, labels)
 
 

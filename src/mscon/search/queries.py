@@ -12,9 +12,9 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float
 
+from mscon.data.label_columns import LabelColumns
 from mscon.errors import RunError, counted, nearest
 from mscon.search.filters import Condition, conditions, parse, rows_of
-from mscon.search.labels import Labels
 from mscon.search.spaces import Spaces, unit
 
 _FORM = (
@@ -56,7 +56,7 @@ class Examples:
     """
 
     rows: pl.DataFrame
-    labels: Labels
+    labels: LabelColumns
     spaces: Spaces
     encode: Callable[[Any], Float[np.ndarray, "spaces dim"]]
     name: str
