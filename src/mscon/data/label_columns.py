@@ -192,7 +192,7 @@ class LabelColumns:
     @property
     def notes(self) -> tuple[str, ...]:
         """Sentences on columns of whose agreement nothing is known though a similarity of their own is named."""
-        named = (*self._trained, *self.recipe.get("probe", {}).get("kinds", {}))
+        named = (*self.trained, *self.recipe.get("probe", {}).get("kinds", {}))
         return tuple(note for name in dict.fromkeys(named) if name in self.names and (note := self[name].note))
 
     def __getitem__(self, name: str) -> LabelColumn:
@@ -209,15 +209,15 @@ class LabelColumns:
         return self._read[name]
 
     @cached_property
-    def _trained(self) -> dict[str, int]:
+    def trained(self) -> dict[str, int]:
         """Columns that a similarity was trained on, with its number. The name of `same_row` is no column."""
         columns = [str(kept["state"].get("column", "")) for kept in self.states]
         named = {column: number for number, column in reversed(list(enumerate(columns)))}
         return {c: n for c, n in named.items() if c in self.names and self.states[n]["name"] != "same_row"}
 
     def _column(self, name: str) -> LabelColumn:
-        if name in self._trained:
-            return self._trained_column(name, self._trained[name])
+        if name in self.trained:
+            return self._trained_column(name, self.trained[name])
         probe = self.recipe.get("probe", {})
         if name in probe.get("kinds", {}):
             return self._probed_column(name, probe["kinds"][name])

@@ -71,7 +71,9 @@ def _holds(gathered: Gathered, column: str) -> tuple[str, float | None]:
     if not len(cells):
         return "nothing", None
     if kind == "number":
-        low, median, high = np.quantile(cells.cast(pl.Float64, strict=False).drop_nulls().to_numpy(), [0, 0.5, 1])
+        label = gathered.labels[column]
+        numbers = np.repeat(list(label.places.values()), [label.counts[cell] for cell in label.places])
+        low, median, high = np.quantile(numbers, [0, 0.5, 1])
         return f"numbers, {low:,.5g} to {high:,.5g}, median {median:,.5g}", None
     counts = cells.value_counts(sort=True)["count"]
     if kind == "labels":

@@ -11,16 +11,14 @@ import numpy as np
 import polars as pl
 from jaxtyping import Bool, Float
 
-from mscon.agreement import in_words
-from mscon.data.label_columns import LabelColumn, LabelColumns
+from mscon.data.label_columns import LabelColumns
 from mscon.errors import MSConError, RunError, counted
 from mscon.run import Run
-from mscon.search.filters import Condition, conditions, rows_of
+from mscon.search.filters import conditions, rows_of
 from mscon.search.hits import Hit, Hits
 from mscon.search.mix import Mix
-from mscon.search.queries import Example, Examples, together
+from mscon.search.queries import Example, Examples, agreement_with, together
 from mscon.search.spaces import Found, Spaces
-from mscon.similarities.base import Cell
 
 # Text stands for alternatives, conditions and names alike.
 Filters = Sequence[str] | Mapping[str, Any] | str | None
@@ -207,7 +205,7 @@ class Index:
 
     def _hits(self, found: Found, like: Sequence[Example]) -> tuple[Hit, ...]:
         rows = self.rows[found.rows.tolist()] if len(found) else self.rows.head(0)
-        weights = {name: self._weights(self.labels[name], found, like) for name in self.labels.names}
+        weights = {name: agreement_with(like, self.labels[name], found.rows) for name in self.labels.names}
         images = rows.get_column("image").to_list() if "image" in rows.columns else [None] * len(found)
         cells = {name: rows.get_column(name).cast(pl.String).to_list() for name in self.labels.names}
         return tuple(
@@ -223,33 +221,6 @@ class Index:
             )
             for n in range(len(found))
         )
-
-    def _weights(self, column: LabelColumn, found: Found, like: Sequence[Example]) -> Float[np.ndarray, " hits"]:
-        """How alike the hits are to the examples in one column: to what all of these say alike; else NaN."""
-        cells, nothing = column.read(found.rows.tolist()), np.full(len(found), np.nan)
-        carried = {tuple(c for c in example.carries if c.column == column.name) for example in like}
-        if carried != {()}:
-            conditions = carried.pop()
-            return self._carrying(column, conditions, found, cells) if conditions and not carried else nothing
-        own = column.read([example.row for example in like if example.row is not None])
-        if len(own) < len(like):
-            return nothing
-        if len(own) > 1 and any(in_words(weight) != "same" for weight in column.agreement([own[0]] * len(own), own)):
-            return nothing
-        return column.agreement([own[0]] * len(cells), cells)
-
-    @staticmethod
-    def _carrying(
-        column: LabelColumn, conditions: Sequence[Condition], found: Found, cells: Sequence[Cell]
-    ) -> Float[np.ndarray, " hits"]:
-        """1 for hits that carry a label, else what the column says of the label and their cell; of a range 0."""
-        carrying = np.logical_or.reduce([condition.rows(column) for condition in conditions])[found.rows]
-        missing = np.array([cell is None for cell in cells], dtype=bool)
-        weights = np.where(carrying, 1.0, np.where(missing, np.nan, 0.0))
-        value = conditions[0].value if len(conditions) == 1 and conditions[0].sign == "=" else None
-        if column.is_read_alone and value is not None and not np.isnan(column.agreement([value], [value])).all():
-            weights = np.where(carrying, 1.0, column.agreement([value] * len(cells), cells))
-        return weights
 
 
 def open_index(
