@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 PIP    := $(VENV)/bin/python -m pip install --quiet --quiet --disable-pip-version-check
 
-.PHONY: demo test check lowest clean
+.PHONY: demo test test-reliability check lowest clean
 
 demo: $(VENV)/.demo  ## train and compare on real glyphs, then write a report to open
 	$(VENV)/bin/mscon demo
@@ -11,6 +11,9 @@ demo: $(VENV)/.demo  ## train and compare on real glyphs, then write a report to
 test: $(VENV)/.dev  ## all tests; pages as the browser showed them are kept in runs/screenshots
 	$(VENV)/bin/python tests/browser.py || true
 	MSCON_SCREENSHOTS=$(CURDIR)/runs/screenshots $(VENV)/bin/python -m pytest
+
+test-reliability: $(VENV)/.dev  ## runs killed, damaged and overwritten, many times; `make test` has a share of it
+	MSCON_RELIABILITY=full $(VENV)/bin/python -m pytest tests/reliability
 
 check: $(VENV)/.dev  ## format, lint, types
 	$(VENV)/bin/ruff format --check src tests benchmarks examples

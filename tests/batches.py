@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
+from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -12,6 +15,24 @@ from mscon.pairs import LazyPairs, Pairs
 from mscon.similarities.categorical import same_class
 
 CLASSES = (2, 4, 30)
+
+Naming = Callable[[Tensor], Tensor]
+"""Other numbers for small codes and ids: equal ones stay equal, missing ones missing."""
+
+
+def around(middle: int, codes: Tensor) -> Tensor:
+    """Of 0 to 30 the numbers up to 15 above and below another."""
+    return torch.where(codes < 0, codes, middle + 15 - codes)
+
+
+def of_type(dtype: torch.dtype, codes: Tensor) -> Tensor:
+    return codes.to(dtype)
+
+
+# Where float32, int32, float64 and int64 stop telling integers apart; the last name is 2^63 - 1 itself.
+LARGE_NAMINGS: list[Naming] = [partial(around, middle) for middle in (2**24, 2**31, 2**53, 2**63 - 16)]
+SIGNED_NAMINGS: list[Naming] = [partial(of_type, d) for d in (torch.int8, torch.int16, torch.int32, torch.int64)]
+namings = st.sampled_from([*SIGNED_NAMINGS, *LARGE_NAMINGS])
 
 
 def near(anchors: Tensor, candidates: Tensor) -> Pairs:
@@ -85,3 +106,16 @@ def draw(
         )
     compare = near if graded else same_class
     return Batch(anchors, others, tuple(LazyPairs(compare, a, c, own, other_ids, not graded) for a, c in sides))
+
+
+def renamed(batch: Batch, naming: Naming) -> Batch:
+    """The same classes and ids by other names. What was one tensor stays one, since paths look at that."""
+    done: dict[int, Tensor] = {}
+
+    def named(codes: Tensor) -> Tensor:
+        return done.setdefault(id(codes), naming(codes))
+
+    fields = ("anchors", "candidates", "anchor_ids", "candidate_ids")
+    return replace(
+        batch, pairs=tuple(replace(p, **{name: named(getattr(p, name)) for name in fields}) for p in batch.pairs)
+    )

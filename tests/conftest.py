@@ -1,6 +1,7 @@
 """Settings of the whole suite."""
 
 import os
+import tempfile
 
 # Before anything heavy is loaded: machines that run tests are shared, and two threads on a busy core are far
 # slower than one; a server has no screen; and there is no hub.
@@ -8,7 +9,12 @@ for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# Runs are signed by a key of the user: not by that of whoever runs the tests.
+_state = tempfile.TemporaryDirectory(prefix="mscon-state-")
+os.environ["XDG_STATE_HOME"] = _state.name
 
+import jaxtyping
+import pytest
 import torch
 from hypothesis import settings
 
@@ -16,3 +22,12 @@ torch.set_num_threads(1)
 
 settings.register_profile("mscon", deadline=None, derandomize=True)
 settings.load_profile("mscon")
+
+
+@pytest.fixture
+def as_users_run_it():
+    """Without the checks of shapes that this suite adds to every signature, and which would complain first."""
+    before = jaxtyping.config.jaxtyping_disable
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", before)

@@ -40,7 +40,7 @@ def test_a_class_of_another_kind_is_refused():
 
 
 def test_a_value_that_a_part_refuses_is_the_recipes_mistake():
-    with pytest.raises(RecipeError, match=r"\[objective\] supcon: temperature must be positive, got 0"):
+    with pytest.raises(RecipeError, match=r"\[objective\] supcon: temperature must be positive and finite, got 0"):
         catalogue.build("objective", "supcon", {"temperature": 0.0})
 
 

@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from batches import Naming, namings
 from mscon import counts
 from mscon.counts import count, count_each
 from mscon.pairs import LazyPairs
@@ -14,17 +15,25 @@ from mscon.similarities.categorical import same_class
 LABELS = st.lists(st.lists(st.integers(-1, 3), min_size=5, max_size=5), min_size=1, max_size=3)
 
 
-@given(LABELS, st.lists(st.integers(0, 2), min_size=5, max_size=5), st.booleans())
+@given(LABELS, st.lists(st.integers(0, 2), min_size=5, max_size=5), st.booleans(), namings)
 @settings(deadline=None, derandomize=True)
-def test_several_similarities_count_as_each_alone(labels: list[list[int]], ids: list[int], apart: bool) -> None:
-    rows = torch.tensor(ids)
-    pairs = []
-    for column in labels:
-        codes = torch.tensor(column)
-        others, other_ids = (codes.flip(0)[:4], rows[:4]) if apart else (codes, rows)
-        pairs.append(LazyPairs(same_class, codes, others, rows, other_ids, is_partition=True))
-    together = count_each(pairs)
-    for h, pair in enumerate(pairs):
+def test_several_similarities_count_as_each_alone(
+    labels: list[list[int]], ids: list[int], apart: bool, naming: Naming
+) -> None:
+    """Of classes and ids by any names together, and by small numbers alone."""
+
+    def pairs(naming: Naming) -> list[LazyPairs]:
+        rows = naming(torch.tensor(ids))
+        columns = [naming(torch.tensor(column)) for column in labels]
+        return [
+            LazyPairs(same_class, c, c.flip(0)[:4], rows, rows[:4], is_partition=True)
+            if apart
+            else LazyPairs(same_class, c, c, rows, rows, is_partition=True)
+            for c in columns
+        ]
+
+    together = count_each(pairs(naming))
+    for h, pair in enumerate(pairs(torch.clone)):
         alone = count(pair)
         for field in dataclasses.fields(alone):
             torch.testing.assert_close(getattr(together, field.name)[h], getattr(alone, field.name))

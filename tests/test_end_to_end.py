@@ -94,6 +94,14 @@ def test_a_run_in_the_way_is_refused_and_kept(glyph_table, recipe, tmp_path, cap
     assert (tmp_path / "run" / "run.json").read_bytes() == before
 
 
+def test_the_demo_asks_for_its_place_before_it_trains(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(glyphs, "prepare", lambda root: pytest.fail("began before it asked"))
+    (tmp_path / "report.json").write_text("{}")
+    assert main(["demo", "--quick", "--overwrite", "--out", str(tmp_path)]) == 2
+    assert "report.json' exists and was not written by this command" in capsys.readouterr().err
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["{}"]
+
+
 def test_the_demo_compares_all_methods_and_goes_on_where_it_stopped(glyph_table, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(glyphs, "prepare", lambda root: glyph_table)
     out = tmp_path / "demo"

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+import warnings
+from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy, normalize
 
+from batches import LARGE_NAMINGS, SIGNED_NAMINGS, of_type
 from mscon import MSConLoss, NTXentLoss, SupConLoss
 from reference import supcon_loops
 
@@ -48,6 +52,70 @@ def test_it_reads_the_paper_the_way_the_loops_do(seed, temperature):
     expected = by_loops(projections, labels, temperature)
     torch.testing.assert_close(total.item(), sum(expected))
     assert [s.loss for s in criterion.summary()] == pytest.approx(expected)
+
+
+ALL_NAMINGS = [*SIGNED_NAMINGS, *LARGE_NAMINGS]
+UNSIGNED_NAMINGS = [partial(of_type, d) for d in (torch.uint8, torch.uint16, torch.uint32, torch.uint64)]
+
+
+@pytest.mark.parametrize("naming", ALL_NAMINGS)
+@pytest.mark.parametrize("seed", range(3))
+def test_labels_may_be_integers_of_any_size_and_type(naming, seed):
+    """By the loops with small labels; as one tensor and by name."""
+    projections, labels = batch(rows=9, seed=seed)
+    expected = sum(by_loops(projections, labels, 0.1))
+    criterion = MSConLoss(NAMES, 0.1, "equal")
+    assert criterion(projections, naming(labels)).item() == pytest.approx(expected)
+    by_name = {name: naming(labels[:, i]) for i, name in enumerate(NAMES)}
+    assert criterion(projections, by_name).item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("rows", [20, 750])  # all pairs written out, and in tiles
+@pytest.mark.parametrize("naming", [*ALL_NAMINGS, *UNSIGNED_NAMINGS])
+def test_labels_and_rows_of_any_type_and_size_give_the_same_losses(rows, naming):
+    generator = torch.Generator().manual_seed(0)
+    z, labels = torch.randn(rows, 2, 5, generator=generator), torch.arange(rows) % 13
+    torch.testing.assert_close(SupConLoss()(z, naming(labels)), SupConLoss()(z, labels))
+    numbers = torch.arange(rows) // 2 % 30
+    torch.testing.assert_close(NTXentLoss()(z, naming(numbers)), NTXentLoss()(z, numbers))
+
+
+def test_the_largest_label_is_a_label_like_any_other():
+    """The example that was wrong: neighbours from 2^53 on were one class in a small batch."""
+    z = torch.randn(1, 4, 8, generator=torch.Generator().manual_seed(0))
+    small = torch.tensor([[0], [1], [0], [1]])
+    expected = MSConLoss(["a"], weighting="equal")(z, small)
+    for first in (2**24, 2**31 - 1, 2**53, 2**63 - 2):
+        assert MSConLoss(["a"], weighting="equal")(z, small + first) == expected
+    unsigned = torch.tensor([[2**63 - 1], [2**63 - 2]] * 2, dtype=torch.uint64)
+    assert MSConLoss(["a"], weighting="equal")(z, unsigned) == expected
+
+
+def test_truth_values_are_two_classes():
+    z, labels = torch.randn(8, 4, generator=torch.Generator().manual_seed(0)), torch.arange(8) % 2
+    assert SupConLoss()(z, labels.bool()) == SupConLoss()(z, labels)
+    assert SupConLoss()(z, labels.bool().tolist()) == SupConLoss()(z, labels)
+
+
+def test_labels_may_be_lists_or_arrays():
+    z, labels = batch()
+    criterion = MSConLoss(NAMES, weighting="equal")
+    expected = criterion(z, labels)
+    array = labels.numpy()
+    reversed_twice = np.ascontiguousarray(array[::-1])[::-1]
+    foreign = array.astype(array.dtype.newbyteorder())
+    for form in (array, array.tolist(), array.astype(np.int16), reversed_twice, foreign):
+        assert criterion(z, form) == expected
+    frozen = array.copy()
+    frozen.flags.writeable = False
+    with warnings.catch_warnings(action="error"):
+        assert criterion(z, {name: frozen[:, i] for i, name in enumerate(NAMES)}, rows=range(24)) == expected
+
+
+def test_labels_as_one_tensor_cause_no_warning():
+    z = torch.randn(1, 720, 4, generator=torch.Generator().manual_seed(0))
+    with warnings.catch_warnings(action="error"):
+        MSConLoss(["a"], weighting="equal")(z, (torch.arange(1440).view(720, 2) % 6)[:, :1])
 
 
 def test_uncertainty_at_the_start_is_the_plain_sum():
@@ -191,11 +259,27 @@ def test_the_summary_waits_for_a_batch_and_keeps_no_graph():
         (lambda z, y: (z, None), "labels must be given"),
         (lambda z, y: (z * torch.nan, y), "finite|NaN|nan"),
         (lambda z, y: (z * 0, y), "zero"),
+        (lambda z, y: (z, y.to(torch.uint64)), r"at most 2\^63 - 1, got 18446744073709551615"),
+        (lambda z, y: (z, [["red"] * 3] * 24), r"labels must be integers .* got <U3: \['red', 'red'"),
+        (lambda z, y: (z, {**{n: [0] * 24 for n in NAMES}, "gender": [None] + [0] * 23}), r"'gender'.* \[None, 0"),
+        (lambda z, y: (z, [[0, 1, 2], [0]] * 12), "lists of other lengths"),
+        (lambda z, y: (z, y.double().numpy()), "must be integers .* got float64"),
+        (lambda z, y: (z, y, y[:, 0] > 0), r"rows must be integers, got torch\.bool"),
+        (lambda z, y: (z, y, [0.5] * 24), "rows must be integers"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_with_its_shape(make, words):
     with pytest.raises(ValueError, match=words):
         MSConLoss(NAMES)(*make(*batch()))
+
+
+@pytest.mark.usefixtures("as_users_run_it")
+def test_projections_that_are_no_tensors_are_refused():
+    z, labels = batch()
+    with pytest.raises(ValueError, match=r"projections must be a tensor, .*got ndarray"):
+        MSConLoss(NAMES)(z.numpy(), labels)
+    with pytest.raises(ValueError, match=r"projections 'category' must be a tensor, .*got list"):
+        MSConLoss(NAMES)({n: z[i].tolist() for i, n in enumerate(NAMES)}, labels)
 
 
 @pytest.mark.parametrize(
@@ -204,13 +288,33 @@ def test_what_cannot_be_meant_is_refused_with_its_shape(make, words):
         ((["a", "a"],), "distinct names"),
         (("category",), "distinct names"),
         (([],), "distinct names"),
-        ((["a"], 0.0), "temperature must be positive, got 0"),
-        ((["a"], float("nan")), "temperature must be positive, got nan"),
+        ((["a"], 0.0), "temperature must be positive and finite, got 0"),
+        ((["a"], float("nan")), "temperature must be positive and finite, got nan"),
     ],
 )
 def test_settings_that_cannot_be_meant_are_refused(arguments, words):
     with pytest.raises(ValueError, match=words):
         MSConLoss(*arguments)
+
+
+@pytest.mark.usefixtures("as_users_run_it")
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"temperature": "0.1"}, "temperature must be a number, got '0.1'"),
+        ({"temperature": torch.nn.Parameter(torch.tensor(0.1))}, "plain number, got a tensor; it cannot be learned"),
+        ({"weighting": "fixed"}, "weighting 'fixed': missing a required argument: 'weights'. Its settings: weights"),
+        ({"weighting": "equal", "normalise": True}, "'equal': got an unexpected keyword argument 'normalise'.*: none"),
+    ],
+)
+def test_settings_of_another_type_or_weighting_are_refused(settings, words):
+    with pytest.raises(ValueError, match=words):
+        MSConLoss(["a"], **settings)
+
+
+def test_a_temperature_may_be_a_number_of_numpy():
+    z, labels = batch()
+    assert MSConLoss(NAMES, np.float64(0.1))(z, labels) == MSConLoss(NAMES, 0.1)(z, labels)
 
 
 def exact_batch(noise: float) -> tuple[torch.Tensor, torch.Tensor]:
@@ -261,6 +365,16 @@ def test_exact_weights_may_be_fitted_on_each_batch_instead():
         criterion.fit_weights(z, labels)
 
 
+@pytest.mark.parametrize("naming", LARGE_NAMINGS)
+def test_exact_weights_do_not_depend_on_the_size_of_labels_and_rows(naming):
+    z, labels = exact_batch(noise=0.5)
+    small, large = (MSConLoss(["clean", "noisy"], weighting="exact") for _ in range(2))
+    rows = torch.arange(40) % 25
+    small.fit_weights(z, labels, rows)
+    large.fit_weights(z, naming(labels), naming(rows))
+    torch.testing.assert_close(large.weighting.log_variance, small.weighting.log_variance)
+
+
 def test_fitting_weights_leaves_a_memory_alone():
     z, labels = exact_batch(noise=0.5)
     criterion = MSConLoss(["clean", "noisy"], weighting="exact", memory_size=100)
@@ -289,3 +403,38 @@ def test_the_losses_of_one_notion_have_a_memory_too():
         alone = criterion(*arguments, rows=new)
         torch.testing.assert_close(criterion(*arguments, rows=new), alone)  # a row never meets its own past
         assert criterion(*arguments, rows=seen) > alone + 0.3
+
+
+@pytest.mark.parametrize("naming", LARGE_NAMINGS)
+def test_a_memory_of_large_labels_and_rows_gives_the_losses_of_small_ones(naming):
+    small, large = (MSConLoss([*NAMES, "same_row"], weighting="equal", memory_size=30) for _ in range(2))
+    for step in range(3):
+        z, labels = batch(rows=10, seed=step)
+        spaces, rows = torch.cat([z, z[:1]]), torch.arange(10) + 8 * step
+        torch.testing.assert_close(large(spaces, naming(labels), naming(rows)), small(spaces, labels, rows))
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda z, y: (z * torch.nan, y),
+        lambda z, y: (z * torch.inf, y),
+        lambda z, y: (z * 0, y),
+        lambda z, y: (z, y - 5),
+        lambda z, y: (z, y.double()),
+        lambda z, y: (z, y[:3]),
+    ],
+)
+@pytest.mark.parametrize("settings", [{"weighting": "relative"}, {"weighting": "exact", "fit_on": "training"}])
+def test_a_batch_that_is_refused_leaves_no_trace(spoil, settings):
+    """Good batches cost what they would without it, and the state is the same bit for bit."""
+    spoilt, spared = (MSConLoss(NAMES, memory_size=50, **settings) for _ in range(2))
+    for step in range(4):
+        z, labels = batch(rows=8, seed=step)
+        with pytest.raises(ValueError, match=r"must|finite|zero"):
+            spoilt(*spoil(z, labels))
+        assert spoilt(z, labels) == spared(z, labels)
+    state, expected = spoilt.state_dict(), spared.state_dict()
+    assert state.keys() == expected.keys()
+    assert expected["candidates.steps"] == 4
+    assert all(torch.equal(state[key], expected[key]) for key in expected)

@@ -8,8 +8,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from batches import namings
 from mscon.counts import count
-from mscon.pairs import LazyPairs, Pairs
+from mscon.pairs import LazyPairs, Pairs, renumbered
 from mscon.similarities.categorical import same_class
 
 labels = st.lists(st.integers(-1, 3), min_size=1, max_size=12)
@@ -22,10 +23,11 @@ def lazy(
     return LazyPairs(same_class, *codes, is_partition=partition)
 
 
-@given(labels, labels, st.data())
-def test_classes_are_counted_as_pairs_are(anchors, candidates, data):
+@given(labels, labels, namings, st.data())
+def test_classes_of_any_name_are_counted_as_pairs_are(anchors, candidates, naming, data):
     ids = [data.draw(st.lists(st.integers(0, 5), min_size=len(v), max_size=len(v))) for v in (anchors, candidates)]
-    by_class = count(lazy(anchors, candidates, *ids, partition=True))
+    named = [naming(torch.tensor(v)) for v in (anchors, candidates, *ids)]
+    by_class = count(LazyPairs(same_class, *named, is_partition=True))
     by_pair = count(lazy(anchors, candidates, *ids, partition=False))
     for name in ("positives", "known", "floor", "ceiling"):
         torch.testing.assert_close(getattr(by_class, name), getattr(by_pair, name))
@@ -40,6 +42,15 @@ def test_a_block_of_the_lazy_pairs_is_that_block_of_all_of_them(codes):
         part = pairs.block(slice(i, i + 2), slice(0, i + 1))
         assert torch.equal(part.weight, whole.weight[i : i + 2, : i + 1])
         assert torch.equal(part.known, whole.known[i : i + 2, : i + 1])
+
+
+@given(st.lists(st.integers(-(2**63), 2**63 - 1)), st.lists(st.integers(-(2**63), 2**63 - 1)))
+def test_renumbered_codes_keep_order_sign_and_who_is_equal(anchors, candidates):
+    a, c, count = renumbered(*(torch.tensor(v, dtype=torch.int64) for v in (anchors, candidates)))
+    names = sorted({*anchors, *candidates})
+    numbers = {name: place - sum(n < 0 for n in names) for place, name in enumerate(names)}
+    assert (a.tolist(), c.tolist()) == ([numbers[v] for v in anchors], [numbers[v] for v in candidates])
+    assert count == sum(n >= 0 for n in names)
 
 
 def test_a_sample_is_never_its_own_candidate():

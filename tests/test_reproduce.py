@@ -135,6 +135,37 @@ def test_a_stopped_experiment_goes_on_and_loses_only_what_was_under_way(made, tm
     assert names == {"table.md", "results.json", "report.html"} | pictures
 
 
+@pytest.mark.parametrize("name", ["table.md", "results.json", "report.json", "curves.png"])
+def test_results_replace_earlier_ones_and_no_other_file(made, tmp_path, capsys, name):
+    folder = tmp_path / "out" / "glyphs" / "ablation-quick"
+    folder.mkdir(parents=True)
+    (folder / name).write_text("mine")
+    arguments = ["reproduce", "glyphs/ablation", "--quick", "--jobs", "1", "--out", str(tmp_path / "out")]
+    assert main(arguments) == 2
+    assert f"{name}' exists and was not written by this command: not replaced." in capsys.readouterr().err
+    assert not made and [path.read_text() for path in folder.iterdir()] == ["mine"]
+    (folder / name).unlink()
+    assert main(arguments) == main(arguments) == 0
+
+
+@pytest.mark.parametrize("written", [0, 1, 2, 3])
+def test_a_call_that_is_killed_between_two_results_can_be_made_again(made, tmp_path, monkeypatch, written):
+    write, left = whole.write_bytes, ["a file"] * written
+
+    def killed(path, content):
+        if not left:
+            raise KeyboardInterrupt
+        left.pop()
+        write(path, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(whole, "write_bytes", killed)
+        with pytest.raises(KeyboardInterrupt):
+            reproduce.reproduce("glyphs/ablation", quick=True, jobs=1, out=tmp_path / "out")
+    folder = reproduce.reproduce("glyphs/ablation", quick=True, jobs=1, out=tmp_path / "out")
+    assert (folder / "report.html").is_file()
+
+
 def test_the_page_of_a_curve_is_of_its_figure_and_not_of_its_runs(made, tmp_path):
     """Its runs differ in more than their seed, so there is nothing to compare row by row."""
     folder = reproduce.reproduce("glyphs/figure4_epochs", quick=True, jobs=1, out=tmp_path / "out")

@@ -81,7 +81,9 @@ def own(kind: str, name: str, base: type, where: str = "") -> type[Any]:
     try:
         found = getattr(importlib.import_module(module_name), class_name)
     except (ImportError, AttributeError) as error:
-        raise RecipeError(f"{where}cannot import {kind} '{name}': {error}. Is its folder on PYTHONPATH?") from error
+        raise RecipeError(
+            f"{where}cannot import {kind} '{name}': {error}. Is it installed, or its folder on PYTHONPATH?"
+        ) from error
     if not (inspect.isclass(found) and issubclass(found, base)):
         raise RecipeError(f"{where}'{name}' is no {kind}: it must be a subclass of {base.__module__}.{base.__name__}.")
     return found

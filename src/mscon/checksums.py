@@ -9,13 +9,23 @@ added, each in one write, so several processes may write to one folder.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mscon import whole
 
 NAME = "checksums.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A file as it is now: its size, its SHA-256, and what is wrong with it, to follow its name, or ""."""
+
+    bytes: int
+    sha256: str
+    fault: str
 
 
 def write_with(folder: Path, name: str, write: Callable[[Path], Any]) -> None:
@@ -42,10 +52,22 @@ def fault(folder: Path, name: str) -> str:
         folder: one with checksums.
         name: of a file that is there.
     """
-    lines = _lines(folder, name)
+    return check(folder, [name])[name].fault
+
+
+def check(folder: Path, names: Iterable[str]) -> dict[str, Checked]:
+    """The same of several files at once: the list is read once, and each file to its end."""
+    known = _lines(folder)
+    checked = {}
+    for name in names:
+        size, digest = _measure(folder / name)
+        checked[name] = Checked(size, digest, _fault(size, digest, known.get(name, [])))
+    return checked
+
+
+def _fault(size: int, digest: str, lines: list[tuple[int, str]]) -> str:
     if not lines:
         return f"is not in {NAME}, so mscon did not write it, or that list is damaged"
-    size, digest = _measure(folder / name)
     if (size, digest) in lines:
         return ""
     sizes = sorted({known for known, _ in lines})
@@ -57,7 +79,7 @@ def fault(folder: Path, name: str) -> str:
 def grown_fault(folder: Path, name: str) -> str:
     """The same of a file that grows by lines: it may be longer than when its checksum was last taken, or cut short."""
     path = folder / name
-    known = [line for line in _lines(folder, name) if line[0] <= path.stat().st_size]
+    known = [line for line in _lines(folder).get(name, []) if line[0] <= path.stat().st_size]
     # A file that is written anew with fewer lines gets its checksum first; until it is moved the old one is there.
     for size, digest in reversed(known[-2:]):
         with path.open("rb") as file:
@@ -68,19 +90,18 @@ def grown_fault(folder: Path, name: str) -> str:
 
 def is_short(folder: Path, name: str) -> bool:
     """Whether such a file has lost what it had when its checksum was last taken."""
-    lines = _lines(folder, name)
+    lines = _lines(folder).get(name, [])
     return bool(lines) and (not (folder / name).is_file() or (folder / name).stat().st_size < lines[-1][0])
 
 
-def _lines(folder: Path, name: str) -> list[tuple[int, str]]:
-    """Sizes and checksums that a file has had, oldest first."""
+def _lines(folder: Path) -> dict[str, list[tuple[int, str]]]:
+    """For each file the sizes and checksums that it has had, oldest first."""
     path = folder / NAME
-    known = whole.json_lines(path.read_bytes()) if path.is_file() else []
-    return [
-        (line["bytes"], line["sha256"])
-        for line in known
-        if isinstance(line, dict) and line.get("file") == name and {"bytes", "sha256"} <= line.keys()
-    ]
+    lines: dict[str, list[tuple[int, str]]] = {}
+    for line in whole.json_lines(path.read_bytes()) if path.is_file() else []:
+        if isinstance(line, dict) and {"file", "bytes", "sha256"} <= line.keys():
+            lines.setdefault(str(line["file"]), []).append((line["bytes"], line["sha256"]))
+    return lines
 
 
 def _measure(path: Path) -> tuple[int, str]:

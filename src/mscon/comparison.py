@@ -11,6 +11,7 @@ import re
 import sys
 import threading
 import time
+import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ from typing import TypeVar
 from mscon.errors import MSConError
 from mscon.recipe import Recipe
 from mscon.run import Run
+from mscon.trust import foreign_code
 
 T = TypeVar("T")
 
@@ -54,6 +56,10 @@ def is_finished(planned: Planned, table_hash: str) -> bool:
         return False
     run = Run.open(planned.out)
     try:
+        # What the run names may be imported as far as the plan, which is this user's, names it too.
+        if foreign_code(run.recipe_values) - foreign_code(tomllib.loads(planned.recipe.to_toml())):
+            return False
+        run = replace(run, trust=True)
         # The hardware choices were resolved when it was trained; all else must be equal.
         there, wanted = run.recipe, planned.recipe
         resolved = replace(there.train, precision=wanted.train.precision, channels_last=wanted.train.channels_last)

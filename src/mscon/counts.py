@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from mscon.pairs import LazyPairs, Pairs
+from mscon.pairs import LazyPairs, Pairs, renumbered
 from mscon.written import written
 
 # Rows of a block when pairs are counted; 1,024 x 65,536 weights are 268 MB, so counting stays bounded.
@@ -96,22 +96,14 @@ def _count_written(pairs: Sequence[LazyPairs]) -> PairCounts:
 def _count_classes(pairs: LazyPairs) -> PairCounts:
     """The same for classes, by counting them: no pair is ever looked at."""
     has_label, labelled = pairs.anchors >= 0, pairs.candidates >= 0
-    label, labels, classes = _renumbered(pairs.anchors, pairs.candidates[labelled])
-    own, ids, _ = _renumbered(pairs.anchor_ids, pairs.candidate_ids[labelled])
+    label, labels, classes = renumbered(pairs.anchors, pairs.candidates[labelled])
+    own, ids, _ = renumbered(pairs.anchor_ids, pairs.candidate_ids[labelled])
     # Candidates with the anchor's own id are left out; those of its class must not count as positives.
     positives = _occurrences(label, labels) - _occurrences(own * classes + label, ids * classes + labels)
     known = labels.numel() - _occurrences(own, ids)
     positives, known = torch.where(has_label, positives, 0), torch.where(has_label, known, 0)
     log = lambda n: n.clamp_min(1).to(torch.get_default_dtype()).log()
     return PairCounts(positives.to(torch.get_default_dtype()), known, log(positives), log(known))
-
-
-def _renumbered(
-    anchors: Int[Tensor, " anchors"], candidates: Int[Tensor, " candidates"]
-) -> tuple[Int[Tensor, " anchors"], Int[Tensor, " candidates"], int]:
-    """Codes as 0, 1, ... without gaps, and how many: two of them can then make one key."""
-    names = torch.unique(torch.cat([anchors, candidates]))
-    return torch.searchsorted(names, anchors), torch.searchsorted(names, candidates), names.numel()
 
 
 def _occurrences(queries: Int[Tensor, " queries"], keys: Int[Tensor, " keys"]) -> Int[Tensor, " queries"]:

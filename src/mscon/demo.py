@@ -6,7 +6,7 @@ import hashlib
 import time
 from pathlib import Path
 
-from mscon import comparison
+from mscon import comparison, outputs
 from mscon.errors import counted
 from mscon.listing import recipe_text
 from mscon.run import Run
@@ -44,14 +44,18 @@ def demo(out: Path, *, seeds: int = 3, jobs: int | None = None, quick: bool = Fa
 
     Returns:
         The report's path.
+
+    Raises:
+        RunError: if another file lies where the report goes.
     """
     from mscon.data.images import cache_folder
     from mscon.data.sources import glyphs
     from mscon.report.compare import compare, comparison_text
     from mscon.report.gather import gather
-    from mscon.report.page import build_report
+    from mscon.report.page import build_report, is_report, report_files
 
     began = time.monotonic()
+    outputs.need_free(report_files(out / "report.html"), own=is_report)
     table = glyphs.prepare(cache_folder().parent / "glyphs")
     recipes = comparison.with_titles(recipe_text("glyphs"), METHODS, QUICK if quick else ())
     planned = comparison.plan(recipes, 1 if quick else seeds, out)

@@ -6,10 +6,12 @@ Imports nothing heavier than torch.
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -27,8 +29,9 @@ from mscon.train.step import Measured, measure
 from mscon.weightings.base import Emphasised, Seen, Weighting
 
 # Shapes are told in the docstrings and checked by hand here: this is where users' own tensors come in.
+Integers = Tensor | np.ndarray | Sequence[Any]
 Projections = Mapping[str, Tensor] | Tensor
-Labels = Mapping[str, Tensor] | Tensor
+Labels = Mapping[str, Integers] | Integers
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +79,8 @@ class MSConLoss(nn.Module):
         **weighting_settings: passed to the weighting, for example `normalise=True`.
 
     Raises:
-        ValueError: for a temperature that is not positive, names that repeat, an importance of no similarity.
+        ValueError: for a temperature that is no positive number, names that repeat, an importance of no similarity,
+            settings that the weighting does not have or lacks.
         RecipeError: for an unknown weighting.
 
     Source: MSCon, eq. 2 and 7, https://arxiv.org/abs/2307.02712; the mean over anchors for its sum.
@@ -110,20 +114,22 @@ class MSConLoss(nn.Module):
         self._last: Measured | None = None
 
     def forward(
-        self, projections: Projections, labels: Labels | None = None, rows: Tensor | None = None
+        self, projections: Projections, labels: Labels | None = None, rows: Integers | None = None
     ) -> Float[Tensor, ""]:
         """The number to minimise.
 
         Args:
             projections: by name, (B, dim) or (B, views, dim) each; or a tensor (C, B, dim) or
                 (C, B, views, dim) in the order of the names. Of any length: they are normalised here.
-            labels: by name, (B,) integers each; or a LongTensor (B, C). -1 is missing: the row
-                neither attracts nor repels in that column. "same_row" takes none.
-            rows: what row of the data set each of the B is, an integer; without it every row counts as a new one.
-                Matters to a memory, and under `gather_across_devices` must be the same number in every process.
+            labels: by name, (B,) integers each; or (B, C) of all. Of any integer type, up to 2^63 - 1; a tensor, a
+                NumPy array or a list. Only -1 is missing: the row neither attracts nor repels in that column.
+                Booleans are two classes, none missing. "same_row" takes none.
+            rows: what row of the data set each of the B is, integers likewise; without it every row counts as a new
+                one. Matters to a memory, and under `gather_across_devices` must be the same number in every process.
 
         Raises:
-            ValueError: for shapes, types or names that do not fit, with what was got and expected.
+            ValueError: for shapes, types, sizes or names that do not fit, with what was got and expected. Such a
+                batch, or one whose projections are refused, leaves no trace in a memory or a weighting.
         """
         anchors = self._samples(projections, labels, rows, self.candidates)
         measured = measure(
@@ -138,7 +144,7 @@ class MSConLoss(nn.Module):
         self._last = dataclasses.replace(measured, total=measured.total.detach(), seen=None)  # a summary needs no graph
         return measured.total
 
-    def fit_weights(self, projections: Projections, labels: Labels | None = None, rows: Tensor | None = None) -> None:
+    def fit_weights(self, projections: Projections, labels: Labels | None = None, rows: Integers | None = None) -> None:
         """Fit the weights of the weighting "exact" on these rows, which training should not have seen.
 
         Call it after each epoch, with all held-out rows at once; no gradient is taken. Under
@@ -158,7 +164,7 @@ class MSConLoss(nn.Module):
         )
 
     def _samples(
-        self, projections: Projections, labels: Labels | None, rows: Tensor | None, candidates: Candidates
+        self, projections: Projections, labels: Labels | None, rows: Integers | None, candidates: Candidates
     ) -> Samples:
         """Arguments checked, the views of a row one after the other."""
         stacked = _stack_projections(projections, self.names)
@@ -220,8 +226,8 @@ class SupConLoss(nn.Module):
             memory_size=memory_size,
         )
 
-    def forward(self, embeddings: Tensor, labels: Tensor, rows: Tensor | None = None) -> Float[Tensor, ""]:
-        """Mean loss in nats over anchors with a positive. `rows`: see `MSConLoss.forward`."""
+    def forward(self, embeddings: Tensor, labels: Integers, rows: Integers | None = None) -> Float[Tensor, ""]:
+        """Mean loss in nats over anchors with a positive. `labels` and `rows`: see `MSConLoss.forward`."""
         return self._loss({"label": embeddings}, {"label": labels}, rows)
 
 
@@ -245,14 +251,20 @@ class NTXentLoss(nn.Module):
             memory_size=memory_size,
         )
 
-    def forward(self, embeddings: Tensor, rows: Tensor | None = None) -> Float[Tensor, ""]:
+    def forward(self, embeddings: Tensor, rows: Integers | None = None) -> Float[Tensor, ""]:
         """Mean loss in nats over all views of all rows. `rows`: see `MSConLoss.forward`."""
         return self._loss({"same_row": embeddings}, rows=rows)
 
 
 def _weighting(weighting: str | Weighting, similarities: int, settings: Mapping[str, Any]) -> Weighting:
     if isinstance(weighting, str):
-        made: Weighting = catalogue.find("weighting", weighting)(similarities, **settings)
+        kind = catalogue.find("weighting", weighting)
+        try:
+            inspect.signature(kind).bind(similarities, **settings)
+        except TypeError as error:
+            known = [*inspect.signature(kind).parameters][1:]
+            raise ValueError(f"weighting '{weighting}': {error}. Its settings: {', '.join(known) or 'none'}.") from None
+        made: Weighting = kind(similarities, **settings)
         return made
     if settings:
         raise ValueError(f"settings {sorted(settings)} go with a weighting by name, not with an object.")
@@ -270,12 +282,12 @@ def _stack_projections(projections: Projections, names: Sequence[str]) -> Float[
     """Any accepted form as one tensor with a dimension of views."""
     if isinstance(projections, Mapping):
         _same_names("projections", projections, names)
-        shapes = {name: tuple(projections[name].shape) for name in names}
+        shapes = {name: tuple(_projected(f"projections '{name}'", projections[name]).shape) for name in names}
         if len(set(shapes.values())) > 1:
             raise ValueError(f"projections must have one shape, got {shapes}.")
         stacked = torch.stack([projections[name] for name in names])
     else:
-        stacked = projections
+        stacked = _projected("projections", projections)
         if stacked.dim() < 3 or stacked.shape[0] != len(names):
             raise ValueError(
                 f"projections must be (similarities, rows, dim) or (similarities, rows, views, dim) with "
@@ -298,21 +310,45 @@ def _columns(
     if labels is None:
         labels = {}
     if not isinstance(labels, Mapping):
-        if labels.dim() != 2 or labels.shape[1] != len(labelled):
-            raise ValueError(f"labels must be (rows, {len(labelled)}) for {labelled}, got {tuple(labels.shape)}.")
-        labels = {name: labels[:, i] for i, name in enumerate(labelled)}
+        together = _tensor("labels", labels)
+        if together.dim() != 2 or together.shape[1] != len(labelled):
+            raise ValueError(f"labels must be (rows, {len(labelled)}) for {labelled}, got {tuple(together.shape)}.")
+        labels = {name: together[:, i] for i, name in enumerate(labelled)}
     _same_names("labels", labels, labelled)
     return {name: _column(f"labels '{name}'", labels[name], rows, device) for name in labelled}
 
 
-def _column(what: str, values: Tensor, rows: int, device: torch.device) -> Int[Tensor, " rows"]:
-    if values.shape != (rows,):
-        raise ValueError(f"{what} must have shape ({rows},), one value a row, got {tuple(values.shape)}.")
-    if values.is_floating_point() or values.is_complex() or values.dtype == torch.bool:
-        raise ValueError(f"{what} must be integers, got {values.dtype}.")
-    if (values < -1).any():
-        raise ValueError(f"{what} must be >= 0, or -1 where missing, got {int(values.min())}.")
-    return values.to(device=device, dtype=torch.int64)
+def _projected(what: str, values: Any) -> Tensor:
+    if not isinstance(values, Tensor):
+        raise ValueError(f"{what} must be a tensor, which the gradient goes back to, got {type(values).__name__}.")
+    return values
+
+
+def _tensor(what: str, values: Integers) -> Tensor:
+    if isinstance(values, Tensor):
+        return values
+    try:
+        array = np.asarray(values)
+    except ValueError:  # rows of unequal lengths
+        raise ValueError(f"{what} must be integers, one a row, got a list with lists of other lengths.") from None
+    if array.dtype.kind not in "biu":
+        raise ValueError(f"{what} must be integers up to 2^63 - 1, got {array.dtype}: {array.ravel()[:4].tolist()}.")
+    # A copy: torch takes no array that is reversed, of foreign byte order or read-only.
+    return torch.from_numpy(array.astype(array.dtype.newbyteorder("="), order="C"))
+
+
+def _column(what: str, values: Integers, rows: int, device: torch.device) -> Int[Tensor, " rows"]:
+    given = _tensor(what, values)
+    if given.shape != (rows,):
+        raise ValueError(f"{what} must have shape ({rows},), one value a row, got {tuple(given.shape)}.")
+    if given.is_floating_point() or given.is_complex() or (given.dtype == torch.bool and what == "rows"):
+        raise ValueError(f"{what} must be integers, got {given.dtype}.")
+    codes = given.to(torch.int64)  # first, since torch compares few of the unsigned types
+    if given.dtype == torch.uint64 and (codes < 0).any():
+        raise ValueError(f"{what} must be at most 2^63 - 1, got {int(codes[codes < 0][0]) + 2**64}.")
+    if (codes < -1).any():
+        raise ValueError(f"{what} must be >= 0, or -1 where missing, got {int(codes.min())}.")
+    return codes.to(device)
 
 
 def _same_names(what: str, given: Mapping[str, Any], names: Sequence[str]) -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from jaxtyping import Bool, Float, Int, Shaped
+import torch
+from jaxtyping import Bool, Float, Int, Int64, Shaped
 from torch import Tensor
 
 # From numbers of the anchors here to those of all candidates.
@@ -84,3 +85,17 @@ class LazyPairs:
     def dense(self) -> Pairs:
         """All pairs at once; for small batches."""
         return self.block(slice(None), slice(None))
+
+
+def renumbered(
+    anchors: Int[Tensor, "*anchors"], candidates: Int[Tensor, "*candidates"]
+) -> tuple[Int64[Tensor, "*anchors"], Int64[Tensor, "*candidates"], int]:
+    """Codes as 0, 1, ... in their order and without gaps, negative ones below 0; and how many there are from 0 on.
+
+    Equal codes stay equal and different ones different, whatever their size: a narrow type can hold the numbers, and
+    two of them make one key.
+    """
+    names, numbers = torch.unique(torch.cat([anchors.flatten(), candidates.flatten()]), return_inverse=True)
+    negative = int((names < 0).sum())
+    a, c = (numbers - negative).split([anchors.numel(), candidates.numel()])
+    return a.view(anchors.shape), c.view(candidates.shape), names.numel() - negative

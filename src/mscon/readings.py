@@ -267,8 +267,8 @@ def _spaces(asked: Experiment, cells: Sequence[_Cell]) -> Read:
 
 def spaces(run: Run) -> dict[str, np.ndarray]:
     """Vectors of all rows of a run, by what they are: one space a similarity, and the features."""
-    projections = run.projections
-    return {**{s.column: projections[i] for i, s in enumerate(run.recipe.similarities)}, "features": run.features}
+    columns = [part["column"] for part in run.recipe_values["similarity"]]
+    return {**dict(zip(columns, run.projections, strict=True)), "features": run.features}
 
 
 def _validation(asked: Experiment, cells: Sequence[_Cell]) -> Read:

@@ -180,11 +180,24 @@ def _build(plain: dict[str, Any], where: str) -> Recipe:
     if not isinstance(title, str):
         raise RecipeError(f"{where}title must be text, got {title!r}.")
     values: dict[str, Any] = {
-        **{name: _value(kind, _section(plain, name, where), name, where) for name, kind in _VALUES.items()},
+        **plain_sections(plain, where),
         **{name: _part(name, _section(plain, name, where), where) for name in _PARTS},
     }
     derived = _derived(plain.get("derived", []), where)
     return Recipe(title=title, similarities=_similarities(plain.get("similarity"), where), derived=derived, **values)
+
+
+def plain_sections(plain: Mapping[str, Any], where: str = "") -> dict[str, Any]:
+    """The sections of a recipe that are values: {"data": Data, "encoder": Encoder, ...}. Nothing is imported for it.
+
+    Args:
+        plain: the recipe as plain values.
+        where: begins every message.
+
+    Raises:
+        RecipeError: for an unknown or ill-typed key, or a value out of range, in one of them.
+    """
+    return {name: _value(kind, _section(plain, name, where), name, where) for name, kind in _VALUES.items()}
 
 
 def _default_part(name: str) -> str:
@@ -193,7 +206,7 @@ def _default_part(name: str) -> str:
     return default.name
 
 
-def _section(plain: dict[str, Any], name: str, where: str) -> dict[str, Any]:
+def _section(plain: Mapping[str, Any], name: str, where: str) -> dict[str, Any]:
     section = plain.get(name, {})
     if not isinstance(section, dict):
         raise RecipeError(f"{where}[{name}] must be a section, got {section!r}.")

@@ -15,13 +15,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mscon import comparison, experiment, experiment_files, whole
+from mscon import comparison, experiment, experiment_files, outputs, whole
 from mscon.comparison import Planned
 from mscon.errors import MSConError, RunError, TableError, counted
 from mscon.experiment import Experiment, PlannedRun
 from mscon.readings import read, spaces
+from mscon.report.results import FILE as RESULTS_FILE
 from mscon.report.side_by_side import Found, found_json, found_text
 from mscon.run import Run
+
+# In the folder of an experiment's results.
+_FILES = (
+    *(RESULTS_FILE, "table.md", "report.html", "report.json"),
+    *(f"{name}.{kind}" for name in ("figure", "curves") for kind in ("svg", "png")),
+)
 
 
 def reproduce(
@@ -53,11 +60,18 @@ def reproduce(
     Raises:
         RecipeError: if there is no such experiment, or a recipe of it cannot be built.
         TableError: if its data is not there, or not what it should be.
+        RunError: if other files than an earlier call's lie where the results go.
     """
     began = time.monotonic()
     asked = experiment_files.find(name)
     planned = asked.plan(seeds, quick, overrides)
     table = find_table(asked, data)
+    folder = out / (name + ("-quick" if quick else "-changed" if overrides else ""))
+    outputs.need_free(
+        [folder / file for file in _FILES],
+        reads=[table],
+        own=lambda path: outputs.json_object(folder / RESULTS_FILE).get("experiment") == name,
+    )
     print(f"table: {table}", file=sys.stderr)
     table_hash = hashlib.sha256(table.read_bytes()).hexdigest()
     pool = out / asked.source / "runs"
@@ -70,8 +84,8 @@ def reproduce(
     faults = {one.name: one.fault for one in done if one.fault}
     changed = (["--quick: one seed and two epochs"] if quick else []) + [f"--set {text}" for text in overrides]
     found = read(asked, planned, pool, faults, changed=changed)
-    folder = out / (name + ("-quick" if quick else "-changed" if overrides else ""))
-    _write(asked, found, planned, pool, faults, folder)
+    with outputs.writing(folder):
+        _write(asked, found, planned, pool, faults, folder)
     print(found_text(found))
     print(f"{counted(len(waiting), 'run')} in {time.monotonic() - began:.0f} s. {folder.resolve()}")
     return folder
@@ -185,8 +199,8 @@ def _write(
     from mscon.report.panels import draw, draw_spaces, draw_training
 
     folder.mkdir(parents=True, exist_ok=True)
+    whole.write_json(folder / RESULTS_FILE, found_json(found))  # first: by it the others are known as its own
     whole.write_text(folder / "table.md", found_text(found))
-    whole.write_json(folder / "results.json", found_json(found))
     runs = [Run(pool / one.name) for one in planned if one.name not in faults]
     if asked.kind == "views" and runs:
         rows = runs[0].rows
@@ -203,4 +217,4 @@ def _write(
         for kind, content in draw_training(logs, found.changed).items():
             whole.write_bytes(folder / f"curves.{kind}", content)
     (folder / "report.json").unlink(missing_ok=True)
-    build_report(runs if comparable else [], folder / "report.html", results=[folder])
+    build_report(runs if comparable else [], folder / "report.html", results=[folder], overwrite=True)

@@ -3,8 +3,10 @@
     recipe.toml                 the resolved recipe; trains the same run again
     run.json                    versions, machine, table (path, content hash, counts), resolved hardware choices
     similarities.json           what the codes of each similarity stand for
+    signature.json              that its user trained it on this machine, and both files are as they were, see `trust`
     inputs.json                 how rows become vectors, where they are not images
     vectors.safetensors         the vectors, where they lay in a column of the table and in no file of their own
+    fingerprints.safetensors    16 bytes a row, of its image or vector, where these lie in files outside the run
     rows.parquet                rows used: line, split, image path, and every label column
     log.jsonl                   a record a line: {"kind": "step" | "validation" | ..., "epoch", "step", ...}
     checkpoints/{last,best}.safetensors     weights; last also has all else that is needed to go on
@@ -28,8 +30,8 @@ import contextlib
 import hashlib
 import json
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +39,7 @@ from mscon import checksums, run_folder, whole
 from mscon import recipe as recipes
 from mscon.errors import RunError
 from mscon.recipe import Recipe
+from mscon.trust import foreign_code, is_signature, need_trust, signature
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,8 +52,10 @@ _NAMES = (
     "recipe.toml",
     "run.json",
     "similarities.json",
+    "signature.json",
     "inputs.json",
     "vectors.safetensors",
+    "fingerprints.safetensors",
     "rows.parquet",
     "log.jsonl",
     "checkpoints/last.safetensors",
@@ -68,25 +73,36 @@ _NAMES = (
     checksums.NAME,
 )
 
+# Of these, what other verbs write wherever their user wants it.
+_SHOWN = ("README.md", "report.html", "report.json", "explorer.html")
+
 # What to do, besides restoring it from a copy, about a file that has changed since a verb wrote it.
 _OTHERWISE = {"mscon train": ", or train again", "mscon probe": ", or run `mscon probe` again"}
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run directory. Readers raise RunError where a part is not there yet, saying which verb makes it."""
+    """A run directory. Readers raise RunError where a part is not there yet, saying which verb makes it.
+
+    Attributes:
+        root: the directory.
+        trust: whether code from outside mscon that the run names may be imported, even if it was trained elsewhere.
+    """
 
     root: Path
+    trust: bool = False
 
     @classmethod
     def create(cls, root: Path, overwrite: bool = False, protected: Sequence[Path] = ()) -> Run:
         """A new, empty run directory; where a run is replaced, one within it until `take_place` is called.
 
+        It is trusted: what it will name, its maker has chosen.
+
         Raises:
             RunError: see `refuse_if_taken`.
         """
         cls.refuse_if_taken(root, overwrite, protected)
-        return cls(run_folder.begin(root, _NAMES))
+        return cls(run_folder.begin(root, _NAMES), trust=True)
 
     @staticmethod
     def refuse_if_taken(root: Path, overwrite: bool = False, protected: Sequence[Path] = ()) -> None:
@@ -103,8 +119,13 @@ class Run:
         run_folder.refuse_if_taken(root, _NAMES, overwrite, protected)
 
     @classmethod
-    def open(cls, root: Path) -> Run:
+    def open(cls, root: Path, trust: bool = False) -> Run:
         """An existing run directory.
+
+        Args:
+            root: the directory.
+            trust: also import classes from outside mscon ("pkg.mod:Class") that the run names, which executes them.
+                A run that this user trained on this machine is trusted anyway, see `is_signed`.
 
         Raises:
             RunError: if there is none.
@@ -118,7 +139,7 @@ class Run:
         if not (root / "recipe.toml").is_file():
             found = "it does not exist" if not root.exists() else "it has no recipe.toml"
             raise RunError(f"'{root}' is not a run directory: {found}. `mscon train` makes one.")
-        return cls(root)
+        return cls(root, trust)
 
     @staticmethod
     def held(root: Path) -> contextlib.AbstractContextManager[None]:
@@ -139,17 +160,80 @@ class Run:
         if not self.is_next:
             return self
         run_folder.finish_exchange(self.root.parent, _NAMES, is_held=True)
-        return Run(self.root.parent)
+        return replace(self, root=self.root.parent)
 
     @property
     def name(self) -> str:
         return self.root.resolve().name
 
+    @property
+    def files(self) -> list[Path]:
+        """Where everything lies that it was made from or holds, there or not: nothing else may be written there."""
+        facts = self.facts if (self.root / "run.json").is_file() else {}
+        table, images = facts.get("table", {}).get("path"), facts.get("images_root")
+        vectors = self.recipe_values.get("data", {}).get("vectors")
+        return [
+            *(self.root / name for name in _NAMES if name not in _SHOWN),
+            *([Path(table)] if table else []),
+            *([Path(images) / vectors] if images and vectors else []),
+        ]
+
+    @property
+    def images(self) -> Iterator[Path]:
+        """Where the images of its rows lay when it was trained; none where rows are not images."""
+        images = self.facts.get("images_root") if (self.root / "run.json").is_file() else None
+        rows = self.rows if images is not None and (self.root / "rows.parquet").is_file() else None
+        if images is not None and rows is not None and "image" in rows.columns:
+            yield from (Path(images) / name for name in rows.get_column("image") if name is not None)
+
     # What was asked for -------------------------------------------------------------------------
 
     @property
     def recipe(self) -> Recipe:
-        return recipes.read(self._need("recipe.toml", "mscon train"))
+        """The recipe with every part that it names, which are imported; see `recipe_with`."""
+        return self.recipe_with()
+
+    def recipe_with(self, overrides: Sequence[str] = ()) -> Recipe:
+        """The same with some values overridden, as in "train.epochs=40".
+
+        Raises:
+            RunError: see `need_trust`.
+            RecipeError: see `mscon.recipe.read`.
+        """
+        self.need_trust()
+        return recipes.parse(self.recipe_text, overrides, where=f"{self.root / 'recipe.toml'}: ")
+
+    def need_trust(self) -> None:
+        """Raise if the run names code from outside mscon, and is neither trusted nor trained here by this user.
+
+        Raises:
+            RunError: naming the code.
+        """
+        states = self.similarities if (self.root / "similarities.json").is_file() else []
+        if foreign := foreign_code(self.recipe_values, states):
+            need_trust(f"run '{self.root}'", foreign, self.may_import)
+
+    def sign(self) -> None:
+        """Write that this user trained the run here; nothing where this machine cannot keep a key."""
+        if (digest := signature(self._signed())) is not None:
+            self._write_json("signature.json", {"hmac_sha256": digest})
+
+    @property
+    def may_import(self) -> bool:
+        """Whether code from outside mscon that it names may be imported: its user trusts it, or trained it here."""
+        return self.trust or self.is_signed
+
+    @property
+    def is_signed(self) -> bool:
+        """Whether this user trained it on this machine, and recipe and similarities are as they were then."""
+        try:
+            kept = self._json("signature.json", "mscon train")
+            return isinstance(kept, dict) and is_signature(kept.get("hmac_sha256"), self._signed())
+        except RunError:  # no signature, or none that can be read
+            return False
+
+    def _signed(self) -> list[bytes]:
+        return [self._need(name, "mscon train").read_bytes() for name in ("recipe.toml", "similarities.json")]
 
     @property
     def recipe_text(self) -> str:
@@ -161,7 +245,7 @@ class Run:
         """The same as plain values; nothing that it names is imported."""
         try:
             return tomllib.loads(self.recipe_text)
-        except tomllib.TOMLDecodeError as error:
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise RunError(f"{self.root / 'recipe.toml'} is not valid TOML: {error}") from None
 
     def write_recipe(self, recipe: Recipe) -> None:
@@ -204,6 +288,15 @@ class Run:
         if vectors is not None:
             self._write_arrays("vectors.safetensors", {"vectors": vectors})
         self._write_json("inputs.json", dict(known))
+
+    @property
+    def fingerprints(self) -> np.ndarray | None:
+        """Of the inputs that it was trained on, [rows, 16] uint8; None where they lie in the run itself."""
+        path = self.root / "fingerprints.safetensors"
+        return self._arrays(path.name, "mscon train")["fingerprints"] if path.is_file() else None
+
+    def write_fingerprints(self, fingerprints: np.ndarray) -> None:
+        self._write_arrays("fingerprints.safetensors", {"fingerprints": fingerprints})
 
     @property
     def rows(self) -> pl.DataFrame:
@@ -276,8 +369,11 @@ class Run:
     def has_features(self) -> bool:
         return (self.root / "features" / "features.safetensors").is_file()
 
-    def features_are_current(self, checkpoint: str) -> bool:
-        """Whether there are features, and they are those of the checkpoint as it is now, wherever both were copied."""
+    def features_are_current(self, checkpoint: str, *, of_trained_inputs: bool = False) -> bool:
+        """Whether there are features, and they are those of the checkpoint as it is now, wherever both were copied.
+
+        With `of_trained_inputs` also whether they were made of the inputs that were trained on, not of changed ones.
+        """
         if not self.has_features:
             return False
         names = ("features/features.safetensors", "features/projections.safetensors")
@@ -286,15 +382,27 @@ class Run:
         from safetensors import safe_open
 
         with safe_open(self.root / "features" / "features.safetensors", framework="np") as file:
-            told = (file.metadata() or {}).get("checkpoint")
-        return told == self._digest(checkpoint)
+            made_of = file.metadata() or {}
+        trained = _digest_of(self.fingerprints) if of_trained_inputs else None
+        return made_of.get("checkpoint") == self._digest(checkpoint) and trained in (None, made_of.get("inputs"))
 
-    def write_features(self, features: np.ndarray, projections: np.ndarray, checkpoint: str = "last") -> None:
+    def write_features(
+        self,
+        features: np.ndarray,
+        projections: np.ndarray,
+        checkpoint: str = "last",
+        *,
+        inputs: np.ndarray | None = None,
+        changed_rows: int = 0,
+    ) -> None:
         """What a checkpoint makes of the rows.
 
-        `features` [rows, width] float32; `projections` [similarities, rows, dim], unit length.
+        `features` [rows, width] float32; `projections` [similarities, rows, dim], unit length. `inputs` are the
+        fingerprints of what they were made of, of which `changed_rows` are not those that were trained on.
         """
-        made_by = {"checkpoint": self._digest(checkpoint)} if self.has_checkpoint(checkpoint) else None
+        made_by = {"checkpoint": self._digest(checkpoint)} if self.has_checkpoint(checkpoint) else {}
+        if (digest := _digest_of(inputs)) is not None:
+            made_by |= {"inputs": digest, "changed_rows": str(changed_rows)}
         self._write_arrays("features/projections.safetensors", {"projections": projections}, made_by)
         self._write_arrays("features/features.safetensors", {"features": features}, made_by)
 
@@ -402,3 +510,7 @@ class Run:
 
         own = {key: np.ascontiguousarray(value) for key, value in arrays.items()}
         self._write(name, lambda path: save_file(own, path, metadata))
+
+
+def _digest_of(fingerprints: np.ndarray | None) -> str | None:
+    return None if fingerprints is None else hashlib.sha256(fingerprints.tobytes()).hexdigest()

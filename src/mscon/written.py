@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Float32, Int
 from torch import Tensor
 
-from mscon.pairs import LazyPairs, Pairs
+from mscon.pairs import LazyPairs, Pairs, renumbered
+
+# Up to here float32 tells integers apart.
+_LARGEST_EXACT = 2**24
 
 Written = tuple[Float[Tensor, "similarities anchors candidates"], Float[Tensor, "similarities_or_1 anchors candidates"]]
 
@@ -40,21 +43,26 @@ def _classes(pairs: Sequence[LazyPairs], dtype: torch.dtype) -> Written:
     return weight, other * (c >= 0).to(dtype)[:, None, :]
 
 
-def _numbers(anchors: Sequence[Tensor], candidates: Sequence[Tensor]) -> tuple[Tensor, Tensor, bool]:
-    """Integers of all similarities as exact floats, the same tensor twice where both sides are; is any negative?"""
-    a, is_any_negative = _stacked(anchors)
-    if all(x is y for x, y in zip(anchors, candidates, strict=True)):
-        return a, a, is_any_negative
-    c, is_any_negative_too = _stacked(candidates)
-    return a, c, is_any_negative or is_any_negative_too
+def _numbers(
+    anchors: Sequence[Int[Tensor, " anchors"]], candidates: Sequence[Int[Tensor, " candidates"]]
+) -> tuple[Float32[Tensor, "similarities_or_1 anchors"], Float32[Tensor, "similarities_or_1_too candidates"], bool]:
+    """Integers of all similarities as floats, equal only where they were, the sign kept; is any negative?"""
+    a, least, greatest = _stacked(anchors)
+    c = a
+    if not all(x is y for x, y in zip(anchors, candidates, strict=True)):
+        c, least_too, greatest_too = _stacked(candidates)
+        least, greatest = min(least, least_too), max(greatest, greatest_too)
+    if max(-least, greatest) > _LARGEST_EXACT:  # article numbers, hashes; of pairs few enough to be written out
+        a, c, _ = renumbered(a, c)
+    numbers = a.float()
+    return numbers, numbers if c is a else c.float(), least < 0
 
 
-def _stacked(rows: Sequence[Int[Tensor, " rows"]]) -> tuple[Float[Tensor, "similarities_or_1 rows"], bool]:
-    """A single row where one tensor serves all similarities, as ids do in a batch. Is any negative?"""
+def _stacked(rows: Sequence[Int[Tensor, " rows"]]) -> tuple[Int[Tensor, "similarities_or_1 rows"], int, int]:
+    """A single row where one tensor serves all similarities, as ids do in a batch; and their bounds."""
     integers = rows[0][None] if all(r is rows[0] for r in rows) else torch.stack(list(rows))
-    least, greatest = (bound.item() for bound in integers.aminmax()) if integers.numel() else (0, 0)
-    is_small = least >= -(2**24) and greatest <= 2**24
-    return integers.to(torch.float32 if is_small else torch.float64), least < 0
+    least, greatest = (int(bound) for bound in integers.aminmax()) if integers.numel() else (0, 0)
+    return integers, least, greatest
 
 
 def _compared(

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import pytest
 import torch
 from torch import Tensor
 
+from batches import LARGE_NAMINGS, SIGNED_NAMINGS, around
 from mscon import catalogue
 from mscon.objectives.base import Losses, Objective
 from mscon.pairs import LazyPairs
 from mscon.similarities.categorical import Categorical
+from mscon.similarities.hierarchical import Hierarchical
 
 SIMILARITIES = (Categorical("a", ("x", "y")), Categorical("b", ("p", "q", "r")))
 DIM = 6
@@ -110,3 +113,43 @@ def test_half_precision_projections_agree_within_their_rounding(objective):
     torch.testing.assert_close(
         losses_of(objective, z.bfloat16(), codes).per_anchor.float(), exact, rtol=1e-2, atol=1e-2
     )
+
+
+def same_losses(one: Losses, other: Losses) -> None:
+    for field in dataclasses.fields(Losses):
+        torch.testing.assert_close(getattr(one, field.name), getattr(other, field.name))
+
+
+@pytest.mark.parametrize("naming", [*SIGNED_NAMINGS, *LARGE_NAMINGS])
+def test_only_which_codes_are_equal_matters_not_their_size_or_type(objective, naming):
+    if not objective.compares and naming in LARGE_NAMINGS:
+        pytest.skip("its codes are numbers of classes")
+    z, codes = batch()
+    same_losses(losses_of(objective, z, [naming(c) for c in codes]), losses_of(objective, z, codes))
+
+
+@pytest.mark.parametrize("naming", [*SIGNED_NAMINGS, *LARGE_NAMINGS])
+@pytest.mark.parametrize("name", [n for n in catalogue.names("objective") if n != "cross_entropy"])
+def test_the_same_is_true_of_the_levels_of_a_hierarchy(name, naming):
+    objective = catalogue.build("objective", name, {})
+    kind = Hierarchical("h", (("a", "x"), ("a", "y"), ("b", "x")))
+    z, codes = batch()
+    levels = torch.stack([codes[0], torch.where(codes[0] < 0, -1, codes[1])], dim=1)
+    objective.prepare([kind], DIM)
+    ids = torch.arange(z.shape[1])
+
+    def losses(codes: Tensor) -> Losses:
+        return objective(z[:1], None, [LazyPairs(kind.compare, codes, codes, ids, ids, kind.is_partition)])
+
+    same_losses(losses(naming(levels)), losses(levels))
+
+
+def test_ids_of_any_size_leave_out_the_pairs_that_small_ones_do(objective):
+    z, codes = batch()
+    views = torch.arange(z.shape[1]) // 2
+
+    def losses(ids: Tensor) -> Losses:
+        pairs = [LazyPairs(s.compare, c, c, ids, ids, True) for s, c in zip(SIMILARITIES, codes, strict=True)]
+        return objective(z, None, pairs)
+
+    same_losses(losses(around(2**53, views)), losses(views))

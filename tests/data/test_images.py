@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import multiprocessing
 import os
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 from PIL import Image
 
-from mscon.data import images
+from mscon.data import decoding, images
 from mscon.data.images import ImageStore, cache_folder, open_store, unreadable
 from mscon.errors import RunError, TableError
 from mscon.recipe import Data
@@ -96,7 +100,7 @@ def test_a_thumbnail_is_the_stored_image(root, channels, mode):
 
 def test_a_second_run_decodes_nothing(root, monkeypatch):
     first = open_store(ALL, root, SMALL, "t.csv")[range(5)]
-    monkeypatch.setattr(images, "decode_one", None)
+    monkeypatch.setattr(images, "decode_with_fingerprint", None)
     assert np.array_equal(open_store(ALL, root, SMALL, "t.csv")[range(5)], first)
 
 
@@ -109,6 +113,66 @@ def test_a_changed_image_another_size_and_other_rows_are_decoded_anew(root, cach
     open_store(ALL, root, replace(SMALL, channels=1), "t.csv")
     open_store(ALL[1:], root, SMALL, "t.csv")
     assert len(list(cache.glob("*.npy"))) == 5
+
+
+def test_other_images_of_the_same_size_and_time_are_decoded_anew(root):
+    """As an archive with times of its own unpacks them over the ones that were there."""
+    names = [f"{i}.bmp" for i in range(300)]
+    for name in names:
+        pattern(1).save(root / name)
+    before = [(root / name).stat() for name in names]
+    assert open_store(rows(*names), root, SMALL, "t.csv").images.any()
+    for name, status in zip(names, before, strict=True):
+        Image.new("RGB", (16, 16)).save(root / name)
+        os.utime(root / name, ns=(status.st_atime_ns, status.st_mtime_ns))
+        now = (root / name).stat()
+        assert (now.st_size, now.st_mtime_ns) == (status.st_size, status.st_mtime_ns)
+    assert not open_store(rows(*names), root, SMALL, "t.csv").images.any()
+
+
+def test_a_store_has_the_fingerprints_of_the_files_wherever_they_are_copied(root, tmp_path, monkeypatch):
+    store = open_store(ALL, root, SMALL, "t.csv")
+    expected = [hashlib.sha256((root / f"{i}.png").read_bytes()).digest()[:16] for i in range(5)]
+    assert [bytes(own) for own in store.fingerprints] == expected
+    shutil.copytree(root, tmp_path / "copied")
+    for again in (root, tmp_path / "copied"):
+        assert np.array_equal(open_store(ALL, again, SMALL, "t.csv").fingerprints, store.fingerprints)
+    monkeypatch.setattr(decoding, "_READ_AT_ONCE", 10)  # files that are too large to be read at once
+    other = open_store(ALL, root, replace(SMALL, image_size=8), "t.csv")
+    assert np.array_equal(other.fingerprints, store.fingerprints)
+
+
+def changing(root: Path, decode: Callable[..., Any]) -> Callable[..., Any]:
+    """Decodes, and lets image 3 be written anew meanwhile."""
+
+    def decode_and_write(path: Path, *arguments: Any, **named: Any) -> Any:
+        found = decode(path, *arguments, **named)
+        if path.name == "3.png":
+            pattern(77).save(root / "new.png")
+            (root / "new.png").replace(root / "3.png")
+        return found
+
+    return decode_and_write
+
+
+def test_what_is_decoded_while_a_file_changes_is_not_kept(root, cache, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(images, "decode_with_fingerprint", changing(root, decoding.decode_with_fingerprint))
+        with pytest.raises(TableError) as caught:
+            open_store(ALL, root, SMALL, "t.csv")
+    assert "t.csv, line 5: image '3.png' has changed while the images were being decoded." in str(caught.value)
+    assert "1 of 5 rows has this problem." in str(caught.value)
+    assert not [path for path in cache.iterdir() if path.suffix == ".npy"]
+    assert np.array_equal(open_store(ALL, root, SMALL, "t.csv").images[3], np.asarray(pattern(77)).transpose(2, 0, 1))
+
+
+def test_what_was_unreadable_while_a_file_changed_is_not_remembered(root, cache, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(images, "decode_one", changing(root, decoding.decode_one))
+        with pytest.raises(TableError, match=r"1 of 2 images in '.*' changed while they were being checked: '3\.png'"):
+            unreadable(root, ["2.png", "3.png"], SMALL)
+    assert not list(cache.glob("*.json"))
+    assert unreadable(root, ["2.png", "3.png"], SMALL) == []
 
 
 def test_a_spoilt_store_is_made_again(root, cache):
@@ -130,7 +194,7 @@ def test_an_interrupted_decoding_leaves_no_store(root, cache, monkeypatch):
     def interrupted(*arguments: object, **named: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(images, "decode_one", interrupted)
+    monkeypatch.setattr(images, "decode_with_fingerprint", interrupted)
     with pytest.raises(KeyboardInterrupt):
         open_store(ALL, root, SMALL, "t.csv")
     assert not list(cache.glob("*.npy"))

@@ -6,8 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mscon.data.prepared import Label, Prepared, equal_files, is_clutter, not_found, plain, read_label, shown
-from mscon.errors import TableError
+from mscon.data.prepared import (
+    Label,
+    Prepared,
+    equal_files,
+    is_clutter,
+    not_found,
+    plain,
+    read_label,
+    shown,
+    table_path,
+)
+from mscon.errors import RunError, TableError
 
 CLASSES = ("buckle", "hook and loop", "lace up")
 
@@ -62,9 +72,11 @@ def prepared(base) -> Prepared:
 
 def test_a_table_is_written_beside_the_data_or_where_it_is_asked_for(tmp_path):
     made = prepared(tmp_path)
-    assert made.write("") == tmp_path / "mine.csv"
-    assert (tmp_path / "mine.csv").read_bytes() == b'image,split,kind\n"a, b.jpg",train,x\n'
-    assert made.write(str(tmp_path / "deep" / "er.csv")).read_bytes() == (tmp_path / "mine.csv").read_bytes()
+    beside = table_path("mine", tmp_path, made.header, "")
+    assert made.write(beside) == beside == tmp_path / "mine.csv"
+    assert beside.read_bytes() == b'image,split,kind\n"a, b.jpg",train,x\n'
+    deeper = table_path("mine", tmp_path, made.header, str(tmp_path / "deep" / "er.csv"))
+    assert made.write(deeper).read_bytes() == beside.read_bytes()
 
 
 def test_the_report_counts_what_is_there_and_what_is_not(tmp_path):
@@ -75,13 +87,25 @@ def test_the_report_counts_what_is_there_and_what_is_not(tmp_path):
 
 def test_no_row_and_no_place_are_refused(tmp_path):
     made = prepared(tmp_path)
-    for target, words in (("table.tsv", r"ends in \.csv"), (str(tmp_path / "mine.csv" / "t.csv"), "cannot be written")):
-        made.write("")
-        with pytest.raises(TableError, match=words):
-            made.write(target)
+    made.write(tmp_path / "mine.csv")
+    with pytest.raises(TableError, match=r"ends in \.csv"):
+        table_path("mine", tmp_path, made.header, "table.tsv")
+    with pytest.raises(RunError, match=r"mine\.csv' is not a folder. Name another place with --set table=FILE\.csv"):
+        table_path("mine", tmp_path, made.header, str(tmp_path / "mine.csv" / "t.csv"))
     made.rows.clear()
     with pytest.raises(TableError, match=r"no row is left(.|\n)*1 row without sense: line 3"):
-        made.write("")
+        made.write(tmp_path / "mine.csv")
+
+
+def test_a_table_that_was_prepared_before_is_replaced_and_no_other_file(tmp_path):
+    made, path = prepared(tmp_path), tmp_path / "mine.csv"
+    made.write(path)
+    assert table_path("mine", tmp_path, made.header, "") == path
+    for content in ("image,split,kind,note\na.jpg,train,x,mine\n", "image,split\n", ""):
+        path.write_text(content)
+        with pytest.raises(RunError, match=r"was not written by this command: not replaced\. Name another place"):
+            table_path("mine", tmp_path, made.header, "")
+        assert path.read_text() == content
 
 
 def test_what_is_there_instead_is_told_shortly(tmp_path):

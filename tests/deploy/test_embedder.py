@@ -198,7 +198,8 @@ def forged(path, run, **changes):
         for step in steps:
             place = place[step]
         place[last] = value
-    save_file(tensors, path, metadata={"mscon": json.dumps(told)})
+    metadata = {"mscon": json.dumps(told)}
+    save_file(tensors, path, metadata={**metadata, "sha256": packed.checksum(metadata, tensors)})
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -86,7 +87,11 @@ def test_asked_for_shards_stay_and_an_index_names_them(run, table, tmp_path, suf
     index = json.loads((folder / "index.json").read_text())
     assert [shard["rows"] for shard in index["shards"]] == [5, 5, 2]
     assert index["rows"] == 12 and index["width"] == 16 and index["column"] == "features"
-    assert {p.name for p in folder.iterdir()} == {"index.json", *(shard["file"] for shard in index["shards"])}
+    names = [shard["file"] for shard in index["shards"]]
+    assert {p.name for p in folder.iterdir()} == {"index.json", "checksums.jsonl", *names}
+    for shard in index["shards"]:
+        content = (folder / shard["file"]).read_bytes()
+        assert (shard["bytes"], shard["sha256"]) == (len(content), hashlib.sha256(content).hexdigest())
     lines = np.concatenate([read(folder / shard["file"])["line"] for shard in index["shards"]])
     assert lines.tolist() == list(range(2, 14))
     assert not (tmp_path / f"new{suffix}").exists()
@@ -137,7 +142,7 @@ def test_finished_shards_are_known_by_weights_rows_and_images(run, table, tmp_pa
     assert embed_table(counting, read_table(table), out, shard_rows=4) == folder
     assert counting.count == again
     index = json.loads((folder / "index.json").read_text())
-    assert len(list(folder.iterdir())) == 1 + len(index["shards"]) == 4
+    assert len(list(folder.iterdir())) == 2 + len(index["shards"]) == 5
 
 
 def test_a_file_of_the_users_is_never_swept_away(run, table, tmp_path):
@@ -205,10 +210,10 @@ def test_what_was_left_out_once_is_no_excuse_later(run, table, tmp_path):
     told = json.loads((folder / "index.json").read_text())
     assert told["rows"] == 11
     assert [left["line"] for left in told["left_out"]] == [7]
-    before = {path: path.read_bytes() for path in folder.iterdir()}
+    before = {path: path.read_bytes() for path in folder.iterdir() if path.name != "checksums.jsonl"}
     with pytest.raises(TableError, match=r"line 7: image '5.png' is not an image"):
         embed_table(model, read_table(table), out, shard_rows=4)
-    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+    assert {path: path.read_bytes() for path in folder.iterdir() if path.name != "checksums.jsonl"} == before
     counting = Counting(model)
     embed_table(counting, read_table(table), out, missing_images="drop", shard_rows=4)
     assert counting.count == 0
@@ -234,7 +239,7 @@ def test_the_command_writes_what_the_function_does(run, table, tmp_path, capsys)
     assert capsys.readouterr().out == f"{out}\n"
     before = out.read_bytes()
     assert main(arguments) == 2
-    assert "exists. Choose another --out, or pass --overwrite" in capsys.readouterr().err
+    assert capsys.readouterr().err == f"mscon: '{out}' exists. Choose another --out.\n"
     assert out.read_bytes() == before
     assert main([*arguments, "--overwrite", "--similarity", "kind"]) == 0
     assert read(out)["projection"].shape == (12, 6)
@@ -266,7 +271,7 @@ def test_a_table_without_the_image_column_names_the_nearest(run, table, tmp_path
 
 def test_an_output_of_another_kind_is_refused(run, table, tmp_path):
     (tmp_path / "new.npz").mkdir()
-    with pytest.raises(RunError, match=r"exists. Choose another --out\.$"):
+    with pytest.raises(RunError, match=r"it is a folder. Choose another --out\.$"):
         embed_table(mscon.load(run.root), read_table(table), tmp_path / "new.npz", overwrite=True)
 
 

@@ -118,13 +118,6 @@ def test_what_is_no_text_is_refused_before_it_is_read(table, tmp_path):
         model.embed([None, "a", 3])
 
 
-def test_another_encoder_of_sentences_is_loaded_only_if_trusted(tmp_path):
-    run = mscon.Run.create(tmp_path / "run")
-    run.write_recipe(recipes.parse(RECIPE + '\n[data]\ninput = "text"\ntext_model = "someone/theirs"\n'))
-    with pytest.raises(RunError, match="names code from outside mscon: 'text_model someone/theirs'"):
-        mscon.load(run.root)
-
-
 def test_a_frame_as_it_was_read_needs_no_preparation(table, tmp_path):
     run = fit(recipes.parse(RECIPE + COLUMNS), read_table(table), tmp_path / "run", progress=False)
     model = mscon.load(run.root)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from batches import Batch, draw
+from batches import LARGE_NAMINGS, Batch, draw, renamed
 from mscon.kernels import contrast
 from reference import supcon_formula
 
@@ -52,3 +52,13 @@ def test_a_temperature_of_a_thousandth_is_finite(rows, spread):
     losses.mean().backward()
     assert losses.isfinite().all()
     assert anchors.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("rows", [256, 600])  # written out, and in tiles
+@pytest.mark.parametrize("naming", LARGE_NAMINGS)
+def test_large_labels_and_ids_cost_no_digit(rows, naming):
+    batch = draw(rows, spread=0.1, dim=64, dtype=torch.float32)
+    exact = gradient_by_formula(batch, 0.1, torch.float64)
+    ours = (gradient_by_contrast(renamed(batch, naming), 0.1) - exact).norm()
+    plain = (gradient_by_formula(batch, 0.1, torch.float32) - exact).norm()
+    assert ours <= 2 * plain

@@ -7,7 +7,6 @@ import math
 import subprocess
 import sys
 
-import jaxtyping
 import pytest
 import torch
 from torch.nn.functional import normalize
@@ -18,15 +17,6 @@ from mscon.kernels.precision import float32_products
 from reference import supcon_formula
 
 F64 = torch.float64
-
-
-@pytest.fixture
-def as_users_run_it():
-    """Without the checks of shapes that this suite adds to every signature, and which would complain first."""
-    before = jaxtyping.config.jaxtyping_disable
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", before)
 
 
 @pytest.fixture

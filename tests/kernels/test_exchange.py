@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from batches import Batch, draw
+from batches import Batch, Naming, draw, namings, renamed
 from mscon.kernels import contrast
 from mscon.kernels.dense import Dense
 from mscon.kernels.online import Online
@@ -74,7 +74,10 @@ def whole_gradient(batch: Batch, inside: bool, weight: Tensor) -> list[Tensor]:
     return list(torch.autograd.grad((weight * losses).sum(), (anchors, t)))
 
 
-def check(build: Callable[..., Path], batch: Batch, inside: bool, sizes: Sequence[int]) -> int:
+def check(
+    build: Callable[..., Path], batch: Batch, inside: bool, sizes: Sequence[int], naming: Naming | None = None
+) -> int:
+    in_parts = renamed(batch, naming) if naming else batch
     weight = torch.rand(batch.anchors.shape[:2], dtype=F64, generator=torch.Generator().manual_seed(1))
     processes = Processes(sizes)
     exchange = processes.exchange()
@@ -83,7 +86,7 @@ def check(build: Callable[..., Path], batch: Batch, inside: bool, sizes: Sequenc
         anchors, t = batch.anchors[:, part].clone().requires_grad_(), torch.tensor(TEMPERATURES, dtype=F64)
         t.requires_grad_()
         others = batch.anchors.clone().requires_grad_()
-        losses = evaluate(build(of_process(batch, part, exchange), inside), anchors, others, t, exchange=exchange)
+        losses = evaluate(build(of_process(in_parts, part, exchange), inside), anchors, others, t, exchange=exchange)
         of_a, of_t, of_c = torch.autograd.grad(
             (weight[:, part] * losses).sum(), (anchors, t, others), allow_unused=True
         )
@@ -104,9 +107,15 @@ def splits(draw_: Callable) -> list[int]:
 
 @pytest.mark.parametrize("build", [dense, tiles, online])
 @settings(deadline=None, derandomize=True, max_examples=25)
-@given(sizes=splits(), missing=st.booleans(), ids=st.sampled_from(["sample", "row"]), seed=st.integers(0, 50))
-def test_of_classes_two_or_three_numbers_an_anchor_give_all(build, sizes, missing, ids, seed):
-    numbers = check(build, draw(sum(sizes), ids=ids, missing=missing, seed=seed), False, sizes)
+@given(
+    sizes=splits(),
+    missing=st.booleans(),
+    ids=st.sampled_from(["sample", "row"]),
+    seed=st.integers(0, 50),
+    naming=namings,
+)
+def test_of_classes_two_or_three_numbers_an_anchor_give_all(build, sizes, missing, ids, seed, naming):
+    numbers = check(build, draw(sum(sizes), ids=ids, missing=missing, seed=seed), False, sizes, naming)
     assert numbers == (3 if build is online else 2)
 
 

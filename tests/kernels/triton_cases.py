@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import torch
 from torch import Tensor
 
-from batches import Batch, draw
+from batches import LARGE_NAMINGS, SIGNED_NAMINGS, Batch, draw, renamed
 from mscon.kernels import dispatch
 from mscon.kernels.path import evaluate
 
@@ -76,18 +76,13 @@ def interpret() -> None:
             for x, y in zip(gradients(batch, temperature, settings), gradients(batch, temperature, None), strict=True)
         ]
         print(json.dumps({"case": name, "errors": errors}))
-    batch = draw(40, dim=16, dtype=torch.float32)
-    far = tuple(
-        type(p)(p.compare, p.anchors, p.candidates, p.anchor_ids << 32, p.candidate_ids << 32, True)
-        for p in batch.pairs
-    )
-    one = gradients(batch, 0.1, {"is_deterministic": True})
-    two = gradients(Batch(batch.anchors, None, far), 0.1, {"is_deterministic": True})
-    print(
-        json.dumps(
-            {"case": "ids beyond int32", "errors": [(x - y).norm().item() for x, y in zip(one, two, strict=True)]}
-        )
-    )
+    for ids in ("sample", "row"):
+        batch = draw(40, dim=16, dtype=torch.float32, ids=ids)
+        one = gradients(batch, 0.1, {"is_deterministic": True})
+        for naming in (*SIGNED_NAMINGS, *LARGE_NAMINGS):
+            two = gradients(renamed(batch, naming), 0.1, {"is_deterministic": True})
+            errors = [(x - y).norm().item() for x, y in zip(one, two, strict=True)]
+            print(json.dumps({"case": f"names of {ids}s {naming}", "errors": errors}))
 
 
 def exchange() -> None:

@@ -114,7 +114,7 @@ def test_the_command_writes_a_card_and_keeps_one_that_was_edited(tmp_path, capsy
     assert capsys.readouterr().out == f"{run.root / 'README.md'}\n"
     run.write_card("edited")
     assert main(["card", str(run.root)]) == 2
-    assert "which you may have edited. Pass --overwrite" in capsys.readouterr().err
+    assert "which you may have edited. Choose another --out." in capsys.readouterr().err
     assert run.card == "edited"
     assert main(["card", str(run.root), "--overwrite"]) == 0
     assert run.card == model_card(run)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from mscon.cli import main
 from mscon.errors import RunError
 from mscon.report.page import build_report
 
@@ -239,6 +240,45 @@ def test_one_run_alone_has_scores_and_no_contest(a_run, tmp_path):
 def test_a_folder_gets_a_file_called_report(a_run, tmp_path):
     assert build_report([a_run("a")], tmp_path / "there") == tmp_path / "there" / "report.html"
     assert (tmp_path / "there" / "report.json").is_file()
+
+
+def test_a_report_replaces_an_earlier_one_and_no_other_file(a_run, tmp_path, capsys):
+    run, out = a_run("a"), tmp_path / "out" / "page.html"
+    arguments = ["report", str(run.root), "--out", str(out)]
+    assert main(arguments) == main(arguments) == 0
+    report = {path: path.read_bytes() for path in out.parent.iterdir()}
+    for path in report:
+        path.write_text('{"mine": "<meta>"}')
+        before = {path: path.read_bytes() for path in out.parent.iterdir()}
+        assert main(arguments) == 2
+        told = capsys.readouterr().err
+        assert f"{path.name}' exists and was not written by this command: not replaced. Choose another --out." in told
+        assert {path: path.read_bytes() for path in out.parent.iterdir()} == before
+        assert main([*arguments, "--overwrite"]) == 0
+        assert {path: path.read_bytes() for path in out.parent.iterdir()} == report
+
+
+@pytest.mark.parametrize("name", ["run.html", "probe.html", "masks.html", "similarities.htm"])
+def test_a_report_is_never_written_over_the_run(a_run, name, capsys):
+    run = a_run("a")
+    before = {path: path.read_bytes() for path in run.root.rglob("*") if path.is_file()}
+    assert main(["report", str(run.root), "--out", str(run.root / name), "--overwrite"]) == 2
+    assert "that a run keeps: not written. Choose another --out." in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in run.root.rglob("*") if path.is_file()} == before
+
+
+def test_a_report_that_cannot_be_written_is_one_message(a_run, tmp_path, capsys, monkeypatch):
+    run = a_run("a")
+    (tmp_path / "notes.txt").write_text("mine")
+    assert main(["report", str(run.root), "--out", str(tmp_path / "notes.txt" / "page.html")]) == 2
+    assert "notes.txt' is not a folder. Choose another --out." in capsys.readouterr().err
+
+    def full(path, content):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("mscon.whole.write_text", full)
+    assert main(["report", str(run.root), "--out", str(tmp_path / "page.html")]) == 2
+    assert "page.html' cannot be written: No space left on device." in capsys.readouterr().err
 
 
 def test_the_same_runs_give_the_same_bytes(a_run, tmp_path):

@@ -74,9 +74,26 @@ def add_checkpoint(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_overwrite(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--overwrite", action="store_true", help="also replace files there that this command did not write"
+    )
+
+
 def add_trust(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--trust", action="store_true", help="also import classes from outside mscon that the model names"
+        "--trust",
+        action="store_true",
+        help="also import classes from outside mscon that the run or model names; a run that you trained on this "
+        "machine needs no --trust",
+    )
+
+
+def add_accept_changes(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--accept-changes",
+        action="store_true",
+        help="go on also where images or vectors are not those trained on, and record it",
     )
 
 
@@ -90,10 +107,10 @@ def read_recipe(arguments: argparse.Namespace) -> Recipe:
     return recipe.read(arguments.recipe, arguments.set)
 
 
-def open_run(path: Path) -> Run:
+def open_run(path: Path, trust: bool = False) -> Run:
     from mscon.run import Run
 
-    return Run.open(path)
+    return Run.open(path, trust)
 
 
 def positive(text: str) -> int:

@@ -4,9 +4,21 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
+from dataclasses import replace
 from pathlib import Path
 
-from mscon.cli.arguments import Verbs, add_checkpoint, add_trust, add_verb, open_run, positive, process_number, share
+from mscon.cli.arguments import (
+    Verbs,
+    add_checkpoint,
+    add_overwrite,
+    add_trust,
+    add_verb,
+    open_run,
+    positive,
+    process_number,
+    share,
+)
 
 
 def embed(verbs: Verbs) -> None:
@@ -18,8 +30,10 @@ def embed(verbs: Verbs) -> None:
         "Writes a row per image with its line, its path as written, and its features, or with\n"
         "--similarity its projection of that similarity, scaled to unit length. A killed job\n"
         "goes on where it was: finished parts lie in OUT.shards, and are known again by the\n"
-        "weights, the rows, and the size and time of change of the images. Under torchrun each\n"
-        "process takes its part. MODEL is a run, a packed model (`mscon export`), or hf:owner/name.",
+        "weights, the rows, and size, times and number on the disk of the images; one that was\n"
+        "damaged since is made anew. Under torchrun each process takes its part. MODEL is a run, a\n"
+        "packed model (`mscon export`), or hf:owner/name. Of the table that a run was trained on,\n"
+        "rows whose image or vector has changed are told.",
         "  mscon embed runs/shoes --table new.csv --out new.parquet\n"
         "  mscon embed runs/shoes --table new.csv --out new.npz --similarity closure\n"
         "  mscon embed hf:owner/shoes --table new.csv --out new.parquet --shard-rows 100000\n"
@@ -63,18 +77,20 @@ def embed(verbs: Verbs) -> None:
     parser.add_argument(
         "--batch-size", type=positive, default=256, metavar="N", help="images in memory at a time (default: 256)"
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace OUT if it is there")
+    parser.add_argument("--overwrite", action="store_true", help="replace OUT if it is there, unless it is read here")
     add_trust(parser)
 
 
 def _run_embed(arguments: argparse.Namespace) -> None:
     from mscon.data.table import read_table
-    from mscon.deploy.embedder import load
+    from mscon.deploy.embedder import files_of, load
     from mscon.deploy.shards import embed_table
+    from mscon.deploy.trained_inputs import changed_since_training
 
+    model, table = load(arguments.model, trust=arguments.trust), read_table(arguments.table)
     made = embed_table(
-        load(arguments.model, trust=arguments.trust),
-        read_table(arguments.table),
+        model,
+        table,
         arguments.out,
         images=arguments.images,
         vectors=arguments.vectors,
@@ -83,10 +99,16 @@ def _run_embed(arguments: argparse.Namespace) -> None:
         missing_images=arguments.missing_images,
         batch_size=arguments.batch_size,
         overwrite=arguments.overwrite,
+        reads=files_of(arguments.model),
         process=(process_number(), int(os.environ["WORLD_SIZE"]) if "TORCHELASTIC_RUN_ID" in os.environ else 1),
     )
-    if made is not None:
-        print(made)
+    if made is None:
+        return
+    if (Path(arguments.model) / "recipe.toml").is_file():  # a run, which knows the rows that it was trained on
+        data = model.recipe.data if arguments.vectors is None else replace(model.recipe.data, vectors=arguments.vectors)
+        if changed := changed_since_training(open_run(Path(arguments.model)), data, table, arguments.images):
+            print(f"note: {changed} They are embedded as they are now.", file=sys.stderr)
+    print(made)
 
 
 def export(verbs: Verbs) -> None:
@@ -106,8 +128,9 @@ def export(verbs: Verbs) -> None:
     parser.add_argument("run", metavar="RUN", type=Path, help="run directory")
     parser.add_argument("--to", choices=("onnx", "safetensors"), required=True, help="which kind of file")
     parser.add_argument(
-        "--out", metavar="FILE", type=Path, required=True, help="where it goes; replaced if it is there"
+        "--out", metavar="FILE", type=Path, required=True, help="where it goes; an earlier export there is replaced"
     )
+    add_overwrite(parser)
     add_checkpoint(parser)
     parser.add_argument("--projections", action="store_true", help="onnx: also the projections, as a second output")
     parser.add_argument(
@@ -116,21 +139,27 @@ def export(verbs: Verbs) -> None:
         metavar="X",
         help="onnx: largest difference to torch that passes, as a share of the largest number (default: 1e-4)",
     )
+    add_trust(parser)
 
 
 def _run_export(arguments: argparse.Namespace) -> None:
-    run = open_run(arguments.run)
+    run = open_run(arguments.run, arguments.trust)
     if arguments.to == "safetensors":
         from mscon.deploy.packed import pack
 
-        pack(run, arguments.out, arguments.checkpoint)
+        pack(run, arguments.out, arguments.checkpoint, arguments.overwrite)
         print(arguments.out)
         return
     from mscon.deploy.onnx import TOLERANCE, export_onnx
 
     tolerance = TOLERANCE if arguments.tolerance is None else arguments.tolerance
     done = export_onnx(
-        run, arguments.out, checkpoint=arguments.checkpoint, projections=arguments.projections, tolerance=tolerance
+        run,
+        arguments.out,
+        checkpoint=arguments.checkpoint,
+        projections=arguments.projections,
+        tolerance=tolerance,
+        overwrite=arguments.overwrite,
     )
     print(
         f"{done.path}\nlargest difference to torch: {done.difference:.2g} (tolerance {tolerance:.2g}), on "
@@ -158,6 +187,7 @@ def push(verbs: Verbs) -> None:
     add_checkpoint(parser)
     parser.add_argument("--private", action="store_true", help="make a private repository")
     parser.add_argument("--dry-run", type=Path, metavar="DIR", help="write what would be sent to DIR; send nothing")
+    add_trust(parser)
 
 
 def _run_push(arguments: argparse.Namespace) -> None:
@@ -165,7 +195,7 @@ def _run_push(arguments: argparse.Namespace) -> None:
     from mscon.report.card import model_card
 
     hub.need_name(arguments.repository, whole=True)
-    run = open_run(arguments.run)
+    run = open_run(arguments.run, arguments.trust)
     card = (run.card or model_card(run)).replace("hf:owner/name", f"hf:{arguments.repository}")
     if arguments.dry_run is not None:
         print(hub.lay_out(run, card, arguments.dry_run, arguments.checkpoint))

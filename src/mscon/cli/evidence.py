@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mscon.cli.arguments import Verbs, add_runs, add_verb, open_run
+from mscon.cli.arguments import Verbs, add_accept_changes, add_overwrite, add_runs, add_trust, add_verb, open_run
 
 if TYPE_CHECKING:
     from mscon.run import Run
@@ -22,17 +22,22 @@ def probe(verbs: Verbs) -> None:
         "label or step between levels, or ridge regression, by the kind of the column),\n"
         "scores it on the test rows with bootstrap intervals, and asks nearest neighbours\n"
         "among rows of groups that training never saw. Columns: those trained on, and\n"
-        "[probe] columns.",
+        "[probe] columns. Images and vectors must be those that the run was trained on.",
         "  mscon probe runs/shoes\n  mscon probe runs/*",
     )
     add_runs(parser)
+    add_trust(parser)
+    add_accept_changes(parser)
 
 
 def _run_probe(arguments: argparse.Namespace) -> None:
     from mscon.evaluate.probe import probe as ask
 
-    for run in [open_run(path) for path in arguments.runs]:
-        ask(run)
+    runs = [open_run(path, arguments.trust) for path in arguments.runs]
+    for run in runs:
+        run.need_trust()
+    for run in runs:
+        ask(run, accept_changes=arguments.accept_changes)
         print(_scores(run))
 
 
@@ -68,6 +73,8 @@ def report(verbs: Verbs) -> None:
     )
     parser.add_argument("paths", metavar="RUN", type=Path, nargs="+", help="run directories, or folders of results")
     parser.add_argument("--out", type=Path, metavar="FILE", help="default: report.html in the run, or beside the runs")
+    add_trust(parser)
+    add_overwrite(parser)
 
 
 def _run_report(arguments: argparse.Namespace) -> None:
@@ -75,10 +82,11 @@ def _run_report(arguments: argparse.Namespace) -> None:
     from mscon.report.results import holds_results
 
     results = [path for path in arguments.paths if holds_results(path)]
-    runs = [open_run(path) for path in arguments.paths if path not in results]
+    runs = [open_run(path, arguments.trust) for path in arguments.paths if path not in results]
     places = [run.root for run in runs] or results
     folder = places[0] if len(places) == 1 else places[0].parent
-    print(build_report(runs, arguments.out or folder / "report.html", results=results))
+    out = arguments.out or folder / "report.html"
+    print(build_report(runs, out, results=results, overwrite=arguments.overwrite))
 
 
 def card(verbs: Verbs) -> None:
@@ -99,18 +107,18 @@ def card(verbs: Verbs) -> None:
 
 
 def _run_card(arguments: argparse.Namespace) -> None:
-    from mscon import whole
+    from mscon import outputs, whole
     from mscon.errors import RunError
     from mscon.report.card import model_card
 
     run = open_run(arguments.run)
-    text = model_card(run)
-    if arguments.out is not None and arguments.out.exists() and not arguments.overwrite:
-        raise RunError(f"'{arguments.out}' exists. Choose another --out, or pass --overwrite.")
-    if arguments.out is not None:
-        whole.write_text(arguments.out, text)
-        print(arguments.out)
+    if arguments.out is None:
+        if run.card is not None and not arguments.overwrite:
+            raise RunError(f"run '{run.root}' has a card, which you may have edited. {outputs.ADVICE}")
+        with outputs.writing(run.root):
+            print(run.write_card(model_card(run)))
         return
-    if run.card is not None and not arguments.overwrite:
-        raise RunError(f"run '{run.root}' has a card, which you may have edited. Pass --overwrite to write it anew.")
-    print(run.write_card(text))
+    outputs.need_free([arguments.out], reads=run.files, images=run.images, overwrite=arguments.overwrite)
+    with outputs.writing(arguments.out):
+        whole.write_text(arguments.out, model_card(run))
+    print(arguments.out)

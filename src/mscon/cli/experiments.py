@@ -113,7 +113,9 @@ def list_(verbs: Verbs) -> None:
         _run_list,
         "name what a recipe can be made of",
         "Every name here can stand in a recipe; settings are shown with their defaults.\n"
-        "A class of your own is written 'pkg.mod:Class' and needs no registration.",
+        "A class of your own is written 'pkg.mod:Class' and needs no registration. Its module must\n"
+        "lie in an installed package or in a folder on PYTHONPATH; the current folder is not\n"
+        "looked in.",
         "  mscon list\n  mscon list weightings\n  mscon list recipes glyphs > mine.toml     # prints that recipe",
         "exit status: 0, or 2 for an unknown name.",
     )

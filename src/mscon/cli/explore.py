@@ -9,7 +9,7 @@ import webbrowser
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mscon.cli.arguments import Verbs, add_trust, add_verb, open_run, positive
+from mscon.cli.arguments import Verbs, add_overwrite, add_trust, add_verb, open_run, positive
 
 if TYPE_CHECKING:
     from mscon.run import Run
@@ -35,7 +35,8 @@ def explore(verbs: Verbs) -> None:
         "  mscon explore runs/shoes --serve",
     )
     parser.add_argument("run", metavar="RUN", type=Path, help="run directory")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="default: explorer.html in the run; replaced if there")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="default: explorer.html in the run")
+    add_overwrite(parser)
     parser.add_argument("--no-open", action="store_true", help="do not open it in the browser")
     parser.add_argument(
         "--rows",
@@ -59,14 +60,14 @@ def explore(verbs: Verbs) -> None:
 def _run_explore(arguments: argparse.Namespace) -> None:
     from mscon.errors import RunError
 
-    run = open_run(arguments.run)
+    run = open_run(arguments.run, arguments.trust)
     if arguments.rows is not None and arguments.rows > _MOST:
         raise RunError(f"a page holds at most {_MOST:,} rows, --rows asks for {arguments.rows:,}.")
     if arguments.serve:
         _serve(run, arguments)
         return
-    if lost := [f"--{name}" for name in ("port", "trust") if getattr(arguments, name)]:
-        raise RunError(f"{' and '.join(lost)} can only be meant together with --serve.")
+    if arguments.port is not None:
+        raise RunError("--port can only be meant together with --serve.")
     from mscon.search.explorer.page import build_explorer
 
     path = build_explorer(
@@ -75,6 +76,7 @@ def _run_explore(arguments: argparse.Namespace) -> None:
         most=arguments.rows or _MOST,
         images=arguments.images,
         with_images=not arguments.no_images,
+        overwrite=arguments.overwrite,
     )
     print(path)
     if not arguments.no_open and _has_screen():
@@ -85,8 +87,8 @@ def _serve(run: Run, arguments: argparse.Namespace) -> None:
     from mscon.errors import RunError
     from mscon.search.explorer.server import serve
 
-    if arguments.out is not None:
-        raise RunError("--serve writes no file, so --out cannot be meant together with it.")
+    if arguments.out is not None or arguments.overwrite:
+        raise RunError("--serve writes no file, so --out and --overwrite cannot be meant together with it.")
 
     def ready(url: str) -> None:
         print(f"{url}\nServing to this machine alone. Ctrl-C ends it.", flush=True)
@@ -99,7 +101,6 @@ def _serve(run: Run, arguments: argparse.Namespace) -> None:
         most=arguments.rows or _SERVED,
         images=arguments.images,
         with_images=not arguments.no_images,
-        trust=arguments.trust,
         ready=ready,
     )
     print("\nThe server has ended.")

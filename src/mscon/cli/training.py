@@ -5,7 +5,16 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mscon.cli.arguments import Verbs, add_recipe_and_table, add_verb, open_run, process_number, read_recipe
+from mscon.cli.arguments import (
+    Verbs,
+    add_accept_changes,
+    add_recipe_and_table,
+    add_trust,
+    add_verb,
+    open_run,
+    process_number,
+    read_recipe,
+)
 
 
 def train(verbs: Verbs) -> None:
@@ -74,7 +83,8 @@ def resume(verbs: Verbs) -> None:
         _run_resume,
         "go on with a run that was stopped",
         "Continues from the last checkpoint to the epochs that the run's recipe says. The\n"
-        "result is the one that an uninterrupted run would have had on the same machine.",
+        "result is the one that an uninterrupted run would have had on the same machine.\n"
+        "Images and vectors must be those that the run was trained on.",
         "  mscon resume runs/shoes\n  mscon resume runs/shoes --set train.epochs=40     # and train for longer",
     )
     parser.add_argument("run", metavar="RUN", type=Path, help="run directory")
@@ -85,11 +95,15 @@ def resume(verbs: Verbs) -> None:
         default=[],
         help="from here on train with another value of [train] or [log] in its recipe; repeatable",
     )
+    add_trust(parser)
+    add_accept_changes(parser)
 
 
 def _run_resume(arguments: argparse.Namespace) -> None:
     from mscon.train.fit import resume
 
-    run = resume(open_run(arguments.run), overrides=arguments.set)
+    run = resume(
+        open_run(arguments.run, arguments.trust), overrides=arguments.set, accept_changes=arguments.accept_changes
+    )
     if not process_number():
         print(run.root)

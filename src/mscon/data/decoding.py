@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import io
+import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +14,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from mscon.data import fingerprints
 from mscon.errors import TableError
 
 # Formats that Pillow decodes by itself. Never all it knows: for EPS it would start another program.
@@ -19,6 +22,9 @@ _FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000
 
 # Pillow's own default for one image, 89 million pixels, kept here so that no setting elsewhere moves it.
 MOST_PIXELS = 89_478_485
+
+# Files of more bytes are read twice, since several at once might not fit into memory.
+_READ_AT_ONCE = 2**24
 
 # The disk's fault, not the image's, so it may be gone the next time.
 DISK_FAULT = "cannot be read"
@@ -67,15 +73,27 @@ def decode_one(path: Path, size: int, channels: int) -> UInt8[np.ndarray, "chann
     Raises:
         Refused: with what is wrong, to follow the image's name.
     """
+    with _refusing(), Image.open(path, formats=_formats()) as image:
+        return _of_file(image, size, channels)
+
+
+def decode_with_fingerprint(
+    path: Path, size: int, channels: int
+) -> tuple[UInt8[np.ndarray, "channels size size"], UInt8[np.ndarray, " bytes"]]:
+    """As `decode_one`, and the fingerprint of the file; it is read once, unless it is large."""
+    with _refusing(), path.open("rb") as file:
+        source = io.BytesIO(file.read()) if os.fstat(file.fileno()).st_size <= _READ_AT_ONCE else file
+        with Image.open(source, formats=_formats()) as image:
+            pixels = _of_file(image, size, channels)
+        source.seek(0)
+        return pixels, fingerprints.of_file(source)
+
+
+@contextlib.contextmanager
+def _refusing() -> Iterator[None]:
+    """What the disk and Pillow raise becomes Refused."""
     try:
-        with Image.open(path, formats=_formats()) as image:
-            if image.width * image.height > MOST_PIXELS:
-                raise Refused(f"has more than {MOST_PIXELS:,} pixels ({image.width:,} x {image.height:,})")
-            # A JPEG can be decoded at 1/2, 1/4 or 1/8 of its size for a fraction of the time. Twice the size
-            # that is wanted is left, so that the resizing below still decides how it looks.
-            if min(image.size) > 2 * size:
-                image.draft(None, (2 * size, 2 * size))
-            return _pixels(image, size, channels)
+        yield
     except Refused:
         raise
     except Image.DecompressionBombError:
@@ -89,6 +107,16 @@ def decode_one(path: Path, size: int, channels: int) -> UInt8[np.ndarray, "chann
             raise Refused(f"{DISK_FAULT} ({error.strerror})") from None
         cut = "truncated" in str(error).lower() or isinstance(error, EOFError)
         raise Refused("is truncated" if cut else "is damaged") from None
+
+
+def _of_file(image: Image.Image, size: int, channels: int) -> UInt8[np.ndarray, "channels size size"]:
+    if image.width * image.height > MOST_PIXELS:
+        raise Refused(f"has more than {MOST_PIXELS:,} pixels ({image.width:,} x {image.height:,})")
+    # A JPEG can be decoded at 1/2, 1/4 or 1/8 of its size for a fraction of the time. Twice the size
+    # that is wanted is left, so that the resizing below still decides how it looks.
+    if min(image.size) > 2 * size:
+        image.draft(None, (2 * size, 2 * size))
+    return _pixels(image, size, channels)
 
 
 def _pixels(image: Image.Image, size: int, channels: int) -> UInt8[np.ndarray, "channels size size"]:

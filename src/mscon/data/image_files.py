@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from mscon.data.decoding import Refused, decode_one, quiet_pillow
+from mscon.data import fingerprints
+from mscon.data.decoding import DISK_FAULT, Refused, decode_one, quiet_pillow
 
 _IMAGES_A_TASK = 32
 
@@ -57,6 +58,22 @@ def decode_some(
         pixels[number] = decode_one(path, size, channels)
 
     return pixels, each_file(paths, decode_into, "")
+
+
+def fingerprint_some(
+    paths: Sequence[Path | None], title: str
+) -> tuple[UInt8[np.ndarray, "images bytes"], dict[int, str]]:
+    """Fingerprints of files, and what is wrong with those that cannot be read, by number; theirs are zeros."""
+    found = np.zeros((len(paths), fingerprints.SIZE), dtype=np.uint8)
+
+    def take(number: int, path: Path) -> None:
+        try:
+            with path.open("rb") as file:
+                found[number] = fingerprints.of_file(file)
+        except OSError:
+            raise Refused(DISK_FAULT) from None
+
+    return found, each_file(paths, take, title)
 
 
 def each_file(paths: Sequence[Path | None], do: Callable[[int, Path], None], title: str) -> dict[int, str]:

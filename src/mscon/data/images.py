@@ -17,10 +17,11 @@ from jaxtyping import Int, UInt8
 from PIL import Image
 
 from mscon import whole
-from mscon.data.decoding import DISK_FAULT, decode_one
+from mscon.data import fingerprints
+from mscon.data.decoding import DISK_FAULT, decode_one, decode_with_fingerprint
 from mscon.data.image_files import each_file, locate
 from mscon.data.table import at_lines
-from mscon.errors import RunError, TableError
+from mscon.errors import RunError, TableError, counted, first_few
 from mscon.recipe import Data
 
 try:
@@ -36,6 +37,12 @@ _ADVICE = (
     '  to leave them out on purpose, set missing_images = "drop" under [data] in the recipe.'
 )
 
+_WAIT = "Wait until nothing writes these files any more, then run again."
+
+# A file's path as written, size, times of change of content and of anything, and number. Size and time of content are
+# what an archive sets as it is unpacked; they may be those of the file that was there before.
+_Stamp = tuple[str, int, int, int, int]
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ImageStore:
@@ -43,9 +50,12 @@ class ImageStore:
 
     Attributes:
         images: mapped from a file, so opening costs nothing and processes share the memory.
+        fingerprints: of the image files (`mscon.data.fingerprints`), as they were when they were decoded; None where
+            the images are from no files.
     """
 
     images: UInt8[np.ndarray, "rows channels size size"]
+    fingerprints: UInt8[np.ndarray, "rows bytes"] | None = None
 
     def __len__(self) -> int:
         return self.images.shape[0]
@@ -72,9 +82,9 @@ class ImageStore:
 def open_store(rows: pl.DataFrame, images_root: Path, data: Data, table_name: str) -> ImageStore:
     """The images of `rows`, decoded now or by an earlier run.
 
-    The store is a file in the cache folder. Its name is a hash of the root, of all paths, sizes and times of
-    change, and of what is made of them; if one image changes, all are decoded anew. Several processes may call
-    this at once: one decodes, the others wait.
+    The store is a file in the cache folder. Its name is a hash of the root, of all paths, of the size, the times of
+    change and the number of each file, and of what is made of them; if one image changes, all are decoded anew.
+    Several processes may call this at once: one decodes, the others wait.
 
     Args:
         rows: columns `line` and `image`, as `select_rows` gives them.
@@ -83,7 +93,8 @@ def open_store(rows: pl.DataFrame, images_root: Path, data: Data, table_name: st
         table_name: how messages call the table.
 
     Raises:
-        TableError: once for all images that are gone, not images, truncated, too large or outside the root.
+        TableError: once for all images that are gone, not images, truncated, too large or outside the root; or that
+            change while they are decoded.
         RunError: if the cache folder cannot be written, or the disk is too full.
         ValueError: if there are no rows.
     """
@@ -94,14 +105,19 @@ def open_store(rows: pl.DataFrame, images_root: Path, data: Data, table_name: st
     shape = (len(images), data.channels, data.image_size, data.image_size)
     path = cache_folder() / f"{_key('pixels', images_root, stamps, shape[1:])}.npy"
     if (found := _open(path, shape)) is not None:
-        return ImageStore(found)
+        return found
+
+    def decode(target: Path) -> None:
+        _decode_all(target, paths, images, lines, shape, table_name)
+        if changed := _changed(stamps, _stamps(images_root, images)[1]):
+            what = f"image {images[changed[0]]!r} has changed while the images were being decoded."
+            raise TableError(at_lines(table_name, [lines[n] for n in changed], len(images), what, _WAIT))
+
     try:
         with _alone(path):
             if (found := _open(path, shape)) is None:
-                _need_room(path.parent, int(np.prod(shape)))
-                whole.write_with(
-                    path, lambda temporary: _decode_all(temporary, paths, images, lines, shape, table_name)
-                )
+                _need_room(path.parent, shape[0] * _row(shape).itemsize)
+                whole.write_with(path, decode)
                 found = _open(path, shape)
     except OSError as error:
         raise RunError(
@@ -109,11 +125,15 @@ def open_store(rows: pl.DataFrame, images_root: Path, data: Data, table_name: st
             "Set the environment variable MSCON_CACHE to a folder that can be."
         ) from None
     assert found is not None
-    return ImageStore(found)
+    return found
 
 
 def unreadable(images_root: Path, images: Sequence[str], data: Data) -> list[int]:
-    """Numbers of the images that cannot be decoded. Each is tried once, and the answer remembered."""
+    """Numbers of the images that cannot be decoded. Each is tried once, and the answer remembered.
+
+    Raises:
+        TableError: if an image changes while they are tried.
+    """
     paths, stamps = _stamps(images_root, images)
     path = cache_folder() / f"{_key('unreadable', images_root, stamps, ())}.json"
     with contextlib.suppress(OSError, ValueError, TypeError):
@@ -123,6 +143,11 @@ def unreadable(images_root: Path, images: Sequence[str], data: Data) -> list[int
         decode_one(path, data.image_size, data.channels)
 
     faults = each_file(paths, check, "checking images")
+    if changed := _changed(stamps, _stamps(images_root, images)[1]):
+        raise TableError(
+            f"{len(changed):,} of {counted(len(images), 'image')} in '{images_root}' changed while they were being "
+            f"checked: {first_few([repr(images[n]) for n in changed])}.\n  {_WAIT}"
+        )
     if not any(fault.startswith(DISK_FAULT) for fault in faults.values()):
         with contextlib.suppress(OSError):  # only a memory: without it the images are tried again
             whole.write_json(path, sorted(faults))
@@ -137,33 +162,44 @@ def cache_folder() -> Path:
     return (Path(users) if users else Path.home() / ".cache") / "mscon" / "images"
 
 
-def _stamps(images_root: Path, images: Sequence[str]) -> tuple[list[Path | None], list[tuple[str, int, int]]]:
+def _stamps(images_root: Path, images: Sequence[str]) -> tuple[list[Path | None], list[_Stamp]]:
     """Each image's file (None outside the root), and what tells whether it is still the same."""
-    paths, stamps = locate(images_root, images), []
+    paths, stamps = locate(images_root, images), list[_Stamp]()
     for image, path in zip(images, paths, strict=True):
-        size, changed = -1, -1
+        stamp: _Stamp = (image, -1, -1, -1, -1)
         if path is not None:
             with contextlib.suppress(OSError):
                 found = path.stat()
-                size, changed = found.st_size, found.st_mtime_ns
-        stamps.append((image, size, changed))
+                stamp = (image, found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+        stamps.append(stamp)
     return paths, stamps
 
 
-def _key(what: str, images_root: Path, stamps: Sequence[tuple[str, int, int]], shape: tuple[int, ...]) -> str:
+def _changed(before: Sequence[_Stamp], after: Sequence[_Stamp]) -> list[int]:
+    return [number for number, (old, new) in enumerate(zip(before, after, strict=True)) if old != new]
+
+
+def _key(what: str, images_root: Path, stamps: Sequence[_Stamp], shape: tuple[int, ...]) -> str:
     digest = hashlib.sha256(json.dumps([what, _FORMAT, os.path.realpath(images_root), shape]).encode())
     for stamp in stamps:
         digest.update(json.dumps(stamp).encode())
     return digest.hexdigest()[:32]
 
 
-def _open(path: Path, shape: tuple[int, ...]) -> UInt8[np.ndarray, "rows channels size size"] | None:
+def _row(shape: tuple[int, ...]) -> np.dtype:
+    """A row of a store: its pixels and its fingerprint, in one file, so that the two are always of one another."""
+    return np.dtype([("image", np.uint8, shape[1:]), ("fingerprint", np.uint8, fingerprints.SIZE)])
+
+
+def _open(path: Path, shape: tuple[int, ...]) -> ImageStore | None:
     """The store at `path`, or None if there is none of that shape."""
     try:
-        images = np.load(path, mmap_mode="r", allow_pickle=False)
+        rows = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError):  # not there, or spoilt: it is made anew, and writing says what is wrong
         return None
-    return images if images.shape == shape and images.dtype == np.uint8 else None
+    if rows.shape != shape[:1] or rows.dtype != _row(shape):
+        return None
+    return ImageStore(rows["image"], rows["fingerprint"])
 
 
 @contextlib.contextmanager
@@ -199,10 +235,11 @@ def _decode_all(
     shape: tuple[int, ...],
     table_name: str,
 ) -> None:
-    store = np.lib.format.open_memmap(target, mode="w+", dtype=np.uint8, shape=shape)
+    store = np.lib.format.open_memmap(target, mode="w+", dtype=_row(shape), shape=shape[:1])
 
     def decode_into(number: int, path: Path) -> None:
-        store[number] = decode_one(path, size=shape[2], channels=shape[1])
+        pixels, fingerprint = decode_with_fingerprint(path, size=shape[2], channels=shape[1])
+        store["image"][number], store["fingerprint"][number] = pixels, fingerprint
 
     faults = each_file(paths, decode_into, "decoding images")
     if faults:

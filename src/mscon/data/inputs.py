@@ -8,12 +8,13 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import polars as pl
-from jaxtyping import Float32, Int, Int64, Shaped
+from jaxtyping import Float32, Int, Int64, Shaped, UInt8
 
 from mscon.data.columns import ColumnCoding
 from mscon.data.images import ImageStore, open_store
 from mscon.data.table import Table, no_column
-from mscon.data.vectors import SUFFIXES, checked, map_file
+from mscon.data.vector_file import VectorFile
+from mscon.data.vectors import SUFFIXES, VectorStore, checked, map_file, open_file
 from mscon.errors import RecipeError, TableError, counted, nearest
 from mscon.recipe import Data
 
@@ -90,6 +91,8 @@ def open_inputs(
             else ColumnCoding.from_json(known)
         )
         return coding.encode(rows, table_name)
+    found: Shaped[np.ndarray, "rows dim"] | VectorFile
+    outside = data.input == "vectors" and vectors is None
     if data.input == "text":
         from mscon.data.text import embed
 
@@ -98,14 +101,19 @@ def open_inputs(
         source, found = f"column {data.vectors!r}", vectors
     else:
         path = vectors or vectors_file(root, data, table_name)
-        source, found = f"'{path.name}'", map_file(path, rows.height, table_name)
+        source, found = f"'{path.name}'", open_file(path, rows.height, table_name)
     if known is not None and known["width"] != found.shape[1]:
         raise TableError(
             f"{table_name}: the vectors in {source} have {found.shape[1]} numbers, but those that the encoder learnt "
             f"from had {known['width']}."
         )
     is_train = (rows.get_column("split") == "train").to_numpy()
-    return checked(found, is_train, rows.get_column("line"), table_name, source)
+    return checked(found, is_train, rows.get_column("line"), table_name, source, fingerprinted=outside)
+
+
+def fingerprints_of(inputs: Inputs) -> UInt8[np.ndarray, "rows bytes"] | None:
+    """A fingerprint a row of what lies in files outside the run; None where the run itself keeps the inputs."""
+    return inputs.fingerprints if isinstance(inputs, ImageStore | VectorStore) else None
 
 
 def encoded(inputs: Inputs, data: Data) -> str:

@@ -247,7 +247,7 @@ class LabelColumns:
     def _kind(self, column: str, name: str) -> tuple[type[Similarity] | None, str]:
         """The class of a similarity; or None, and why not."""
         unknown = f"agreement of column '{column}' is not known: its kind {name}"
-        if catalogue.is_own(name) and not self.trust:
+        if ":" in name and not self.trust:
             return None, f"{unknown} is not imported without --trust"
         try:
             return catalogue.find("similarity", name), ""

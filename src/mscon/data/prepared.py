@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
 
-from mscon import whole
+from mscon import outputs, whole
 from mscon.data import decoding, image_files, images
 from mscon.data.split import SPLITS
 from mscon.errors import TableError, counted, first_few
@@ -26,6 +26,8 @@ _CLUTTER = ("thumbs.db", "desktop.ini", "__macosx")
 # Damaged images are found by decoding all of them. JPEGs decode to a fraction of their size faster than whole,
 # and are read to their end all the same.
 _TRIED_AS = Data(image_size=32)
+
+_ELSEWHERE = "Name another place with --set table=FILE.csv."
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,14 +94,15 @@ class Prepared:
         lines += [f"  {note}" for note in [*self.notes, _duplicates_text(self)] if note]
         return "\n".join(lines)
 
-    def write(self, target: str) -> Path:
+    def write(self, path: Path) -> Path:
         """Write the table as CSV, whole or not at all.
 
         Args:
-            target: where to; empty for `<source>.csv` in the base folder.
+            path: as `table_path` gives it.
 
         Raises:
-            TableError: if no row is left, or the file cannot be written.
+            TableError: if no row is left.
+            RunError: if the file cannot be written.
         """
         if not self.rows:
             reasons = "\n".join(
@@ -107,21 +110,48 @@ class Prepared:
                 for reason, places in self.left_out.items()
             )
             raise TableError(f"{self.source}: no row is left of what was found in '{self.base}'.\n{reasons}".rstrip())
-        path = Path(target).expanduser() if target else self.base / f"{self.source}.csv"
-        if path.suffix.lower() != ".csv" or path.is_dir():
-            raise TableError(f"{self.source}: the table '{path}' must be a file whose name ends in .csv.")
-        text = io.StringIO(newline="")
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(self.header)
-        writer.writerows(self.rows)
-        try:
-            whole.write_bytes(path, text.getvalue().encode("utf-8"))
-        except OSError as error:
-            raise TableError(
-                f"{self.source}: the table '{path}' cannot be written: {error.strerror or error}.\n"
-                "  Name another place with --set table=FILE.csv."
-            ) from None
+        with outputs.writing(path, _ELSEWHERE):
+            whole.write_bytes(path, "".join(map(csv_line, (self.header, *self.rows))).encode("utf-8"))
         return path
+
+
+def table_path(source: str, base: Path, header: Sequence[str], table: str) -> Path:
+    """Where the table of a data set goes, asked before it is read.
+
+    A table with the same columns is one that was prepared before, and may be replaced.
+
+    Args:
+        source: name of the data set, and of its table.
+        base: folder that the image paths are relative to.
+        header: names of the columns.
+        table: as the user named it; empty for `<source>.csv` in the base folder.
+
+    Raises:
+        TableError: for a name that does not end in .csv.
+        RunError: if something else is there, or no file can be written there.
+    """
+    path = Path(table).expanduser() if table else base / f"{source}.csv"
+    if path.suffix.lower() != ".csv":
+        raise TableError(f"{source}: the table '{path}' must be a file whose name ends in .csv.")
+    outputs.need_free([path], own=lambda there: has_header(there, header), advice=_ELSEWHERE)
+    return path
+
+
+def has_header(path: Path, header: Sequence[str]) -> bool:
+    """Whether a file begins with the line that begins a table of these columns."""
+    line = csv_line(header).encode("utf-8")
+    try:
+        with path.open("rb") as file:
+            return file.read(len(line)) == line
+    except OSError:
+        return False
+
+
+def csv_line(cells: Sequence[object]) -> str:
+    """A row of a table as CSV."""
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerow(cells)
+    return text.getvalue()
 
 
 def shown(text: str) -> str:

@@ -13,9 +13,11 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from jaxtyping import Bool, Float32, Int, Int64, Shaped
+from jaxtyping import Bool, Float32, Int, Int64, Shaped, UInt8
 
+from mscon.data import fingerprints
 from mscon.data.table import at_lines
+from mscon.data.vector_file import VectorFile, stamp_of
 from mscon.errors import TableError, counted, first_few
 
 SUFFIXES = (".npy", ".safetensors")
@@ -25,8 +27,9 @@ _TENSOR = "features"
 
 _SAFETENSORS = {"F16": np.float16, "F32": np.float32, "F64": np.float64, "I8": np.int8, "U8": np.uint8}
 
-# Rows that are looked at together while a whole file is checked.
+# Rows, and at most bytes, that are looked at together while a whole file is checked.
 _ROWS_AT_ONCE = 16_384
+_BYTES_AT_ONCE = 2**26
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,13 +37,15 @@ class VectorStore:
     """A vector a row, in the order of the rows.
 
     Attributes:
-        vectors: of any type of number; mapped from a file, or in memory.
+        vectors: of any type of number; of a file, or in memory.
         mean, std: of each dimension over the training rows; a dimension that does not vary has std 1.
+        fingerprints: of each row (`mscon.data.fingerprints`); None where the run itself keeps the vectors.
     """
 
-    vectors: Shaped[np.ndarray, "rows dim"]
+    vectors: Shaped[np.ndarray, "rows dim"] | VectorFile
     mean: Float32[np.ndarray, " dim"]
     std: Float32[np.ndarray, " dim"]
+    fingerprints: UInt8[np.ndarray, "rows bytes"] | None = None
 
     def __len__(self) -> int:
         return self.vectors.shape[0]
@@ -50,6 +55,7 @@ class VectorStore:
 
         Raises:
             IndexError: for a row that is not there; a negative number is no row.
+            TableError: if they are of a file, and it has changed since it was opened.
         """
         numbers = np.asarray(rows, dtype=np.int64)
         if numbers.size and (numbers.min() < 0 or numbers.max() >= len(self)):
@@ -72,11 +78,13 @@ class VectorStore:
 
 
 def checked(
-    vectors: Shaped[np.ndarray, "rows dim"],
+    vectors: Shaped[np.ndarray, "rows dim"] | VectorFile,
     is_train: Bool[np.ndarray, " rows"],
     lines: pl.Series,
     table_name: str,
     source: str,
+    *,
+    fingerprinted: bool = False,
 ) -> VectorStore:
     """A store of vectors that are all finite in single precision. Reads them once, some rows at a time.
 
@@ -86,17 +94,23 @@ def checked(
         lines: where each row stands in the table.
         table_name: how messages call the table.
         source: how they call the vectors, such as "'clip.npy'".
+        fingerprinted: whether the store is to have fingerprints, which are taken on the way.
 
     Raises:
-        TableError: if a number is NaN, infinite or too large, with the rows.
+        TableError: if a number is NaN, infinite or too large, with the rows; if the file changes meanwhile.
     """
     dim = vectors.shape[1]
+    rows_at_once = max(1, min(_ROWS_AT_ONCE, _BYTES_AT_ONCE // (dim * vectors.dtype.itemsize)))
     count, mean, squares = 0, np.zeros(dim), np.zeros(dim)
     broken: list[int] = []
-    for start in range(0, len(vectors), _ROWS_AT_ONCE):
-        part = slice(start, start + _ROWS_AT_ONCE)
+    taken: list[UInt8[np.ndarray, "rows bytes"]] = []
+    for start in range(0, len(vectors), rows_at_once):
+        part = slice(start, start + rows_at_once)
+        as_stored = vectors[np.arange(len(vectors))[part]]
+        if fingerprinted:
+            taken.append(fingerprints.of_vectors(as_stored))
         with np.errstate(over="ignore"):  # what single precision cannot hold becomes infinite, and is found here
-            block = np.asarray(vectors[part], dtype=np.float32)
+            block = np.asarray(as_stored, dtype=np.float32)
         fine = np.isfinite(block).all(axis=1)
         broken += (np.flatnonzero(~fine) + start).tolist()
         trained = block[is_train[part] & fine].astype(np.float64)
@@ -109,7 +123,7 @@ def checked(
             count += len(trained)
     if broken:
         in_table = source.startswith("column ")
-        first = np.asarray(vectors[broken[0]])
+        first = vectors[np.array(broken[:1])]
         # A list that is missing is read as a row of NaN.
         if in_table and np.isnan(first).all():
             what = f"there is no vector in {source}."
@@ -133,7 +147,18 @@ def checked(
     std = np.sqrt(squares / max(count, 1))
     # Rounding alone makes a dimension seem to vary by a ten-millionth of what it is.
     varies = std > 1e-7 * np.abs(mean)
-    return VectorStore(vectors, mean.astype(np.float32), np.where(varies, std, 1.0).astype(np.float32))
+    return VectorStore(
+        vectors,
+        mean.astype(np.float32),
+        np.where(varies, std, 1.0).astype(np.float32),
+        np.concatenate(taken) if taken else None,
+    )
+
+
+def open_file(path: Path, rows: int, table_name: str) -> VectorFile:
+    """The same as `map_file`, and noticed if the file changes from now on."""
+    stamp = stamp_of(path)
+    return VectorFile(path, map_file(path, rows, table_name), stamp)
 
 
 def map_file(path: Path, rows: int, table_name: str) -> Shaped[np.ndarray, "rows dim"]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -61,11 +60,8 @@ class Embedder:
     def digest(self) -> str:
         """A hash of how the model is built and of every weight: the same for models that compute the same."""
         told = packed.describe(self.recipe, self.model, "", self.known)
-        digest = hashlib.sha256(json.dumps([told["recipe"], told["inputs"]], sort_keys=True).encode())
-        for key, tensor in self.model.state_dict().items():
-            digest.update(f"{key} {tensor.dtype} {list(tensor.shape)}".encode())
-            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()
+        text = json.dumps([told["recipe"], told["inputs"]], sort_keys=True)
+        return packed.digest(text, self.model.state_dict())
 
     def width(self, similarity: str | None = None) -> int:
         """Numbers of a vector: of features, or of the projection of a similarity.
@@ -173,7 +169,7 @@ def load(
             model.safetensors; or "hf:owner/name", optionally "@revision", for a repository of the Hugging Face hub.
         checkpoint: of a run, "last" or "best"; None for the one that its recipe names.
         trust: also import classes from outside mscon ("pkg.mod:Class") that a recipe or packed model names. Without
-            it nothing but data is read, wherever it comes from.
+            it nothing but data is read, unless it is a run that you trained on this machine.
         device: where to compute; None for a GPU if there is one.
 
     Raises:
@@ -190,10 +186,18 @@ def load(
         return _packed(path, f"model '{path}'", checkpoint, trust, device)
     if not (path / "recipe.toml").is_file() and (path / packed.FILE_NAME).is_file():
         return _packed(path / packed.FILE_NAME, f"model '{path}'", checkpoint, trust, device)
-    run = Run.open(path)
-    packed.need_trust(run.recipe_values, f"the recipe of run '{path}'", trust)
-    name = checkpoint or run.recipe.train.checkpoint
-    return Embedder(load_model(run, name), run.recipe, f"run '{path}'", run.inputs, name, device)
+    run = Run.open(path, trust)
+    recipe = run.recipe
+    name = checkpoint or recipe.train.checkpoint
+    return Embedder(load_model(run, name), recipe, f"run '{path}'", run.inputs, name, device)
+
+
+def files_of(source: str | Path) -> list[Path]:
+    """Files that `load` of the same source reads, where it lies on this machine: nothing may be written there."""
+    path = Path(source)
+    if (path / "recipe.toml").is_file():
+        return Run.open(path).files
+    return [] if str(source).startswith(HUB) else [path, path / packed.FILE_NAME]
 
 
 def _packed(path: Path, name: str, checkpoint: str | None, trust: bool, device: torch.device | str | None) -> Embedder:

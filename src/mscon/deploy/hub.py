@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tempfile
 from pathlib import Path
 
-from mscon import whole
+from mscon import outputs, whole
 from mscon.deploy import packed
 from mscon.errors import RunError
 from mscon.run import Run
@@ -27,11 +28,15 @@ def lay_out(run: Run, card: str, folder: Path, checkpoint: str | None = None) ->
     Raises:
         RunError: if there is something in the folder, or the run has no such checkpoint.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise RunError(f"'{folder}' exists and is not empty. Choose another folder.")
-    config = packed.write(run, folder / packed.FILE_NAME, checkpoint)
-    whole.write_json(folder / packed.CONFIG_NAME, config)
-    whole.write_text(folder / "README.md", card)
+    advice = "Choose another folder."
+    with outputs.writing(folder, advice):
+        if os.path.lexists(folder) and (not folder.is_dir() or any(folder.iterdir())):
+            raise RunError(f"'{folder}' exists and is not empty. {advice}")
+        names = (packed.FILE_NAME, packed.CONFIG_NAME, "README.md")
+        outputs.need_free([folder / name for name in names], reads=run.files, advice=advice)
+        config = packed.write(run, folder / packed.FILE_NAME, checkpoint)
+        whole.write_json(folder / packed.CONFIG_NAME, config)
+        whole.write_text(folder / "README.md", card)
     return folder
 
 

@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-from mscon import whole
+from mscon import outputs, whole
 from mscon.data import image_files
 from mscon.deploy import packed
 from mscon.errors import MSConError, RunError
@@ -70,7 +70,13 @@ class _Graph(nn.Module):
 
 
 def export_onnx(
-    run: Run, out: Path, *, checkpoint: str | None = None, projections: bool = False, tolerance: float = TOLERANCE
+    run: Run,
+    out: Path,
+    *,
+    checkpoint: str | None = None,
+    projections: bool = False,
+    tolerance: float = TOLERANCE,
+    overwrite: bool = False,
 ) -> Checked:
     """Write the model of a run as ONNX, and compare what it computes with torch, in batches of several sizes.
 
@@ -80,14 +86,15 @@ def export_onnx(
     metadata tell.
 
     Args:
-        out: a name that ends in .onnx; what is there is replaced, once the new one has passed.
+        out: a name that ends in .onnx; a model that mscon exported there is replaced, once the new one has passed.
         checkpoint: "last" or "best"; None for the one that the run's recipe names.
         projections: also the projections.
         tolerance: greatest difference that passes.
+        overwrite: also replace a file that is no such model; never one of the run's.
 
     Raises:
-        RunError: if the extra `onnx` is not installed, the model cannot be exported, or the two differ by more than
-            the tolerance. Then nothing is left.
+        RunError: if the extra `onnx` is not installed, the model cannot be exported, a file is in the way, or the two
+            differ by more than the tolerance. Then nothing is left.
     """
     if out.suffix != ".onnx":
         raise RunError(f"--out '{out}': the name of an ONNX file ends in .onnx.")
@@ -98,6 +105,7 @@ def export_onnx(
             f"exporting to ONNX needs packages that are not installed: {', '.join(missing)}.\n"
             '  Install them with `pip install "mscon[onnx]"`.'
         )
+    outputs.need_free([out], reads=run.files, images=run.images, own=_is_own, overwrite=overwrite)
     asked = run.recipe
     name = checkpoint or asked.train.checkpoint
     model = load_model(run, name).float()
@@ -118,11 +126,19 @@ def export_onnx(
             )
         checked.append(Checked(out, difference, len(pixels), real, outputs))
 
-    try:
+    with outputs.writing(out):
         whole.write_with(out, write)
-    except OSError as error:
-        raise RunError(f"'{out}' cannot be written: {error.strerror or error}.") from None
     return checked[0]
+
+
+def _is_own(path: Path) -> bool:
+    """Whether a file is a model that mscon exported."""
+    import onnx
+
+    try:
+        return "mscon" in {entry.key for entry in onnx.load(path, load_external_data=False).metadata_props}
+    except Exception:  # of protobuf or onnx, for whatever else lies there
+        return False
 
 
 def _inputs(run: Run, model: Model) -> tuple[Shaped[np.ndarray, "images ..."], bool]:

@@ -9,27 +9,32 @@ says how to build what they belong to:
      "similarities": ["category", "colour"],                           one projection each, in this order
      "features": 1280, "projection": 32}                               widths
 
+and under "sha256" the `checksum` of all else, so that a file that was damaged on its way is noticed.
 `load_packed` is the reader. Without mscon: `safetensors.safe_open(path, "pt")`, then `metadata()["mscon"]`.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import tomli_w
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import Tensor
 
-from mscon import __version__, recipe, whole
+from mscon import __version__, outputs, recipe, whole
 from mscon.errors import RecipeError, RunError
 from mscon.model.model import Model, build_model, load_model
 from mscon.recipe import Recipe
 from mscon.run import Run
+from mscon.trust import foreign_code, need_trust
 
 FORMAT = "mscon model"
 VERSION = 1
@@ -37,6 +42,8 @@ VERSION = 1
 # Where a folder, or a repository, has its packed model, and the same JSON for people and hubs.
 FILE_NAME = "model.safetensors"
 CONFIG_NAME = "config.json"
+
+_CHECKSUM = "sha256"
 
 # Of [data], what says how a table is split rather than what images are like.
 _OF_THE_TABLE = ("split", "split_by", "split_shares", "split_seed", "missing_images")
@@ -86,24 +93,55 @@ def describe(asked: Recipe, model: Model, checkpoint: str, inputs: Mapping[str, 
     return told
 
 
-def pack(run: Run, out: Path, checkpoint: str | None = None) -> dict[str, Any]:
+def digest(text: str, tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over a text, and over name, type, shape and bytes of each tensor, in the order of their names."""
+    made = hashlib.sha256(text.encode("utf-8"))
+    for key in sorted(tensors):
+        tensor = tensors[key].detach().cpu().contiguous()
+        made.update(f"\n{key} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        made.update(tensor.reshape(-1).view(torch.uint8).numpy().data)  # numpy has no bfloat16
+    return made.hexdigest()
+
+
+def checksum(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
+    """What a packed file says in its metadata of all else in it."""
+    others = {key: value for key, value in metadata.items() if key != _CHECKSUM}
+    return digest(json.dumps(others, sort_keys=True), tensors)
+
+
+def pack(run: Run, out: Path, checkpoint: str | None = None, overwrite: bool = False) -> dict[str, Any]:
     """Write the model of a run as one file, and its JSON beside it, with .json for .safetensors.
 
     Args:
-        out: a name that ends in .safetensors; what is there is replaced.
+        out: a name that ends in .safetensors; a packed model that is there is replaced, with its JSON.
         checkpoint: "last" or "best"; None for the one that the run's recipe names.
+        overwrite: also replace files that are no packed model; never one of the run's.
 
     Returns:
         The JSON.
 
     Raises:
-        RunError: if the run has no such checkpoint, or the file cannot be written.
+        RunError: if the run has no such checkpoint, or the files cannot be written or are in the way.
     """
     if out.suffix != ".safetensors":
         raise RunError(f"--out '{out}': a packed model's name ends in .safetensors.")
+    beside = out.with_suffix(".json")
+    outputs.need_free([out, beside], reads=run.files, images=run.images, own=_is_own, overwrite=overwrite)
     config = write(run, out, checkpoint)
-    whole.write_json(out.with_suffix(".json"), config)
+    with outputs.writing(beside):
+        whole.write_json(beside, config)
     return config
+
+
+def _is_own(path: Path) -> bool:
+    """Whether a file is a packed model, or the JSON beside one."""
+    if path.suffix == ".json":
+        return outputs.json_object(path).get("format") == FORMAT
+    try:
+        with safe_open(path, framework="pt") as file:
+            return "mscon" in (file.metadata() or {})
+    except (SafetensorError, OSError):
+        return False
 
 
 def write(run: Run, out: Path, checkpoint: str | None = None) -> dict[str, Any]:
@@ -114,10 +152,10 @@ def write(run: Run, out: Path, checkpoint: str | None = None) -> dict[str, Any]:
     config = describe(asked, model, name, run.inputs)
     tensors = {k: v.detach().cpu().contiguous().clone() for k, v in model.state_dict().items()}
     text = json.dumps(config, allow_nan=False)
-    try:
-        whole.write_with(out, lambda path: save_file(tensors, path, metadata={"format": "pt", "mscon": text}))
-    except OSError as error:
-        raise RunError(f"'{out}' cannot be written: {error.strerror or error}.") from None
+    metadata = {"format": "pt", "mscon": text}
+    metadata[_CHECKSUM] = checksum(metadata, tensors)
+    with outputs.writing(out):
+        whole.write_with(out, lambda path: save_file(tensors, path, metadata=metadata))
     return config
 
 
@@ -130,18 +168,19 @@ def load_packed(path: Path, trust: bool = False) -> Packed:
             here, and importing them executes them.
 
     Raises:
-        RunError: if there is no such file, or it is no packed model; or one from outside mscon, without trust.
+        RunError: if there is no such file, or it is no packed model, or damaged; or names code from outside mscon,
+            without trust.
         RecipeError: if this mscon does not know what the file names.
     """
     try:
         with safe_open(path, framework="pt") as file:
-            text = (file.metadata() or {}).get("mscon")
+            metadata = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except FileNotFoundError:
         raise RunError(f"there is no packed model '{path}'. `mscon export RUN --to safetensors` writes one.") from None
     except (SafetensorError, OSError) as error:
         raise RunError(f"'{path}' is not a safetensors file that can be read: {error}.") from None
-    config = _config(text, path)
+    config = _config(metadata, tensors, path)
     asked = _recipe(config, path, trust)
     inputs = _inputs(config, asked, path)
     model = build_model(asked, asked.similarities, None if inputs is None else inputs["width"])
@@ -156,34 +195,14 @@ def load_packed(path: Path, trust: bool = False) -> Packed:
     return Packed(model.eval(), asked, inputs, str(config.get("checkpoint", "")))
 
 
-def need_trust(values: Mapping[str, Any], source: str, trust: bool) -> None:
-    """Raise if a recipe, as plain values, names code from outside mscon and the caller has not said to trust it.
-
-    Raises:
-        RunError: naming the code.
-    """
-    foreign = list(dict.fromkeys(name for name in _names(values) if ":" in name))
-    # What encodes sentences is a model of yet another place, loaded by a library with formats of its own.
-    if isinstance(data := values.get("data"), Mapping) and data.get("text_model"):
-        foreign.append(f"text_model {data['text_model']}")
-    if foreign and not trust:
+def _config(metadata: Mapping[str, str], tensors: Mapping[str, Tensor], path: Path) -> dict[str, Any]:
+    if _CHECKSUM in metadata and metadata[_CHECKSUM] != checksum(metadata, tensors):
         raise RunError(
-            f"{source} names code from outside mscon: {', '.join(repr(name) for name in foreign)}. To import is to "
-            "execute it, so it is not.\n  If it is your own, or you have read it: load(..., trust=True), or --trust."
+            f"'{path}' is damaged: its content is not what was written to it. Copy or download it again, or write it "
+            "anew with `mscon export`."
         )
-
-
-def _names(values: Mapping[str, Any]) -> Iterator[str]:
-    """What the parts of a recipe are called, whatever sections there are."""
-    for section in values.values():
-        for entry in section if isinstance(section, list) else [section]:
-            if isinstance(entry, Mapping) and isinstance(entry.get("name"), str):
-                yield entry["name"]
-
-
-def _config(text: str | None, path: Path) -> dict[str, Any]:
     try:
-        config = json.loads(text or "")
+        config = json.loads(metadata.get("mscon", ""))
     except ValueError:
         config = None
     if not isinstance(config, dict) or config.get("format") != FORMAT:
@@ -194,6 +213,8 @@ def _config(text: str | None, path: Path) -> dict[str, Any]:
         raise RunError(
             f"'{path}' has version {config.get('version')!r} of the format, but this mscon reads version {VERSION}."
         )
+    if _CHECKSUM not in metadata:
+        raise RunError(f"'{path}' has no checksum: an older mscon wrote it. Write it anew with `mscon export`.")
     return config
 
 
@@ -211,7 +232,7 @@ def _recipe(config: Mapping[str, Any], path: Path, trust: bool) -> Recipe:
     values, columns = config.get("recipe"), config.get("similarities")
     if not (isinstance(values, dict) and isinstance(columns, list)):
         raise RunError(f"'{path}' does not say how to build its model: recipe and similarities are missing.")
-    need_trust(values, f"'{path}'", trust)
+    need_trust(f"'{path}'", foreign_code(values), trust)
     kept = {key: values[key] for key in ("encoder", "data", "heads") if key in values}
     # Read as every recipe is, so that every value is checked. Of a similarity no more than its name is needed here.
     try:

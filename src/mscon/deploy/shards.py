@@ -1,8 +1,8 @@
 """Shards: the vectors of a whole table, written a part at a time, so that a stopped job goes on where it was.
 
-A shard's name holds a hash of the weights, of the rows and of the size and time of change of their images: what is
-there under that name is finished and right, whoever wrote it and when. Several processes take a part of the shards
-each and meet on disk; the first of them puts the shards together.
+A shard's name holds a hash of the weights, of the rows and of size, times and inode of their images; its checksum is
+kept when it is written. What is there under that name, and as it was written, is finished and right, whoever wrote it
+and when. Several processes take a part of the shards each and meet on disk; the first of them puts the shards together.
 
 This module does not know torch.
 """
@@ -26,7 +26,7 @@ from jaxtyping import Float, Shaped
 from rich.console import Console
 from rich.progress import Progress
 
-from mscon import whole
+from mscon import checksums, outputs, whole
 from mscon.data.table import Table, unit
 from mscon.deploy.table_inputs import TableInputs, complaint, open_table
 from mscon.errors import RunError, TableError, counted, numbered
@@ -38,7 +38,10 @@ ROWS = 4_096
 _SUFFIXES = (".parquet", ".npz")
 # Raised whenever the same rows would give another file.
 _FORMAT = 1
-_OURS = re.compile(r"\.?(\d{5,}-[0-9a-f]{16}(-partial)?\.(parquet|npz|json)|done-\d+|index\.json)(\..*)?")
+_INDEX = "index.json"
+_OURS = re.compile(
+    r"\.?(\d{5,}-[0-9a-f]{16}(-partial)?\.(parquet|npz|json)|done-\d+|index\.json|checksums\.jsonl)(\..*)?"
+)
 _SECONDS_BETWEEN_LOOKS = 0.1
 
 
@@ -76,9 +79,15 @@ class _Shard:
     partial: Path
     faults: Path
 
+    def files(self, drops: bool) -> tuple[Path, ...]:
+        """All that would answer it."""
+        return (self.full, self.faults, *((self.partial,) if drops else ()))
+
     def finished(self, drops: bool) -> Path | None:
         """The file that is there, if it will do."""
-        return self.full if self.full.is_file() else self.partial if drops and self.partial.is_file() else None
+        if self.full.is_file():
+            return self.full
+        return self.partial if drops and self.partial.is_file() and self.faults.is_file() else None
 
     def is_answered(self, drops: bool) -> bool:
         """Whether it is finished, or known why it cannot be."""
@@ -116,6 +125,7 @@ def embed_table(
     missing_images: Literal["error", "drop"] = "error",
     batch_size: int = 256,
     overwrite: bool = False,
+    reads: Sequence[Path] = (),
     progress: bool = True,
     process: tuple[int, int] = (0, 1),
 ) -> Path | None:
@@ -123,7 +133,8 @@ def embed_table(
 
     The output has columns (Parquet) or arrays (npz) `line`, `image` (where rows are images) and `features` or
     `projection`. Work goes to the folder OUT.shards; in the end it is put together to OUT, and the folder removed.
-    With `shard_rows` the folder is the output, and index.json in it, written last, names its files.
+    With `shard_rows` the folder is the output, and index.json in it, written last, names its files with their
+    checksums. A finished file in the folder that has changed since it was written is made anew.
 
     Args:
         embedder: makes the vectors.
@@ -135,7 +146,8 @@ def embed_table(
         shard_rows: rows of a file of the output; None for one file in all.
         missing_images: "error", or "drop" to leave out rows whose image cannot be read; they are told.
         batch_size: images in memory at a time.
-        overwrite: replace a file that is there.
+        overwrite: replace a file that is there; never the table, an image or another file that is read.
+        reads: of what the embedder was loaded from the files.
         progress: show a bar on a terminal.
         process: number of this one, from 0, and how many there are.
 
@@ -149,18 +161,22 @@ def embed_table(
     first, world = process[0] == 0, process[1]
     if out.suffix not in _SUFFIXES:
         raise RunError(f"--out '{out}': its name must end in {' or '.join(_SUFFIXES)}.")
-    if first and out.exists() and shard_rows is None and not (overwrite and out.is_file()):
-        raise RunError(f"'{out}' exists. Choose another --out" + (", or pass --overwrite." if out.is_file() else "."))
+    folder = out.with_name(f"{out.name}.shards")
+    final = [out] if first and shard_rows is None else []
+    outputs.need_free(final, reads=[table.path, *reads], overwrite=overwrite)
+    if first:
+        _need_folder(folder, [table.path, *reads])
     embedder.width(similarity)
     drops = missing_images == "drop"
     inputs = open_table(table, _data(embedder, vectors), images, embedder.known, drops)
+    outputs.need_free(final, images=inputs.files, overwrite=overwrite)
     column = "features" if similarity is None else "projection"
     job = _Job(embedder, table, similarity, inputs, column, out.suffix, drops, batch_size)
-    folder = out.with_name(f"{out.name}.shards")
     shards = list(_shards(job, folder, shard_rows or ROWS))
-    mine = [shard for shard in shards[process[0] :: world] if not shard.is_answered(drops)]
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        whole.make_folder(folder)
+        _drop_damaged(folder, shards[process[0] :: world], drops)
+        mine = [shard for shard in shards[process[0] :: world] if not shard.is_answered(drops)]
         with _bar(progress and first, sum(len(shard.rows) for shard in mine)) as advance:
             for shard in mine:
                 _embed(job, shard, advance)
@@ -170,9 +186,13 @@ def embed_table(
         _wait(folder, shards, world, job.drops)
         left_out = _left_out(job, shards)
         parts = [path for shard in shards if (path := shard.finished(job.drops)) is not None]
+        checked = checksums.check(folder, [path.name for path in parts])
+        if damaged := {name: one.fault for name, one in checked.items() if one.fault}:
+            raise RunError(f"{_damaged_text(folder, damaged)}. The same command makes what is damaged anew.")
         if shard_rows is not None:
-            _sweep(folder, keep={*parts, *(shard.faults for shard in shards if job.drops)})
-            _write_index(job, folder, parts, shards, left_out)
+            kept = {*parts, *(shard.faults for shard in shards if job.drops), folder / checksums.NAME}
+            _sweep(folder, keep=kept)
+            _write_index(job, folder, checked, shards, left_out)
             return folder
         whole.write_with(out, lambda path: _together(parts, path, out.suffix))
         _sweep(folder, keep=set())
@@ -193,6 +213,30 @@ def _data(embedder: Encodes, vectors: str | None) -> Data:
     if data.input != "vectors":
         raise RunError(f"{embedder.name} encodes {data.input}, not vectors, so --vectors '{vectors}' says nothing.")
     return replace(data, vectors=vectors)
+
+
+def _need_folder(folder: Path, reads: Sequence[Path]) -> None:
+    """Raise if something in the folder of the shards would be replaced, or swept out, that is read or not its own."""
+    with outputs.writing(folder):
+        there = [path for path in folder.iterdir() if _OURS.fullmatch(path.name)] if folder.is_dir() else []
+    kept = checksums.are_kept(folder)
+    outputs.need_free(sorted({*there, folder / _INDEX}), reads=reads, own=lambda path: kept or path.name != _INDEX)
+
+
+def _drop_damaged(folder: Path, shards: Sequence[_Shard], drops: bool) -> None:
+    """Take out what is not as it was written, so that it counts as not there; told on standard error."""
+    wanted = [path for shard in shards for path in shard.files(drops) if path.is_file()]
+    damaged = {name: one.fault for name, one in checksums.check(folder, [path.name for path in wanted]).items()}
+    damaged = {name: fault for name, fault in damaged.items() if fault}
+    for name in damaged:
+        (folder / name).unlink()
+    if damaged:
+        _tell(f"{_damaged_text(folder, damaged)}. Made anew.")
+
+
+def _damaged_text(folder: Path, faults: Mapping[str, str]) -> str:
+    name, fault = next(iter(faults.items()))
+    return f"{folder}: {counted(len(faults), 'file')} damaged; '{name}' {fault}"
 
 
 def _shards(job: _Job, folder: Path, rows: int) -> Iterator[_Shard]:
@@ -222,7 +266,8 @@ def _embed(job: _Job, shard: _Shard, advance: Callable[[int], None]) -> None:
             kept += [rows[k] for k in fine]
         advance(len(rows))
     if faults:
-        whole.write_json(shard.faults, [[row, faults[row]] for row in sorted(faults)])
+        text = whole.json_text([[row, faults[row]] for row in sorted(faults)])
+        _write_checked(shard.faults, lambda path: path.write_text(text, "utf-8"))
     if job.drops or not faults:
         width = job.embedder.width(job.similarity)
         made = np.concatenate(vectors) if vectors else np.zeros((0, width), dtype=np.float32)
@@ -230,7 +275,11 @@ def _embed(job: _Job, shard: _Shard, advance: Callable[[int], None]) -> None:
         cells = job.inputs.names
         names = None if cells is None else [str(cells[row]) for row in kept]
         target = shard.partial if faults else shard.full
-        whole.write_with(target, lambda path: _write(path, lines, names, job.column, made))
+        _write_checked(target, lambda path: _write(path, lines, names, job.column, made))
+
+
+def _write_checked(path: Path, write: Callable[[Path], Any]) -> None:
+    checksums.write_with(path.parent, path.name, write)
 
 
 def _write(
@@ -293,22 +342,26 @@ def _left_out(job: _Job, shards: Sequence[_Shard]) -> dict[int, str]:
         raise TableError(complaint(job.table, found))
     if found:
         lines = numbered(unit(job.table.name), [job.table.lines[row] for row in sorted(found)])
-        Console(stderr=True).print(
+        _tell(
             f"{job.table.name}: {counted(len(found), 'row')} of {len(job.table):,} left out, whose image cannot be "
-            f"read ({lines}).",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
+            f"read ({lines})."
         )
     return found
 
 
+def _tell(text: str) -> None:
+    Console(stderr=True).print(text, markup=False, highlight=False, soft_wrap=True)
+
+
 def _write_index(
-    job: _Job, folder: Path, parts: Sequence[Path], shards: Sequence[_Shard], left_out: dict[int, str]
+    job: _Job,
+    folder: Path,
+    parts: Mapping[str, checksums.Checked],
+    shards: Sequence[_Shard],
+    left_out: dict[int, str],
 ) -> None:
     rows = [len(shard.rows) - sum(row in left_out for row in shard.rows) for shard in shards]
-    whole.write_json(
-        folder / "index.json",
+    text = whole.json_text(
         {
             "model": job.embedder.name,
             "digest": job.embedder.digest,
@@ -317,10 +370,14 @@ def _write_index(
             "similarity": job.similarity,
             "width": job.embedder.width(job.similarity),
             "rows": sum(rows),
-            "shards": [{"file": part.name, "rows": count} for part, count in zip(parts, rows, strict=True)],
+            "shards": [
+                {"file": name, "rows": count, "bytes": part.bytes, "sha256": part.sha256}
+                for (name, part), count in zip(parts.items(), rows, strict=True)
+            ],
             "left_out": [{"line": job.table.lines[row], "why": left_out[row]} for row in sorted(left_out)],
-        },
+        }
     )
+    _write_checked(folder / _INDEX, lambda path: path.write_text(text, "utf-8"))
 
 
 def _sweep(folder: Path, keep: set[Path]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -14,7 +14,7 @@ import polars as pl
 from jaxtyping import Shaped
 
 from mscon.data import image_files
-from mscon.data.inputs import Inputs, check_inputs, open_inputs
+from mscon.data.inputs import Inputs, check_inputs, open_inputs, vectors_file
 from mscon.data.table import Table, read_table
 from mscon.data.unpacked import images_root
 from mscon.errors import TableError
@@ -33,6 +33,11 @@ class TableInputs(Protocol):
     @property
     def names(self) -> list[str | None] | None:
         """The image paths as written; None where rows are not images."""
+        ...
+
+    @property
+    def files(self) -> Iterable[Path]:
+        """Every file that is read."""
         ...
 
     def stamp(self, row: int) -> Sequence[str | int | None]:
@@ -103,6 +108,10 @@ class TableImages:
     def names(self) -> list[str | None]:
         return self._names
 
+    @property
+    def files(self) -> Iterable[Path]:
+        return (path for path in self._paths if path is not None)
+
     def need_all(self) -> None:
         """That every row names a file, which may still turn out to be no image.
 
@@ -118,12 +127,13 @@ class TableImages:
             raise TableError(complaint(self._table, faults))
 
     def stamp(self, row: int) -> Sequence[str | int | None]:
-        size, changed = -1, -1
+        # Size and time of change may be equal for another content, as of a tar with fixed times: so all four.
+        told = [-1, -1, -1, -1]
         with contextlib.suppress(OSError):
             if (path := self._paths[row]) is not None:
                 status = path.stat()
-                size, changed = status.st_size, status.st_mtime_ns
-        return [self._names[row], size, changed]
+                told = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
+        return [self._names[row], *told]
 
     def take(self, rows: Sequence[int]) -> tuple[Shaped[np.ndarray, "rows ..."], dict[int, str]]:
         pixels, faults = image_files.decode_some(
@@ -144,6 +154,8 @@ class TableVectors:
 
     def __init__(self, table: Table, data: Data, root: Path, known: Mapping[str, Any] | None) -> None:
         self._inputs = _inputs(table, data, root, known)
+        is_file = data.input == "vectors" and data.vectors not in table.vectors
+        self.files = [vectors_file(root, data, table.name)] if is_file else []
 
     def stamp(self, row: int) -> Sequence[str | int | None]:
         return [hashlib.sha256(np.ascontiguousarray(self._inputs[[row]]).tobytes()).hexdigest()]

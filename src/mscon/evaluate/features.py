@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.progress import track
 from torch import nn
 
-from mscon.data.inputs import Inputs, open_inputs
+from mscon.data import fingerprints
+from mscon.data.inputs import Inputs, fingerprints_of, open_inputs
 from mscon.data.table import unit
 from mscon.data.views import plain
 from mscon.errors import RunError, counted, numbered
@@ -19,34 +20,49 @@ from mscon.model.model import load_model
 from mscon.run import Run
 
 
-def extract(run: Run, *, progress: bool = True, batch_size: int = 512, force: bool = False) -> None:
+def extract(
+    run: Run, *, progress: bool = True, batch_size: int = 512, force: bool = False, accept_changes: bool = False
+) -> None:
     """Write features and projections of all rows of a run, by the checkpoint that its recipe names.
 
-    Does nothing where they are there already and were made by that checkpoint as it is now.
+    Does nothing where they are there already and were made by that checkpoint as it is now, of the images, or vectors,
+    that were trained on.
 
     Args:
-        run: a trained run; its images, or vectors, must still lie where they lay.
+        run: a trained run; its images, or vectors, must still lie where they lay, and be the same.
         progress: show a bar on standard error.
         batch_size: rows encoded at a time; changes speed and memory only.
         force: write them in any case.
+        accept_changes: write them in any case, also of images or vectors that are not those trained on; then the
+            features say so.
 
     Raises:
-        RunError: if there is no checkpoint, or a feature is not finite; then nothing is written.
+        RunError: if there is no checkpoint, images or vectors have changed, or a feature is not finite; then nothing
+            is written.
         TableError: if an image or a vector cannot be read any more.
     """
     recipe = run.recipe
     checkpoint = recipe.train.checkpoint
-    if not force and run.features_are_current(checkpoint):
+    if not (force or accept_changes) and run.features_are_current(checkpoint, of_trained_inputs=True):
         return
     rows, facts = run.rows, run.facts
     model = load_model(run, checkpoint)
     root, name = Path(facts["images_root"]), facts["table"]["name"]
     inputs = open_inputs(rows, root, recipe.data, name, vectors=run.vectors_file, known=run.inputs)
+    taken, lines = fingerprints_of(inputs), rows.get_column("line").to_list()
+    changed, words = fingerprints.changes(run.fingerprints, taken, lines, name, recipe.data, root)
+    if changed and not accept_changes:
+        raise RunError(f"run '{run.root}': {words}\n  {fingerprints.ADVICE}")
+    if changed:
+        console = Console(stderr=True, quiet=not progress)
+        console.print(
+            f"note: {words} Features are of them as they are now.", markup=False, highlight=False, soft_wrap=True
+        )
     features, projections = embed(model.encoder, model.heads, inputs, batch_size=batch_size, progress=progress)
-    _need_finite(run, checkpoint, features, projections, rows.get_column("line").to_list(), name)
+    _need_finite(run, checkpoint, features, projections, lines, name)
     if (masks := model.heads.shown) is not None:
         run.write_masks(masks.detach().cpu().tolist())
-    run.write_features(features, projections, checkpoint)
+    run.write_features(features, projections, checkpoint, inputs=taken, changed_rows=changed)
 
 
 def embed(

@@ -21,7 +21,7 @@ from mscon.recipe import Recipe
 from mscon.run import Run
 
 
-def probe(run: Run, *, progress: bool = True) -> None:
+def probe(run: Run, *, progress: bool = True, accept_changes: bool = False) -> None:
     """Ask frozen features for every column that the run was trained on, and for those its recipe names under [probe].
 
     Features are extracted first where they are missing or older than the checkpoint. Writes `run.probe`:
@@ -54,16 +54,17 @@ def probe(run: Run, *, progress: bool = True) -> None:
     Args:
         run: a trained run.
         progress: say on standard error what is being done, and which columns are skipped.
+        accept_changes: extract features anew, also where images or vectors are not those that the run was trained on.
 
     Raises:
-        RunError: if the run has no checkpoint, its recipe names a column that its rows do not have, or features
-            are not finite.
+        RunError: if the run has no checkpoint, its recipe names a column that its rows do not have, images or vectors
+            have changed, or features are not finite.
         TableError: if features must be extracted and an image cannot be read any more.
     """
     recipe, rows = run.recipe, run.rows
     _need_columns(run, recipe, rows)
     asked = asked_columns(run, recipe, rows)
-    extract(run, progress=progress)
+    extract(run, progress=progress, accept_changes=accept_changes)
     features = run.features
     if features.shape[0] != rows.height:
         raise RunError(

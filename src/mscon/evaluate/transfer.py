@@ -12,6 +12,7 @@ from jaxtyping import Int
 from mscon.errors import RunError, counted
 from mscon.evaluate.labels import among_largest, codes_of
 from mscon.evaluate.linear import linear_probe
+from mscon.recipe import plain_sections
 from mscon.run import Run
 
 
@@ -34,7 +35,7 @@ def transfer(run: Run, columns: Sequence[str], rows_a_class: Sequence[int], draw
     Raises:
         RunError: if the run has no features, or no such column, or a column leaves nothing to be told apart.
     """
-    rows, features, largest = run.rows, run.features, run.recipe.probe.largest
+    rows, features, largest = run.rows, run.features, plain_sections(run.recipe_values)["probe"].largest
     split = rows.get_column("split").to_numpy()
     train, test = (np.flatnonzero(split == name) for name in ("train", "test"))
     curves: list[dict[str, Any]] = []

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from mscon.pairs import LazyPairs
+from mscon.pairs import LazyPairs, renumbered
 
 Index = tuple[Int[Tensor, " pairs"], Int[Tensor, " pairs"]]
 IndexOfTile = tuple[Int[Tensor, " some"], Int[Tensor, " some"]]
@@ -64,9 +64,8 @@ class SortedClasses:
     def of(cls, pairs: LazyPairs, *, is_symmetric: bool, size: int) -> SortedClasses:
         candidates, candidate_order = _sorted(pairs.candidates)
         anchors, anchor_order = (candidates, candidate_order) if is_symmetric else _sorted(pairs.anchors)
-        names = torch.unique(torch.cat([anchors, candidates]))
-        anchors, candidates = torch.searchsorted(names, anchors), torch.searchsorted(names, candidates)
-        bounds = torch.arange(len(names) + 1, device=names.device)
+        anchors, candidates, classes = renumbered(anchors, candidates)
+        bounds = torch.arange(classes + 1, device=anchors.device)
         ids = pairs.candidate_ids[candidate_order]
         own = _equal_ids(ids if is_symmetric else pairs.anchor_ids[anchor_order], ids)
         return cls(

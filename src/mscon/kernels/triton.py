@@ -24,7 +24,7 @@ from torch import Tensor
 
 from mscon.kernels.path import Gradients
 from mscon.kernels.shift import LARGEST_LOGIT, shift_for
-from mscon.pairs import Exchange, LazyPairs
+from mscon.pairs import Exchange, LazyPairs, renumbered
 
 _LOG2_E = math.log2(math.e)  # exp(x) = exp2(x log2 e), and exp2 is what a GPU has an instruction for
 _SPAN = 16  # tiles that one program of the triangle adds up in registers before it uses an atomic
@@ -217,13 +217,11 @@ def _native(vectors: Tensor) -> Tensor:
 def _int32(anchors: Sequence[Tensor], candidates: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """Stacked codes as int32, which compares in one instruction; renumbered in the unlikely case that they do not fit."""
     a, c = torch.stack(list(anchors)), torch.stack(list(candidates))
-    both = torch.cat([a, c], dim=1)
-    low, high = torch.stack(both.aminmax()).tolist()
+    low, high = torch.stack(torch.cat([a, c], dim=1).aminmax()).tolist()
     limits = torch.iinfo(torch.int32)
     if low < limits.min or high > limits.max:
-        both = torch.where(both < 0, -1, torch.unique(both, return_inverse=True)[1])
-    a, c = both.int().split([a.shape[1], c.shape[1]], dim=1)
-    return a.contiguous(), c.contiguous()
+        a, c, _ = renumbered(a, c)
+    return a.int(), c.int()
 
 
 @triton.jit

@@ -81,8 +81,9 @@ def take_over(encoder: Encoder, root: Path) -> None:
     """
     try:
         run = Run.open(root)
-        there = run.recipe
-        tensors, _ = run.read_checkpoint(there.train.checkpoint)
+        # Only weights are taken, so nothing that the other run names need be imported, or trusted.
+        there = recipe.plain_sections(run.recipe_values, f"{root}: ")
+        tensors, _ = run.read_checkpoint(there["train"].checkpoint)
     except MSConError as error:
         raise RecipeError(f"[encoder] start_from: {error}") from None
     prefix = f"{CHECKPOINT_PREFIX}encoder."
@@ -98,9 +99,9 @@ def take_over(encoder: Encoder, root: Path) -> None:
     if faults:
         raise RecipeError(
             f"[encoder] start_from: the encoder of run '{root}' does not fit this one, in "
-            f"{counted(len(faults), 'tensor')}: {first_few(faults, 3)}.\n  It is '{there.encoder.name}' for "
-            f"{counted(there.data.channels, 'channel')} and {there.data.image_size} pixels; take the same [encoder] "
-            "and [data] settings here."
+            f"{counted(len(faults), 'tensor')}: {first_few(faults, 3)}.\n  It is '{there['encoder'].name}' for "
+            f"{counted(there['data'].channels, 'channel')} and {there['data'].image_size} pixels; take the same "
+            "[encoder] and [data] settings here."
         )
     encoder.load_state_dict(theirs)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import ClassVar, Literal
 
 import torch
@@ -80,6 +82,21 @@ class Objective(nn.Module, ABC):
             candidates: what anchors are compared with; None for the anchors themselves.
             pairs: for each similarity, who is alike.
         """
+
+
+def positive(name: str, value: object) -> float:
+    """A setting that is a number above 0.
+
+    Raises:
+        ValueError: for anything else, a tensor among them.
+    """
+    if isinstance(value, Tensor):
+        raise ValueError(f"{name} must be a plain number, got a tensor; it cannot be learned.")
+    if not isinstance(value, Real):
+        raise ValueError(f"{name} must be a number, got {value!r}.")
+    if not 0 < float(value) < math.inf:
+        raise ValueError(f"{name} must be positive and finite, got {value}.")
+    return float(value)
 
 
 def by_blocks(

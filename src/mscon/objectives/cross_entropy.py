@@ -54,7 +54,7 @@ class CrossEntropy(Objective):
             # Float32 whatever autocast says: see `mscon.objectives.supcon`.
             with no_rounding(features):
                 logits = classifier(features.to(classifier.weight.dtype))
-                per_anchor.append(cross_entropy(logits, pair.anchors, ignore_index=-1, reduction="none"))
+                per_anchor.append(cross_entropy(logits, pair.anchors.long(), ignore_index=-1, reduction="none"))
             labelled.append(has_label)
             correct.append((logits.argmax(dim=1) == pair.anchors) & has_label)
             ceiling.append(logits.new_tensor(classifier.out_features).log())

@@ -13,7 +13,7 @@ from torch import Tensor
 from mscon.counts import PairCounts, count_each
 from mscon.errors import RecipeError
 from mscon.kernels import contrast
-from mscon.objectives.base import Losses, Objective
+from mscon.objectives.base import Losses, Objective, positive
 from mscon.pairs import LazyPairs
 from mscon.similarities.base import Similarity
 from mscon.similarities.categorical import same_class
@@ -50,9 +50,7 @@ class HiMulCon(Objective):
 
     def __init__(self, temperature: float = 0.1, constraint: Constraint = "anchor") -> None:
         super().__init__()
-        if not temperature > 0:
-            raise ValueError(f"temperature must be positive, got {temperature}.")
-        self.temperature: float = temperature
+        self.temperature: float = positive("temperature", temperature)
         self.constraint: Constraint = constraint
 
     def prepare(self, similarities: Sequence[Similarity], dim: int) -> None:

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from mscon.objectives.base import Losses, Objective, by_blocks
+from mscon.objectives.base import Losses, Objective, by_blocks, positive
 from mscon.pairs import LazyPairs, Pairs
 
 # Pairs written out at once; above that, backward computes a block of anchors again.
@@ -74,8 +74,7 @@ def _told(
     pairs: Pairs | LazyPairs,
     temperature: float,
 ) -> _Told:
-    if not 0 < temperature < float("inf"):
-        raise ValueError(f"temperature must be positive and finite, got {temperature}.")
+    temperature = positive("temperature", temperature)
 
     def ranked(own: Tensor, others: Tensor, written: Pairs) -> tuple[Tensor, ...]:
         return _ranked(own, others, written.weight, written.known, temperature)
@@ -117,10 +116,8 @@ class RankNContrast(Objective):
 
     def __init__(self, temperature: float = 2.0) -> None:
         super().__init__()
-        if not 0 < temperature < float("inf"):
-            raise ValueError(f"temperature must be positive and finite, got {temperature}.")
         # Not `temperature`, which weightings read as what divides cosines.
-        self.of_distances = temperature
+        self.of_distances = positive("temperature", temperature)
 
     def forward(
         self,

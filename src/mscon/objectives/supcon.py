@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mscon.kernels import contrast
-from mscon.objectives.base import AverageOver, Losses, Objective, contrastive_losses
+from mscon.objectives.base import AverageOver, Losses, Objective, contrastive_losses, positive
 from mscon.pairs import LazyPairs, Pairs
 
 Positives = Literal["outside", "inside"]
@@ -93,9 +93,7 @@ class SupCon(Objective):
         positives: Positives = "outside",
     ) -> None:
         super().__init__()
-        if not temperature > 0:
-            raise ValueError(f"temperature must be positive, got {temperature}.")
-        self.temperature: float = temperature
+        self.temperature: float = positive("temperature", temperature)
         self.average_over: AverageOver = average_over
         self.positives: Positives = positives
 

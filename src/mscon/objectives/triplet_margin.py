@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from mscon.objectives.base import Losses, Objective, by_blocks
+from mscon.objectives.base import Losses, Objective, by_blocks, positive
 from mscon.pairs import LazyPairs, Pairs
 
 # Comparisons (and coordinates) written out at once; above that, backward computes a block of anchors again.
@@ -70,8 +70,7 @@ def _told(
     pairs: Pairs | LazyPairs,
     margin: float,
 ) -> _Told:
-    if not 0 < margin < float("inf"):
-        raise ValueError(f"margin must be positive and finite, got {margin}.")
+    margin = positive("margin", margin)
 
     def hinges(own: Tensor, others: Tensor, written: Pairs) -> tuple[Tensor, ...]:
         told = _hinges(own, others, written.weight, written.known, margin)
@@ -118,9 +117,7 @@ class TripletMargin(Objective):
 
     def __init__(self, margin: float = 0.2) -> None:
         super().__init__()
-        if not 0 < margin < float("inf"):
-            raise ValueError(f"margin must be positive and finite, got {margin}.")
-        self.margin = margin
+        self.margin = positive("margin", margin)
 
     def forward(
         self,

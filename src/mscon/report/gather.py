@@ -1,7 +1,7 @@
 """What several runs have in common: methods, the rows they were asked about, and how each row went.
 
-Reads run directories only. Recipes are read as plain values and never built: a recipe may name a
-class of the user's own, and a report must not import it.
+Reads run directories only. Recipes are read as plain values and never built. A class of the user's own that they name is
+imported only where the run may, to say how labels agree.
 """
 
 from __future__ import annotations
@@ -119,7 +119,8 @@ class Gathered:
         """The label columns, each read by the similarity of the first run that was trained on it, if one was."""
         from mscon.data.label_columns import LabelColumns
 
-        read = [LabelColumns(self.rows, member.run.recipe_values, member.run.similarities) for member in self.members]
+        runs = [member.run for member in self.members]
+        read = [LabelColumns(self.rows, run.recipe_values, run.similarities, run.may_import) for run in runs]
         columns = {}
         for name in self.label_columns:
             trained = [labels for labels in read if name in labels.trained]

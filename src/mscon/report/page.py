@@ -6,13 +6,13 @@ import base64
 import hashlib
 from collections.abc import Mapping, Sequence
 from importlib import resources
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
-from mscon import __version__, whole
+from mscon import __version__, outputs, whole
 from mscon.errors import counted
 from mscon.report import palette
 from mscon.report.atlas import atlas
@@ -28,6 +28,7 @@ from mscon.report.headline import closest_look, headline, table_name, title
 from mscon.report.masks import masks
 from mscon.report.neighbours import grid
 from mscon.report.provenance import commands, facts, recipes
+from mscon.report.results import FILE as RESULTS_FILE
 from mscon.report.results import Results, read_results
 from mscon.report.similarities import learnt
 from mscon.report.tables import macro_f1, skipped, tables, whisker
@@ -35,7 +36,11 @@ from mscon.run import Run
 
 
 def build_report(
-    runs: Sequence[Run], out: Path, comparison: Comparison | None = None, results: Sequence[Path] = ()
+    runs: Sequence[Run],
+    out: Path,
+    comparison: Comparison | None = None,
+    results: Sequence[Path] = (),
+    overwrite: bool = False,
 ) -> Path:
     """Write the report of some runs, of experiments, or of both, and `report.json` with the numbers beside it.
 
@@ -45,26 +50,50 @@ def build_report(
         comparison: what `compare(gather(runs))` gave, if that is there already.
         results: folders that `mscon reproduce` wrote; with them `runs` may be empty, and no numbers are written
             beside the page then, since they lie there already.
+        overwrite: also replace files that are no report; never one that a report is made from.
 
     Returns:
         Path of the HTML file.
 
     Raises:
-        RunError: see `gather` and `read_results`; nothing is written then.
+        RunError: see `gather` and `read_results`; also for a file in the way, or one that cannot be written. Nothing
+            is written then.
     """
+    page_path, numbers_path = report_files(out)
+    outputs.need_free(
+        [page_path, numbers_path] if runs else [page_path],
+        reads=[*chain.from_iterable(run.files for run in runs), *(folder / RESULTS_FILE for folder in results)],
+        images=chain.from_iterable(run.images for run in runs),
+        own=is_report,
+        overwrite=overwrite,
+    )
     found = [read_results(folder) for folder in results]
-    path = out if out.suffix.lower() in (".html", ".htm") else out / "report.html"
     if found and not runs:
-        whole.write_text(path, render_results(found))
-        return path
+        with outputs.writing(page_path):
+            whole.write_text(page_path, render_results(found))
+        return page_path
     gathered = gather(runs)
     comparison = compare(gathered) if comparison is None else comparison
     alike = diversity(gathered)
     page = render(gathered, comparison, found, alike)
-    whole.write_text(path, page)
     told = {"mscon": __version__, **comparison_json(comparison), "diversity": _diversity_json(alike)}
-    whole.write_json(path.with_suffix(".json"), told)
-    return path
+    with outputs.writing(page_path):
+        whole.write_text(page_path, page)
+        whole.write_json(numbers_path, told)
+    return page_path
+
+
+def report_files(out: Path) -> tuple[Path, Path]:
+    """The page and its numbers, for an HTML file or a folder."""
+    page = out if out.suffix.lower() in (".html", ".htm") else out / "report.html"
+    return page, page.with_suffix(".json")
+
+
+def is_report(path: Path) -> bool:
+    """Whether a file is the page of a report, or its numbers."""
+    if path.suffix == ".json":
+        return {"mscon", "diversity"} <= outputs.json_object(path).keys()
+    return outputs.is_page(path, "report")
 
 
 def render(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -30,15 +31,14 @@ class Index:
     Args:
         run: where they come from.
         spaces: their projections.
-        trust: whether classes from outside mscon that the recipe names may be imported, to encode new images.
     """
 
-    def __init__(self, run: Run, spaces: Spaces, trust: bool = False) -> None:
-        self.run, self.spaces, self._trust = run, spaces, trust
+    def __init__(self, run: Run, spaces: Spaces) -> None:
+        self.run, self.spaces = run, spaces
         self.recipe = run.recipe_values
         self.similarities: tuple[str, ...] = tuple(part["column"] for part in self.recipe["similarity"])
         self.rows: pl.DataFrame = run.rows
-        self.labels = LabelColumns(self.rows, self.recipe, run.similarities, trust)
+        self.labels = LabelColumns(self.rows, self.recipe, run.similarities, run.may_import)
         self._examples = Examples(self.rows, self.labels, spaces, self.encode, self.name)
 
     @property
@@ -153,7 +153,7 @@ class Index:
     def _embedder(self) -> Any:
         from mscon.deploy.embedder import load
 
-        return load(self.run.root, trust=self._trust)
+        return load(self.run.root, trust=self.run.trust)
 
     @cached_property
     def approximate(self) -> Any:
@@ -238,13 +238,14 @@ def open_index(
     Args:
         run: its directory.
         dtype: how vectors are kept in memory. float16 halves memory and time, and turns scores by some 1e-4.
-        trust: also import classes from outside mscon that the recipe names, when a new image is encoded. Without
-            it nothing but data is read.
+        trust: see `mscon.load`; it matters when a new image is encoded.
 
     Raises:
         RunError: if it is no run; if it was not probed, or trained on since; or its parts do not fit together.
     """
     opened = run if isinstance(run, Run) else Run.open(Path(run))
+    if trust:
+        opened = replace(opened, trust=True)
     values = opened.recipe_values
     checkpoint = values["train"]["checkpoint"]
     rows = opened.rows.height
@@ -267,7 +268,7 @@ def open_index(
         )
     if not rows:
         raise RunError(f"run '{opened.root}' has no rows to search in.")
-    return Index(opened, Spaces(projections, dtype), trust)
+    return Index(opened, Spaces(projections, dtype))
 
 
 class _Asked:

@@ -51,12 +51,14 @@ class Compared:
         anchor_ids, candidate_ids: a pair of equal ids is never compared. One a sample.
         exchange: how to learn of each candidate what is known of it where it is an anchor; see
             `mscon.pairs.LazyPairs`. None where there is nothing to learn: the candidates are the anchors here.
+        past: how many of the candidates, the last ones, are of past steps.
     """
 
     samples: Samples
     anchor_ids: Int64[Tensor, " anchors"]
     candidate_ids: Int64[Tensor, " candidates"]
     exchange: Exchange | None = None
+    past: int = 0
 
 
 class Candidates(nn.Module, ABC):
@@ -69,7 +71,11 @@ class Candidates(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, anchors: Samples) -> Compared:
-        """The candidates of these anchors. In training it may also remember them for later steps."""
+        """The candidates of these anchors. They leave no trace until `remember` is called."""
+
+    def remember(self, compared: Compared) -> None:
+        """Told of a step's candidates once it has a loss: in training they may be kept for later steps."""
+        del compared
 
     def total(self, value: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
         """Sum of a detached value over all processes."""

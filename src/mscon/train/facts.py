@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ import polars as pl
 import torch
 
 from mscon import __version__
+from mscon.data.inputs import vectors_file
 from mscon.data.table import Table
 from mscon.recipe import Recipe
 from mscon.train.candidates import processes
@@ -39,6 +41,7 @@ def describe(
             "sha256": table.sha256,
             "rows": dict(counts.iter_rows()),
         },
+        **_vectors(recipe, table, images_root),
         "images_root": str(images_root.resolve()),
         "precision": recipe.train.precision,
         "channels_last": recipe.train.channels_last,
@@ -48,6 +51,17 @@ def describe(
             "others": _count([method.objective, method.weighting]),
         },
     }
+
+
+def _vectors(recipe: Recipe, table: Table, root: Path) -> dict[str, Any]:
+    """The file of vectors, where there is one; what is compared later is its fingerprints, row by row."""
+    if recipe.data.input != "vectors" or recipe.data.vectors in table.vectors:
+        return {}
+    path = vectors_file(root, recipe.data, table.name).resolve()
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        size = os.fstat(file.fileno()).st_size
+    return {"vectors": {"path": str(path), "bytes": size, "sha256": sha256}}
 
 
 def versions() -> dict[str, str]:

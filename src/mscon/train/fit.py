@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import polars as pl
 
 from mscon import catalogue
-from mscon import recipe as recipes
-from mscon.data import kinds
+from mscon.data import fingerprints, kinds
 from mscon.data.dataset import Dataset, fit_similarities
-from mscon.data.inputs import Inputs, Vectors, open_inputs
+from mscon.data.inputs import Inputs, Vectors, fingerprints_of, open_inputs
 from mscon.data.rows import select_rows
 from mscon.data.table import Table, unit
 from mscon.data.triplet_dataset import TripletDataset, in_triplets
 from mscon.data.unpacked import images_root
-from mscon.errors import RecipeError, RunError
+from mscon.errors import RecipeError, RunError, TableError
 from mscon.recipe import Recipe
 from mscon.run import Run
 from mscon.similarities.base import Similarity
@@ -67,7 +64,7 @@ def fit(
             checkpoints of the epochs before.
     """
     protected = [*protected, *_read_from(recipe, table, images)]
-    if not dry_run and _is_first():
+    if not dry_run:
         Run.refuse_if_taken(out, overwrite, protected)
     preconditions.check_views(recipe)
     log.check(recipe.log.to)
@@ -87,11 +84,16 @@ def fit(
         # What is wrong with the method is found in a second, so before images are decoded; how wide vectors are is not
         # known before they are opened.
         vectors = table.vectors.get(recipe.data.vectors)
-        inputs = None if recipe.data.input == "image" else _inputs(recipe, rows, root, table.name, vectors)
+        inputs = None
+        if recipe.data.input != "image":
+            with _first_before_others():
+                inputs = open_inputs(rows, root, recipe.data, table.name, vectors=vectors)
         method = method_of(recipe, similarities, inputs)
         preconditions.check_learns(method)
         preconditions.check_weighting(recipe, method, rows, table.name)
-        inputs = _inputs(recipe, rows, root, table.name) if inputs is None else inputs
+        if inputs is None:
+            with _first_before_others():
+                inputs = open_inputs(rows, root, recipe.data, table.name)
         dataset = _dataset(recipe, rows, similarities, inputs, root, table.name)
         training = training_of(recipe, dataset, method, device)
         if dry_run:
@@ -100,8 +102,8 @@ def fit(
             return None
         if recipe.data.input == "image":
             protected += {(root / image).parent for image in rows.get_column("image").to_list()}
-        with Run.held(out) if _is_first() else nullcontext():
-            run = Run.create(out, overwrite, protected) if _is_first() else Run(out)
+        with Run.held(out) if _is_first() else contextlib.nullcontext():
+            run = Run.create(out, overwrite, protected) if _is_first() else Run(out, trust=True)
             if _is_first():
                 run.write_recipe(training.recipe)
                 run.write_similarities(
@@ -110,9 +112,12 @@ def fit(
                         for part, s in zip(recipe.similarities, similarities, strict=True)
                     ]
                 )
+                run.sign()
                 if isinstance(inputs, Vectors):
                     run.write_inputs(inputs.to_json(), vectors if recipe.data.input == "vectors" else None)
                 run.write_rows(rows)
+                if (taken := fingerprints_of(inputs)) is not None:
+                    run.write_fingerprints(taken)
                 # The last of them: it makes the folder a run.
                 run.write_facts(facts.describe(training.recipe, table, rows, root, method, device))
             return _train(run, training, Position(), progress)
@@ -126,7 +131,7 @@ def _read_from(recipe: Recipe, table: Table, images: Path | None) -> list[Path]:
     return [path for path in named if path is not None and path.exists()]
 
 
-def resume(run: Run, progress: bool = True, overrides: Sequence[str] = ()) -> Run:
+def resume(run: Run, progress: bool = True, overrides: Sequence[str] = (), *, accept_changes: bool = False) -> Run:
     """Go on with a run that was stopped, from its last checkpoint to the epochs that its recipe says.
 
     What results is, on the same machine, what an uninterrupted run would have left, bit for bit. A
@@ -136,10 +141,12 @@ def resume(run: Run, progress: bool = True, overrides: Sequence[str] = ()) -> Ru
         run: is changed.
         progress: show a bar, or a line an epoch, on standard error.
         overrides: of [train] and [log] in its recipe, as in "train.epochs=40"; the run keeps them.
+        accept_changes: go on also where images or vectors are not those that the run was trained on; then run.json says
+            so. The run keeps the fingerprints of those that it began with.
 
     Raises:
-        RunError: if the checkpoint does not fit the recipe, another process trains the run, one of its files has
-            changed since it was written, or a loss is not finite.
+        RunError: if the checkpoint does not fit the recipe, another process trains the run, one of its files, or
+            an image or a vector, has changed since it was trained on, or a loss is not finite; see `Run.need_trust`.
         RecipeError: if an override is of something else.
         TableError: if an image cannot be read any more.
     """
@@ -150,11 +157,11 @@ def resume(run: Run, progress: bool = True, overrides: Sequence[str] = ()) -> Ru
         )
     device = hardware.device_type()
     hardware.meet(device)
-    with Run.held(run.root) if _is_first() else nullcontext():
-        return _resume(run, recipes.parse(run.recipe_text, overrides, where=f"{run.root}: "), device, progress)
+    with Run.held(run.root) if _is_first() else contextlib.nullcontext():
+        return _resume(run, run.recipe_with(overrides), device, progress, accept_changes)
 
 
-def _resume(run: Run, recipe: Recipe, device: str, progress: bool) -> Run:
+def _resume(run: Run, recipe: Recipe, device: str, progress: bool, accept_changes: bool) -> Run:
     known, rows = run.facts, run.rows
     log.check(recipe.log.to)
     preconditions.check_processes(recipe, rows)
@@ -168,7 +175,13 @@ def _resume(run: Run, recipe: Recipe, device: str, progress: bool) -> Run:
     similarities = tuple(catalogue.find("similarity", s["name"]).from_json(s["state"]) for s in run.similarities)
     with hardware.repeatable(recipe.train.seed, device):
         root, name = Path(known["images_root"]), known["table"]["name"]
-        inputs = _inputs(recipe, rows, root, name, run.vectors_file, run.inputs)
+        with _first_before_others():
+            inputs = open_inputs(rows, root, recipe.data, name, vectors=run.vectors_file, known=run.inputs)
+            changed, words = fingerprints.changes(
+                run.fingerprints, fingerprints_of(inputs), rows["line"].to_list(), name, recipe.data, root
+            )
+            if changed and not accept_changes:
+                raise RunError(f"run '{run.root}': {words}\n  {fingerprints.ADVICE}")
         dataset = _dataset(recipe, rows, similarities, inputs, root, name)
         # The weights come from the checkpoint, if there is one: no hub and no other run is asked for them again.
         bare = replace(recipe.encoder, pretrained=False, start_from="")
@@ -176,6 +189,9 @@ def _resume(run: Run, recipe: Recipe, device: str, progress: bool) -> Run:
         training = training_of(recipe, dataset, method_of(own, similarities, inputs), device)
         position = restore_last(run, training)
         again = {"after_epoch": position.epoch, "versions": facts.versions(), "machine": facts.machine(device)}
+        if changed:
+            again["changed_rows"] = changed
+            _say(f"note: {words} It goes on with them as they are now.", progress)
         if _is_first():
             if run.has_lost_log:
                 last = max((record.get("step", 0) for record in run.log), default=0)
@@ -185,7 +201,10 @@ def _resume(run: Run, recipe: Recipe, device: str, progress: bool) -> Run:
                     f"{position.step:,}. Curves will lack what lies between; the training goes on as if nothing was.",
                     progress,
                 )
+            was_signed = run.is_signed
             run.write_recipe(recipe)
+            if was_signed:
+                run.sign()
             run.write_facts({**known, "resumed": [*known.get("resumed", []), again]})
             run.cut_log(position.step)
         return _train(run, training, position, progress)
@@ -206,22 +225,14 @@ def _is_first() -> bool:
     return processes()[0] == 0
 
 
-def _inputs(
-    recipe: Recipe,
-    rows: pl.DataFrame,
-    root: Path,
-    table_name: str,
-    vectors: np.ndarray | Path | None = None,
-    known: Mapping[str, Any] | None = None,
-) -> Inputs:
-    """What is encoded; see `open_inputs`."""
+@contextlib.contextmanager
+def _first_before_others() -> Iterator[None]:
+    """The first process decodes images, or encodes texts, that are not in the cache, and speaks of what is wrong."""
     if not _is_first():
         wait_for_all()
-    # The first process decodes images, or encodes texts, that are not in the cache.
-    inputs = open_inputs(rows, root, recipe.data, table_name, vectors=vectors, known=known)
+    yield
     if _is_first():
         wait_for_all()
-    return inputs
 
 
 def _dataset(
@@ -273,12 +284,13 @@ def _train(run: Run, training: Training, position: Position, show: bool) -> Run:
                     records = log.Log(run, to, progress.say)
                     for record in run.log:
                         records.copy(record)
+            training.dataset.inputs[[]]  # a file of vectors is looked at once more
         except KeyboardInterrupt:
             goes_on = f"`mscon resume {run.root}` goes on after epoch {position.epoch}"
             kept = f"the run in '{run.root.parent}' is as it was" if run.is_next else goes_on
             progress.say(f"stopped in epoch {position.epoch + 1} of {settings.epochs}; {kept}.")
             raise
-        except RunError as error:
+        except (RunError, TableError) as error:
             kept = f"keeps its checkpoint of epoch {position.epoch}" if position.epoch else "has no checkpoint yet"
             kept = f"'{run.root.parent}' is as it was" if run.is_next else f"'{run.root}' {kept}"
             raise type(error)(f"{error}\n  Run {kept}.") from error

@@ -51,17 +51,12 @@ class Remembered(Candidates):
         return self.now.total(value)
 
     def new_rows(self, count: int, device: torch.device) -> Int64[Tensor, " rows"]:
-        """Never the same number twice: rows of which nothing is said are taken to be new ones."""
-        rows = self.now.new_rows(count, device) + self.numbered.to(device)
-        self.numbered += count
-        return rows
+        """Never a number that was remembered: rows of which nothing is said are taken to be new ones."""
+        return self.now.new_rows(count, device) + self.numbered.to(device)
 
     def forward(self, anchors: Samples) -> Compared:
         compared = self.now(anchors)
         past = self._past(compared.samples) if self.steps >= self.warm_up else None
-        if self.training:
-            self._remember(compared.samples)
-            self.steps += 1
         if past is None:
             return compared
         present = compared.samples
@@ -80,7 +75,7 @@ class Remembered(Candidates):
             return torch.cat([told, told.new_zeros(*told.shape[:2], len(past))], dim=2)
 
         is_known = compared.exchange is not None or present is anchors
-        return Compared(samples, compared.anchor_ids, ids, exchange if is_known else None)
+        return Compared(samples, compared.anchor_ids, ids, exchange if is_known else None, past=len(past))
 
     def _past(self, present: Samples) -> Samples | None:
         """What is remembered of rows that are not in the batch."""
@@ -93,18 +88,23 @@ class Remembered(Candidates):
         return Samples(self.get_buffer("projections")[:, kept], codes, rows[kept]) if kept.numel() else None
 
     @torch.no_grad()
-    def _remember(self, present: Samples) -> None:
-        """The newest first; what does not fit any more is forgotten."""
-        order = _by_row(present.rows)
-        fresh = {"projections": present.projections.detach().transpose(0, 1)[order], "rows": present.rows[order]}
-        fresh |= {f"codes_{i}": code[order] for i, code in enumerate(present.codes)}
+    def remember(self, compared: Compared) -> None:
+        """In training only. The newest first; what does not fit any more is forgotten."""
+        if not self.training:
+            return
+        samples = compared.samples
+        order = _by_row(samples.rows[: len(samples) - compared.past])
+        fresh = {"projections": samples.projections.detach().transpose(0, 1)[order], "rows": samples.rows[order]}
+        fresh |= {f"codes_{i}": code[order] for i, code in enumerate(samples.codes)}
         for name, new in fresh.items():
             by_sample = name == "projections"  # kept as (similarities, samples, dim), like all projections
             old = self._buffers.get(name)
             before = new[:0] if old is None else (old.transpose(0, 1) if by_sample else old)[: int(self.filled)]
-            value = torch.cat([new, before.to(new)])[: self.size]
+            value = torch.cat([new, before.to(new if by_sample else new.device)])[: self.size]
             self.register_buffer(name, value.transpose(0, 1).contiguous() if by_sample else value.clone())
-        self.filled.fill_(min(self.size, int(self.filled) + len(present)))
+        self.filled.fill_(min(self.size, int(self.filled) + len(order)))
+        self.numbered += len(compared.anchor_ids)  # views and all: never fewer than rows were numbered
+        self.steps += 1
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         # The memory has no shape before the first step, so what was saved says what to make room for.

@@ -110,6 +110,7 @@ def measure(
     if seen is not None and weighting.training:
         look(weighting, objective, [seen])
     weighted = weighting(mean.loss, mean.floor, mean.ceiling, mean.anchors)  # 8: one number
+    candidates.remember(compared)  # not before: a batch that is refused must leave no trace
     return Measured(
         total=weighted.total,
         loss=mean.loss.detach(),

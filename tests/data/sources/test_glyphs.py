@@ -17,7 +17,7 @@ from PIL import Image
 
 from mscon.data import sources
 from mscon.data.sources import glyphs
-from mscon.errors import TableError
+from mscon.errors import RunError, TableError
 
 FAMILIES = ("kalam", "lato", "open-sans", "roboto")  # handwriting with weights; static; two variable fonts
 SMALL = {"families": FAMILIES, "characters": "abgl", "unseen_families": 1}
@@ -265,6 +265,15 @@ def test_other_settings_or_fonts_replace_the_glyphs_and_nothing_else(tmp_path, m
     assert json.loads((tmp_path / "glyphs.json").read_text())["pillow"] == "0.0.test" != before["pillow"]
     folder = Path(read(tmp_path / "glyphs.csv")[0]["image"]).parts[0]
     assert {path.name for path in tmp_path.iterdir()} == {"mine.txt", "glyphs.csv", "glyphs.json", folder}
+
+
+@pytest.mark.parametrize("name", ["glyphs.csv", "glyphs.json"])
+def test_a_file_of_the_users_in_the_way_is_kept(tmp_path, monkeypatch, name):
+    (tmp_path / name).write_text('{"image": "split"}\n')
+    monkeypatch.setattr(glyphs, "_draw", lambda *_: pytest.fail("drew before it asked"))
+    with pytest.raises(RunError, match=rf"{name}' exists and was not written by this command: not replaced\. Name"):
+        prepare(tmp_path)
+    assert [path.read_text() for path in tmp_path.iterdir()] == ['{"image": "split"}\n']
 
 
 def test_a_call_that_breaks_down_leaves_nothing(tmp_path, monkeypatch):

@@ -81,6 +81,27 @@ def test_the_verb_writes_and_replaces_and_says_where(made, capsys):
     assert "20 of 60 rows, drawn evenly over splits and labels" in path.read_text("utf-8")
 
 
+def test_an_explorer_replaces_an_earlier_one_and_no_other_file(made, tmp_path, capsys):
+    run, path = made("replaces"), tmp_path / "page.html"
+    arguments = ["explore", str(run.root), "--no-open", "--no-images", "--rows", "20", "--out", str(path)]
+    assert main(arguments) == main(arguments) == 0
+    page = path.read_bytes()
+    for content in (b"mine", page.replace(b'content="mscon explorer ', b'content="mscon report ', 1)):
+        path.write_bytes(content)
+        assert main(arguments) == 2
+        assert "page.html' exists and was not written by this command: not replaced." in capsys.readouterr().err
+        assert path.read_bytes() == content
+    assert main([*arguments, "--overwrite"]) == 0
+    assert path.read_bytes() == page
+    folder = run.root.parent / "replaces-images"
+    (folder / "00001.png").rename(folder / "00001.html")
+    run.write_rows(run.rows.with_columns(image=run.rows.get_column("image").str.replace("00001.png", "00001.html")))
+    before = (folder / "00001.html").read_bytes()
+    assert main([*arguments[:-1], str(folder / "00001.html"), "--overwrite"]) == 2
+    assert "00001.html' is a file that is read here: not written." in capsys.readouterr().err
+    assert (folder / "00001.html").read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("how", "words"),
     [

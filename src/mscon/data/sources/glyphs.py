@@ -7,12 +7,10 @@ allow rendering text and passing the pictures on. `pip install "mscon[fonts]"` b
 
 from __future__ import annotations
 
-import csv
 import functools
 import hashlib
 import importlib.metadata
 import importlib.resources
-import io
 import json
 import re
 import shutil
@@ -27,7 +25,8 @@ from typing import Any
 import PIL
 from PIL import Image, ImageDraw, ImageFont, features
 
-from mscon import whole
+from mscon import outputs, whole
+from mscon.data.prepared import csv_line, has_header
 from mscon.errors import TableError, counted, first_few, nearest
 
 COLUMNS = ("image", "split", "character", "slant", "weight", "weight_number", "category", "family")
@@ -114,6 +113,7 @@ def prepare(
 
     Raises:
         TableError: if families are not installed, or too few to hold so many out.
+        RunError: if a glyphs.csv or glyphs.json of another making is there.
         ValueError: if a setting makes no sense.
     """
     if not 8 <= size <= 512 or per_family < 1 or unseen_families < 0:
@@ -140,6 +140,9 @@ def prepare(
     }
     table = root / "glyphs.csv"
     if not _is_there(root, record):
+        outputs.need_free(
+            [table, root / "glyphs.json"], own=lambda path: _was_made(root), advice="Name another folder than ROOT."
+        )
         _write(root, record, _draw(chosen, size, characters, per_family, seed), held_out, seed)
     return table
 
@@ -297,6 +300,11 @@ def _is_there(root: Path, record: dict[str, Any]) -> bool:
     return found.get("images") == images and found.get("table") == hashlib.sha256(content).hexdigest()
 
 
+def _was_made(root: Path) -> bool:
+    """Whether an earlier call left glyphs there, of whatever settings, or what has become of them."""
+    return has_header(root / "glyphs.csv", COLUMNS) or "families" in outputs.json_object(root / "glyphs.json")
+
+
 def _folder_name(record: dict[str, Any]) -> str:
     return f"glyphs-{hashlib.sha256(json.dumps(record).encode()).hexdigest()[:10]}"
 
@@ -332,13 +340,13 @@ def _table(glyphs: Sequence[_Glyph], folder: str, held_out: Sequence[str], seed:
     train, validation = (round(share * len(seen)) for share in _SHARES.values())
     splits = dict.fromkeys(seen, "test")
     splits |= dict.fromkeys(seen[:train], "train") | dict.fromkeys(seen[train : train + validation], "validation")
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    lines = [csv_line(COLUMNS)]
     for g in glyphs:
         word = next(word for bound, word in WEIGHT_BINS.items() if g.weight <= bound)
         split = splits.get(g.path, "unseen")
-        writer.writerow(
-            [f"{folder}/{g.path}", split, g.character, g.slant, word, g.weight, g.family.category, g.family.name]
+        lines.append(
+            csv_line(
+                [f"{folder}/{g.path}", split, g.character, g.slant, word, g.weight, g.family.category, g.family.name]
+            )
         )
-    return text.getvalue().encode("utf-8")
+    return "".join(lines).encode("utf-8")

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mscon.data.prepared import Label, Prepared, faults, is_clutter, not_found, read_label
+from mscon.data.prepared import Label, Prepared, faults, is_clutter, not_found, read_label, table_path
 from mscon.data.table import Table, no_column, read_table
 from mscon.errors import TableError, counted, first_few
 
@@ -76,10 +76,12 @@ def prepare(root: Path, *, table: str = "") -> Path:
 
     Raises:
         TableError: if files or columns are missing; nothing is then written.
+        RunError: if a file that is no such table lies where it goes, or it cannot be written.
     """
     place = _find(root)
+    path = table_path("medic", place.base, COLUMNS, table)
     prepared = _prepare(place)
-    path = prepared.write(table)
+    prepared.write(path)
     print(prepared.report(), file=sys.stderr)
     return path
 

@@ -18,7 +18,18 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import unquote
 
-from mscon.data.prepared import Label, Prepared, equal_files, faults, is_clutter, not_found, plain, read_label, shown
+from mscon.data.prepared import (
+    Label,
+    Prepared,
+    equal_files,
+    faults,
+    is_clutter,
+    not_found,
+    plain,
+    read_label,
+    shown,
+    table_path,
+)
 from mscon.data.split import draw_split
 from mscon.data.table import Table, no_column, read_table
 from mscon.errors import TableError, counted, first_few
@@ -81,6 +92,7 @@ def prepare(
 
     Raises:
         TableError: if files are missing or are not what they should be; nothing is then written.
+        RunError: if a file that is no such table lies where it goes, or it cannot be written.
         ValueError: if a setting makes no sense.
     """
     if rule not in ("mask", "strict") or split_by not in ("image", "product") or brands < 0:
@@ -89,8 +101,9 @@ def prepare(
             f"got {rule!r}, {split_by!r} and {brands}."
         )
     place = _find(root, images)
+    path = table_path("zappos50k", place.base, COLUMNS, table)
     prepared = _prepare(place, rule, split_by, split_seed, brands)
-    path = prepared.write(table)
+    prepared.write(path)
     print(prepared.report(), file=sys.stderr)
     return path
 

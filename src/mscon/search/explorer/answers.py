@@ -57,11 +57,10 @@ class Answers:
     """Everything that the server of a run may say.
 
     Args:
-        run: trained and probed.
+        run: trained and probed. New images are encoded only if nothing has to be trusted for it, or the run is.
         most: rows on the map.
         images: folder of the images; None for where they lay when the run was trained.
         with_images: False to show rows as text, also where they are images.
-        trust: whether classes from outside mscon that the recipe names may be imported, to encode new images.
         seconds: see `draw_maps`.
 
     Raises:
@@ -75,10 +74,9 @@ class Answers:
         most: int = SAMPLE,
         images: Path | None = None,
         with_images: bool = True,
-        trust: bool = False,
         seconds: float = 60.0,
     ) -> None:
-        self.index: Index = open_index(run, trust=trust)
+        self.index: Index = open_index(run)
         self._data = gathering.data_of(run)
         rows = self.index.rows
         columns = read_columns(self.index.labels, (self._data.text if self._data.input == "text" else "",))

@@ -67,13 +67,7 @@ class Gathered:
 
 
 def gather(
-    run: Run,
-    *,
-    most: int = MOST_ROWS,
-    images: Path | None = None,
-    with_images: bool = True,
-    trust: bool = False,
-    seconds: float = 60.0,
+    run: Run, *, most: int = MOST_ROWS, images: Path | None = None, with_images: bool = True, seconds: float = 60.0
 ) -> Gathered:
     """All that the explorer of a run shows.
 
@@ -82,7 +76,6 @@ def gather(
         most: rows to take; of a larger run a sample, spread evenly over splits and labels.
         images: folder of the images; None for where they lay when the run was trained.
         with_images: False to show rows as text, also where they are images.
-        trust: see `LabelColumns`.
         seconds: see `draw_maps`.
 
     Raises:
@@ -95,7 +88,7 @@ def gather(
     vectors, similarities, rows = _spaces(run)
     data = data_of(run)
     taken = sample(rows, [str(s["state"].get("column", "")) for s in similarities], most)
-    labels = LabelColumns(rows, run.recipe_values, similarities, trust)
+    labels = LabelColumns(rows, run.recipe_values, similarities, run.may_import)
     total, rows, vectors = rows.height, rows[taken], _unit(vectors[:, taken])
 
     is_picture = data.input == "image" and with_images

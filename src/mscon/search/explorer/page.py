@@ -14,7 +14,7 @@ import jinja2
 import numpy as np
 from jaxtyping import Shaped
 
-from mscon import __version__, whole
+from mscon import __version__, outputs, whole
 from mscon.agreement import DIFFERENT, SAME
 from mscon.errors import RunError, counted
 from mscon.run import Run
@@ -38,33 +38,39 @@ def build_explorer(
     most: int = MOST_ROWS,
     images: Path | None = None,
     with_images: bool = True,
-    trust: bool = False,
     seconds: float = 60.0,
+    overwrite: bool = False,
 ) -> Path:
     """Write the explorer of a run.
 
     Args:
         run: trained and probed.
-        out: the HTML file to write, or a folder to write `explorer.html` into; the folder must exist. A file that
-            is there is replaced.
-        most, images, with_images, trust, seconds: see `gather`.
+        out: the HTML file to write, or a folder to write `explorer.html` into; the folder must exist. An
+            explorer that is there is replaced.
+        most, images, with_images, seconds: see `gather`.
+        overwrite: also replace a file that is no explorer; never one of the run's.
 
     Returns:
         Path of the HTML file.
 
     Raises:
-        RunError: see `gather`; also if the folder does not exist, or the file cannot be written.
+        RunError: see `gather`; also if the folder does not exist, a file is in the way, or it cannot be written.
     """
     path = out if out.suffix.lower() in (".html", ".htm") else out / "explorer.html"
     if not path.parent.is_dir():
         raise RunError(
             f"'{path.parent}' is no folder, so '{path.name}' cannot be written into it. Choose another --out."
         )
-    page = render(gather(run, most=most, images=images, with_images=with_images, trust=trust, seconds=seconds))
-    try:
+    outputs.need_free(
+        [path],
+        reads=run.files,
+        images=run.images,
+        own=lambda there: outputs.is_page(there, "explorer"),
+        overwrite=overwrite,
+    )
+    page = render(gather(run, most=most, images=images, with_images=with_images, seconds=seconds))
+    with outputs.writing(path):
         whole.write_text(path, page)
-    except OSError as error:
-        raise RunError(f"'{path}' cannot be written: {error.strerror or error}. Choose another --out.") from None
     return path
 
 

@@ -133,7 +133,6 @@ def serve(
     most: int = SAMPLE,
     images: Path | None = None,
     with_images: bool = True,
-    trust: bool = False,
     ready: Callable[[str], object],
 ) -> None:
     """Serve the explorer of a run on this machine until Ctrl-C.
@@ -141,14 +140,14 @@ def serve(
     Args:
         run: trained and probed.
         port: where; 0 for any that is free.
-        most, images, with_images, trust: see `Answers`.
+        most, images, with_images: see `Answers`.
         ready: called with the page's address once it answers.
 
     Raises:
         RunError: if the port cannot be had, or see `Answers`.
     """
     with quiet_pillow():
-        answers = Answers(run, most=most, images=images, with_images=with_images, trust=trust)
+        answers = Answers(run, most=most, images=images, with_images=with_images)
         with ExplorerServer(answers, port) as server:
             try:
                 ready(server.url)

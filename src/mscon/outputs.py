@@ -1,0 +1,118 @@
+"""Outputs: whether files may be written where somebody wants them, asked before the work begins.
+
+A file that is there is replaced if the same command wrote it, which the file says itself, or if the user says so. A
+file that is read is never replaced.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from mscon.errors import RunError, first_few
+
+ADVICE = "Choose another --out."
+
+# A page says what made it in its head, which is shorter than this.
+_HEAD = 4_096
+
+
+def need_free(
+    paths: Sequence[Path],
+    *,
+    reads: Iterable[Path] = (),
+    images: Iterable[Path] = (),
+    own: Callable[[Path], bool] | None = None,
+    overwrite: bool = False,
+    advice: str = ADVICE,
+) -> None:
+    """Raise unless all of these files may be written. Changes nothing.
+
+    Args:
+        paths: every file that is going to be written, those beside the one that the user named included.
+        reads: files that are read, or whose names a run keeps for itself, there or not. None of them is written,
+            whatever it is called here and whoever made it.
+        images: likewise, and too many to look at each unless something is to be replaced.
+        own: whether a file that is there was written by the same command; None where a file never says so.
+        overwrite: also replace files that are not of its own.
+        advice: what to do instead.
+
+    Raises:
+        RunError: for a file that is read, that is there and may not be replaced, or that cannot be written there.
+    """
+    kept = {_identity(path) for path in reads}
+    for path in paths:
+        if _identity(path) in kept:
+            raise RunError(f"'{path}' is a file that is read here, or that a run keeps: not written. {advice}")
+        _need_place(path, advice)
+    foreign = [path for path in paths if os.path.lexists(path) and not (own is not None and own(path))]
+    if foreign and not overwrite:
+        named = first_few([f"'{path}'" for path in foreign])
+        why = "exists" if len(foreign) == 1 else "exist"
+        if own is not None:
+            why += f" and {'was' if len(foreign) == 1 else 'were'} not written by this command: not replaced"
+        raise RunError(f"{named} {why}. {advice}")
+    replaced = {_identity(path): path for path in foreign}
+    for image in images if replaced else ():
+        if (there := replaced.get(_identity(image))) is not None:
+            raise RunError(f"'{there}' is a file that is read here: not written. {advice}")
+
+
+@contextmanager
+def writing(path: Path, advice: str = ADVICE) -> Iterator[None]:
+    """What the disk refuses within is one message.
+
+    Raises:
+        RunError: for an OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise RunError(f"'{path}' cannot be written: {error.strerror or error}. {advice}") from None
+
+
+def is_page(path: Path, kind: str) -> bool:
+    """Whether a file is an HTML page that says that mscon made it, and as what: "report" or "explorer"."""
+    try:
+        with path.open("rb") as file:
+            return f'<meta name="generator" content="mscon {kind} '.encode() in file.read(_HEAD)
+    except OSError:
+        return False
+
+
+def json_object(path: Path) -> dict[str, Any]:
+    """What a JSON file says; empty where it is none, or no object."""
+    try:
+        value = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _identity(path: Path) -> tuple[int, int] | str:
+    """The same for all names of one file, be they links, and for all spellings of a name that is free."""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return os.path.realpath(path)
+    return status.st_dev, status.st_ino
+
+
+def _need_place(path: Path, advice: str) -> None:
+    """Raise if something in the way is no file, or if the folder, or the first above it that is there, takes none."""
+    why = ""
+    if os.path.isdir(path):
+        why = "it is a folder"
+    elif os.path.lexists(path) and not os.path.isfile(path):
+        why = "it is no ordinary file"
+    elif (folder := next((one for one in path.parents if os.path.lexists(one)), None)) is not None:
+        if not os.path.isdir(folder):
+            why = f"'{folder}' is not a folder"
+        elif not os.access(folder, os.W_OK | os.X_OK):
+            why = f"nothing may be written to '{folder}'"
+    if why:
+        raise RunError(f"'{path}' cannot be written: {why}. {advice}")

@@ -1,0 +1,180 @@
+"""Process: the command line in a process of its own, forked from one that has imported what takes long to import."""
+
+from __future__ import annotations
+
+import functools
+import json
+import multiprocessing
+import os
+import re
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from reliability.events import Act, Event, watch
+
+# Imported, not used: what has threads of its own must not have started them before the fork.
+_PRELOADED = ["mscon.cli", "mscon.train.fit", "mscon.evaluate.probe", "mscon.report.page", "mscon.deploy.shards"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a process ended.
+
+    Attributes:
+        status: exit status, or minus the signal that ended it.
+        seconds: of the processor; 0 if it was killed.
+        events: what it did to the files that were watched; empty if it was killed.
+    """
+
+    status: int
+    out: str
+    err: str
+    seconds: float = 0.0
+    events: tuple[Event, ...] = ()
+
+    @property
+    def is_one_message(self) -> bool:
+        """Whether it refused as the house does: status 2 and one message."""
+        messages = re.findall(r"^mscon: ", self.err, re.MULTILINE)
+        return self.status == 2 and len(messages) == 1 and "Traceback" not in self.err
+
+    def __str__(self) -> str:
+        return f"status {self.status}: {self.err.strip()[-600:] or '(no word)'}"
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A process that may still be at work."""
+
+    process: BaseProcess
+    folder: tempfile.TemporaryDirectory[str]
+
+    def wait(self, seconds: float = 120.0) -> Outcome:
+        """Its end.
+
+        Raises:
+            TimeoutError: if it does not end within so many seconds.
+        """
+        self.process.join(seconds)
+        if self.process.exitcode is None:
+            self.process.kill()
+            raise TimeoutError(f"a process did not end within {seconds:g} s")
+        with self.folder as name:
+            out, err, rest = (Path(name) / part for part in ("out", "err", "rest.json"))
+            seconds, events = json.loads(rest.read_text("utf-8")) if rest.exists() else (0.0, [])
+            own = tuple(Event(*event) for event in events)
+            return Outcome(self.process.exitcode, _text(out), _text(err), seconds, own)
+
+    def wait_until(self, path: Path) -> None:
+        """Until a file is there.
+
+        Raises:
+            AssertionError: if the process has ended before.
+        """
+        while not path.exists():
+            assert self.process.is_alive(), f"ended too early: {self.wait()}"
+            time.sleep(0.01)
+
+
+def _text(path: Path) -> str:
+    return path.read_text("utf-8") if path.exists() else ""
+
+
+def mscon(*arguments: str | Path, cwd: Path, **how: Any) -> Outcome:
+    """Run one verb to its end; see `start`."""
+    return start(*arguments, cwd=cwd, **how).wait()
+
+
+def start(
+    *arguments: str | Path, cwd: Path, watched: Path | None = None, act: Act | None = None, killed_after: float = 0.0
+) -> Started:
+    """Start one verb.
+
+    Args:
+        arguments: of the command line.
+        cwd: where it is started.
+        watched: tell events of files under this folder.
+        act: called at each of them.
+        killed_after: seconds of the processor after which it ends as by kill -9, wherever it is; 0 for never.
+    """
+    return call(_verb, [str(a) for a in arguments], cwd=cwd, watched=watched, act=act, killed_after=killed_after)
+
+
+def call(
+    do: Callable[[Any], Any],
+    given: Any,
+    *,
+    cwd: Path,
+    watched: Path | None = None,
+    act: Act | None = None,
+    killed_after: float = 0.0,
+) -> Started:
+    """Call `do(given)` in a process of its own, which ends with the status that it returns."""
+    folder = tempfile.TemporaryDirectory(prefix="mscon-")
+    own = (do, given, _cache().name, cwd, Path(folder.name), watched, act, killed_after)
+    process = _server().Process(target=_child, args=own)
+    process.start()
+    return Started(process, folder)
+
+
+@functools.cache
+def _cache() -> tempfile.TemporaryDirectory[str]:
+    """Of decoded images, for all processes; gone with the last test."""
+    return tempfile.TemporaryDirectory(prefix="mscon-cache-")
+
+
+@functools.cache
+def _server() -> Any:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(_PRELOADED)
+    return context
+
+
+def _verb(arguments: Sequence[str]) -> int:
+    from mscon.cli import main
+
+    return main(arguments)
+
+
+def _child(
+    do: Callable[[Any], Any],
+    given: Any,
+    cache: str,
+    cwd: Path,
+    folder: Path,
+    watched: Path | None,
+    act: Act | None,
+    killed_after: float,
+) -> None:
+    for number, name in ((1, "out"), (2, "err")):
+        os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT), number)
+    # In pytest's place: streams of the process itself.
+    sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
+    os.environ["MSCON_CACHE"] = cache
+    os.chdir(cwd)
+    events: list[Event] = []
+    if watched is not None:
+
+        def each(number: int, event: Event) -> None:
+            events.append(event)
+            if act is not None:
+                act(number, event)
+
+        watch(watched, each)
+    if killed_after:
+        signal.signal(signal.SIGPROF, signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_PROF, killed_after)
+    try:
+        status = do(given)
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        told = [(e.kind, e.path, e.to) for e in events]
+        (folder / "rest.json").write_text(json.dumps([time.process_time(), told]))
+    sys.exit(status)

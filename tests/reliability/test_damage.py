@@ -1,0 +1,21 @@
+"""A damaged file is named, or makes no difference."""
+
+from __future__ import annotations
+
+import json
+
+from reliability.damage import damages, try_all, write_scene
+from reliability.process import call
+
+
+def test_a_damaged_file_is_refused_by_name_or_makes_no_difference(tmp_path, full, counts):
+    scene = tmp_path / "scene" / "job"
+    write_scene(scene)
+    work = tmp_path / "job"
+    work.mkdir()
+    done = call(try_all, (scene, damages(scene, 1000 if full else 100), 2 if full else 1), cwd=work).wait(3600)
+    assert done.status == 0, done
+    told = json.loads(done.out)
+    for outcome, count in told["counts"].items():
+        counts[f"damages: {outcome}"] += count
+    assert not told["faults"], "\n".join(told["faults"])

@@ -1,0 +1,94 @@
+"""Two processes never train one run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from reliability.content import changed, content, left_over
+from reliability.events import Event, KillAt, PauseAt
+from reliability.jobs import Job
+from reliability.process import Started, mscon, start
+
+
+@pytest.fixture
+def whole(job) -> tuple[Event, ...]:
+    """Events of a training that has the run "whole" to itself."""
+    done = mscon(*job.train("whole"), cwd=job.folder, watched=job.folder / "whole")
+    assert done.status == 0, done
+    return done.events
+
+
+def paused(job: Job, arguments: list[str], at: int) -> tuple[Started, Path]:
+    """A process that waits at an event of the run "run", and the file that lets it go on."""
+    here, on = job.folder.parent / "here", job.folder.parent / "on"
+    started = start(*arguments, cwd=job.folder, watched=job.folder / "run", act=PauseAt(at, here, on))
+    started.wait_until(here)
+    return started, on
+
+
+def assert_whole(job: Job) -> None:
+    now, expected = content(job.folder / "run"), content(job.folder / "whole")
+    assert changed(now, expected) + left_over(now, expected) == []
+
+
+def _number(events: tuple[Event, ...], name: str, which: int = 0) -> int:
+    return [n for n, event in enumerate(events) if event.to.endswith(name)][which]
+
+
+@pytest.mark.parametrize("second", ["resume", "train", "overwrite"])
+@pytest.mark.parametrize("after", ["run.json", "rows.parquet", "last.safetensors"])
+def test_what_is_being_trained_is_not_trained_by_another(job, whole, after, second):
+    first, on = paused(job, job.train("run"), _number(whole, after) + 1)
+    commands = {"resume": ["resume", "run"], "train": job.train("run"), "overwrite": job.train("run", "--overwrite")}
+    other = mscon(*commands[second], cwd=job.folder)
+    on.touch()
+    done = first.wait()
+    assert other.is_one_message, other
+    assert "--overwrite" not in other.err, other
+    assert done.status == 0, done
+    assert_whole(job)
+
+
+@pytest.mark.parametrize("second", ["resume", "overwrite"])
+def test_what_is_being_resumed_is_not_trained_by_another(job, whole, second):
+    at = _number(whole, "last.safetensors") + 1
+    mscon(*job.train("run"), cwd=job.folder, watched=job.folder / "run", act=KillAt(at))
+    first, on = paused(job, ["resume", "run"], 5)
+    other = mscon(*(["resume", "run"] if second == "resume" else job.train("run", "--overwrite")), cwd=job.folder)
+    on.touch()
+    done = first.wait()
+    assert other.is_one_message, other
+    assert done.status == 0, done
+    assert_whole(job)
+
+
+def test_of_two_that_begin_at_once_one_trains(job, whole, full):
+    """Whatever the first has come to when the second begins."""
+    for at in range(0, 20, 1 if full else 5):
+        run = job.folder / "run"
+        if run.exists():
+            run.rename(job.folder / f"run-{at}")
+        for name in ("here", "on"):
+            (job.folder.parent / name).unlink(missing_ok=True)
+        first, on = paused(job, job.train("run"), at)
+        other = mscon(*job.train("run"), cwd=job.folder)
+        on.touch()
+        done = first.wait()
+        assert sorted([done.status, other.status]) == [0, 2], f"at event {at}: {done}\n{other}"
+        assert (other if done.status == 0 else done).is_one_message
+        assert_whole(job)
+
+
+def test_of_two_that_replace_a_run_one_trains(job, whole):
+    assert mscon(*job.train("run", "--set", "train.seed=1"), cwd=job.folder).status == 0
+    command = job.train("run", "--overwrite")
+    here, on = job.folder.parent / "here", job.folder.parent / "on"
+    first = start(*command, cwd=job.folder, watched=job.folder, act=PauseAt(20, here, on))
+    first.wait_until(here)
+    other = mscon(*command, cwd=job.folder)
+    on.touch()
+    done = first.wait()
+    assert sorted([done.status, other.status]) == [0, 2], f"{done}\n{other}"
+    assert_whole(job)
