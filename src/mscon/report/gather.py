@@ -1,7 +1,7 @@
 """What several runs have in common: methods, the rows they were asked about, and how each row went.
 
-Reads run directories only. Recipes are read as plain values and never built. A class of the user's own that they name is
-imported only where the run may, to say how labels agree.
+Reads run directories only. Recipes are read as plain values and never built. A class of the user's own that they name
+is imported only where the run may, to say how labels agree.
 """
 
 from __future__ import annotations
