@@ -315,14 +315,6 @@ def test_thumbnails_keep_to_their_budget(made, tmp_path):
     assert all(uri.startswith("data:image/webp;base64,") for uri in small)
 
 
-def test_the_explorer_needs_no_torch():
-    import subprocess
-    import sys
-
-    code = "import sys, mscon.search.explorer.page; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
 @pytest.mark.parametrize("most", [0, 20_001])
 def test_a_page_of_no_rows_or_too_many_is_a_mistake_of_the_caller(made, most):
     with pytest.raises(ValueError, match=f"asked for {most:,}"):
