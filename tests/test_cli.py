@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import time
@@ -112,3 +113,21 @@ def test_a_reader_that_has_seen_enough_is_no_fault():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr == ""
+
+
+def test_a_second_ctrl_c_does_not_break_into_the_end():
+    code = (
+        "import atexit, sys, time\n"
+        "atexit.register(time.sleep, 2)\n"
+        "from mscon import demo\n"
+        "from mscon.cli import main\n"
+        "def stopped(*_, **__): raise KeyboardInterrupt\n"
+        "demo.demo = stopped\n"
+        "sys.exit(main(['demo']))\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    assert process.stderr.readline() == "mscon: stopped.\n"
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=30)[1] == ""
+    assert process.returncode == 1

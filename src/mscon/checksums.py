@@ -45,6 +45,11 @@ def are_kept(folder: Path) -> bool:
     return (folder / NAME).is_file()
 
 
+def knows(folder: Path, name: str) -> bool:
+    """Whether a file was written to a folder, or was about to be."""
+    return name in _lines(folder)
+
+
 def fault(folder: Path, name: str) -> str:
     """What is wrong with a file, to follow its name; "" where it is as it was written.
 

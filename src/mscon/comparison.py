@@ -8,17 +8,22 @@ from __future__ import annotations
 import multiprocessing
 import os
 import re
+import signal
 import sys
 import threading
-import time
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
-from mscon.errors import MSConError
+from mscon.errors import MSConError, RunError
 from mscon.recipe import Recipe
 from mscon.run import Run
 from mscon.trust import foreign_code
@@ -54,8 +59,8 @@ def is_finished(planned: Planned, table_hash: str) -> bool:
     """Whether this very run is there, trained and probed."""
     if not (planned.out / "recipe.toml").is_file():
         return False
-    run = Run.open(planned.out)
     try:
+        run = Run.open(planned.out)
         # What the run names may be imported as far as the plan, which is this user's, names it too.
         if foreign_code(run.recipe_values) - foreign_code(tomllib.loads(planned.recipe.to_toml())):
             return False
@@ -88,6 +93,9 @@ def carry_out(
 ) -> Iterator[T]:
     """Work off what is planned, several side by side; yields what each gave as it is finished.
 
+    Whatever else ends it, such as Ctrl-C, kills the runs under way at once: all files are written whole, so what is
+    finished stays.
+
     Args:
         planned: what to run.
         table: the table of all of them.
@@ -95,21 +103,52 @@ def carry_out(
         work: what is done for each, such as `train_and_probe`; found by its name in a new process.
 
     Raises:
-        MSConError: the first mistake of any run; those under way are let finish, others are not begun.
+        MSConError: the first mistake of any run, or that its process was killed; those under way are let finish,
+            others are not begun.
     """
-    workers = min(jobs or min(cores(), 8), max(len(planned), 1))
-    if workers == 1:
+    count = min(jobs or min(cores(), 8), max(len(planned), 1))
+    if count == 1:
         yield from (work(p, table) for p in planned)
         return
     # Spawned: a forked child would inherit torch's threads in whatever state they are.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(os.getpid(),)) as pool:
-        futures = [pool.submit(work, p, table) for p in planned]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    pipes = [context.Pipe() for _ in range(count)]
+    workers = {ours: context.Process(target=_serve, args=(theirs,), daemon=True) for ours, theirs in pipes}
+    waiting, idle = deque(planned), list(workers)
+    under_way: dict[Connection, Planned] = {}
+    fault: Exception | None = None
+    try:
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(_start, workers.values()).result()
+        for _, theirs in pipes:
+            theirs.close()  # a pipe ends with its worker only if nobody else holds that side
+        while waiting or under_way:
+            while waiting and idle:
+                connection = idle.pop()
+                under_way[connection] = waiting.popleft()
+                with suppress(OSError):  # its process has ended, which is noticed below
+                    connection.send((work, under_way[connection], table))
+            for ready in wait(list(under_way)):
+                connection = cast("Connection", ready)
+                run = under_way.pop(connection)
+                try:
+                    result, error = connection.recv()
+                except (EOFError, OSError):
+                    error = _killed(run, workers[connection])
+                if error is None:
+                    idle.append(connection)
+                    yield result
+                else:
+                    waiting.clear()
+                    fault = fault or error
+        if fault:
+            raise fault
+    finally:
+        begun = [worker for worker in workers.values() if worker.pid is not None]
+        for worker in begun:
+            worker.kill()
+        for worker in begun:
+            worker.join()
 
 
 def carry_out_with_bar(
@@ -145,20 +184,55 @@ def carry_out_with_bar(
     return done
 
 
-def _begin(parent: int) -> None:
-    """What a process does first: it takes one thread, and ends when its parent does.
+def _start(workers: Iterable[BaseProcess]) -> None:
+    """Start processes that never see Ctrl-C, which a terminal sends to all of them: ending them is for their parent.
 
-    A killed parent says nothing to its processes, and two comparisons must not write one run.
+    To be called in a thread of its own: new processes inherit its signal mask, and a KeyboardInterrupt, which the main
+    thread alone gets, cannot leave one of them half started.
     """
+    if hasattr(signal, "pthread_sigmask"):
+        from multiprocessing import resource_tracker
+
+        resource_tracker.ensure_running()  # else the first start does that, and unblocks SIGINT (Python 3.11)
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    for worker in workers:
+        worker.start()
+
+
+def _serve(connection: Connection) -> None:
+    """What a worker does: run after run that it is sent, with one thread, until it is killed or its parent ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where there are no signal masks
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = "1"
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    with suppress(EOFError, ConnectionError):  # the parent has ended
+        while True:
+            work, planned, table = connection.recv()
+            try:
+                answer: tuple[Any, Exception | None] = work(planned, table), None
+            except Exception as error:
+                if not isinstance(error, MSConError):
+                    error.add_note(traceback.format_exc())  # it would not travel otherwise
+                answer = None, error
+            connection.send(answer)
 
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os._exit(1)
 
-    threading.Thread(target=watch, daemon=True).start()
+def _end_with_parent() -> None:
+    """A killed parent says nothing to its processes, and two comparisons must not write one run."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def _killed(planned: Planned, worker: BaseProcess) -> RunError:
+    worker.join()
+    code = worker.exitcode or 0
+    how = f"signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"exit status {code}"
+    return RunError(
+        f"run '{planned.out}': its process ended with {how} before the run was finished.\n"
+        "  If the machine ran out of memory, fewer --jobs need less. Finished runs are kept."
+    )
 
 
 def cores() -> int:

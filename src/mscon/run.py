@@ -270,7 +270,7 @@ class Run:
     @property
     def inputs(self) -> dict[str, Any] | None:
         """How rows become vectors; None where they are images."""
-        return self._json("inputs.json", "mscon train") if (self.root / "inputs.json").is_file() else None
+        return self._json("inputs.json", "mscon train") if self._has("inputs.json", "mscon train") else None
 
     @property
     def input_width(self) -> int | None:
@@ -281,7 +281,7 @@ class Run:
     def vectors_file(self) -> Path | None:
         """The vectors of a list column; None where they come from elsewhere."""
         path = self.root / "vectors.safetensors"
-        return path if path.is_file() else None
+        return path if self._has(path.name, "mscon train") else None
 
     def write_inputs(self, known: Mapping[str, Any], vectors: np.ndarray | None = None) -> None:
         """How rows become vectors; and these, where they lie in no file of their own."""
@@ -292,8 +292,8 @@ class Run:
     @property
     def fingerprints(self) -> np.ndarray | None:
         """Of the inputs that it was trained on, [rows, 16] uint8; None where they lie in the run itself."""
-        path = self.root / "fingerprints.safetensors"
-        return self._arrays(path.name, "mscon train")["fingerprints"] if path.is_file() else None
+        name, verb = "fingerprints.safetensors", "mscon train"
+        return self._arrays(name, verb)["fingerprints"] if self._has(name, verb) else None
 
     def write_fingerprints(self, fingerprints: np.ndarray) -> None:
         self._write_arrays("fingerprints.safetensors", {"fingerprints": fingerprints})
@@ -421,7 +421,7 @@ class Run:
     @property
     def masks(self) -> list[list[float]] | None:
         """A row of numbers per similarity; None where the heads are not masks."""
-        return self._json("masks.json", "mscon probe") if (self.root / "masks.json").is_file() else None
+        return self._json("masks.json", "mscon probe") if self._has("masks.json", "mscon probe") else None
 
     def write_masks(self, masks: Sequence[Sequence[float]]) -> None:
         self._write_json("masks.json", [list(row) for row in masks])
@@ -464,6 +464,16 @@ class Run:
         return self.root / "README.md"
 
     # --------------------------------------------------------------------------------------------
+
+    def _has(self, name: str, verb: str) -> bool:
+        """Whether there is a file that not every run has; one that was there and is gone is a fault."""
+        if (self.root / name).is_file():
+            return True
+        if checksums.knows(self.root, name):
+            raise RunError(
+                f"{self.root / name} is gone: mscon wrote it here.\n  Restore it from a copy{_OTHERWISE.get(verb, '')}."
+            )
+        return False
 
     def _need(self, name: str, verb: str) -> Path:
         path = self.root / name

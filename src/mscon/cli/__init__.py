@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -31,6 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
+        # The process takes a moment to end, and a second Ctrl-C would break into that, with a traceback.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         if not process_number():
             print("mscon: stopped.", file=sys.stderr)
         return 1

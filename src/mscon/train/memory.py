@@ -103,7 +103,7 @@ class Remembered(Candidates):
             value = torch.cat([new, before.to(new if by_sample else new.device)])[: self.size]
             self.register_buffer(name, value.transpose(0, 1).contiguous() if by_sample else value.clone())
         self.filled.fill_(min(self.size, int(self.filled) + len(order)))
-        self.numbered += len(compared.anchor_ids)  # views and all: never fewer than rows were numbered
+        self.numbered += len(order)  # of all processes, views and all: no fewer than rows were numbered
         self.steps += 1
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
