@@ -29,7 +29,8 @@ def every_kind(a_run, rows) -> Run:
     parts = [(("dot", "bar", "dot;bar")[i]) for i in generator.integers(3, size=count)]
     path = [("boots/ankle", "boots/knee", "sandals/flat")[i] for i in generator.integers(3, size=count)]
     own = rows.with_columns(price=pl.Series(price), size=pl.Series(size), parts=pl.Series(parts), path=pl.Series(path))
-    run = a_run("kinds", own)
+    levels_of_size = 'probe.kinds={size = {name = "ordinal", levels = ["small", "middle", "large"]}}'
+    run = a_run("kinds", own, settings=[levels_of_size])
     test = np.flatnonzero(own["split"].to_numpy() == "test")
     probe, arrays = run.probe, run.predictions
     score = {"value": 0.5, "low": 0.4, "high": 0.6}
@@ -133,7 +134,7 @@ def test_neighbours_agree_as_the_similarity_of_their_column_says(every_kind):
     shown = grid(gathered.methods[0].members[0], gathered.rows, gathered.labels)
     assert {name: column.geometry for name, column in gathered.labels.items()} == {
         "character": "class", "slant": "class", "family": "class",
-        "price": "line", "size": "class", "parts": "set", "path": "path",
+        "price": "line", "size": "line", "parts": "set", "path": "path",
     }  # fmt: skip
     for query in shown.queries:
         for near in query.answers[0].nearest:

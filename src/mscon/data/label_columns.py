@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -254,36 +255,28 @@ class LabelColumns:
         except RecipeError as error:
             return None, f"{unknown} cannot be used: {error}"
 
-    def _fitted(
-        self, name: str, kind: type[Similarity] | None, settings: Mapping[str, Any] | None = None
-    ) -> LabelColumn:
+    def _fitted(self, name: str, kind: type[Similarity] | None, settings: Mapping[str, Any]) -> LabelColumn:
         """A column that nothing was trained on: read as a kind, by the values of all rows, as far as it can read them.
 
         Names need no fit, and are taken where the kind can make nothing of the column.
         """
-        names = Categorical(name, ())
-        if kind is None or kind is Categorical:
-            return LabelColumn(name, self.rows, names, is_label=kind is not None)
-        reads = (*(settings or {}).get("under", ()), name)
-        cells = cells_of(self.rows.select(pl.col(reads).cast(pl.String)), reads)
-        try:
-            similarity = kind.fit(name, cells, range(len(cells)), **(settings or {}))
-        except MalformedCells as error:
-            unreadable = {number for number, _ in error.faults}
-            cells = [None if number in unreadable else cell for number, cell in enumerate(cells)]
-            similarity = _fit_or(names, kind, cells, settings or {})
-        except (TableError, RecipeError):
-            similarity = names
-        return LabelColumn(name, self.rows, similarity)
+        similarity: Similarity = Categorical(name, ())
+        if kind is not None and kind is not Categorical:
+            reads = (*settings.get("under", ()), name)
+            cells = cells_of(self.rows.select(pl.col(reads).cast(pl.String)), reads)
+            with contextlib.suppress(TableError, RecipeError):
+                similarity = _fit(kind, name, cells, settings)
+        return LabelColumn(name, self.rows, similarity, is_label=kind is not None)
 
 
-def _fit_or(
-    names: Categorical, kind: type[Similarity], cells: Sequence[Cell], settings: Mapping[str, Any]
-) -> Similarity:
+def _fit(kind: type[Similarity], name: str, cells: Sequence[Cell], settings: Mapping[str, Any]) -> Similarity:
+    """Fitted on all cells that the kind can read."""
     try:
-        return kind.fit(names.column, cells, range(len(cells)), **settings)
-    except (TableError, RecipeError):
-        return names
+        return kind.fit(name, cells, range(len(cells)), **settings)
+    except MalformedCells as error:
+        malformed = {number for number, _ in error.faults}
+        cells = [None if number in malformed else cell for number, cell in enumerate(cells)]
+        return kind.fit(name, cells, range(len(cells)), **settings)
 
 
 def _as_it_looks(cells: pl.Series) -> tuple[type[Similarity] | None, Mapping[str, Any]]:

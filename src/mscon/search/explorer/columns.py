@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeVar
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from mscon.data.label_columns import LabelColumn, LabelColumns
-from mscon.similarities.base import BETWEEN_COLUMNS, Cell, Similarity
+from mscon.similarities.base import BETWEEN_COLUMNS, Cell
 from mscon.similarities.categorical import Categorical
 from mscon.similarities.continuous import Continuous, number_of
 
@@ -18,7 +18,7 @@ Kind = Literal["category", "labels", "levels", "path", "number", "name"]
 """How cells are shown and filtered. "name": most of them differ, so they are neither compared nor coloured."""
 
 # Of more different values a table of their agreement would be larger than all else that a page says of them.
-MOST_TABLED = 512
+MOST_TABLED = 700
 
 Value = TypeVar("Value", bound=Hashable)
 
@@ -89,61 +89,36 @@ def read_columns(
 
 
 def _read(column: LabelColumn, cells: Sequence[Cell]) -> Column:
-    similarity = column.similarity
-    if similarity is None or not column.is_label:
-        return _category(column, cells)
-    if similarity.target_kind == "number" and column.is_read_alone:
-        return _numbers(column, similarity, cells)
-    if similarity.target_kind == "rank" and column.is_read_alone:
-        return _levels(column, similarity, cells)
-    if similarity.geometry == "set":
-        return _label_sets(column, similarity, cells)
-    return _paths(column, similarity, cells) if similarity.geometry == "path" else _category(column, cells)
+    read, values = _values(column, cells)
+    alike, note = _alike(column, values, read.values) if column.is_label else (None, "")
+    return replace(read, alike=alike, note=note)
 
 
-def _category(column: LabelColumn, cells: Sequence[Cell]) -> Column:
-    if not column.is_label:
-        labels, codes, _ = _coded(cells, lambda cell: cell)
-        return Column(column.name, "name", column.space, tuple(labels), codes)
-    labels, codes, first = _coded(cells, lambda cell: cell, _natural)
-    shown = tuple(label.replace(BETWEEN_COLUMNS, " / ") for label in labels)
-    alike, note = _alike(column, first)
-    return Column(column.name, "category", column.space, shown, codes, alike=alike, note=note)
-
-
-def _numbers(column: LabelColumn, similarity: Similarity, cells: Sequence[Cell]) -> Column:
-    values = np.asarray(similarity.target(cells), dtype=np.float64)
-    is_line = similarity.geometry == "line"
-    known = np.flatnonzero(~np.isnan(values))
-    different, first = np.unique(values[known], return_index=True)
-    alike, note = _alike(column, [str(cells[row]) for row in known[first]], different)
-    return Column(column.name, "number", column.space, values=values, is_line=is_line, alike=alike, note=note)
-
-
-def _levels(column: LabelColumn, similarity: Similarity, cells: Sequence[Cell]) -> Column:
-    """A code is the rank of a level."""
-    ranks = np.asarray(similarity.target(cells), dtype=np.float64)
-    codes, levels = np.where(np.isnan(ranks), -1, ranks).astype(np.int32), similarity.target_names
-    alike, note = _alike(column, levels)
-    is_line = similarity.geometry == "line"
-    return Column(column.name, "levels", column.space, levels, codes, is_line=is_line, alike=alike, note=note)
-
-
-def _label_sets(column: LabelColumn, similarity: Similarity, cells: Sequence[Cell]) -> Column:
-    held, codes, first = _coded(cells, similarity.parts)
-    labels = tuple(sorted({label for labels in held for label in labels}, key=_natural))
-    index = {label: number for number, label in enumerate(labels)}
-    sets = tuple(tuple(sorted(index[label] for label in labels)) for labels in held)
-    alike, note = _alike(column, first)
-    return Column(column.name, "labels", column.space, labels, codes, sets=sets, alike=alike, note=note)
-
-
-def _paths(column: LabelColumn, similarity: Similarity, cells: Sequence[Cell]) -> Column:
-    paths, codes, first = _coded(cells, similarity.parts)
-    separator = " / " if len(similarity.columns) > 1 else getattr(similarity, "separator", " / ")
-    labels = tuple(separator.join(path) for path in paths)
-    alike, note = _alike(column, first)
-    return Column(column.name, "path", column.space, labels, codes, parts=tuple(paths), alike=alike, note=note)
+def _values(column: LabelColumn, cells: Sequence[Cell]) -> tuple[Column, Sequence[str]]:
+    """The column by its geometry, and of each of its different values a cell that holds it."""
+    name, space, similarity = column.name, column.space, column.similarity
+    is_line = column.geometry == "line"
+    if similarity is not None and column.is_ordered:
+        places = np.asarray(similarity.target(cells), dtype=np.float64)
+        if column.levels:
+            ranks = np.where(np.isnan(places), -1, places).astype(np.int32)
+            return Column(name, "levels", space, column.levels, ranks, is_line=is_line), column.levels
+        known = np.flatnonzero(~np.isnan(places))
+        first = known[np.unique(places[known], return_index=True)[1]]
+        return Column(name, "number", space, values=places, is_line=is_line), [str(cells[row]) for row in first]
+    if similarity is not None and similarity.geometry == "set":
+        held, codes, values = _coded(cells, similarity.parts)
+        labels = tuple(sorted({label for labels in held for label in labels}, key=_natural))
+        index = {label: number for number, label in enumerate(labels)}
+        sets = tuple(tuple(sorted(index[label] for label in labels)) for labels in held)
+        return Column(name, "labels", space, labels, codes, sets=sets), values
+    if similarity is not None and similarity.geometry == "path":
+        paths, codes, values = _coded(cells, similarity.parts)
+        separator = getattr(similarity, "separator", " / ") if column.is_read_alone else " / "
+        return Column(name, "path", space, tuple(map(separator.join, paths)), codes, parts=tuple(paths)), values
+    names, codes, values = _coded(cells, lambda cell: cell, _natural)
+    shown = tuple(name.replace(BETWEEN_COLUMNS, " / ") for name in names)
+    return Column(name, "category" if column.is_label else "name", space, shown, codes), values
 
 
 def _coded(
@@ -164,9 +139,7 @@ def _natural(label: str) -> tuple[bool, float, str]:
     return (number is None, 0.0 if number is None else number, label)
 
 
-def _alike(
-    column: LabelColumn, cells: Sequence[str], values: Float[np.ndarray, " codes"] | None = None
-) -> tuple[Alike | None, str]:
+def _alike(column: LabelColumn, cells: Sequence[str], numbers: Float[np.ndarray, " rows"]) -> tuple[Alike | None, str]:
     """How different values agree, by a cell of each; or None, and why."""
     similarity, count = column.similarity, len(cells)
     if similarity is None:
@@ -175,9 +148,9 @@ def _alike(
         return Alike(width=similarity.width), ""
     if count <= MOST_TABLED:
         table = similarity.agreement([one for one in cells for _ in cells], list(cells) * count).reshape(count, count)
-        if np.array_equal(table, np.eye(count)) and values is None:
+        if np.array_equal(table, np.eye(count)):
             return Alike(is_equality=True), ""
-        return Alike(table=table, values=np.zeros(0) if values is None else values), ""
+        return Alike(table=table, values=np.unique(numbers[~np.isnan(numbers)])), ""
     if type(similarity) is Categorical:
         return Alike(is_equality=True), ""
     return None, (
