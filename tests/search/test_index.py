@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 import mscon
+from mscon import checksums
 from mscon.cli import main
 from mscon.errors import MSConError, RunError, TableError
 from mscon.search.queries import Example, together
@@ -189,6 +190,7 @@ def test_a_run_that_was_not_probed_is_told_what_to_do(make_run):
 def test_projections_of_another_checkpoint_are_refused(run):
     with (run.root / "checkpoints" / "last.safetensors").open("ab") as file:
         file.write(b" ")
+    checksums.record(run.root, "checkpoints/last.safetensors")
     with pytest.raises(RunError, match=r"not those of checkpoint 'last'.*\n.*`mscon probe"):
         mscon.open_index(run)
 
@@ -228,7 +230,8 @@ def test_masks_are_spaces_like_others(make_run, pictures):
 def test_a_model_with_classes_from_elsewhere_is_not_run_unless_trusted(run, pictures):
     recipe = run.root / "recipe.toml"
     recipe.write_text(recipe.read_text().replace('name = "small_cnn"', 'name = "nowhere.at:All"'), "utf-8")
-    index = mscon.open_index(run)
+    checksums.record(run.root, recipe.name)
+    index = mscon.open_index(run.root)
     assert len(index.search(3)) == 20  # rows need no model
     with pytest.raises(MSConError, match="trust"):
         index.search(str(pictures / "4.png"))

@@ -136,6 +136,7 @@ def _fitted(run: Run, recipe: Recipe, rows: pl.DataFrame, column: str, kind: str
 
 def _of_run(run: Run, part: SimilarityPart) -> Similarity:
     """The similarity that a column was trained with, as the run keeps it."""
+    run.need_trust()
     for kept in run.similarities:
         if kept["state"].get("column") == part.column:
             found: Similarity = catalogue.find("similarity", kept["name"]).from_json(kept["state"])

@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mscon import checksums
 from mscon.cli import main
 from mscon.errors import RunError
 from mscon.run import Run
@@ -559,6 +560,7 @@ def test_a_run_without_weights_or_of_other_things_takes_no_new_image(server, ser
     run = made("columns", images=False)
     recipe = run.root / "recipe.toml"
     recipe.write_text(recipe.read_text().replace('input = "image"', 'input = "columns"'))
+    checksums.record(run.root, recipe.name)
     run.write_checkpoint("last", {}, {"epoch": 1})
     run.write_features(run.features, run.projections)
     answers = Answers(run, seconds=0.0)
