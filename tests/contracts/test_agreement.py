@@ -300,3 +300,13 @@ def test_nothing_of_a_stranger_is_imported_and_one_sentence_says_so(monkeypatch)
     assert list(doubts_of([hour, kind], labels, np.eye(4, dtype=np.float32)[None].repeat(2, 0), np.arange(4))) == [1]
     assert column.where(lambda cell: column.holds(cell, "23")).tolist() == [False, False, False, True]
     assert {word for _, _, word, _ in reported(labels, "hour")} == {"unknown"}
+
+
+def test_columns_are_read_by_their_names_whatever_these_look_like():
+    labels = labels_of(
+        {"^.*$": ("categorical", {}, ["a", "b", None, "a"]), "*": ("ordinal", {}, ["1", "2", "3", None])}
+    )
+    assert labels["^.*$"].read() == ["a", "b", None, "a"]
+    assert labels["*"].read([2, 0]) == ["3", "1"]
+    assert labels["*"].read([]) == []
+    assert labels["*"].agreement([], []).shape == (0,)

@@ -85,9 +85,11 @@ class LabelColumn:
         Args:
             rows: their numbers; None for all.
         """
-        names = (self.name,) if self.similarity is None else self.similarity.columns
-        some = self.rows.select(pl.col(names).cast(pl.String))
-        return cells_of(some if rows is None else some[list(rows)], names)
+        names = (self.similarity.columns if self.similarity is not None else ()) or (self.name,)
+        if rows is None:
+            return cells_of(self.rows, names)
+        places = np.asarray(rows, dtype=np.int64)
+        return cells_of(pl.DataFrame([self.rows.get_column(name).gather(places) for name in names]), names)
 
     def agreement(self, cells: Sequence[Cell], others: Sequence[Cell]) -> Float[np.ndarray, " pairs"]:
         """See `Similarity.agreement`; all unknown where there is no similarity."""
@@ -262,9 +264,8 @@ class LabelColumns:
         """
         similarity: Similarity = Categorical(name, ())
         if kind is not None and kind is not Categorical:
-            reads = (*settings.get("under", ()), name)
-            cells = cells_of(self.rows.select(pl.col(reads).cast(pl.String)), reads)
             with contextlib.suppress(TableError, RecipeError):
+                cells = cells_of(self.rows, (*settings.get("under", ()), name))
                 similarity = _fit(kind, name, cells, settings)
         return LabelColumn(name, self.rows, similarity, is_label=kind is not None)
 
