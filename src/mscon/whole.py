@@ -70,7 +70,7 @@ def is_leftover(name: str, of: str) -> bool:
 def make_folder(folder: Path) -> None:
     """A folder, and those above it, of which no power cut takes one away again."""
     missing = []
-    while not folder.exists():
+    while not folder.exists() and folder != folder.parent:  # the current folder may be gone
         missing.append(folder)
         folder = folder.parent
     for one in reversed(missing):

@@ -197,7 +197,8 @@ def _judged(damage: Damage, now: Any, expected: Any) -> tuple[str, str]:
         return "tracebacks", err.strip().splitlines()[-1]
     if status == 2:
         messages = re.findall(r"^mscon: .*", err, re.MULTILINE)
-        named = Path(damage.file).name in err or Path(damage.file).name == SUMS
+        file = Path(damage.file)
+        named = file.name in err or file.name == SUMS or (damage.kind == "removed" and f"has no {file.stem}" in err)
         if len(messages) != 1:
             return "no single message", err
         return ("refused by name", "") if named else ("refused without its name", err)

@@ -20,7 +20,20 @@ from typing import Any
 from reliability.events import Act, Event, watch
 
 # Imported, not used: what has threads of its own must not have started them before the fork.
-_PRELOADED = ["mscon.cli", "mscon.train.fit", "mscon.evaluate.probe", "mscon.report.page", "mscon.deploy.shards"]
+_PRELOADED = [
+    "matplotlib.figure",
+    "mscon.cli",
+    "mscon.deploy.embedder",
+    "mscon.deploy.shards",
+    "mscon.evaluate.probe",
+    "mscon.report.card",
+    "mscon.report.page",
+    "mscon.search.explorer.page",
+    "mscon.search.index",
+    "mscon.train.fit",
+    "sklearn.decomposition",
+    "sklearn.linear_model",
+]
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ def killed(request, tmp_path_factory, full, counts) -> dict[str, str]:
     whole, expected = _whole(job, folder, replaces)
     count = {"plain": 20, "overwrite": 24}.get(name, 8)
     lines = defaultdict(list)
-    for number, kill in enumerate(kills(whole, count if full else max(2, count // 4), name)):
+    for number, kill in enumerate(kills(whole, count if full else max(1, count // 7), name)):
         place = folder / f"{number:03d}"
         place.mkdir()
         if replaces:

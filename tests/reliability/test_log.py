@@ -2,60 +2,70 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import pytest
 
 from reliability.content import changed, content
 from reliability.events import KillAt
+from reliability.jobs import write_job
 from reliability.process import mscon
 
-TORN = [b'{"kind": "st', b'{"kind": "step", "epoch": 2, "st', b"\0" * 300, b"\xff\xfe", b"{"]
+LAST = "checkpoints/last.safetensors"
+
+TORN = [b'{"kind": "step", "epoch": 2, "st', b"\0" * 300, b"\xff\xfe{"]
 
 
-@pytest.fixture
-def whole(job):
-    """A run that was trained to its end, and the events of its training."""
+@pytest.fixture(scope="module")
+def job(tmp_path_factory):
+    """A job with a run "whole", trained, probed and reported, and "stopped", killed at its second checkpoint."""
+    job = write_job(tmp_path_factory.mktemp("log") / "job")
     done = mscon(*job.train("whole"), cwd=job.folder, watched=job.folder / "whole")
-    assert done.status == 0, done
-    return job.folder / "whole", done.events
+    second = [n for n, event in enumerate(done.events) if event.to.endswith("last.safetensors")][1]
+    mscon(*job.train("stopped"), cwd=job.folder, watched=job.folder / "stopped", act=KillAt(second + 1))
+    for verb in ("probe", "report"):
+        done = mscon(verb, "whole", cwd=job.folder)
+        assert done.status == 0, done
+    return job
 
 
 @pytest.fixture
-def stopped(job, whole):
-    """A run that was killed once its second checkpoint was there."""
-    second = [n for n, event in enumerate(whole[1]) if event.to.endswith("last.safetensors")][1]
-    mscon(*job.train("run"), cwd=job.folder, watched=job.folder / "run", act=KillAt(second + 1))
-    return job.folder / "run"
+def run(job, request, tmp_path):
+    """A copy of one of them."""
+    return Path(shutil.copytree(job.folder / request.param, tmp_path / "run"))
 
 
 @pytest.mark.parametrize("torn", TORN)
-def test_a_torn_line_does_not_stop_resume(job, whole, stopped, torn):
-    with (stopped / "log.jsonl").open("ab") as file:
-        file.write(torn)
-    done = mscon("resume", "run", cwd=job.folder)
-    assert done.status == 0, done
-    assert not changed(content(stopped), content(whole[0]))
-
-
-@pytest.mark.parametrize("torn", TORN)
-def test_a_torn_line_does_not_stop_report(job, whole, torn):
-    run, _ = whole
-    assert mscon("probe", run, cwd=job.folder).status == 0
-    assert mscon("report", run, cwd=job.folder).status == 0
-    before = (run / "report.json").read_bytes()
+@pytest.mark.parametrize("run", ["stopped"], indirect=True)
+def test_a_torn_line_does_not_stop_resume(job, run, torn):
     with (run / "log.jsonl").open("ab") as file:
         file.write(torn)
+    done = mscon("resume", run, cwd=job.folder)
+    assert done.status == 0, done
+    whole = content(job.folder / "whole")
+    assert not changed(content(run), {name: whole[name] for name in ("log.jsonl", LAST, "run.json")})
+
+
+@pytest.mark.parametrize("torn", TORN)
+@pytest.mark.parametrize("run", ["whole"], indirect=True)
+def test_a_torn_line_does_not_stop_report(job, run, torn):
+    with (run / "log.jsonl").open("ab") as file:
+        file.write(torn)
+    before = (run / "report.json").read_bytes()
+    (run / "report.json").unlink()
     done = mscon("report", run, cwd=job.folder)
     assert done.status == 0, done
     assert (run / "report.json").read_bytes() == before
 
 
 @pytest.mark.parametrize("left", [0, 100, -30], ids=["nothing left", "one line torn", "the last line torn"])
-def test_records_that_a_checkpoint_covers_are_not_missed_in_silence(job, whole, stopped, left):
-    log = stopped / "log.jsonl"
+@pytest.mark.parametrize("run", ["stopped"], indirect=True)
+def test_records_that_a_checkpoint_covers_are_not_missed_in_silence(job, run, left):
+    log = run / "log.jsonl"
     log.write_bytes(log.read_bytes()[:left])
-    done = mscon("resume", "run", cwd=job.folder)
+    done = mscon("resume", run, cwd=job.folder)
     assert done.is_one_message or done.status == 0, done
     assert "log.jsonl" in done.err, done
     if done.status == 0:
-        name = "checkpoints/last.safetensors"
-        assert content(stopped)[name] == content(whole[0])[name]
+        assert content(run)[LAST] == content(job.folder / "whole")[LAST]

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from mscon import checksums
 from mscon.cli import main
 from mscon.data.label_columns import LabelColumn, LabelColumns
 from mscon.errors import RunError
@@ -154,6 +155,7 @@ def test_projections_of_another_checkpoint_are_refused(made):
     folder = run.root / "checkpoints"
     folder.mkdir()
     (folder / "last.safetensors").write_bytes(b"one")
+    checksums.record(run.root, "checkpoints/last.safetensors")
     with pytest.raises(RunError, match=r"not those of its checkpoint 'last'.*mscon probe"):
         gather(run)
     run.write_features(run.features, run.projections)
