@@ -273,9 +273,9 @@ def test_agreement_in_a_column_of_a_strangers_kind_is_unknown_in_one_sentence_un
             assert is_imported(mark) == trusted
         capsys.readouterr()
         assert main(["search", root, "--query", "0", "--json", *word]) == 0
-        found = json.loads(capsys.readouterr().out)
-        assert [text for text in found["notes"] if note in text] == ([] if trusted else found["notes"])
-        words = {hit["agreement"]["kind"] for hit in found["hits"]}
+        hits = json.loads(capsys.readouterr().out)
+        assert [text for text in hits["notes"] if note in text] == ([] if trusted else hits["notes"])
+        words = {hit["agreement"]["kind"] for hit in hits["hits"]}
         assert words == ({"same", "different"} if trusted else {"unknown"})
 
 

@@ -89,8 +89,8 @@ def reported(labels: LabelColumns, name: str) -> list[tuple[int, int, str | None
     """What a report says of some rows and all others, as nearest neighbours that come by chance."""
     count = labels.rows.height
     vectors = np.random.default_rng(0).normal(size=(1, count, 4)).astype(np.float32)
-    told = {"__slots__": (), "features": vectors[0], "projections": vectors, "facts": {}}
-    run = type("Kept", (Run,), told)(Path("nowhere"))
+    kept = {"__slots__": (), "features": vectors[0], "projections": vectors, "facts": {}}
+    run = type("Kept", (Run,), kept)(Path("nowhere"))
     recipe = {"similarity": [{"column": name}], "data": {"input": "vectors"}}
     shown_ = grid(Member(run, 0, recipe), labels.rows, {name: labels[name]})
     return [(q.row, near.row, near.word, near.agreement) for q in shown_.queries for near in q.answers[1].nearest]
@@ -99,19 +99,19 @@ def reported(labels: LabelColumns, name: str) -> list[tuple[int, int, str | None
 def explored(labels: LabelColumns) -> np.ndarray:
     """What the page is told of all rows of the first column with all; its own script is asked below."""
     column, *others = read_columns(labels)
-    told = page.payload(gathered(labels, [column, *others]))["columns"][0]["alike"]
+    alike = page.payload(gathered(labels, [column, *others]))["columns"][0]["alike"]
     is_number = column.kind == "number"
     own = (column.values if is_number else np.where(column.codes < 0, np.nan, column.codes)).tolist()
 
     def weight(one: float, other: float) -> float:
         if np.isnan(one) or np.isnan(other):
             return np.nan
-        if "equal" in told:
+        if "equal" in alike:
             return float(one == other)
-        if "width" in told:
-            return float(np.exp(-(((one - other) / told["width"]) ** 2) / 2))
-        first, second = (told["values"].index(value) if is_number else int(value) for value in (one, other))
-        step = base64.b64decode(told["table"])[first * told["size"] + second]
+        if "width" in alike:
+            return float(np.exp(-(((one - other) / alike["width"]) ** 2) / 2))
+        first, second = (alike["values"].index(value) if is_number else int(value) for value in (one, other))
+        step = base64.b64decode(alike["table"])[first * alike["size"] + second]
         return np.nan if step == 255 else step / 254
 
     return np.array([[weight(one, other) for other in own] for one in own])
@@ -128,8 +128,8 @@ def test_all_who_judge_two_cells_say_what_training_says(data):
     every = np.arange(count)
 
     for row in range(count):
-        said = agreement_with([Example("", np.zeros((1, 1)), row)], column, every)
-        np.testing.assert_allclose(said, expected[row], atol=1e-12)
+        searched = agreement_with([Example("", np.zeros((1, 1)), row)], column, every)
+        np.testing.assert_allclose(searched, expected[row], atol=1e-12)
 
     for query, near, word, text in reported(labels, "c"):
         weight = expected[query, near]
@@ -141,11 +141,11 @@ def test_all_who_judge_two_cells_say_what_training_says(data):
     assert [in_words(w) for w in on_page.ravel()] == [in_words(w) for w in expected.ravel()]
 
     near = np.array([[other for other in range(count) if other != row] for row in range(count)])
-    found = doubt(column, near)
+    doubted = doubt(column, near)
     known = [[weight for weight in expected[row][near[row]] if not np.isnan(weight)] for row in range(count)]
     mean = [np.mean(weights) if weights else np.nan for weights in known]
-    np.testing.assert_allclose(found.share, 1 - np.array(mean), atol=1e-12)
-    assert found.known.tolist() == [len(weights) for weights in known]
+    np.testing.assert_allclose(doubted.share, 1 - np.array(mean), atol=1e-12)
+    assert doubted.known.tolist() == [len(weights) for weights in known]
 
 
 @pytest.mark.parametrize("case", CASES, ids=IDS)
@@ -189,9 +189,9 @@ def test_the_script_of_the_page_says_what_training_says():
     columns = read_columns(labels)
     script = resources.files("mscon.search.explorer").joinpath("explorer.js").read_text("utf-8")
     judging = script.split("  // State ---")[0]
-    told = json.dumps(json.dumps(page.payload(gathered(labels, columns)), allow_nan=False))
+    island = json.dumps(json.dumps(page.payload(gathered(labels, columns)), allow_nan=False))
     program = f"""
-    const document = {{ getElementById: () => ({{ textContent: {told}, remove() {{}} }}) }};
+    const document = {{ getElementById: () => ({{ textContent: {island}, remove() {{}} }}) }};
     {judging}
       const number = (value) => (Number.isNaN(value) ? null : value);
       console.log(JSON.stringify(compared.map((column) => Array.from({{ length: rows }}, (_, one) =>
@@ -232,7 +232,7 @@ def gathered(labels: LabelColumns, columns: Sequence[Column]) -> Gathered:
 # The faults that this began with ---------------------------------------------------------------------
 
 
-def said(column: LabelColumn, labels: LabelColumns, one: int, other: int) -> dict[str, str]:
+def answers_of(column: LabelColumn, labels: LabelColumns, one: int, other: int) -> dict[str, str]:
     """What each room says of two rows."""
     report = {text for query, near, _, text in reported(labels, column.name) if {query, near} == {one, other}}
     near = np.full((labels.rows.height, 1), other)
@@ -259,7 +259,7 @@ def said(column: LabelColumn, labels: LabelColumns, one: int, other: int) -> dic
 )
 def test_one_pair_of_cells_has_one_answer_in_every_room(name, given_, cells, words):
     labels = labels_of({"c": (name, given_, cells)})
-    answers = said(labels["c"], labels, 0, 1)
+    answers = answers_of(labels["c"], labels, 0, 1)
     assert set(answers) == {"training", "search", "explorer", "doubt", "report"}
     assert set(answers.values()) == {words}
 

@@ -205,12 +205,12 @@ def agreement_with(
 
 
 def _carrying(
-    asked: Sequence[Condition], column: LabelColumn, rows: Int[np.ndarray, " rows"], cells: Sequence[Cell]
+    carried: Sequence[Condition], column: LabelColumn, rows: Int[np.ndarray, " rows"], cells: Sequence[Cell]
 ) -> Float[np.ndarray, " rows"]:
     """1 of rows that carry a label; of others what the similarity says of the label and their cell, 0 of a range."""
-    carrying = np.logical_or.reduce([condition.rows(column) for condition in asked])[rows]
-    label, similarity = asked[0].value, column.similarity
-    is_cell = column.is_read_alone and len(asked) == 1 and asked[0].sign == "="
+    carrying = np.logical_or.reduce([condition.rows(column) for condition in carried])[rows]
+    label, similarity = carried[0].value, column.similarity
+    is_cell = column.is_read_alone and len(carried) == 1 and carried[0].sign == "="
     if similarity is not None and is_cell and not similarity.missing(similarity.encode([label])).item():
         return np.where(carrying, 1.0, similarity.agreement([label] * len(cells), cells))
     missing = np.array([cell is None for cell in cells], dtype=bool)

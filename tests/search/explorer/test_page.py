@@ -252,9 +252,9 @@ def test_nearest_rows_are_those_of_the_plain_sort(seed):
 
 def test_doubt_in_closed_form():
     near = np.array([[1, 2], [0, 2], [0, 1]])
-    found = doubts.doubt(labelled(Categorical("c", ("a", "b")), ["a", "a", None]), near)
-    assert found.share[:2].tolist() == [0, 0] and np.isnan(found.share[2])
-    assert found.known.tolist() == [1, 1, 0] and np.isnan(found.apart).all()
+    kind = doubts.doubt(labelled(Categorical("c", ("a", "b")), ["a", "a", None]), near)
+    assert kind.share[:2].tolist() == [0, 0] and np.isnan(kind.share[2])
+    assert kind.known.tolist() == [1, 1, 0] and np.isnan(kind.apart).all()
     assert doubts.doubt(labelled(Ordinal("c", ("s", "m", "l")), ["s", "m", "l"]), near).share.tolist() == [
         0.75,
         0.5,

@@ -291,26 +291,26 @@
   }
 
   /** How alike a value is to a reference. Whoever carries a label that was asked for is as alike as can be. */
-  function weightTo(column, said, value) {
-    if (!said.codes) return weightOf(column, column.values ? said.value : said.code, value);
-    if (said.codes.has(value)) return 1;
+  function weightTo(column, wanted, value) {
+    if (!wanted.codes) return weightOf(column, column.values ? wanted.value : wanted.code, value);
+    if (wanted.codes.has(value)) return 1;
     if (column.kind === "labels") return column.alike ? 0 : NaN;
-    const known = [...said.codes].map((code) => weightOf(column, code, value)).filter((weight) => !Number.isNaN(weight));
+    const known = [...wanted.codes].map((code) => weightOf(column, code, value)).filter((weight) => !Number.isNaN(weight));
     return known.length ? Math.max(...known) : NaN;
   }
 
   /** How a row agrees with a reference: in words, as a mark, and as a weight. */
-  function agreement(column, said, row) {
-    if (said === null || !column.alike) return NOTHING;
+  function agreement(column, wanted, row) {
+    if (wanted === null || !column.alike) return NOTHING;
     if (isMissing(column, row)) return UNKNOWN;
     const value = column.values ? column.values[row] : column.codes[row];
-    const weight = weightTo(column, said, value);
+    const weight = weightTo(column, wanted, value);
     if (Number.isNaN(weight)) return UNKNOWN;
     if (weight >= data.words.same) return { state: "same", mark: "✓", value: weight, words: "the same" };
     const isPartly = weight >= data.words.different;
     const words = isPartly ? `partly ${weight.toFixed(2)}` : "different", state_ = isPartly ? "part-way" : "other";
     if (!column.line) return { state: state_, mark: isPartly ? "◐" : "✕", value: weight, words };
-    const apart = value - (column.values ? said.value : said.code), steps = Math.abs(apart);
+    const apart = value - (column.values ? wanted.value : wanted.code), steps = Math.abs(apart);
     const far = column.values ? `${signed(apart)} from the query` : `${steps} level${steps === 1 ? "" : "s"} apart`;
     return { state: state_, mark: apart > 0 ? "↑" : "↓", value: weight, words: `${words}, ${far}` };
   }
