@@ -132,7 +132,7 @@ def call(
     """Call `do(given)` in a process of its own, which ends with the status that it returns."""
     folder = tempfile.TemporaryDirectory(prefix="mscon-")
     own = (do, given, _cache().name, cwd, Path(folder.name), watched, act, killed_after)
-    process = _server().Process(target=_child, args=own)
+    process = _server().Process(target=_child, args=own, daemon=True)  # none outlives a test that failed
     process.start()
     return Started(process, folder)
 
