@@ -18,6 +18,7 @@ SOURCE = Path(mscon.__file__).parent
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "whole": set(),
+    "agreement": set(),
     "checksums": {"whole"},
     "outputs": {"errors"},
     "bootstrap": set(),
@@ -52,8 +53,8 @@ ALLOWED: dict[str, set[str]] = {
     },
     "evaluate": {"model", "data", "similarities", "bootstrap", "run", "recipe", "catalogue", "errors"},
     "deploy": {"model", "data", "run", "recipe", "trust", "checksums", "outputs", "whole", "errors"},
-    "search": {"model", "data", "deploy", "similarities", "run", "recipe", "outputs", "whole", "errors"},
-    "report": {"data", "bootstrap", "measures", "run", "recipe", "outputs", "whole", "errors"},
+    "search": {"model", "data", "deploy", "similarities", "agreement", "run", "recipe", "outputs", "whole", "errors"},
+    "report": {"data", "agreement", "bootstrap", "measures", "run", "recipe", "outputs", "whole", "errors"},
     "loss": {"train", "objectives", "weightings", "similarities", "catalogue"},
     "__init__": set(),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import html
 import json
 import os
 import shutil
@@ -250,6 +251,32 @@ def test_what_only_reads_imports_nothing(trained, mark, tmp_path):
     assert main(["explore", root, "--no-open"]) == 0
     assert main(["search", root, "--query", "0"]) == 0
     assert not is_imported(mark)
+
+
+def test_agreement_in_a_column_of_a_strangers_kind_is_unknown_in_one_sentence_until_it_is_trusted(
+    trained, mark, tmp_path, capsys
+):
+    run = sent(trained, tmp_path / "theirs", "similarity", "similarities.json")
+    root, note = (
+        str(run.root),
+        "greement of column 'kind' is not known: its kind evilmod:Kind is not imported without --trust",
+    )
+    pages = {
+        "report": [root, "--out", str(tmp_path / "r.html")],
+        "explore": [root, "--no-open", "--out", str(tmp_path / "e.html")],
+    }
+    for trusted in (False, True):
+        word = ["--trust"] if trusted else []
+        for verb, arguments in pages.items():
+            assert main([verb, *arguments, *word]) == 0
+            assert (note in html.unescape(Path(arguments[-1]).read_text("utf-8"))) != trusted
+            assert is_imported(mark) == trusted
+        capsys.readouterr()
+        assert main(["search", root, "--query", "0", "--json", *word]) == 0
+        hits = json.loads(capsys.readouterr().out)
+        assert [text for text in hits["notes"] if note in text] == ([] if trusted else hits["notes"])
+        words = {hit["agreement"]["kind"] for hit in hits["hits"]}
+        assert words == ({"same", "different"} if trusted else {"unknown"})
 
 
 def test_beginning_with_the_weights_of_a_run_imports_nothing_of_it(trained, table, mark, tmp_path):

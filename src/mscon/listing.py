@@ -38,6 +38,8 @@ def of(kind: str) -> str:
 def _part(kind: str, name: str) -> list[str]:
     part = catalogue.find(kind, name)
     summary = (part.__doc__ or "").strip().splitlines()[0]
+    if kind == "similarity" and part.suited_objective != "supcon":
+        summary = f"{summary} Suits objective {part.suited_objective}."
     return _with_settings(name, summary, settings.of_part(part, recipe.GIVEN_BY_MSCON[kind]))
 
 

@@ -213,12 +213,17 @@ class Run:
         """
         states = self.similarities if (self.root / "similarities.json").is_file() else []
         if foreign := foreign_code(self.recipe_values, states):
-            need_trust(f"run '{self.root}'", foreign, self.trust or self.is_signed)
+            need_trust(f"run '{self.root}'", foreign, self.may_import)
 
     def sign(self) -> None:
         """Write that this user trained the run here; nothing where this machine cannot keep a key."""
         if (digest := signature(self._signed())) is not None:
             self._write_json("signature.json", {"hmac_sha256": digest})
+
+    @property
+    def may_import(self) -> bool:
+        """Whether code from outside mscon that it names may be imported: its user trusts it, or trained it here."""
+        return self.trust or self.is_signed
 
     @property
     def is_signed(self) -> bool:

@@ -74,7 +74,17 @@ def make_run(
             "precision": "bfloat16",
         }
     )
-    run.write_similarities([{"name": "categorical", "state": {"column": c}} for c in train_on])
+    run.write_similarities(
+        [
+            {"name": "same_row", "state": {"column": c}}
+            if c not in rows.columns
+            else {
+                "name": "categorical",
+                "state": {"column": c, "classes": rows[c].drop_nulls().unique().sort().to_list()},
+            }
+            for c in train_on
+        ]
+    )
     run.write_rows(rows)
     for step in range(1, steps + 1):
         left = float(np.exp(-4 * step / steps) + 0.05 * generator.random())

@@ -14,12 +14,9 @@ from mscon.report.atlas import fifths
 from mscon.report.census import census
 from mscon.report.confusion import confusions, of_labels, of_numbers
 from mscon.report.gather import gather
-from mscon.report.neighbours import agreement
+from mscon.report.neighbours import grid
 from mscon.report.page import build_report
 from mscon.run import Run
-
-PARTS = {"name": "multi_label", "separator": ";"}
-PATHS = {"name": "hierarchical", "separator": "/"}
 
 
 @pytest.fixture
@@ -32,7 +29,8 @@ def every_kind(a_run, rows) -> Run:
     parts = [(("dot", "bar", "dot;bar")[i]) for i in generator.integers(3, size=count)]
     path = [("boots/ankle", "boots/knee", "sandals/flat")[i] for i in generator.integers(3, size=count)]
     own = rows.with_columns(price=pl.Series(price), size=pl.Series(size), parts=pl.Series(parts), path=pl.Series(path))
-    run = a_run("kinds", own)
+    levels_of_size = 'probe.kinds={size = {name = "ordinal", levels = ["small", "middle", "large"]}}'
+    run = a_run("kinds", own, settings=[levels_of_size])
     test = np.flatnonzero(own["split"].to_numpy() == "test")
     probe, arrays = run.probe, run.predictions
     score = {"value": 0.5, "low": 0.4, "high": 0.6}
@@ -131,20 +129,16 @@ def test_fifths_keep_the_order_of_numbers(values):
         assert float(low) <= value <= float(high or low)
 
 
-@pytest.mark.parametrize(
-    ("mine", "theirs", "similarity", "expected"),
-    [
-        ("a", "a", {}, 1.0),
-        ("a", "b", {}, 0.0),
-        ("dot;bar", "bar; dot", PARTS, 1.0),
-        ("dot;bar", "dot", PARTS, 0.5),
-        ("dot", "bar", PARTS, 0.0),
-        ("boots/ankle", "boots/knee", PATHS, 0.5),
-        ("boots", "boots/knee", PATHS, 0.5),
-        ("sandals/flat", "boots/flat", PATHS, 0.0),
-        ("ankle", "knee", {**PATHS, "under": ["group"]}, 0.0),
-    ],
-)
-def test_agreement_is_what_the_similarity_calls_alike(mine, theirs, similarity, expected):
-    assert agreement(mine, theirs, similarity) == expected
-    assert agreement(theirs, mine, similarity) == expected
+def test_neighbours_agree_as_the_similarity_of_their_column_says(every_kind):
+    gathered = gather([every_kind])
+    shown = grid(gathered.methods[0].members[0], gathered.rows, gathered.labels)
+    assert {name: column.geometry for name, column in gathered.labels.items()} == {
+        "character": "class", "slant": "class", "family": "class",
+        "price": "line", "size": "line", "parts": "set", "path": "path",
+    }  # fmt: skip
+    for query in shown.queries:
+        for near in query.answers[0].nearest:
+            weights = [c.agreement(c.read([query.row]), c.read([near.row]))[0] for c in gathered.labels.values()]
+            known = [weight for weight in weights if not np.isnan(weight)]
+            assert near.label == f"{sum(known):.3g} of {len(known)} alike"
+            assert near.word is None and near.agreement == ""

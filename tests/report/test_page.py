@@ -203,7 +203,7 @@ def test_tables_can_be_read_aloud(page):
 def test_agreement_of_neighbours_is_told_in_words_too(compared):
     text = compared.read_text("utf-8")
     assert len(re.findall(r'<li class="same">', text)) == len(re.findall(r"<b>same</b>", text)) > 0
-    assert len(re.findall(r'<li class="other">', text)) == len(re.findall(r"<b>other</b>", text)) > 0
+    assert len(re.findall(r'<li class="different">', text)) == len(re.findall(r"<b>different</b>", text)) > 0
 
 
 def test_bold_is_what_the_numbers_beside_call_best(compared):

@@ -88,7 +88,7 @@ def test_a_query_finds_only_rows_of_the_gallery():
 
 def test_agreement_is_told_by_the_labels_of_the_table(a_run, rows):
     gathered = gather([a_run("a")])
-    told = grid(gathered.methods[0].members[0], rows, gathered.label_columns)
+    told = grid(gathered.methods[0].members[0], rows, gathered.labels)
     assert "does not say where its images are" in told.without_pictures
     for query in told.queries:
         assert rows["split"][query.row] == "test"
@@ -96,7 +96,7 @@ def test_agreement_is_told_by_the_labels_of_the_table(a_run, rows):
         for answer in query.answers[1:]:
             for near in answer.nearest:
                 mine, theirs = rows[answer.by][query.row], rows[answer.by][near.row]
-                assert near.agrees == (None if None in (mine, theirs) else mine == theirs)
+                assert near.word == ("unknown" if None in (mine, theirs) else "same" if mine == theirs else "different")
                 assert rows["split"][near.row] in ("test", "unseen")
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from mscon.agreement import shown
 from mscon.errors import RunError
 from mscon.search.filters import conditions, parse, rows_of
 from mscon.search.index import Index
+from mscon.similarities.continuous import Continuous
 
 
 def found(index: Index, *given: str) -> list[int]:
@@ -22,16 +24,17 @@ def rows_where(index: Index, column: str, holds) -> list[int]:
 
 
 def test_each_column_is_read_as_its_kind(index):
-    assert {name: index.labels[name].reads for name in index.labels.names} == {
+    assert {name: index.labels[name].geometry for name in index.labels.names} == {
         "kind": "class",
-        "closure": "labels",
-        "heel": "number",
+        "closure": "set",
+        "heel": "line",
         "shape": "path",
-        "size": "level",
+        "size": "line",
         "gender": "class",
         "year": "class",
     }
-    assert index.labels["heel"].width == 1.0
+    assert index.labels["heel"].similarity == Continuous.from_json(index.run.similarities[2]["state"])
+    assert index.labels["size"].levels == ("small", "middle", "large")
 
 
 def test_a_class_is_equality(index):
@@ -155,22 +158,26 @@ def test_all_complaints_come_at_once(index):
 
 
 @pytest.mark.parametrize(
-    ("column", "one", "other", "agreement"),
+    ("column", "one", "other", "words"),
     [
         ("kind", "boots", "boots", "same"),
         ("kind", "boots", "shoes", "different"),
         ("kind", "boots", None, "unknown"),
         ("kind", None, None, "unknown"),
-        ("closure", "zip;buckle", "laces; zip", "same"),
+        ("kind", "clogs", "clogs", "same"),
+        ("kind", "clogs", "boots", "different"),
+        ("closure", "zip;buckle", "laces; zip", "partly 0.33"),
+        ("closure", "zip;buckle", "buckle; zip", "same"),
         ("closure", "zip", "laces", "different"),
         ("shape", "wide/round", "wide", "unknown"),
-        ("shape", "wide/round", "wide/round", "same"),
-        ("shape", "wide/round", "narrow", "different"),
-        ("heel", "2", "3.0", "same"),
-        ("heel", "2", "3.1", "different"),
-        ("size", "small", "middle", "different"),
+        ("shape", "wide/round/deep", "wide/round/deep", "same"),
+        ("shape", "wide/round/deep", "narrow", "different"),
+        ("heel", "2", "3.0", "partly 0.61"),
+        ("heel", "2", "2.0", "same"),
+        ("heel", "2", "6", "different"),
+        ("size", "small", "middle", "partly 0.50"),
     ],
 )
-def test_agreement_is_same_different_or_unknown(index, column, one, other, agreement):
-    assert index.labels[column].agreement(one, other) == agreement
-    assert index.labels[column].agreement(other, one) == agreement
+def test_agreement_is_what_the_similarity_says(index, column, one, other, words):
+    assert shown(*index.labels[column].agreement([one], [other])) == words
+    assert shown(*index.labels[column].agreement([other], [one])) == words

@@ -74,6 +74,7 @@ def report(verbs: Verbs) -> None:
     )
     parser.add_argument("paths", metavar="RUN", type=Path, nargs="+", help="run directories, or folders of results")
     parser.add_argument("--out", type=Path, metavar="FILE", help="default: report.html in the run, or beside the runs")
+    add_trust(parser)
     add_overwrite(parser)
 
 
@@ -82,7 +83,7 @@ def _run_report(arguments: argparse.Namespace) -> None:
     from mscon.report.results import holds_results
 
     results = [path for path in arguments.paths if holds_results(path)]
-    runs = [open_run(path) for path in arguments.paths if path not in results]
+    runs = [open_run(path, arguments.trust) for path in arguments.paths if path not in results]
     places = [run.root for run in runs] or results
     folder = places[0] if len(places) == 1 else places[0].parent
     out = arguments.out or folder / "report.html"

@@ -66,8 +66,8 @@ def _run_explore(arguments: argparse.Namespace) -> None:
     if arguments.serve:
         _serve(run, arguments)
         return
-    if lost := [f"--{name}" for name in ("port", "trust") if getattr(arguments, name)]:
-        raise RunError(f"{' and '.join(lost)} can only be meant together with --serve.")
+    if arguments.port is not None:
+        raise RunError("--port can only be meant together with --serve.")
     from mscon.search.explorer.page import build_explorer
 
     path = build_explorer(

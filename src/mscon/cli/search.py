@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mscon.search.hits import Hit, Hits
 
 # How a label stands to what was asked for: a sign, since colours are not seen everywhere.
-_SIGNS = {"same": ("=", "green"), "different": ("≠", "red"), "unknown": ("?", "dim")}
+_SIGNS = {"same": ("=", "green"), "partly": ("≈", "yellow"), "different": ("≠", "red"), "unknown": ("?", "dim")}
 
 
 def search(verbs: Verbs) -> None:
@@ -29,8 +29,8 @@ def search(verbs: Verbs) -> None:
         "path of a new image. Several are taken together. The mix says how much each\n"
         "similarity counts; only proportions matter, and what it leaves out counts nothing.\n\n"
         "Prints, best first, the score under the mix and that of each similarity alone, from\n"
-        "-1 to 1, and all labels: = as asked for, ≠ different, ? not known. Rows that served as\n"
-        "examples are left out.",
+        "-1 to 1, and all labels: = as asked for, ≈0.61 alike in part, ≠ different, ? not known, as\n"
+        "the similarity of the column sees it. Rows that served as examples are left out.",
         "  mscon search runs/shoes --query 17\n"
         "  mscon search runs/shoes --query photo.jpg --mix closure=1,category=0.5 -k 50\n"
         "  mscon search runs/shoes --query kind=boots --unlike 17 --filter gender=women\n"
@@ -82,6 +82,8 @@ def _print(hits: Hits) -> None:
     within = f", {', '.join(hits.filters)}" if hits.filters else ""
     console.print(_plain(f"{hits.query}\nmix {hits.mix}; among {hits.searched:,} rows{within}"))
     console.print(_table(hits))
+    for note in hits.notes:
+        console.print(_plain(note))
 
 
 def _table(hits: Hits) -> Table:
@@ -103,7 +105,9 @@ def _table(hits: Hits) -> Table:
 
 
 def _label(hit: Hit, name: str) -> Text:
-    sign, style = _SIGNS[hit.agreement[name]]
+    word, weight = hit.agreement[name], hit.weights[name]
+    sign, style = _SIGNS[word]
+    sign = f"{sign}{weight:.2f}" if word == "partly" else sign
     text = _plain(f"{sign} {hit.labels[name] or ''}".rstrip())
     text.stylize(style)
     return text

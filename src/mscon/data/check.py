@@ -115,7 +115,9 @@ def _trained(
         alike = seen.alike[part.column]
     known = 1 - float(similarity.missing(codes).numpy()[is_train].mean())
     alike = min(alike, known)  # batches that were looked at may have missed rows without a label
-    return dataclasses.replace(column, alike_share=alike, positive_share=known if several else alike)
+    return dataclasses.replace(
+        column, alike_share=alike, positive_share=known if several else alike, half_counts=similarity.half_counts
+    )
 
 
 def _probes(rows: pl.DataFrame, recipe: Recipe, where: str, word: str) -> list[Column]:

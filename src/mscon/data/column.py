@@ -50,6 +50,7 @@ class Column:
             None likewise.
         numbers: of a column of numbers.
         labels_a_row: mean number of labels of a row that is not missing, where cells hold several.
+        half_counts: whether rows are alike from a weight of 0.5 on, see `Similarity.half_counts`.
         advice: sentences on what would help, where few anchors find an alike one.
     """
 
@@ -63,6 +64,7 @@ class Column:
     positive_share: float | None
     numbers: Numbers | None = None
     labels_a_row: float | None = None
+    half_counts: bool = False
     advice: tuple[str, ...] = ()
 
 
@@ -158,8 +160,7 @@ def column_text(column: Column, batch_size: int) -> list[str]:
     else:
         lines = [f"{head}: {_classes_text(column)}", f"    {_listed(column.classes)}"]
     if column.alike_share is not None and column.positive_share is not None:
-        # Of numbers and levels all are a little alike.
-        alike = "an alike one" if column.kind not in ("continuous", "ordinal") else "one of weight 0.5 or more"
+        alike = "one of weight 0.5 or more" if column.half_counts else "an alike one"
         lines.append(
             f"    in a batch of {batch_size:,} rows {column.alike_share:.1%} of the anchors find {alike} besides "
             f"their own row ({column.positive_share:.1%} have a positive, further views of their row counted)"

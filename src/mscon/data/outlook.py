@@ -20,7 +20,7 @@ FEW = 0.05
 _EPOCHS = 3
 _BATCHES = 100
 _ANCHORS = 256
-# Of numbers and levels nearly all rows are a little alike: what counts as alike is a weight of this.
+# What counts as alike where nearly all rows are a little, see `Similarity.half_counts`.
 _HALF = 0.5
 
 
@@ -35,8 +35,8 @@ class Outlook:
         epochs: that were looked at.
         left_over: rows in no batch, of each of these epochs.
         without_floor: for each column with a floor labelled rows of classes too small for it.
-        alike: for each similarity the share of anchors that find another row that is alike in their batch; of numbers
-            and levels one of weight 0.5 or more.
+        alike: for each similarity the share of anchors that find another row that is alike in their batch, see
+            `Similarity.half_counts`.
     """
 
     sampler: str
@@ -94,8 +94,7 @@ def _alike(
         return (counts[place] > 1) & (own >= 0)
     anchors = batch[:_ANCHORS]
     pairs = similarity.compare(codes[anchors], codes[batch])
-    least = _HALF if similarity.target_kind in ("number", "rank") else 0.0
-    near = pairs.weight >= least if least else pairs.weight > 0
+    near = pairs.weight >= _HALF if similarity.half_counts else pairs.weight > 0
     return (near & pairs.known & (anchors[:, None] != batch[None, :])).any(dim=1)
 
 

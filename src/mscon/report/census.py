@@ -65,31 +65,22 @@ def _empty(cells: pl.Series) -> Empty | None:
 
 
 def _holds(gathered: Gathered, column: str) -> tuple[str, float | None]:
-    """What stands in a column, by the kind that it was read or probed as, and the share of its largest class."""
+    """What stands in a column, by the similarity that reads it, and the share of its largest class."""
     cells = gathered.rows[column].drop_nulls()
-    kind, classes, levels = _kind(gathered, column)
+    label = gathered.labels[column]
     if not len(cells):
         return "nothing", None
-    if kind == "number":
-        low, median, high = np.quantile(cells.cast(pl.Float64, strict=False).drop_nulls().to_numpy(), [0, 0.5, 1])
+    if label.is_ordered and not label.levels:
+        numbers = np.repeat(list(label.places.values()), [label.counts[cell] for cell in label.places])
+        low, median, high = np.quantile(numbers, [0, 0.5, 1])
         return f"numbers, {low:,.5g} to {high:,.5g}, median {median:,.5g}", None
     counts = cells.value_counts(sort=True)["count"]
-    if kind == "labels":
-        return f"sets of {counted(classes, 'label')}, {counted(len(counts), 'different set')}", None
-    if levels > 1:
-        return f"{counted(len(counts), 'path')} of {levels} levels", counts[0] / len(cells)
-    if kind == "rank":
+    if label.geometry == "set":
+        return f"sets of {counted(len(label.values), 'label')}, {counted(len(counts), 'different set')}", None
+    similarity = label.similarity
+    if similarity is not None and similarity.geometry == "path":
+        levels = max(len(similarity.parts(cell)) for cell in set(label.read()) if cell is not None)
+        return f"{counted(len(counts), 'path')} of {counted(levels, 'level')}", counts[0] / len(cells)
+    if label.levels:
         return f"{len(counts)} levels in order", counts[0] / len(cells)
     return f"{len(counts):,} classes" if len(counts) != 1 else "1 class", counts[0] / len(cells)
-
-
-def _kind(gathered: Gathered, column: str) -> tuple[str, int, int]:
-    """What the probes took it for: "class", "number", "rank" or "labels"; how many classes, in how many levels."""
-    for member in gathered.members:
-        probe = member.run.probe
-        for record in (*probe.get("linear", []), *probe.get("neighbours", [])):
-            if record["column"] == column:
-                classes = record.get("classes", ())
-                many = classes if isinstance(classes, int) else len(classes)
-                return record.get("kind", "class"), many, record.get("levels", 1)
-    return "class", 0, 1

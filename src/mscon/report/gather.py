@@ -1,7 +1,7 @@
 """What several runs have in common: methods, the rows they were asked about, and how each row went.
 
-Reads run directories only. Recipes are read as plain values and never built: a recipe may name a
-class of the user's own, and a report must not import it.
+Reads run directories only. Recipes are read as plain values and never built. A class of the user's own that they name
+is imported only where the run may, to say how labels agree.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -21,6 +21,9 @@ from mscon.errors import RunError, counted, first_few
 from mscon.measures import MEASURES
 from mscon.recipe import Recipe
 from mscon.run import Run
+
+if TYPE_CHECKING:
+    from mscon.data.label_columns import LabelColumn
 
 Measure = str
 """Name of one of `mscon.measures.MEASURES`."""
@@ -110,6 +113,19 @@ class Gathered:
         """Columns of the table that some method trained on or was asked about, in the order of the table."""
         used = {column for method in self.methods for column in method.columns} | self.asked
         return tuple(column for column in self.rows.columns if column in used and column not in PLACES)
+
+    @cached_property
+    def labels(self) -> dict[str, LabelColumn]:
+        """The label columns, each read by the similarity of the first run that was trained on it, if one was."""
+        from mscon.data.label_columns import LabelColumns
+
+        runs = [member.run for member in self.members]
+        read = [LabelColumns(self.rows, run.recipe_values, run.similarities, run.may_import) for run in runs]
+        columns = {}
+        for name in self.label_columns:
+            trained = [labels for labels in read if name in labels.trained]
+            columns[name] = (trained or read)[0][name]
+        return columns
 
     @property
     def members(self) -> Iterator[Member]:

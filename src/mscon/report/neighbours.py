@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 from jaxtyping import Float, Int
 
+from mscon.agreement import Agreement, in_words, shown
 from mscon.errors import MSConError
 from mscon.recipe import Data
 from mscon.report.gather import Member
 from mscon.report.pictures import data_uri
+
+if TYPE_CHECKING:
+    from mscon.data.label_columns import LabelColumn
 
 QUERIES, NEAREST = 4, 6
 _MOST_GALLERY = 20_000
@@ -31,8 +35,8 @@ class Neighbour:
         row: its position in the run's rows.
         image: the name of its image file.
         label: its own label in the column of the similarity, or how many columns agree.
-        agrees: 1 if that label is the query's, 0 if it is another, between them where sets of labels, or paths, have
-            a part in common; None where one of them has none, where it is a number, or the similarity reads no column.
+        word: how that label agrees with the query's, as the similarity says; None where it reads no column.
+        agreement: the same, with the number where it is between; empty where one of them has no label.
         cosine: how near.
     """
 
@@ -40,7 +44,8 @@ class Neighbour:
     row: int
     image: str
     label: str
-    agrees: float | None
+    word: Agreement | None
+    agreement: str
     cosine: float
 
 
@@ -66,23 +71,21 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """All queries, and why there are no pictures if there are none."""
+    """All queries; why there are no pictures if there are none; and which columns' agreement is not known, and why."""
 
     queries: tuple[Query, ...]
     gallery: int
     without_pictures: str
+    notes: tuple[str, ...] = ()
 
 
-def grid(
-    member: Member, rows: pl.DataFrame, columns: Sequence[str], numbers: Collection[str] = (), seed: int = 0
-) -> Grid:
+def grid(member: Member, rows: pl.DataFrame, labels: Mapping[str, LabelColumn], seed: int = 0) -> Grid:
     """Nearest neighbours of a few test rows among all rows that training never saw.
 
     Args:
         member: the run whose features and projections are asked.
         rows: of the run.
-        columns: label columns to show.
-        numbers: those of them that are numbers, which are shown and not called the same or another.
+        labels: the columns to show, by name.
         seed: of the choice of queries.
     """
     run = member.run
@@ -95,7 +98,6 @@ def grid(
         return Grid((), 0, "The table has no test rows, so there are no neighbours to look at.")
     asked = np.sort(np.random.default_rng(seed).choice(test, min(QUERIES, len(test)), replace=False))
 
-    labels = {column: rows[column].to_list() for column in columns}
     spaces: list[tuple[str, str | None, np.ndarray]] = [("features", None, run.features)]
     names = [part["column"] for part in member.recipe["similarity"]]
     spaces += [
@@ -106,84 +108,62 @@ def grid(
 
     needed = np.unique(np.concatenate([asked, *(near.ravel() for _, _, near, _ in found)]))
     pictures, trouble = _thumbnails(member, rows, needed)
-    parts = {part["column"]: part for part in member.recipe["similarity"]}
-    shown = _Shown(labels, rows["image"].to_list(), pictures, numbers, parts)
+    shown = _Shown(labels, rows["image"].to_list(), pictures)
     queries = tuple(
         shown.query(
             int(row),
             tuple(
                 Answer(
                     by,
-                    labels[column][row] if column else None,
-                    tuple(
-                        shown.neighbour(int(row), int(other), float(cosine), column)
-                        for other, cosine in zip(near[i], cosines[i], strict=True)
-                    ),
+                    labels[column].cells[int(row)] if column else None,
+                    shown.neighbours(int(row), near[i], cosines[i], labels[column] if column else None),
                 )
                 for by, column, near, cosines in found
             ),
         )
         for i, row in enumerate(asked)
     )
-    return Grid(queries, len(gallery), trouble)
+    notes = tuple(f"{note[0].upper()}{note[1:]}." for label in labels.values() if (note := label.note))
+    return Grid(queries, len(gallery), trouble, notes)
 
 
 @dataclass(frozen=True, slots=True)
 class _Shown:
     """What is told of each row: its labels by column, the name of its image, and its thumbnail where there is one."""
 
-    labels: Mapping[str, Sequence[str | None]]
+    labels: Mapping[str, LabelColumn]
     images: Sequence[str]
     pictures: Mapping[int, str]
-    numbers: Collection[str]
-    similarities: Mapping[str, Mapping[str, Any]]
 
     def query(self, row: int, answers: tuple[Answer, ...]) -> Query:
-        labels = tuple((column, values[row]) for column, values in self.labels.items())
+        labels = tuple((name, column.cells[row]) for name, column in self.labels.items())
         return Query(self.pictures.get(row), row, self._name(row), labels, answers)
 
-    def neighbour(self, query: int, row: int, cosine: float, column: str | None) -> Neighbour:
-        agrees: float | None = None
-        if column is None:
-            both = [(v[query], v[row]) for v in self.labels.values() if v[query] is not None and v[row] is not None]
-            label = f"{sum(a == b for a, b in both)} of {len(both)} alike"
-        else:
-            mine, theirs = self.labels[column][query], self.labels[column][row]
-            label = "no label" if theirs is None else theirs
-            if mine is not None and theirs is not None and column not in self.numbers:
-                agrees = agreement(mine, theirs, self.similarities.get(column, {}))
-        return Neighbour(self.pictures.get(row), row, self._name(row), label, agrees, cosine)
+    def neighbours(
+        self,
+        query: int,
+        near: Int[np.ndarray, " near"],
+        cosines: Float[np.ndarray, " near"],
+        column: LabelColumn | None,
+    ) -> tuple[Neighbour, ...]:
+        """The rows near a query, compared with it in one column; or, where there is none, in all of them."""
+        compared = self.labels.values() if column is None else [column]
+        weights = np.array([c.agreement(c.read([query]) * len(near), c.read(near.tolist())) for c in compared])
+        neighbours = []
+        for place, row in enumerate(near.tolist()):
+            known = weights[~np.isnan(weights[:, place]), place] if len(weights) else np.zeros(0)
+            word: Agreement | None = None
+            label, agreement = f"{known.sum():.3g} of {len(known)} alike", ""
+            if column is not None:
+                cell, weight = column.cells[row], float(weights[0, place])
+                label, word = "no label" if cell is None else cell, in_words(weight)
+                agreement = "" if cell is None or column.cells[query] is None else shown(weight)
+            picture = self.pictures.get(row)
+            neighbours.append(Neighbour(picture, row, self._name(row), label, word, agreement, float(cosines[place])))
+        return tuple(neighbours)
 
     def _name(self, row: int) -> str:
         return self.images[row].rpartition("/")[2]
-
-
-def agreement(mine: str, theirs: str, similarity: Mapping[str, Any]) -> float:
-    """How far two cells say the same, as their similarity reads them.
-
-    Args:
-        mine: a cell, and `theirs` another.
-        similarity: its part of the recipe, as plain values.
-
-    Returns:
-        1 or 0 of classes and levels; of sets of labels the shared over either's (Jaccard), of paths the share of the
-        longer one that they go together.
-    """
-    if mine == theirs:
-        return 1.0
-    kind, separator = similarity.get("name", "categorical"), similarity.get("separator", "")
-    if kind == "multi_label" and separator:
-        a, b = ({label.strip() for label in cell.split(separator)} - {""} for cell in (mine, theirs))
-        return len(a & b) / len(a | b) if a | b else 1.0
-    if kind == "hierarchical" and separator and not similarity.get("under"):
-        a_path, b_path = ([level.strip() for level in cell.split(separator)] for cell in (mine, theirs))
-        together = 0
-        for x, y in zip(a_path, b_path, strict=False):
-            if x != y:
-                break
-            together += 1
-        return together / max(len(a_path), len(b_path))
-    return 0.0
 
 
 def nearest(

@@ -15,7 +15,7 @@ import jinja2
 from mscon import __version__, outputs, whole
 from mscon.errors import counted
 from mscon.report import palette
-from mscon.report.atlas import atlas, numbers
+from mscon.report.atlas import atlas
 from mscon.report.census import census
 from mscon.report.citations import bibtex
 from mscon.report.compare import FEWEST_SEEDS, Comparison, compare, comparison_json
@@ -123,7 +123,7 @@ def render(
         diversity=alike,
         masks=masks(gathered.methods),
         atlas=atlas(gathered, method, member),
-        grid=grid(member, gathered.rows, gathered.label_columns, numbers(gathered)),
+        grid=grid(member, gathered.rows, gathered.labels),
         main={"method": method.title, "seed": member.seed},
         confusions=taken,
         label_sets=label_sets,

@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool
 
+from mscon.data.label_columns import LabelColumn, LabelColumns
 from mscon.errors import RunError, counted, nearest
-from mscon.search.labels import LabelColumn, Labels, is_finite_number
 
 _COMPARE: Mapping[str, Callable[[float, float], bool]] = {
     ">=": operator.ge,
@@ -85,7 +85,7 @@ class Condition:
         return place
 
 
-def parse(text: str, labels: Labels) -> Condition:
+def parse(text: str, labels: LabelColumns) -> Condition:
     """A condition as it is written on the command line.
 
     Raises:
@@ -105,7 +105,7 @@ def parse(text: str, labels: Labels) -> Condition:
     raise RunError(f"filter '{text}' cannot be read. {_FORM}")
 
 
-def conditions(given: Sequence[str] | Mapping[str, Any] | str | None, labels: Labels) -> list[Condition]:
+def conditions(given: Sequence[str] | Mapping[str, Any] | str | None, labels: LabelColumns) -> list[Condition]:
     """What a caller asks for.
 
     Args:
@@ -124,7 +124,7 @@ def conditions(given: Sequence[str] | Mapping[str, Any] | str | None, labels: La
     return written
 
 
-def rows_of(asked: Sequence[Condition], labels: Labels) -> Bool[np.ndarray, " rows"] | None:
+def rows_of(asked: Sequence[Condition], labels: LabelColumns) -> Bool[np.ndarray, " rows"] | None:
     """Rows that fulfil the conditions; None where there are none to fulfil, so that all rows do.
 
     Raises:
@@ -162,7 +162,7 @@ def _each(given: Sequence[Any], read: Callable[[Any], Any]) -> list[Any]:
 
 
 def _range(ends: tuple[Any, ...]) -> str:
-    if len(ends) != 2 or not all(end is None or isinstance(end, str) or is_finite_number(end) for end in ends):
+    if len(ends) != 2 or not all(end is None or isinstance(end, str) or _is_finite_number(end) for end in ends):
         raise ValueError(f"a range is a pair of numbers or levels, either of which may be None, got {ends!r}.")
     low, high = ("" if end is None else str(end) for end in ends)
     if not (low or high):
@@ -172,3 +172,7 @@ def _range(ends: tuple[Any, ...]) -> str:
 
 def _sign(text: str) -> str:
     return next((sign for sign in _SIGNS if text.startswith(sign)), "")
+
+
+def _is_finite_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mscon.search.labels import Agreement
+from mscon.agreement import Agreement, in_words
 from mscon.search.mix import Mix
 
 
@@ -22,8 +23,8 @@ class Hit:
         score: under the mix, in [-1, 1]; 1 is the same direction in every space that counts.
         scores: in the space of each similarity alone; `score` is their mean by the weights of the mix.
         labels: of each label column, None where missing.
-        agreement: of each label column with what was asked for: "same", "different", or "unknown" where either is
-            missing, or the examples differ among themselves.
+        weights: of each label column how alike it is to what was asked for, as training weighs it: from 0 to 1, None
+            where either is missing, or the examples differ among themselves.
     """
 
     row: int
@@ -33,11 +34,16 @@ class Hit:
     score: float
     scores: Mapping[str, float]
     labels: Mapping[str, str | None]
-    agreement: Mapping[str, Agreement]
+    weights: Mapping[str, float | None]
+
+    @property
+    def agreement(self) -> dict[str, Agreement]:
+        """The same in words: "same", "partly", "different" or "unknown"."""
+        return {name: in_words(math.nan if weight is None else weight) for name, weight in self.weights.items()}
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return {name: _plain(getattr(self, name)) for name in self.__slots__}
+        return {name: _plain(getattr(self, name)) for name in (*self.__slots__, "agreement")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +55,7 @@ class Hits:
         mix: how much each similarity counted.
         filters: as they were asked.
         searched: how many rows could have been found.
+        notes: sentences on columns of whose agreement nothing can be known.
         exact: whether all of them were looked at. False where an index of neighbours gave the candidates.
         hits: the rows that were found.
     """
@@ -59,6 +66,7 @@ class Hits:
     searched: int
     exact: bool
     hits: tuple[Hit, ...]
+    notes: tuple[str, ...] = ()
 
     def __iter__(self) -> Iterator[Hit]:
         return iter(self.hits)
@@ -77,6 +85,7 @@ class Hits:
             "filters": list(self.filters),
             "searched": self.searched,
             "exact": self.exact,
+            "notes": list(self.notes),
             "hits": [hit.to_json() for hit in self.hits],
         }
 

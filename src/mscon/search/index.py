@@ -12,13 +12,13 @@ import numpy as np
 import polars as pl
 from jaxtyping import Bool, Float
 
+from mscon.data.label_columns import LabelColumns
 from mscon.errors import MSConError, RunError, counted
 from mscon.run import Run
 from mscon.search.filters import conditions, rows_of
 from mscon.search.hits import Hit, Hits
-from mscon.search.labels import Agreement, Labels
 from mscon.search.mix import Mix
-from mscon.search.queries import Example, Examples, together
+from mscon.search.queries import Example, Examples, agreement_with, together
 from mscon.search.spaces import Found, Spaces
 
 # Text stands for alternatives, conditions and names alike.
@@ -38,7 +38,7 @@ class Index:
         self.recipe = run.recipe_values
         self.similarities: tuple[str, ...] = tuple(part["column"] for part in self.recipe["similarity"])
         self.rows: pl.DataFrame = run.rows
-        self.labels = Labels(self.rows, self.recipe, run.similarities)
+        self.labels = LabelColumns(self.rows, self.recipe, run.similarities, run.may_import)
         self._examples = Examples(self.rows, self.labels, spaces, self.encode, self.name)
 
     @property
@@ -194,7 +194,8 @@ class Index:
         told = " and ".join(e.said for e in asked.like)
         if asked.unlike:
             told += f", unlike {' and '.join(e.said for e in asked.unlike)}"
-        return Hits(told, asked.mix, asked.filters, int(keep.sum()), not by_faiss, self._hits(found, asked.like))
+        hits = self._hits(found, asked.like)
+        return Hits(told, asked.mix, asked.filters, int(keep.sum()), not by_faiss, hits, self.labels.notes)
 
     def _pays(self, kept: int, k: int) -> bool:
         from mscon.search.approximate import FROM_ROWS
@@ -204,7 +205,7 @@ class Index:
 
     def _hits(self, found: Found, like: Sequence[Example]) -> tuple[Hit, ...]:
         rows = self.rows[found.rows.tolist()] if len(found) else self.rows.head(0)
-        agreement = {name: self._agreement(name, rows, found, like) for name in self.labels.names}
+        weights = {name: agreement_with(like, self.labels[name], found.rows) for name in self.labels.names}
         images = rows.get_column("image").to_list() if "image" in rows.columns else [None] * len(found)
         cells = {name: rows.get_column(name).cast(pl.String).to_list() for name in self.labels.names}
         return tuple(
@@ -216,31 +217,10 @@ class Index:
                 score=float(found.scores[n]),
                 scores={name: float(s) for name, s in zip(self.similarities, found.by_space[n], strict=True)},
                 labels={name: column[n] for name, column in cells.items()},
-                agreement={name: column[n] for name, column in agreement.items()},
+                weights={name: None if np.isnan(column[n]) else float(column[n]) for name, column in weights.items()},
             )
             for n in range(len(found))
         )
-
-    def _agreement(self, name: str, rows: pl.DataFrame, found: Found, like: Sequence[Example]) -> list[Agreement]:
-        """Of the hits with the examples, in one column: with what all of these say alike."""
-        column = self.labels[name]
-        cells = rows.get_column(name).cast(pl.String).to_list()
-        said = {self._says(name, example) for example in like}
-        if len(said) != 1 or (only := said.pop()) is None:
-            return ["unknown"] * len(cells)
-        if isinstance(only, str):
-            return [column.agreement(only, cell) for cell in cells]
-        carrying: Bool[np.ndarray, " rows"] = np.logical_or.reduce([condition.rows(column) for condition in only])
-        return [
-            "unknown" if cell is None else "same" if carrying[row] else "different"
-            for row, cell in zip(found.rows.tolist(), cells, strict=True)
-        ]
-
-    def _says(self, name: str, example: Example) -> Any:
-        """What an example says in a column: a cell, conditions, or None for nothing."""
-        if example.row is not None:
-            return self.labels[name].cells[example.row]
-        return tuple(condition for condition in example.carries if condition.column == name) or None
 
 
 def open_index(
@@ -301,7 +281,7 @@ class _Asked:
         self.filters: tuple[str, ...] = ()
         self.keep: Bool[np.ndarray, " rows"] | None = None
 
-    def filter(self, asked: Sequence[Any], labels: Labels) -> None:
+    def filter(self, asked: Sequence[Any], labels: LabelColumns) -> None:
         self.filters, self.keep = tuple(map(str, asked)), rows_of(asked, labels)
 
 

@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
+from mscon.agreement import in_words
+from mscon.data.label_columns import LabelColumn, LabelColumns
 from mscon.errors import RunError, counted, nearest
 from mscon.search.filters import Condition, conditions, parse, rows_of
-from mscon.search.labels import Labels
 from mscon.search.spaces import Spaces, unit
+from mscon.similarities.base import Cell
 
 _FORM = (
     "A query is the number of a row (17), its line in the table (line:18), its image as the table has it, "
@@ -56,7 +58,7 @@ class Examples:
     """
 
     rows: pl.DataFrame
-    labels: Labels
+    labels: LabelColumns
     spaces: Spaces
     encode: Callable[[Any], Float[np.ndarray, "spaces dim"]]
     name: str
@@ -175,6 +177,44 @@ def together(like: Sequence[Example], unlike: Sequence[Example]) -> Float[np.nda
     # The difference of equal vectors is a few roundings long, and its direction says nothing.
     lengths = np.linalg.norm(away, axis=1, keepdims=True)
     return unit(np.where(lengths > 1e-9, away, 0.0))
+
+
+def agreement_with(
+    like: Sequence[Example], column: LabelColumn, rows: Int[np.ndarray, " rows"]
+) -> Float[np.ndarray, " rows"]:
+    """How alike some rows are, in one column, to what all examples say alike; NaN where these differ or say nothing.
+
+    A row that carries the label of an example is as alike as can be, whatever else it carries.
+
+    Args:
+        like: at least one.
+        column: of the run.
+        rows: their numbers.
+    """
+    cells = column.read(rows.tolist())
+    carried = {tuple(condition for condition in example.carries if condition.column == column.name) for example in like}
+    if len(carried) > 1:
+        return np.full(len(rows), np.nan)
+    if labels := carried.pop():
+        return _carrying(labels, column, rows, cells)
+    own = column.read([example.row for example in like if example.row is not None])
+    differ = len(own) < len(like) or (
+        len(own) > 1 and any(in_words(weight) != "same" for weight in column.agreement([own[0]] * len(own), own))
+    )
+    return np.full(len(rows), np.nan) if differ else column.agreement([own[0]] * len(cells), cells)
+
+
+def _carrying(
+    carried: Sequence[Condition], column: LabelColumn, rows: Int[np.ndarray, " rows"], cells: Sequence[Cell]
+) -> Float[np.ndarray, " rows"]:
+    """1 of rows that carry a label; of others what the similarity says of the label and their cell, 0 of a range."""
+    carrying = np.logical_or.reduce([condition.rows(column) for condition in carried])[rows]
+    label, similarity = carried[0].value, column.similarity
+    is_cell = column.is_read_alone and len(carried) == 1 and carried[0].sign == "="
+    if similarity is not None and is_cell and not similarity.missing(similarity.encode([label])).item():
+        return np.where(carrying, 1.0, similarity.agreement([label] * len(cells), cells))
+    missing = np.array([cell is None for cell in cells], dtype=bool)
+    return np.where(carrying, 1.0, np.where(missing | (similarity is None), np.nan, 0.0))
 
 
 def _first(holds: pl.Series) -> int | None:

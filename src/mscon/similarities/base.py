@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Bool, Shaped
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from mscon.errors import TableError, counted
@@ -24,6 +25,13 @@ _LINES_SHOWN = 20
 
 TargetKind = Literal["class", "labels", "rank", "number", "nothing"]
 """What a probe can ask of a similarity's cells: see `Similarity.target`."""
+
+Geometry = Literal["class", "set", "path", "line", "same_row", "none"]
+"""How the values of a column lie: names apart from one another; sets of labels; paths down a tree; points on a line,
+which are numbers or levels of an order; rows that are each like itself only; or none of these."""
+
+# Pairs of cells are compared so many at a time, each block as a table of its different cells.
+_PAIRS = 512
 
 
 def joined(columns: Sequence[Sequence[Cell]]) -> list[Cell]:
@@ -87,10 +95,14 @@ class Similarity(ABC):
             (int64, -1 where missing) and `classes` names them.
         target_kind: what `target` gives, and so which probe suits it: "class", "labels", "rank", "number", or
             "nothing" where the cells say nothing to be asked.
+        geometry: how the values of the column lie, and so how they are filtered and shown.
+        suited_objective: name of the objective that makes most of it.
     """
 
     is_partition: ClassVar[bool] = False
     target_kind: ClassVar[TargetKind] = "nothing"
+    geometry: ClassVar[Geometry] = "none"
+    suited_objective: ClassVar[str] = "supcon"
     column: str
 
     @property
@@ -115,6 +127,45 @@ class Similarity(ABC):
             "nothing": -1 for every row.
         """
         return np.full(len(cells), -1, dtype=np.int64)
+
+    @property
+    def half_counts(self) -> bool:
+        """Whether nearly all rows are a little alike, so that two count as alike from a weight of 0.5 on."""
+        return not self.is_partition and self.geometry in ("line", "none")
+
+    def parts(self, cell: str) -> tuple[str, ...]:
+        """What a cell consists of: the labels of a set, the levels of a path from the coarsest on, else the cell."""
+        return (cell,)
+
+    def agreement(self, cells: Sequence[Cell], others: Sequence[Cell]) -> Float[np.ndarray, " pairs"]:
+        """How alike the cells of each pair are: the weight that training gives them, in [0, 1], NaN where unknown.
+
+        Whatever judges two cells after training asks this. Each different pair is compared once, in blocks, so that
+        memory does not grow with the number of pairs squared.
+
+        Args:
+            cells: of each pair the one cell, as the similarity reads it, see `columns`.
+            others: of each pair the other.
+
+        Raises:
+            ValueError: if these are not as many as those.
+        """
+        if len(cells) != len(others):
+            raise ValueError(f"agreement is of pairs of cells, got {len(cells)} cells and {len(others)} others.")
+        if not self.columns or not len(cells):
+            return np.full(len(cells), math.nan)
+        place = {cell: number for number, cell in enumerate(dict.fromkeys((*cells, *others)))}
+        codes, count = self.encode(list(place)), len(place)
+        numbers = np.array([place[one] * count + place[other] for one, other in zip(cells, others, strict=True)])
+        distinct, which = np.unique(numbers, return_inverse=True)
+        weights = np.full(len(distinct), math.nan)
+        for start in range(0, len(distinct), _PAIRS):
+            block = slice(start, start + _PAIRS)
+            left, row = np.unique(distinct[block] // count, return_inverse=True)
+            right, at = np.unique(distinct[block] % count, return_inverse=True)
+            pairs = self.compare(codes[left], codes[right])
+            weights[block] = np.where(pairs.known.numpy()[row, at], pairs.weight.double().numpy()[row, at], math.nan)
+        return weights[which]
 
     @classmethod
     def check(cls, column: str, cells: Sequence[Cell], lines: Sequence[int], **settings: Any) -> None:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, cast
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from mscon.errors import TableError
 from mscon.pairs import Pairs
-from mscon.similarities.base import Cell, Similarity, TargetKind
+from mscon.similarities.base import Cell, Geometry, Similarity, TargetKind
 
 
 def same_class(anchors: Int[Tensor, " anchors"], candidates: Int[Tensor, " candidates"]) -> Pairs:
@@ -32,6 +32,7 @@ class Categorical(Similarity):
 
     is_partition: ClassVar[bool] = True
     target_kind: ClassVar[TargetKind] = "class"
+    geometry: ClassVar[Geometry] = "class"
 
     @property
     def target_names(self) -> tuple[str, ...]:
@@ -39,6 +40,11 @@ class Categorical(Similarity):
 
     def target(self, cells: Sequence[Cell]) -> Int[np.ndarray, " rows"]:
         return self.encode(cells).numpy()
+
+    def agreement(self, cells: Sequence[Cell], others: Sequence[Cell]) -> Float[np.ndarray, " pairs"]:
+        """As of every similarity; but a class that training never saw is a class too, told from others by its name."""
+        classes = sorted({cell for cell in (*cells, *others) if cell is not None})
+        return super(Categorical, replace(self, classes=tuple(classes))).agreement(cells, others)
 
     @classmethod
     def fit(cls, column: str, cells: Sequence[Cell], lines: Sequence[int], **settings: object) -> Categorical:

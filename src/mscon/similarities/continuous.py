@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mscon.errors import RecipeError, TableError
 from mscon.pairs import Pairs
-from mscon.similarities.base import Cell, MalformedCells, Similarity, TargetKind
+from mscon.similarities.base import Cell, Geometry, MalformedCells, Similarity, TargetKind
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
@@ -83,6 +83,8 @@ class Continuous(Similarity):
     centre: float
 
     target_kind: ClassVar[TargetKind] = "number"
+    geometry: ClassVar[Geometry] = "line"
+    suited_objective: ClassVar[str] = "rank_n_contrast"
 
     def target(self, cells: Sequence[Cell]) -> Float[np.ndarray, " rows"]:
         values = [None if cell is None else number_of(cell) for cell in cells]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mscon.errors import RecipeError, TableError
 from mscon.pairs import Pairs
-from mscon.similarities.base import BETWEEN_COLUMNS, Cell, MalformedCells, Similarity, TargetKind
+from mscon.similarities.base import BETWEEN_COLUMNS, Cell, Geometry, MalformedCells, Similarity, TargetKind
 
 Path = tuple[str, ...]
 
@@ -46,6 +46,8 @@ class Hierarchical(Similarity):
     under: tuple[str, ...] = ()
 
     target_kind: ClassVar[TargetKind] = "class"
+    geometry: ClassVar[Geometry] = "path"
+    suited_objective: ClassVar[str] = "himulcon"
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -63,6 +65,9 @@ class Hierarchical(Similarity):
 
     def target(self, cells: Sequence[Cell]) -> Int[np.ndarray, " rows"]:
         return self.encode(cells)[:, -1].numpy()
+
+    def parts(self, cell: str) -> tuple[str, ...]:
+        return self._path(cell)
 
     @classmethod
     def check(cls, column: str, cells: Sequence[Cell], lines: Sequence[int], **settings: Any) -> None:

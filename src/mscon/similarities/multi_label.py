@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mscon.errors import RecipeError, TableError, first_few
 from mscon.pairs import Pairs
-from mscon.similarities.base import Cell, MalformedCells, Similarity, TargetKind
+from mscon.similarities.base import Cell, Geometry, MalformedCells, Similarity, TargetKind
 
 Alike = Literal["jaccard", "any", "all"]
 
@@ -45,6 +45,7 @@ class MultiLabel(Similarity):
     alike: Alike = "jaccard"
 
     target_kind: ClassVar[TargetKind] = "labels"
+    geometry: ClassVar[Geometry] = "set"
 
     @property
     def target_names(self) -> tuple[str, ...]:
@@ -53,6 +54,9 @@ class MultiLabel(Similarity):
     def target(self, cells: Sequence[Cell]) -> Float[np.ndarray, "rows labels"]:
         codes = self.encode(cells)
         return torch.where(self.missing(codes)[:, None], torch.nan, codes.double()).numpy()
+
+    def parts(self, cell: str) -> tuple[str, ...]:
+        return tuple(sorted(labels_of(cell, self.separator)))
 
     @classmethod
     def check(cls, column: str, cells: Sequence[Cell], lines: Sequence[int], **settings: Any) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mscon.errors import RecipeError, TableError, first_few
 from mscon.pairs import Pairs
-from mscon.similarities.base import Cell, MalformedCells, Similarity, TargetKind
+from mscon.similarities.base import Cell, Geometry, MalformedCells, Similarity, TargetKind
 from mscon.similarities.continuous import check_numbers, number_of
 
 
@@ -33,6 +33,8 @@ class Ordinal(Similarity):
     levels: tuple[str, ...]
 
     target_kind: ClassVar[TargetKind] = "rank"
+    geometry: ClassVar[Geometry] = "line"
+    suited_objective: ClassVar[str] = "rank_n_contrast"
 
     @property
     def target_names(self) -> tuple[str, ...]:

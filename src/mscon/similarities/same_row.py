@@ -11,7 +11,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from mscon.pairs import Pairs
-from mscon.similarities.base import Cell, Similarity
+from mscon.similarities.base import Cell, Geometry, Similarity
 from mscon.similarities.categorical import same_class
 
 
@@ -22,6 +22,7 @@ class SameRow(Similarity):
     column: str = "same_row"
 
     is_partition: ClassVar[bool] = True
+    geometry: ClassVar[Geometry] = "same_row"
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -71,7 +71,10 @@ def make_run(root: Path, count: int = 60, images: bool = True, probed: bool = Tr
     run.write_similarities(
         [
             {"name": "categorical", "state": {"column": "kind", "classes": sorted(kinds)}},
-            {"name": "multi_label", "state": {"column": "closure", "labels": [], "separator": ";", "alike": "any"}},
+            {
+                "name": "multi_label",
+                "state": {"column": "closure", "labels": ["buckle", "laces", "zip"], "separator": ";", "alike": "any"},
+            },
             {"name": "ordinal", "state": {"column": "size", "levels": ["small", "middle", "large"]}},
             {
                 "name": "hierarchical",

@@ -17,12 +17,18 @@ from PIL import Image
 
 from mscon import checksums
 from mscon.cli import main
+from mscon.data.label_columns import LabelColumn, LabelColumns
 from mscon.errors import RunError
 from mscon.search.explorer import doubt as doubts
 from mscon.search.explorer import maps, page
-from mscon.search.explorer.columns import Column, read_columns
+from mscon.search.explorer.columns import read_columns
 from mscon.search.explorer.gather import gather, quantised, sample
 from mscon.search.explorer.thumbnails import thumbnails
+from mscon.similarities.categorical import Categorical
+from mscon.similarities.continuous import Continuous
+from mscon.similarities.hierarchical import Hierarchical
+from mscon.similarities.multi_label import MultiLabel
+from mscon.similarities.ordinal import Ordinal
 
 from .conftest import HOSTILE
 
@@ -184,38 +190,55 @@ def test_a_sample_has_each_split_and_label_in_proportion():
 
 def test_kinds_of_columns_are_read_as_they_compare(made):
     run = made("kinds")
-    columns = read_columns(run.rows, run.similarities, ("line", "image", "split"))
+    columns = read_columns(LabelColumns(run.rows, run.recipe_values, run.similarities))
     assert [(c.kind, c.space) for c in columns] == [
-        ("category", 0), ("labels", 1), ("levels", 2), ("path", 3), ("number", 4), ("category", None),
+        ("category", 0), ("labels", 1), ("levels", 2), ("path", 3), ("number", 4),
+        ("category", None), ("category", None),
     ]  # fmt: skip
-    kind, closure, size, shape, heel, _ = columns
+    kind, closure, size, shape, heel, _, split = columns
+    assert split.name == "split"
     assert kind.codes[5] == closure.codes[4] == -1 and np.isnan(heel.values[7])
     assert size.labels == ("small", "middle", "large")
-    assert shape.parts == (("boots", "ankle"), ("boots", "knee"), ("sandals", ""))
+    assert shape.parts == (("boots", "ankle"), ("boots", "knee"), ("sandals",))
     assert [closure.labels[i] for i in closure.sets[closure.codes[0]]] == ["buckle", "zip"]
+    assert kind.alike.is_equality and heel.alike.width == 1.0
+    assert size.alike.table.tolist() == [[1, 0.5, 0], [0.5, 1, 0.5], [0, 0.5, 1]]
+    assert [c.note for c in columns] == [""] * 7
 
 
-def test_untrained_columns_are_told_from_their_cells():
+def test_untrained_columns_are_read_as_check_proposes():
     rows = pl.DataFrame(
         {
             "price": [str(i * 1.5) for i in range(50)],
             "grade": [str(i % 10) for i in range(50)],
+            "closure": [["zip", "zip;buckle", "laces"][i % 3] for i in range(50)],
             "name": [f"thing {i}" for i in range(50)],
             "empty": [None] * 50,
+            "split": ["train"] * 50,
         },
         schema_overrides={"empty": pl.String},
     )
-    columns = read_columns(rows, [])
-    assert [c.kind for c in columns] == ["number", "category", "name", "category"]
+    columns = read_columns(LabelColumns(rows, {}))
+    assert [c.kind for c in columns] == ["number", "category", "labels", "name", "name", "category"]
     assert columns[1].labels == tuple(str(i) for i in range(10))
 
 
+def labelled(similarity, cells) -> LabelColumn:
+    return LabelColumn(
+        similarity.column,
+        pl.DataFrame({similarity.column: cells}, schema={similarity.column: pl.String}),
+        similarity,
+        0,
+    )
+
+
 def test_levels_of_several_columns_leave_unknown_what_is_empty():
-    rows = pl.DataFrame({"genus": ["a", "a", None], "species": ["x", None, "x"]})
-    state = {"column": "species", "paths": [], "separator": "/", "under": ["genus"]}
-    column = read_columns(rows, [{"name": "hierarchical", "state": state}])[0]
-    assert column.parts == (("a", None), ("a", "x"))
+    rows = pl.DataFrame({"genus": ["a", "a", None], "species": ["x", None, "x"], "split": ["train"] * 3})
+    state = {"column": "species", "paths": [["a", "x"]], "separator": "/", "under": ["genus"]}
+    column = read_columns(LabelColumns(rows, {}, [{"name": "hierarchical", "state": state}]))[0]
+    assert column.parts == (("a",), ("a", "x"))
     assert column.codes.tolist() == [1, 0, -1]
+    np.testing.assert_equal(column.alike.table, [[np.nan, np.nan], [np.nan, 1]])
 
 
 @given(st.integers(0, 1_000))
@@ -229,20 +252,21 @@ def test_nearest_rows_are_those_of_the_plain_sort(seed):
 
 def test_doubt_in_closed_form():
     near = np.array([[1, 2], [0, 2], [0, 1]])
-    kind = Column("kind", "category", 0, ("a", "b"), np.array([0, 0, -1], dtype=np.int32))
-    found = doubts.doubt(kind, near)
-    assert found.difference[:2].tolist() == [0, 0] and np.isnan(found.difference[2])
-    assert found.known.tolist() == [1, 1, 0]
-    level = Column("size", "levels", 0, ("s", "m", "l"), np.array([0, 1, 2], dtype=np.int32))
-    assert doubts.doubt(level, near).difference.tolist() == [0.75, 0.5, 0.75]
-    number = Column("heel", "number", 0, values=np.array([1.0, np.nan, 4.0]))
-    np.testing.assert_equal(doubts.doubt(number, near).difference, [3.0, np.nan, 3.0])
-    sets = Column("c", "labels", 0, ("a", "b"), np.array([0, 1, 2], dtype=np.int32), sets=((0,), (0, 1), (1,)))
-    assert doubts.doubt(sets, near).difference.tolist() == [0.75, 0.5, 0.75]
-    parts = (("a", "x"), ("a", None), ("b", ""))
-    path = Column("p", "path", 0, ("a/x", "a", "b"), np.array([0, 1, 2], dtype=np.int32), parts=parts)
-    assert doubts.doubt(path, near).difference.tolist() == [1, 1, 1]
-    assert doubts.doubt(path, near).known.tolist() == [1, 1, 2]
+    kind = doubts.doubt(labelled(Categorical("c", ("a", "b")), ["a", "a", None]), near)
+    assert kind.share[:2].tolist() == [0, 0] and np.isnan(kind.share[2])
+    assert kind.known.tolist() == [1, 1, 0] and np.isnan(kind.apart).all()
+    assert doubts.doubt(labelled(Ordinal("c", ("s", "m", "l")), ["s", "m", "l"]), near).share.tolist() == [
+        0.75,
+        0.5,
+        0.75,
+    ]
+    number = doubts.doubt(labelled(Continuous("c", 3.0, 0.0), ["1", None, "4"]), near)
+    np.testing.assert_equal(number.apart, [3.0, np.nan, 3.0])
+    np.testing.assert_allclose(number.share, [1 - np.exp(-0.5), np.nan, 1 - np.exp(-0.5)], rtol=1e-6)
+    sets = doubts.doubt(labelled(MultiLabel("c", ("a", "b")), ["a", "a;b", "b"]), near)
+    assert sets.share.tolist() == [0.75, 0.5, 0.75]
+    path = doubts.doubt(labelled(Hierarchical("c", (("a", "x"), ("b",))), ["a/x", "a", "b"]), near)
+    assert path.share.tolist() == [1, 1, 1] and path.known.tolist() == [1, 1, 2]
 
 
 def test_a_lone_row_has_no_neighbours():
@@ -291,14 +315,6 @@ def test_thumbnails_keep_to_their_budget(made, tmp_path):
     small, large = (thumbnails(run, names, tmp_path, 3, budget) for budget in (900, 50_000))
     assert np.mean([len(uri) for uri in small]) <= 900 < np.mean([len(uri) for uri in large])
     assert all(uri.startswith("data:image/webp;base64,") for uri in small)
-
-
-def test_the_explorer_needs_no_torch():
-    import subprocess
-    import sys
-
-    code = "import sys, mscon.search.explorer.page; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 @pytest.mark.parametrize("most", [0, 20_001])

@@ -652,7 +652,6 @@ def test_a_port_that_is_taken_is_one_message(server, shoes, capsys):
     [
         (["--serve", "--out", "x.html"], "--serve writes no file"),
         (["--port", "8000"], "--port can only be meant together with --serve"),
-        (["--trust"], "--trust can only be meant together with --serve"),
         (["--serve", "--rows", "20001"], "at most 20,000"),
     ],
 )

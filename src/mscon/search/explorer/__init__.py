@@ -1,1 +1,1 @@
-"""Explorer: a run as one page to look around in, searched by any mix of its similarities. Needs no torch."""
+"""Explorer: a run as one page to look around in, searched by any mix of its similarities."""

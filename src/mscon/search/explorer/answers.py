@@ -22,7 +22,6 @@ from mscon.run import Run
 from mscon.search.explorer import gather as gathering
 from mscon.search.explorer.asked import MOST_IMAGES, Asked, Reader
 from mscon.search.explorer.columns import Column, read_columns
-from mscon.search.explorer.doubt import doubt, nearest
 from mscon.search.explorer.maps import draw_maps
 from mscon.search.explorer.page import render, served_policy
 from mscon.search.explorer.thumbnails import EXACT, SIDE, data_uri, images_folder
@@ -80,9 +79,7 @@ class Answers:
         self.index: Index = open_index(run)
         self._data = gathering.data_of(run)
         rows = self.index.rows
-        text = [self._data.text] if self._data.input == "text" and self._data.text else []
-        columns = read_columns(rows, run.similarities, (*gathering.PLACES, "split", *text))
-        columns += read_columns(rows.select("split"), [])
+        columns = read_columns(self.index.labels, (self._data.text if self._data.input == "text" else "",))
         self._columns = tuple(c for c in columns if c.kind != "name" or len(c.labels) <= _MOST_NAMES)
         self._reader = Reader(rows.height, self._columns, self.index.mix)
         self._mixed = np.random.default_rng(7).permutation(rows.height)
@@ -312,15 +309,11 @@ class Answers:
             spaces=self.index.similarities,
             vectors=np.zeros((vectors.shape[0], 0, vectors.shape[2]), dtype=np.int8),  # the server has them
             columns=own,
-            doubts={
-                number: doubt(column, nearest(vectors[column.space]))
-                for number, column in enumerate(own)
-                if column.space is not None and column.kind != "name"
-            },
+            doubts=gathering.doubts_of(own, self.index.labels, vectors, taken),
             maps=tuple(draw_maps(vectors, seconds)),
             pictures=(),
             texts=() if self._folder is not None else tuple(gathering.texts_of(some, self._data)),
-            note=_note(len(taken), rows.height),
+            note=" ".join([_note(len(taken), rows.height), *gathering.notes_of(own)]).strip(),
         )
         return render(
             gathered,

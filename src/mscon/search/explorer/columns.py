@@ -1,37 +1,44 @@
-"""Label columns as plain numbers, kind by kind, the way a page compares them."""
+"""Label columns as plain numbers, by the geometry of their similarity, with the agreement that it gives values."""
 
 from __future__ import annotations
 
-import math
-import re
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Callable, Collection, Hashable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal, TypeVar
 
 import numpy as np
-import polars as pl
 from jaxtyping import Float, Int
 
+from mscon.data.label_columns import LabelColumn, LabelColumns
+from mscon.similarities.base import BETWEEN_COLUMNS, Cell
+from mscon.similarities.categorical import Categorical
+from mscon.similarities.continuous import Continuous, number_of
+
 Kind = Literal["category", "labels", "levels", "path", "number", "name"]
-"""How two cells compare. "name": most cells differ, so they are shown and filtered by nothing."""
+"""How cells are shown and filtered. "name": most of them differ, so they are neither compared nor coloured."""
 
-# Names of the similarity kinds in a run; a kind of the user's own is compared label by label.
-_KINDS: dict[str, Kind] = {
-    "categorical": "category",
-    "multi_label": "labels",
-    "ordinal": "levels",
-    "hierarchical": "path",
-    "continuous": "number",
-}
+# Of more different values a table of their agreement would be larger than all else that a page says of them.
+MOST_TABLED = 700
 
-# Told from cells alone: as `mscon check` does it, in short.
-_NEARLY_ALL = 0.95
-_FEW_NUMBERS = 20
+Value = TypeVar("Value", bound=Hashable)
 
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
-Cell = str | None
+@dataclass(frozen=True, eq=False, slots=True)
+class Alike:
+    """How the values of a column agree, for who cannot ask its similarity.
+
+    Attributes:
+        is_equality: equal codes are the same, all others different.
+        width: of numbers whose weight is exp(-(difference / width)^2 / 2); None of others.
+        table: weights of all codes with all, NaN where unknown; of numbers, those in `values`. None where the above
+            say it.
+        values: numbers that the rows of the table are of; empty where it is of codes.
+    """
+
+    is_equality: bool = False
+    width: float | None = None
+    table: Float[np.ndarray, "codes codes"] | None = None
+    values: Float[np.ndarray, " values"] = field(default_factory=lambda: np.zeros(0))
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -40,14 +47,16 @@ class Column:
 
     Attributes:
         name: its header in the table.
-        kind: how its cells compare.
+        kind: how it is shown.
         space: number of the similarity that was trained on it; None if none was.
-        labels: what codes stand for; of a path the label with all that is above it.
+        labels: what codes stand for, or, of "labels", what the numbers in `sets` do.
         codes: [rows], -1 where missing; of "labels" the number of a set in `sets`. Empty for numbers.
         values: [rows] in the unit of the column, NaN where missing; empty for all but numbers.
-        parts: of each path its levels, "" where nothing is below and None where it is not known.
+        parts: of each path its levels, as far as it goes.
         sets: of each set of labels their numbers.
-        width: within which numbers are alike; NaN where that is not said.
+        is_line: whether differences of values mean something.
+        alike: how its values agree; None where that is not known, or there are too many of them.
+        note: why `alike` is None; empty if it is not, or nothing is to be compared.
     """
 
     name: str
@@ -56,77 +65,72 @@ class Column:
     labels: tuple[str, ...] = ()
     codes: Int[np.ndarray, " codes"] = field(default_factory=lambda: np.zeros(0, dtype=np.int32))
     values: Float[np.ndarray, " values"] = field(default_factory=lambda: np.zeros(0))
-    parts: tuple[tuple[str | None, ...], ...] = ()
+    parts: tuple[tuple[str, ...], ...] = ()
     sets: tuple[tuple[int, ...], ...] = ()
-    width: float = math.nan
+    is_line: bool = False
+    alike: Alike | None = None
+    note: str = ""
 
 
 def read_columns(
-    rows: pl.DataFrame, similarities: Sequence[Mapping[str, Any]], leave_out: Sequence[str] = ()
+    labels: LabelColumns, leave_out: Collection[str] = (), rows: Int[np.ndarray, " rows"] | None = None
 ) -> list[Column]:
-    """All label columns: first those that a similarity was trained on, in the order of the similarities.
+    """The label columns: trained ones first, in the order of their similarities, and the split last.
 
     Args:
-        rows: of a run.
-        similarities: as a run keeps them; nothing that they name is imported.
+        labels: of a run.
         leave_out: columns that are no labels.
+        rows: numbers of the rows to read; None for all.
     """
-    found: list[Column] = []
-    for space, similarity in enumerate(similarities):
-        name = str(similarity["state"].get("column", ""))
-        if name in rows.columns and name not in leave_out and name not in {column.name for column in found}:
-            found.append(_trained(name, rows, similarity, space))
-    taken = {column.name for column in found} | set(leave_out)
-    return [*found, *(_untrained(name, rows[name].to_list()) for name in rows.columns if name not in taken)]
+    columns = [labels[name] for name in labels.names if name not in leave_out]
+    # The split is something to filter by, no label.
+    columns = [*sorted(columns, key=lambda column: (column.space is None, column.space or 0)), labels["split"]]
+    return [_read(column, column.read(None if rows is None else rows.tolist())) for column in columns]
 
 
-def number_of(cell: str) -> float | None:
-    """The finite number that a cell writes, or None."""
-    if not _NUMBER.fullmatch(cell.strip()):
-        return None
-    value = float(cell)
-    return value if math.isfinite(value) else None
+def _read(column: LabelColumn, cells: Sequence[Cell]) -> Column:
+    read, values = _values(column, cells)
+    alike, note = _alike(column, values, read.values) if column.is_label else (None, "")
+    return replace(read, alike=alike, note=note)
 
 
-def _trained(name: str, rows: pl.DataFrame, similarity: Mapping[str, Any], space: int) -> Column:
-    kind, state = _KINDS.get(str(similarity["name"]), "category"), similarity["state"]
-    cells = _cells(rows, name)
-    if kind == "number":
-        return Column(name, kind, space, values=_values(cells), width=float(state.get("width", math.nan)))
-    if kind == "levels":
-        return _levels(name, cells, [str(level) for level in state.get("levels", ())], space)
-    if kind == "labels":
-        return _label_sets(name, cells, str(state.get("separator", ";")), space)
-    if kind == "path":
-        return _paths(name, rows, state, space)
-    return _category(name, cells, space)
+def _values(column: LabelColumn, cells: Sequence[Cell]) -> tuple[Column, Sequence[str]]:
+    """The column by its geometry, and of each of its different values a cell that holds it."""
+    name, space, similarity = column.name, column.space, column.similarity
+    is_line = column.geometry == "line"
+    if similarity is not None and column.is_ordered:
+        places = np.asarray(similarity.target(cells), dtype=np.float64)
+        if column.levels:
+            ranks = np.where(np.isnan(places), -1, places).astype(np.int32)
+            return Column(name, "levels", space, column.levels, ranks, is_line=is_line), column.levels
+        known = np.flatnonzero(~np.isnan(places))
+        first = known[np.unique(places[known], return_index=True)[1]]
+        return Column(name, "number", space, values=places, is_line=is_line), [str(cells[row]) for row in first]
+    if similarity is not None and similarity.geometry == "set":
+        held, codes, values = _coded(cells, similarity.parts)
+        labels = tuple(sorted({label for labels in held for label in labels}, key=_natural))
+        index = {label: number for number, label in enumerate(labels)}
+        sets = tuple(tuple(sorted(index[label] for label in labels)) for labels in held)
+        return Column(name, "labels", space, labels, codes, sets=sets), values
+    if similarity is not None and similarity.geometry == "path":
+        paths, codes, values = _coded(cells, similarity.parts)
+        separator = getattr(similarity, "separator", " / ") if column.is_read_alone else " / "
+        return Column(name, "path", space, tuple(map(separator.join, paths)), codes, parts=tuple(paths)), values
+    names, codes, values = _coded(cells, lambda cell: cell, _natural)
+    shown = tuple(name.replace(BETWEEN_COLUMNS, " / ") for name in names)
+    return Column(name, "category" if column.is_label else "name", space, shown, codes), values
 
 
-def _untrained(name: str, cells: Sequence[Cell]) -> Column:
-    cells = [None if cell is None else str(cell) for cell in cells]
-    known = [cell for cell in cells if cell is not None]
-    counts = Counter(known)
-    numbers = sum(count for cell, count in counts.items() if number_of(cell) is not None)
-    if known and numbers >= _NEARLY_ALL * len(known) and len(counts) > _FEW_NUMBERS:
-        return Column(name, "number", None, values=_values(cells))
-    column = _category(name, cells, None)
-    if known and sum(count == 1 for count in counts.values()) > len(known) / 2:
-        return Column(name, "name", None, column.labels, column.codes)
-    return column
-
-
-def _cells(rows: pl.DataFrame, name: str) -> list[Cell]:
-    return [None if cell is None else str(cell) for cell in rows[name].to_list()]
-
-
-def _values(cells: Sequence[Cell]) -> Float[np.ndarray, " rows"]:
-    read = [None if cell is None else number_of(cell) for cell in cells]
-    return np.array([math.nan if value is None else value for value in read], dtype=np.float64)
-
-
-def _category(name: str, cells: Sequence[Cell], space: int | None) -> Column:
-    labels = tuple(sorted({cell for cell in cells if cell is not None}, key=_natural))
-    return Column(name, "category", space, labels, _codes(cells, labels))
+def _coded(
+    cells: Sequence[Cell], read: Callable[[str], Value], key: Callable[[Value], object] | None = None
+) -> tuple[list[Value], Int[np.ndarray, " rows"], list[str]]:
+    """The different values that cells hold, sorted; a code a row, -1 for none; and a cell that holds each value."""
+    held = {cell: value for cell in dict.fromkeys(cells) if cell is not None and (value := read(cell))}
+    values = sorted(set(held.values()), key=key)  # type: ignore[type-var, arg-type]
+    index = {value: code for code, value in enumerate(values)}
+    first = {value: cell for cell, value in reversed(held.items())}
+    codes = np.array([index[held[cell]] if cell in held else -1 for cell in cells], dtype=np.int32)
+    return values, codes, [first[value] for value in values]
 
 
 def _natural(label: str) -> tuple[bool, float, str]:
@@ -135,48 +139,20 @@ def _natural(label: str) -> tuple[bool, float, str]:
     return (number is None, 0.0 if number is None else number, label)
 
 
-def _codes(cells: Sequence[Any], labels: Sequence[Any]) -> Int[np.ndarray, " rows"]:
-    index = {label: i for i, label in enumerate(labels)}
-    return np.array([index.get(cell, -1) for cell in cells], dtype=np.int32)
-
-
-def _levels(name: str, cells: Sequence[Cell], levels: list[str], space: int) -> Column:
-    """Levels by name, or, where all are numbers, by their value: "1" and "1.0" are one level."""
-    numbered = {number_of(level): level for level in levels}
-    if None not in numbered and len(numbered) == len(levels):
-        cells = [c if c is None or c in levels else numbered.get(number_of(c)) for c in cells]
-    return Column(name, "levels", space, tuple(levels), _codes(cells, levels))
-
-
-def _label_sets(name: str, cells: Sequence[Cell], separator: str, space: int) -> Column:
-    held = [None if c is None else frozenset(p for part in c.split(separator) if (p := part.strip())) for c in cells]
-    labels = tuple(sorted({label for labels in held if labels for label in labels}, key=_natural))
-    index = {label: i for i, label in enumerate(labels)}
-    # An empty set is a cell without a label: missing.
-    coded = [tuple(sorted(index[label] for label in labels)) if labels else None for labels in held]
-    sets = tuple(sorted({numbers for numbers in coded if numbers is not None}))
-    return Column(name, "labels", space, labels, _codes(coded, sets), sets=sets)
-
-
-def _paths(name: str, rows: pl.DataFrame, state: Mapping[str, Any], space: int) -> Column:
-    under = [str(column) for column in state.get("under", ()) if column in rows.columns]
-    separator = str(state.get("separator", "/"))
-    if under:
-        table = list(zip(*(_cells(rows, column) for column in (*under, name)), strict=True))
-        read: list[tuple[str, ...]] = []
-        for cells in table:
-            said = [cell or "" for cell in cells]
-            read.append(tuple(said[: said.index("")] if "" in said else said))
-    else:
-        read = [() if c is None else tuple(part.strip() for part in c.split(separator)) for c in _cells(rows, name)]
-    paths = sorted({path for path in read if path})
-    levels = max((len(path) for path in paths), default=0)
-    # A path that none continues is complete: nothing is below it. Of an empty cell that is not known.
-    continued = {path[:end] for path in paths for end in range(len(path))}
-
-    def filled(path: tuple[str, ...]) -> tuple[str | None, ...]:
-        rest = "" if not under and path not in continued else None
-        return (*path, *[rest] * (levels - len(path)))
-
-    labels = tuple((" / " if under else separator).join(path) for path in paths)
-    return Column(name, "path", space, labels, _codes(read, paths), parts=tuple(filled(path) for path in paths))
+def _alike(column: LabelColumn, cells: Sequence[str], numbers: Float[np.ndarray, " rows"]) -> tuple[Alike | None, str]:
+    """How different values agree, by a cell of each; or None, and why."""
+    similarity, count = column.similarity, len(cells)
+    if similarity is None:
+        return None, column.note
+    if type(similarity) is Continuous:  # not of a subclass, which may compare otherwise
+        return Alike(width=similarity.width), ""
+    if count <= MOST_TABLED:
+        table = similarity.agreement([one for one in cells for _ in cells], list(cells) * count).reshape(count, count)
+        if np.array_equal(table, np.eye(count)):
+            return Alike(is_equality=True), ""
+        return Alike(table=table, values=np.unique(numbers[~np.isnan(numbers)])), ""
+    if type(similarity) is Categorical:
+        return Alike(is_equality=True), ""
+    return None, (
+        f"Agreement in '{column.name}' is not shown: it has {count:,} different values, more than {MOST_TABLED}"
+    )

@@ -1,4 +1,4 @@
-"""Doubt: how far the label of a row differs from those of the rows that a column's own space puts nearest."""
+"""Doubt: how little the label of a row agrees with those of the rows that a column's own space puts nearest."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from mscon.search.explorer.columns import Column
+from mscon.data.label_columns import LabelColumn
 
 NEAREST = 10
 _BLOCK = 1_024
@@ -18,14 +18,15 @@ class Doubt:
     """Of each row, against the nearest rows that have a label.
 
     Attributes:
-        difference: mean difference to them: 0 or 1 a neighbour for classes, the share not in common for sets and
-            paths, the share of the scale for levels, and the distance in the column's unit for numbers. NaN where
-            the row has no label, or none of them has.
-        known: how many of the nearest have a label.
+        share: 1 - the mean agreement with them, as the similarity of the column gives it. NaN where the row has no
+            label, or none of them has.
+        known: with how many of the nearest it agrees or does not.
+        apart: mean distance to them in the column's unit, where it holds numbers on a line; else NaN.
     """
 
-    difference: Float[np.ndarray, " rows"]
+    share: Float[np.ndarray, " rows"]
     known: Int[np.ndarray, " rows"]
+    apart: Float[np.ndarray, " rows"]
 
 
 def nearest(vectors: Float[np.ndarray, "rows dim"], count: int = NEAREST) -> Int[np.ndarray, "rows count"]:
@@ -45,57 +46,31 @@ def nearest(vectors: Float[np.ndarray, "rows dim"], count: int = NEAREST) -> Int
     return found
 
 
-def doubt(column: Column, near: Int[np.ndarray, "rows count"]) -> Doubt:
+def doubt(
+    column: LabelColumn, near: Int[np.ndarray, "rows count"], rows: Int[np.ndarray, " rows"] | None = None
+) -> Doubt:
     """The doubt about every row of a column.
 
     Args:
-        column: of any kind but "name".
+        column: which has a similarity.
         near: of each row its neighbours, as `nearest` gives them, in the space of that column.
+        rows: numbers of the rows that these are; None for all.
     """
-    difference = differences(column, near)
-    known = ~np.isnan(difference)
-    total = np.where(known, difference, 0.0).sum(axis=1)
-    count = known.sum(axis=1)
-    return Doubt(np.divide(total, count, out=np.full(len(total), np.nan), where=count > 0), count)
+    cells = column.read(None if rows is None else rows.tolist())
+    others = [cells[other] for other in near.ravel()]
+    own = [cell for cell in cells for _ in range(near.shape[1])]
+    alike = column.agreement(own, others).reshape(near.shape)
+    apart = np.full(near.shape, np.nan)
+    similarity = column.similarity
+    if similarity is not None and similarity.target_kind == "number" and similarity.geometry == "line":
+        values = similarity.target(cells)
+        apart = np.abs(values[:, None] - values[near])
+    known = (~np.isnan(alike)).sum(axis=1)
+    return Doubt(1 - _mean(alike), known, _mean(apart))
 
 
-def differences(column: Column, near: Int[np.ndarray, "rows count"]) -> Float[np.ndarray, "rows count"]:
-    """How far each row differs from each of its neighbours, NaN where that is not known."""
-    if column.kind == "number":
-        return np.abs(column.values[:, None] - column.values[near])
-    own, other = np.broadcast_arrays(column.codes[:, None], column.codes[near])
-    missing = (own < 0) | (other < 0)
-    if column.kind == "levels":
-        apart = np.abs(own - other) / max(len(column.labels) - 1, 1)
-    elif column.kind == "labels":
-        apart = _sets_apart(column)[own, other]
-    elif column.kind == "path":
-        apart = _paths_apart(column)[own, other]
-    else:
-        apart = (own != other).astype(np.float64)
-    return np.where(missing, np.nan, apart)
-
-
-def _sets_apart(column: Column) -> Float[np.ndarray, "codes codes"]:
-    """1 - labels in common over labels that either has."""
-    has = np.zeros((len(column.sets), len(column.labels)), dtype=np.float64)
-    for row, numbers in enumerate(column.sets):
-        has[row, list(numbers)] = 1
-    shared = has @ has.T
-    size = has.sum(axis=1)
-    return 1 - shared / np.maximum(size[:, None] + size[None, :] - shared, 1)
-
-
-def _paths_apart(column: Column) -> Float[np.ndarray, "codes codes"]:
-    """The share of levels from the one on where two paths part; NaN where they agree as far as both say."""
-    parts = np.array(column.parts, dtype=object).reshape(len(column.parts), -1)
-    count, levels = parts.shape
-    together, going, known = np.zeros((count, count)), np.ones((count, count), bool), np.ones((count, count), bool)
-    for level in range(levels):
-        names = {name: i for i, name in enumerate(dict.fromkeys(parts[:, level]))}
-        here = np.array([-1 if name is None else names[name] for name in parts[:, level]])
-        said = (here[:, None] >= 0) & (here[None, :] >= 0)
-        known &= ~going | said
-        going &= said & (here[:, None] == here[None, :])
-        together += going
-    return np.where(known, 1 - together / max(levels, 1), np.nan)
+def _mean(values: Float[np.ndarray, "rows count"]) -> Float[np.ndarray, " rows"]:
+    """Of each row the mean of what is known, NaN where nothing is."""
+    known = ~np.isnan(values)
+    total, count = np.where(known, values, 0.0).sum(axis=1), known.sum(axis=1)
+    return np.divide(total, count, out=np.full(len(total), np.nan), where=count > 0)

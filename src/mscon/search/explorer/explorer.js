@@ -31,6 +31,10 @@
     values: told.values === undefined ? null : listed(unpack(told.values, "f8")),
     doubt: told.doubt === undefined ? null : unpack(told.doubt, "f4"),
     known: told.known === undefined ? null : unpack(told.known, "u1"),
+    apart: told.apart === undefined ? null : unpack(told.apart, "f4"),
+    alike: told.alike && told.alike.table
+      ? { ...told.alike, table: unpack(told.alike.table, "u1"), places: new Map(told.alike.values.map((value, i) => [value, i])) }
+      : told.alike,
   }));
   const columnNamed = (name) => columns.find((column) => column.name === name);
   // The split is something to filter and colour by; that it is the same says nothing about likeness.
@@ -236,10 +240,9 @@
       column.sets.forEach((set, code) => set.forEach((label) => add(column.labels[label], code)));
     } else if (column.kind === "path") {
       column.parts.forEach((parts, code) => {
-        const said = parts.filter((part) => part !== null && part !== "");
-        said.forEach((_, end) => {
-          const prefix = said.slice(0, end + 1);
-          const whole = end + 1 === said.length;
+        parts.forEach((_, end) => {
+          const prefix = parts.slice(0, end + 1);
+          const whole = end + 1 === parts.length;
           add(whole ? column.labels[code] : `${prefix.join(" / ")} / …`, code);
         });
       });
@@ -264,8 +267,10 @@
     }
     if (asked || like.length === 0) return null;
     if (column.values) {
-      const found = like.map((row) => column.values[row]).filter((value) => !Number.isNaN(value));
-      return found.length ? { value: found.reduce((a, b) => a + b, 0) / found.length } : null;
+      const known = like.map((row) => column.values[row]).filter((value) => !Number.isNaN(value));
+      // Places that are on no line, such as hours of a day, have no middle.
+      if (!known.length || !(column.line || known.every((value) => value === known[0]))) return null;
+      return { value: column.line ? known.reduce((a, b) => a + b, 0) / known.length : known[0] };
     }
     const code = column.codes[like[0]];
     return code >= 0 && like.every((row) => column.codes[row] === code) ? { code } : null;
@@ -273,43 +278,41 @@
 
   const NOTHING = { state: "none", mark: "", value: NaN, words: "" };
   const UNKNOWN = { state: "unknown", mark: "?", value: NaN, words: "not known" };
-  const SAME = { state: "same", mark: "✓", value: 1, words: "the same" };
-  const OTHER = { state: "other", mark: "✕", value: 0, words: "different" };
 
-  /** How a row agrees with a reference: in words, as a mark, and as a share (of numbers, the distance). */
-  function agreement(column, said, row) {
-    if (said === null) return NOTHING;
+  /** How alike two values of a column are, as its similarity says it: from 0 to 1, NaN where unknown. Codes, or numbers. */
+  function weightOf(column, one, other) {
+    const alike = column.alike;
+    if (!alike) return NaN;
+    if (alike.equal) return one === other ? 1 : 0;
+    if (!alike.table) return Math.exp(-(((one - other) / alike.width) ** 2) / 2);
+    const place = (value) => (column.values ? alike.places.get(value) : value);
+    const step = alike.table[place(one) * alike.size + place(other)];
+    return step === undefined || step === 255 ? NaN : step / 254;
+  }
+
+  /** How alike a value is to a reference. Whoever carries a label that was asked for is as alike as can be. */
+  function weightTo(column, wanted, value) {
+    if (!wanted.codes) return weightOf(column, column.values ? wanted.value : wanted.code, value);
+    if (wanted.codes.has(value)) return 1;
+    if (column.kind === "labels") return column.alike ? 0 : NaN;
+    const known = [...wanted.codes].map((code) => weightOf(column, code, value)).filter((weight) => !Number.isNaN(weight));
+    return known.length ? Math.max(...known) : NaN;
+  }
+
+  /** How a row agrees with a reference: in words, as a mark, and as a weight. */
+  function agreement(column, wanted, row) {
+    if (wanted === null || !column.alike) return NOTHING;
     if (isMissing(column, row)) return UNKNOWN;
-    if (column.values) {
-      const apart = column.values[row] - said.value;
-      const words = `${signed(apart)} from the query`;
-      if (column.width === null) return { state: "none", mark: "", value: Math.abs(apart), words };
-      const near = Math.abs(apart) <= column.width;
-      return { state: near ? "same" : "other", mark: near ? "≈" : apart > 0 ? "↑" : "↓", value: Math.abs(apart), words };
-    }
-    const code = column.codes[row];
-    if (said.codes && said.codes.has(code)) return SAME;
-    if (said.code === code && column.kind !== "path") return SAME;
-    if (said.code < 0 || column.kind === "category") return OTHER;
-    if (column.kind === "levels") {
-      const apart = code - said.code;
-      return { ...OTHER, mark: apart > 0 ? "↑" : "↓", words: `${Math.abs(apart)} level${Math.abs(apart) === 1 ? "" : "s"} apart` };
-    }
-    if (column.kind === "labels") {
-      const mine = column.sets[said.code], theirs = new Set(column.sets[code]);
-      const shared = mine.filter((label) => theirs.has(label)).length;
-      if (shared === 0) return OTHER;
-      const either = mine.length + theirs.size - shared;
-      return { state: "part-way", mark: "◐", value: shared / either, words: `${shared} of ${either} labels in common` };
-    }
-    const mine = column.parts[said.code], theirs = column.parts[code];
-    let depth = 0;
-    while (depth < mine.length && mine[depth] !== null && mine[depth] === theirs[depth]) depth++;
-    if (depth === mine.length) return SAME;
-    const open = mine[depth] === null || theirs[depth] === null;
-    const words = `${depth} of ${mine.length} levels in common` + (open ? ", the rest not known" : "");
-    if (depth === 0) return open ? UNKNOWN : OTHER;
-    return { state: "part-way", mark: "◐", value: open ? NaN : depth / mine.length, words };
+    const value = column.values ? column.values[row] : column.codes[row];
+    const weight = weightTo(column, wanted, value);
+    if (Number.isNaN(weight)) return UNKNOWN;
+    if (weight >= data.words.same) return { state: "same", mark: "✓", value: weight, words: "the same" };
+    const isPartly = weight >= data.words.different;
+    const words = isPartly ? `partly ${weight.toFixed(2)}` : "different", state_ = isPartly ? "part-way" : "other";
+    if (!column.line) return { state: state_, mark: isPartly ? "◐" : "✕", value: weight, words };
+    const apart = value - (column.values ? wanted.value : wanted.code), steps = Math.abs(apart);
+    const far = column.values ? `${signed(apart)} from the query` : `${steps} level${steps === 1 ? "" : "s"} apart`;
+    return { state: state_, mark: apart > 0 ? "↑" : "↓", value: weight, words: `${words}, ${far}` };
   }
 
   // State --------------------------------------------------------------------------------------
@@ -668,8 +671,9 @@
 
   function doubtText(column, row) {
     const value = column.doubt[row], known = column.known[row];
-    if (column.kind === "category") return `${Math.round(value * known)} of ${known} differ`;
-    return column.values ? `${short(value)} off` : `${Math.round(value * 100)} % off`;
+    if (column.alike && column.alike.equal) return `${Math.round(value * known)} of ${known} differ`;
+    const far = Number.isNaN(column.apart[row]) ? "" : `, ${short(column.apart[row])} off`;
+    return `${Math.round(value * 100)} %${far}`;
   }
 
   function headline(count) {
@@ -686,13 +690,10 @@
     const column = doubted();
     let text = "";
     if (column) {
-      const what = {
-        category: "with another label",
-        labels: "the labels not in common, on average",
-        levels: "the share of the scale between them, on average",
-        path: "the levels not in common, on average",
-        number: "how far their numbers are off, on average",
-      }[column.kind];
+      const off = column.values && column.line ? ", and how far their numbers are off" : "";
+      const what = column.alike && column.alike.equal
+        ? "with another label"
+        : `how little its label agrees with theirs on average, 0 % where all are the same${off}`;
       text = `Of the ${data.nearest} rows nearest in the space of ${column.name}, itself and those without a label left out: ${what}. ` +
         "A high one is a reason to look, no proof. The space learnt from these labels, so wrong ones of training rows can look right here: filter by split to see rows it never learnt from.";
     }
@@ -745,8 +746,8 @@
         list.append(item);
         gauges.set(column, gauge);
       }
-      gauge.item.hidden = said[index] === null;
-      if (said[index] === null) return;
+      gauge.item.hidden = said[index] === null || !column.alike;
+      if (gauge.item.hidden) return;
       let sum = 0, known = 0;
       for (const row of first) {
         const value = agreement(column, said[index], row).value;
@@ -755,15 +756,13 @@
       const usual = chance(column, index);
       let text;
       if (!known) text = "not known";
-      else if (column.values) text = `${short(sum / known)} off`;
       else if (Number.isInteger(sum)) text = `${sum} of ${known}`;
       else text = `${sum.toFixed(1)} of ${known}`;
       write(gauge.text, text);
-      gauge.bar.hidden = !known || Boolean(column.values);
+      gauge.bar.hidden = !known;
       gauge.fill.style.transform = `scaleX(${known ? (sum / known).toFixed(3) : 0})`;
       gauge.tick.style.left = `${(100 * usual).toFixed(1)}%`;
-      const all = column.values ? `${short(usual)} off` : `${Math.round(100 * usual)} %`;
-      const title = `${column.name}: of the ${first.length} nearest ${text}; of all rows ${all}`;
+      const title = `${column.name}: of the ${first.length} nearest ${text} agree; of all rows ${Math.round(100 * usual)} %`;
       if (gauge.title !== title) gauge.item.title = gauge.title = title;
       told.push(`${column.name} ${text}`);
     });

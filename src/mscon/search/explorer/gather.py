@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float, Int, Int8
 
+from mscon.data.label_columns import LabelColumns
 from mscon.errors import RunError, counted
 from mscon.recipe import Data, Train
 from mscon.run import Run
@@ -21,9 +22,6 @@ from mscon.search.explorer.thumbnails import thumbnails
 
 MOST_ROWS = 20_000
 """Rows of one page. More would be slow to open and to search; `gather` draws a sample then."""
-
-# Columns of a run's rows that are not labels. The split is one to filter by, see `Gathered.columns`.
-PLACES = ("line", "image")
 
 # What a page of 10,000 rows may take, in characters; a larger one takes more in proportion.
 _PAGE, _PAGE_ROWS = 9_400_000, 10_000
@@ -90,16 +88,12 @@ def gather(
     vectors, similarities, rows = _spaces(run)
     data = data_of(run)
     taken = sample(rows, [str(s["state"].get("column", "")) for s in similarities], most)
+    labels = LabelColumns(rows, run.recipe_values, similarities, run.may_import)
     total, rows, vectors = rows.height, rows[taken], _unit(vectors[:, taken])
 
     is_picture = data.input == "image" and with_images
     text_column = data.text if data.input == "text" else ""
-    columns = read_columns(rows, similarities, (*PLACES, "split", *([text_column] if text_column else [])))
-    columns += read_columns(rows.select("split"), [])  # the last: something to filter by, no label
-    doubts = {}
-    for number, column in enumerate(columns):
-        if column.space is not None and column.kind != "name":
-            doubts[number] = doubt(column, nearest(vectors[column.space]))
+    columns = read_columns(labels, (text_column,), taken)
     return Gathered(
         title=str(run.recipe_values.get("title") or run.name),
         table=str(run.facts.get("table", {}).get("name", "the table")),
@@ -110,7 +104,7 @@ def gather(
         spaces=tuple(str(s["state"].get("column", s["name"])) for s in similarities),
         vectors=quantised(vectors),
         columns=tuple(columns),
-        doubts=doubts,
+        doubts=doubts_of(columns, labels, vectors, taken),
         maps=tuple(draw_maps(vectors, seconds)),
         pictures=tuple(
             thumbnails(run, rows["image"].to_list(), images, data.channels, _budget(len(taken), vectors, columns))
@@ -118,8 +112,27 @@ def gather(
         if is_picture
         else (),
         texts=() if is_picture else tuple(texts_of(rows, data)),
-        note=_note(len(taken), total),
+        note=" ".join([_note(len(taken), total), *notes_of(columns)]).strip(),
     )
+
+
+def doubts_of(
+    columns: Sequence[Column],
+    labels: LabelColumns,
+    vectors: Float[np.ndarray, "spaces rows dim"],
+    rows: Int[np.ndarray, " rows"],
+) -> dict[int, Doubt]:
+    """Of the columns that a similarity was trained on and that it can be asked of, by their position."""
+    return {
+        number: doubt(labels[column.name], nearest(vectors[column.space]), rows)
+        for number, column in enumerate(columns)
+        if column.space is not None and labels[column.name].similarity is not None
+    }
+
+
+def notes_of(columns: Sequence[Column]) -> list[str]:
+    """Sentences on columns whose agreement is not shown."""
+    return [f"{column.note[0].upper()}{column.note[1:]}." for column in columns if column.note]
 
 
 def sample(rows: pl.DataFrame, columns: Sequence[str], most: int, seed: int = 0) -> Int[np.ndarray, " rows"]:

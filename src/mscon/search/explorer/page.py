@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import math
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -16,9 +15,10 @@ import numpy as np
 from jaxtyping import Shaped
 
 from mscon import __version__, outputs, whole
+from mscon.agreement import DIFFERENT, SAME
 from mscon.errors import RunError, counted
 from mscon.run import Run
-from mscon.search.explorer.columns import Column
+from mscon.search.explorer.columns import Alike, Column
 from mscon.search.explorer.doubt import NEAREST, Doubt
 from mscon.search.explorer.gather import MOST_ROWS, Gathered, gather
 from mscon.search.explorer.maps import Maps
@@ -157,6 +157,7 @@ def payload(gathered: Gathered) -> dict[str, Any]:
         "texts": list(gathered.texts),
         "colours": list(COLOURS),
         "nearest": NEAREST,
+        "words": {"same": SAME, "different": DIFFERENT},
     }
 
 
@@ -167,7 +168,8 @@ def _column(column: Column, doubt: Doubt | None, is_split: bool) -> dict[str, An
         "space": column.space,
         "split": is_split,
         "labels": list(column.labels),
-        "width": None if math.isnan(column.width) else column.width,
+        "line": column.is_line,
+        "alike": None if column.alike is None else _alike(column.alike),
     }
     if column.kind == "number":
         told["values"] = _packed(column.values, "<f8")
@@ -178,9 +180,21 @@ def _column(column: Column, doubt: Doubt | None, is_split: bool) -> dict[str, An
     if column.kind == "labels":
         told["sets"] = [list(numbers) for numbers in column.sets]
     if doubt is not None:
-        told["doubt"] = _packed(doubt.difference, "<f4")
+        told["doubt"] = _packed(doubt.share, "<f4")
         told["known"] = _packed(doubt.known, "u1")
+        told["apart"] = _packed(doubt.apart, "<f4")
     return told
+
+
+def _alike(alike: Alike) -> dict[str, Any]:
+    if alike.is_equality:
+        return {"equal": True}
+    if alike.table is None:
+        return {"width": alike.width}
+    # From 0 to 254 hundred-and-so-manieths, which keep "same" and "different" apart from all between; 255 is unknown.
+    between = np.clip(np.rint(254 * alike.table), 1, 253)
+    steps = np.select([np.isnan(alike.table), alike.table >= SAME, alike.table < DIFFERENT], [255, 254, 0], between)
+    return {"size": len(alike.table), "table": _packed(steps, "u1"), "values": alike.values.tolist()}
 
 
 def _maps(maps: Maps) -> dict[str, Any]:
