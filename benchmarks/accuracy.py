@@ -22,14 +22,14 @@ from machine import machine
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from mscon import whole
-from mscon.kernels import contrast
-from mscon.kernels.dense import Dense
-from mscon.kernels.online import Online
-from mscon.kernels.path import evaluate
-from mscon.kernels.tiles import Tiles
-from mscon.pairs import LazyPairs
-from mscon.similarities.categorical import same_class
+from mscon.method.kernels import contrast
+from mscon.method.kernels.dense import Dense
+from mscon.method.kernels.online import Online
+from mscon.method.kernels.path import evaluate
+from mscon.method.kernels.tiles import Tiles
+from mscon.method.pairs import LazyPairs
+from mscon.method.similarities.categorical import same_class
+from mscon.run import atomic
 
 RESULTS = Path(__file__).parent / "results"
 NOISES = (None, 0.3, 0.1, 0.02, 0.01)
@@ -170,9 +170,9 @@ def main() -> None:
     )
     print(text)
     if arguments.write:
-        whole.write_text(RESULTS / "accuracy.md", text)
+        atomic.write_text(RESULTS / "accuracy.md", text)
         record = {"machine": where, "float32": wide, "bfloat16": narrow, "paths": equal, "finite_at_0.001": finite}
-        whole.write_text(RESULTS / "accuracy.json", json.dumps(record, indent=1, allow_nan=False) + "\n")
+        atomic.write_text(RESULTS / "accuracy.json", json.dumps(record, indent=1, allow_nan=False) + "\n")
 
 
 def _by_noise(records: list[dict]) -> list[str]:

@@ -27,9 +27,9 @@ from machine import machine
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-from mscon import recipe as recipes
-from mscon import whole
-from mscon.run import Run
+from mscon.run import atomic
+from mscon.run import recipe as recipes
+from mscon.run.run import Run
 from mscon.search.explorer.page import build_explorer
 
 RESULTS = Path(__file__).parent / "results"
@@ -129,8 +129,8 @@ def main() -> None:
     ]
     print("\n".join(lines))
     if arguments.write:
-        whole.write_text(RESULTS / "explorer.md", "\n".join(lines) + "\n")
-        whole.write_text(RESULTS / "explorer.json", json.dumps(records) + "\n")
+        atomic.write_text(RESULTS / "explorer.md", "\n".join(lines) + "\n")
+        atomic.write_text(RESULTS / "explorer.json", json.dumps(records) + "\n")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@
 Columns of 4, 5 and 20 classes, every row in two views, temperature 0.1, float32, random vectors of any
 length. Each implementation scales them to unit length itself and gives the sum of the columns' means.
 
-    mscon           `mscon.kernels.contrast`, what `MSConLoss` spends its time in
+    mscon           `mscon.method.kernels.contrast`, what `MSConLoss` spends its time in
     MSConLoss       all of it: counting positives, floors, weights and the summary included
     PML             pytorch-metric-learning's SupConLoss, a call for each column
     masked          the formula of SupContrast's losses.py with its masks, a call for each column
@@ -38,10 +38,11 @@ from machine import machine, memory_gb
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from mscon import MSConLoss, whole
-from mscon.kernels import contrast
-from mscon.pairs import LazyPairs
-from mscon.similarities.categorical import same_class
+from mscon import MSConLoss
+from mscon.method.kernels import contrast
+from mscon.method.pairs import LazyPairs
+from mscon.method.similarities.categorical import same_class
+from mscon.run import atomic
 
 RESULTS = Path(__file__).parent / "results"
 CLASSES = (4, 5, 20)
@@ -360,9 +361,9 @@ def main() -> None:
     )
     print("\n" + text)
     if arguments.write:
-        whole.write_text(RESULTS / "loss.md", text)
+        atomic.write_text(RESULTS / "loss.md", text)
         record = {"machine": where, "classes": CLASSES, "temperature": TEMPERATURE, "results": records}
-        whole.write_text(RESULTS / "loss.json", json.dumps(record, indent=1, allow_nan=False) + "\n")
+        atomic.write_text(RESULTS / "loss.json", json.dumps(record, indent=1, allow_nan=False) + "\n")
 
 
 if __name__ == "__main__":

@@ -14,9 +14,9 @@ import time
 import torch
 
 from mscon.model.model import build_model
-from mscon.recipe import Data, Encoder, Recipe, SimilarityPart, Train
+from mscon.run.recipe import Data, Encoder, Recipe, SimilarityPart, Train
 from mscon.train import hardware
-from mscon.train.facts import machine
+from mscon.train.environment import machine
 
 CASES = [
     ("small_cnn", 1, 24, 128),

@@ -29,7 +29,7 @@ import numpy as np
 import torch
 from machine import machine
 
-from mscon import whole
+from mscon.run import atomic
 from mscon.search.approximate import Approximate, share_found
 from mscon.search.spaces import Spaces, unit
 
@@ -191,9 +191,9 @@ def main() -> None:
         ]
     )
     if arguments.write:
-        whole.write_text(RESULTS / "search.md", text)
+        atomic.write_text(RESULTS / "search.md", text)
         record = {"machine": where, "exact": ours, "faiss": theirs}
-        whole.write_text(RESULTS / "search.json", json.dumps(record, indent=1, allow_nan=False) + "\n")
+        atomic.write_text(RESULTS / "search.json", json.dumps(record, indent=1, allow_nan=False) + "\n")
 
 
 if __name__ == "__main__":

@@ -46,11 +46,11 @@ from machine import machine
 from PIL import Image
 from torch import Tensor
 
-from mscon import recipe as recipes
-from mscon import whole
-from mscon.data.dataset import Batch, Dataset
-from mscon.data.table import read_table
+from mscon.data.batches.dataset import Batch, Dataset
+from mscon.data.table.table import read_table
 from mscon.model.encoder import build_encoder
+from mscon.run import atomic
+from mscon.run import recipe as recipes
 from mscon.train import fit as fitting
 from mscon.train import hardware
 from mscon.train.loop import LOG_EVERY, Record, Training, train_epoch
@@ -303,9 +303,9 @@ def main() -> None:
     )
     print("\n" + text)
     if arguments.write:
-        whole.write_text(RESULTS / "step.md", text)
+        atomic.write_text(RESULTS / "step.md", text)
         plain = {"machine": where, "batch": BATCH, "classes": CLASSES, "results": records}
-        whole.write_text(RESULTS / "step.json", json.dumps(plain, allow_nan=False) + "\n")
+        atomic.write_text(RESULTS / "step.json", json.dumps(plain, allow_nan=False) + "\n")
 
 
 if __name__ == "__main__":

@@ -26,9 +26,9 @@ from PIL import Image
 from torchvision.transforms import v2
 
 import mscon
-from mscon import whole
-from mscon.data import views
-from mscon.recipe import Views
+from mscon.data.inputs import views
+from mscon.run import atomic
+from mscon.run.recipe import Views
 
 SIDES = (32, 112)
 BATCH = 128  # 64 rows of 2 views
@@ -133,9 +133,9 @@ def main() -> None:
     )
     print(text)
     if arguments.write:
-        whole.write_text(RESULTS / "views.md", text)
+        atomic.write_text(RESULTS / "views.md", text)
         record = {"machine": machine(), "batch": BATCH, "rounds": arguments.rounds, "results": records}
-        whole.write_text(RESULTS / "views.json", json.dumps(record, indent=1, allow_nan=False) + "\n")
+        atomic.write_text(RESULTS / "views.json", json.dumps(record, indent=1, allow_nan=False) + "\n")
 
 
 if __name__ == "__main__":

@@ -9,9 +9,9 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 
 import mscon
-from mscon import recipe
-from mscon.data.table import read_table
+from mscon.data.table.table import read_table
 from mscon.deploy.transformer import EmbeddingTransformer
+from mscon.run import recipe
 from mscon.train.fit import fit
 
 folder = Path(sys.argv[1])

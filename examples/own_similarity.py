@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mscon import Pairs, Similarity, supcon
-from mscon.similarities.base import Cell
+from mscon.method.similarities.base import Cell
 
 
 @dataclass(frozen=True)

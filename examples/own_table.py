@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from mscon import recipe
-from mscon.data.table import read_table
+from mscon.data.table.table import read_table
 from mscon.evaluate.probe import probe
+from mscon.run import recipe
 from mscon.train.fit import fit
 
 folder = Path(sys.argv[1] if len(sys.argv) > 1 else tempfile.mkdtemp())

@@ -17,9 +17,9 @@ from typing import Any
 
 import tomli_w
 
-from mscon.report.compare import compare, comparison_text
-from mscon.report.gather import gather
-from mscon.run import Run
+from mscon.evaluate.report.compare import compare, comparison_text
+from mscon.evaluate.report.gather import gather
+from mscon.run.run import Run
 
 README = Path(__file__).parent.parent / "README.md"
 START, END = "<!-- results -->", "<!-- /results -->"

@@ -19,18 +19,18 @@ from typing import Any
 
 import tomli_w
 
-from mscon import experiment_files
-from mscon.experiment import Experiment
-from mscon.readings import read
-from mscon.report.side_by_side import found_text
-from mscon.run import Run
+from mscon_paper import files
+from mscon_paper.experiment import Experiment
+from mscon_paper.results import read
+from mscon_paper.table import found_text
+from mscon.run.run import Run
 
 HERE = Path(__file__).parent
 KEPT = ("table.md", "results.json", "figure.svg", "figure.png", "curves.svg", "curves.png")
 
 
 def record(name: str, runs: Path, trained_at: str) -> None:
-    one, folder = experiment_files.find(name), HERE / name
+    one, folder = files.find(name), HERE / name
     folder.mkdir(parents=True, exist_ok=True)
     made = runs / name
     if (made / "results.json").is_file():
@@ -86,7 +86,7 @@ def expected(name: str, results: dict[str, Any], pool: Path, trained_at: str) ->
 def introduction(name: str, one: Experiment) -> str:
     data = f" --data ROOT   # ROOT: {one.data}" if one.data else ""
     file = _file(name)
-    up = "../../../src/mscon/experiments"
+    up = "../../../src/mscon_paper/experiments"
     if one.numbers:
         beside = "The paper's numbers stand in [table.md](table.md)."
     elif one.published:
@@ -117,7 +117,7 @@ def _wrapped(text: str) -> str:
 
 def _file(name: str) -> str:
     """The file that an experiment is written in; several may be in one."""
-    stems = [f.stem for f in (HERE.parent / "src/mscon/experiments").glob("*.toml")]
+    stems = [f.stem for f in (HERE.parent / "src/mscon_paper/experiments").glob("*.toml")]
     own = name.partition("/")[2]
     return max((stem for stem in stems if own == stem or own.startswith(f"{stem}_")), key=len)
 
@@ -128,5 +128,5 @@ if __name__ == "__main__":
     parser.add_argument("names", nargs="*", help="experiments; all by default")
     parser.add_argument("--trained-at", metavar="COMMIT", default="HEAD", help="commit that trained the runs")
     asked = parser.parse_args()
-    for name in asked.names or experiment_files.names():
+    for name in asked.names or files.names():
         record(name, asked.out, asked.trained_at)

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from mscon.pairs import LazyPairs, Pairs
-from mscon.similarities.categorical import same_class
+from mscon.method.pairs import LazyPairs, Pairs
+from mscon.method.similarities.categorical import same_class
 
 CLASSES = (2, 4, 30)
 

@@ -13,9 +13,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from mscon.errors import RecipeError, TableError
-from mscon.pairs import Pairs
-from mscon.similarities.base import Cell, Similarity, TargetKind
-from mscon.similarities.continuous import check_numbers, number_of
+from mscon.method.pairs import Pairs
+from mscon.method.similarities.base import Cell, Similarity, TargetKind
+from mscon.method.similarities.continuous import check_numbers, number_of
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,11 @@ import sys
 import time
 from pathlib import Path
 
-from mscon import demo, recipe
 from mscon.cli import main
-from mscon.comparison import Planned, carry_out_with_bar
 from mscon.errors import RunError
+from mscon.run import recipe
+from mscon_paper import demo
+from mscon_paper.comparison import Planned, carry_out_with_bar
 
 
 def plan(out: Path, runs: int, seconds: float) -> tuple[list[Planned], Path]:

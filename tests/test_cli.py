@@ -9,9 +9,10 @@ import time
 
 import pytest
 
-from mscon import catalogue, recipe
 from mscon.cli import main
-from mscon.listing import recipe_names, recipe_text
+from mscon.method import catalogue
+from mscon.run import recipe
+from mscon.run.starting_recipes import recipe_names, recipe_text
 
 VERBS = (
     "demo",

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from mscon import catalogue, recipe
-from mscon.listing import recipe_text
+from mscon.method import catalogue
+from mscon.run import recipe
+from mscon.run.starting_recipes import recipe_text
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]

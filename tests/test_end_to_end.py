@@ -12,11 +12,11 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from mscon import demo
 from mscon.cli import main
-from mscon.data.sources import glyphs
-from mscon.listing import recipe_text
-from mscon.run import Run
+from mscon.run.run import Run
+from mscon.run.starting_recipes import recipe_text
+from mscon_paper import demo
+from mscon_paper.sources import glyphs
 
 FAMILIES = ("abeezee", "fira-code", "bitter", "caveat", "lora", "space-mono")
 

@@ -15,12 +15,12 @@ from typing import Any
 import polars as pl
 import pytest
 
-from mscon import recipe as recipes
-from mscon.data.sources import glyphs
-from mscon.data.table import read_table
+from mscon.data.table.table import read_table
+from mscon.evaluate.metrics.catalog import MEASURES
 from mscon.evaluate.probe import probe
-from mscon.measures import MEASURES
+from mscon.run import recipe as recipes
 from mscon.train.fit import fit
+from mscon_paper.sources import glyphs
 
 Told = dict[str, list[Mapping[str, Any]]]
 

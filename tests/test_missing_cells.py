@@ -24,30 +24,30 @@ from tests.reference import (
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
-from mscon import recipe as recipes
-from mscon.data.check import describe
-from mscon.data.dataset import Dataset, fit_similarities
-from mscon.data.inputs import open_inputs
-from mscon.data.rows import select_rows
-from mscon.data.sampler import sampler_of
-from mscon.data.sources import glyphs
-from mscon.data.table import read_table
-from mscon.data.views import plain
-from mscon.evaluate.label_sets import label_set_probe
+from mscon.data.batches.dataset import Dataset, fit_similarities
+from mscon.data.batches.sampler import sampler_of
+from mscon.data.check.check import describe
+from mscon.data.inputs.open import open_inputs
+from mscon.data.inputs.views import plain
+from mscon.data.table.rows import select_rows
+from mscon.data.table.table import read_table
 from mscon.evaluate.labels import codes_of
-from mscon.evaluate.levels import level_probe
 from mscon.evaluate.linear import linear_probe
-from mscon.evaluate.neighbours import nearest_difference, retrieval
-from mscon.evaluate.numbers import number_probe
+from mscon.evaluate.metrics.retrieval import nearest_difference, retrieval
+from mscon.evaluate.multi_label import label_set_probe
+from mscon.evaluate.ordinal import level_probe
 from mscon.evaluate.probe import probe
-from mscon.recipe import Recipe
-from mscon.run import Run
-from mscon.similarities.base import BETWEEN_COLUMNS, Cell
+from mscon.evaluate.ridge import number_probe
+from mscon.method.similarities.base import BETWEEN_COLUMNS, Cell
+from mscon.method.weightings.base import Seen
+from mscon.method.weightings.exact import Exact
+from mscon.run import recipe as recipes
+from mscon.run.recipe import Recipe
+from mscon.run.run import Run
 from mscon.train.assembly import method_of
 from mscon.train.fit import fit
 from mscon.train.module import Method
-from mscon.weightings.base import Seen
-from mscon.weightings.exact import Exact
+from mscon_paper.sources import glyphs
 
 F64 = torch.float64
 TEMPERATURE, OF_DISTANCES, MARGIN = 0.2, 1.5, 0.3

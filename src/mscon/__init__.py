@@ -13,34 +13,34 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from mscon.deploy.embedder import load as load
     from mscon.errors import MSConError as MSConError
-    from mscon.loss import MSConLoss as MSConLoss
-    from mscon.loss import NTXentLoss as NTXentLoss
-    from mscon.loss import SupConLoss as SupConLoss
-    from mscon.objectives.base import Objective as Objective
-    from mscon.objectives.supcon import supcon as supcon
-    from mscon.pairs import LazyPairs as LazyPairs
-    from mscon.pairs import Pairs as Pairs
-    from mscon.recipe import Recipe as Recipe
-    from mscon.run import Run as Run
+    from mscon.method.loss import MSConLoss as MSConLoss
+    from mscon.method.loss import NTXentLoss as NTXentLoss
+    from mscon.method.loss import SupConLoss as SupConLoss
+    from mscon.method.objectives.base import Objective as Objective
+    from mscon.method.objectives.supcon import supcon as supcon
+    from mscon.method.pairs import LazyPairs as LazyPairs
+    from mscon.method.pairs import Pairs as Pairs
+    from mscon.method.similarities.base import Similarity as Similarity
+    from mscon.method.weightings.base import Weighting as Weighting
+    from mscon.run.recipe import Recipe as Recipe
+    from mscon.run.run import Run as Run
     from mscon.search.index import open_index as open_index
-    from mscon.similarities.base import Similarity as Similarity
-    from mscon.weightings.base import Weighting as Weighting
 
 _HOME = {
     "load": "mscon.deploy.embedder",
     "MSConError": "mscon.errors",
-    "MSConLoss": "mscon.loss",
-    "NTXentLoss": "mscon.loss",
-    "SupConLoss": "mscon.loss",
-    "Objective": "mscon.objectives.base",
-    "supcon": "mscon.objectives.supcon",
-    "LazyPairs": "mscon.pairs",
-    "Pairs": "mscon.pairs",
-    "Recipe": "mscon.recipe",
-    "Run": "mscon.run",
+    "MSConLoss": "mscon.method.loss",
+    "NTXentLoss": "mscon.method.loss",
+    "SupConLoss": "mscon.method.loss",
+    "Objective": "mscon.method.objectives.base",
+    "supcon": "mscon.method.objectives.supcon",
+    "LazyPairs": "mscon.method.pairs",
+    "Pairs": "mscon.method.pairs",
+    "Recipe": "mscon.run.recipe",
+    "Run": "mscon.run.run",
     "open_index": "mscon.search.index",
-    "Similarity": "mscon.similarities.base",
-    "Weighting": "mscon.weightings.base",
+    "Similarity": "mscon.method.similarities.base",
+    "Weighting": "mscon.method.weightings.base",
 }
 __all__ = sorted(_HOME)  # noqa: PLE0605
 

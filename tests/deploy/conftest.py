@@ -11,9 +11,9 @@ import pytest
 import torch
 from PIL import Image
 
-from mscon import recipe as recipes
 from mscon.model.model import CHECKPOINT_PREFIX, build_model
-from mscon.run import Run
+from mscon.run import recipe as recipes
+from mscon.run.run import Run
 
 RECIPE = """
 title = "Bars"

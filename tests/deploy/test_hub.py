@@ -13,7 +13,7 @@ import mscon
 from mscon.cli import main
 from mscon.deploy import hub
 from mscon.errors import RunError
-from mscon.report.card import model_card
+from mscon.evaluate.report.card import model_card
 
 
 class FakeHub:

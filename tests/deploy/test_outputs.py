@@ -12,7 +12,7 @@ import pytest
 import mscon
 from exports import needs_onnx
 from mscon.cli import main
-from mscon.data.table import read_table
+from mscon.data.table.table import read_table
 from mscon.deploy.shards import embed_table
 from mscon.errors import RunError
 

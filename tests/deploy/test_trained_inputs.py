@@ -9,11 +9,11 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from mscon import recipe as recipes
 from mscon.cli import main
-from mscon.data.table import read_table
+from mscon.data.table.table import read_table
 from mscon.deploy.packed import pack
-from mscon.run import Run
+from mscon.run import recipe as recipes
+from mscon.run.run import Run
 from mscon.train.fit import fit
 
 COMMON = '[[similarity]]\ncolumn = "kind"\n[train]\nepochs = 1\nbatch_size = 8\nprecision = "float32"\n'

@@ -10,14 +10,14 @@ import pytest
 
 import mscon
 from exports import needs_onnx
-from mscon import recipe as recipes
-from mscon.data.table import read_table
+from mscon.data.table.table import read_table
 from mscon.deploy.onnx import export_onnx
 from mscon.deploy.packed import pack
 from mscon.deploy.shards import embed_table
 from mscon.deploy.transformer import EmbeddingTransformer
 from mscon.errors import RunError, TableError
 from mscon.evaluate.features import extract
+from mscon.run import recipe as recipes
 from mscon.train.fit import fit
 
 RECIPE = """

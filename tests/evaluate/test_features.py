@@ -13,13 +13,13 @@ import torch
 from PIL import Image
 from torch import nn
 
-from mscon import recipe
-from mscon.data.images import ImageStore
+from mscon.data.inputs.images import ImageStore
 from mscon.errors import RunError
 from mscon.evaluate import features
 from mscon.evaluate.features import embed, extract
 from mscon.model.model import CHECKPOINT_PREFIX, build_model
-from mscon.run import Run
+from mscon.run import recipe
+from mscon.run.run import Run
 
 RECIPE = """
 [[similarity]]

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from sklearn.linear_model import Ridge
 
-from mscon.evaluate.label_sets import label_set_probe
-from mscon.evaluate.levels import level_probe
-from mscon.evaluate.numbers import number_probe
-from mscon.evaluate.penalty import DEFAULT
+from mscon.evaluate.grid_search import DEFAULT
+from mscon.evaluate.multi_label import label_set_probe
+from mscon.evaluate.ordinal import level_probe
+from mscon.evaluate.ridge import number_probe
 
 SIZES = (200, 60, 80)
 PARTS = np.split(np.arange(sum(SIZES)), np.cumsum(SIZES)[:-1])

@@ -10,10 +10,10 @@ import polars as pl
 import pytest
 import torch
 
-from mscon import recipe
 from mscon.errors import RunError
 from mscon.evaluate.probe import probe
-from mscon.run import Run
+from mscon.run import recipe
+from mscon.run.run import Run
 
 RECIPE = """
 [[similarity]]

@@ -9,16 +9,16 @@ import polars as pl
 import pytest
 import torch
 
-from mscon import recipe
 from mscon.cli import main
 from mscon.errors import RunError
+from mscon.evaluate.metrics.catalog import MEASURES
 from mscon.evaluate.probe import probe
-from mscon.measures import MEASURES
-from mscon.run import Run
-from mscon.similarities.continuous import Continuous
-from mscon.similarities.hierarchical import Hierarchical
-from mscon.similarities.multi_label import MultiLabel
-from mscon.similarities.ordinal import Ordinal
+from mscon.method.similarities.continuous import Continuous
+from mscon.method.similarities.hierarchical import Hierarchical
+from mscon.method.similarities.multi_label import MultiLabel
+from mscon.method.similarities.ordinal import Ordinal
+from mscon.run import recipe
+from mscon.run.run import Run
 
 SPLIT = np.repeat(("train", "validation", "test", "unseen"), [120, 40, 40, 40])
 G = np.random.default_rng(0)

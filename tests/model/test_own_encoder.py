@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from mscon import recipe as recipes
 from mscon.errors import RecipeError
 from mscon.model.model import build_model, load_model
-from mscon.run import Run
+from mscon.run import recipe as recipes
+from mscon.run.run import Run
 
 RECIPE = """
 [[similarity]]

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from mscon import recipe
 from mscon.errors import RecipeError
 from mscon.model.vector_encoder import NAMES, VectorEncoder, build_vector_encoder
+from mscon.run import recipe
 
 
 def build(name: str = "mlp", dim: int = 5, **settings: object) -> VectorEncoder:

@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from mscon.run import Run
+from mscon.run.run import Run
 
 from .runs import CLASSES, make_rows, make_run
 

@@ -9,8 +9,8 @@ import numpy as np
 import polars as pl
 from PIL import Image
 
-from mscon import recipe as recipes
-from mscon.run import Run
+from mscon.run import recipe as recipes
+from mscon.run.run import Run
 
 SPLITS = {"train": 30, "validation": 8, "test": 40, "unseen": 24}
 

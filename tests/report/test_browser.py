@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mscon.report.page import build_report
+from mscon.evaluate.report.page import build_report
 
 from .runs import CLASSES, make_images, make_rows, make_run
 from .test_results import found, leave

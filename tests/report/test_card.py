@@ -9,10 +9,10 @@ import tomllib
 import polars as pl
 import pytest
 
-from mscon import recipe as recipes
 from mscon.cli import main
-from mscon.report.card import model_card
-from mscon.run import Run
+from mscon.evaluate.report.card import model_card
+from mscon.run import recipe as recipes
+from mscon.run.run import Run
 
 
 def make(tmp_path, title="Shoes", column="closure", probed=True):

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mscon.bootstrap import Interval
-from mscon.report.compare import Cell, Column, Comparison, compare_column, comparison_json, comparison_text
-from mscon.report.finding import finding
-from mscon.report.gather import Question
+from mscon.evaluate.metrics.bootstrap import Interval
+from mscon.evaluate.report.compare import Cell, Column, Comparison, compare_column, comparison_json, comparison_text
+from mscon.evaluate.report.finding import finding
+from mscon.evaluate.report.gather import Question
 
 SEEDS, ROWS = 3, 200
 

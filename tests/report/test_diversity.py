@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mscon.report.diversity import Diversity, cka_matrix, diversity, in_words, label_cka, linear_cka
-from mscon.report.gather import gather
-from mscon.report.page import build_report
-from mscon.run import Run
+from mscon.evaluate.report.diversity import Diversity, cka_matrix, diversity, in_words, label_cka, linear_cka
+from mscon.evaluate.report.gather import gather
+from mscon.evaluate.report.page import build_report
+from mscon.run.run import Run
 
 NAMES = ("character", "slant", "weight")
 

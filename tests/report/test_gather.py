@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from mscon.errors import RunError
-from mscon.report.gather import gather
+from mscon.evaluate.report.gather import gather
 
 
 def test_runs_of_one_title_are_seeds_of_one_method(a_run):

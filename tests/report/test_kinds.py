@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mscon.report.atlas import fifths
-from mscon.report.census import census
-from mscon.report.confusion import confusions, of_labels, of_numbers
-from mscon.report.gather import gather
-from mscon.report.neighbours import grid
-from mscon.report.page import build_report
-from mscon.run import Run
+from mscon.evaluate.report.atlas import fifths
+from mscon.evaluate.report.census import census
+from mscon.evaluate.report.confusion import confusions, of_labels, of_numbers
+from mscon.evaluate.report.gather import gather
+from mscon.evaluate.report.neighbours import grid
+from mscon.evaluate.report.page import build_report
+from mscon.run.run import Run
 
 
 @pytest.fixture

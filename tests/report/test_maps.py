@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mscon.report import maps, palette
+from mscon.evaluate.report import maps, palette
 
 
 @given(st.integers(2, 30), st.integers(1, 6), st.integers(0, 5))

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mscon.report.gather import gather
-from mscon.report.masks import masks, order
-from mscon.report.page import build_report
+from mscon.evaluate.report.gather import gather
+from mscon.evaluate.report.masks import masks, order
+from mscon.evaluate.report.page import build_report
 
 VALUES = [[0.0, 0.5, 1.0, 0.0, 0.2], [0.8, 0.4, 0.0, 0.0, 0.2]]
 

@@ -9,12 +9,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from mscon.measures import MEASURES
-from mscon.report.compare import Comparison, compare, compare_column, comparison_json, comparison_text
-from mscon.report.finding import finding
-from mscon.report.gather import Question, gather
-from mscon.report.page import build_report
-from mscon.run import Run
+from mscon.evaluate.metrics.catalog import MEASURES
+from mscon.evaluate.report.compare import Comparison, compare, compare_column, comparison_json, comparison_text
+from mscon.evaluate.report.finding import finding
+from mscon.evaluate.report.gather import Question, gather
+from mscon.evaluate.report.page import build_report
+from mscon.run.run import Run
 
 
 def question(measure: str, *values: np.ndarray, baseline: float, in_domain: bool = False) -> Question:

@@ -16,7 +16,7 @@ import pytest
 
 from mscon.cli import main
 from mscon.errors import RunError
-from mscon.report.page import build_report
+from mscon.evaluate.report.page import build_report
 
 from .runs import CLASSES, make_images, make_rows, make_run
 
@@ -276,7 +276,7 @@ def test_a_report_that_cannot_be_written_is_one_message(a_run, tmp_path, capsys,
     def full(path, content):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("mscon.whole.write_text", full)
+    monkeypatch.setattr("mscon.run.atomic.write_text", full)
     assert main(["report", str(run.root), "--out", str(tmp_path / "page.html")]) == 2
     assert "page.html' cannot be written: No space left on device." in capsys.readouterr().err
 
@@ -316,7 +316,8 @@ def test_what_the_probe_skipped_is_said(a_run, tmp_path):
 def test_a_report_with_thumbnails_needs_no_torch(compared):
     runs = sorted(str(p) for p in compared.parent.parent.glob("?-0"))
     code = (
-        "import sys; from pathlib import Path; from mscon.run import Run; from mscon.report.page import build_report\n"
+        "import sys; from pathlib import Path; from mscon.run.run import Run\n"
+        "from mscon.evaluate.report.page import build_report\n"
         f"build_report([Run.open(Path(p)) for p in {runs!r}], Path({str(compared.parent / 'again.html')!r}))\n"
         "assert 'torch' not in sys.modules"
     )

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mscon.report.citations import bibtex
-from mscon.report.confusion import MOST_CLASSES, confusion
-from mscon.report.curves import series, thin
-from mscon.report.gather import gather
-from mscon.report.neighbours import grid, nearest, thumbnail
-from mscon.report.similarities import in_words, learnt
+from mscon.evaluate.report.citations import bibtex
+from mscon.evaluate.report.confusion import MOST_CLASSES, confusion
+from mscon.evaluate.report.curves import series, thin
+from mscon.evaluate.report.gather import gather
+from mscon.evaluate.report.neighbours import grid, nearest, thumbnail
+from mscon.evaluate.report.similarities import in_words, learnt
 
 # Curves ---------------------------------------------------------------------------------------------
 

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from mscon import whole
-from mscon.bootstrap import Interval
 from mscon.cli import main
 from mscon.errors import RunError
-from mscon.report.page import build_report
-from mscon.report.panels import draw, draw_training
-from mscon.report.results import holds_results, read_results
-from mscon.report.side_by_side import Difference, Found, Reading, found_json
+from mscon.evaluate.metrics.bootstrap import Interval
+from mscon.evaluate.report.page import build_report
+from mscon.evaluate.report.results import holds_results, read_results
+from mscon.run import atomic
+from mscon_paper.figures import draw, draw_training
+from mscon_paper.table import Difference, Found, Reading, found_json
 
 EVIL = "<script>alert(1)</script>"
 
@@ -52,10 +52,10 @@ def found(row: str = "MSCon", points: int = 3) -> Found:
 
 
 def leave(folder: Path, told: Found, kinds: tuple[str, ...] = ("svg", "png")) -> Path:
-    whole.write_json(folder / "results.json", found_json(told))
+    atomic.write_json(folder / "results.json", found_json(told))
     for kind, content in draw(told).items():
         if kind in kinds:
-            whole.write_bytes(folder / f"figure.{kind}", content)
+            atomic.write_bytes(folder / f"figure.{kind}", content)
     return folder
 
 
@@ -115,7 +115,7 @@ def test_names_of_an_experiment_stay_names(tmp_path):
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"readings": 3}', json.dumps({"experiment": "x"})])
 def test_a_broken_file_is_one_message(tmp_path, content):
-    whole.write_text(tmp_path / "f" / "results.json", content)
+    atomic.write_text(tmp_path / "f" / "results.json", content)
     assert holds_results(tmp_path / "f")
     with pytest.raises(RunError, match="not what `mscon reproduce` writes"):
         build_report([], tmp_path / "out.html", results=[tmp_path / "f"])
@@ -125,8 +125,8 @@ def test_a_broken_file_is_one_message(tmp_path, content):
 @pytest.mark.parametrize("methods", [1, 2, 7, 15])
 def test_the_legend_of_a_figure_fits_and_leaves_no_gap(methods):
     """Between the lowest mark of the axes and the highest of the legend lies little."""
-    from mscon.report.panels import _lines
-    from mscon.report.pictures import style
+    from mscon.evaluate.report.pictures import style
+    from mscon_paper.figures import _lines
 
     readings = [
         Reading(f"A method of some length, {i}", f"{x}", float(x), "accuracy", "c", Interval(0.5, 0.4, 0.6, 0.05), 1)
@@ -147,7 +147,7 @@ def test_the_legend_of_a_figure_fits_and_leaves_no_gap(methods):
 
 def test_curves_of_training_are_means_over_seeds_of_what_was_left_on_validation_rows(monkeypatch):
     drawn = {}
-    monkeypatch.setattr("mscon.report.panels._saved", lambda figure: drawn.update(figure=figure) or {})
+    monkeypatch.setattr("mscon_paper.figures._saved", lambda figure: drawn.update(figure=figure) or {})
     one = [{"kind": "step", "epoch": 1, "relative_excess": {"a": 9.0}}]
     first = [*one, *({"kind": "validation", "epoch": e, "relative_excess": {"a": 1 / e}} for e in (1, 2))]
     second = [{"kind": "validation", "epoch": e, "relative_excess": {"a": 0.5, "b": None}} for e in (1, 2, 3)]

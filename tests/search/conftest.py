@@ -12,11 +12,11 @@ import torch
 from PIL import Image
 
 import mscon
-from mscon import recipe as recipes
-from mscon.data.dataset import fit_similarities
+from mscon.data.batches.dataset import fit_similarities
 from mscon.evaluate.features import extract
 from mscon.model.model import CHECKPOINT_PREFIX, build_model
-from mscon.run import Run
+from mscon.run import recipe as recipes
+from mscon.run.run import Run
 from mscon.search.index import Index
 
 RECIPE = """

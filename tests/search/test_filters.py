@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mscon.agreement import shown
 from mscon.errors import RunError
+from mscon.method.agreement import shown
+from mscon.method.similarities.continuous import Continuous
 from mscon.search.filters import conditions, parse, rows_of
 from mscon.search.index import Index
-from mscon.similarities.continuous import Continuous
 
 
 def found(index: Index, *given: str) -> list[int]:

@@ -12,9 +12,9 @@ import torch
 from PIL import Image
 
 import mscon
-from mscon import checksums
 from mscon.cli import main
 from mscon.errors import MSConError, RunError, TableError
+from mscon.run import checksums
 from mscon.search.queries import Example, together
 from mscon.search.spaces import unit
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mscon import recipe as recipes
-from mscon.data.table import Table, read_table
-from mscon.recipe import Recipe
+from mscon.data.table.table import Table, read_table
+from mscon.run import recipe as recipes
+from mscon.run.recipe import Recipe
 
 RECIPE = """
 [[similarity]]

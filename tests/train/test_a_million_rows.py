@@ -23,7 +23,7 @@ from pathlib import Path
 import torch
 torch.set_num_threads(1)
 from mscon import recipe
-from mscon.data.table import read_table
+from mscon.data.table.table import read_table
 from mscon.train.fit import fit
 
 def own():

@@ -9,11 +9,11 @@ import pytest
 import torch
 from tests.train.test_processes import NO_NORMS, train, weights
 
-from mscon.data.dataset import fit_similarities
-from mscon.data.sampler import sampler_of
-from mscon.data.table import Table
-from mscon.recipe import Recipe
-from mscon.run import Run
+from mscon.data.batches.dataset import fit_similarities
+from mscon.data.batches.sampler import sampler_of
+from mscon.data.table.table import Table
+from mscon.run.recipe import Recipe
+from mscon.run.run import Run
 from mscon.train.fit import fit
 
 BALANCED = ["sampler.name=balanced", "sampler.at_least=3", "train.epochs=2", "weighting.name=relative"]

@@ -16,12 +16,12 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from mscon import recipe as recipes
 from mscon.cli import main
-from mscon.data.table import read_table
+from mscon.data.table.table import read_table
 from mscon.errors import TableError
 from mscon.evaluate.probe import probe
-from mscon.run import Run
+from mscon.run import recipe as recipes
+from mscon.run.run import Run
 from mscon.train import fit as fitting
 from mscon.train.fit import fit, resume
 
@@ -213,7 +213,7 @@ def test_a_file_that_changes_while_it_trains_stops_the_training_and_the_checkpoi
 CUTS = """
 import os
 
-from mscon.weightings.equal import Equal
+from mscon.method.weightings.equal import Equal
 
 class Cuts(Equal):
     steps = 0

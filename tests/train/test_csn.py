@@ -7,20 +7,20 @@ import torch
 from tests.reference import csn_loss_loops, csn_penalty_loops
 from tests.train.test_processes import assert_close, train
 
-from mscon.data.triplet_dataset import TripletRule
+from mscon.data.batches.triplet_dataset import TripletRule
 from mscon.errors import RecipeError, TableError
 from mscon.evaluate.features import extract
+from mscon.method.objectives.triplet_margin import TripletMargin
+from mscon.method.weightings.equal import Equal
 from mscon.model.encoder import Encoder
 from mscon.model.heads.masks import Masks
 from mscon.model.model import Model, load_model
-from mscon.objectives.triplet_margin import TripletMargin
-from mscon.run import Run
+from mscon.run.run import Run
 from mscon.train import fit as fits
-from mscon.train.cached import cached_backward
-from mscon.train.candidates import InBatch
 from mscon.train.fit import fit, resume
+from mscon.train.gather import InBatch
+from mscon.train.grad_cache import cached_backward
 from mscon.train.module import Method
-from mscon.weightings.equal import Equal
 
 QUIET = {"progress": False}
 CSN = [

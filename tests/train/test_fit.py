@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from mscon import checksums
-from mscon.data.table import read_table
+from mscon.data.table.table import read_table
 from mscon.errors import RecipeError, RunError, TableError
 from mscon.model.model import load_model
-from mscon.run import Run
+from mscon.run import checksums
+from mscon.run.run import Run
 from mscon.train import fit as fits
 from mscon.train.fit import fit, resume
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from mscon.model.small_cnn import SmallCNN
-from mscon.recipe import Train
+from mscon.run.recipe import Train
 from mscon.train import hardware
 
 WITH_UNITS = {"amx_bf16", "amx_tile", "avx512f"}

@@ -11,14 +11,14 @@ import pytest
 import torch
 from PIL import Image
 
-from mscon import recipe as recipes
 from mscon.cli import main
-from mscon.data.table import read_table
+from mscon.data.table.table import read_table
 from mscon.errors import RecipeError, TableError
 from mscon.evaluate.features import extract
 from mscon.model.model import load_model
-from mscon.recipe import Recipe
-from mscon.run import Run
+from mscon.run import recipe as recipes
+from mscon.run.recipe import Recipe
+from mscon.run.run import Run
 from mscon.train.fit import fit, resume
 
 RECIPE = """

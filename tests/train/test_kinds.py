@@ -8,21 +8,21 @@ from pathlib import Path
 import pytest
 import torch
 
-from mscon import recipe as recipes
-from mscon.data.check import describe
-from mscon.data.rows import select_rows
-from mscon.data.table import Table, read_table
+from mscon.data.check.check import describe
+from mscon.data.table.rows import select_rows
+from mscon.data.table.table import Table, read_table
 from mscon.errors import RecipeError, TableError
-from mscon.objectives.supcon import SupCon
-from mscon.recipe import Recipe
-from mscon.run import Run
-from mscon.similarities.categorical import Categorical
-from mscon.similarities.same_row import SameRow
+from mscon.method.objectives.supcon import SupCon
+from mscon.method.similarities.categorical import Categorical
+from mscon.method.similarities.same_row import SameRow
+from mscon.method.weightings.equal import Equal
+from mscon.run import recipe as recipes
+from mscon.run.recipe import Recipe
+from mscon.run.run import Run
 from mscon.train import fit as fits
-from mscon.train.candidates import InBatch
 from mscon.train.fit import fit, resume
+from mscon.train.gather import InBatch
 from mscon.train.step import measure
-from mscon.weightings.equal import Equal
 
 SIMILARITIES = """
 similarity = [

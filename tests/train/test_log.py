@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mscon.errors import RecipeError
-from mscon.run import Run
+from mscon.run.run import Run
 from mscon.train import log
 from mscon.train.fit import fit, resume
 

@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mscon.data.dataset import Dataset, fit_similarities
-from mscon.data.images import open_store
-from mscon.data.rows import select_rows
+from mscon.data.batches.dataset import Dataset, fit_similarities
+from mscon.data.inputs.images import open_store
+from mscon.data.table.rows import select_rows
 from mscon.train.assembly import method_of, training_of
 from mscon.train.loop import LOG_EVERY, derived_seed, train_epoch, validate
 

@@ -5,14 +5,14 @@ import timm
 import torch
 from torch import nn
 
+from mscon.method.objectives.cross_entropy import CrossEntropy
+from mscon.method.objectives.supcon import SupCon
+from mscon.method.similarities.categorical import Categorical
+from mscon.method.weightings.equal import Equal
+from mscon.method.weightings.uncertainty import Uncertainty
 from mscon.model.model import build_model
-from mscon.objectives.cross_entropy import CrossEntropy
-from mscon.objectives.supcon import SupCon
-from mscon.recipe import Train
-from mscon.similarities.categorical import Categorical
+from mscon.run.recipe import Train
 from mscon.train import optimiser
-from mscon.weightings.equal import Equal
-from mscon.weightings.uncertainty import Uncertainty
 
 SETTINGS = Train(learning_rate=0.1, weighting_learning_rate=0.02, weight_decay=0.5, momentum=0.7)
 

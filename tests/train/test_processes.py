@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from mscon.data.table import Table
+from mscon.data.table.table import Table
 from mscon.errors import RecipeError
-from mscon.recipe import Recipe
-from mscon.run import Run
+from mscon.run.recipe import Recipe
+from mscon.run.run import Run
 from mscon.train import preconditions
 from mscon.train.fit import fit
 
@@ -92,7 +92,7 @@ def test_processes_may_keep_to_their_own_rows_and_are_told_of_batch_norms(
 BROKEN = """
 import os
 from mscon.errors import RunError
-from mscon.weightings.equal import Equal
+from mscon.method.weightings.equal import Equal
 class Stops(Equal):
     "Fails in the seventh step of the process that STOPS names."
     calls = 0

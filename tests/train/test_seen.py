@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mscon.data.table import read_table
+from mscon.data.table.table import read_table
 from mscon.errors import RecipeError
-from mscon.run import Run
-from mscon.similarities.categorical import Categorical
+from mscon.method.similarities.categorical import Categorical
+from mscon.method.weightings.exact import Exact
+from mscon.run.run import Run
 from mscon.train import fit as fits
 from mscon.train.fit import fit, resume
 from mscon.train.seen import look, seen_by
-from mscon.weightings.exact import Exact
 
 QUIET = {"progress": False}
 HELD_OUT, IN_TRAINING = ["weighting.name=exact"], ["weighting.name=exact", "weighting.fit_on=training"]
@@ -102,9 +102,9 @@ def test_classes_and_a_temperature_are_needed(asked, table, tmp_path, monkeypatc
 
 
 def test_whoever_builds_a_step_of_their_own_is_told_too():
-    from mscon.objectives.cross_entropy import CrossEntropy
-    from mscon.train.candidates import Samples
-    from mscon.weightings.base import Seen
+    from mscon.method.objectives.cross_entropy import CrossEntropy
+    from mscon.method.weightings.base import Seen
+    from mscon.train.gather import Samples
 
     class Graded:
         column, is_partition = "height", False

@@ -7,12 +7,12 @@ import timm
 import torch
 
 from mscon.errors import RecipeError
+from mscon.method.objectives.supcon import SupCon
+from mscon.method.weightings.equal import Equal
 from mscon.model.model import build_model, load_model
-from mscon.objectives.supcon import SupCon
-from mscon.run import Run
+from mscon.run.run import Run
 from mscon.train import optimiser
 from mscon.train.fit import fit, resume
-from mscon.weightings.equal import Equal
 
 
 def encoder_of(run):

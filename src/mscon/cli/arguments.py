@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mscon.recipe import Recipe
-    from mscon.run import Run
+    from mscon.run.recipe import Recipe
+    from mscon.run.run import Run
 
 _EXIT = """exit status: 0 done, 1 stopped on the way, 2 the recipe, the table or the run is at fault
 (nothing was written)."""
@@ -102,13 +102,13 @@ def add_runs(parser: argparse.ArgumentParser) -> None:
 
 
 def read_recipe(arguments: argparse.Namespace) -> Recipe:
-    from mscon import recipe
+    from mscon.run import recipe
 
     return recipe.read(arguments.recipe, arguments.set)
 
 
 def open_run(path: Path, trust: bool = False) -> Run:
-    from mscon.run import Run
+    from mscon.run.run import Run
 
     return Run.open(path, trust)
 

@@ -82,7 +82,7 @@ def embed(verbs: Verbs) -> None:
 
 
 def _run_embed(arguments: argparse.Namespace) -> None:
-    from mscon.data.table import read_table
+    from mscon.data.table.table import read_table
     from mscon.deploy.embedder import files_of, load
     from mscon.deploy.shards import embed_table
     from mscon.deploy.trained_inputs import changed_since_training
@@ -192,7 +192,7 @@ def push(verbs: Verbs) -> None:
 
 def _run_push(arguments: argparse.Namespace) -> None:
     from mscon.deploy import hub
-    from mscon.report.card import model_card
+    from mscon.evaluate.report.card import model_card
 
     hub.need_name(arguments.repository, whole=True)
     run = open_run(arguments.run, arguments.trust)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from mscon.cli.arguments import Verbs, add_accept_changes, add_overwrite, add_runs, add_trust, add_verb, open_run
 
 if TYPE_CHECKING:
-    from mscon.run import Run
+    from mscon.run.run import Run
 
 
 def probe(verbs: Verbs) -> None:
@@ -43,7 +43,7 @@ def _run_probe(arguments: argparse.Namespace) -> None:
 
 
 def _scores(run: Run) -> str:
-    from mscon.report.scores import scores_of
+    from mscon.evaluate.report.scores import scores_of
 
     lines = [f"{run.root}"]
     for how, whose in (("linear", ""), ("neighbours", "unseen rows")):
@@ -79,8 +79,8 @@ def report(verbs: Verbs) -> None:
 
 
 def _run_report(arguments: argparse.Namespace) -> None:
-    from mscon.report.page import build_report, lost_logs
-    from mscon.report.results import holds_results
+    from mscon.evaluate.report.page import build_report, lost_logs
+    from mscon.evaluate.report.results import holds_results
 
     results = [path for path in arguments.paths if holds_results(path)]
     runs = [open_run(path, arguments.trust) for path in arguments.paths if path not in results]
@@ -110,9 +110,9 @@ def card(verbs: Verbs) -> None:
 
 
 def _run_card(arguments: argparse.Namespace) -> None:
-    from mscon import outputs, whole
     from mscon.errors import RunError
-    from mscon.report.card import model_card
+    from mscon.evaluate.report.card import model_card
+    from mscon.run import atomic, outputs
 
     run = open_run(arguments.run)
     if arguments.out is None:
@@ -123,5 +123,5 @@ def _run_card(arguments: argparse.Namespace) -> None:
         return
     outputs.need_free([arguments.out], reads=run.files, images=run.images, overwrite=arguments.overwrite)
     with outputs.writing(arguments.out):
-        whole.write_text(arguments.out, model_card(run))
+        atomic.write_text(arguments.out, model_card(run))
     print(arguments.out)

@@ -40,7 +40,7 @@ def demo(verbs: Verbs) -> None:
 
 
 def _run_demo(arguments: argparse.Namespace) -> None:
-    from mscon import demo
+    from mscon_paper import demo
 
     demo.demo(
         arguments.out, seeds=arguments.seeds, jobs=arguments.jobs, quick=arguments.quick, overwrite=arguments.overwrite
@@ -90,7 +90,7 @@ def reproduce(verbs: Verbs) -> None:
 
 
 def _run_reproduce(arguments: argparse.Namespace) -> None:
-    from mscon import reproduce
+    from mscon_paper import reproduce
 
     if arguments.experiment is None:
         print(reproduce.listed())
@@ -124,10 +124,10 @@ def list_(verbs: Verbs) -> None:
 
 
 def _run_list(arguments: argparse.Namespace) -> None:
-    from mscon import listing
+    from mscon.cli import list
 
     if arguments.name and arguments.kind == "recipes":
-        print(listing.recipe_text(arguments.name), end="")
+        print(list.recipe_text(arguments.name), end="")
         return
     for kind in [arguments.kind] if arguments.kind else _LISTS:
-        print(listing.of(kind))
+        print(list.of(kind))

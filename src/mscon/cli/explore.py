@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from mscon.cli.arguments import Verbs, add_overwrite, add_trust, add_verb, open_run, positive
 
 if TYPE_CHECKING:
-    from mscon.run import Run
+    from mscon.run.run import Run
 
 _MOST = 20_000
 _SERVED = 5_000

@@ -45,16 +45,16 @@ def prepare(verbs: Verbs) -> None:
 
 
 def _run_prepare(arguments: argparse.Namespace) -> None:
-    from mscon import settings
-    from mscon.data import sources
     from mscon.errors import TableError
+    from mscon.run import validate
+    from mscon_paper import sources
 
     prepare = sources.find(arguments.source)
-    known = settings.of_function(prepare, ("root",))
-    given = dict(settings.assignment(text) for text in arguments.set)
-    settings.refuse_unknown(given, known, arguments.source, "")
+    known = validate.of_function(prepare, ("root",))
+    given = dict(validate.assignment(text) for text in arguments.set)
+    validate.refuse_unknown(given, known, arguments.source, "")
     values = {
-        key: settings.typed(value, known[key].hint, f"[{arguments.source}] {key}") for key, value in given.items()
+        key: validate.typed(value, known[key].hint, f"[{arguments.source}] {key}") for key, value in given.items()
     }
     try:
         print(prepare(arguments.root, **values))
@@ -80,12 +80,12 @@ def check(verbs: Verbs) -> None:
 
 
 def _run_check(arguments: argparse.Namespace) -> None:
-    from mscon.data.check import describe
-    from mscon.data.images import ImageStore
-    from mscon.data.inputs import encoded, open_inputs
-    from mscon.data.rows import select_rows
-    from mscon.data.table import read_table
-    from mscon.data.unpacked import images_root
+    from mscon.data.check.check import describe
+    from mscon.data.inputs.images import ImageStore
+    from mscon.data.inputs.open import encoded, open_inputs
+    from mscon.data.table.embedded import images_root
+    from mscon.data.table.rows import select_rows
+    from mscon.data.table.table import read_table
 
     recipe = read_recipe(arguments)
     table = read_table(arguments.table)

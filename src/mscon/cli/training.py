@@ -47,7 +47,7 @@ def train(verbs: Verbs) -> None:
 
 
 def _run_train(arguments: argparse.Namespace) -> None:
-    from mscon.data.table import read_table
+    from mscon.data.table.table import read_table
     from mscon.train.fit import fit
 
     recipe = read_recipe(arguments)

@@ -14,13 +14,13 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import nn
 
-from mscon.data.views import plain
-from mscon.deploy import packed, pictures
+from mscon.data.inputs.views import plain
+from mscon.deploy import image_inputs, packed
 from mscon.deploy.table_inputs import open_columns
 from mscon.errors import RunError, nearest, numbered
 from mscon.model.model import Model, load_model
-from mscon.recipe import Recipe
-from mscon.run import Run
+from mscon.run.recipe import Recipe
+from mscon.run.run import Run
 
 # What load() takes from the hub begins with this: "hf:owner/name", or "hf:owner/name@revision".
 HUB = "hf:"
@@ -112,8 +112,8 @@ class Embedder:
     def _batches(self, given: Any, batch_size: int) -> Iterator[Shaped[np.ndarray, "rows ..."]]:
         data = self.recipe.data
         if data.input == "image":
-            listed = pictures.listed(given)
-            yield from pictures.batches(listed, data.image_size, data.channels, batch_size)
+            listed = image_inputs.listed(given)
+            yield from image_inputs.batches(listed, data.image_size, data.channels, batch_size)
             return
         stored = self._vectors(given)
         for start in range(0, len(stored), batch_size):
@@ -125,7 +125,7 @@ class Embedder:
         if data.input == "columns" and known is not None:
             return open_columns(given, data, known)
         if data.input == "text":
-            from mscon.data.text import embed
+            from mscon.data.inputs.text import embed
 
             given = [given] if isinstance(given, str) else list(given)
             if odd := [at for at, text in enumerate(given) if not isinstance(text, str)]:

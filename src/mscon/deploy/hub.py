@@ -7,10 +7,10 @@ import re
 import tempfile
 from pathlib import Path
 
-from mscon import outputs, whole
 from mscon.deploy import packed
 from mscon.errors import RunError
-from mscon.run import Run
+from mscon.run import atomic, outputs
+from mscon.run.run import Run
 
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
@@ -35,8 +35,8 @@ def lay_out(run: Run, card: str, folder: Path, checkpoint: str | None = None) ->
         names = (packed.FILE_NAME, packed.CONFIG_NAME, "README.md")
         outputs.need_free([folder / name for name in names], reads=run.files, advice=advice)
         config = packed.write(run, folder / packed.FILE_NAME, checkpoint)
-        whole.write_json(folder / packed.CONFIG_NAME, config)
-        whole.write_text(folder / "README.md", card)
+        atomic.write_json(folder / packed.CONFIG_NAME, config)
+        atomic.write_text(folder / "README.md", card)
     return folder
 
 

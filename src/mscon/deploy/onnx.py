@@ -18,12 +18,12 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-from mscon import outputs, whole
-from mscon.data import image_files
+from mscon.data.inputs import image_files
 from mscon.deploy import packed
 from mscon.errors import MSConError, RunError
 from mscon.model.model import Model, load_model
-from mscon.run import Run
+from mscon.run import atomic, outputs
+from mscon.run.run import Run
 
 # Largest difference between the two that is taken for rounding; see `Checked.difference`.
 TOLERANCE = 1e-4
@@ -127,7 +127,7 @@ def export_onnx(
         checked.append(Checked(out, difference, len(pixels), real, outputs))
 
     with outputs.writing(out):
-        whole.write_with(out, write)
+        atomic.write_with(out, write)
     return checked[0]
 
 

@@ -29,12 +29,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from mscon import __version__, outputs, recipe, whole
+from mscon import __version__
 from mscon.errors import RecipeError, RunError
 from mscon.model.model import Model, build_model, load_model
-from mscon.recipe import Recipe
-from mscon.run import Run
-from mscon.trust import foreign_code, need_trust
+from mscon.run import atomic, outputs, recipe
+from mscon.run.recipe import Recipe
+from mscon.run.run import Run
+from mscon.run.trust import foreign_code, need_trust
 
 FORMAT = "mscon model"
 VERSION = 1
@@ -129,7 +130,7 @@ def pack(run: Run, out: Path, checkpoint: str | None = None, overwrite: bool = F
     outputs.need_free([out, beside], reads=run.files, images=run.images, own=_is_own, overwrite=overwrite)
     config = write(run, out, checkpoint)
     with outputs.writing(beside):
-        whole.write_json(beside, config)
+        atomic.write_json(beside, config)
     return config
 
 
@@ -155,7 +156,7 @@ def write(run: Run, out: Path, checkpoint: str | None = None) -> dict[str, Any]:
     metadata = {"format": "pt", "mscon": text}
     metadata[_CHECKSUM] = checksum(metadata, tensors)
     with outputs.writing(out):
-        whole.write_with(out, lambda path: save_file(tensors, path, metadata=metadata))
+        atomic.write_with(out, lambda path: save_file(tensors, path, metadata=metadata))
     return config
 
 

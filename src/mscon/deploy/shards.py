@@ -26,11 +26,11 @@ from jaxtyping import Float, Shaped
 from rich.console import Console
 from rich.progress import Progress
 
-from mscon import checksums, outputs, whole
-from mscon.data.table import Table, unit
+from mscon.data.table.table import Table, unit
 from mscon.deploy.table_inputs import TableInputs, complaint, open_table
 from mscon.errors import RunError, TableError, counted, numbered
-from mscon.recipe import Data, Recipe
+from mscon.run import atomic, checksums, outputs
+from mscon.run.recipe import Data, Recipe
 
 # Rows of a shard of a job whose shards are put together in the end: what a killed job loses at most.
 ROWS = 4_096
@@ -174,14 +174,14 @@ def embed_table(
     job = _Job(embedder, table, similarity, inputs, column, out.suffix, drops, batch_size)
     shards = list(_shards(job, folder, shard_rows or ROWS))
     try:
-        whole.make_folder(folder)
+        atomic.make_folder(folder)
         _drop_damaged(folder, shards[process[0] :: world], drops)
         mine = [shard for shard in shards[process[0] :: world] if not shard.is_answered(drops)]
         with _bar(progress and first, sum(len(shard.rows) for shard in mine)) as advance:
             for shard in mine:
                 _embed(job, shard, advance)
         if not first:
-            whole.write_text(folder / f"done-{process[0]}", _launch())
+            atomic.write_text(folder / f"done-{process[0]}", _launch())
             return None
         _wait(folder, shards, world, job.drops)
         left_out = _left_out(job, shards)
@@ -194,7 +194,7 @@ def embed_table(
             _sweep(folder, keep=kept)
             _write_index(job, folder, checked, shards, left_out)
             return folder
-        whole.write_with(out, lambda path: _together(parts, path, out.suffix))
+        atomic.write_with(out, lambda path: _together(parts, path, out.suffix))
         _sweep(folder, keep=set())
         with contextlib.suppress(OSError):  # not empty: something of the user's is in it
             folder.rmdir()
@@ -266,7 +266,7 @@ def _embed(job: _Job, shard: _Shard, advance: Callable[[int], None]) -> None:
             kept += [rows[k] for k in fine]
         advance(len(rows))
     if faults:
-        text = whole.json_text([[row, faults[row]] for row in sorted(faults)])
+        text = atomic.json_text([[row, faults[row]] for row in sorted(faults)])
         _write_checked(shard.faults, lambda path: path.write_text(text, "utf-8"))
     if job.drops or not faults:
         width = job.embedder.width(job.similarity)
@@ -361,7 +361,7 @@ def _write_index(
     left_out: dict[int, str],
 ) -> None:
     rows = [len(shard.rows) - sum(row in left_out for row in shard.rows) for shard in shards]
-    text = whole.json_text(
+    text = atomic.json_text(
         {
             "model": job.embedder.name,
             "digest": job.embedder.digest,

@@ -13,12 +13,12 @@ import numpy as np
 import polars as pl
 from jaxtyping import Shaped
 
-from mscon.data import image_files
-from mscon.data.inputs import Inputs, check_inputs, open_inputs, vectors_file
-from mscon.data.table import Table, read_table
-from mscon.data.unpacked import images_root
+from mscon.data.inputs import image_files
+from mscon.data.inputs.open import Inputs, check_inputs, open_inputs, vectors_file
+from mscon.data.table.embedded import images_root
+from mscon.data.table.table import Table, read_table
 from mscon.errors import TableError
-from mscon.recipe import Data
+from mscon.run.recipe import Data
 
 _ADVICE = (
     "Image paths are relative to the table, or to --images DIR. To leave such rows out on purpose, pass\n"
@@ -62,7 +62,7 @@ def open_table(
         drops: whether rows without an image may be there.
 
     Raises:
-        TableError: for columns, files or cells that are not there, at once; see `mscon.data.inputs.open_inputs`.
+        TableError: for columns, files or cells that are not there, at once; see `mscon.data.inputs.open.open_inputs`.
     """
     if data.input == "image":
         found = TableImages(table, data, images_root(table, data, images))

@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from mscon.data import fingerprints
-from mscon.data.image_files import fingerprint_some, locate
-from mscon.data.inputs import vectors_file
-from mscon.data.table import Table
-from mscon.data.unpacked import images_root
-from mscon.data.vectors import checked, open_file
-from mscon.recipe import Data
-from mscon.run import Run
+from mscon.data.inputs import fingerprints
+from mscon.data.inputs.image_files import fingerprint_some, locate
+from mscon.data.inputs.open import vectors_file
+from mscon.data.inputs.vectors import checked, open_file
+from mscon.data.table.embedded import images_root
+from mscon.data.table.table import Table
+from mscon.run.recipe import Data
+from mscon.run.run import Run
 
 
 def changed_since_training(run: Run, data: Data, table: Table, images: Path | None = None) -> str:

@@ -11,13 +11,13 @@ from rich.console import Console
 from rich.progress import track
 from torch import nn
 
-from mscon.data import fingerprints
-from mscon.data.inputs import Inputs, fingerprints_of, open_inputs
-from mscon.data.table import unit
-from mscon.data.views import plain
+from mscon.data.inputs import fingerprints
+from mscon.data.inputs.open import Inputs, fingerprints_of, open_inputs
+from mscon.data.inputs.views import plain
+from mscon.data.table.table import unit
 from mscon.errors import RunError, counted, numbered
 from mscon.model.model import load_model
-from mscon.run import Run
+from mscon.run.run import Run
 
 
 def extract(

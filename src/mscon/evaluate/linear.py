@@ -9,9 +9,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from sklearn.linear_model import LogisticRegression
 
-from mscon.bootstrap import accuracy, macro_f1
-from mscon.evaluate.penalty import DEFAULT as DEFAULT
-from mscon.evaluate.penalty import GRID, choose, fitted, need_finite, standardised
+from mscon.evaluate.grid_search import DEFAULT as DEFAULT
+from mscon.evaluate.grid_search import GRID, choose, fitted, need_finite, standardised
+from mscon.evaluate.metrics.bootstrap import accuracy, macro_f1
 
 # The largest gradient at which a fit has converged. At 1e-3 the weaker penalties stop where the stronger ones
 # did (0 iterations), so that the grid would be shorter than it looks; at 1e-4 it is not, at twice the time.

@@ -12,13 +12,13 @@ import polars as pl
 from rich.console import Console
 
 from mscon.errors import RunError, counted, nearest
-from mscon.evaluate.answer import Arrays, Frozen, NothingToAsk, Record, by_kind
-from mscon.evaluate.asked import asked_columns, asked_neighbours
 from mscon.evaluate.features import extract
-from mscon.evaluate.linear_answers import LINEAR
-from mscon.evaluate.neighbour_answers import NEIGHBOURS
-from mscon.recipe import Recipe
-from mscon.run import Run
+from mscon.evaluate.linear_probes import LINEAR
+from mscon.evaluate.neighbour_probes import NEIGHBOURS
+from mscon.evaluate.result import Arrays, Frozen, NothingToAsk, Record, by_kind
+from mscon.evaluate.targets import asked_columns, asked_neighbours
+from mscon.run.recipe import Recipe
+from mscon.run.run import Run
 
 
 def probe(run: Run, *, progress: bool = True, accept_changes: bool = False) -> None:
@@ -42,11 +42,11 @@ def probe(run: Run, *, progress: bool = True, accept_changes: bool = False) -> N
              "number", "rank": "neighbour_difference": {...}, "neighbour_spearman": {...}, "baseline"}],
          "skipped": [{"column", "probe": "linear" or "neighbours", "reason"}]}
 
-    `mscon.measures` says what each measure is. And `run.predictions`: for the i-th entry of "linear" the arrays
-    "linear/i/row", ".../true" and ".../predicted": numbers of rows in rows.parquet; indices into "classes", or numbers,
-    or for labels [rows, labels] of 0 and 1, with ".../probability" (float32) beside them. Unless it is of classes, one
-    array for each of its measures, whose mean over rows is the score. For the i-th of "neighbours" "neighbours/i/row"
-    and likewise one array a measure.
+    `mscon.evaluate.metrics.catalog` says what each measure is. And `run.predictions`: for the i-th entry of "linear"
+    the arrays "linear/i/row", ".../true" and ".../predicted": numbers of rows in rows.parquet; indices into "classes",
+    or numbers, or for labels [rows, labels] of 0 and 1, with ".../probability" (float32) beside them. Unless it is of
+    classes, one array for each of its measures, whose mean over rows is the score. For the i-th of "neighbours"
+    "neighbours/i/row" and likewise one array a measure.
 
     Intervals are over rows, with 95 % of the draws inside. For neighbours they are over the rows that ask; those
     that are found stay the same.

@@ -12,9 +12,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mscon import catalogue, recipe
 from mscon.errors import RecipeError, counted, nearest
+from mscon.method import catalogue
 from mscon.model.small_cnn import SmallCNN
+from mscon.run import recipe
 
 # Published weights have learnt from images of 224 pixels and halve them five times. Below 32 pixels
 # the last map is one pixel that mostly sees padding.

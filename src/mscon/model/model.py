@@ -9,12 +9,13 @@ from pathlib import Path
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mscon import catalogue, recipe
 from mscon.errors import MSConError, RecipeError, RunError, counted, first_few
+from mscon.method import catalogue
 from mscon.model.encoder import Encoder, build_encoder
 from mscon.model.heads.base import Heads
 from mscon.model.vector_encoder import build_vector_encoder
-from mscon.run import Run
+from mscon.run import recipe
+from mscon.run.run import Run
 
 # Under this name a checkpoint keeps the tensors of the model, beside those of the training.
 CHECKPOINT_PREFIX = "model."

@@ -7,10 +7,11 @@ from jaxtyping import Float, Float32
 from numpy import ndarray
 from torch import Tensor, nn
 
-from mscon import catalogue, recipe
-from mscon import settings as recipe_settings
 from mscon.errors import RecipeError, nearest
+from mscon.method import catalogue
 from mscon.model.encoder import Encoder
+from mscon.run import recipe
+from mscon.run import validate as recipe_settings
 
 NAMES = ("mlp", "linear", "identity")
 

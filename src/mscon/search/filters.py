@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool
 
-from mscon.data.label_columns import LabelColumn, LabelColumns
+from mscon.data.table.label_columns import LabelColumn, LabelColumns
 from mscon.errors import RunError, counted, nearest
 
 _COMPARE: Mapping[str, Callable[[float, float], bool]] = {

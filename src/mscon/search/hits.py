@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mscon.agreement import Agreement, in_words
+from mscon.method.agreement import Agreement, in_words
 from mscon.search.mix import Mix
 
 

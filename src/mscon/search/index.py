@@ -12,9 +12,9 @@ import numpy as np
 import polars as pl
 from jaxtyping import Bool, Float
 
-from mscon.data.label_columns import LabelColumns
+from mscon.data.table.label_columns import LabelColumns
 from mscon.errors import MSConError, RunError, counted
-from mscon.run import Run
+from mscon.run.run import Run
 from mscon.search.filters import conditions, rows_of
 from mscon.search.hits import Hit, Hits
 from mscon.search.mix import Mix

@@ -12,12 +12,12 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float, Int
 
-from mscon.agreement import in_words
-from mscon.data.label_columns import LabelColumn, LabelColumns
+from mscon.data.table.label_columns import LabelColumn, LabelColumns
 from mscon.errors import RunError, counted, nearest
+from mscon.method.agreement import in_words
+from mscon.method.similarities.base import Cell
 from mscon.search.filters import Condition, conditions, parse, rows_of
 from mscon.search.spaces import Spaces, unit
-from mscon.similarities.base import Cell
 
 _FORM = (
     "A query is the number of a row (17), its line in the table (line:18), its image as the table has it, "

@@ -7,24 +7,24 @@ from dataclasses import replace
 
 import torch
 
-from mscon import catalogue
-from mscon.data.corruption import Marginals
-from mscon.data.dataset import Dataset
-from mscon.data.inputs import Inputs, Vectors
-from mscon.data.sampler import check_left_over, sampler_of
-from mscon.data.triplet_dataset import TripletDataset, TripletRule
+from mscon.data.batches.dataset import Dataset
+from mscon.data.batches.sampler import check_left_over, sampler_of
+from mscon.data.batches.triplet_dataset import TripletDataset, TripletRule
+from mscon.data.inputs.augment_vectors import Marginals
+from mscon.data.inputs.open import Inputs, Vectors
 from mscon.errors import RecipeError
+from mscon.method import catalogue
+from mscon.method.objectives.base import Objective
+from mscon.method.similarities.base import Similarity
+from mscon.method.weightings.base import Emphasised
 from mscon.model.model import build_model
 from mscon.model.vector_encoder import VectorEncoder
-from mscon.objectives.base import Objective
-from mscon.recipe import Recipe
-from mscon.similarities.base import Similarity
+from mscon.run.recipe import Recipe
 from mscon.train import hardware, optimiser
-from mscon.train.candidates import Candidates, Gathered, InBatch
+from mscon.train.gather import Candidates, Gathered, InBatch
 from mscon.train.loop import Training
-from mscon.train.memory import Remembered
+from mscon.train.memory_bank import Remembered
 from mscon.train.module import Method
-from mscon.weightings.base import Emphasised
 
 
 def method_of(recipe: Recipe, similarities: Sequence[Similarity], inputs: Inputs | None = None) -> Method:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from mscon.errors import RunError
-from mscon.run import Run
+from mscon.run.run import Run
 from mscon.train.loop import Training
 
 _OPTIMISER = "optimiser."

@@ -11,23 +11,24 @@ from pathlib import Path
 
 import polars as pl
 
-from mscon import catalogue
-from mscon.data import fingerprints, kinds
-from mscon.data.dataset import Dataset, fit_similarities
-from mscon.data.inputs import Inputs, Vectors, fingerprints_of, open_inputs
-from mscon.data.rows import select_rows
-from mscon.data.table import Table, unit
-from mscon.data.triplet_dataset import TripletDataset, in_triplets
-from mscon.data.unpacked import images_root
+from mscon.data.batches.dataset import Dataset, fit_similarities
+from mscon.data.batches.triplet_dataset import TripletDataset, in_triplets
+from mscon.data.inputs import fingerprints
+from mscon.data.inputs.open import Inputs, Vectors, fingerprints_of, open_inputs
+from mscon.data.table import infer_kind
+from mscon.data.table.embedded import images_root
+from mscon.data.table.rows import select_rows
+from mscon.data.table.table import Table, unit
 from mscon.errors import RecipeError, RunError, TableError
-from mscon.recipe import Recipe
-from mscon.run import Run
-from mscon.similarities.base import Similarity
-from mscon.train import facts, hardware, log, preconditions
+from mscon.method import catalogue
+from mscon.method.similarities.base import Similarity
+from mscon.run.recipe import Recipe
+from mscon.run.run import Run
+from mscon.train import environment, hardware, log, preconditions
 from mscon.train.assembly import method_of, training_of
-from mscon.train.cached import has_batch_norm
-from mscon.train.candidates import leave, processes, wait_for_all
 from mscon.train.checkpoint import Position, restore_last, save_best, save_last
+from mscon.train.gather import leave, processes, wait_for_all
+from mscon.train.grad_cache import has_batch_norm
 from mscon.train.loop import Training, need_finite_state, train_epoch, validate
 from mscon.train.progress import TrainingProgress
 
@@ -71,7 +72,7 @@ def fit(
     root = images_root(table, recipe.data, images)
     rows = select_rows(table, recipe, root)
     preconditions.check_rows(recipe, rows, table.name)
-    recipe, inferred = kinds.resolve(rows, recipe, where=f"{table.name}: ")
+    recipe, inferred = infer_kind.resolve(rows, recipe, where=f"{table.name}: ")
     if progress and _is_first():
         for sentence in inferred:
             print(sentence, file=sys.stderr)
@@ -119,7 +120,7 @@ def fit(
                 if (taken := fingerprints_of(inputs)) is not None:
                     run.write_fingerprints(taken)
                 # The last of them: it makes the folder a run.
-                run.write_facts(facts.describe(training.recipe, table, rows, root, method, device))
+                run.write_facts(environment.describe(training.recipe, table, rows, root, method, device))
             return _train(run, training, Position(), progress)
 
 
@@ -188,7 +189,11 @@ def _resume(run: Run, recipe: Recipe, device: str, progress: bool, accept_change
         own = replace(recipe, encoder=bare) if run.has_checkpoint("last") else recipe
         training = training_of(recipe, dataset, method_of(own, similarities, inputs), device)
         position = restore_last(run, training)
-        again = {"after_epoch": position.epoch, "versions": facts.versions(), "machine": facts.machine(device)}
+        again = {
+            "after_epoch": position.epoch,
+            "versions": environment.versions(),
+            "machine": environment.machine(device),
+        }
         if changed:
             again["changed_rows"] = changed
             _say(f"note: {words} It goes on with them as they are now.", progress)

@@ -20,7 +20,7 @@ from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
 from torch import nn
 
-from mscon.recipe import Train
+from mscon.run.recipe import Train
 
 # Dense filters wider than this are slower in channels-last float32 on a CPU; narrower ones are faster.
 _WIDEST_CHANNELS_LAST = 128
@@ -64,7 +64,7 @@ def resolve(settings: Train, encoder: nn.Module, device: str) -> Train:
 class _Processes(DDPStrategy):
     """Fabric's processes, devices and process group, without its wrapper around the module.
 
-    `mscon.train.candidates.average_gradients` does in one go what that would do during the backward pass.
+    `mscon.train.gather.average_gradients` does in one go what that would do during the backward pass.
     """
 
     def __init__(self) -> None:

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 from mscon.errors import RecipeError
-from mscon.run import Run
+from mscon.run.run import Run
 
 # Name in a recipe -> the package that it needs.
 _PACKAGES = {"tensorboard": "tensorboard", "wandb": "wandb"}

@@ -16,19 +16,19 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
-from mscon.data.corruption import Marginals, corrupt
-from mscon.data.dataset import Batch, Dataset
-from mscon.data.sampler import Sampler, epoch_batches, part_of
-from mscon.data.triplet_dataset import TripletDataset
-from mscon.data.views import Part, augment
+from mscon.data.batches.dataset import Batch, Dataset
+from mscon.data.batches.sampler import Sampler, epoch_batches, part_of
+from mscon.data.batches.triplet_dataset import TripletDataset
+from mscon.data.inputs.augment_vectors import Marginals, corrupt
+from mscon.data.inputs.views import Part, augment
 from mscon.errors import RunError
-from mscon.recipe import Recipe
-from mscon.train.cached import cached_backward
-from mscon.train.candidates import average_gradients, average_running_means, processes
+from mscon.method.weightings.base import relative_excess
+from mscon.run.recipe import Recipe
+from mscon.train.gather import average_gradients, average_running_means, processes
+from mscon.train.grad_cache import cached_backward
 from mscon.train.module import Method
 from mscon.train.seen import look
 from mscon.train.step import MakeView, Measured
-from mscon.weightings.base import relative_excess
 
 # Steps summed up in a record of the log. Reading a number back makes a GPU wait for it.
 LOG_EVERY = 10

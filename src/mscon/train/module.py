@@ -9,12 +9,12 @@ from typing import Any
 from jaxtyping import Int, Shaped
 from torch import Tensor, nn
 
+from mscon.method.objectives.base import Objective
+from mscon.method.similarities.base import Rule
+from mscon.method.weightings.base import Weighting
 from mscon.model.model import Model
-from mscon.objectives.base import Objective
-from mscon.similarities.base import Rule
-from mscon.train.candidates import Candidates
+from mscon.train.gather import Candidates
 from mscon.train.step import MakeView, Measured, step
-from mscon.weightings.base import Weighting
 
 
 class Method(nn.Module):

@@ -9,7 +9,7 @@ from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LRScheduler, OneCycleLR
 
 from mscon.errors import RecipeError
-from mscon.recipe import Train
+from mscon.run.recipe import Train
 
 
 def parameter_groups(

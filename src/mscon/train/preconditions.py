@@ -5,8 +5,8 @@ from __future__ import annotations
 import polars as pl
 
 from mscon.errors import RecipeError, TableError, counted
-from mscon.recipe import Recipe
-from mscon.train.candidates import processes
+from mscon.run.recipe import Recipe
+from mscon.train.gather import processes
 from mscon.train.module import Method
 
 

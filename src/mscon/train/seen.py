@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import torch
 
-from mscon.objectives.base import Objective
-from mscon.similarities.base import Rule
-from mscon.train.candidates import Samples
-from mscon.weightings.base import Seen, Weighting
+from mscon.method.objectives.base import Objective
+from mscon.method.similarities.base import Rule
+from mscon.method.weightings.base import Seen, Weighting
+from mscon.train.gather import Samples
 
 
 def seen_by(weighting: Weighting, samples: Samples, similarities: Sequence[Rule]) -> Seen | None:

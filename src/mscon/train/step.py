@@ -13,13 +13,13 @@ import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
+from mscon.method.objectives.base import Losses, Objective
+from mscon.method.pairs import LazyPairs
+from mscon.method.similarities.base import Rule
+from mscon.method.weightings.base import Seen, Weighting, relative_excess
 from mscon.model.model import Model
-from mscon.objectives.base import Losses, Objective
-from mscon.pairs import LazyPairs
-from mscon.similarities.base import Rule
-from mscon.train.candidates import Candidates, Samples
+from mscon.train.gather import Candidates, Samples
 from mscon.train.seen import look, seen_by
-from mscon.weightings.base import Seen, Weighting, relative_excess
 
 MakeView = Callable[[Shaped[Tensor, "rows ..."]], Float[Tensor, "rows ..."]]
 

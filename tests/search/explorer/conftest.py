@@ -14,14 +14,14 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from mscon import recipe as recipes
 from mscon.cli import main
-from mscon.data.sources import glyphs
-from mscon.listing import recipe_text
-from mscon.run import Run
+from mscon.run import recipe as recipes
+from mscon.run.run import Run
+from mscon.run.starting_recipes import recipe_text
 from mscon.search.explorer.answers import Answers
 from mscon.search.explorer.page import build_explorer
 from mscon.search.explorer.server import ExplorerServer
+from mscon_paper.sources import glyphs
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 

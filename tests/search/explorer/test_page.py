@@ -15,20 +15,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from mscon import checksums
 from mscon.cli import main
-from mscon.data.label_columns import LabelColumn, LabelColumns
+from mscon.data.table.label_columns import LabelColumn, LabelColumns
 from mscon.errors import RunError
-from mscon.search.explorer import doubt as doubts
+from mscon.method.similarities.categorical import Categorical
+from mscon.method.similarities.continuous import Continuous
+from mscon.method.similarities.hierarchical import Hierarchical
+from mscon.method.similarities.multi_label import MultiLabel
+from mscon.method.similarities.ordinal import Ordinal
+from mscon.run import checksums
+from mscon.search.explorer import label_errors as doubts
 from mscon.search.explorer import maps, page
 from mscon.search.explorer.columns import read_columns
-from mscon.search.explorer.gather import gather, quantised, sample
+from mscon.search.explorer.payload import gather, quantised, sample
 from mscon.search.explorer.thumbnails import thumbnails
-from mscon.similarities.categorical import Categorical
-from mscon.similarities.continuous import Continuous
-from mscon.similarities.hierarchical import Hierarchical
-from mscon.similarities.multi_label import MultiLabel
-from mscon.similarities.ordinal import Ordinal
 
 from .conftest import HOSTILE
 

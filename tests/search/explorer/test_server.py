@@ -21,10 +21,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mscon import checksums
 from mscon.cli import main
 from mscon.errors import RunError
-from mscon.run import Run
+from mscon.run import checksums
+from mscon.run.run import Run
 from mscon.search.explorer import server as servers
 from mscon.search.explorer.answers import Answers
 from mscon.search.explorer.server import ExplorerServer

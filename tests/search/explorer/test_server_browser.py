@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mscon.run import Run
+from mscon.run.run import Run
 from mscon.search.explorer.answers import Answers
 from mscon.search.explorer.server import ExplorerServer
 

@@ -15,15 +15,15 @@ from typing import Any, TypeVar
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
-from mscon.data.decoding import Refused, decode_one
-from mscon.data.image_files import locate
+from mscon.data.inputs.decoding import Refused, decode_one
+from mscon.data.inputs.image_files import locate
 from mscon.errors import RunError, counted
-from mscon.run import Run
-from mscon.search.explorer import gather as gathering
-from mscon.search.explorer.asked import MOST_IMAGES, Asked, Reader
+from mscon.run.run import Run
+from mscon.search.explorer import payload as gathering
 from mscon.search.explorer.columns import Column, read_columns
 from mscon.search.explorer.maps import draw_maps
 from mscon.search.explorer.page import render, served_policy
+from mscon.search.explorer.requests import MOST_IMAGES, Asked, Reader
 from mscon.search.explorer.thumbnails import EXACT, SIDE, data_uri, images_folder
 from mscon.search.explorer.uploads import FORMATS, MOST_BYTES, read_upload
 from mscon.search.index import Index, open_index

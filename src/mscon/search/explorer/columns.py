@@ -9,10 +9,10 @@ from typing import Literal, TypeVar
 import numpy as np
 from jaxtyping import Float, Int
 
-from mscon.data.label_columns import LabelColumn, LabelColumns
-from mscon.similarities.base import BETWEEN_COLUMNS, Cell
-from mscon.similarities.categorical import Categorical
-from mscon.similarities.continuous import Continuous, number_of
+from mscon.data.table.label_columns import LabelColumn, LabelColumns
+from mscon.method.similarities.base import BETWEEN_COLUMNS, Cell
+from mscon.method.similarities.categorical import Categorical
+from mscon.method.similarities.continuous import Continuous, number_of
 
 Kind = Literal["category", "labels", "levels", "path", "number", "name"]
 """How cells are shown and filtered. "name": most of them differ, so they are neither compared nor coloured."""

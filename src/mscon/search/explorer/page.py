@@ -14,14 +14,15 @@ import jinja2
 import numpy as np
 from jaxtyping import Shaped
 
-from mscon import __version__, outputs, whole
-from mscon.agreement import DIFFERENT, SAME
+from mscon import __version__
 from mscon.errors import RunError, counted
-from mscon.run import Run
+from mscon.method.agreement import DIFFERENT, SAME
+from mscon.run import atomic, outputs
+from mscon.run.run import Run
 from mscon.search.explorer.columns import Alike, Column
-from mscon.search.explorer.doubt import NEAREST, Doubt
-from mscon.search.explorer.gather import MOST_ROWS, Gathered, gather
+from mscon.search.explorer.label_errors import NEAREST, Doubt
 from mscon.search.explorer.maps import Maps
+from mscon.search.explorer.payload import MOST_ROWS, Gathered, gather
 
 # Okabe and Ito 2008, https://jfly.uni-koeln.de/color/, without its yellow, which white paper swallows; where they
 # are used up, the shape of a point tells classes apart.
@@ -70,7 +71,7 @@ def build_explorer(
     )
     page = render(gather(run, most=most, images=images, with_images=with_images, seconds=seconds))
     with outputs.writing(path):
-        whole.write_text(path, page)
+        atomic.write_text(path, page)
     return path
 
 

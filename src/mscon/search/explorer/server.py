@@ -24,9 +24,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from mscon.data.decoding import quiet_pillow
+from mscon.data.inputs.decoding import quiet_pillow
 from mscon.errors import MSConError, RunError
-from mscon.run import Run
+from mscon.run.run import Run
 from mscon.search.explorer.answers import SAMPLE, Answers, Busy
 from mscon.search.explorer.uploads import MOST_BYTES
 

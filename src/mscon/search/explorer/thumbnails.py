@@ -12,9 +12,9 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from mscon.data.image_files import decode_some, locate
+from mscon.data.inputs.image_files import decode_some, locate
 from mscon.errors import RunError, counted
-from mscon.run import Run
+from mscon.run.run import Run
 
 SIDE = 96
 # Drawings of few pixels stay exact.

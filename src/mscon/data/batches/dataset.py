@@ -1,0 +1,165 @@
+"""Dataset: rows, their inputs and their codes, a batch at a time. There is one such class for all data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import polars as pl
+import torch
+from jaxtyping import Int64, Shaped
+from torch import Tensor
+
+from mscon.data.inputs.open import Inputs
+from mscon.data.table.split import SPLITS
+from mscon.data.table.table import no_column
+from mscon.errors import TableError
+from mscon.method import catalogue
+from mscon.method.similarities.base import Cell, MalformedCells, Similarity, joined
+from mscon.run.recipe import Recipe, SimilarityPart
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """Some rows, as a model and a loss want them.
+
+    Attributes:
+        inputs: images or vectors as stored, not yet augmented.
+        codes: for each similarity the codes of these rows.
+        rows: their numbers in the dataset.
+    """
+
+    inputs: Shaped[Tensor, "rows ..."]
+    codes: tuple[Shaped[Tensor, "rows ..."], ...]
+    rows: Int64[Tensor, " rows"]
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch on another device."""
+        return Batch(self.inputs.to(device), tuple(code.to(device) for code in self.codes), self.rows.to(device))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Dataset:
+    """All rows of a run: every split, every similarity.
+
+    Attributes:
+        rows: as `select_rows` gives them.
+        similarities: fitted on the training rows.
+        inputs: an image or a vector a row.
+        codes: for each similarity the codes of all rows. Encoded once over all rows, since a
+            code may be a row's own (same_row).
+    """
+
+    rows: pl.DataFrame
+    similarities: tuple[Similarity, ...]
+    inputs: Inputs
+    codes: tuple[Shaped[Tensor, "rows ..."], ...]
+
+    # Rows of a batch for each number asked for.
+    rows_each: ClassVar[int] = 1
+
+    @classmethod
+    def build(cls, rows: pl.DataFrame, similarities: Sequence[Similarity], inputs: Inputs) -> Dataset:
+        """Encode every similarity over all rows.
+
+        Raises:
+            ValueError: if rows and inputs differ in number.
+            TableError: if a similarity's column is not there.
+        """
+        if rows.height != len(inputs):
+            raise ValueError(f"there are {rows.height} rows but {len(inputs)} inputs.")
+        codes = tuple(s.encode(cells_of(rows, s.columns)) for s in similarities)
+        return cls(rows, tuple(similarities), inputs, codes)
+
+    def __len__(self) -> int:
+        return self.rows.height
+
+    def indices(self, split: str) -> Int64[Tensor, " rows"]:
+        """Numbers of the rows of a split, in the order of the table; maybe none.
+
+        Raises:
+            ValueError: if there is no such split.
+        """
+        if split not in SPLITS:
+            raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}.")
+        return torch.from_numpy((self.rows.get_column("split") == split).arg_true().to_numpy().astype("int64"))
+
+    def batch(self, indices: Int64[Tensor, " rows"]) -> Batch:
+        """The rows with these numbers, in this order.
+
+        Raises:
+            IndexError: for a row that is not there.
+        """
+        inputs = torch.from_numpy(self.inputs[indices.numpy()])
+        return Batch(inputs, tuple(codes[indices] for codes in self.codes), indices)
+
+
+def fit_similarities(
+    rows: pl.DataFrame, recipe: Recipe, where: str = "", *, unit: str = "line"
+) -> tuple[Similarity, ...]:
+    """The similarities of a recipe, each fitted on the cells of the training rows.
+
+    Args:
+        rows: as `select_rows` gives them.
+        recipe: names them, in the order of the heads.
+        where: begins every message, for example "shoes.csv: ".
+        unit: what the rows of the table are counted in, see `mscon.data.table.table.unit`.
+
+    Raises:
+        TableError: once, for all columns that cannot be read as the recipe asks.
+        RecipeError: if there is no such similarity.
+    """
+    train = rows.filter(pl.col("split") == "train")
+    lines, train_lines = (some.get_column("line").to_list() for some in (rows, train))
+    fitted, complaints = [], []
+    for part in recipe.similarities:
+        kind = catalogue.find("similarity", part.name, where)
+        try:
+            # Rows of all splits together: a malformed cell of a test row is a mistake too, and all are told at once.
+            kind.check(part.column, cells_of(rows, part.reads), lines, **part.settings)
+            fitted.append(kind.fit(part.column, cells_of(train, part.reads), train_lines, **part.settings))
+        except MalformedCells as error:
+            complaints.append(f"{where}{error.told(unit)}")
+        except TableError as error:
+            complaints.append(f"{where}{error}")
+    if complaints:
+        raise TableError("\n".join(complaints))
+    return tuple(fitted)
+
+
+def malformed(rows: pl.DataFrame, parts: Sequence[SimilarityPart], where: str = "", *, unit: str = "line") -> list[str]:
+    """Complaints about cells that similarities cannot read, where they cannot be fitted since something else is wrong.
+
+    Args:
+        rows: with columns `line` and those that the parts read; no split is looked at.
+        parts: of the recipe, none to be inferred.
+        where, unit: as of `fit_similarities`.
+    """
+    lines, complaints = rows.get_column("line").to_list(), []
+    for part in parts:
+        try:
+            kind = catalogue.find("similarity", part.name, where)
+            kind.check(part.column, cells_of(rows, part.reads), lines, **part.settings)
+        except MalformedCells as error:
+            complaints.append(f"{where}{error.told(unit)}")
+        except TableError as error:
+            complaints.append(f"{where}{error}")
+    return complaints
+
+
+def cells_of(rows: pl.DataFrame, columns: Sequence[str]) -> list[Cell]:
+    """The cells that a similarity reads, one a row.
+
+    Args:
+        rows: as `select_rows` gives them.
+        columns: `columns` of the similarity, or `reads` of its part of the recipe; several are `joined`. `same_row`
+            has none: its column is but a name, also where the table has one called so.
+
+    Raises:
+        TableError: if a column is not there.
+    """
+    if absent := [column for column in columns if column not in rows.columns]:
+        raise TableError(no_column(absent[0], rows.columns))
+    cells = [rows.get_column(column).to_list() for column in columns]
+    return joined(cells) if len(cells) > 1 else cells[0] if cells else [None] * rows.height

@@ -1,0 +1,150 @@
+"""Triplet dataset: batches of triplets where training expects batches of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from mscon.data.batches.dataset import Batch, Dataset
+from mscon.data.batches.triplet_lists import read_triplets
+from mscon.data.batches.triplets import Triplets, draw, generator_of, joined
+from mscon.data.inputs.open import Inputs
+from mscon.errors import RecipeError, TableError, nearest
+from mscon.method.pairs import Pairs
+from mscon.run.recipe import Recipe
+
+_ANCHOR, _NEAR, _FAR = range(3)
+
+# What the lists of CSN's authors call our splits.
+_THEIR_NAMES = {"train": "train", "validation": "val"}
+
+
+def in_triplets(dataset: Dataset, recipe: Recipe, images_root: Path, where: str = "") -> TripletDataset:
+    """The triplets that a recipe asks for, of the training and the validation rows.
+
+    Args:
+        dataset: all rows of the run.
+        recipe: its [triplets] says how many, or where they lie; its train.seed draws them.
+        images_root: folder that the folder of lists is relative to.
+        where: begins every message on the table.
+
+    Raises:
+        RecipeError: if [triplets] lists names no column of a similarity, or a path leads out of `images_root`.
+        TableError: if there is no triplet for a similarity among the training rows; see also `read_triplets`.
+    """
+    asked, seed = recipe.triplets, recipe.train.seed
+    by_split = {}
+    for split, count in (("train", asked.count), ("validation", asked.validation)):
+        rows = dataset.indices(split)
+        if split != "train" and not (count and rows.numel()):
+            continue
+        if asked.folder:
+            listed = _listed(dataset, recipe, images_root, split, rows)
+            order = torch.randperm(len(listed), generator=generator_of(seed, f"order {split}"))
+            by_split[split] = listed.take(order[: count or None])
+        else:
+            own_seed = generator_of(seed, split).initial_seed()
+            try:
+                drawn = draw(dataset.similarities, dataset.codes, rows, count, own_seed, needed=split == "train")
+            except TableError as error:
+                raise TableError("\n".join(f"{where}{line}" for line in str(error).splitlines())) from None
+            by_split[split] = drawn
+    return TripletDataset.build(dataset, by_split)
+
+
+def _listed(dataset: Dataset, recipe: Recipe, images_root: Path, split: str, rows: Int64[Tensor, " rows"]) -> Triplets:
+    asked = recipe.triplets
+    for column, name in asked.lists.items():
+        if column not in recipe.columns:
+            raise RecipeError(
+                f"[triplets] lists names '{column}', which is no [[similarity]] of the recipe."
+                f"{nearest(column, recipe.columns)}"
+            )
+        if not name or Path(name).name != name:
+            raise RecipeError(f"[triplets] lists: '{name}' is a part of a file's name, without folders.")
+    folder = images_root / asked.folder
+    if not folder.resolve().is_relative_to(images_root.resolve()):
+        raise RecipeError(f"[triplets] folder '{asked.folder}' lies outside the folder of the images ({images_root}).")
+    conditions = [asked.lists.get(column, column) for column in recipe.columns]
+    images = dataset.rows.get_column("image").to_list()
+    return read_triplets(folder, _THEIR_NAMES[split], conditions, images, rows)
+
+
+@dataclass(frozen=True, slots=True)
+class TripletRule:
+    """The rule by which samples of a batch of triplets compare: an anchor with its own near and far, and nothing else.
+
+    A code is (number of the triplet, part): -1 for the number where the triplet is of another similarity; the parts
+    are 0 anchor, 1 near, 2 far.
+    """
+
+    column: str
+
+    is_partition: ClassVar[bool] = False
+
+    def compare(self, anchors: Int64[Tensor, "anchors 2"], candidates: Int64[Tensor, "candidates 2"]) -> Pairs:
+        """Weight 1 for the near sample and 0 for the far one of the anchor's triplet; all else is unknown."""
+        asks = (anchors[:, 0] >= 0) & (anchors[:, 1] == _ANCHOR)
+        own = (anchors[:, None, 0] == candidates[None, :, 0]) & (candidates[:, 1] != _ANCHOR)
+        is_near = (candidates[:, 1] == _NEAR).to(torch.get_default_dtype())
+        return Pairs(is_near.expand(len(anchors), -1), own & asks[:, None])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TripletDataset:
+    """Triplets of a dataset's rows. It answers what a `Dataset` does, of triplets in place of rows.
+
+    Attributes:
+        dataset: the rows.
+        triplets: of all splits, those of a split together.
+        splits: for each split that has triplets, the number of its first, and how many.
+    """
+
+    dataset: Dataset
+    triplets: Triplets
+    splits: Mapping[str, tuple[int, int]]
+
+    # As of a Dataset: rows of a batch for each number asked for.
+    rows_each: ClassVar[int] = 3
+
+    @classmethod
+    def build(cls, dataset: Dataset, by_split: Mapping[str, Triplets]) -> TripletDataset:
+        splits, first = {}, 0
+        for name, part in by_split.items():
+            splits[name] = (first, len(part))
+            first += len(part)
+        return cls(dataset, joined(list(by_split.values())), splits)
+
+    def __len__(self) -> int:
+        return len(self.triplets)
+
+    @property
+    def inputs(self) -> Inputs:
+        """Of the rows."""
+        return self.dataset.inputs
+
+    def indices(self, split: str) -> Int64[Tensor, " triplets"]:
+        """Numbers of the triplets of a split; maybe none."""
+        first, count = self.splits.get(split, (0, 0))
+        return torch.arange(first, first + count)
+
+    def batch(self, indices: Int64[Tensor, " triplets"]) -> Batch:
+        """All anchors, then all near rows, then all far rows of these triplets.
+
+        Raises:
+            IndexError: for a triplet that is not there.
+        """
+        chosen = self.triplets.take(indices)
+        rows = self.dataset.batch(torch.cat([chosen.anchor, chosen.near, chosen.far]))
+        part = torch.arange(3).repeat_interleave(len(indices))
+        codes = [
+            torch.stack([indices.where(chosen.condition == number, -1).repeat(3), part], dim=1)
+            for number in range(len(self.dataset.similarities))
+        ]
+        return replace(rows, codes=tuple(codes))

@@ -1,0 +1,1 @@
+"""What a recipe will see in a table."""

@@ -1,0 +1,74 @@
+"""Duplicates: rows whose images are equal, and what of them lies in more than one split."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import blake2b
+
+import polars as pl
+
+from mscon.data.inputs.images import ImageStore
+from mscon.errors import counted, first_few
+
+# Groups that are named: in all, which JSON has, and in the text.
+_MOST, _SHOWN = 1_000, 5
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicates:
+    """Rows whose images are equal pixel by pixel, as they are stored.
+
+    Attributes:
+        groups: groups of equal images.
+        rows: rows in them.
+        groups_across: groups with rows in more than one split.
+        leaked: rows outside the training split whose image a training row has too: what is tested was trained on.
+        examples: lines of the groups, those across splits first; of many only the first 1,000.
+        names: what the first image of each of these is called.
+    """
+
+    groups: int
+    rows: int
+    groups_across: int
+    leaked: int
+    examples: tuple[tuple[int, ...], ...]
+    names: tuple[str, ...] = ()
+
+
+def find_duplicates(rows: pl.DataFrame, store: ImageStore) -> Duplicates:
+    """Groups of rows whose stored images are equal."""
+    found: dict[bytes, list[int]] = {}
+    for row in range(len(store)):
+        found.setdefault(blake2b(store.images[row].tobytes(), digest_size=16).digest(), []).append(row)
+    groups = [group for group in found.values() if len(group) > 1]
+    split, line = rows.get_column("split").to_list(), rows.get_column("line").to_list()
+    across = [group for group in groups if len({split[row] for row in group}) > 1]
+    leaked = [row for group in across if "train" in {split[r] for r in group} for row in group if split[row] != "train"]
+    within = [group for group in groups if len({split[row] for row in group}) == 1]
+    kept = [*across, *within][:_MOST]
+    name = rows.get_column("image").to_list()
+    return Duplicates(
+        groups=len(groups),
+        rows=sum(map(len, groups)),
+        groups_across=len(across),
+        leaked=len(leaked),
+        examples=tuple(tuple(line[row] for row in group) for group in kept),
+        names=tuple(name[group[0]] or "" for group in kept),
+    )
+
+
+def duplicates_text(found: Duplicates, word: str) -> list[str]:
+    """Lines for a terminal, which call the rows by `word`, "line" or "row"."""
+    if not found.groups:
+        return ["No two images are equal."]
+    across = f"{counted(found.groups_across, 'group')} with rows in more than one split"
+    leak = f"what is tested there was trained on ({counted(found.leaked, 'row')} elsewhere with an image of"
+    lines = [
+        f"{counted(found.rows, 'row')} in {counted(found.groups, 'group')} of equal images; {across}"
+        + (f": {leak} the training split)." if found.leaked else "."),
+        *(
+            f"    {word}s {first_few(group, 8)}: {name!r}"
+            for group, name in zip(found.examples[:_SHOWN], found.names, strict=False)
+        ),
+    ]
+    return lines + ([f"    and {found.groups - _SHOWN:,} more"] if found.groups > _SHOWN else [])

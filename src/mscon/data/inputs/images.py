@@ -1,0 +1,264 @@
+"""Images: decoded once into a file of uint8 that later epochs and runs map into memory. No torch here."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from jaxtyping import Int, UInt8
+from PIL import Image
+
+from mscon.data.inputs import fingerprints
+from mscon.data.inputs.decoding import DISK_FAULT, decode_one, decode_with_fingerprint
+from mscon.data.inputs.image_files import each_file, locate
+from mscon.data.table.table import at_lines
+from mscon.errors import RunError, TableError, counted, first_few
+from mscon.run import atomic
+from mscon.run.recipe import Data
+
+try:
+    import fcntl
+except ImportError:  # not on Windows: there two processes may decode the same images, each for itself
+    fcntl = None  # type: ignore[assignment]
+
+# Raised whenever the same file would decode to other pixels: old stores are then left alone, not misread.
+_FORMAT = 1
+
+_ADVICE = (
+    "Replace or take out these rows;\n"
+    '  to leave them out on purpose, set missing_images = "drop" under [data] in the recipe.'
+)
+
+_WAIT = "Wait until nothing writes these files any more, then run again."
+
+# A file's path as written, size, times of change of content and of anything, and number. Size and time of content are
+# what an archive sets as it is unpacked; they may be those of the file that was there before.
+_Stamp = tuple[str, int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ImageStore:
+    """All images of some rows, square and of one size, in the order of the rows.
+
+    Attributes:
+        images: mapped from a file, so opening costs nothing and processes share the memory.
+        fingerprints: of the image files (see `mscon.data.inputs.fingerprints`), as they were when they were decoded;
+            None where the images are from no files.
+    """
+
+    images: UInt8[np.ndarray, "rows channels size size"]
+    fingerprints: UInt8[np.ndarray, "rows bytes"] | None = None
+
+    def __len__(self) -> int:
+        return self.images.shape[0]
+
+    def __getitem__(
+        self, rows: Int[np.ndarray, " batch"] | Sequence[int]
+    ) -> UInt8[np.ndarray, "batch channels size size"]:
+        """A copy of the images of these rows.
+
+        Raises:
+            IndexError: for a row that is not there; a negative number is no row.
+        """
+        numbers = np.asarray(rows, dtype=np.int64)
+        if numbers.size and (numbers.min() < 0 or numbers.max() >= len(self)):
+            raise IndexError(f"rows {numbers.min()} to {numbers.max()} asked of a store of {len(self)} images.")
+        return np.asarray(self.images[numbers])
+
+    def thumbnail(self, row: int) -> Image.Image:
+        """One image to look at, as large as it is stored."""
+        pixels = self[[row]][0]
+        return Image.fromarray(pixels[0] if pixels.shape[0] == 1 else np.ascontiguousarray(pixels.transpose(1, 2, 0)))
+
+
+def open_store(rows: pl.DataFrame, images_root: Path, data: Data, table_name: str) -> ImageStore:
+    """The images of `rows`, decoded now or by an earlier run.
+
+    The store is a file in the cache folder. Its name is a hash of the root, of all paths, of the size, the times of
+    change and the number of each file, and of what is made of them; if one image changes, all are decoded anew.
+    Several processes may call this at once: one decodes, the others wait.
+
+    Args:
+        rows: columns `line` and `image`, as `select_rows` gives them.
+        images_root: folder that the paths are relative to.
+        data: size and channels.
+        table_name: how messages call the table.
+
+    Raises:
+        TableError: once for all images that are gone, not images, truncated, too large or outside the root; or that
+            change while they are decoded.
+        RunError: if the cache folder cannot be written, or the disk is too full.
+        ValueError: if there are no rows.
+    """
+    if not rows.height:
+        raise ValueError("there are no rows, so there are no images to store.")
+    images, lines = rows.get_column("image").to_list(), rows.get_column("line").to_list()
+    paths, stamps = _stamps(images_root, images)
+    shape = (len(images), data.channels, data.image_size, data.image_size)
+    path = cache_folder() / f"{_key('pixels', images_root, stamps, shape[1:])}.npy"
+    if (found := _open(path, shape)) is not None:
+        return found
+
+    def decode(target: Path) -> None:
+        _decode_all(target, paths, images, lines, shape, table_name)
+        if changed := _changed(stamps, _stamps(images_root, images)[1]):
+            what = f"image {images[changed[0]]!r} has changed while the images were being decoded."
+            raise TableError(at_lines(table_name, [lines[n] for n in changed], len(images), what, _WAIT))
+
+    try:
+        with _alone(path):
+            if (found := _open(path, shape)) is None:
+                _need_room(path.parent, shape[0] * _row(shape).itemsize)
+                atomic.write_with(path, decode)
+                found = _open(path, shape)
+    except OSError as error:
+        raise RunError(
+            f"the decoded images cannot be written to '{path.parent}': {error.strerror or error}. "
+            "Set the environment variable MSCON_CACHE to a folder that can be."
+        ) from None
+    assert found is not None
+    return found
+
+
+def unreadable(images_root: Path, images: Sequence[str], data: Data) -> list[int]:
+    """Numbers of the images that cannot be decoded. Each is tried once, and the answer remembered.
+
+    Raises:
+        TableError: if an image changes while they are tried.
+    """
+    paths, stamps = _stamps(images_root, images)
+    path = cache_folder() / f"{_key('unreadable', images_root, stamps, ())}.json"
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        return [int(number) for number in json.loads(path.read_text("utf-8"))]
+
+    def check(number: int, path: Path) -> None:
+        decode_one(path, data.image_size, data.channels)
+
+    faults = each_file(paths, check, "checking images")
+    if changed := _changed(stamps, _stamps(images_root, images)[1]):
+        raise TableError(
+            f"{len(changed):,} of {counted(len(images), 'image')} in '{images_root}' changed while they were being "
+            f"checked: {first_few([repr(images[n]) for n in changed])}.\n  {_WAIT}"
+        )
+    if not any(fault.startswith(DISK_FAULT) for fault in faults.values()):
+        with contextlib.suppress(OSError):  # only a memory: without it the images are tried again
+            atomic.write_json(path, sorted(faults))
+    return sorted(faults)
+
+
+def cache_folder() -> Path:
+    """Where decoded images lie: $MSCON_CACHE, else $XDG_CACHE_HOME/mscon, else ~/.cache/mscon; folder "images"."""
+    if own := os.environ.get("MSCON_CACHE"):
+        return Path(own) / "images"
+    users = os.environ.get("XDG_CACHE_HOME")
+    return (Path(users) if users else Path.home() / ".cache") / "mscon" / "images"
+
+
+def _stamps(images_root: Path, images: Sequence[str]) -> tuple[list[Path | None], list[_Stamp]]:
+    """Each image's file (None outside the root), and what tells whether it is still the same."""
+    paths, stamps = locate(images_root, images), list[_Stamp]()
+    for image, path in zip(images, paths, strict=True):
+        stamp: _Stamp = (image, -1, -1, -1, -1)
+        if path is not None:
+            with contextlib.suppress(OSError):
+                found = path.stat()
+                stamp = (image, found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+        stamps.append(stamp)
+    return paths, stamps
+
+
+def _changed(before: Sequence[_Stamp], after: Sequence[_Stamp]) -> list[int]:
+    return [number for number, (old, new) in enumerate(zip(before, after, strict=True)) if old != new]
+
+
+def _key(what: str, images_root: Path, stamps: Sequence[_Stamp], shape: tuple[int, ...]) -> str:
+    digest = hashlib.sha256(json.dumps([what, _FORMAT, os.path.realpath(images_root), shape]).encode())
+    for stamp in stamps:
+        digest.update(json.dumps(stamp).encode())
+    return digest.hexdigest()[:32]
+
+
+def _row(shape: tuple[int, ...]) -> np.dtype:
+    """A row of a store: its pixels and its fingerprint, in one file, so that the two are always of one another."""
+    return np.dtype([("image", np.uint8, shape[1:]), ("fingerprint", np.uint8, fingerprints.SIZE)])
+
+
+def _open(path: Path, shape: tuple[int, ...]) -> ImageStore | None:
+    """The store at `path`, or None if there is none of that shape."""
+    try:
+        rows = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError):  # not there, or spoilt: it is made anew, and writing says what is wrong
+        return None
+    if rows.shape != shape[:1] or rows.dtype != _row(shape):
+        return None
+    return ImageStore(rows["image"], rows["fingerprint"])
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """One process at a time for a store. What a killed one left of it is swept away."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_suffix(".lock").open("a") as lock:
+        if fcntl is not None:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            except OSError:  # some network disks know no locks; then two processes do the work twice
+                pass
+            else:
+                for left in path.parent.glob(f".{path.name}.*"):
+                    left.unlink(missing_ok=True)
+        yield
+
+
+def _need_room(folder: Path, size: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if size > free:
+        raise RunError(
+            f"the decoded images need {size / 1e9:,.1f} GB in '{folder}', where {free / 1e9:,.1f} GB are free. "
+            "Set the environment variable MSCON_CACHE to a larger disk, or image_size under [data] to a smaller number."
+        )
+
+
+def _decode_all(
+    target: Path,
+    paths: Sequence[Path | None],
+    images: Sequence[str],
+    lines: Sequence[int],
+    shape: tuple[int, ...],
+    table_name: str,
+) -> None:
+    store = np.lib.format.open_memmap(target, mode="w+", dtype=_row(shape), shape=shape[:1])
+
+    def decode_into(number: int, path: Path) -> None:
+        pixels, fingerprint = decode_with_fingerprint(path, size=shape[2], channels=shape[1])
+        store["image"][number], store["fingerprint"][number] = pixels, fingerprint
+
+    faults = each_file(paths, decode_into, "decoding images")
+    if faults:
+        raise TableError(_fault_message(faults, images, lines, table_name))
+    store.flush()
+
+
+def _fault_message(faults: dict[int, str], images: Sequence[str], lines: Sequence[int], table_name: str) -> str:
+    """One message for all faults, a paragraph for each kind of fault."""
+    kinds: dict[str, list[int]] = {}
+    for number in sorted(faults):
+        kinds.setdefault(faults[number].partition(" (")[0], []).append(number)
+    return "\n".join(
+        at_lines(
+            table_name,
+            [lines[n] for n in numbers],
+            len(images),
+            f"image {images[numbers[0]]!r} {faults[numbers[0]]}.",
+            _ADVICE,
+        )
+        for numbers in kinds.values()
+    )

@@ -1,0 +1,193 @@
+"""Inputs: what is encoded of each row, be it an image or a vector. The one place that knows the kinds. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import polars as pl
+from jaxtyping import Float32, Int, Int64, Shaped, UInt8
+
+from mscon.data.inputs.images import ImageStore, open_store
+from mscon.data.inputs.tabular import ColumnCoding
+from mscon.data.inputs.vector_file import VectorFile
+from mscon.data.inputs.vectors import SUFFIXES, VectorStore, checked, map_file, open_file
+from mscon.data.table.table import Table, no_column
+from mscon.errors import RecipeError, TableError, counted, nearest
+from mscon.run.recipe import Data
+
+
+@runtime_checkable
+class Inputs(Protocol):
+    """What is encoded, in the order of the rows: uint8 images [channels, size, size], or float32 vectors [dim]."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: Int[np.ndarray, " batch"] | Sequence[int]) -> Shaped[np.ndarray, "batch ..."]:
+        """A copy of those of these rows; IndexError for a row that is not there."""
+        ...
+
+
+@runtime_checkable
+class Vectors(Inputs, Protocol):
+    """Inputs that are vectors.
+
+    Attributes:
+        width: numbers of a vector.
+        columns: for each dimension the column that it is of, ascending from 0.
+        mean, std: of each dimension over the training rows, for an encoder to take off.
+    """
+
+    @property
+    def width(self) -> int: ...
+
+    @property
+    def columns(self) -> Int64[np.ndarray, " dim"]: ...
+
+    @property
+    def mean(self) -> Float32[np.ndarray, " dim"]: ...
+
+    @property
+    def std(self) -> Float32[np.ndarray, " dim"]: ...
+
+    def to_json(self) -> dict[str, Any]:
+        """What a run keeps, so that the same can be made of other rows."""
+        ...
+
+
+def open_inputs(
+    rows: pl.DataFrame,
+    root: Path,
+    data: Data,
+    table_name: str,
+    *,
+    vectors: Float32[np.ndarray, "rows dim"] | Path | None = None,
+    known: Mapping[str, Any] | None = None,
+) -> Inputs:
+    """The inputs of all rows, as a recipe says.
+
+    Args:
+        rows: as `select_rows` gives them.
+        root: folder that images, and the file of vectors, are relative to.
+        data: which kind, from which columns or file.
+        table_name: how messages call the table.
+        vectors: those of a list column (`Table.vectors`), or the file that a run keeps of them. Not read for others.
+        known: what a run kept of its inputs; None to learn from the training rows of `rows`.
+
+    Raises:
+        TableError: once for all images, vectors or cells that cannot be used; for vectors of another number than
+            rows, or of another width than `known`.
+        RecipeError: if a sentence encoder is not to be had.
+        RunError: if the cache folder cannot be written.
+    """
+    if data.input == "image":
+        return open_store(rows, root, data, table_name)
+    if data.input == "columns":
+        coding = (
+            ColumnCoding.fit(rows, data.numbers, data.categories, table_name)
+            if known is None
+            else ColumnCoding.from_json(known)
+        )
+        return coding.encode(rows, table_name)
+    found: Shaped[np.ndarray, "rows dim"] | VectorFile
+    outside = data.input == "vectors" and vectors is None
+    if data.input == "text":
+        from mscon.data.inputs.text import embed
+
+        source, found = f"column {data.text!r}", embed(rows.get_column(data.text).to_list(), data.text_model)
+    elif isinstance(vectors, np.ndarray):
+        source, found = f"column {data.vectors!r}", vectors
+    else:
+        path = vectors or vectors_file(root, data, table_name)
+        source, found = f"'{path.name}'", open_file(path, rows.height, table_name)
+    if known is not None and known["width"] != found.shape[1]:
+        raise TableError(
+            f"{table_name}: the vectors in {source} have {found.shape[1]} numbers, but those that the encoder learnt "
+            f"from had {known['width']}."
+        )
+    is_train = (rows.get_column("split") == "train").to_numpy()
+    return checked(found, is_train, rows.get_column("line"), table_name, source, fingerprinted=outside)
+
+
+def fingerprints_of(inputs: Inputs) -> UInt8[np.ndarray, "rows bytes"] | None:
+    """A fingerprint a row of what lies in files outside the run; None where the run itself keeps the inputs."""
+    return inputs.fingerprints if isinstance(inputs, ImageStore | VectorStore) else None
+
+
+def encoded(inputs: Inputs, data: Data) -> str:
+    """What is encoded of each row, in words: "images, RGB, 112 x 112 pixels"."""
+    if isinstance(inputs, ImageStore):
+        _, channels, height, width = inputs.images.shape
+        return f"images, {'grey' if channels == 1 else 'RGB'}, {width} x {height} pixels"
+    if not isinstance(inputs, Vectors):  # of a kind that nobody has described yet
+        return ""
+    width = counted(inputs.width, "number")
+    if data.input == "columns":
+        return f"{width} made of {', '.join(repr(name) for name in (*data.numbers, *data.categories))}"
+    source = f"the texts of {data.text!r}" if data.input == "text" else repr(data.vectors)
+    return f"vectors of {width} from {source}"
+
+
+def vectors_file(root: Path, data: Data, table_name: str) -> Path:
+    """The file that [data] vectors names.
+
+    Raises:
+        TableError: if it lies outside the root.
+    """
+    path = root / data.vectors
+    if not path.resolve().is_relative_to(root.resolve()):
+        raise TableError(
+            f"{table_name}: the file of vectors '{data.vectors}' lies outside the folder '{root}'.\n"
+            "  It is relative to that folder and must not leave it. To name another folder pass --images DIR."
+        )
+    return path
+
+
+def check_inputs(table: Table, data: Data, root: Path) -> list[str]:
+    """Complaints about the columns or the file that inputs other than images come from; cheap ones only.
+
+    Raises:
+        RecipeError: if the recipe does not say where they come from.
+    """
+    columns = table.frame.columns
+    if data.input == "text":
+        if data.text not in columns:
+            return [_no_input(table, data.text, "text")]
+        empty = table.frame.get_column(data.text).is_null().arg_true().to_list()
+        what, advice = f"the cell of column {data.text!r} is empty.", "Every row needs a text to be encoded."
+        return [table.complaint(empty, what, advice)] if empty else []
+    if data.input == "columns":
+        named = (*data.numbers, *data.categories)
+        if not named:
+            raise RecipeError(
+                '[data] input = "columns" needs to know which: numbers = ["height", ...], categories = ["make", ...], '
+                "or both."
+            )
+        if twice := sorted({name for name in named if named.count(name) > 1}):
+            raise RecipeError(f"[data] column '{twice[0]}' stands twice in numbers and categories.")
+        return [_no_input(table, name, "numbers or categories") for name in named if name not in columns]
+    if not data.vectors:
+        raise RecipeError(
+            '[data] input = "vectors" needs to know which: vectors = "clip.npy", a .npy or .safetensors file beside '
+            "the table with a vector for each row, or the name of a column of lists."
+        )
+    if Path(data.vectors).suffix.lower() in SUFFIXES:
+        try:
+            map_file(vectors_file(root, data, table.name), len(table), table.name)
+        except TableError as error:
+            return [str(error)]
+        return []
+    if data.vectors not in table.vectors:
+        of_lists = ", ".join(repr(name) for name in table.vectors) or "none"
+        return [
+            f"{table.name}: there is no column {data.vectors!r} of lists of numbers."
+            f"{nearest(data.vectors, table.vectors)}\n"
+            f"  Columns of lists: {of_lists}. A file of vectors has a name that ends in {' or '.join(SUFFIXES)}."
+        ]
+    return []
+
+
+def _no_input(table: Table, column: str, setting: str) -> str:
+    return f"{table.name}: {no_column(column, table.frame.columns)}\n  It is named by [data] {setting} of the recipe."

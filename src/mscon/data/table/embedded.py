@@ -1,0 +1,73 @@
+"""Unpacked: images that lie within a table, written once as files, so that all else finds them where images lie."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import polars as pl
+
+from mscon.data.inputs.images import cache_folder
+from mscon.data.table.table import Table
+from mscon.errors import RunError
+from mscon.run.recipe import Data
+
+
+def images_root(table: Table, data: Data, images: Path | None = None) -> Path:
+    """The folder that the cells of the image column are relative to.
+
+    Args:
+        table: as it was read.
+        data: names the image column.
+        images: the folder that the user names, if any; images within the table need none.
+
+    Raises:
+        RunError: if images within the table cannot be written to the cache folder.
+    """
+    if data.input == "image" and data.image in table.pictures:
+        return unpack(table.pictures[data.image], table.cells(data.image))
+    return table.folder if images is None else images
+
+
+def unpack(pictures: pl.Series, files: list[str | None]) -> Path:
+    """Write images to a folder of the cache, named by what is in it, unless it is there already.
+
+    Args:
+        pictures: an encoded image a row; null where there is none.
+        files: where in the folder each goes.
+
+    Returns:
+        The folder.
+
+    Raises:
+        RunError: if it cannot be written.
+    """
+    digest = hashlib.sha256()
+    for picture in pictures:
+        digest.update(b"-" if picture is None else hashlib.sha256(picture).digest())
+    folder = cache_folder().parent / "unpacked" / digest.hexdigest()[:32]
+    if folder.is_dir():
+        return folder
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        made = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        try:
+            for picture, file in zip(pictures, files, strict=True):
+                if picture is not None and file is not None:
+                    (made / file).parent.mkdir(exist_ok=True)
+                    (made / file).write_bytes(picture)
+            made.chmod(0o755)
+            os.rename(made, folder)
+        except BaseException:
+            shutil.rmtree(made, ignore_errors=True)
+            if not folder.is_dir():  # else another process was faster, and wrote the same
+                raise
+    except OSError as error:
+        raise RunError(
+            f"the images in the table cannot be written to '{folder.parent}': {error.strerror or error}. "
+            "Set the environment variable MSCON_CACHE to a folder that can be."
+        ) from None
+    return folder

@@ -1,0 +1,93 @@
+"""Frames: tables that are in memory already, of polars or of pandas.
+
+pandas is never imported here: whoever hands over one of its frames has it.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import uuid
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from mscon.data.table.formats.content import Content, header_complaints
+from mscon.data.table.formats.typed import content_of, number
+from mscon.errors import TableError
+
+
+def is_frame(source: object) -> bool:
+    """Whether this is a polars or pandas DataFrame."""
+    return isinstance(source, pl.DataFrame) or _is_pandas(source)
+
+
+def read(source: Any, name: str) -> Content:
+    """Rows of a frame. The index of a pandas frame is left out.
+
+    Args:
+        source: polars or pandas.
+        name: how messages call it.
+
+    Raises:
+        TableError: see `content_of`; and for pandas columns of one name.
+    """
+    return content_of(name, source if isinstance(source, pl.DataFrame) else _from_pandas(source, name))
+
+
+def _is_pandas(source: object) -> bool:
+    return type(source).__module__.partition(".")[0] == "pandas" and type(source).__name__ == "DataFrame"
+
+
+def _from_pandas(source: Any, name: str) -> pl.DataFrame:
+    header = [str(column).strip() for column in source.columns]
+    if not header:
+        return pl.DataFrame()
+    if complaints := header_complaints(name, header):
+        raise TableError("\n".join(complaints))
+    columns = []
+    for at, column in enumerate(header):
+        values = source.iloc[:, at]
+        # Not pl.from_pandas, which needs pyarrow for text.
+        if values.dtype.kind == "f":  # with a type of pandas' own too, whose missing numbers are not NaN
+            single = {"dtype": values.dtype.numpy_dtype} if hasattr(values.dtype, "numpy_dtype") else {}
+            columns.append(pl.Series(column, values.to_numpy(**single, na_value=np.nan)))
+            continue
+        if values.dtype.kind in "biu" and isinstance(values.dtype, np.dtype):
+            columns.append(pl.Series(column, values.to_numpy()))
+            continue
+        missing = values.isna().tolist()
+        cells = [None if gone else _plain(cell) for cell, gone in zip(values.tolist(), missing, strict=True)]
+        try:
+            columns.append(pl.Series(column, cells, strict=True))
+        except (TypeError, pl.exceptions.PolarsError):  # of several types, as a column of objects may be
+            columns.append(_mixed(column, cells))
+    return pl.DataFrame(columns)
+
+
+def _plain(cell: Any) -> Any:
+    """An array as the list of its numbers; paths, periods and intervals as text; another thing as it is."""
+    if hasattr(cell, "tolist"):
+        return cell.tolist()
+    if isinstance(cell, os.PathLike):
+        return os.fspath(cell)
+    its_own = type(cell).__module__.partition(".")[0] == "pandas"
+    if isinstance(cell, uuid.UUID) or (its_own and not isinstance(cell, datetime.datetime | datetime.timedelta)):
+        return str(cell)
+    return cell
+
+
+def _mixed(column: str, cells: list[Any]) -> pl.Series:
+    """Text, numbers and dates of one column, each as it is written where a column is of its type alone."""
+    if any(isinstance(cell, list | tuple | set | dict | bytes) for cell in cells):
+        return pl.Series(column, cells, dtype=pl.Object)  # refused by name
+    return pl.Series(column, [_as_text(cell) for cell in cells], dtype=pl.String)
+
+
+def _as_text(cell: Any) -> str | None:
+    if cell is None:
+        return None
+    if isinstance(cell, bool):
+        return "true" if cell else "false"
+    return number(cell) if isinstance(cell, float) else str(cell)

@@ -1,0 +1,162 @@
+"""JSON Lines: an object a line, its keys the columns. A key that a line lacks is an empty cell there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from jaxtyping import Float32
+
+from mscon.data.table.formats.content import Content, header_complaints
+from mscon.data.table.formats.typed import number
+from mscon.errors import TableError, counted, numbered
+
+_Fault = tuple[int, str]
+
+
+def read(path: Path) -> Content:
+    """Rows of a UTF-8 file with a JSON object on each line; blank lines are skipped.
+
+    Text, numbers, true, false and null are cells; a list of numbers is a vector, and all of a column must be of one
+    length. NaN is missing, as in Parquet.
+
+    Raises:
+        TableError: with all lines that are no object, or hold something else, or a key twice.
+        OSError: if the file cannot be read.
+    """
+    name = path.name
+    cells: dict[str, list[str | None]] = {}
+    vectors: dict[str, dict[int, Float32[np.ndarray, " dim"]]] = {}
+    lines: list[int] = []
+    faults: list[_Fault] = []
+    with path.open("rb") as file:
+        for line, raw in enumerate(file, start=1):
+            if not (raw := raw.removeprefix(b"\xef\xbb\xbf") if line == 1 else raw).strip():
+                continue
+            row = len(lines)
+            lines.append(line)
+            try:
+                record = _record(raw)
+                for key, value in record.items():
+                    if isinstance(value, list):
+                        vectors.setdefault(key, {})[row] = _vector(key, value)
+                    elif (text := _text(key, value)) is not None:
+                        column = cells.setdefault(key, [])
+                        column.extend([None] * (row - len(column)))
+                        column.append(text)
+                    elif key not in vectors:
+                        cells.setdefault(key, [])
+            except ValueError as error:
+                faults.append((line, str(error)))
+    # A column of vectors in which some cell is null was taken for one of text until the first vector came.
+    for key in [key for key in cells if key in vectors and not any(cells[key])]:
+        del cells[key]
+    complaints = _complaints(name, faults, len(lines), cells, vectors, lines)
+    if complaints:
+        raise TableError("\n".join(complaints))
+    frame = pl.DataFrame(
+        {key: column + [None] * (len(lines) - len(column)) for key, column in cells.items()},
+        schema=dict.fromkeys(cells, pl.String),
+    )
+    return Content(frame, tuple(lines), {key: _stacked(found, len(lines)) for key, found in vectors.items()})
+
+
+def _record(raw: bytes) -> dict[str, Any]:
+    try:
+        record = json.loads(raw.decode("utf-8"), object_pairs_hook=_without_repeats)
+    except UnicodeDecodeError:
+        raise ValueError("not UTF-8 text.") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"not JSON ({error.msg}, column {error.colno}). Each line is an object of its own.") from None
+    except RecursionError:
+        raise ValueError("nested too deeply.") from None
+    if not isinstance(record, dict):
+        raise ValueError("a JSON value, but not an object with the columns as its keys.")
+    return record
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    record = {key.strip(): value for key, value in pairs}
+    if len(record) < len(pairs):
+        names = [key.strip() for key, _ in pairs]
+        twice = next(key for key in names if names.count(key) > 1)
+        raise ValueError(f"column {twice!r} stands there more than once.")
+    return record
+
+
+def _text(key: str, value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return (value or "").strip() or None
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, float):
+        return number(value)
+    raise ValueError(
+        f"column {key!r} holds an object; a cell is text, a number, true, false, null or a list of numbers."
+    )
+
+
+def _vector(key: str, value: list[Any]) -> Float32[np.ndarray, " dim"]:
+    if not value:
+        raise ValueError(
+            f"column {key!r} holds an empty list. Where there is no vector write null, or leave the key out."
+        )
+    odd = [v for v in value if not isinstance(v, int | float) or isinstance(v, bool)]
+    if len(odd) == len(value):
+        raise ValueError(
+            f"column {key!r} holds a list that is not one of numbers. Write it as text, for example joined by ';'."
+        )
+    if odd:
+        raise ValueError(
+            f"column {key!r} holds a list of numbers with {json.dumps(odd[0])[:40]} among them. A vector has a number "
+            "in every place; where there is no vector write null in place of the whole list."
+        )
+    with np.errstate(over="ignore"):  # too large for single precision is infinite, and refused as such
+        return np.asarray(value, dtype=np.float64).astype(np.float32)
+
+
+def _complaints(
+    name: str,
+    faults: Sequence[_Fault],
+    rows: int,
+    cells: dict[str, list[str | None]],
+    vectors: dict[str, dict[int, Float32[np.ndarray, " dim"]]],
+    lines: Sequence[int],
+) -> list[str]:
+    if not rows:
+        return [f"{name} is empty: there is no row in it."]
+    complaints = []
+    if faults:
+        line, what = faults[0]
+        listed = numbered("line", [at for at, _ in faults])
+        verb = "cannot be read" if len(faults) == 1 else "cannot be read, for this reason or another"
+        complaints.append(f"{name}, line {line}: {what}\n  {len(faults):,} of {counted(rows, 'row')} {verb}: {listed}.")
+    if header := [*cells, *(key for key in vectors if key not in cells)]:
+        complaints += header_complaints(name, header)
+    elif not faults:
+        complaints.append(f"{name} is empty: it has no columns.")
+    for key, found in vectors.items():
+        if key in cells:
+            complaints.append(f"{name}: column {key!r} holds lists in some rows and single values in others.")
+        lengths = [v.size for v in found.values()]
+        usual = max(set(lengths), key=lambda n: (lengths.count(n), -n))
+        if odd := [(lines[row], v.size) for row, v in found.items() if v.size != usual]:
+            complaints.append(
+                f"{name}, line {odd[0][0]}: column {key!r} holds a list of {odd[0][1]}, but mostly of "
+                f"{counted(usual, 'number')}.\n  {len(odd):,} of {counted(rows, 'row')} with another length: "
+                f"{numbered('line', [line for line, _ in odd])}."
+            )
+    return complaints
+
+
+def _stacked(found: dict[int, Float32[np.ndarray, " dim"]], rows: int) -> Float32[np.ndarray, "rows dim"]:
+    stacked = np.full((rows, next(iter(found.values())).size), np.nan, dtype=np.float32)
+    for row, vector in found.items():
+        stacked[row] = vector
+    return stacked

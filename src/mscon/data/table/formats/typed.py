@@ -1,0 +1,163 @@
+"""Typed columns to cells: numbers, dates and truth become text as a person would write them; lists become vectors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+from jaxtyping import Float32
+
+from mscon.data.table.formats.content import Content, header_complaints
+from mscon.errors import TableError, counted, first_few, numbered
+
+# Above this a float has no fractional digits left to lose, and its integer would be long to read.
+_WHOLE_FLOATS = 2**53
+
+
+def content_of(name: str, raw: pl.DataFrame) -> Content:
+    """The cells of a frame.
+
+    A number is written without needless digits: 3 and not 3.0, 0.1, true; NaN is missing. A column of lists of
+    numbers, all of one length, is a column of vectors. A column of bytes, or of {bytes, path} as Hugging Face
+    stores images, is one of pictures.
+
+    Args:
+        name: how messages call it.
+        raw: columns of any type.
+
+    Raises:
+        TableError: with all faults: names that are blank or repeated, columns of other things, no rows.
+    """
+    header = [column.strip() for column in raw.columns]
+    complaints = header_complaints(name, header) if header else [f"{name} is empty: it has no columns."]
+    if header and not raw.height:
+        complaints.append(f"{name} has column names but no rows.")
+    texts: list[pl.Series] = []
+    vectors: dict[str, Float32[np.ndarray, "rows dim"]] = {}
+    pictures: dict[str, pl.Series] = {}
+    refused = []
+    for column, series in zip(header, raw.get_columns(), strict=True):
+        if _is_pictures(series):
+            names, within = _unpacked_names(series)
+            texts.append(as_text(names).alias(column))
+            if within.null_count() < len(within):
+                pictures[column] = within
+        elif _is_list_of_numbers(series):
+            try:
+                vectors[column] = vectors_of(series)
+            except ValueError as error:
+                complaints.append(f"{name}: column {column!r} {error}")
+        elif series.dtype.is_nested() or series.dtype in (pl.Object, pl.Duration):
+            refused.append((column, series))
+        else:
+            texts.append(as_text(series).alias(column))
+    if refused:
+        complaints.append(
+            f"{name}: a cell must be text, a number, a date, true/false, a list of numbers or an image, but these "
+            f"columns hold something else: {first_few([f'{column!r} ({_called(odd)})' for column, odd in refused])}."
+            + (
+                "\n  Write lists as text first, for example joined by ';'."
+                if any(_lists(odd) for _, odd in refused)
+                else ""
+            )
+        )
+    if complaints:
+        raise TableError("\n".join(complaints))
+    return Content(pl.DataFrame(texts), range(1, raw.height + 1), vectors, pictures)
+
+
+def _called(series: pl.Series) -> str:
+    return "objects of Python" if series.dtype == pl.Object else str(series.dtype)
+
+
+def _lists(series: pl.Series) -> bool:
+    return isinstance(series.dtype, pl.List | pl.Array) or series.dtype == pl.Object
+
+
+def as_text(series: pl.Series) -> pl.Series:
+    """A column of plain values as text; null where missing or blank."""
+    if series.dtype.is_float():
+        # Through text and not through Python's float: 0.1 in single precision is 0.10000000149 in double.
+        double = series.dtype == pl.Float64
+        texts = [None] * len(series) if double else series.cast(pl.String).to_list()
+        values = [number(value, text) for value, text in zip(series.to_list(), texts, strict=True)]
+        return pl.Series(values, dtype=pl.String)
+    stripped = series.cast(pl.String).str.strip_chars()
+    if isinstance(series.dtype, pl.Datetime):  # 12:30:00.000000 is 12:30:00
+        stripped = stripped.str.replace(r"\.0+($|[+-])", "$1")
+    return stripped.to_frame().select(pl.when(pl.first() != "").then(pl.first())).to_series()
+
+
+def number(value: float | None, text: str | None = None) -> str | None:
+    """A number as text, None for NaN; `text` is what it is written as if it is not whole."""
+    if value is None or math.isnan(value):
+        return None
+    if value.is_integer() and abs(value) < _WHOLE_FLOATS:
+        return str(int(value))
+    return text or repr(value)
+
+
+def vectors_of(series: pl.Series) -> Float32[np.ndarray, "rows dim"]:
+    """Lists of numbers as one array; a row of NaN for a list that is missing.
+
+    Raises:
+        ValueError: if their lengths differ, with the rows.
+    """
+    if isinstance(series.dtype, pl.List):
+        lengths = series.list.len()
+        known = lengths.drop_nulls()
+        dim = int(known.mode().to_list()[0]) if len(known) else 0
+        odd = (lengths != dim).fill_null(False).arg_true().to_list()
+        if odd:
+            raise ValueError(_of_other_length(odd, int(lengths[odd[0]]), dim, len(series)))
+        if not dim:
+            raise ValueError("holds lists without a number.")
+        if series.dtype.inner.is_nested():
+            raise ValueError(_of_lists(series))
+        series = series.list.to_array(dim)
+    assert isinstance(series.dtype, pl.Array)
+    if len(series.dtype.shape) != 1:
+        raise ValueError(_of_lists(series))
+    cast = series.cast(pl.Array(pl.Float32, series.dtype.shape[0]))
+    return np.ascontiguousarray(cast.to_numpy(), dtype=np.float32)
+
+
+def _of_lists(series: pl.Series) -> str:
+    return (
+        f"holds lists of lists ({series.dtype}). Write each as one list.\n"
+        "  Images are stored encoded, as PNG or JPEG; a Hugging Face dataset does so by cast_column(name, Image())."
+    )
+
+
+def _of_other_length(rows: Sequence[int], length: int, dim: int, total: int) -> str:
+    return (
+        f"holds lists of {counted(dim, 'number')}, but of {length} in row {rows[0] + 1}.\n"
+        f"  {len(rows):,} of {counted(total, 'row')} with another length: {numbered('row', [n + 1 for n in rows])}."
+    )
+
+
+def _is_list_of_numbers(series: pl.Series) -> bool:
+    inner = series.dtype.inner if isinstance(series.dtype, pl.List | pl.Array) else None
+    while isinstance(inner, pl.List | pl.Array):
+        inner = inner.inner
+    return inner is not None and pl.Series(dtype=inner).dtype.is_numeric()
+
+
+def _is_pictures(series: pl.Series) -> bool:
+    if isinstance(series.dtype, pl.Struct):
+        return {f.name: f.dtype for f in series.dtype.fields} == {"bytes": pl.Binary, "path": pl.String}
+    return series.dtype == pl.Binary
+
+
+def _unpacked_names(series: pl.Series) -> tuple[pl.Series, pl.Series]:
+    """For each row the file that its image becomes, and the image; where there are no bytes, the path that is given."""
+    given = pl.Series([None], dtype=pl.String).new_from_index(0, len(series))
+    if isinstance(series.dtype, pl.Struct):
+        given, series = series.struct.field("path"), series.struct.field("bytes")
+    rows = pl.DataFrame({"bytes": series, "given": given}).with_row_index("row")
+    folder, file = (pl.col("row") // 1000).cast(pl.String), pl.col("row").cast(pl.String)
+    own = folder.str.zfill(5) + "/" + file.str.zfill(8)
+    named = rows.select(pl.when(pl.col("bytes").is_not_null()).then(own).otherwise(pl.col("given")))
+    return named.to_series(), series

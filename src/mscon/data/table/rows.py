@@ -1,0 +1,283 @@
+"""Rows: what of a table a recipe uses, checked whole before anything is trained."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import polars as pl
+
+from mscon.data.batches.dataset import malformed
+from mscon.data.inputs import image_files, images
+from mscon.data.inputs.open import check_inputs
+from mscon.data.table import embedded
+from mscon.data.table.label_noise import with_derived
+from mscon.data.table.split import draw_split, read_split
+from mscon.data.table.table import Table, no_column, unit
+from mscon.errors import TableError, counted, first_few, nearest, numbered
+from mscon.run.recipe import AUTO, Data, Recipe
+
+T = TypeVar("T")
+
+
+def select_rows(table: Table, recipe: Recipe, images_root: Path | None = None) -> pl.DataFrame:
+    """The rows of a table that a run uses, after every check that needs no decoded image.
+
+    A label that occurs outside the training rows only is no fault: a similarity has no code for it, so there it
+    counts as missing, and probes leave it out. Whether images can be decoded is asked here only where rows may be
+    dropped for it; else `images.open_store` says.
+
+    Args:
+        table: the user's table.
+        recipe: names the columns, and says what happens to rows without a readable image.
+        images_root: folder that the image paths, or the file of vectors, are relative to; by default the folder of
+            the table.
+
+    Returns:
+        Columns `line` (integer), `split`, `image` (as written; empty where there is no such column, and images are not
+        what is encoded), then every other column of the table as text, null
+        where missing, then those that the recipe derives. A column of the table that is itself called line, split or
+        image but plays another part is left out.
+
+    Raises:
+        TableError: once, with all complaints.
+    """
+    root = embedded.images_root(table, recipe.data, images_root)
+    complaints: list[str] = []
+
+    def attempt(check: Callable[[], T]) -> T | None:
+        try:
+            return check()
+        except TableError as error:
+            complaints.append(str(error))
+            return None
+
+    split = attempt(lambda: _split(table, recipe.data))
+    if recipe.data.input == "image":
+        dropped = attempt(lambda: _check_images(table, recipe.data, root))
+    else:
+        dropped = set()  # a vector for each row is what the files hold, so none may go
+        complaints += check_inputs(table, recipe.data, root)
+    used = [row for row in range(len(table)) if row not in dropped] if dropped else range(len(table))
+    if split is not None:
+        complaints += _split_complaints(table, [split[row] for row in used])
+    # Where the split is at fault, any will do to see what else is.
+    whole = attempt(lambda: with_derived(table, split or ["train"] * len(table), recipe.derived))
+    complaints += [] if whole is None else _column_complaints(whole, recipe, split, used)
+    if complaints:
+        # Else whoever fits similarities tells of these, with whatever they find beside.
+        complaints += [] if whole is None else _malformed(whole, recipe)
+        raise TableError("\n".join(dict.fromkeys(complaints)))
+
+    assert split is not None
+    assert whole is not None
+    taken = {"line", "split", "image", recipe.data.image, recipe.data.split}
+    fixed = [
+        pl.Series("line", table.lines, dtype=pl.Int64),
+        pl.Series("split", split, dtype=pl.String),
+        _image_cells(table, recipe.data),
+    ]
+    others = [whole.frame.get_column(name) for name in whole.frame.columns if name not in taken]
+    rows = pl.DataFrame([*fixed, *others])
+    return rows[used] if dropped else rows
+
+
+def _image_cells(table: Table, data: Data) -> pl.Series:
+    """What a row is called by: the cells of the image column."""
+    if data.image in table.frame.columns:
+        return table.frame.get_column(data.image).alias("image")
+    return pl.Series("image", [""], dtype=pl.String).new_from_index(0, len(table))
+
+
+def left_out(rows: pl.DataFrame, table: Table) -> str:
+    """A sentence on the rows of the table that are not among `rows`; empty if all are."""
+    used = set(rows.get_column("line").to_list())
+    if not (lines := [line for line in table.lines if line not in used]):
+        return ""
+    return (
+        f"{table.name}: {counted(len(lines), 'row')} of {len(table):,} left out, whose image cannot be read "
+        f"({numbered(unit(table.name), lines)})."
+    )
+
+
+def _split(table: Table, data: Data) -> Sequence[str]:
+    columns = table.frame.columns
+    if data.split in columns:
+        if data.split_by:
+            raise TableError(
+                f"{table.name} has a split column {data.split!r}, and the recipe sets split_by = {data.split_by!r} "
+                'too. Take split_by out, or set split = "" to have the table split here.'
+            )
+        return read_split(table, data.split)
+    alike = [name for name in columns if name.casefold() == data.split.casefold()]
+    # The default name may be absent: such tables are split here. A name the user chose may not.
+    if data.split and (alike or data.split != Data().split):
+        raise TableError(
+            f"{table.name}: {no_column(data.split, columns)}\n"
+            "  It is the [data] split of the recipe; an empty name has the table split here."
+        )
+    if data.split_by and data.split_by not in columns:
+        raise TableError(
+            f"{table.name}: {no_column(data.split_by, columns)}\n  It is the [data] split_by of the recipe."
+        )
+    groups = table.cells(data.split_by) if data.split_by else None
+    return draw_split(len(table), data.split_shares, data.split_seed, groups)
+
+
+def _split_complaints(table: Table, split: Sequence[str]) -> list[str]:
+    found = ", ".join(f"{split.count(name):,} {name}" for name in dict.fromkeys(split)) or "none at all"
+    return [
+        f"{table.name}: no row is left in the split '{name}', which {purpose} (rows: {found})."
+        for name, purpose in (("train", "the encoder learns from"), ("test", "the probes are scored on"))
+        if name not in split
+    ]
+
+
+def _check_images(table: Table, data: Data, root: Path) -> set[int]:
+    """Rows to leave out, after all checks of the image column.
+
+    Raises:
+        TableError: with all complaints about it.
+    """
+    if data.image not in table.frame.columns:
+        raise TableError(_no_images(table, data))
+    if not root.is_dir():
+        raise TableError(f"{table.name}: the folder of the images, '{root}', does not exist. Set it with --images DIR.")
+    cells = table.cells(data.image)
+    complaints = []
+    if empty := [row for row, cell in enumerate(cells) if cell is None]:
+        complaints.append(
+            table.complaint(empty, f"the cell of column {data.image!r} is empty.", "Every row needs an image.")
+        )
+    named = [(row, cell) for row, cell in enumerate(cells) if cell is not None]
+    paths = image_files.locate(root, [cell for _, cell in named])
+    if outside := [row for (row, _), path in zip(named, paths, strict=True) if path is None]:
+        complaints.append(
+            table.complaint(
+                outside,
+                f"image {cells[outside[0]]!r} lies outside the folder of the images ({root}).",
+                "Image paths are relative to that folder and must not leave it, nor may links in it.\n"
+                "  To name another folder pass --images DIR.",
+            )
+        )
+    inside = [(row, path) for (row, _), path in zip(named, paths, strict=True) if path is not None]
+    complaints += _repeated(table, inside, cells)
+    missing = [row for row, path in inside if not path.is_file()]
+    if missing and data.missing_images == "error":
+        advice = (
+            "Image paths are relative to the table. If the pictures moved, pass --images DIR;\n"
+            '  to leave such rows out on purpose, set missing_images = "drop" under [data] in the recipe.'
+        )
+        if any("\\" in (cells[row] or "") for row in missing):
+            advice += "\n  Some of these paths hold a backslash; folders are separated by '/' here."
+        complaints.append(
+            table.complaint(missing, f"image {cells[missing[0]]!r} does not exist (looked in {root}).", advice)
+        )
+    if complaints:
+        raise TableError("\n".join(complaints))
+    if data.missing_images == "error":
+        return set()
+    unreadable = images.unreadable(root, [cell for _, cell in named], data)
+    return {named[number][0] for number in unreadable}
+
+
+def _no_images(table: Table, data: Data) -> str:
+    """Without a column of images: either it is called otherwise, or images are not what is to be encoded."""
+    columns = table.frame.columns
+    same = next((name for name in columns if name.casefold() == data.image.casefold()), None)
+    # 'make' is near to 'image' by its letters; a table of columns is likelier then.
+    hint = nearest(data.image, columns, cutoff=0.7) if same is None else f" Did you mean '{same}'?"
+    vectors = next(iter(table.vectors), "clip.npy")
+    return (
+        f"{table.name}: there is no column {data.image!r} with the paths of images.{hint}\n"
+        f"  Columns: {first_few([repr(name) for name in columns], 20)}.\n"
+        "  [data] image of the recipe names it. If a row is no image, say under [data] what is to be encoded:\n"
+        '  input = "columns" with numbers = [...] or categories = [...], input = "text" with text = "...",\n'
+        f'  or input = "vectors" with vectors = "{vectors}".'
+    )
+
+
+def _repeated(table: Table, inside: Sequence[tuple[int, Path]], cells: Sequence[str | None]) -> list[str]:
+    """A complaint if one file is named by several rows, however it is spelt."""
+    first: dict[str, int] = {}
+    again = [(row, first[key]) for row, path in inside if first.setdefault(key := os.path.normpath(path), row) != row]
+    if not again:
+        return []
+    row, earlier = again[0]
+    return [
+        table.complaint(
+            [row for row, _ in again],
+            f"image {cells[row]!r} stands in {unit(table.name)} {table.lines[earlier]} already.",
+            "An image may have one row only: in two splits it would be trained on and tested on.",
+        )
+    ]
+
+
+def _column_complaints(table: Table, recipe: Recipe, split: Sequence[str] | None, used: Sequence[int]) -> list[str]:
+    """Complaints about label columns: unknown, or with nothing in them to be learnt."""
+    similarities = list(dict.fromkeys(column for part in recipe.similarities for column in part.reads))
+    asked = {
+        "a [[similarity]]": similarities,
+        "[probe] columns": recipe.probe.columns,
+        "[probe] neighbours": recipe.probe.neighbours,
+        "[probe] largest": tuple(recipe.probe.largest),
+    }
+    encoded = recipe.data.encoded
+    complaints = []
+    for asker, columns in asked.items():
+        for column in columns:
+            if column in table.vectors or column in table.pictures:
+                what = "lists of numbers" if column in table.vectors else "images"
+                complaints.append(
+                    f"{table.name}: column {column!r} is named by {asker} of the recipe, but it holds {what}, not "
+                    "labels."
+                )
+            elif column in encoded and column in similarities:
+                complaints.append(
+                    f"{table.name}: column {column!r} is named by a [[similarity]] and by [data], so the encoder would "
+                    "read the answer. Take it out of one of them."
+                )
+            elif column not in table.frame.columns:
+                complaints.append(
+                    f"{table.name}: {no_column(column, table.frame.columns)}\n  It is named by {asker} of the recipe."
+                )
+            elif column in ("line", "split", "image", recipe.data.image, recipe.data.split):
+                complaints.append(
+                    f"{table.name}: column {column!r} is named by {asker} of the recipe, but it is no label column: "
+                    "'line', 'split' and 'image' are names that mscon uses itself.\n"
+                    "  Rename it, or leave it out of the recipe."
+                )
+            elif fault := _poor(table, column, split, used, probed=column not in similarities):
+                complaints.append(fault)
+    return complaints
+
+
+def _malformed(table: Table, recipe: Recipe) -> list[str]:
+    """Complaints about cells that the similarities cannot read, of those whose columns are there."""
+    readable = [
+        part for part in recipe.similarities if part.name != AUTO and set(part.reads) <= set(table.frame.columns)
+    ]
+    rows = table.frame.with_columns(pl.Series("line", table.lines, dtype=pl.Int64))
+    return malformed(rows, readable, where=f"{table.name}: ", unit=unit(table.name))
+
+
+def _poor(table: Table, column: str, split: Sequence[str] | None, used: Sequence[int], probed: bool) -> str:
+    """What is wrong with a column in which fewer than two different values can be learnt; empty if nothing is."""
+    cells = table.cells(column)
+
+    def values(name: str) -> set[str]:
+        return {cell for row in used if (cell := cells[row]) is not None and (split is None or split[row] == name)}
+
+    found = values("train")
+    # Neighbours are sought among rows of unseen groups, so a column with labels there only can still be asked of them.
+    if len(found) >= 2 or (probed and len(values("unseen")) >= 2):
+        return ""
+    where = "row" if split is None else "train row"
+    if not found:
+        return f"{table.name}: column {column!r} is empty in every {where}. Leave it out of the recipe."
+    return (
+        f"{table.name}: column {column!r} has one value only, {found.pop()!r}, in all {where}s that have any, so "
+        "nothing can be told apart by it. Leave it out of the recipe."
+    )

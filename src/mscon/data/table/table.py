@@ -1,0 +1,181 @@
+"""Table: the user's rows as text, and where each of them stands in its file.
+
+It knows files and line numbers; it does not know images, splits or losses. How each format is read is said in
+`mscon.data.table.formats`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from jaxtyping import Float32
+
+from mscon.data.table.formats import class_folders, delimited, frames, hugging_face, json_lines, parquet
+from mscon.data.table.formats.content import Content
+from mscon.errors import TableError, counted, first_few, nearest
+
+_OF_LINES = (*delimited.DELIMITERS, ".jsonl", ".ndjson")
+_READERS = {
+    **dict.fromkeys(delimited.DELIMITERS, delimited.read),
+    ".parquet": parquet.read,
+    **dict.fromkeys((".jsonl", ".ndjson"), json_lines.read),
+}
+
+_ROWS_AT_ONCE = 65_536
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Table:
+    """One row per thing, every cell as text.
+
+    Attributes:
+        path: the file or folder it was read from; of a frame the name it goes by.
+        frame: every column as String, stripped; null where the cell was empty or blank: missing.
+        lines: for each row the line (from 1) on which it begins in the file; where there are no
+            lines, as in a Parquet file, the number of the row.
+        vectors: columns of lists of numbers, which are not in `frame`; a row of NaN where missing.
+        pictures: columns of encoded images; in `frame` their cells say what files they become.
+    """
+
+    path: Path
+    frame: pl.DataFrame
+    lines: Sequence[int]
+    vectors: Mapping[str, Float32[np.ndarray, "rows dim"]] = field(default_factory=dict)
+    pictures: Mapping[str, pl.Series] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    @property
+    def folder(self) -> Path:
+        """What paths in the table are relative to: the folder it lies in, or is; of a frame the current one."""
+        return self.path if self.path.is_dir() else self.path.parent
+
+    @property
+    def sha256(self) -> str:
+        """Of the file; of a folder or a frame of its cells, vectors and pictures."""
+        if self.path.is_file():
+            with self.path.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hashlib.sha256(repr(self.frame.schema).encode())
+        for column in self.frame.get_columns():
+            for start in range(0, len(column), _ROWS_AT_ONCE):
+                digest.update(repr(column[start : start + _ROWS_AT_ONCE].to_list()).encode())
+        for column in self.pictures.values():
+            for picture in column:  # one at a time: together they may be more than fits
+                digest.update(b"-" if picture is None else hashlib.sha256(picture).digest())
+        for name, vectors in self.vectors.items():
+            digest.update(name.encode())
+            digest.update(np.ascontiguousarray(vectors).tobytes())
+        return digest.hexdigest()
+
+    @property
+    def name(self) -> str:
+        """How messages call it."""
+        return self.path.name
+
+    def cells(self, column: str) -> list[str | None]:
+        """The cells of a column, None where missing.
+
+        Raises:
+            TableError: if there is no such column, naming the nearest.
+        """
+        if column not in self.frame.columns:
+            raise TableError(f"{self.name}: {no_column(column, self.frame.columns)}")
+        return self.frame.get_column(column).to_list()
+
+    def place(self, row: int) -> str:
+        """Where a row stands: "shoes.csv, line 18"."""
+        return f"{self.name}, {unit(self.name)} {self.lines[row]}"
+
+    def complaint(self, rows: Sequence[int], what: str, advice: str = "") -> str:
+        """What is wrong with some rows, in the one form that all such messages have."""
+        return at_lines(self.name, [self.lines[row] for row in rows], len(self), what, advice)
+
+
+def unit(table_name: str) -> str:
+    """What the rows of such a table are counted in: "line" where it is a file of text, else "row"."""
+    return "line" if Path(table_name).suffix.lower() in _OF_LINES else "row"
+
+
+def at_lines(table_name: str, lines: Sequence[int], total: int, what: str, advice: str = "") -> str:
+    """A message about rows at fault: where the first is, what, how many, which, what to do.
+
+    Args:
+        table_name: how the table is called.
+        lines: lines of the rows at fault, at least one.
+        total: rows of the table.
+        what: the fault of the first of them.
+        advice: what to do next.
+    """
+    word, verb = unit(table_name), "has" if len(lines) == 1 else "have"
+    text = f"{table_name}, {word} {lines[0]}: {what}\n  {len(lines):,} of {counted(total, 'row')} {verb} this problem"
+    if len(lines) == 1:
+        text += "."
+    elif len(lines) <= 5:
+        text += f": {word}s {', '.join(str(n) for n in lines)}."
+    else:
+        text += f"; the first five are {word}s {', '.join(str(n) for n in lines[:5])}."
+    return text + (f"\n  {advice}" if advice else "")
+
+
+def no_column(column: str, columns: Iterable[str]) -> str:
+    """The message for a column that a table lacks."""
+    known = list(columns)
+    listed = first_few([repr(name) for name in known], 20)
+    return f"there is no column {column!r}.{nearest(column, known)}\n  Columns: {listed}."
+
+
+def read_table(source: object, name: str = "DataFrame") -> Table:
+    """Read a table from a file, a folder, or a polars or pandas DataFrame.
+
+    - .csv, .tsv: UTF-8, with or without a byte order mark; the first line names the columns; cells may be quoted and
+      then hold line breaks. Blank lines are skipped.
+    - .jsonl, .ndjson: an object a line. See `formats.json_lines`.
+    - .parquet, and DataFrames: numbers become text as a person would write them: 3 and not 3.0, 0.1, true; NaN is
+      missing. Lists of numbers are vectors; columns of bytes are images.
+    - A folder: a Hugging Face dataset that `save_to_disk` wrote, else class folders of images.
+
+    Args:
+        source: a path, or a frame.
+        name: what messages call a frame.
+
+    Raises:
+        TableError: for a file that is missing, of another kind, not UTF-8, badly quoted or without
+            rows; for blank or repeated column names; for rows with another number of cells than
+            there are columns, with their lines; for columns of things that are no cells.
+        ValueError: if `source` is neither a path nor a frame.
+    """
+    if frames.is_frame(source):
+        return _table(Path(name), frames.read(source, name))
+    if not isinstance(source, str | Path):
+        raise ValueError(f"a table is a path, or a polars or pandas DataFrame, not {type(source).__name__}.")
+    path = Path(source)
+    try:
+        if path.is_dir():
+            return _table(path, hugging_face.read(path) if hugging_face.is_dataset(path) else class_folders.read(path))
+        if (read := _READERS.get(path.suffix.lower())) is None:
+            raise TableError(
+                f"'{path}' is not a table that can be read: its name must end in {', '.join(_READERS)}, or it is a "
+                "folder." + ("" if path.suffix or path.exists() else " There is no such folder.")
+            )
+        return _table(path, read(path))
+    except FileNotFoundError:
+        raise TableError(f"table '{path}' does not exist.{_nearest_file(path)}") from None
+    except OSError as error:
+        raise TableError(f"table '{path}' cannot be read: {error.strerror or error}.") from None
+
+
+def _table(path: Path, content: Content) -> Table:
+    return Table(path, content.frame, content.lines, content.vectors, content.pictures)
+
+
+def _nearest_file(path: Path) -> str:
+    if not path.parent.is_dir():
+        return f" Its folder '{path.parent}' does not exist either."
+    return nearest(path.name, (p.name for p in path.parent.iterdir() if p.suffix.lower() in _READERS))

@@ -1,0 +1,86 @@
+"""Census: how many rows there are, what each label column holds, and where its cells are empty."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from mscon.errors import counted
+from mscon.evaluate.report.gather import Gathered
+from mscon.evaluate.report.headline import in_order, split_counts
+
+
+@dataclass(frozen=True, slots=True)
+class Empty:
+    """Cells of one column without a label, in one split."""
+
+    rows: int
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """One label column: which part it played, what it holds in words, and its empty cells by split."""
+
+    name: str
+    part: str
+    holds: str
+    largest: float | None
+    empty: tuple[Empty | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Census:
+    """All label columns; `splits` with their rows, in the order of `Counted.empty`."""
+
+    sentence: str
+    splits: tuple[tuple[str, int], ...]
+    columns: tuple[Counted, ...]
+
+
+def census(gathered: Gathered, table: str) -> Census:
+    """Counts of the rows that all runs saw."""
+    rows = gathered.rows
+    names = rows["split"].to_list()
+    splits = in_order(names)
+    columns = []
+    for name in gathered.label_columns:
+        cells = rows[name]
+        training = sum(name in method.columns for method in gathered.methods)
+        many = f"{training} of {len(gathered.methods)} methods"
+        part = (many if len(gathered.methods) > 1 else "trained on") if training else "never trained on"
+        part = part.replace(many, f"trained on by {many}") + ("" if name in gathered.asked else ", not probed")
+        empty = tuple(_empty(cells.filter(rows["split"] == split)) for split in splits)
+        columns.append(Counted(name, part, *_holds(gathered, name), empty))
+    sentence = f"{table}: {counted(rows.height, 'row')} used, {split_counts(names)}."
+    if "unseen" in splits:
+        sentence += " Rows of “unseen” belong to whole groups that training never saw."
+    return Census(sentence, tuple((s, names.count(s)) for s in splits), tuple(columns))
+
+
+def _empty(cells: pl.Series) -> Empty | None:
+    return Empty(cells.null_count(), cells.null_count() / len(cells)) if len(cells) else None
+
+
+def _holds(gathered: Gathered, column: str) -> tuple[str, float | None]:
+    """What stands in a column, by the similarity that reads it, and the share of its largest class."""
+    cells = gathered.rows[column].drop_nulls()
+    label = gathered.labels[column]
+    if not len(cells):
+        return "nothing", None
+    if label.is_ordered and not label.levels:
+        numbers = np.repeat(list(label.places.values()), [label.counts[cell] for cell in label.places])
+        low, median, high = np.quantile(numbers, [0, 0.5, 1])
+        return f"numbers, {low:,.5g} to {high:,.5g}, median {median:,.5g}", None
+    counts = cells.value_counts(sort=True)["count"]
+    if label.geometry == "set":
+        return f"sets of {counted(len(label.values), 'label')}, {counted(len(counts), 'different set')}", None
+    similarity = label.similarity
+    if similarity is not None and similarity.geometry == "path":
+        levels = max(len(similarity.parts(cell)) for cell in set(label.read()) if cell is not None)
+        return f"{counted(len(counts), 'path')} of {counted(levels, 'level')}", counts[0] / len(cells)
+    if label.levels:
+        return f"{len(counts)} levels in order", counts[0] / len(cells)
+    return f"{len(counts):,} classes" if len(counts) != 1 else "1 class", counts[0] / len(cells)

@@ -1,0 +1,148 @@
+"""What was taken for what, as a table that can be read without colour: classes, levels, fifths of numbers, labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Int, Shaped
+
+from mscon.evaluate.report.gather import Member, name_of
+
+MOST_CLASSES = 30
+_STEPS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One cell: rows, their share of the true class, and which of nine shades it gets."""
+
+    rows: int
+    share: float
+    shade: int
+    right: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """A class taken for another."""
+
+    true: str
+    predicted: str
+    rows: int
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Confusion:
+    """Confusion of one column; no table (only mistakes) above 30 classes."""
+
+    column: str
+    classes: tuple[str, ...]
+    table: tuple[tuple[Entry, ...], ...]
+    mistakes: tuple[Mistake, ...]
+    wide: bool
+
+
+def confusion(column: str, classes: Sequence[str], counts: Int[np.ndarray, "true predicted"]) -> Confusion:
+    """Counts [true, predicted] as shares of the true class, and the most frequent mistakes."""
+    per_class = np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    shares = counts / per_class
+    table = tuple(
+        tuple(
+            Entry(int(counts[t, p]), float(shares[t, p]), int(np.ceil(_STEPS * shares[t, p])), t == p)
+            for p in range(len(classes))
+        )
+        for t in range(len(classes))
+    )
+    wrong = counts - np.diag(np.diag(counts))
+    order = np.argsort(-wrong, axis=None, kind="stable")[:5]
+    mistakes = tuple(
+        Mistake(classes[t], classes[p], int(wrong[t, p]), float(shares[t, p]))
+        for t, p in (np.unravel_index(flat, wrong.shape) for flat in order)
+        if wrong[t, p] > 0
+    )
+    fits = len(classes) <= MOST_CLASSES
+    return Confusion(column, tuple(classes), table if fits else (), mistakes, len(classes) > 12)
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """One label of a set: rows that have it, shares of them that were found, and of those named that have it."""
+
+    name: str
+    rows: int
+    found: float | None
+    right: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """All labels of one column, the rarest found first."""
+
+    column: str
+    labels: tuple[Label, ...]
+
+
+def confusions(member: Member) -> tuple[list[Confusion], list[Labels]]:
+    """Of each linear probe of a run: confusions of classes, levels and numbers; and what became of each label."""
+    run = member.run
+    arrays = run.predictions
+    told, sets = [], []
+    for i, record in enumerate(run.probe.get("linear", [])):
+        name, kind = name_of(record), record.get("kind", "class")
+        if record.get("confusion"):
+            told.append(confusion(name, record["classes"], np.asarray(record["confusion"], dtype=np.int64)))
+            continue
+        true, predicted = (arrays.get(f"linear/{i}/{what}") for what in ("true", "predicted"))
+        if true is None or predicted is None or not len(true):
+            continue
+        if kind == "rank":
+            told.append(confusion(name, record["classes"], counts(true, predicted, len(record["classes"]))))
+        elif kind == "number":
+            told.append(of_numbers(name, true, predicted))
+        elif kind == "labels":
+            sets.append(of_labels(name, record["classes"], true, predicted))
+    return told, sets
+
+
+def counts(
+    true: Shaped[np.ndarray, " rows"], predicted: Shaped[np.ndarray, " rows"], classes: int
+) -> Int[np.ndarray, "classes classes"]:
+    """How many rows of each true class were taken for which."""
+    table = np.zeros((classes, classes), dtype=np.int64)
+    np.add.at(table, (true.astype(np.int64), predicted.astype(np.int64)), 1)
+    return table
+
+
+def of_numbers(column: str, true: Shaped[np.ndarray, " rows"], predicted: Shaped[np.ndarray, " rows"]) -> Confusion:
+    """Numbers as fifths of the true ones: which fifth was taken for which."""
+    ends = np.unique(np.quantile(true.astype(np.float64), np.linspace(0, 1, 6), method="higher"))[1:-1]
+    codes = [np.searchsorted(ends, values.astype(np.float64), side="right") for values in (true, predicted)]
+    bounds = [f"{end:.4g}" for end in ends]
+    names = [
+        f"below {bounds[0]}" if bounds else "all",
+        *(f"from {low}" for low in bounds),
+    ]
+    return confusion(column, names, counts(codes[0], codes[1], len(names)))
+
+
+def of_labels(
+    column: str,
+    names: Sequence[str],
+    true: Shaped[np.ndarray, "rows labels"],
+    predicted: Shaped[np.ndarray, "rows labels"],
+) -> Labels:
+    """Of each label the shares that were found and that were right, those found least first."""
+    has, said = true.astype(bool), predicted.astype(bool)
+    both = (has & said).sum(axis=0)
+    labels = [
+        Label(name, int(h), _share(int(b), int(h)), _share(int(b), int(s)))
+        for name, h, s, b in zip(names, has.sum(axis=0), said.sum(axis=0), both, strict=True)
+    ]
+    return Labels(column, tuple(sorted(labels, key=lambda label: 2.0 if label.found is None else label.found)))
+
+
+def _share(part: int, whole: int) -> float | None:
+    return float(part / whole) if whole else None

@@ -1,0 +1,58 @@
+"""Answer: what a probe says of one column: a record for probe.json, and arrays row by row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from mscon.evaluate.metrics.bootstrap import interval
+from mscon.evaluate.targets import Asked
+from mscon.method.similarities.base import TargetKind
+
+Record = dict[str, Any]
+Arrays = dict[str, np.ndarray]
+Answer = tuple[Record, Arrays]
+
+_Six = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+
+
+class NothingToAsk(Exception):
+    """A column cannot be probed on these rows, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """Features of all rows, and which rows are of which split; intervals are by so many `draws`."""
+
+    features: Float[np.ndarray, "rows width"]
+    split: Mapping[str, Int[np.ndarray, " split_rows"]]
+    draws: int
+
+    def with_targets(self, y: np.ndarray) -> _Six:
+        """Features and targets of the train, the validation and the test rows, one after the other."""
+        x = self.features
+        train, validation, test = (self.split[name] for name in ("train", "validation", "test"))
+        return x[train], y[train], x[validation], y[validation], x[test], y[test]
+
+
+Ask = Callable[[Asked, Frozen], list[Answer]]
+
+
+def by_kind(known: Mapping[TargetKind, Ask], asked: Asked) -> Ask:
+    """How a column of its kind is asked.
+
+    Raises:
+        NothingToAsk: if its similarity has no targets.
+    """
+    if asked.kind not in known:
+        raise NothingToAsk("its similarity says nothing that could be asked (it has no target_kind)")
+    return known[asked.kind]
+
+
+def intervals(values: Mapping[str, Float[np.ndarray, " rows"]], draws: int) -> Record:
+    """The mean of each measure over rows with its bootstrap interval, as plain values."""
+    return {name: interval(own, draws=draws).to_json() for name, own in values.items()}

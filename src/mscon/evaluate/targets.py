@@ -1,0 +1,148 @@
+"""Asked: the columns that a run is probed for, with what a probe is to tell of each row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import polars as pl
+from jaxtyping import Int, Shaped
+
+from mscon.data.batches.dataset import cells_of, fit_similarities
+from mscon.data.table.table import unit
+from mscon.errors import MSConError, RunError
+from mscon.evaluate.labels import codes_of
+from mscon.method import catalogue
+from mscon.method.similarities.base import BETWEEN_COLUMNS, Cell, Similarity, TargetKind
+from mscon.method.similarities.hierarchical import Hierarchical
+from mscon.run.recipe import Recipe, SimilarityPart, probe_part
+from mscon.run.run import Run
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A column to be probed.
+
+    Attributes:
+        column: its name in the table.
+        cells: of all rows; of several columns that one similarity reads, joined.
+        similarity: that reads them; None for plain classes, which need none: there a class that only rows outside
+            the training split have is a class too, and counted as such.
+        trained: whether the encoder saw its labels.
+        largest: keep only so many of its largest classes; None for all.
+    """
+
+    column: str
+    cells: Sequence[Cell]
+    similarity: Similarity | None
+    trained: bool
+    largest: int | None
+
+    @property
+    def kind(self) -> TargetKind:
+        """What its targets are."""
+        return "class" if self.similarity is None else self.similarity.target_kind
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of what its targets number."""
+        return () if self.similarity is None else self.similarity.target_names
+
+    def target(self) -> Shaped[np.ndarray, "rows ..."]:
+        """What a probe is to tell of each row, see `Similarity.target`."""
+        assert self.similarity is not None, "plain classes are asked by their cells"
+        return self.similarity.target(self.cells)
+
+    def class_levels(self) -> list[tuple[Int[np.ndarray, " rows"], Sequence[str]]]:
+        """Class codes, -1 where missing, and names of the classes; of a hierarchy for each level, coarsest first."""
+        if self.similarity is None:
+            return [codes_of(self.cells)]
+        if not isinstance(self.similarity, Hierarchical):
+            return [(self.similarity.target(self.cells), self.names)]
+        codes = self.similarity.encode(self.cells).numpy()
+        return [(codes[:, level], self._level_names(codes[:, level], level)) for level in range(codes.shape[1])]
+
+    def _level_names(self, codes: Int[np.ndarray, " rows"], level: int) -> tuple[str, ...]:
+        """Every class of a level has a row, since it was learnt from one; its path so far is the name."""
+        assert isinstance(self.similarity, Hierarchical)
+        shown, sign = self.similarity.separator, BETWEEN_COLUMNS if self.similarity.under else self.similarity.separator
+        names = [""] * (int(codes.max(initial=-1)) + 1)
+        for code, cell in zip(codes.tolist(), self.cells, strict=True):
+            if code >= 0 and not names[code]:
+                names[code] = shown.join(part.strip() for part in (cell or "").split(sign)[: level + 1])
+        return tuple(names)
+
+    def whole_cells(self) -> list[Cell]:
+        """The cells as classes; of several columns only where none of them is empty."""
+        return [
+            None if cell is None or "" in cell.split(BETWEEN_COLUMNS) else cell.replace(BETWEEN_COLUMNS, "/")
+            for cell in self.cells
+        ]
+
+
+def asked_columns(run: Run, recipe: Recipe, rows: pl.DataFrame) -> list[Asked]:
+    """Columns trained on, in the order of the heads, then those that [probe] names besides.
+
+    Raises:
+        RunError: if a column cannot be read as the kind that [probe] kinds names.
+    """
+    # "same_row" reads no column, so there is nothing to ask.
+    trained = [part for part in recipe.similarities if part.name != "same_row"]
+    known = {part.column for part in trained}
+    largest = recipe.probe.largest
+    asked = [
+        Asked(
+            part.column,
+            cells_of(_as_text(rows, part.reads), part.reads),
+            None if part.name == "categorical" else _of_run(run, part),
+            True,
+            largest.get(part.column),
+        )
+        for part in trained
+    ]
+    others = [name for name in dict.fromkeys(recipe.probe.columns) if name not in known]
+    return asked + [_not_trained(run, recipe, rows, name) for name in others]
+
+
+def asked_neighbours(run: Run, recipe: Recipe, rows: pl.DataFrame, asked: Sequence[Asked]) -> list[Asked]:
+    """The columns that [probe] neighbours names; by default all that are probed and have two values there."""
+    known = {column.column: column for column in asked}
+    if named := tuple(dict.fromkeys(recipe.probe.neighbours)):
+        return [known[name] if name in known else _not_trained(run, recipe, rows, name) for name in named]
+    unseen = np.flatnonzero(rows.get_column("split").to_numpy() == "unseen")
+    return [c for c in asked if rows.get_column(c.column)[unseen].drop_nulls().n_unique() >= 2]
+
+
+def _not_trained(run: Run, recipe: Recipe, rows: pl.DataFrame, column: str) -> Asked:
+    cells = cells_of(_as_text(rows, (column,)), (column,))
+    kind = recipe.probe.kinds.get(column, "categorical")
+    similarity = None if kind == "categorical" else _fitted(run, recipe, rows, column, kind)
+    if similarity is not None:
+        cells = cells_of(_as_text(rows, similarity.columns), similarity.columns)
+    return Asked(column, cells, similarity, False, recipe.probe.largest.get(column))
+
+
+def _fitted(run: Run, recipe: Recipe, rows: pl.DataFrame, column: str, kind: str | Mapping[str, Any]) -> Similarity:
+    """A similarity that the run was not trained with, fitted on its training rows."""
+    try:
+        alone = replace(recipe, similarities=(probe_part(column, kind),))
+        (similarity,) = fit_similarities(rows, alone, unit=unit(run.facts["table"]["name"]))
+    except MSConError as error:
+        raise RunError(f"run '{run.root}': [probe] kinds: {error}") from None
+    return similarity
+
+
+def _of_run(run: Run, part: SimilarityPart) -> Similarity:
+    """The similarity that a column was trained with, as the run keeps it."""
+    run.need_trust()
+    for kept in run.similarities:
+        if kept["state"].get("column") == part.column:
+            found: Similarity = catalogue.find("similarity", kept["name"]).from_json(kept["state"])
+            return found
+    raise RunError(f"run '{run.root}' keeps no similarity of column '{part.column}'. `mscon train` writes it.")
+
+
+def _as_text(rows: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
+    return rows.with_columns(pl.col(c).cast(pl.String) for c in columns if c in rows.columns)

@@ -1,3 +1,0 @@
-"""The log-sum-exp over candidates behind the contrastive losses. Objectives call it, nobody else."""
-
-from mscon.kernels.dispatch import contrast as contrast

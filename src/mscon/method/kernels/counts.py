@@ -1,0 +1,112 @@
+"""Counts: what is known of each anchor before any embedding is looked at."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from mscon.method.kernels.masks import written
+from mscon.method.pairs import LazyPairs, Pairs, renumbered
+
+# Rows of a block when pairs are counted; 1,024 x 65,536 weights are 268 MB, so counting stays bounded.
+_COUNTING_ROWS = 1_024
+# Pairs up to which it is faster to look at every one of them than to sort rows.
+_MOST_WRITTEN_PAIRS = 500_000
+
+
+@dataclass(frozen=True, slots=True)
+class PairCounts:
+    """Of one similarity, or of several stacked.
+
+    Attributes:
+        positives: sum of the weights of its known candidates; for 0/1 weights the number |P(i)|.
+        known: number of its known candidates |A(i)|.
+        floor: least value its contrastive loss can have, in nats: the entropy of its normalised
+            weights, log |P(i)| for 0/1 weights. 0 for an anchor without a positive.
+        ceiling: its loss where all embeddings coincide, log |A(i)| nats.
+    """
+
+    positives: Float[Tensor, "*similarities anchors"]
+    known: Int[Tensor, "*similarities anchors"]
+    floor: Float[Tensor, "*similarities anchors"]
+    ceiling: Float[Tensor, "*similarities anchors"]
+
+    @property
+    def has_positive(self) -> Bool[Tensor, "*similarities anchors"]:
+        return self.positives > 0
+
+
+def count_each(pairs: Sequence[Pairs | LazyPairs]) -> PairCounts:
+    """`count` of several similarities of the same anchors, stacked; small batches of classes all in one go."""
+    partitions = [p for p in pairs if isinstance(p, LazyPairs) and p.is_partition]
+    if len(partitions) == len(pairs) and len(pairs) * math.prod(pairs[0].shape) <= _MOST_WRITTEN_PAIRS:
+        return _count_written(partitions)
+    each = [count(p) for p in pairs]
+    return PairCounts(
+        positives=torch.stack([c.positives for c in each]),
+        known=torch.stack([c.known for c in each]),
+        floor=torch.stack([c.floor for c in each]),
+        ceiling=torch.stack([c.ceiling for c in each]),
+    )
+
+
+def count(pairs: Pairs | LazyPairs) -> PairCounts:
+    """Count positives and known candidates of every anchor, in bounded memory.
+
+    The floor is exact for any weights: a contrastive loss is the cross-entropy H(w, q) between the
+    normalised weights w and the softmax q over candidates, and H(w, q) = H(w) + KL(w || q).
+
+    Source: SupCon (Khosla et al. 2020, eq. 2), rewritten.
+    """
+    if isinstance(pairs, LazyPairs) and pairs.is_partition:
+        return _count_classes(pairs)
+    anchors, _ = pairs.shape
+    starts = range(0, max(anchors, 1), _COUNTING_ROWS)
+    blocks = [_count_block(pairs.block(slice(i, i + _COUNTING_ROWS), slice(None))) for i in starts]
+    return PairCounts(
+        positives=torch.cat([b.positives for b in blocks]),
+        known=torch.cat([b.known for b in blocks]),
+        floor=torch.cat([b.floor for b in blocks]),
+        ceiling=torch.cat([b.ceiling for b in blocks]),
+    )
+
+
+def _count_block(pairs: Pairs) -> PairCounts:
+    weight = pairs.weight * pairs.known
+    total = weight.sum(dim=1)
+    # H(w / W) = log W - (1 / W) sum w log w, with 0 log 0 = 0.
+    entropy = total.log() - torch.special.xlogy(weight, weight).sum(dim=1) / total
+    known = pairs.known.sum(dim=1)
+    return PairCounts(total, known, torch.where(total > 0, entropy, 0.0), known.clamp_min(1).to(weight.dtype).log())
+
+
+def _count_written(pairs: Sequence[LazyPairs]) -> PairCounts:
+    weight, known = written(pairs, torch.get_default_dtype())
+    has_label = torch.stack([p.anchors for p in pairs]) >= 0
+    numbers = known.sum(dim=2) * has_label
+    positives = weight.sum(dim=2)
+    return PairCounts(positives, numbers.long(), positives.clamp_min(1).log_(), numbers.clamp_min(1).log_())
+
+
+def _count_classes(pairs: LazyPairs) -> PairCounts:
+    """The same for classes, by counting them: no pair is ever looked at."""
+    has_label, labelled = pairs.anchors >= 0, pairs.candidates >= 0
+    label, labels, classes = renumbered(pairs.anchors, pairs.candidates[labelled])
+    own, ids, _ = renumbered(pairs.anchor_ids, pairs.candidate_ids[labelled])
+    # Candidates with the anchor's own id are left out; those of its class must not count as positives.
+    positives = _occurrences(label, labels) - _occurrences(own * classes + label, ids * classes + labels)
+    known = labels.numel() - _occurrences(own, ids)
+    positives, known = torch.where(has_label, positives, 0), torch.where(has_label, known, 0)
+    log = lambda n: n.clamp_min(1).to(torch.get_default_dtype()).log()
+    return PairCounts(positives.to(torch.get_default_dtype()), known, log(positives), log(known))
+
+
+def _occurrences(queries: Int[Tensor, " queries"], keys: Int[Tensor, " keys"]) -> Int[Tensor, " queries"]:
+    """How often each query stands among the keys."""
+    keys = keys.sort().values
+    return torch.searchsorted(keys, queries, right=True) - torch.searchsorted(keys, queries)

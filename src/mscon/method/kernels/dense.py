@@ -1,0 +1,134 @@
+"""Small batches: all similarities at once, every pair in memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from mscon.method.kernels.masks import written
+from mscon.method.kernels.path import Gradients, wide
+from mscon.method.kernels.shift import shift_for
+from mscon.method.pairs import Exchange, LazyPairs, Pairs
+
+
+@dataclass(frozen=True, slots=True)
+class Dense:
+    """The loss written out for all pairs, with one product for all similarities.
+
+    With e_ij = exp(s_ij) over the known pairs, w_ij the weights of what is alike and n_i their sum,
+
+        L_out = log sum_j e_ij - sum_j w_ij s_ij / n_i,    L_in = log sum_j e_ij - log(sum_j w_ij e_ij / n_i).
+
+    At the batch sizes of most people an operation costs more by being called than by its arithmetic, so
+    there are as few as will do.
+
+    Attributes:
+        weight: w, 0 where nothing is known.
+        known: 1, or 0 for pairs left out of every sum. Numbers rather than truth values, which
+            torch combines ten times slower on a CPU.
+        count: n; infinite, for nothing to come of it, where an anchor has no positive.
+        is_lonely: anchors without a positive.
+        temperature: one for each similarity.
+        largest_logit: bound on |s|, at most `LARGEST_LOGIT`.
+        inside: L_in instead of L_out.
+        reverse: w and what is known of the candidates as anchors, those here being theirs; only with an exchange.
+    """
+
+    weight: Float[Tensor, "similarities anchors candidates"]
+    known: Float[Tensor, "similarities_or_1 anchors candidates"]
+    count: Float[Tensor, "similarities anchors"]
+    is_lonely: Bool[Tensor, "similarities anchors"]
+    temperature: tuple[float, ...]
+    largest_logit: float
+    inside: bool
+    reverse: tuple[Tensor, Tensor] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        pairs: Sequence[Pairs | LazyPairs],
+        temperature: tuple[float, ...],
+        largest_logit: float,
+        dtype: torch.dtype,
+        *,
+        inside: bool,
+    ) -> Dense:
+        """Write the pairs out, in the type of the sums."""
+        weight, known = written(pairs, dtype)
+        exchanged = [p.reversed() for p in pairs if isinstance(p, LazyPairs) and p.exchange is not None]
+        reverse = None
+        if exchanged:
+            w, k = written(exchanged, dtype)
+            reverse = w.mT, k.mT
+        count = weight.sum(dim=2)
+        is_lonely = count == 0
+        return cls(
+            weight,
+            known,
+            count.masked_fill_(is_lonely, math.inf),
+            is_lonely,
+            temperature,
+            largest_logit,
+            inside,
+            reverse,
+        )
+
+    def forward(self, anchors: Tensor, candidates: Tensor | None) -> tuple[Tensor, tuple[Tensor, ...]]:
+        a, c = wide(anchors), wide(anchors if candidates is None else candidates)
+        logits = self._product(a, c.mT)
+        if shift := shift_for(self.largest_logit):
+            logits.sub_(shift)
+        e = logits.exp().mul_(self.known)
+        total = e.sum(dim=2).masked_fill_(self.is_lonely, math.inf)
+        if self.inside:
+            alike = (e * self.weight).sum(dim=2).masked_fill_(self.is_lonely, math.inf)
+            loss = (total * self.count).div_(alike).log_()
+        else:
+            alike = self.count
+            loss = total.log().sub_(logits.mul_(self.weight).sum(dim=2).div_(alike))
+        return loss.masked_fill_(self.is_lonely, 0.0), (e, total, alike)
+
+    def backward(
+        self,
+        anchors: Tensor,
+        candidates: Tensor | None,
+        kept: tuple[Tensor, ...],
+        grad: Tensor,
+        *,
+        wants_candidates: bool,
+        exchange: Exchange | None = None,
+    ) -> Gradients:
+        e, total, alike = kept
+        # d loss_i / d s_ij = e_ij / total_i - [w_ij / n_i, or w_ij e_ij over its sum]
+        repel, attract = grad / total, grad / alike
+        pull = e * repel.unsqueeze(2)
+        pull.addcmul_(e * self.weight if self.inside else self.weight, attract.unsqueeze(2), value=-1)
+        a = wide(anchors)
+        if exchange is not None and candidates is not None:
+            everyone = exchange(torch.stack([repel, attract]))
+            c = wide(candidates)
+            return self._product(pull.add_(self._pull_of_candidates(a, c, everyone)), c), None
+        if candidates is None:
+            return self._product(pull + pull.mT, a), None
+        return self._product(pull, wide(candidates)), self._product(pull.mT, a) if wants_candidates else None
+
+    def _pull_of_candidates(self, a: Tensor, c: Tensor, everyone: Tensor) -> Tensor:
+        """What the losses of the candidates, as anchors, add to d / d s_ij."""
+        assert self.reverse is not None
+        weight, known = self.reverse
+        repel, attract = everyone.unsqueeze(3).mT
+        e = self._product(a, c.mT).sub_(shift_for(self.largest_logit)).exp_()
+        weight = weight * e if self.inside else weight
+        return e.mul_(known).mul_(repel).addcmul_(weight, attract, value=-1)
+
+    def _product(self, left: Tensor, right: Tensor) -> Tensor:
+        """left @ right / temperature, for every similarity."""
+        if len(set(self.temperature)) == 1:
+            return torch.baddbmm(left.new_empty(1), left, right, beta=0, alpha=1 / self.temperature[0])
+        scale = torch.tensor(self.temperature, dtype=torch.float64).reciprocal().to(left)
+        return torch.bmm(left, right).mul_(scale[:, None, None])

@@ -1,0 +1,77 @@
+"""Pairs of several similarities written out as numbers, all in one go; for small batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from jaxtyping import Float, Float32, Int
+from torch import Tensor
+
+from mscon.method.pairs import LazyPairs, Pairs, renumbered
+
+# Up to here float32 tells integers apart.
+_LARGEST_EXACT = 2**24
+
+Written = tuple[Float[Tensor, "similarities anchors candidates"], Float[Tensor, "similarities_or_1 anchors candidates"]]
+
+
+def written(pairs: Sequence[Pairs | LazyPairs], dtype: torch.dtype) -> Written:
+    """Weights, 0 where nothing is known; and 1 where a pair is known, 0 where it is to be left out of every sum.
+
+    Numbers rather than truth values, which torch combines ten times slower on a CPU. Of an anchor without a label
+    pairs may count as known; it has no positive.
+    """
+    partitions = [p for p in pairs if isinstance(p, LazyPairs) and p.is_partition]
+    return _classes(partitions, dtype) if len(partitions) == len(pairs) else _each(pairs, dtype)
+
+
+def _each(pairs: Sequence[Pairs | LazyPairs], dtype: torch.dtype) -> Written:
+    dense: list[Pairs] = [p.dense() if isinstance(p, LazyPairs) else p for p in pairs]
+    known = torch.stack([p.known for p in dense])
+    return torch.stack([p.weight for p in dense]).to(dtype).masked_fill_(~known, 0.0), known.to(dtype)
+
+
+def _classes(pairs: Sequence[LazyPairs], dtype: torch.dtype) -> Written:
+    a, c, is_any_missing = _numbers([p.anchors for p in pairs], [p.candidates for p in pairs])
+    i, j, _ = _numbers([p.anchor_ids for p in pairs], [p.candidate_ids for p in pairs])
+    other = _compared(torch.ne, i, j, dtype)
+    if not is_any_missing:
+        return _compared(torch.eq, a, c, dtype).mul_(other), other
+    # Nothing is known of an anchor without a label either, but it has no positive, so its row does not count.
+    weight = _compared(torch.eq, a.masked_fill(a < 0, torch.nan), c, dtype).mul_(other)
+    return weight, other * (c >= 0).to(dtype)[:, None, :]
+
+
+def _numbers(
+    anchors: Sequence[Int[Tensor, " anchors"]], candidates: Sequence[Int[Tensor, " candidates"]]
+) -> tuple[Float32[Tensor, "similarities_or_1 anchors"], Float32[Tensor, "similarities_or_1_too candidates"], bool]:
+    """Integers of all similarities as floats, equal only where they were, the sign kept; is any negative?"""
+    a, least, greatest = _stacked(anchors)
+    c = a
+    if not all(x is y for x, y in zip(anchors, candidates, strict=True)):
+        c, least_too, greatest_too = _stacked(candidates)
+        least, greatest = min(least, least_too), max(greatest, greatest_too)
+    if max(-least, greatest) > _LARGEST_EXACT:  # article numbers, hashes; of pairs few enough to be written out
+        a, c, _ = renumbered(a, c)
+    numbers = a.float()
+    return numbers, numbers if c is a else c.float(), least < 0
+
+
+def _stacked(rows: Sequence[Int[Tensor, " rows"]]) -> tuple[Int[Tensor, "similarities_or_1 rows"], int, int]:
+    """A single row where one tensor serves all similarities, as ids do in a batch; and their bounds."""
+    integers = rows[0][None] if all(r is rows[0] for r in rows) else torch.stack(list(rows))
+    least, greatest = (int(bound) for bound in integers.aminmax()) if integers.numel() else (0, 0)
+    return integers, least, greatest
+
+
+def _compared(
+    relation: Callable[..., Tensor],
+    a: Float[Tensor, "similarities_or_1 anchors"],
+    c: Float[Tensor, "_similarities_or_1 candidates"],
+    dtype: torch.dtype,
+) -> Float[Tensor, "_similarities_or_1 anchors candidates"]:
+    """1 where the relation holds, else 0; as numbers at once, since truth values take a CPU ten times as long."""
+    return relation(
+        a[:, :, None], c[:, None, :], out=a.new_empty(max(a.shape[0], c.shape[0]), a.shape[1], c.shape[1], dtype=dtype)
+    )

@@ -1,0 +1,148 @@
+"""Anything at any batch size: pairs asked for block by block, with a running maximum for each anchor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mscon.method.kernels.path import Gradients, wide
+from mscon.method.pairs import Exchange, LazyPairs, Pairs
+
+# Rows and columns of a block: 256 x 2,048 float32 logits are 2 MB, a handful of which stay in the caches of a
+# core; on a GPU the launches are what costs.
+_BLOCK = {"cpu": (256, 2_048), "cuda": (4_096, 8_192)}
+
+
+@dataclass(frozen=True, slots=True)
+class Online:
+    """Blocks of anchors against blocks of candidates; any weights, any temperature, any length of vectors.
+
+    No exponential exceeds 1: `forward` rescales its sums whenever an anchor meets a nearer candidate,
+    `backward` knows the sums. Nothing is symmetric in that, so it costs half as much again as `Tiles`,
+    and as much as the similarity takes to compare a block.
+
+    Attributes:
+        pairs: one for each similarity.
+        temperature: one for each similarity.
+        inside: positives inside the logarithm (L_in).
+        block: rows and columns of a block; None for what suits the device.
+    """
+
+    pairs: tuple[Pairs | LazyPairs, ...]
+    temperature: tuple[float, ...]
+    inside: bool
+    block: tuple[int, int] | None = None
+
+    def forward(self, anchors: Tensor, candidates: Tensor | None) -> tuple[Tensor, tuple[Tensor, ...]]:
+        losses = wide(anchors.new_zeros(anchors.shape[:2]))
+        # Of each anchor: log of the sum over candidates; and over what is alike the sum of weights, or for
+        # positives inside the log of the sum of weighted exponentials. Infinite without a positive.
+        log_sums, alikes = torch.zeros_like(losses), torch.zeros_like(losses)
+        height, width = self.block or _BLOCK.get(anchors.device.type, _BLOCK["cpu"])
+        for h, (pairs, t) in enumerate(zip(self.pairs, self.temperature, strict=True)):
+            a, c = anchors[h], (anchors if candidates is None else candidates)[h]
+            for rows in _spans(a.shape[0], height):
+                everyone, alike = _RunningLogSum(losses[h, rows]), _RunningLogSum(losses[h, rows])
+                total, attraction = torch.zeros_like(losses[h, rows]), torch.zeros_like(losses[h, rows])
+                for columns in _spans(c.shape[0], width):
+                    logits, weight, known = _block(a[rows], c[columns], pairs.block(rows, columns), t)
+                    total += weight.sum(dim=1)
+                    if self.inside:
+                        alike.add(logits + weight.log())
+                    else:
+                        attraction += (weight * logits).sum(dim=1)
+                    everyone.add(logits.masked_fill_(~known, -torch.inf))
+                counted = total > 0
+                log_sums[h, rows] = everyone.value()
+                alikes[h, rows] = torch.where(counted, alike.value() if self.inside else total, torch.inf)
+                drawn = alike.value() - total.log() if self.inside else attraction / total
+                losses[h, rows] = torch.where(counted, log_sums[h, rows] - drawn, 0.0)
+        return losses, (log_sums, alikes)
+
+    def backward(
+        self,
+        anchors: Tensor,
+        candidates: Tensor | None,
+        kept: tuple[Tensor, ...],
+        grad: Tensor,
+        *,
+        wants_candidates: bool,
+        exchange: Exchange | None = None,
+    ) -> Gradients:
+        log_sums, alikes = kept
+        scale = 1 / torch.tensor(self.temperature, dtype=torch.float64).to(grad)
+        # Of each anchor: its pull per nat, and what its softmax and its share of positives are divided by.
+        own = torch.stack([torch.where(alikes.isinf(), 0.0, grad) * scale[:, None], log_sums, alikes])
+        everyone = None if exchange is None else exchange(own)
+        if everyone is not None:  # of who is no anchor, 0 was told
+            everyone[2].masked_fill_(everyone[0] == 0, torch.inf)
+        height, width = self.block or _BLOCK.get(anchors.device.type, _BLOCK["cpu"])
+        of_anchors = wide(torch.zeros_like(anchors))
+        of_candidates = (
+            of_anchors if candidates is None else wide(torch.zeros_like(candidates)) if wants_candidates else None
+        )
+        for h, (pairs, t) in enumerate(zip(self.pairs, self.temperature, strict=True)):
+            a, c = anchors[h], (anchors if candidates is None else candidates)[h]
+            for rows in _spans(a.shape[0], height):
+                for columns in _spans(c.shape[0], width):
+                    logits, weight, known = _block(a[rows], c[columns], pairs.block(rows, columns), t)
+                    pull = self._pull(logits, weight, known, own[:, h, rows, None])
+                    if everyone is not None:
+                        assert isinstance(pairs, LazyPairs)
+                        block = pairs.reversed().block(columns, rows)
+                        back = _block(c[columns], a[rows], block, t)
+                        pull += self._pull(*back, everyone[:, h, columns, None]).T
+                    of_anchors[h, rows].addmm_(pull, wide(c[columns]))
+                    if of_candidates is not None:
+                        of_candidates[h, columns].addmm_(pull.T, wide(a[rows]))
+        return of_anchors, None if candidates is None else of_candidates
+
+    def _pull(self, logits: Tensor, weight: Tensor, known: Tensor, of_rows: Tensor) -> Tensor:
+        """d loss / d logit, in the memory of the arguments; `of_rows` as in `backward`."""
+        pull_per_nat, log_sums, alike = of_rows
+        share = _exp(weight.log().add_(logits).sub_(alike)) if self.inside else weight.div_(alike)
+        # Unknown candidates may be nearer than all that were summed over: above 0 here.
+        softmax = _exp(logits.sub_(log_sums).clamp_max_(0)).mul_(known)
+        return softmax.sub_(share).mul_(pull_per_nat)
+
+
+class _RunningLogSum:
+    """log of a sum of exponentials of which blocks arrive one by one."""
+
+    def __init__(self, like: Float[Tensor, " rows"]) -> None:
+        self.highest = torch.full_like(like, -torch.inf)
+        self.sum = torch.zeros_like(like)
+
+    def add(self, logits: Float[Tensor, "rows columns"]) -> None:
+        highest = torch.maximum(self.highest, logits.amax(dim=1))
+        # A row that has met nothing but -inf yet: 0 stands in, -inf - -inf would be NaN.
+        finite = torch.where(highest.isinf(), 0.0, highest)
+        self.sum = self.sum * (self.highest - finite).exp() + _exp(logits - finite.unsqueeze(1)).sum(dim=1)
+        self.highest = highest
+
+    def value(self) -> Float[Tensor, " rows"]:
+        """0 for rows that met nothing."""
+        return torch.where(self.highest.isinf(), 0.0, self.sum.log() + self.highest)
+
+
+def _exp(exponents: Tensor) -> Tensor:
+    """exp, in place, of numbers up to 0, next to 1 somewhere in their row.
+
+    The least come out as 1e-26 instead of less, which is nothing beside 1 but no underflow: a CPU takes ten
+    times as long for numbers that vanish.
+    """
+    return exponents.clamp_min_(-60).exp_()
+
+
+def _spans(length: int, size: int) -> Iterator[slice]:
+    return (slice(k, min(k + size, length)) for k in range(0, length, size))
+
+
+def _block(a: Tensor, c: Tensor, pairs: Pairs, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Logits, weights (0 where unknown) and what is known of some anchors against some candidates."""
+    logits = (wide(a) @ wide(c).T).div_(temperature)
+    return logits, pairs.weight.to(logits.dtype).masked_fill(~pairs.known, 0.0), pairs.known

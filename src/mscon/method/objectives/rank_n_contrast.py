@@ -1,0 +1,141 @@
+"""Rank-N-Contrast: candidates in the order of how alike they are, each against all that are no more alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from mscon.method.objectives.base import Losses, Objective, by_blocks, positive
+from mscon.method.pairs import LazyPairs, Pairs
+
+# Pairs written out at once; above that, backward computes a block of anchors again.
+_AT_ONCE = 2**22
+
+
+def rank_n_contrast(
+    anchors: Float[Tensor, "anchors dim"],
+    candidates: Float[Tensor, "candidates dim"] | None,
+    pairs: Pairs | LazyPairs,
+    *,
+    temperature: float = 2.0,
+) -> Float[Tensor, " anchors"]:
+    r"""Mean over the candidates of each anchor of how surprising it is that none further off is nearer, in nats.
+
+    With s_ij = -|z_i - z_j| / temperature and w the weights of anchor i's known candidates,
+
+        loss_i = - mean_{j: w_ij > 0} ( s_ij - log sum_{k: w_ik <= w_ij} exp(s_ik) ).
+
+    Only the order of weights counts. Under `continuous`, whose weights fall with the difference of values, w_ik <= w_ij
+    is |y_i - y_k| >= |y_i - y_j|: the loss of the paper. Candidates of equal weight stand in one another's sum, so
+    ties share. Two things to know of weights in place of differences: those of weight 0 (under `continuous`, beyond
+    some 14 widths; under `ordinal`, at the other end) are compared with but never asked for; and values closer
+    than a few ten-thousandths of a width are as good as equal. Where weights are 0 and 1 it is SupCon with distances.
+
+    It equals the mean log-number of candidates that are no more alike when all embeddings coincide, and cannot fall
+    below the mean log-number of those equally alike. Time grows with anchors * candidates, memory with the
+    candidates: above some million pairs the gradient computes a block of anchors again.
+
+    Args:
+        anchors: embeddings that carry the loss, not scaled to unit length.
+        candidates: embeddings compared against; None for the anchors themselves.
+        pairs: who is how much alike, and which pairs to leave out (self-pairs among them).
+        temperature: divides the distances, > 0, in the unit of the embeddings.
+
+    Returns:
+        One loss per anchor. Anchors without a positive get exactly 0 and pass no gradient.
+
+    Raises:
+        ValueError: if the temperature is not positive.
+
+    Source: Zha et al. 2023, "Rank-N-Contrast", eq. 1 and 2, https://arxiv.org/abs/2210.01189; temperature 2 and plain
+        distances of features as in https://github.com/kaiwenzha/Rank-N-Contrast.
+    """
+    return _told(anchors, candidates, pairs, temperature).loss
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What is said of each anchor: its loss, the least and the ceiling of it, and whether it says anything."""
+
+    loss: Float[Tensor, " anchors"]
+    floor: Float[Tensor, " anchors"]
+    ceiling: Float[Tensor, " anchors"]
+    has_positive: Bool[Tensor, " anchors"]
+    labelled: Bool[Tensor, " anchors"]
+
+
+def _told(
+    anchors: Float[Tensor, "anchors dim"],
+    candidates: Float[Tensor, "candidates dim"] | None,
+    pairs: Pairs | LazyPairs,
+    temperature: float,
+) -> _Told:
+    temperature = positive("temperature", temperature)
+
+    def ranked(own: Tensor, others: Tensor, written: Pairs) -> tuple[Tensor, ...]:
+        return _ranked(own, others, written.weight, written.known, temperature)
+
+    return _Told(*by_blocks(ranked, anchors, candidates, pairs, lambda count, _dim: _AT_ONCE // count))
+
+
+def _ranked(
+    anchors: Float[Tensor, "anchors dim"],
+    candidates: Float[Tensor, "candidates dim"],
+    weight: Float[Tensor, "anchors candidates"],
+    known: Bool[Tensor, "anchors candidates"],
+    temperature: float,
+) -> tuple[Tensor, ...]:
+    # Not by the product of matrices: near distances are what counts, and it would lose their digits.
+    distance = torch.cdist(anchors, candidates, compute_mode="donot_use_mm_for_euclid_dist")
+    # The least alike first and what is unknown last, where no sum reaches it.
+    ranked, order = weight.masked_fill(~known, torch.inf).sort(dim=1)
+    logits = (distance / -temperature).masked_fill(~known, 0.0).gather(1, order)
+    ranked = ranked.contiguous()
+    behind = torch.searchsorted(ranked, ranked, right=True)  # how many are no more alike
+    as_alike = behind - torch.searchsorted(ranked, ranked)  # how many of these are equally alike
+    sums = logits.logcumsumexp(dim=1).gather(1, (behind - 1).clamp_min(0))
+    asked = (ranked > 0) & (ranked < torch.inf)
+    share = asked.to(logits.dtype) / asked.sum(dim=1, keepdim=True).clamp_min(1)
+    loss = (share * (sums - logits)).sum(dim=1)
+    floor, ceiling = ((share * number.to(share.dtype).log()).sum(dim=1) for number in (as_alike, behind))
+    return loss, floor, ceiling, asked.any(dim=1), known.any(dim=1)
+
+
+class RankNContrast(Objective):
+    """`rank_n_contrast` for every similarity: for numbers and levels, whose order counts and not their classes.
+
+    Use it with heads that do not scale to unit length; here none do.
+
+    Args:
+        temperature: divides Euclidean distances of projections, > 0.
+    """
+
+    def __init__(self, temperature: float = 2.0) -> None:
+        super().__init__()
+        # Not `temperature`, which weightings read as what divides cosines.
+        self.of_distances = positive("temperature", temperature)
+
+    def forward(
+        self,
+        anchors: Float[Tensor, "similarities anchors dim"],
+        candidates: Float[Tensor, "similarities candidates dim"] | None,
+        pairs: Sequence[LazyPairs],
+    ) -> Losses:
+        told = [
+            _told(own, None if candidates is None else candidates[i], pair, self.of_distances)
+            for i, (own, pair) in enumerate(zip(anchors, pairs, strict=True))
+        ]
+        has_positive = torch.stack([t.has_positive for t in told])
+        share = has_positive / has_positive.sum(dim=1, keepdim=True).clamp_min(1)
+        return Losses(
+            per_anchor=torch.stack([t.loss for t in told]),
+            counted=has_positive,
+            has_positive=has_positive,
+            labelled=torch.stack([t.labelled for t in told]),
+            floor=(torch.stack([t.floor for t in told]) * share).sum(dim=1),
+            ceiling=(torch.stack([t.ceiling for t in told]) * share).sum(dim=1),
+        )

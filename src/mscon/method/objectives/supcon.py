@@ -1,0 +1,107 @@
+r"""Supervised contrastive loss; with one positive per anchor it is NT-Xent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from jaxtyping import Float
+from torch import Tensor
+
+from mscon.method.kernels import contrast
+from mscon.method.objectives.base import AverageOver, Losses, Objective, contrastive_losses, positive
+from mscon.method.pairs import LazyPairs, Pairs
+
+Positives = Literal["outside", "inside"]
+
+
+def supcon(
+    anchors: Float[Tensor, "anchors dim"],
+    candidates: Float[Tensor, "candidates dim"] | None,
+    pairs: Pairs | LazyPairs,
+    *,
+    temperature: float = 0.1,
+    positives: Positives = "outside",
+) -> Float[Tensor, " anchors"]:
+    r"""Supervised contrastive loss of each anchor, in nats.
+
+    With w the weights of anchor i's known candidates and s their cosine similarities divided by
+    the temperature,
+
+        loss_i = - sum_j (w_j / sum_k w_k) * (s_j - log sum_k exp(s_k)),
+
+    the cross-entropy between "who is alike" and "who is near". With weights of 0 and 1 this is
+    L_out of Khosla et al.; with one positive per anchor it is NT-Xent. It equals log(number of
+    known candidates) when all embeddings coincide, so a loss that stays there tells of a collapsed
+    encoder; it cannot fall below log(number of positives).
+
+    Args:
+        anchors: embeddings that carry the loss; scaled to unit length here, so their norm is
+            irrelevant.
+        candidates: embeddings compared against; None for the anchors themselves.
+        pairs: who is a positive of whom, and which pairs to leave out (self-pairs among them).
+        temperature: divides the cosine similarities; dimensionless, > 0. Smaller values attend to
+            the nearest candidates only.
+        positives: "outside" the logarithm is L_out, the SupCon of everyone's tables; "inside" is
+            L_in = log(sum_k w_k) - log sum_j w_j exp(s_j) + log sum_k exp(s_k).
+
+    Returns:
+        One loss per anchor. Anchors without a positive get exactly 0 and pass no gradient; average
+        over `pairs.has_positive`, not over all rows.
+
+    Raises:
+        ValueError: if the temperature is not positive, or an embedding is zero or not finite.
+
+    Source: Khosla et al. 2020, "Supervised Contrastive Learning", eq. 2 and 3,
+        https://arxiv.org/abs/2004.11362. Their code also multiplies by temperature /
+        base_temperature; here that factor is 1.
+    """
+    return _contrast_unit(
+        anchors[None],
+        None if candidates is None else candidates[None],
+        [pairs],
+        temperature=temperature,
+        positives=positives,
+    )[0]
+
+
+def _contrast_unit(
+    anchors: Float[Tensor, "similarities anchors dim"],
+    candidates: Float[Tensor, "similarities candidates dim"] | None,
+    pairs: Sequence[Pairs | LazyPairs],
+    *,
+    temperature: float,
+    positives: Positives,
+) -> Float[Tensor, "similarities anchors"]:
+    return contrast(anchors, candidates, pairs, temperature=temperature, positives=positives, cosine=True)
+
+
+class SupCon(Objective):
+    """`supcon` for every similarity at once.
+
+    Args:
+        temperature: divides cosine similarities, > 0; the paper's tau.
+        average_over: "anchors_with_a_positive", or "all_anchors" as the authors' code does, which
+            counts lonely anchors as zeros and so weights similarities by their share of them.
+        positives: "outside" (L_out) or "inside" (L_in) the logarithm.
+    """
+
+    def __init__(
+        self,
+        temperature: float = 0.1,
+        average_over: AverageOver = "anchors_with_a_positive",
+        positives: Positives = "outside",
+    ) -> None:
+        super().__init__()
+        self.temperature: float = positive("temperature", temperature)
+        self.average_over: AverageOver = average_over
+        self.positives: Positives = positives
+
+    def forward(
+        self,
+        anchors: Float[Tensor, "similarities anchors dim"],
+        candidates: Float[Tensor, "similarities candidates dim"] | None,
+        pairs: Sequence[LazyPairs],
+    ) -> Losses:
+        per_anchor = _contrast_unit(anchors, candidates, pairs, temperature=self.temperature, positives=self.positives)
+        return contrastive_losses(per_anchor, pairs, self.average_over)

@@ -1,0 +1,76 @@
+"""Alike means: the same class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar, cast
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from mscon.errors import TableError
+from mscon.method.pairs import Pairs
+from mscon.method.similarities.base import Cell, Geometry, Similarity, TargetKind
+
+
+def same_class(anchors: Int[Tensor, " anchors"], candidates: Int[Tensor, " candidates"]) -> Pairs:
+    """Weight 1 within a class, 0 across; a pair is known where both have a label (>= 0)."""
+    weight = (anchors[:, None] == candidates[None, :]).to(torch.get_default_dtype())
+    known = (anchors >= 0)[:, None] & (candidates >= 0)[None, :]
+    return Pairs(weight, known)
+
+
+@dataclass(frozen=True)
+class Categorical(Similarity):
+    """Rows with the same label are alike, all others are not (SupCon's notion of a positive)."""
+
+    column: str
+    classes: tuple[str, ...]
+
+    is_partition: ClassVar[bool] = True
+    target_kind: ClassVar[TargetKind] = "class"
+    geometry: ClassVar[Geometry] = "class"
+
+    @property
+    def target_names(self) -> tuple[str, ...]:
+        return self.classes
+
+    def target(self, cells: Sequence[Cell]) -> Int[np.ndarray, " rows"]:
+        return self.encode(cells).numpy()
+
+    def agreement(self, cells: Sequence[Cell], others: Sequence[Cell]) -> Float[np.ndarray, " pairs"]:
+        """As of every similarity; but a class that training never saw is a class too, told from others by its name."""
+        classes = sorted({cell for cell in (*cells, *others) if cell is not None})
+        return super(Categorical, replace(self, classes=tuple(classes))).agreement(cells, others)
+
+    @classmethod
+    def fit(cls, column: str, cells: Sequence[Cell], lines: Sequence[int], **settings: object) -> Categorical:
+        classes = tuple(sorted({cell for cell in cells if cell is not None}))
+        if not classes:
+            raise TableError(f"column '{column}' has no value in any training row. Leave it out of the recipe.")
+        if len(classes) == 1:
+            raise TableError(
+                f"column '{column}' has one value only, '{classes[0]}', in all training rows, so nothing can be "
+                "told apart by it. Leave it out of the recipe."
+            )
+        return cls(column, classes)
+
+    def encode(self, cells: Sequence[Cell]) -> Int[Tensor, " rows"]:
+        index = {name: i for i, name in enumerate(self.classes)}
+        return torch.tensor([-1 if cell is None else index.get(cell, -1) for cell in cells], dtype=torch.int64)
+
+    def compare(self, anchors: Int[Tensor, " anchors"], candidates: Int[Tensor, " candidates"]) -> Pairs:
+        return same_class(anchors, candidates)
+
+    def missing(self, codes: Int[Tensor, " rows"]) -> Bool[Tensor, " rows"]:
+        return codes < 0
+
+    def to_json(self) -> dict[str, object]:
+        return {"column": self.column, "classes": list(self.classes)}
+
+    @classmethod
+    def from_json(cls, state: dict[str, object]) -> Categorical:
+        return cls(cast(str, state["column"]), tuple(cast(list[str], state["classes"])))

@@ -1,0 +1,178 @@
+"""Alike means: a long way together down a tree of classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, cast
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from mscon.errors import RecipeError, TableError
+from mscon.method.pairs import Pairs
+from mscon.method.similarities.base import BETWEEN_COLUMNS, Cell, Geometry, MalformedCells, Similarity, TargetKind
+
+Path = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Hierarchical(Similarity):
+    """Rows are as alike as the share of levels that their paths go together, from the coarsest on.
+
+    A path is a cell such as "boots/ankle/chelsea", or the cells of several columns from coarse to fine: those of
+    `under`, then the column itself. A code is a row of class numbers, one a level, -1 from the level on at
+    which nothing is known. Classes of equal names under different ones are different.
+
+    What a row does not say is unknown, not different. In several columns an empty cell leaves its level open, and the
+    levels below it. A path that ends where others go on ("boots" beside "boots/ankle") leaves what follows open,
+    one that none continues is complete. Of two rows that go together as far as both say, but not to the
+    last level, nothing is known; where they part, it is known however little is said below.
+
+    Attributes:
+        paths: all different paths of the training rows, sorted.
+        separator: stands between the levels of a cell; of no use with `under`.
+        under: the coarser columns, the coarsest first; empty where cells hold whole paths.
+
+    Source: the levels are those of HiMulCon, Zhang et al. 2022, https://arxiv.org/abs/2204.13207, whose loss is
+        objective `himulcon`. With `supcon`, weights are the share of levels in common.
+    """
+
+    column: str
+    paths: tuple[Path, ...]
+    separator: str = "/"
+    under: tuple[str, ...] = ()
+
+    target_kind: ClassVar[TargetKind] = "class"
+    geometry: ClassVar[Geometry] = "path"
+    suited_objective: ClassVar[str] = "himulcon"
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return (*self.under, self.column)
+
+    @property
+    def levels(self) -> int:
+        """How many levels there are, at least 1."""
+        return max(len(path) for path in self.paths)
+
+    @property
+    def target_names(self) -> tuple[str, ...]:
+        """The classes of the finest level, as whole paths."""
+        return tuple(self.separator.join(part for part in path if part) for path in self._classes()[-1])
+
+    def target(self, cells: Sequence[Cell]) -> Int[np.ndarray, " rows"]:
+        return self.encode(cells)[:, -1].numpy()
+
+    def parts(self, cell: str) -> tuple[str, ...]:
+        return self._path(cell)
+
+    @classmethod
+    def check(cls, column: str, cells: Sequence[Cell], lines: Sequence[int], **settings: Any) -> None:
+        separator, under = settings.get("separator", "/"), tuple(settings.get("under", ()))
+        there = [(line, cell) for line, cell in zip(lines, cells, strict=True) if cell is not None]
+        if under:
+            faults = [(line, cell) for line, cell in there if cell.count(BETWEEN_COLUMNS) != len(under)]
+            what, advice = "with a control character (1F)", "Take it out."
+        else:
+            faults = [(line, cell) for line, cell in there if "" in _parts(cell, separator)]
+            what = "a path with an empty part" if len(faults) == 1 else "paths with an empty part"
+            advice = f"Write boots{separator}ankle, without a separator at either end or twice in a row."
+        if faults:
+            raise MalformedCells(column, faults, len(there), what, advice)
+
+    @classmethod
+    def fit(
+        cls,
+        column: str,
+        cells: Sequence[Cell],
+        lines: Sequence[int],
+        *,
+        separator: str = "/",
+        under: Sequence[str] = (),
+    ) -> Hierarchical:
+        if not separator.strip():
+            raise RecipeError(f"similarity '{column}': separator must be text such as \"/\", got {separator!r}.")
+        if column in under or len(set(under)) < len(under):
+            raise RecipeError(f"similarity '{column}': under must name other columns, each once, got {list(under)}.")
+        cls.check(column, cells, lines, separator=separator, under=under)
+        reads = cls(column, (), separator, tuple(under))
+        paths = {path for cell in cells if (path := reads._path(cell))}
+        if not paths:
+            raise TableError(f"column '{column}' has no value in any training row. Leave it out of the recipe.")
+        if len(paths) == 1:
+            raise TableError(
+                f"column '{column}' has one path only, '{separator.join(paths.pop())}', in all training rows, so "
+                "nothing can be told apart by it. Leave it out of the recipe."
+            )
+        return cls(column, tuple(sorted(paths)), separator, tuple(under))
+
+    def _path(self, cell: Cell) -> Path:
+        """What a row says, from the coarsest level on and as far as there is no hole."""
+        if cell is None:
+            return ()
+        if not self.under:
+            return _parts(cell, self.separator)
+        parts = cell.split(BETWEEN_COLUMNS)
+        return tuple(parts[: parts.index("")] if "" in parts else parts)
+
+    def _complete(self) -> frozenset[Path]:
+        """Paths that end because there is nothing below them. Where an empty cell is missing, none is known to."""
+        if self.under:
+            return frozenset()
+        continued = {path[:end] for path in self.paths for end in range(len(path))}
+        return frozenset(path for path in self.paths if path not in continued)
+
+    def _whole(self, path: Path, complete: frozenset[Path]) -> Path:
+        return path + ("",) * (self.levels - len(path)) if path in complete else path
+
+    def _classes(self) -> list[list[Path]]:
+        """The classes of each level, as paths down to it; a complete path is a class of all levels below it too."""
+        complete = self._complete()
+        whole = [self._whole(path, complete) for path in self.paths]
+        return [sorted({path[:end] for path in whole if len(path) >= end}) for end in range(1, self.levels + 1)]
+
+    def encode(self, cells: Sequence[Cell]) -> Int[Tensor, "rows levels"]:
+        complete = self._complete()
+        index = [{path: i for i, path in enumerate(classes)} for classes in self._classes()]
+        codes: dict[Cell, list[int]] = {}
+        for cell in set(cells):
+            path = self._whole(self._path(cell), complete)
+            codes[cell] = [numbers.get(path[: end + 1], -1) for end, numbers in enumerate(index)]
+            # A slice beyond the end of a path is the path itself, never a class of that level: -1, as it should be.
+        return torch.tensor([codes[cell] for cell in cells], dtype=torch.int64).reshape(len(cells), len(index))
+
+    def compare(self, anchors: Int[Tensor, "anchors levels"], candidates: Int[Tensor, "candidates levels"]) -> Pairs:
+        levels = anchors.shape[1]
+        # How far either says something; where both do, equal numbers are the same class under the same classes.
+        own_end, other_end = ((codes >= 0).sum(dim=1, dtype=torch.int16) for codes in (anchors, candidates))
+        said = torch.minimum(own_end[:, None], other_end[None, :])
+        together = torch.zeros_like(said)
+        for level in range(levels):  # one level at a time: all at once would be levels times as large
+            own = anchors[:, level, None]
+            together += (own == candidates[None, :, level]) & (own >= 0)
+        known = (said > 0) & ((together < said) | (said == levels))
+        return Pairs(together.to(torch.get_default_dtype()).div_(levels), known)
+
+    def missing(self, codes: Int[Tensor, "rows levels"]) -> Bool[Tensor, " rows"]:
+        return codes[:, 0] < 0
+
+    def to_json(self) -> dict[str, object]:
+        return {
+            "column": self.column,
+            "paths": [list(path) for path in self.paths],
+            "separator": self.separator,
+            "under": list(self.under),
+        }
+
+    @classmethod
+    def from_json(cls, state: dict[str, object]) -> Hierarchical:
+        paths = tuple(tuple(path) for path in cast(list[list[str]], state["paths"]))
+        under = tuple(cast(list[str], state["under"]))
+        return cls(cast(str, state["column"]), paths, cast(str, state["separator"]), under)
+
+
+def _parts(cell: str, separator: str) -> Path:
+    return tuple(part.strip() for part in cell.split(separator))

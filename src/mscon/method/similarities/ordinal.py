@@ -1,0 +1,110 @@
+"""Alike means: close levels of an order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, cast
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from mscon.errors import RecipeError, TableError, first_few
+from mscon.method.pairs import Pairs
+from mscon.method.similarities.base import Cell, Geometry, MalformedCells, Similarity, TargetKind
+from mscon.method.similarities.continuous import check_numbers, number_of
+
+
+@dataclass(frozen=True)
+class Ordinal(Similarity):
+    """Rows are as alike as their levels are close in an order: 1 - steps between them / (levels - 1).
+
+    1 on the same level, 0 between the first and the last; with two levels that is `categorical`. Steps are equally
+    long: where they are not, and the levels are numbers, take `continuous`. A code is the rank of the
+    level from 0, -1 where missing.
+
+    Attributes:
+        levels: from the first to the last; by default the numbers that the training rows have, sorted.
+    """
+
+    column: str
+    levels: tuple[str, ...]
+
+    target_kind: ClassVar[TargetKind] = "rank"
+    geometry: ClassVar[Geometry] = "line"
+    suited_objective: ClassVar[str] = "rank_n_contrast"
+
+    @property
+    def target_names(self) -> tuple[str, ...]:
+        return self.levels
+
+    def target(self, cells: Sequence[Cell]) -> Float[np.ndarray, " rows"]:
+        ranks = self.encode(cells).numpy().astype(np.float64)
+        return np.where(ranks < 0, np.nan, ranks)
+
+    @classmethod
+    def check(cls, column: str, cells: Sequence[Cell], lines: Sequence[int], **settings: Any) -> None:
+        if not (levels := settings.get("levels") or ()):
+            advice = 'Say the order of the levels in the recipe: levels = ["low", "middle", "high"].'
+            check_numbers(column, cells, lines, f"{advice}\n  Without it the levels are numbers, sorted.")
+            return
+        there = [(line, cell) for line, cell in zip(lines, cells, strict=True) if cell is not None]
+        if unknown := [(line, cell) for line, cell in there if cell not in levels]:
+            what = "not a level" if len(unknown) == 1 else "not levels"
+            advice = f"Levels in the recipe: {first_few(levels, 20)}. Add what is lacking, or empty the cells."
+            raise MalformedCells(column, unknown, len(there), what, advice)
+
+    @classmethod
+    def fit(cls, column: str, cells: Sequence[Cell], lines: Sequence[int], *, levels: Sequence[str] = ()) -> Ordinal:
+        if levels and (len(levels) < 2 or len(set(levels)) < len(levels)):
+            raise RecipeError(f"similarity '{column}': levels must be two or more that differ, got {list(levels)}.")
+        cls.check(column, cells, lines, levels=levels)
+        found = {cell for cell in cells if cell is not None}
+        if not found:
+            raise TableError(f"column '{column}' has no value in any training row. Leave it out of the recipe.")
+        if len({_key(cell, bool(levels)) for cell in found}) == 1:
+            raise TableError(
+                f"column '{column}' has one level only, '{found.pop()}', in all training rows, so nothing can be "
+                "told apart by it. Leave it out of the recipe."
+            )
+        if levels:
+            return cls(column, tuple(levels))
+        by_number = {number_of(cell): cell for cell in sorted(found, reverse=True)}  # "1" and "1.0" are one level
+        return cls(column, tuple(by_number[number] for number in sorted(by_number, key=lambda n: n or 0.0)))
+
+    def encode(self, cells: Sequence[Cell]) -> Int[Tensor, " rows"]:
+        named = {name: rank for rank, name in enumerate(self.levels)}
+        numbered = {number_of(name): rank for rank, name in enumerate(self.levels)}
+        by_number = None not in numbered and len(numbered) == len(self.levels)
+
+        def rank(cell: Cell) -> int:
+            if cell is None:
+                return -1
+            if cell in named or not by_number:
+                return named.get(cell, -1)
+            return numbered.get(number_of(cell), -1)
+
+        return torch.tensor([rank(cell) for cell in cells], dtype=torch.int64)
+
+    def compare(self, anchors: Int[Tensor, " anchors"], candidates: Int[Tensor, " candidates"]) -> Pairs:
+        known = (anchors >= 0)[:, None] & (candidates >= 0)[None, :]
+        # Missing ranks are -1, one step below the first: kept within [0, 1], since weights must be that anywhere.
+        dtype = torch.get_default_dtype()
+        own, other = anchors.clamp_min(0).to(dtype)[:, None], candidates.clamp_min(0).to(dtype)[None, :]
+        return Pairs((own - other).abs_().div_(1 - len(self.levels)).add_(1), known)
+
+    def missing(self, codes: Int[Tensor, " rows"]) -> Bool[Tensor, " rows"]:
+        return codes < 0
+
+    def to_json(self) -> dict[str, object]:
+        return {"column": self.column, "levels": list(self.levels)}
+
+    @classmethod
+    def from_json(cls, state: dict[str, object]) -> Ordinal:
+        return cls(cast(str, state["column"]), tuple(cast(list[str], state["levels"])))
+
+
+def _key(cell: str, is_name: bool) -> str | float | None:
+    return cell if is_name else number_of(cell)

@@ -1,0 +1,219 @@
+"""Run folder: who may write to the folder of a run, and how a new run takes the place of an old one.
+
+A new run that replaces another is begun in a folder within it, and the old one stays as it is until the new one has a
+checkpoint. Nothing is deleted but files that a run is known to consist of.
+
+    .lock               held by the process that trains
+    .next/              a run that is to replace this one
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from mscon.errors import RunError
+from mscon.run import atomic, checksums
+
+try:
+    import fcntl
+except ImportError:  # not on Windows: there nothing keeps two processes from training one run
+    fcntl = None  # type: ignore[assignment]
+
+LOCK, NEXT = ".lock", ".next"
+
+# The file that makes a folder a run, the last to be written when it begins; and what there is to go on from.
+_RUN, _CHECKPOINT = "run.json", "checkpoints/last.safetensors"
+
+
+def is_run(root: Path) -> bool:
+    """Whether a folder says itself that mscon made it a run."""
+    try:
+        facts = json.loads((root / _RUN).read_bytes())
+        return "mscon" in facts["versions"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def is_beginning(root: Path, names: Sequence[str]) -> bool:
+    """Whether a folder holds nothing but what mscon wrote of a run that was stopped before its training began.
+
+    Args:
+        names: of the files of a run.
+    """
+    return not (root / _RUN).exists() and all(_is_of_a_run(path, names) for path in root.iterdir())
+
+
+def _is_of_a_run(path: Path, names: Sequence[str]) -> bool:
+    name = path.name
+    if name in (LOCK, checksums.NAME) or any(atomic.is_leftover(name, of) for of in names):
+        return True
+    return name in names and path.is_file() and not checksums.fault(path.parent, name)
+
+
+def refuse_if_taken(root: Path, names: Sequence[str], overwrite: bool, protected: Sequence[Path] = ()) -> None:
+    """That a new run may be written to a folder.
+
+    Args:
+        root: the folder; it need not exist.
+        names: of the files of a run.
+        overwrite: whether it may replace a run.
+        protected: files and folders of the user's that the run is made from.
+
+    Raises:
+        RunError: if it may not.
+    """
+    if root.exists() and not root.is_dir():
+        raise RunError(f"'{root}' is a file. Choose another --out.")
+    finish_exchange(root, names)
+    if not root.exists() or is_beginning(root, names):
+        return
+    if not is_run(root):
+        why = f"no {_RUN} says that mscon made it, so it is not a run and is left alone"
+        raise RunError(f"'{root}' exists and is not empty: {why}. Choose another --out.")
+    if not overwrite:
+        raise RunError(
+            f"'{root}' exists and is not empty: it holds a run. Choose another --out.\n"
+            f"  To go on with that run: mscon resume {root}"
+        )
+    real = Path(os.path.realpath(root))
+    for path in (*protected, Path.cwd()):
+        if real in (other := Path(os.path.realpath(path)), *other.parents):
+            what = "the current folder" if path == Path.cwd() else f"'{path}', which this training reads,"
+            raise RunError(f"'{root}' is not overwritten: {what} lies in it. Choose another --out.")
+
+
+@contextlib.contextmanager
+def held(root: Path, names: Sequence[str]) -> Iterator[None]:
+    """Be the only process that trains a run. What others that were killed left of their beginnings is swept away.
+
+    Raises:
+        RunError: if another process holds it, or the folder cannot be written.
+    """
+    with _locked(root):
+        finish_exchange(root, names, is_held=True)
+        _clear(root / NEXT, names)
+        _remove_leftovers(root, names)
+        try:
+            yield
+        finally:
+            finish_exchange(root, names, is_held=True)
+            _clear(root / NEXT, names)
+
+
+def begin(root: Path, names: Sequence[str]) -> Path:
+    """The folder that a new run is to be written to; empty, but for files that no run consists of.
+
+    Args:
+        root: where the run belongs; see `refuse_if_taken`, which this does not repeat.
+        names: of the files of a run.
+
+    Returns:
+        `root`, or a folder within it where it holds a run already.
+    """
+    if is_run(root):
+        _clear(root / NEXT, names)
+        root = root / NEXT
+    else:
+        _clear(root, names, keeps_folder=True)
+    atomic.make_folder(root)
+    return root
+
+
+def finish_exchange(root: Path, names: Sequence[str], is_held: bool = False) -> None:
+    """Put the run that is to replace another in its place, if it has come as far as that and nobody trains it.
+
+    However often it is stopped, the next call ends it: the old run's files go first, its run.json last of them, and
+    then the new one's come, their run.json last.
+
+    Args:
+        is_held: whether the caller is the process that trains it.
+    """
+    new = root / NEXT
+    if not (new / _RUN).is_file() or not ((new / _CHECKPOINT).is_file() or not (root / _RUN).exists()):
+        return
+    if not is_held:
+        with contextlib.suppress(RunError), _locked(root):
+            finish_exchange(root, names, is_held=True)
+        return
+    others = [name for name in names if name not in (_RUN, checksums.NAME)]
+    if (root / _RUN).exists():
+        for name in (*others, checksums.NAME, _RUN):
+            if not _is_edited(root, name):
+                (root / name).unlink(missing_ok=True)
+        _remove_logs(root)
+        atomic.sync(root)
+    for name in (*others, checksums.NAME, _RUN):
+        if (new / name).is_file():
+            atomic.make_folder((root / name).parent)
+            (new / name).replace(root / name)
+            atomic.sync((root / name).parent)
+    _clear(new, names)
+
+
+def _is_edited(root: Path, name: str) -> bool:
+    """Whether it is a model card that a person has worked on."""
+    return name == "README.md" and (root / name).is_file() and bool(checksums.fault(root, name))
+
+
+def _clear(root: Path, names: Sequence[str], keeps_folder: bool = False) -> None:
+    """Remove the files of a run, then the folders that are empty without them."""
+    if not root.is_dir():
+        return
+    _remove_leftovers(root, names)
+    for name in (*names, LOCK):
+        if not (keeps_folder and name == LOCK):
+            (root / name).unlink(missing_ok=True)
+    folders = {(root / name).parent for name in names} - {root}
+    for folder in (*folders, *(() if keeps_folder else (root,))):
+        with contextlib.suppress(OSError):  # not there, or not empty: something of the user's is in it
+            folder.rmdir()
+
+
+def _remove_leftovers(root: Path, names: Sequence[str]) -> None:
+    for name in names:
+        folder, last = (root / name).parent, Path(name).name
+        for path in folder.iterdir() if folder.is_dir() else ():
+            if atomic.is_leftover(path.name, last):
+                path.unlink(missing_ok=True)
+
+
+# What the loggers of other libraries write in a run.
+_LOGS = {"tensorboard": ("events.out.tfevents.*",), "wandb": ("offline-run-*", "run-*", "latest-run", "debug*.log")}
+
+
+def _remove_logs(root: Path) -> None:
+    for folder, patterns in _LOGS.items():
+        for path in [path for pattern in patterns for path in (root / folder).glob(pattern)]:
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            (root / folder).rmdir()
+
+
+@contextlib.contextmanager
+def _locked(root: Path) -> Iterator[None]:
+    try:
+        atomic.make_folder(root)
+        handle = os.open(root / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise RunError(f"'{root}' cannot be written: {error.strerror or error}.") from None
+    try:
+        if fcntl is not None:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise RunError(
+                    f"another process trains run '{root}'. Wait until it has ended, or choose another --out."
+                ) from None
+            except OSError:  # some network disks know no locks
+                pass
+        yield
+    finally:
+        os.close(handle)

@@ -1,0 +1,76 @@
+"""Doubt: how little the label of a row agrees with those of the rows that a column's own space puts nearest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from mscon.data.table.label_columns import LabelColumn
+
+NEAREST = 10
+_BLOCK = 1_024
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Doubt:
+    """Of each row, against the nearest rows that have a label.
+
+    Attributes:
+        share: 1 - the mean agreement with them, as the similarity of the column gives it. NaN where the row has no
+            label, or none of them has.
+        known: with how many of the nearest it agrees or does not.
+        apart: mean distance to them in the column's unit, where it holds numbers on a line; else NaN.
+    """
+
+    share: Float[np.ndarray, " rows"]
+    known: Int[np.ndarray, " rows"]
+    apart: Float[np.ndarray, " rows"]
+
+
+def nearest(vectors: Float[np.ndarray, "rows dim"], count: int = NEAREST) -> Int[np.ndarray, "rows count"]:
+    """The nearest other rows of each row by cosine, the nearest first; fewer than `count` if there are fewer rows."""
+    count = min(count, len(vectors) - 1)
+    found = np.zeros((len(vectors), max(count, 0)), dtype=np.int64)
+    if count < 1:
+        return found
+    for start in range(0, len(vectors), _BLOCK):
+        block = vectors[start : start + _BLOCK]
+        cosines = block @ vectors.T
+        own = np.arange(len(block))
+        cosines[own, start + own] = -np.inf
+        some = np.argpartition(cosines, -count, axis=1)[:, -count:]
+        order = np.argsort(-np.take_along_axis(cosines, some, axis=1), axis=1, kind="stable")
+        found[start : start + len(block)] = np.take_along_axis(some, order, axis=1)
+    return found
+
+
+def doubt(
+    column: LabelColumn, near: Int[np.ndarray, "rows count"], rows: Int[np.ndarray, " rows"] | None = None
+) -> Doubt:
+    """The doubt about every row of a column.
+
+    Args:
+        column: which has a similarity.
+        near: of each row its neighbours, as `nearest` gives them, in the space of that column.
+        rows: numbers of the rows that these are; None for all.
+    """
+    cells = column.read(None if rows is None else rows.tolist())
+    others = [cells[other] for other in near.ravel()]
+    own = [cell for cell in cells for _ in range(near.shape[1])]
+    alike = column.agreement(own, others).reshape(near.shape)
+    apart = np.full(near.shape, np.nan)
+    similarity = column.similarity
+    if similarity is not None and similarity.target_kind == "number" and similarity.geometry == "line":
+        values = similarity.target(cells)
+        apart = np.abs(values[:, None] - values[near])
+    known = (~np.isnan(alike)).sum(axis=1)
+    return Doubt(1 - _mean(alike), known, _mean(apart))
+
+
+def _mean(values: Float[np.ndarray, "rows count"]) -> Float[np.ndarray, " rows"]:
+    """Of each row the mean of what is known, NaN where nothing is."""
+    known = ~np.isnan(values)
+    total, count = np.where(known, values, 0.0).sum(axis=1), known.sum(axis=1)
+    return np.divide(total, count, out=np.full(len(total), np.nan), where=count > 0)

@@ -1,0 +1,251 @@
+"""Experiment: what is run, what is read off it, and what the paper found, as a value. Its runs are planned here.
+
+This module trains nothing and reads neither files nor runs: see `experiment_files`.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import re
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import tomli_w
+
+from mscon.run import recipe as recipes
+from mscon.run.recipe import Recipe
+
+Plain = dict[str, Any]
+Paper = Mapping[str, Mapping[str, tuple[float, float]]]
+
+KINDS = ("table", "curve", "transfer", "views", "tuning")
+READINGS = ("in_domain", "out_of_domain", "held_out", "weights", "validation")
+_PARTS = ("heads", "objective", "weighting")
+# What --quick changes: enough to see that all of it works.
+_QUICK = {"train": {"epochs": 2}, "probe": {"draws": 100}}
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A method by name: what it changes in a recipe. See methods.toml for its fields."""
+
+    name: str
+    title: str
+    paper: str
+    columns: str
+    same_row: bool
+    once: bool
+    settings: Mapping[str, Any]
+    on: Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One circumstance in which every method is run.
+
+    Attributes:
+        name: what tells it from the others; "" for the only one.
+        x: its place on the axis of a curve, if it has one.
+        columns: what is there to be trained on.
+        kept: the same without the column that the experiment makes noisy.
+        derived: [[derived]] of the recipe.
+        settings: of the recipe; keys "section.setting", "times.setting" to multiply one of [train], or
+            "same_row.setting" of that similarity where a method has it.
+    """
+
+    name: str
+    x: float | None
+    columns: tuple[str, ...]
+    kept: tuple[str, ...]
+    derived: tuple[Plain, ...]
+    settings: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of the result: a method, with the column it is on if it takes them one by one."""
+
+    method: Method
+    column: str | None
+
+    @property
+    def title(self) -> str:
+        return self.method.title.format(column=_words(self.column or ""))
+
+    @property
+    def paper(self) -> str:
+        """Its row in the paper's tables, or ""."""
+        return self.method.paper.format(column=_words(self.column or ""))
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedRun:
+    """A run to be: which row and case it is for, and its recipe. Two experiments may want the same run."""
+
+    row: Row
+    case: Case
+    recipe: Recipe
+
+    @property
+    def name(self) -> str:
+        """Of its directory: the method, the seed, and a hash of all else."""
+        return f"{_slug(self.recipe.title)}-seed{self.recipe.train.seed}-{_hash(self.recipe)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """See the files in `experiments/` for what its fields say.
+
+    Attributes:
+        name: "glyphs/table1".
+        source: the data set it is on, and `source_title` in words; `data` says which folder --data wants, "" for none.
+        base: the recipe it starts from, as TOML.
+        read: groups of READINGS, or "measure:column".
+        asked: columns that are probed: those trained on, and those never seen.
+        sweep: name of the axis, and "log" or "linear"; None without one.
+        usual: the case that each other is set against, method by method; "" for none.
+        claims: pairs of methods, the first said to be better.
+        numbers: the paper's on this source, by its row and column: accuracy in % and standard deviation.
+        published: the same of every source that its file has numbers of, with the source in words.
+        reason: why the paper has no number to set beside ours.
+        tuned_as: the source whose settings of the methods (methods.toml, on.SOURCE) are taken; mostly its own.
+    """
+
+    name: str
+    title: str
+    about: str
+    kind: str
+    source: str
+    source_title: str
+    data: str
+    base: str
+    methods: tuple[Method, ...]
+    cases: tuple[Case, ...]
+    read: tuple[str, ...]
+    asked: tuple[str, ...]
+    out_of_domain: tuple[str, ...]
+    hold_out: bool
+    sweep: tuple[str, str] | None
+    usual: str
+    seeds: int
+    claims: tuple[tuple[str, str], ...]
+    paper: str
+    numbers: Paper
+    published: Mapping[str, Paper]
+    reason: str
+    tuned_as: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    transfer: Mapping[str, Any] = field(default_factory=dict)
+
+    def rows(self) -> Iterator[Row]:
+        """Rows of the result, in the order of the file."""
+        for method in self.methods:
+            if method.columns == "each":
+                yield from (Row(method, column) for column in dict.fromkeys(c for k in self.cases for c in k.columns))
+            else:
+                yield Row(method, None)
+
+    def plan(self, seeds: int | None = None, quick: bool = False, overrides: Sequence[str] = ()) -> list[PlannedRun]:
+        """Every run it needs, seed by seed, so that one that was stopped is still a comparison.
+
+        Args:
+            seeds: seeds 0, 1, ... of each; by default as many as its file says.
+            quick: one seed and two epochs.
+            overrides: of every recipe, such as "encoder.pretrained=false".
+
+        Raises:
+            RecipeError: if a method of its file cannot be built, or an override is at fault.
+        """
+        return [
+            PlannedRun(row, case, self._recipe(row, case, seed, quick, overrides))
+            for seed in range(1 if quick else seeds or self.seeds)
+            for case in self.cases
+            for row in self.rows()
+            if not (row.method.once and case is not self.cases[0])
+            if row.column is None or row.column in case.columns
+        ]
+
+    def _recipe(self, row: Row, case: Case, seed: int, quick: bool, overrides: Sequence[str]) -> Recipe:
+        plain = tomllib.loads(self.base)
+        method = row.method
+        columns = {"all": case.columns, "none": (), "kept": case.kept, "each": (row.column,)}[method.columns]
+        plain["similarity"] = [_similarity(plain, case, str(c)) for c in columns]
+        plain["derived"] = list(case.derived)
+        asked = [*self.asked, *(d["column"] for d in case.derived)]
+        probe = plain.get("probe", {})
+        largest = {k: v for k, v in probe.get("largest", {}).items() if k in asked}
+        plain["probe"] = {**probe, "columns": asked, "largest": largest}
+        plain["title"] = row.title
+        own = method.on.get(self.tuned_as, {})
+        for overlay in (self.settings, method.settings, own, _nested(case.settings)):
+            _overlay(plain, overlay)
+        _multiply(plain)
+        if quick:
+            _overlay(plain, _QUICK)
+        same_row = {"name": "same_row", **plain.pop("same_row", {})}
+        if method.same_row:
+            plain["similarity"].append(same_row)
+        plain["train"] = {**plain.get("train", {}), "seed": seed}
+        # Through text: what a file could not say, an experiment may not either.
+        return recipes.parse(tomli_w.dumps(plain), overrides, where=f"{self.name}, {row.title}: ")
+
+
+def _similarity(plain: Plain, case: Case, column: str) -> Plain:
+    """What the source's recipe says of a column; of a derived one, what it says of the column it is made from."""
+    made_from = {d["column"]: d["of"] for d in case.derived}
+    known = {s["column"]: s for s in plain["similarity"] if "column" in s}
+    return {**copy.deepcopy(known.get(made_from.get(column, column), {})), "column": column}
+
+
+def _nested(flat: Mapping[str, Any]) -> Plain:
+    made: Plain = {}
+    for key, value in flat.items():
+        section, _, name = key.partition(".")
+        made.setdefault(section, {})[name] = value
+    return made
+
+
+def _overlay(plain: Plain, over: Mapping[str, Any]) -> None:
+    """Lay settings over a recipe, section by section. A part that is named anew keeps none of the old settings."""
+    for section, value in over.items():
+        if isinstance(value, dict) and not (section in _PARTS and "name" in value):
+            plain[section] = {**plain.get(section, {}), **value}
+        else:
+            plain[section] = copy.deepcopy(value)
+
+
+def _multiply(plain: Plain) -> None:
+    """Settings under "times" multiplied into [train]."""
+    for key, factor in plain.pop("times", {}).items():
+        default = getattr(recipes.Train(), key)
+        value = plain["train"].get(key, default) * factor
+        plain["train"][key] = round(value) if isinstance(default, int) else value
+
+
+def _words(column: str) -> str:
+    return column.replace("_", " ")
+
+
+def _slug(title: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
+
+
+def _hash(recipe: Recipe) -> str:
+    """Of what differs from the defaults, so that a new setting, which changes nothing, does not rename old runs."""
+    own, usual = (
+        tomllib.loads(r.to_toml()) for r in (recipe, recipes.parse('[[similarity]]\ncolumn = "any"', where=""))
+    )
+    for section, values in usual.items():
+        if isinstance(values, dict):
+            told = {k: v for k, v in own.pop(section, {}).items() if k not in values or values[k] != v}
+            own |= {section: told} if told else {}
+    return hashlib.sha256(tomli_w.dumps(dict(sorted(own.items()))).encode("utf-8")).hexdigest()[:8]
+
+
+def size(planned: Sequence[PlannedRun]) -> tuple[int, int]:
+    """How many runs, and how many epochs all of them have together."""
+    different = {run.name: run for run in planned}
+    return len(different), sum(run.recipe.train.epochs for run in different.values())

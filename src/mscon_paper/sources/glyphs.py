@@ -1,0 +1,352 @@
+"""Glyphs of 60 font families: character, slant, weight; unseen while training: family and category.
+
+Rendered here from the packages `fontpkg-<family>`, which carry the font files of Google Fonts unchanged.
+Licence: each family has its own, SIL Open Font License 1.1 or (a few) Apache 2.0, in its package; both
+allow rendering text and passing the pictures on. `pip install "mscon[fonts]"` brings them.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.metadata
+import importlib.resources
+import json
+import re
+import shutil
+import string
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import PIL
+from PIL import Image, ImageDraw, ImageFont, features
+
+from mscon.errors import TableError, counted, first_few, nearest
+from mscon.run import atomic, outputs
+from mscon_paper.prepared import csv_line, has_header
+
+COLUMNS = ("image", "split", "character", "slant", "weight", "weight_number", "category", "family")
+WEIGHT_BINS = {300: "light", 500: "regular", 700: "bold", 900: "black"}
+"""The word of a weight is that of the first bound it does not exceed: light 100 to 300, regular 400 and
+500, bold 600 and 700, black 800 and 900."""
+
+# Counts up with every change of what is drawn or chosen, so that older folders are made anew.
+_VERSION = 1
+# The size of the letters, and where they stand, as shares of the image's side. Ascenders reach 0.75 em
+# above the line and descenders 0.25 em below it in most faces, so this leaves equal margins.
+_EM, _LINE = 0.85, 0.72
+# A family may list two categories; the first of these among them, else its own first, is the one.
+_STRONGEST_FIRST = ("MONOSPACE", "HANDWRITING", "DISPLAY")
+_CATEGORY_WORDS = {"SANS_SERIF": "sans", "SERIF": "serif", "MONOSPACE": "mono"}
+_SHARES = {"train": 0.7, "validation": 0.1}  # the rest is test
+_NO_CHARACTER = "\U0010ffff"  # assigned to nothing, so drawn with a face's "missing" box
+
+
+@dataclass(frozen=True, slots=True)
+class _Family:
+    """One installed family."""
+
+    slug: str
+    name: str
+    category: str
+    version: str
+    folder: Path
+    files: tuple[dict[str, Any], ...]
+    weight_range: tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class _Glyph:
+    """One image and what is known about it."""
+
+    family: _Family
+    slant: str
+    weight: int
+    character: str
+    image: Image.Image
+
+    @property
+    def path(self) -> str:
+        """Inside the folder of images. By number, since files called a.png and A.png may be one."""
+        return f"{self.family.slug}/{self.slant}-{self.weight}-u{ord(self.character):04x}.png"
+
+
+def prepare(
+    root: Path,
+    *,
+    size: int = 24,
+    characters: str = string.ascii_lowercase,
+    per_family: int = 200,
+    seed: int = 0,
+    families: Sequence[str] | None = None,
+    unseen_families: int = 13,
+) -> Path:
+    """Render the glyphs, unless they are there already, and return the table's path.
+
+    Writes `glyphs.csv` (the columns of COLUMNS, a row an image), a folder with the images, and last
+    `glyphs.json` with the settings and versions they were made with. A later call that finds the same
+    settings and versions there returns at once. Nothing else in `root` is touched.
+
+    A glyph is drawn black on white, anti-aliased, at 0.85 em on one line for all, centred from left to
+    right: so weight is the thickness of its strokes, slant their direction, and x-height and descenders
+    are kept. What would stick out is moved inside, and made smaller only where it would not fit at all.
+    A variable font gives the multiples of 100 on its weight axis, its other axes at their defaults.
+
+    Of the images that are equal pixel by pixel (the two cases of caps-only fonts) none is kept: their
+    labels contradict each other. A family then keeps at most `per_family` images. Whole families are
+    held out as split `unseen`, going round the categories, none of which loses its last family; the
+    images of all others are 70 % train, 10 % validation, 20 % test. All choices go by a hash of the
+    seed and of what is chosen from, so that they are the same on every machine.
+
+    Args:
+        root: folder to write to; made if it is not there.
+        size: side of the images in pixels.
+        characters: which ones; a face without one of them is left out for it.
+        per_family: most images a family may have.
+        seed: of all choices.
+        families: packages without "fontpkg-", such as "roboto"; by default those of the extra `fonts`.
+        unseen_families: how many families to hold out.
+
+    Raises:
+        TableError: if families are not installed, or too few to hold so many out.
+        RunError: if a glyphs.csv or glyphs.json of another making is there.
+        ValueError: if a setting makes no sense.
+    """
+    if not 8 <= size <= 512 or per_family < 1 or unseen_families < 0:
+        raise ValueError(
+            f"size must be from 8 to 512, per_family at least 1 and unseen_families at least 0, "
+            f"got {size}, {per_family} and {unseen_families}."
+        )
+    if not characters or len(set(characters)) < len(characters):
+        raise ValueError(f"characters must be some, each once, got {characters!r}.")
+    chosen = _choose(families)
+    held_out = _hold_out(chosen, unseen_families, seed)
+    record = {
+        "version": _VERSION,
+        "settings": {
+            "size": size,
+            "characters": characters,
+            "per_family": per_family,
+            "seed": seed,
+            "unseen": held_out,
+        },
+        "families": {family.slug: family.version for family in chosen},
+        "pillow": PIL.__version__,
+        "freetype": features.version("freetype2"),
+    }
+    table = root / "glyphs.csv"
+    if not _is_there(root, record):
+        outputs.need_free(
+            [table, root / "glyphs.json"], own=lambda path: _was_made(root), advice="Name another folder than ROOT."
+        )
+        _write(root, record, _draw(chosen, size, characters, per_family, seed), held_out, seed)
+    return table
+
+
+# Which families -----------------------------------------------------------------------------------
+
+
+def _installed() -> dict[str, importlib.metadata.EntryPoint]:
+    """Every font family that is installed, by its slug."""
+    entries = importlib.metadata.entry_points(group="fontpkg.family")
+    return {entry.name.replace("_", "-"): entry for entry in entries}
+
+
+def _of_the_extra() -> tuple[str, ...]:
+    """The families that the extra `fonts` of mscon asks for: they are listed there and nowhere else."""
+    requirements = importlib.metadata.requires("mscon") or []
+    found = (re.match(r"fontpkg-([a-z0-9-]+)\b.*extra\s*==\s*['\"]fonts['\"]", line) for line in requirements)
+    return tuple(sorted(match[1] for match in found if match))
+
+
+def _choose(families: Sequence[str] | None) -> list[_Family]:
+    wanted = sorted(set(_of_the_extra() if families is None else families))
+    installed = _installed()
+    if missing := [slug for slug in wanted if slug not in installed]:
+        hint = nearest(missing[0], installed) if families is not None else ""
+        raise TableError(
+            f"glyphs are rendered from {counted(len(wanted), 'font package')}, of which "
+            f"{len(wanted) - len(missing)} were found installed.{hint}\n"
+            f"  Missing: {first_few(missing)}.\n"
+            '  Install them with: pip install "mscon[fonts]"'
+        )
+    if not wanted:
+        raise TableError('glyphs need at least one font family. Install them with: pip install "mscon[fonts]"')
+    return [_read_family(installed[slug]) for slug in wanted]
+
+
+def _read_family(entry: importlib.metadata.EntryPoint) -> _Family:
+    folder = Path(str(importlib.resources.files(entry.value)))
+    about = json.loads((folder / "metadata.json").read_text("utf-8"))
+    listed = about["category"]
+    category = next((c for c in _STRONGEST_FIRST if c in listed), listed[0])
+    axis = next((a for a in about["axes"] if a["tag"] == "wght"), {"min": 400.0, "max": 400.0})
+    return _Family(
+        slug=about["slug"],
+        name=about["family"],
+        category=_CATEGORY_WORDS.get(category, category.lower()),
+        version=entry.dist.version if entry.dist else about["version"],
+        folder=folder,
+        files=tuple(about["files"]),
+        weight_range=(axis["min"], axis["max"]),
+    )
+
+
+def _lot(seed: int, *words: object) -> bytes:
+    """A random number that belongs to `words`: the same on every machine, whatever else is chosen from."""
+    return hashlib.sha256(json.dumps([seed, *map(str, words)]).encode()).digest()
+
+
+def _hold_out(families: Sequence[_Family], number: int, seed: int) -> list[str]:
+    """Slugs of the families that no training sees: one from each category in turn, the largest first."""
+    sizes = Counter(family.category for family in families)
+    queues = {
+        category: sorted(
+            (f.slug for f in families if f.category == category), key=lambda slug: _lot(seed, "unseen", slug)
+        )[: sizes[category] - 1]
+        for category in sorted(sizes, key=lambda category: (-sizes[category], category))
+    }
+    available = sum(map(len, queues.values()))
+    if available < number:
+        raise TableError(
+            f"{number} font families are to be held out, but of the {len(families)} chosen only {available} can be, "
+            "since every category keeps one. Choose more families, or hold out fewer."
+        )
+    turns = [queue[turn] for turn in range(number) for queue in queues.values() if turn < len(queue)]
+    return sorted(turns[:number])
+
+
+# Drawing ------------------------------------------------------------------------------------------
+
+
+def _draw(families: Sequence[_Family], size: int, characters: str, per_family: int, seed: int) -> list[_Glyph]:
+    """All glyphs to keep, by family, face and character."""
+    drawn = [glyph for family in families for glyph in _draw_family(family, size, characters)]
+    copies = Counter(glyph.image.tobytes() for glyph in drawn)
+    kept = []
+    for family in families:
+        unique = [g for g in drawn if g.family is family and copies[g.image.tobytes()] == 1]
+        chosen = sorted(unique, key=lambda g: _lot(seed, "kept", g.path))[:per_family]
+        kept += sorted(chosen, key=lambda g: g.path)
+    return kept
+
+
+def _draw_family(family: _Family, size: int, characters: str) -> Iterator[_Glyph]:
+    for file in family.files:
+        slant = "italic" if file["style"] == "italic" else "upright"
+        least, most = family.weight_range
+        weights = [w for w in range(100, 1000, 100) if least <= w <= most] if file["variable"] else [file["weight"]]
+        for weight in weights:
+            path, axis = family.folder / file["path"], weight if file["variable"] else None
+            font_at = functools.cache(functools.partial(_open_font, path, axis))
+            missing = _draw_character(font_at, _NO_CHARACTER, size)
+            for character in characters:
+                image = _draw_character(font_at, character, size)
+                if image is not None and (missing is None or image.tobytes() != missing.tobytes()):
+                    yield _Glyph(family, slant, weight, character, image)
+
+
+def _open_font(path: Path, weight: int | None, em: float) -> ImageFont.FreeTypeFont:
+    """A face at `em` pixels; of a variable font the one of that weight."""
+    # The basic layout is the one that every build of Pillow has.
+    font = ImageFont.truetype(str(path), em, layout_engine=ImageFont.Layout.BASIC)
+    if weight is not None:
+        axes = font.get_variation_axes()
+        font.set_variation_by_axes([weight if axis["name"] == b"Weight" else axis["default"] or 0 for axis in axes])
+    return font
+
+
+def _draw_character(
+    font_at: Callable[[float], ImageFont.FreeTypeFont], character: str, size: int
+) -> Image.Image | None:
+    """Black on white, or None if there is nothing to see."""
+    em = _EM * size
+    while True:
+        # Drawn with room on all sides first: fonts do not tell reliably where their ink ends.
+        room = Image.new("L", (4 * size, 4 * size))
+        ImageDraw.Draw(room).text((2 * size, 2 * size), character, fill=255, font=font_at(em), anchor="ls")
+        box = room.getbbox()
+        if box is None:
+            return None
+        left, top, right, bottom = box
+        longest = max(right - left, bottom - top)
+        if longest <= size:
+            break
+        em *= 0.97 * size / longest
+    x = (size - (right - left)) // 2
+    y = min(max(round(_LINE * size) + top - 2 * size, 0), size - (bottom - top))
+    image = Image.new("L", (size, size), 255)
+    image.paste(0, (x, y, x + right - left, y + bottom - top), room.crop(box))
+    return image
+
+
+# Files --------------------------------------------------------------------------------------------
+
+
+def _is_there(root: Path, record: dict[str, Any]) -> bool:
+    """Whether an earlier call left exactly this, and all of it."""
+    try:
+        found = json.loads((root / "glyphs.json").read_text("utf-8"))
+        content = (root / "glyphs.csv").read_bytes()
+    except (OSError, ValueError):
+        return False
+    if not isinstance(found, dict) or any(found.get(key) != value for key, value in record.items()):
+        return False
+    images = sum(1 for _ in (root / _folder_name(record)).glob("*/*.png"))
+    return found.get("images") == images and found.get("table") == hashlib.sha256(content).hexdigest()
+
+
+def _was_made(root: Path) -> bool:
+    """Whether an earlier call left glyphs there, of whatever settings, or what has become of them."""
+    return has_header(root / "glyphs.csv", COLUMNS) or "families" in outputs.json_object(root / "glyphs.json")
+
+
+def _folder_name(record: dict[str, Any]) -> str:
+    return f"glyphs-{hashlib.sha256(json.dumps(record).encode()).hexdigest()[:10]}"
+
+
+def _write(root: Path, record: dict[str, Any], glyphs: Sequence[_Glyph], held_out: Sequence[str], seed: int) -> None:
+    """Images, then the table that names them, then the record that vouches for both."""
+    root.mkdir(parents=True, exist_ok=True)
+    folder = root / _folder_name(record)
+    temporary = Path(tempfile.mkdtemp(prefix=".glyphs-", dir=root))
+    try:
+        temporary.chmod(0o755)
+        for slug in sorted({glyph.family.slug for glyph in glyphs}):
+            (temporary / slug).mkdir()
+        for glyph in glyphs:
+            glyph.image.save(temporary / glyph.path)
+        if folder.exists():  # incomplete, or it would have been reused
+            shutil.rmtree(folder)
+        temporary.rename(folder)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    table = _table(glyphs, folder.name, held_out, seed)
+    atomic.write_bytes(root / "glyphs.csv", table)
+    vouched = {"images": len(glyphs), "table": hashlib.sha256(table).hexdigest()}
+    atomic.write_json(root / "glyphs.json", {**record, **vouched})
+    for older in root.iterdir():
+        if re.fullmatch(r"glyphs-[0-9a-f]{10}", older.name) and older != folder:
+            shutil.rmtree(older)
+
+
+def _table(glyphs: Sequence[_Glyph], folder: str, held_out: Sequence[str], seed: int) -> bytes:
+    seen = sorted((g.path for g in glyphs if g.family.slug not in held_out), key=lambda path: _lot(seed, "split", path))
+    train, validation = (round(share * len(seen)) for share in _SHARES.values())
+    splits = dict.fromkeys(seen, "test")
+    splits |= dict.fromkeys(seen[:train], "train") | dict.fromkeys(seen[train : train + validation], "validation")
+    lines = [csv_line(COLUMNS)]
+    for g in glyphs:
+        word = next(word for bound, word in WEIGHT_BINS.items() if g.weight <= bound)
+        split = splits.get(g.path, "unseen")
+        lines.append(
+            csv_line(
+                [f"{folder}/{g.path}", split, g.character, g.slant, word, g.weight, g.family.category, g.family.name]
+            )
+        )
+    return "".join(lines).encode("utf-8")

@@ -1,0 +1,362 @@
+"""UT-Zap50K, 50,025 shoes: category, closure, gender, heel height; unseen while training: the 20 largest brands.
+
+From http://vision.cs.utexas.edu/projects/finegrained/utzap50k: unpack ut-zap50k-data.zip and ut-zap50k-images.zip
+(136 x 102 pixels, the paper's) or ut-zap50k-images-square.zip (136 x 136) into one folder. Licence: for academic,
+non-commercial use only; cite Yu and Grauman, "Fine-Grained Visual Comparisons with Local Learning", CVPR 2014.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+from urllib.parse import unquote
+
+from mscon.data.table.split import draw_split
+from mscon.data.table.table import Table, no_column, read_table
+from mscon.errors import TableError, counted, first_few
+from mscon_paper.prepared import (
+    Label,
+    Prepared,
+    equal_files,
+    faults,
+    is_clutter,
+    not_found,
+    plain,
+    read_label,
+    shown,
+    table_path,
+)
+
+CLASSES: Mapping[str, tuple[str, ...]] = {
+    "category": ("boots", "sandals", "shoes", "slippers"),
+    "closure": ("buckle", "hook and loop", "lace up", "pull on", "slip on"),
+    "gender": ("boys", "girls", "men", "women"),
+}
+"""The classes of the paper's three similarities. Closure has some ten more in the data; the paper names these."""
+
+COLUMNS = ("image", "split", "product", *CLASSES, "brand", "heel_height")
+
+PUBLISHED_ROWS = 50_025
+
+_META = "meta-data.csv"
+_READ = ("CID", "Category", "SubCategory", "HeelHeight", "Closure", "Gender")
+_SUFFIXES = (".jpg", ".jpeg", ".png")
+_SHARES = (0.7, 0.1, 0.2)
+_OBTAIN = (
+    "  UT-Zap50K comes from http://vision.cs.utexas.edu/projects/finegrained/utzap50k for academic, non-commercial\n"
+    "  use only. Unpack ut-zap50k-data.zip and ut-zap50k-images.zip (or ut-zap50k-images-square.zip) into one folder,\n"
+    "  and name that folder, or one of the two in it."
+)
+
+
+def prepare(
+    root: Path,
+    *,
+    rule: Literal["mask", "strict"] = "mask",
+    split_by: Literal["image", "product"] = "image",
+    split_seed: int = 0,
+    brands: int = 20,
+    images: str = "",
+    table: str = "",
+) -> Path:
+    """Write the table of UT-Zap50K, and say on standard error what became of its rows and cells.
+
+    The table names images where they are; none is copied. Columns: `image` (relative to the folder that holds
+    the images' folder), `split`, `product` (the CID up to its dash; colours of one shoe share it), the label
+    columns `category`, `closure`, `gender`, `brand`, and `heel_height` in inches: the middle of the range that the
+    data gives (flat 0, under 1 in 0.5, 1 to 1 3/4 in 1.375, ..., 5 in and over 5.5).
+
+    An image is found by its CID, with "." for "-", wherever it lies. Its brand is the name of its folder, with "."
+    for "%2E", since folders of brands that end in a period are stored so. A label counts if its cell has exactly
+    one value and that is among CLASSES. Rows whose image is not there or cannot be decoded are left out.
+
+    Args:
+        root: folder with the unpacked archives, or one of the two folders in it.
+        rule: for rows without a label that counts: "mask" leaves that cell empty, so that the row is unknown in
+            that column; "strict" keeps only rows with all of category, closure and gender. Brand and heel height
+            never cost a row.
+        split_by: what is drawn for the splits of 70, 10 and 20 %: each image, as the paper, or each product, so that
+            no shoe is tested in another colour than it was trained in.
+        split_seed: of that draw, after the rule.
+        brands: keep this many largest brands, by images in the table; of others the cell is empty. 0 keeps all.
+        images: name of the images' folder, where there are several; by default not the square ones.
+        table: where the table is written, by default zappos50k.csv beside the images' folder. Elsewhere the
+            other verbs need --images.
+
+    Raises:
+        TableError: if files are missing or are not what they should be; nothing is then written.
+        RunError: if a file that is no such table lies where it goes, or it cannot be written.
+        ValueError: if a setting makes no sense.
+    """
+    if rule not in ("mask", "strict") or split_by not in ("image", "product") or brands < 0:
+        raise ValueError(
+            f"rule must be 'mask' or 'strict', split_by 'image' or 'product', brands 0 or more, "
+            f"got {rule!r}, {split_by!r} and {brands}."
+        )
+    place = _find(root, images)
+    path = table_path("zappos50k", place.base, COLUMNS, table)
+    prepared = _prepare(place, rule, split_by, split_seed, brands)
+    prepared.write(path)
+    print(prepared.report(), file=sys.stderr)
+    return path
+
+
+# Where things are ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """The two halves of the data set.
+
+    Attributes:
+        meta: the file with the labels.
+        folder: the images' folder.
+        others: further folders with images, which are not used.
+    """
+
+    meta: Path
+    folder: Path
+    others: tuple[Path, ...]
+
+    @property
+    def base(self) -> Path:
+        return self.folder.parent
+
+
+def _find(root: Path, images: str) -> _Place:
+    """Both halves, in `root` or, if it is one of them, beside it."""
+    own = Path(os.path.abspath(root.expanduser()))
+    meta, folders = _meta_files(own), _image_folders(own)
+    # Beside it only if it is one half itself: a folder that merely holds a half should hold the other one too.
+    if not meta and _holds_categories(own):
+        meta = _meta_files(own.parent)
+    elif not folders and (own / _META).is_file():
+        folders = _image_folders(own.parent)
+    wanted = [] if meta else [f"the file '{_META}' (from ut-zap50k-data.zip)"]
+    if not folders:
+        wanted.append(
+            "the folder 'ut-zap50k-images' or 'ut-zap50k-images-square', with the folders Boots, Sandals, Shoes and "
+            "Slippers in it"
+        )
+    if wanted:
+        raise not_found("zappos50k", root, wanted, _OBTAIN)
+    if images:
+        chosen = [folder for folder in folders if folder.name == images]
+        if not chosen:
+            listed = first_few([repr(folder.name) for folder in folders])
+            raise TableError(f"zappos50k: there is no images' folder '{images}' in '{root}'. Found: {listed}.")
+    else:
+        chosen = sorted(folders, key=lambda f: (not f.name.startswith("ut-zap50k"), "square" in f.name, f.name))
+    return _Place(meta[0], chosen[0], tuple(folder for folder in folders if folder != chosen[0]))
+
+
+def _meta_files(base: Path) -> list[Path]:
+    return [
+        path
+        for pattern in (_META, f"*/{_META}", f"*/*/{_META}")  # archives are often unpacked into a folder of their name
+        for path in sorted(base.glob(pattern))
+        if path.is_file() and not any(is_clutter(part) for part in path.relative_to(base).parts)
+    ]
+
+
+def _image_folders(base: Path) -> list[Path]:
+    """The folder itself if it holds categories, else those one or two steps below that do."""
+    if _holds_categories(base):
+        return [base]
+    found = []
+    for folder in _folders(base):
+        found += [folder] if _holds_categories(folder) else [f for f in _folders(folder) if _holds_categories(f)]
+    return found
+
+
+def _holds_categories(folder: Path) -> bool:
+    return any(child.name.casefold() in CLASSES["category"] for child in _folders(folder))
+
+
+def _folders(base: Path) -> list[Path]:
+    try:
+        return sorted(child for child in base.iterdir() if child.is_dir() and not is_clutter(child.name))
+    except OSError:  # not there, or not ours to read: then nothing is found in it
+        return []
+
+
+@dataclass(slots=True)
+class _Images:
+    """Files by stem.
+
+    Attributes:
+        by_stem: "100627.72" -> files, relative to the images' folder.
+        unnameable: files whose names are no UTF-8 and so cannot stand in a table.
+    """
+
+    by_stem: dict[str, list[Path]] = field(default_factory=dict)
+    unnameable: list[str] = field(default_factory=list)
+
+
+def _index(folder: Path) -> _Images:
+    found = _Images()
+    for path in _files(folder):
+        try:
+            str(path).encode("utf-8")
+        except UnicodeEncodeError:
+            found.unnameable.append(ascii(str(path)))
+            continue
+        found.by_stem.setdefault(path.stem, []).append(path)
+    return found
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for where, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not is_clutter(name))
+        for name in sorted(files):
+            if name.lower().endswith(_SUFFIXES) and not is_clutter(name):
+                yield Path(where, name).relative_to(folder)
+
+
+# From rows to rows --------------------------------------------------------------------------------
+
+
+def _prepare(place: _Place, rule: str, split_by: str, split_seed: int, brands: int) -> Prepared:
+    meta = read_table(place.meta)
+    cells = _columns(meta)
+    index = _index(place.folder)
+    files = sum(map(len, index.by_stem.values()))
+    prepared = Prepared("zappos50k", place.base, COLUMNS)
+    prepared.found.append(
+        f"zappos50k: {counted(len(meta), 'row')} in {place.meta} (published: {PUBLISHED_ROWS:,}), "
+        f"{counted(files, 'image')} in {place.folder}"
+    )
+    found = _matched(prepared, meta, cells, index, place.folder)
+    paths = {row: (Path(place.folder.name) / path).as_posix() for row, path in found.items()}
+    rows = list(found)
+    for number, why in faults(place.base, [paths[row] for row in rows]).items():
+        row = rows[number]
+        prepared.leave_out(why, _where(meta, row, cells["CID"][row]))
+        del found[row]
+    labels = {row: _labels({name: column[row] for name, column in cells.items()}) for row in found}
+    if rule == "strict":
+        for row in list(found):
+            if without := [name for name in CLASSES if labels[row][name].fault]:
+                # By the first only, so that the numbers of the reasons sum to that of the rows.
+                prepared.leave_out(f"without a label in {without[0]}", _where(meta, row, cells["CID"][row]))
+                del found[row]
+    brand = {row: _brand(path) for row, path in found.items()}
+    sizes = Counter(brand.values())
+    largest = sorted(sizes, key=lambda name: (-sizes[name], name))[: brands or None]
+    product = {row: _stem(cells["CID"][row] or "").partition(".")[0] for row in found}
+    keys = [product[row] if split_by == "product" else _stem(cells["CID"][row] or "") for row in found]
+    split = draw_split(len(found), _SHARES, split_seed, keys)
+    for (row, _), name in zip(found.items(), split, strict=True):
+        kept = Label(brand[row]) if brand[row] in largest else Label("", "of a smaller brand", brand[row])
+        prepared.add(
+            _where(meta, row, cells["CID"][row]),
+            (paths[row], name, product[row]),
+            {**{name: labels[row][name] for name in CLASSES}, "brand": kept, "heel_height": labels[row]["heel_height"]},
+        )
+    prepared.notes += _notes(place, index, cells["CID"])
+    return prepared
+
+
+def _columns(meta: Table) -> dict[str, list[str | None]]:
+    """The columns that are read, by their published names, however they are capitalised."""
+    known = {plain(name): name for name in meta.frame.columns}
+    if absent := [name for name in _READ if plain(name) not in known]:
+        raise TableError("\n".join(f"{meta.path}: {no_column(name, meta.frame.columns)}" for name in absent))
+    return {name: meta.cells(known[plain(name)]) for name in _READ}
+
+
+def _stem(cid: str) -> str:
+    return cid.replace("-", ".")
+
+
+def _where(meta: Table, row: int, cid: str | None) -> str:
+    return f"line {meta.lines[row]} ({shown(cid or 'no CID')})"
+
+
+def _matched(
+    prepared: Prepared, meta: Table, cells: Mapping[str, Sequence[str | None]], index: _Images, folder: Path
+) -> dict[int, Path]:
+    """Row -> its image, relative to the images' folder, for rows that have one of their own."""
+    found: dict[int, Path] = {}
+    taken: set[str] = set()
+    for row, cid in enumerate(cells["CID"]):
+        where = _where(meta, row, cid)
+        if cid is None:
+            prepared.leave_out("without a CID", where)
+            continue
+        candidates = index.by_stem.get(_stem(cid), [])
+        path = _the_one(candidates, folder, (cells["Category"][row], cells["SubCategory"][row]))
+        if _stem(cid) in taken:
+            prepared.leave_out("whose CID stands in an earlier row", where)
+        elif not candidates:
+            prepared.leave_out("whose image is not there", where)
+        elif path is None:
+            prepared.leave_out("whose image could be one of several that differ", where)
+        else:
+            taken.add(_stem(cid))
+            found[row] = path
+    return found
+
+
+def _the_one(candidates: Sequence[Path], folder: Path, kinds: tuple[str | None, str | None]) -> Path | None:
+    """Of images of one stem that in the folders of the row's own kinds; the first if all are equal; else None."""
+    if len(candidates) < 2:
+        return candidates[0] if candidates else None
+    wanted = {plain(kind) for kind in kinds if kind}
+    own = [path for path in candidates if wanted <= {plain(part) for part in path.parts[:-1]}]
+    left = own or candidates
+    alike = len(left) == 1 or [len(left)] == [len(group) for group in equal_files(folder, [str(p) for p in left])]
+    return left[0] if alike else None
+
+
+def _labels(cells: Mapping[str, str | None]) -> dict[str, Label]:
+    written = {"category": "Category", "closure": "Closure", "gender": "Gender"}
+    labels = {name: read_label(cells[written[name]], classes, ";") for name, classes in CLASSES.items()}
+    return {**labels, "heel_height": heel_height(cells["HeelHeight"])}
+
+
+def _brand(path: Path) -> str:
+    return unicodedata.normalize("NFC", unquote(path.parent.name))
+
+
+_RANGE = re.compile(r"(\d+) ?in ?[-–] ?(\d+)(?: (\d)/([1-9]))? ?in")  # 1in - 1 3/4in
+_OVER = re.compile(r"(\d+) ?in (?:&|and) over")  # 5in & over
+_WORDS = {"flat": "0", "under 1in": "0.5"}
+
+
+def heel_height(cell: str | None) -> Label:
+    """Inches as text: the middle of the range that a cell names. "1in - 1 3/4in" is 1.375, "5in & over" 5.5."""
+    label = read_label(cell, (), ";")
+    if label.fault != "of another class":  # no class is known here, so that is what a single value gets
+        return label
+    words = " ".join(label.cell.casefold().split())
+    if words in _WORDS:
+        return Label(_WORDS[words])
+    if match := _OVER.fullmatch(words):
+        return Label(f"{int(match[1]) + 0.5:g}")
+    if match := _RANGE.fullmatch(words):
+        most = int(match[2]) + (int(match[3]) / int(match[4]) if match[4] else 0)
+        return Label(f"{(int(match[1]) + most) / 2:g}")
+    return Label("", "of no known range", label.cell)
+
+
+def _notes(place: _Place, index: _Images, cids: Sequence[str | None]) -> list[str]:
+    named = {_stem(cid) for cid in cids if cid}
+    without = [shown(path.as_posix()) for stem, paths in index.by_stem.items() if stem not in named for path in paths]
+    notes = []
+    if without:
+        notes.append(f"{counted(len(without), 'image')} without a row, not used: {first_few(without)}")
+    if index.unnameable:
+        listed = first_few(index.unnameable)
+        notes.append(f"{counted(len(index.unnameable), 'image')} whose name is not UTF-8, not used: {listed}")
+    if place.others:
+        listed = first_few([repr(folder.name) for folder in place.others])
+        notes.append(f"images are taken from '{place.folder.name}', not from {listed} (--set images=NAME)")
+    return notes

@@ -1,0 +1,150 @@
+"""Kinds: what a column looks like, and a recipe that leaves it to be told."""
+
+from __future__ import annotations
+
+import polars as pl
+import pytest
+
+from mscon.data.batches.dataset import fit_similarities
+from mscon.data.table.infer_kind import infer, resolve, unnamed
+from mscon.errors import RecipeError, TableError
+from mscon.run import recipe as recipes
+from mscon.run.recipe import Recipe
+
+COLOURS = ["red", "green", "blue"] * 10
+WORDS = [f"{a} {b}" for a in "abcdef" for b in "uvwxyz"]
+
+
+@pytest.mark.parametrize(
+    ("cells", "kind", "words"),
+    [
+        ([None, None], None, "every cell is empty"),
+        (["a", "a", None], None, "one value only, 'a'"),
+        (COLOURS, "categorical", "3 different values, each on 10 cells"),
+        (WORDS, None, "36 of 36 cells with a value that no other row has"),
+        ([str(i % 5) for i in range(30)], "categorical", "5 different numbers"),
+        ([f"{i * 0.37:.2f}" for i in range(40)], "continuous", "40 different numbers from 0 to 14.43"),
+        (["4.5", "3", None, "2.25"], "continuous", "3 different numbers"),
+        ([f"{i * 0.37:.2f}" for i in range(40)] + ["?"], "continuous", "1 cell of 41 with something else"),
+        ([str(i) for i in range(1, 41)], None, "as row numbers are"),
+        ([str(i * 100) for i in range(1, 41)], "continuous", "40 different numbers"),
+        ([f"{i},5" for i in range(40)], None, "decimal comma"),
+        (["boots/ankle", "boots/knee", "sandals/flat"] * 5, "hierarchical", "paths, of 2 levels"),
+        ([f"photos/{i:04}.jpg" for i in range(40)], None, "text"),
+        (["https://a/b", "https://a/c"] * 20, "categorical", "2 different values"),
+        (["zip;buckle", "zip", "buckle", "laced"] * 5, "multi_label", "25% of the cells hold several of 3 labels"),
+        (["zip, buckle", "zip", "buckle", "laced"] * 5, "multi_label", "with ',' between them"),
+        (["Boston, MA", "Salem, OR", "Austin, TX"] * 9, "categorical", "3 different values"),
+        (["it was late, and it rained all of the night"] * 9 + COLOURS, "categorical", "different values"),
+        (["km/h", "m/s"] * 20, "categorical", "2 different values"),
+        (["n/a", *COLOURS], "categorical", "4 different values"),
+    ],
+)
+def test_a_kind_is_told_from_the_cells_with_the_reason(cells, kind, words):
+    found = infer(cells)
+    assert found.kind == kind
+    assert words in found.reason
+    assert str(found).startswith(kind or "no label")
+
+
+def test_the_order_of_rows_tells_nothing():
+    cells = ["zip;buckle", "zip", "buckle", "laced", None] * 5
+    assert infer(cells) == infer(sorted(cells, key=str))
+
+
+def rows(**columns: list[str | None]) -> pl.DataFrame:
+    count = len(next(iter(columns.values())))
+    fixed = {"line": range(2, count + 2), "split": ["train"] * (count - 1) + ["test"], "image": ["i"] * count}
+    return pl.DataFrame({**fixed, **columns}, schema_overrides=dict.fromkeys(columns, pl.String))
+
+
+def recipe(text: str) -> Recipe:
+    return recipes.parse(text)
+
+
+def test_a_recipe_that_leaves_a_kind_open_gets_it_from_the_training_rows_with_every_default():
+    made, told = resolve(
+        rows(closure=["zip;buckle", "zip", "buckle", "laced"] * 5, colour=["red", "green"] * 10),
+        recipe('similarity = [{column="closure", name="auto", importance=2}, {column="colour"}]'),
+        where="shoes.csv: ",
+    )
+    assert [p.name for p in made.similarities] == ["multi_label", "categorical"]
+    assert made.similarities[0].settings == {"separator": ";", "alike": "jaccard"}
+    assert made.similarities[0].importance == 2
+    assert len(told) == 1
+    assert told[0].startswith("shoes.csv: column 'closure' is taken as multi_label, separator = \";\": ")
+    assert recipes.parse(made.to_toml()) == made  # what a run's recipe holds
+
+
+def test_what_looks_like_no_label_is_refused_for_all_columns_at_once():
+    with pytest.raises(TableError) as raised:
+        resolve(
+            rows(note=[*WORDS], number=[str(i) for i in range(36)]),
+            recipe('similarity = [{column="note", name="auto"}, {column="number", name="auto"}]'),
+        )
+    assert "column 'note' looks like no label" in str(raised.value)
+    assert "column 'number' looks like no label" in str(raised.value)
+    assert "name its kind yourself" in str(raised.value)
+
+
+def test_a_kind_that_is_open_takes_no_settings():
+    with pytest.raises(RecipeError, match=r"'heel' has no kind of its own .* takes no setting 'width'"):
+        recipe('similarity = [{column="heel", name="auto", width=2.0}]')
+
+
+def test_columns_that_a_recipe_does_not_name_are_told_of():
+    table = rows(colour=["red", "green"] * 10, fine=["a", "b"] * 10, heel=[f"{i / 7:.2f}" for i in range(20)])
+    made = recipe('similarity = [{column="fine", name="hierarchical", under=["colour"]}]')
+    assert {name: found.kind for name, found in unnamed(table, made).items()} == {"heel": "continuous"}
+
+
+def test_malformed_cells_of_every_split_and_column_are_told_at_once():
+    table = rows(
+        heel=["1", "tall", *["2.5"] * 7, "?"],
+        closure=["zip", "buckle", *["zip"] * 7, ";"],
+        kind=["a/b", "a//b", *["a/c"] * 8],
+        damage=["low", "high", *["lo"] * 8],
+    )
+    made = recipe(
+        """
+        [[similarity]]
+        column = "heel"
+        name = "continuous"
+        [[similarity]]
+        column = "closure"
+        name = "multi_label"
+        [[similarity]]
+        column = "kind"
+        name = "hierarchical"
+        [[similarity]]
+        column = "damage"
+        name = "ordinal"
+        levels = ["low", "high"]
+        """
+    )
+    with pytest.raises(TableError) as raised:
+        fit_similarities(table, made, where="shoes.csv: ")
+    message = str(raised.value)
+    for words in (
+        "column 'heel': 2 of 10 cells are not numbers: line 3 'tall', line 11 '?'.",  # line 11 is a test row
+        "column 'closure': 1 of 10 cells is without a label: line 11 ';'.",
+        "column 'kind': 1 of 10 cells is a path with an empty part: line 3 'a//b'.",
+        "column 'damage': 8 of 10 cells are not levels: line 4 'lo', line 5 'lo'",
+    ):
+        assert f"shoes.csv: {words}" in message
+
+
+def test_a_hierarchy_of_several_columns_is_read_from_all_of_them():
+    table = rows(coarse=["a", "a", "b", "b"], fine=["x", "y", "x", None])
+    (kind,) = fit_similarities(table, recipe('similarity = [{column="fine", name="hierarchical", under=["coarse"]}]'))
+    assert kind.columns == ("coarse", "fine")
+    with pytest.raises(TableError, match="there is no column 'coarsest'"):
+        fit_similarities(table, recipe('similarity = [{column="fine", name="hierarchical", under=["coarsest"]}]'))
+
+
+def test_malformed_cells_are_told_by_line_of_text_files_and_by_row_of_others():
+    table = pl.DataFrame({"line": [2, 3, 4], "split": ["train"] * 3, "heel": ["4.5", "tall", "3"]})
+    made = recipe('similarity = [{column="heel", name="continuous"}]')
+    for unit in ("line", "row"):
+        with pytest.raises(TableError, match=f"is not a number: {unit} 3 'tall'"):
+            fit_similarities(table, made, unit=unit)

@@ -1,0 +1,209 @@
+"""Tables: cells as text, exact lines, and one message for each way a file can be wrong."""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import io
+from pathlib import Path
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mscon.data.table.formats.parquet_footer import column_names
+from mscon.data.table.table import Table, read_table
+from mscon.errors import TableError
+
+
+def written(folder: Path, text: str | bytes, name: str = "shoes.csv") -> Path:
+    path = folder / name
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return path
+
+
+def parquet(folder: Path, frame: pl.DataFrame) -> Table:
+    frame.write_parquet(folder / "shoes.parquet")
+    return read_table(folder / "shoes.parquet")
+
+
+def message(path: Path) -> str:
+    with pytest.raises(TableError) as caught:
+        read_table(path)
+    return str(caught.value)
+
+
+def test_cells_are_stripped_and_blank_ones_missing(tmp_path):
+    table = read_table(written(tmp_path, "image, kind ,heel\na.png, boots ,\nb.png,   ,4.50\n"))
+    assert table.frame.columns == ["image", "kind", "heel"]
+    assert table.cells("kind") == ["boots", None]
+    assert table.cells("heel") == [None, "4.50"]
+    assert set(table.frame.dtypes) == {pl.String}
+
+
+def test_a_row_stands_where_it_begins_in_the_file(tmp_path):
+    text = 'image,note\r\na.png,"two\r\nlines, ""quoted"""\r\n\r\nb.png,plain\r\n   \r\nc.png,"x\n\ny"\nd.png,z'
+    table = read_table(written(tmp_path, text))
+    assert table.lines == (2, 5, 7, 10)
+    assert table.cells("note")[0] == 'two\r\nlines, "quoted"'
+    assert table.place(1) == "shoes.csv, line 5"
+
+
+@given(st.lists(st.tuples(st.text('ab,"\n\r x', max_size=6), st.text("cd\n", max_size=4)), min_size=1, max_size=8))
+def test_reading_gives_back_what_was_written_and_lines_point_at_it(tmp_path_factory, rows):
+    path = tmp_path_factory.mktemp("t") / "t.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file, quoting=csv.QUOTE_ALL, lineterminator="\n")
+        writer.writerow(["p", "q"])
+        starts = []
+        for row in rows:
+            file.flush()
+            content = path.read_bytes().decode().replace("\r\n", "\n").replace("\r", "\n")
+            starts.append(content.count("\n") + 1)
+            writer.writerow(row)
+    table = read_table(path)
+    assert table.cells("p") == [p.strip() or None for p, _ in rows]
+    assert table.cells("q") == [q.strip() or None for _, q in rows]
+    assert list(table.lines) == starts
+
+
+def test_a_byte_order_mark_is_not_part_of_the_first_name(tmp_path):
+    assert read_table(written(tmp_path, b"\xef\xbb\xbfimage,k\na,b\n")).frame.columns == ["image", "k"]
+
+
+def test_tabs_separate_the_cells_of_a_tsv(tmp_path):
+    assert read_table(written(tmp_path, "image\tk\na,1\tb\n", "t.tsv")).cells("image") == ["a,1"]
+
+
+def test_a_missing_file_names_its_neighbour(tmp_path):
+    written(tmp_path, "a\n1\n")
+    assert "does not exist. Did you mean 'shoes.csv'?" in message(tmp_path / "shoe.csv")
+    assert "Its folder" in message(tmp_path / "no" / "shoe.csv")
+    assert "is a folder" in message(_folder(tmp_path / "d.csv"))
+
+
+def _folder(path: Path) -> Path:
+    path.mkdir()
+    return path
+
+
+def test_other_kinds_of_file_are_refused_by_name(tmp_path):
+    assert "must end in .csv, .tsv, .parquet" in message(written(tmp_path, "a\n1\n", "shoes.xlsx"))
+
+
+def test_text_that_is_not_utf8_is_told_by_line(tmp_path):
+    text = message(written(tmp_path, "image,k\na,b\nc,größe\n".encode("latin-1")))
+    assert "line 3: not UTF-8" in text
+    assert "CSV UTF-8" in text
+
+
+def test_empty_files_and_files_without_rows_are_told_apart(tmp_path):
+    assert "is empty: not even column names" in message(written(tmp_path, ""))
+    assert "has column names but no rows" in message(written(tmp_path, "image,k\n\n"))
+
+
+def test_faults_of_the_first_line_and_of_all_rows_come_together(tmp_path):
+    text = message(written(tmp_path, "image,k,,k\na,b,c,d\na,b\n\na,b,c,d,e\n"))
+    assert "1 column of 4 without a name (number 3)" in text
+    assert "more than once: 'k'" in text
+    assert "line 3: 2 cells, but there are 4 columns" in text
+    assert "2 of 3 rows with another number of cells: lines 3, 5." in text
+
+
+def test_a_table_with_another_separator_is_told_so(tmp_path):
+    text = message(written(tmp_path, "image;kind\na;b\nc,d;e\n"))
+    assert "its cells look separated by ';'" in text
+    assert "name it .tsv" in message(written(tmp_path, "image\tkind\na\tb\n"))
+
+
+def test_an_open_quote_is_told_by_the_line_where_its_row_begins(tmp_path):
+    text = message(written(tmp_path, 'image,k\na,b\nc,"d\ne,f\n'))
+    assert "line 3: the row that begins here cannot be read" in text
+    assert "quote left open" in text
+
+
+def test_an_unknown_column_names_the_nearest(tmp_path):
+    table = read_table(written(tmp_path, "image,closure\na,b\n"))
+    with pytest.raises(
+        TableError, match=r"no column 'closre'. Did you mean 'closure'\?\n  Columns: 'image', 'closure'"
+    ):
+        table.cells("closre")
+
+
+def test_a_complaint_says_what_where_how_many_and_what_to_do(tmp_path):
+    table = read_table(written(tmp_path, "image\n" + "".join(f"{i}\n" for i in range(9))))
+    assert table.complaint([1], "is odd.", "Mend it.") == (
+        "shoes.csv, line 3: is odd.\n  1 of 9 rows has this problem.\n  Mend it."
+    )
+    assert "2 of 9 rows have this problem: lines 3, 4." in table.complaint([1, 2], "is odd.")
+    assert "7 of 9 rows have this problem; the first five are lines 2, 3, 4, 5, 6." in table.complaint(range(7), "odd")
+
+
+def test_parquet_values_become_what_a_person_would_write(tmp_path):
+    table = parquet(
+        tmp_path,
+        pl.DataFrame(
+            {
+                " whole ": [3, None],
+                "float": [3.0, 0.1],
+                "nan": [float("nan"), 1e300],
+                "single": pl.Series([0.1, -2.0], dtype=pl.Float32),
+                "truth": [True, False],
+                "text": ["  boots ", " "],
+                "kind": pl.Series(["a", "b"], dtype=pl.Categorical),
+                "day": [datetime.date(2024, 2, 29), None],
+                "none": [None, None],
+            }
+        ),
+    )
+    assert table.cells("whole") == ["3", None]
+    assert table.cells("float") == ["3", "0.1"]
+    assert table.cells("nan") == [None, "1e+300"]
+    assert table.cells("single") == ["0.1", "-2"]
+    assert table.cells("truth") == ["true", "false"]
+    assert table.cells("text") == ["boots", None]
+    assert table.cells("kind") == ["a", "b"]
+    assert table.cells("day") == ["2024-02-29", None]
+    assert table.cells("none") == [None, None]
+    assert set(table.frame.dtypes) == {pl.String}
+    assert table.place(1) == "shoes.parquet, row 2"
+
+
+def test_parquet_columns_of_lists_of_text_are_refused_by_name(tmp_path):
+    raw = pl.DataFrame({"tags": [["a", "b"]], "long": [datetime.timedelta(1)], "k": ["a"]})
+    with pytest.raises(TableError, match=r"something else: 'tags' \(List\(String\)\), 'long' \(Duration"):
+        parquet(tmp_path, raw)
+
+
+def test_a_file_that_only_says_it_is_parquet_is_refused(tmp_path):
+    assert "is not a Parquet file" in message(written(tmp_path, "image\na\n", "t.parquet"))
+    assert "does not exist" in message(tmp_path / "none.parquet")
+
+
+def test_a_parquet_file_without_rows_is_refused(tmp_path):
+    with pytest.raises(TableError, match="no rows"):
+        parquet(tmp_path, pl.DataFrame({"image": []}, schema={"image": pl.String}))
+
+
+def test_parquet_columns_of_one_name_are_told_by_name(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet_files = pytest.importorskip("pyarrow.parquet")
+    columns = [pyarrow.array(["a", "b"])] * 2 + [pyarrow.array([{"kind": 1, "deep": [1.0]}, None])] * 3
+    made = pyarrow.table(columns, names=["kind", "kind", "nested", "heel", "heel"])
+    parquet_files.write_table(made, tmp_path / "shoes.parquet")
+    assert message(tmp_path / "shoes.parquet") == (
+        "shoes.parquet: column names must differ, but these stand there more than once: 'kind', 'heel'."
+    )
+
+
+def test_the_names_in_the_footer_of_a_parquet_file_are_those_that_polars_reads(tmp_path):
+    """Nested columns have names within, which are no columns."""
+    path = tmp_path / "t.parquet"
+    names = ["k", "ein längerer Name", "x" * 300, *(f"c{i}" for i in range(20))]
+    cells = [{"k": [1, 2], "deep": {"k": "a"}}, None]
+    pl.DataFrame({name: cells if i % 2 else ["a", "b"] for i, name in enumerate(names)}).write_parquet(path)
+    whole = path.read_bytes()
+    assert column_names(io.BytesIO(whole)) == names
+    for broken in (b"", whole[:-1], b"PAR1", b"\xff" * 300 + (200).to_bytes(4, "little") + b"PAR1", whole[-60:]):
+        assert column_names(io.BytesIO(broken)) == []

@@ -1,0 +1,232 @@
+"""Experiments: what the files say, and the runs that follow from it. Nothing is trained here."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from dataclasses import replace
+from importlib import resources
+from pathlib import Path
+
+import pytest
+
+from mscon.errors import RecipeError
+from mscon.run import recipe
+from mscon.run.recipe import Recipe
+from mscon.run.starting_recipes import recipe_names, recipe_text
+from mscon_paper import experiment
+from mscon_paper.experiment import KINDS, READINGS
+from mscon_paper.files import find, names
+
+NAMES = names()
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+# A source whose recipe is not there cannot be planned.
+PLANNABLE = [name for name in NAMES if name.partition("/")[0] in recipe_names()]
+
+
+def test_every_question_of_the_paper_is_asked_of_every_source():
+    for source in ("glyphs", "zappos50k", "medic"):
+        own = {name.partition("/")[2] for name in NAMES if name.startswith(f"{source}/")}
+        assert {"figure3", "figure4_temperature", "figure4_epochs", "batch_size", "views", "ablation"} <= own
+        assert {"redundant", "transfer", "tuning", "same_row", "table4"} <= own
+    assert {"glyphs/table1", "glyphs/table2", "glyphs/table3", "zappos50k/table1", "zappos50k/table3"} <= set(NAMES)
+    assert {"medic/table2", "medic/table4"} <= set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_experiment_says_what_it_needs_to(name):
+    one = find(name)
+    assert one.kind in KINDS
+    assert one.title
+    assert one.about.endswith(".")
+    assert all(what in READINGS or re.match(r"(accuracy|weight):\w+$", what) for what in one.read)
+    assert one.numbers or one.published or one.reason, "a number of the paper, or why there is none"
+    assert not one.claims or {m for claim in one.claims for m in claim} <= {m.name for m in one.methods}
+
+
+@pytest.mark.parametrize("name", PLANNABLE)
+def test_runs_have_names_of_their_own_and_recipes_that_read_back(name):
+    one = find(name)
+    planned = one.plan(2)
+    by_name = {run.name: run.recipe for run in planned}
+    assert all(by_name[run.name] == run.recipe for run in planned), "one name, two recipes"
+    assert len({(r.row.title, r.case.name, r.recipe.train.seed) for r in planned}) == len(planned)
+    assert {r.recipe.train.seed for r in planned} == {0, 1}
+    for run in planned:
+        assert set(one.asked) <= set(run.recipe.probe.columns)
+
+
+@pytest.mark.parametrize("name", PLANNABLE)
+def test_what_is_compared_differs_in_what_the_method_says_only(name):
+    """Within a case all methods share rows, encoder, views and budget."""
+    planned = find(name).plan(1)
+    for case in {run.case.name for run in planned}:
+        recipes = [run.recipe for run in planned if run.case.name == case]
+        for share in ("data", "probe", "derived"):
+            assert len({repr(getattr(r, share)) for r in recipes}) == 1, share
+        assert len({repr(replace(r.encoder, frozen=False)) for r in recipes}) == 1
+        # A triplet's three images are drawn once each, by the same transformations.
+        assert len({repr(replace(r.views, count=2)) for r in recipes}) == 1
+        assert {r.views.count for r in recipes if not r.triplets.used} <= {2}
+        assert len({(r.train.epochs, r.train.batch_size, r.train.optimiser) for r in recipes}) == 1
+
+
+def test_on_glyphs_every_method_sees_as_many_images_an_epoch():
+    training_rows = 4_392
+    seen = {
+        3 * r.triplets.count * r.views.count if r.triplets.used else training_rows * r.views.count
+        for r in (run.recipe for run in find("glyphs/table1").plan(1))
+    }
+    assert seen == {8_784}
+
+
+@pytest.mark.parametrize("name", ["glyphs/table3", "glyphs/figure4_epochs", "glyphs/batch_size_steps"])
+def test_a_quick_plan_is_one_seed_and_two_epochs(name):
+    planned = find(name).plan(5, quick=True)
+    assert {r.recipe.train.seed for r in planned} == {0}
+    assert {r.recipe.train.epochs for r in planned} == {2}
+
+
+def test_methods_train_on_what_they_say():
+    columns = {run.row.title: run.recipe.columns for run in find("glyphs/table1").plan(1)}
+    assert columns["XEnt slant"] == ("slant",)
+    assert columns["SimCLR"] == ("same_row",)
+    assert columns["MSCon, paper's weights"] == ("character", "slant", "weight")
+    assert columns["MSCon + same row"] == ("character", "slant", "weight", "same_row")
+
+
+def test_tables_1_and_3_share_their_runs():
+    first, third = ({run.name for run in find(f"glyphs/{name}").plan()} for name in ("table1", "table3"))
+    assert third <= first
+
+
+def test_figure_3_makes_one_column_noisy_and_drops_it_once():
+    one = find("glyphs/figure3")
+    planned = one.plan(1)
+    shares = [case.x for case in one.cases]
+    assert shares == [0.0, 0.25, 0.5, 0.75, 1.0]
+    for run in planned:
+        (derived,) = run.recipe.derived
+        assert (derived.column, derived.of, derived.redraw) == ("weight_noisy", "weight", run.case.x)
+        assert derived.rows == "train"
+        assert "weight" not in run.recipe.columns
+    dropped = [run for run in planned if run.row.method.name == "mscon_dropped"]
+    assert [(run.case.x, run.recipe.columns) for run in dropped] == [(0.0, ("character", "slant"))]
+
+
+def test_table_4_never_trains_on_the_column_it_asks_about():
+    for run in find("glyphs/table4").plan(1):
+        assert run.case.name not in run.recipe.columns
+        assert run.case.name in run.recipe.probe.columns
+
+
+def test_a_column_twice_is_a_copy_and_a_likeness_of_it_is_not():
+    derived = {run.case.name: run.recipe.derived for run in find("glyphs/redundant").plan(1)}
+    assert derived["as it is"] == ()
+    assert (derived["twice"][0].redraw, derived["twice"][0].rows) == (0.0, "train")
+    assert (derived["correlated"][0].redraw, derived["correlated"][0].rows) == (0.3, "all")
+
+
+def test_batch_sizes_at_the_same_number_of_steps():
+    budgets = {r.recipe.train.batch_size * 24 / r.recipe.train.epochs for r in find("glyphs/batch_size_steps").plan(1)}
+    assert budgets == {64.0}
+
+
+def test_tuning_gives_every_method_the_same_effort():
+    one = find("glyphs/tuning")
+    tried = {}
+    for run in one.plan():
+        tried.setdefault(run.row.title, []).append(run.recipe.train.learning_rate)
+    assert len({tuple(rates) for rates in tried.values()}) == 1
+    assert {m.name for m in one.methods} >= {m.name for m in find("glyphs/table1").methods}
+
+
+@pytest.mark.parametrize(
+    ("tuning", "table"), [("glyphs/tuning", "glyphs/table1"), ("glyphs/tuning_pretrained", "glyphs/pretrained")]
+)
+def test_what_tuning_chose_is_what_the_tables_are_run_with(tuning, table):
+    chosen = json.loads((EXPERIMENTS / tuning / "results.json").read_text("utf-8"))["chosen"]
+    rates = {run.row.method.name: run.recipe.train.learning_rate for run in find(table).plan(1)}
+    assert {name: rates[name] for name in chosen} == chosen
+
+
+def test_the_papers_tables_are_whole():
+    """As many numbers as the paper's tables 1 to 4 have cells, each an accuracy and a deviation."""
+    counts = {"zappos50k/table1": 30, "medic/table2": 48, "zappos50k/table3": 2, "medic/table4": 8}
+    for name, count in counts.items():
+        cells = [cell for told in find(name).numbers.values() for cell in told.values()]
+        assert len(cells) == count
+        assert all(30 < mean < 100 and 0.2 < deviation < 1.6 for mean, deviation in cells)
+
+
+def test_each_published_row_is_one_of_ours():
+    for name in NAMES:
+        one = find(name)
+        if one.numbers:
+            assert set(one.numbers) <= {row.paper for row in one.rows()}, name
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_experiment_has_its_folder_and_its_links_lead_somewhere(name):
+    readme = EXPERIMENTS / name / "README.md"
+    text = readme.read_text("utf-8")
+    assert f"mscon reproduce {name}" in text
+    assert find(name).title in text
+    for target in re.findall(r"\]\(([^)#]+)\)", text):
+        assert (readme.parent / target).exists(), target
+    assert f"({name})" in (EXPERIMENTS / "README.md").read_text("utf-8")
+
+
+def test_an_unknown_experiment_names_the_nearest():
+    with pytest.raises(RecipeError, match=r"no experiment 'glyphs/tabel3'. Did you mean 'glyphs/table3'"):
+        find("glyphs/tabel3")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_usual_case_is_one_of_the_cases(name):
+    one = find(name)
+    assert not one.usual or one.usual in {case.name for case in one.cases}
+    assert one.usual or one.kind != "curve"
+
+
+def test_no_file_says_what_nobody_reads():
+    known = {"title", "about", "kind", "methods", "read", "claims", "paper", "reason", "sweep", "case", "hold_out"}
+    known |= {"seeds", "settings", "transfer", "on", "source", "name", "columns", "out_of_domain", "noisy", "twice"}
+    known |= {"numbers", "derived", "tuned_as", "recipe"}
+    for file in resources.files("mscon_paper").joinpath("experiments").iterdir():
+        if not file.name.endswith(".toml") or file.name in ("methods.toml", "sources.toml"):
+            continue
+        plain = tomllib.loads(file.read_text("utf-8"))
+        assert set(plain) <= known, file.name
+        for entry in plain["on"]:
+            assert set(entry) <= known, file.name
+
+
+def test_the_pretrained_encoder_is_fine_tuned_with_the_papers_batches_temperature_and_heads():
+    paper = recipe.parse(recipe_text("zappos50k"), where="")
+    for run in find("glyphs/pretrained").plan(1):
+        own, frozen = run.recipe, run.row.method.name == "imagenet"
+        assert (own.encoder.pretrained, own.encoder.frozen) == (True, frozen)
+        assert own.train.batch_size == paper.train.batch_size
+        if run.row.method.name.startswith("mscon"):
+            assert own.objective.settings["temperature"] == paper.objective.settings["temperature"]
+            assert own.heads.settings["output_dim"] == paper.heads.settings["output_dim"]
+
+
+def test_a_run_is_named_by_what_differs_from_the_defaults(monkeypatch):
+    """A setting that is added to mscon, and left at its default, renames no run; any that is changed does."""
+    one = find("glyphs/table1").plan(1)[0]
+    name = one.name
+    told = Recipe.to_toml
+    monkeypatch.setattr(Recipe, "to_toml", lambda self: told(self) + "\n[added]\nsetting = 1\n")
+    assert one.name == name
+    monkeypatch.undo()
+    changed = replace(one.recipe, views=replace(one.recipe.views, crop=(0.5, 1.0)))
+    assert replace(one, recipe=changed).name != name
+
+
+def test_sizes_count_a_shared_run_once():
+    planned = find("glyphs/table3").plan(1)
+    runs, epochs = experiment.size([*planned, *planned])
+    assert (runs, epochs) == (12, 12 * 24)

@@ -1,0 +1,70 @@
+"""A file that is not as it was written is noticed."""
+
+from __future__ import annotations
+
+import pytest
+
+from mscon.run import checksums
+
+
+def write(folder, name, content):
+    checksums.write_with(folder, name, lambda path: path.write_bytes(content))
+
+
+def test_a_file_is_as_it_was_written_now_or_before(tmp_path):
+    write(tmp_path, "a/b.bin", b"old")
+    write(tmp_path, "a/b.bin", b"newer")
+    assert checksums.fault(tmp_path, "a/b.bin") == ""
+    # A crash lies between the line and the move: the old file is still one that is known.
+    (tmp_path / "a" / "b.bin").write_bytes(b"old")
+    assert checksums.fault(tmp_path, "a/b.bin") == ""
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"), [(b"", "0 bytes, not 5"), (b"newe", "4 bytes, not 5"), (b"newes", "its content is another")]
+)
+def test_damage_is_described(tmp_path, content, fault):
+    write(tmp_path, "b.bin", b"newer")
+    (tmp_path / "b.bin").write_bytes(content)
+    assert fault in checksums.fault(tmp_path, "b.bin")
+
+
+def test_a_file_that_nobody_wrote_is_described(tmp_path):
+    write(tmp_path, "b.bin", b"newer")
+    (tmp_path / "c.bin").write_bytes(b"newer")
+    assert "is not in checksums.jsonl" in checksums.fault(tmp_path, "c.bin")
+
+
+def test_a_file_that_grows_is_checked_as_far_as_its_last_checksum(tmp_path):
+    path = tmp_path / "log.jsonl"
+    path.write_bytes(b"1\n2\n")
+    assert checksums.grown_fault(tmp_path, "log.jsonl") == ""  # none was taken yet
+    checksums.record(tmp_path, "log.jsonl")
+    path.write_bytes(b"1\n2\n3\n")
+    assert checksums.grown_fault(tmp_path, "log.jsonl") == ""
+    path.write_bytes(b"1\n9\n3\n")
+    assert "its content is another" in checksums.grown_fault(tmp_path, "log.jsonl")
+    assert not checksums.is_short(tmp_path, "log.jsonl")
+
+
+def test_a_file_that_grows_and_was_cut_short_is_right_as_far_as_it_goes(tmp_path):
+    path = tmp_path / "log.jsonl"
+    for content in (b"1\n2\n", b"1\n2\n3\n4\n"):
+        path.write_bytes(content)
+        checksums.record(tmp_path, "log.jsonl")
+    path.write_bytes(b"1\n2\n3\n5\n")  # the newest checksum counts, not the one before
+    assert "its content is another" in checksums.grown_fault(tmp_path, "log.jsonl")
+    path.write_bytes(b"1\n2\n3")
+    assert checksums.grown_fault(tmp_path, "log.jsonl") == "" and checksums.is_short(tmp_path, "log.jsonl")
+    path.write_bytes(b"1\n9\n3")
+    assert "its content is another" in checksums.grown_fault(tmp_path, "log.jsonl")
+    path.unlink()
+    assert checksums.is_short(tmp_path, "log.jsonl")
+
+
+def test_a_torn_line_of_the_list_hides_no_other(tmp_path):
+    write(tmp_path, "a", b"1")
+    with (tmp_path / checksums.NAME).open("a") as file:
+        file.write('{"file": "b", "by')
+    write(tmp_path, "c", b"3")
+    assert checksums.fault(tmp_path, "a") == checksums.fault(tmp_path, "c") == ""

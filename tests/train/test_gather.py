@@ -1,0 +1,300 @@
+"""Candidates: the batch, all processes' batches, and a memory of past ones."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from batches import LARGE_NAMINGS
+from mscon.method.objectives.supcon import SupCon
+from mscon.method.similarities.categorical import Categorical
+from mscon.method.similarities.same_row import SameRow
+from mscon.method.weightings.exact import Exact
+from mscon.model.encoder import Encoder
+from mscon.model.heads.identity import Identity
+from mscon.model.model import Model
+from mscon.train.gather import Candidates, Compared, Gathered, InBatch, Samples
+from mscon.train.memory_bank import Remembered
+from mscon.train.step import step
+
+
+def samples(rows: list[int], first: float = 0.0) -> Samples:
+    """Samples of two similarities whose projections tell which they are."""
+    count = len(rows)
+    projections = (first + torch.arange(2.0 * count)).view(2, count, 1).requires_grad_()
+    numbers = torch.tensor(rows)
+    return Samples(projections, [numbers % 2, numbers], numbers)
+
+
+def after(memory: Remembered, anchors: Samples) -> Compared:
+    """What a step is compared with, once the step is done."""
+    compared = memory(anchors)
+    memory.remember(compared)
+    return compared
+
+
+@pytest.mark.parametrize("candidates", [InBatch(), Gathered()])
+def test_alone_the_candidates_are_the_anchors_themselves(candidates):
+    anchors = samples([4, 5, 4, 5])
+    compared = candidates(anchors)
+    assert compared.samples is anchors
+    assert compared.anchor_ids.tolist() == compared.candidate_ids.tolist() == [0, 1, 2, 3]
+    assert candidates.world_size == 1
+
+
+def test_a_memory_adds_the_past_without_gradient_and_never_the_own_rows():
+    memory = Remembered(10)
+    after(memory, samples([1, 2, 3], first=100.0))
+    now = samples([3, 4])
+    compared = after(memory, now)
+    assert compared.samples.rows.tolist() == [3, 4, 1, 2]
+    assert compared.samples.projections[0, :, 0].tolist() == [0, 1, 100, 101]
+    assert compared.samples.projections[1, :, 0].tolist() == [2, 3, 103, 104]
+    assert [code.tolist() for code in compared.samples.codes] == [[1, 0, 1, 0], [3, 4, 1, 2]]
+    assert compared.anchor_ids.tolist() == [0, 1]
+    assert len(set(compared.candidate_ids.tolist())) == 4
+    compared.samples.projections.sum().backward()
+    assert now.projections.grad.tolist() == torch.ones(2, 2, 1).tolist()
+
+
+def test_a_memory_forgets_the_oldest_first():
+    memory = Remembered(3)
+    for row in range(5):
+        after(memory, samples([row]))
+    assert after(memory, samples([9])).samples.rows.tolist() == [9, 4, 3, 2]
+
+
+def test_what_a_memory_keeps_does_not_depend_on_who_has_which_rows():
+    """All views of a row come together: two processes with rows 7, 3 and 5 gather what one with all has in blocks."""
+    kept = []
+    for rows in ([7, 3, 5, 7, 3, 5], [7, 3, 7, 3, 5, 5]):
+        memory = Remembered(5)
+        after(memory, samples(rows))
+        kept.append(after(memory, samples([9])).samples.rows.tolist())
+    assert kept[0] == kept[1] == [9, 7, 7, 3, 3, 5]
+
+
+def test_a_memory_fills_but_is_not_used_while_it_warms_up():
+    memory = Remembered(5, warm_up=2)
+    assert [len(after(memory, samples([row])).samples) for row in range(4)] == [1, 1, 3, 4]
+
+
+def test_a_memory_stands_still_in_evaluation():
+    memory = Remembered(5)
+    after(memory, samples([1]))
+    memory.eval()
+    after(memory, samples([2]))
+    assert after(memory, samples([3])).samples.rows.tolist() == [3, 1]
+
+
+def test_a_memory_survives_saving_and_loading():
+    memory, again = Remembered(5, warm_up=1), Remembered(5, warm_up=1)
+    for row in range(4):
+        after(memory, samples([row], first=float(row)))
+    again.load_state_dict(memory.state_dict())
+    one, two = after(memory, samples([9])), after(again, samples([9]))
+    assert torch.equal(one.samples.projections, two.samples.projections)
+    assert one.samples.rows.tolist() == two.samples.rows.tolist()
+    assert torch.equal(memory.new_rows(2, torch.device("cpu")), again.new_rows(2, torch.device("cpu")))
+
+
+def test_rows_of_which_nothing_is_said_are_new_every_time():
+    memory, device = Remembered(99), torch.device("cpu")
+    numbers: list[int] = []
+    for count in (3, 2, 4):
+        new = memory.new_rows(count, device).tolist()
+        compared = after(memory, samples([*new, *new]))  # two views of each
+        assert len(compared.samples) == 2 * count + 2 * len(numbers)  # none was taken for one of before
+        numbers += new
+    assert len(set(numbers)) == 9
+
+
+@pytest.mark.parametrize("naming", LARGE_NAMINGS)
+def test_a_memory_tells_large_rows_and_codes_apart(naming):
+    memory = Remembered(10)
+    past, now = (
+        Samples(s.projections, [naming(c) for c in s.codes], naming(s.rows))
+        for s in map(samples, ([1, 2, 3, 1], [3, 4]))
+    )
+    after(memory, past)
+    compared = after(memory, now)
+    expected = torch.tensor([3, 4, 1, 1, 2])
+    assert torch.equal(compared.samples.rows, naming(expected))
+    assert torch.equal(compared.samples.codes[1], naming(expected))
+
+
+def test_a_memory_narrows_no_code_of_the_past():
+    memory = Remembered(10, warm_up=2)
+    codes = (torch.tensor([2**53 + 1]), torch.tensor([5], dtype=torch.int8), torch.tensor([6]))
+    for row, code in enumerate(codes):
+        compared = after(memory, Samples(samples([row]).projections, [code], torch.tensor([row])))
+    assert compared.samples.codes[0].tolist() == [6, 5, 2**53 + 1]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 0.0])
+def test_a_step_whose_projections_are_refused_leaves_no_trace(value):
+    model = Model(Encoder(nn.Flatten(), 3, [0.0], [1.0]), Identity(2, 3))
+    memory, weighting, codes = Remembered(9), Exact(2, fit_on="training"), torch.tensor([0, 1, 0, 1])
+
+    def one(inputs: Tensor, rows: Tensor) -> Tensor:
+        return step(
+            model,
+            inputs,
+            [codes, rows],
+            rows,
+            similarities=(Categorical("a", ("x", "y")), SameRow()),
+            objective=SupCon(),
+            weighting=weighting,
+            candidates=memory,
+            make_view=lambda x: x,
+            views=2,
+        ).total
+
+    generator = torch.Generator().manual_seed(0)
+    good = torch.randn(4, 1, 1, 3, generator=generator)
+    bad = torch.randn(4, 1, 1, 3, generator=generator)
+    bad[2] = value
+    one(good, torch.arange(4))
+    before = {key: tensor.clone() for part in (memory, weighting) for key, tensor in part.state_dict().items()}
+    assert before["filled"] == 8
+    assert before["steps"] == 1
+    with pytest.raises(ValueError, match=r"finite|zero"):
+        one(bad, torch.arange(4, 8))
+    state = {key: tensor for part in (memory, weighting) for key, tensor in part.state_dict().items()}
+    assert before.keys() == state.keys()
+    assert all(torch.equal(state[key], before[key]) for key in state)
+    assert one(good, torch.arange(4, 8)).isfinite()
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"), [({"size": 0}, "1 sample or more, got 0"), ({"size": 1, "warm_up": -1}, "warm_up")]
+)
+def test_a_memory_that_cannot_be_meant_is_refused(settings, words):
+    with pytest.raises(ValueError, match=words):
+        Remembered(**settings)
+
+
+def test_all_are_candidates():
+    assert all(issubclass(kind, Candidates) for kind in (InBatch, Gathered, Remembered))
+
+
+PROCESS = """
+import sys, json, datetime, torch, torch.distributed as dist
+from mscon import MSConLoss
+torch.set_num_threads(1)
+rank, folder = int(sys.argv[1]), sys.argv[2]
+sizes, settings = json.loads(sys.argv[3])
+world, rows = len(sizes), sum(sizes)
+generator = torch.Generator().manual_seed(0)
+inputs = torch.randn(rows, 6, dtype=torch.float64, generator=generator)
+labels = torch.stack([torch.randint(-1, k, (rows,), generator=generator) for k in (2, 3)], dim=1)
+labels[rows // 2 :: 2, 0] = -1  # many more anchors in the first process than in the last
+far = 2**53 if world > 1 else 0  # several processes have names that no float tells apart, one has small numbers
+labels = torch.where(labels < 0, -1, labels + far)
+torch.manual_seed(0)
+network = torch.nn.Linear(6, 8).double()
+criterion = MSConLoss(["a", "b", "same_row"], weighting="uncertainty", gather_across_devices=True, **settings).double()
+with torch.no_grad():
+    criterion.weighting.log_variance.copy_(torch.tensor([-0.5, 0.2, 1.0]))
+if world > 1:
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting{world}", rank=rank, world_size=world,
+                            timeout=datetime.timedelta(seconds=60))
+moved = []
+def counting(name, tensors):
+    own = getattr(dist, name)
+    def call(*arguments):
+        moved.append(sum(t.numel() for t in tensors(*arguments)))
+        return own(*arguments)
+    setattr(dist, name, call)
+counting("all_reduce", lambda tensor: [tensor])
+counting("all_gather", lambda parts, tensor: parts)
+own = slice(sum(sizes[:rank]), sum(sizes[: rank + 1]))
+for step in range(2):  # the second with a memory of the first, where there is one
+    criterion.zero_grad(), network.zero_grad()
+    views = torch.stack([inputs[own], inputs[own].flip(1)], dim=1) + step
+    z = network(views)
+    loss = criterion(torch.stack([z, z * z, z.roll(1, -1)]), labels[own], far + torch.arange(rows)[own] + rows * step)
+    moved.clear()
+    loss.backward()
+moved_backward = torch.tensor(moved)
+parameters = [*network.parameters(), *criterion.parameters()]
+if world > 1:
+    for p in parameters:  # what data-parallel training does
+        dist.all_reduce(p.grad)
+        p.grad /= world
+torch.save([moved_backward, loss.detach(), *(p.grad for p in parameters)], f"{folder}/{world}-{rank}.pt")
+if world > 1:
+    dist.destroy_process_group()
+"""
+
+
+def together(folder: Path, sizes: list[int], settings: dict[str, object]) -> list[list[torch.Tensor]]:
+    """What processes with so many rows each find: numbers moved backward, value, gradients."""
+
+    def start(rank: int, of: list[int]) -> subprocess.Popen[str]:
+        arguments = [str(rank), str(folder), json.dumps([of, settings])]
+        return subprocess.Popen([sys.executable, "-c", PROCESS, *arguments], stderr=subprocess.PIPE, text=True)
+
+    running = [start(rank, sizes) for rank in range(len(sizes))] + [start(0, [sum(sizes)])]
+    errors = [process.communicate(timeout=120)[1] for process in running]
+    assert all(process.returncode == 0 for process in running), errors
+    names = [f"{len(sizes)}-{rank}.pt" for rank in range(len(sizes))]
+    return [torch.load(folder / name, weights_only=True) for name in [*names, "1-0.pt"]]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "settings", "numbers"),
+    [
+        ([9, 5], {}, 2),
+        ([6, 0, 5], {"positives": "inside"}, 2),  # a process without rows
+        ([9, 5], {"temperature": 0.005}, 3),  # in blocks, with a running maximum
+        ([9, 5], {"memory_size": 20}, 2),
+        ([190, 120], {}, 2),  # in tiles: 3 * 620^2 pairs
+    ],
+    ids=["dense", "an empty part", "online", "memory", "tiles"],
+)
+def test_several_processes_equal_one(tmp_path: Path, sizes, settings, numbers):
+    """Value and gradients, with unequal numbers of rows and of anchors with a positive, and a few numbers moved.
+
+    Labels and rows of the processes are large, those of the one are small: all that matters is who is equal.
+    """
+    *processes, alone = together(tmp_path, sizes, settings)
+    for found in processes:
+        for one, other in zip(alone[1:], found[1:], strict=True):
+            torch.testing.assert_close(other, one)
+        samples, similarities = 2 * max(sizes) * len(sizes), 3
+        assert found[0].tolist() == [numbers * similarities * samples]  # and not 8 a sample, as the projections have
+    assert alone[0].tolist() == []
+
+
+OWN_LOSS = """
+import sys, datetime, torch, torch.distributed as dist
+from mscon.train.gather import Gathered, Samples
+rank, folder = int(sys.argv[1]), sys.argv[2]
+dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2,
+                        timeout=datetime.timedelta(seconds=60))
+z = torch.arange(12.0, dtype=torch.float64).view(2, 3, 2)
+own = (slice(0, 2), slice(2, 3))[rank]
+mine = z[:, own].clone().requires_grad_()
+gathered = Gathered()(Samples(mine, [torch.arange(3)[own] > 1, torch.rand(3, 2)[own]], torch.arange(3)[own] + 7))
+samples = gathered.samples
+assert torch.equal(samples.projections, z) and samples.rows.tolist() == [7, 8, 9]
+assert samples.codes[0].tolist() == [False, False, True] and samples.codes[1].shape == (3, 2)
+assert gathered.anchor_ids.tolist() == [[0, 1], [2]][rank]
+((rank + 1) * samples.projections.square()).sum().backward()
+torch.testing.assert_close(mine.grad, 2 * 3 * z[:, own])
+dist.destroy_process_group()
+"""
+
+
+def test_a_loss_of_ones_own_finds_candidates_that_carry_a_gradient(tmp_path: Path):
+    command = [sys.executable, "-c", OWN_LOSS]
+    running = [subprocess.Popen([*command, str(r), str(tmp_path)], stderr=subprocess.PIPE, text=True) for r in range(2)]
+    errors = [process.communicate(timeout=120)[1] for process in running]
+    assert all(process.returncode == 0 for process in running), errors
