@@ -18,6 +18,7 @@ from mscon.cli.arguments import (
     positive,
     process_number,
     share,
+    started_by_torchrun,
 )
 
 
@@ -100,7 +101,7 @@ def _run_embed(arguments: argparse.Namespace) -> None:
         batch_size=arguments.batch_size,
         overwrite=arguments.overwrite,
         reads=files_of(arguments.model),
-        process=(process_number(), int(os.environ["WORLD_SIZE"]) if "TORCHELASTIC_RUN_ID" in os.environ else 1),
+        process=(process_number(), int(os.environ["WORLD_SIZE"]) if started_by_torchrun() else 1),
     )
     if made is None:
         return

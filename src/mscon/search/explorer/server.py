@@ -110,7 +110,7 @@ class ExplorerServer(ThreadingHTTPServer):
             return
         try:
             super().process_request(request, client_address)
-        except BaseException:
+        except Exception:  # not Ctrl-C, which may come when the thread runs already: that releases
             self._free.release()
             raise
 
@@ -121,8 +121,8 @@ class ExplorerServer(ThreadingHTTPServer):
             self._free.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        # A client that hangs up, or is too slow, is nobody's fault here.
-        if not isinstance(sys.exc_info()[1], ConnectionError | TimeoutError):
+        # A client that hangs up, or is too slow, is nobody's fault here; nor is a connection that Ctrl-C closed.
+        if request.fileno() >= 0 and not isinstance(sys.exc_info()[1], ConnectionError | TimeoutError):
             super().handle_error(request, client_address)
 
 
