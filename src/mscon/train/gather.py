@@ -1,8 +1,5 @@
 """Candidates: what anchors are compared with. The only file that knows torch.distributed.
 
-
-
-
 If one process fails, the others find out in what they do together here, and raise OthersStopped.
 """
 
