@@ -15,7 +15,7 @@ from mscon.errors import RunError
 from mscon.evaluate.report import page
 from mscon.run import atomic
 from mscon.run.run import Run
-from mscon_paper import comparison, reproduce
+from mscon_paper import comparison, figures, reproduce
 from mscon_paper.comparison import Planned, is_finished
 from mscon_paper.files import find
 from mscon_paper.results import last_weights, read
@@ -108,6 +108,7 @@ def made(tmp_path, monkeypatch) -> list[str]:
 
     monkeypatch.setattr(glyphs, "prepare", lambda root: table)
     monkeypatch.setattr(page, "build_report", lambda runs, out, **_: atomic.write_text(out, f"{len(runs)} runs"))
+    monkeypatch.setattr(figures, "_saved", lambda figure: {"svg": b"<svg/>", "png": b"pixels"})
     monkeypatch.setattr(comparison, "train_and_probe", train_and_probe)
     return trained
 
@@ -136,16 +137,16 @@ def test_a_stopped_experiment_goes_on_and_loses_only_what_was_under_way(made, tm
     assert names == {"table.md", "results.json", "report.html"} | pictures
 
 
-@pytest.mark.parametrize("name", ["table.md", "results.json", "report.json", "curves.png"])
-def test_results_replace_earlier_ones_and_no_other_file(made, tmp_path, capsys, name):
+def test_results_replace_earlier_ones_and_no_other_file(made, tmp_path, capsys):
     folder = tmp_path / "out" / "glyphs" / "ablation-quick"
     folder.mkdir(parents=True)
-    (folder / name).write_text("mine")
     arguments = ["reproduce", "glyphs/ablation", "--quick", "--jobs", "1", "--out", str(tmp_path / "out")]
-    assert main(arguments) == 2
-    assert f"{name}' exists and was not written by this command: not replaced." in capsys.readouterr().err
-    assert not made and [path.read_text() for path in folder.iterdir()] == ["mine"]
-    (folder / name).unlink()
+    for name in ("table.md", "results.json", "report.json", "curves.png"):
+        (folder / name).write_text("mine")
+        assert main(arguments) == 2
+        assert f"{name}' exists and was not written by this command: not replaced." in capsys.readouterr().err
+        assert not made and [path.read_text() for path in folder.iterdir()] == ["mine"]
+        (folder / name).unlink()
     assert main(arguments) == main(arguments) == 0
 
 
