@@ -51,14 +51,14 @@ def transfer(run: Run, columns: Sequence[str], rows_a_class: Sequence[int], draw
         used: list[list[int]] = [[] for _ in rows_a_class]
         for draw in range(draws):
             for at, number in enumerate(rows_a_class):
-                chosen = train[few_of_each(codes[train], number, seed=draw)]
-                none = chosen[:0]
+                drawn = train[few_of_each(codes[train], number, seed=draw)]
+                none = drawn[:0]
                 result = linear_probe(
-                    *(features[chosen], codes[chosen], features[none], codes[none], features[test], codes[test]),
+                    *(features[drawn], codes[drawn], features[none], codes[none], features[test], codes[test]),
                     classes,
                 )
                 accuracy[at].append(result.accuracy)
-                used[at].append(len(chosen))
+                used[at].append(len(drawn))
         curves.append(
             {
                 "column": column,
@@ -82,5 +82,5 @@ def few_of_each(codes: Int[np.ndarray, " rows"], number: int, seed: int) -> Int[
         raise ValueError(f"{counted(number, 'row')} a class were asked for; it must be 1 or more.")
     order = np.random.default_rng(seed).permutation(codes.size)
     order = order[codes[order] >= 0]
-    chosen = [order[codes[order] == code][:number] for code in np.unique(codes[order])]
-    return np.sort(np.concatenate(chosen)) if chosen else order
+    positions = [order[codes[order] == code][:number] for code in np.unique(codes[order])]
+    return np.sort(np.concatenate(positions)) if positions else order

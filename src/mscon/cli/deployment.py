@@ -88,7 +88,7 @@ def _run_embed(arguments: argparse.Namespace) -> None:
     from mscon.deploy.trained_inputs import changed_since_training
 
     model, table = load(arguments.model, trust=arguments.trust), read_table(arguments.table)
-    made = embed_table(
+    output = embed_table(
         model,
         table,
         arguments.out,
@@ -102,13 +102,13 @@ def _run_embed(arguments: argparse.Namespace) -> None:
         reads=files_of(arguments.model),
         process=(process_number(), int(os.environ["WORLD_SIZE"]) if "TORCHELASTIC_RUN_ID" in os.environ else 1),
     )
-    if made is None:
+    if output is None:
         return
     if (Path(arguments.model) / "recipe.toml").is_file():  # a run, which knows the rows that it was trained on
         data = model.recipe.data if arguments.vectors is None else replace(model.recipe.data, vectors=arguments.vectors)
         if changed := changed_since_training(open_run(Path(arguments.model)), data, table, arguments.images):
             print(f"note: {changed} They are embedded as they are now.", file=sys.stderr)
-    print(made)
+    print(output)
 
 
 def export(verbs: Verbs) -> None:
@@ -153,7 +153,7 @@ def _run_export(arguments: argparse.Namespace) -> None:
     from mscon.deploy.onnx import TOLERANCE, export_onnx
 
     tolerance = TOLERANCE if arguments.tolerance is None else arguments.tolerance
-    done = export_onnx(
+    exported = export_onnx(
         run,
         arguments.out,
         checkpoint=arguments.checkpoint,
@@ -162,8 +162,8 @@ def _run_export(arguments: argparse.Namespace) -> None:
         overwrite=arguments.overwrite,
     )
     print(
-        f"{done.path}\nlargest difference to torch: {done.difference:.2g} (tolerance {tolerance:.2g}), on "
-        f"{done.images} {'images of the run' if done.real else 'random inputs'}"
+        f"{exported.path}\nlargest difference to torch: {exported.difference:.2g} (tolerance {tolerance:.2g}), on "
+        f"{exported.images} {'images of the run' if exported.real else 'random inputs'}"
     )
 
 

@@ -51,10 +51,10 @@ def _run_prepare(arguments: argparse.Namespace) -> None:
 
     prepare = sources.find(arguments.source)
     known = validate.of_function(prepare, ("root",))
-    given = dict(validate.assignment(text) for text in arguments.set)
-    validate.refuse_unknown(given, known, arguments.source, "")
+    settings = dict(validate.assignment(text) for text in arguments.set)
+    validate.refuse_unknown(settings, known, arguments.source, "")
     values = {
-        key: validate.typed(value, known[key].hint, f"[{arguments.source}] {key}") for key, value in given.items()
+        key: validate.typed(value, known[key].hint, f"[{arguments.source}] {key}") for key, value in settings.items()
     }
     try:
         print(prepare(arguments.root, **values))

@@ -106,10 +106,10 @@ def export_onnx(
             '  Install them with `pip install "mscon[onnx]"`.'
         )
     outputs.need_free([out], reads=run.files, images=run.images, own=_is_own, overwrite=overwrite)
-    asked = run.recipe
-    name = checkpoint or asked.train.checkpoint
+    recipe = run.recipe
+    name = checkpoint or recipe.train.checkpoint
     model = load_model(run, name).float()
-    config = packed.describe(asked, model, name, run.inputs)
+    config = packed.describe(recipe, model, name, run.inputs)
     pixels, real = _inputs(run, model)
     graph = _Graph(model, projections).eval()
     content = _exported(graph, pixels, config)
@@ -190,7 +190,7 @@ def _exported(graph: _Graph, pixels: Shaped[np.ndarray, "images ..."], config: d
         raise RunError(
             f"the encoder '{config['recipe']['encoder']['name']}' cannot be exported: {reason}{hint}"
         ) from None
-    own = {
+    metadata = {
         "mscon": config["mscon"],
         "model": json.dumps(config, allow_nan=False),
         "similarities": json.dumps(config["similarities"]),
@@ -203,7 +203,7 @@ def _exported(graph: _Graph, pixels: Shaped[np.ndarray, "images ..."], config: d
         "std": json.dumps([round(v, 6) for v in encoder.std.flatten().tolist()]),
         "normalised_inside": "true",
     }
-    onnx.helper.set_model_props(proto, own)
+    onnx.helper.set_model_props(proto, metadata)
     content: bytes = proto.SerializeToString()
     return content
 
@@ -222,8 +222,8 @@ def _difference(graph: _Graph, path: Path, pixels: Shaped[np.ndarray, "images ..
     for count in sorted({1, min(3, len(pixels)), len(pixels)}):
         with torch.inference_mode():
             expected = [output.numpy() for output in graph(torch.from_numpy(pixels[:count]))]
-        for own, other in zip(expected, session.run(None, {_kind(pixels): pixels[:count]}), strict=True):
-            greatest = max(greatest, _apart(own, np.asarray(other)))
+        for by_torch, by_onnx in zip(expected, session.run(None, {_kind(pixels): pixels[:count]}), strict=True):
+            greatest = max(greatest, _apart(by_torch, np.asarray(by_onnx)))
     return greatest, {output.name: str(output.shape) for output in session.get_outputs()}
 
 

@@ -56,9 +56,9 @@ def choose(
     best: Chosen | None = None
     for strength in grid if len(validation) else (DEFAULT,):
         converged = fit(strength)
-        told = score(predict(validation)) if len(validation) else None
-        if best is None or (told or 0.0) > (best.validation_score or 0.0):
-            best = Chosen(predict(test), strength, told, converged)
+        validation_score = score(predict(validation)) if len(validation) else None
+        if best is None or (validation_score or 0.0) > (best.validation_score or 0.0):
+            best = Chosen(predict(test), strength, validation_score, converged)
     assert best is not None
     return best
 

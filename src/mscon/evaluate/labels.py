@@ -21,5 +21,5 @@ def among_largest(
 ) -> Bool[np.ndarray, " rows"]:
     """Rows of the `largest` classes with most train rows; of equally large ones the first by name."""
     sizes = Counter(train[train >= 0].tolist())
-    kept = sorted(sizes, key=lambda code: (-sizes[code], code))[:largest]
-    return np.isin(codes, kept)
+    classes = sorted(sizes, key=lambda code: (-sizes[code], code))[:largest]
+    return np.isin(codes, classes)

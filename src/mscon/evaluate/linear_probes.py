@@ -20,19 +20,19 @@ from mscon.evaluate.targets import Asked
 from mscon.method.similarities.base import TargetKind
 
 
-def _classify(asked: Asked, frozen: Frozen) -> list[Answer]:
+def _classify(column: Asked, frozen: Frozen) -> list[Answer]:
     """A linear classifier of the classes that train rows have; of a hierarchy one for each level."""
-    levels = asked.class_levels()
-    told = [_classify_level(asked, codes, classes, frozen) for codes, classes in levels]
-    if len(told) == 1:
-        return told
-    return [({"level": i, "levels": len(told), **record}, arrays) for i, (record, arrays) in enumerate(told, 1)]
+    levels = column.class_levels()
+    results = [_classify_level(column, codes, classes, frozen) for codes, classes in levels]
+    if len(results) == 1:
+        return results
+    return [({"level": i, "levels": len(results), **record}, arrays) for i, (record, arrays) in enumerate(results, 1)]
 
 
-def _classify_level(asked: Asked, codes: Int[np.ndarray, " rows"], classes: Sequence[str], frozen: Frozen) -> Answer:
+def _classify_level(column: Asked, codes: Int[np.ndarray, " rows"], classes: Sequence[str], frozen: Frozen) -> Answer:
     train, test = frozen.split["train"], frozen.split["test"]
-    if asked.largest is not None:
-        codes = np.where(among_largest(codes, codes[train], asked.largest), codes, -1)
+    if column.largest is not None:
+        codes = np.where(among_largest(codes, codes[train], column.largest), codes, -1)
     present = np.unique(codes[train][codes[train] >= 0])
     if present.size < 2:
         raise NothingToAsk(f"split train has {present.size} of the two classes that a classifier needs at least")
@@ -58,9 +58,9 @@ def _classify_level(asked: Asked, codes: Int[np.ndarray, " rows"], classes: Sequ
     return record, {"row": test[result.rows], "true": result.true, "predicted": result.predicted}
 
 
-def _regress(asked: Asked, frozen: Frozen) -> list[Answer]:
+def _regress(column: Asked, frozen: Frozen) -> list[Answer]:
     """Ridge regression of numbers."""
-    y = asked.target()
+    y = column.target()
     for name in ("train", "test"):
         known = y[frozen.split[name]]
         if np.unique(known[np.isfinite(known)]).size < 2:
@@ -76,9 +76,9 @@ def _regress(asked: Asked, frozen: Frozen) -> list[Answer]:
     return [(record, {"row": frozen.split["test"][result.rows], **arrays})]
 
 
-def _step(asked: Asked, frozen: Frozen) -> list[Answer]:
+def _step(column: Asked, frozen: Frozen) -> list[Answer]:
     """A classifier for each step between levels."""
-    y = asked.target()
+    y = column.target()
     train, test = (y[frozen.split[name]] for name in ("train", "test"))
     if np.unique(train[np.isfinite(train)]).size < 2:
         raise NothingToAsk("split train has fewer than the two levels that a classifier needs at least")
@@ -88,7 +88,7 @@ def _step(asked: Asked, frozen: Frozen) -> list[Answer]:
     scores = {"level_error": result.level_error, "within_one": result.within_one}
     off = np.abs(result.true - result.median)
     record = {
-        "classes": list(asked.names),
+        "classes": list(column.names),
         **_counts(result),
         **intervals(scores, frozen.draws),
         "baseline": {"level_error": float(off.mean()), "within_one": float((off <= 1).mean())},
@@ -98,9 +98,9 @@ def _step(asked: Asked, frozen: Frozen) -> list[Answer]:
     return [(record, {"row": frozen.split["test"][result.rows], **arrays})]
 
 
-def _tell_labels(asked: Asked, frozen: Frozen) -> list[Answer]:
+def _tell_labels(column: Asked, frozen: Frozen) -> list[Answer]:
     """A classifier a label."""
-    y = asked.target()
+    y = column.target()
     train, test = (y[frozen.split[name]] for name in ("train", "test"))
     known = train[np.isfinite(train).all(axis=1)] > 0.5
     usable = known.any(axis=0) & ~known.all(axis=0) if len(known) else np.zeros(y.shape[1], bool)
@@ -108,7 +108,7 @@ def _tell_labels(asked: Asked, frozen: Frozen) -> list[Answer]:
         raise NothingToAsk("split train has no label that some rows have and others have not")
     if not (test[:, usable] > 0.5).any():
         raise NothingToAsk("no row of split test has a label that can be asked")
-    result = label_set_probe(*frozen.with_targets(y), labels=asked.names)
+    result = label_set_probe(*frozen.with_targets(y), labels=column.names)
     true, predicted, every = result.true, result.predicted, np.ones_like(result.true)
     scores = {
         "mean_average_precision": influence.mean_average_precision(true, result.probability),

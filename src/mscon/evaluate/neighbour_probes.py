@@ -17,10 +17,10 @@ from mscon.evaluate.targets import Asked
 from mscon.method.similarities.base import TargetKind
 
 
-def _retrieve(asked: Asked, frozen: Frozen) -> list[Answer]:
+def _retrieve(column: Asked, frozen: Frozen) -> list[Answer]:
     """Retrieval of the same class among rows of unseen groups; their classes may all be new."""
     unseen = frozen.split["unseen"]
-    cells = asked.whole_cells()
+    cells = column.whole_cells()
     codes, classes = codes_of([cells[row] for row in unseen])
     sizes = np.bincount(codes[codes >= 0], minlength=1)
     if len(classes) < 2 or sizes.max() < 2:
@@ -31,14 +31,14 @@ def _retrieve(asked: Asked, frozen: Frozen) -> list[Answer]:
     return [_retrieved(retrieval(frozen.features[unseen], codes), classes, unseen, frozen.draws)]
 
 
-def _retrieve_labels(asked: Asked, frozen: Frozen) -> list[Answer]:
+def _retrieve_labels(column: Asked, frozen: Frozen) -> list[Answer]:
     """Retrieval of rows with any label in common."""
     unseen = frozen.split["unseen"]
-    labels = asked.target()[unseen]
+    labels = column.target()[unseen]
     has = np.nan_to_num(labels) > 0.5
     if not (has.sum(axis=0) >= 2).any():
         raise NothingToAsk("no two rows of split unseen have a label in common that split train has too")
-    return [_retrieved(label_retrieval(frozen.features[unseen], labels), asked.names, unseen, frozen.draws)]
+    return [_retrieved(label_retrieval(frozen.features[unseen], labels), column.names, unseen, frozen.draws)]
 
 
 def _retrieved(result: Any, classes: Sequence[str], unseen: Int[np.ndarray, " rows"], draws: int) -> Answer:
@@ -51,14 +51,14 @@ def _retrieved(result: Any, classes: Sequence[str], unseen: Int[np.ndarray, " ro
         "chance": result.chance,
         "map_at_r_chance": result.map_at_r_chance,
     }
-    kept = {name: values.astype(np.float32) for name, values in scores.items()}
-    return record, {"row": unseen[result.rows], **kept}
+    arrays = {name: values.astype(np.float32) for name, values in scores.items()}
+    return record, {"row": unseen[result.rows], **arrays}
 
 
-def _differ(asked: Asked, frozen: Frozen) -> list[Answer]:
+def _differ(column: Asked, frozen: Frozen) -> list[Answer]:
     """How far the number or level of the nearest row is off."""
     unseen = frozen.split["unseen"]
-    y = asked.target()[unseen]
+    y = column.target()[unseen]
     if np.unique(y[np.isfinite(y)]).size < 2:
         raise NothingToAsk("split unseen has fewer than two rows with different numbers or levels")
     result = nearest_difference(frozen.features[unseen], y)

@@ -42,17 +42,17 @@ class Frozen:
 Ask = Callable[[Asked, Frozen], list[Answer]]
 
 
-def by_kind(known: Mapping[TargetKind, Ask], asked: Asked) -> Ask:
+def by_kind(probes: Mapping[TargetKind, Ask], column: Asked) -> Ask:
     """How a column of its kind is asked.
 
     Raises:
         NothingToAsk: if its similarity has no targets.
     """
-    if asked.kind not in known:
+    if column.kind not in probes:
         raise NothingToAsk("its similarity says nothing that could be asked (it has no target_kind)")
-    return known[asked.kind]
+    return probes[column.kind]
 
 
 def intervals(values: Mapping[str, Float[np.ndarray, " rows"]], draws: int) -> Record:
     """The mean of each measure over rows with its bootstrap interval, as plain values."""
-    return {name: interval(own, draws=draws).to_json() for name, own in values.items()}
+    return {name: interval(row_values, draws=draws).to_json() for name, row_values in values.items()}

@@ -92,7 +92,7 @@ def asked_columns(run: Run, recipe: Recipe, rows: pl.DataFrame) -> list[Asked]:
     trained = [part for part in recipe.similarities if part.name != "same_row"]
     known = {part.column for part in trained}
     largest = recipe.probe.largest
-    asked = [
+    columns = [
         Asked(
             part.column,
             cells_of(_as_text(rows, part.reads), part.reads),
@@ -103,16 +103,16 @@ def asked_columns(run: Run, recipe: Recipe, rows: pl.DataFrame) -> list[Asked]:
         for part in trained
     ]
     others = [name for name in dict.fromkeys(recipe.probe.columns) if name not in known]
-    return asked + [_not_trained(run, recipe, rows, name) for name in others]
+    return columns + [_not_trained(run, recipe, rows, name) for name in others]
 
 
-def asked_neighbours(run: Run, recipe: Recipe, rows: pl.DataFrame, asked: Sequence[Asked]) -> list[Asked]:
+def asked_neighbours(run: Run, recipe: Recipe, rows: pl.DataFrame, columns: Sequence[Asked]) -> list[Asked]:
     """The columns that [probe] neighbours names; by default all that are probed and have two values there."""
-    known = {column.column: column for column in asked}
+    known = {column.column: column for column in columns}
     if named := tuple(dict.fromkeys(recipe.probe.neighbours)):
         return [known[name] if name in known else _not_trained(run, recipe, rows, name) for name in named]
     unseen = np.flatnonzero(rows.get_column("split").to_numpy() == "unseen")
-    return [c for c in asked if rows.get_column(c.column)[unseen].drop_nulls().n_unique() >= 2]
+    return [c for c in columns if rows.get_column(c.column)[unseen].drop_nulls().n_unique() >= 2]
 
 
 def _not_trained(run: Run, recipe: Recipe, rows: pl.DataFrame, column: str) -> Asked:
@@ -137,10 +137,10 @@ def _fitted(run: Run, recipe: Recipe, rows: pl.DataFrame, column: str, kind: str
 def _of_run(run: Run, part: SimilarityPart) -> Similarity:
     """The similarity that a column was trained with, as the run keeps it."""
     run.need_trust()
-    for kept in run.similarities:
-        if kept["state"].get("column") == part.column:
-            found: Similarity = catalogue.find("similarity", kept["name"]).from_json(kept["state"])
-            return found
+    for record in run.similarities:
+        if record["state"].get("column") == part.column:
+            similarity: Similarity = catalogue.find("similarity", record["name"]).from_json(record["state"])
+            return similarity
     raise RunError(f"run '{run.root}' keeps no similarity of column '{part.column}'. `mscon train` writes it.")
 
 

@@ -94,9 +94,9 @@ def build_encoder(settings: recipe.Encoder, channels: int, image_size: int) -> E
     else:
         encoder = _from_timm(settings, channels, image_size)
     for name in ("mean", "std"):
-        if given := getattr(settings, name):
-            _need_each_channel(f"[encoder] {name}", given, channels)
-            getattr(encoder, name).copy_(torch.tensor(given).view(-1, 1, 1))
+        if constants := getattr(settings, name):
+            _need_each_channel(f"[encoder] {name}", constants, channels)
+            getattr(encoder, name).copy_(torch.tensor(constants).view(-1, 1, 1))
     return _tried(encoder, settings.name, channels, image_size)
 
 
@@ -107,9 +107,9 @@ def _own(settings: recipe.Encoder, channels: int) -> Encoder:
             f"[encoder] pretrained: mscon knows no published weights of '{settings.name}'. Set pretrained = false, and "
             "let the class load its own."
         )
-    found = catalogue.own("encoder", settings.name, nn.Module)
+    backbone_class = catalogue.own("encoder", settings.name, nn.Module)
     try:
-        backbone = found(**settings.settings)
+        backbone = backbone_class(**settings.settings)
     except (TypeError, ValueError) as error:
         raise RecipeError(f"[encoder] '{settings.name}' cannot be built with its [encoder.settings]: {error}") from None
     constants = []
@@ -173,13 +173,13 @@ def _lite0_weights() -> dict[str, Tensor]:
     return weights
 
 
-def _fitted(weights: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:
+def _fitted(weights: dict[str, Tensor], layers: dict[str, Tensor]) -> dict[str, Tensor]:
     """Published tensors under the names that timm has for them: both list the same layers in the same order.
 
     The published classifier comes last and is left out.
     """
     fitted = {}
-    for (name, tensor), published in zip(own.items(), weights.values(), strict=False):
+    for (name, tensor), published in zip(layers.items(), weights.values(), strict=False):
         stem_in_colour = tensor.dim() == 4 and tensor.shape[1] == 1 and published.shape[1:2] == (3,)
         # Grey is the same value in all three colours, so the sum over colours gives the same map.
         value = published.sum(dim=1, keepdim=True) if stem_in_colour else published

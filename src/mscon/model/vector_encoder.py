@@ -68,9 +68,9 @@ def build_vector_encoder(settings: recipe.Encoder, dim: int) -> VectorEncoder:
         )
     make = {"mlp": mlp, "linear": linear, "identity": identity}[settings.name]
     known = recipe_settings.of_function(make, ("dim",))
-    given = recipe_settings.filled(known, settings.settings, "encoder.settings", "")
+    arguments = recipe_settings.filled(known, settings.settings, "encoder.settings", "")
     try:
-        backbone, width = make(dim, **given)
+        backbone, width = make(dim, **arguments)
     except ValueError as error:
         raise RecipeError(f"[encoder.settings] {settings.name}: {error}") from None
     return VectorEncoder(backbone, width, dim)
@@ -110,9 +110,9 @@ def identity(dim: int) -> tuple[nn.Module, int]:
 
 
 def _own(settings: recipe.Encoder, dim: int) -> VectorEncoder:
-    found = catalogue.own("encoder", settings.name, nn.Module)
+    backbone_class = catalogue.own("encoder", settings.name, nn.Module)
     try:
-        backbone = found(**settings.settings)
+        backbone = backbone_class(**settings.settings)
     except (TypeError, ValueError) as error:
         raise RecipeError(f"[encoder] '{settings.name}' cannot be built with its [encoder.settings]: {error}") from None
     was_training = backbone.training

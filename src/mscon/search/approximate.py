@@ -75,15 +75,15 @@ class Approximate:
         if k < 1:
             raise ValueError(f"k must be at least 1, got {k}.")
         rescaled = (queries * shares[:, None]).reshape(len(queries), -1).astype(np.float32)
-        chosen: dict[str, Any] = {"nprobe": probes or self.visited(shares)}
+        parameters: dict[str, Any] = {"nprobe": probes or self.visited(shares)}
         if keep is not None:
             bits = np.packbits(keep, bitorder="little")
-            chosen["sel"] = self._faiss.IDSelectorBitmap(bits)
+            parameters["sel"] = self._faiss.IDSelectorBitmap(bits)
         wanted = min(k * _SPARE, self.spaces.rows)
         # faiss.contrib.torch_utils, which pytorch-metric-learning imports, puts a `search` without params in place of
         # FAISS's own in the whole process, and leaves that as `search_numpy`.
         search = getattr(self._index, "search_numpy", self._index.search)
-        _, rows = search(rescaled, wanted, params=self._faiss.SearchParametersIVF(**chosen))
+        _, rows = search(rescaled, wanted, params=self._faiss.SearchParametersIVF(**parameters))
         return [self._exactly(row[row >= 0], query, shares, k) for row, query in zip(rows, queries, strict=True)]
 
     def visited(self, shares: Float[np.ndarray, " spaces"]) -> int:
@@ -126,8 +126,8 @@ class Approximate:
     def _calibrated(self, wanted: float, seed: int) -> tuple[dict[str, int], dict[str, float]]:
         """Under each mix asked the least power of two of lists that gives the recall, and what it then is."""
         spaces = self.spaces
-        asked = np.random.default_rng(seed + 1).choice(spaces.rows, min(_ASKED, spaces.rows), replace=False)
-        queries = spaces.vectors(asked).transpose(1, 0, 2)
+        sample = np.random.default_rng(seed + 1).choice(spaces.rows, min(_ASKED, spaces.rows), replace=False)
+        queries = spaces.vectors(sample).transpose(1, 0, 2)
         mixes = {"equal": np.full(spaces.count, 1 / spaces.count)}
         if spaces.count > 1:
             mixes |= {f"only {number}": one for number, one in enumerate(np.eye(spaces.count))}
@@ -136,15 +136,15 @@ class Approximate:
             exact = spaces.nearest_of(queries, shares, _K)
             while probes[name] < self.lists and recall[name] < wanted:
                 probes[name] = min(max(1, 2 * probes[name]), self.lists)
-                found = self.nearest_of(queries, shares, _K, probes=probes[name])
-                recall[name] = share_found(found, exact)
+                approximate = self.nearest_of(queries, shares, _K, probes=probes[name])
+                recall[name] = share_found(approximate, exact)
         return probes, recall
 
 
-def share_found(found: Sequence[Found], exact: Sequence[Found]) -> float:
+def share_found(approximate: Sequence[Found], exact: Sequence[Found]) -> float:
     """Recall: the share of the exact nearest rows that were found. A row that scores as high as the last is as good."""
     shares = []
-    for some, best in zip(found, exact, strict=True):
+    for some, best in zip(approximate, exact, strict=True):
         as_good = some.scores >= best.scores[-1] if len(best) else np.zeros(0, dtype=bool)
         shares.append(min(int(as_good.sum()), len(best)) / max(len(best), 1))
     return float(np.mean(shares))

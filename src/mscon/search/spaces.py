@@ -186,13 +186,13 @@ class Spaces:
             raise ValueError(f"queries must be [queries, {self.count}, {self.dim}], got {list(queries.shape)}.")
         if keep is not None and (keep.shape[1] != self.rows or len(keep) not in (1, len(queries))):
             raise ValueError(f"keep must be [1 or {len(queries)}, {self.rows}], got {list(keep.shape)}.")
-        found: list[Found] = []
+        nearest: list[Found] = []
         for start in range(0, len(queries), _QUERIES):
             end = min(start + _QUERIES, len(queries))
             masks = keep if keep is None or len(keep) == 1 else keep[start:end]
             out = None if leave_out is None else leave_out[start:end]
-            found += self._search(queries[start:end], shares, k, masks, out)
-        return found
+            nearest += self._search(queries[start:end], shares, k, masks, out)
+        return nearest
 
     def _search(
         self,
@@ -260,23 +260,23 @@ class Spaces:
         sample = self._stored[:_SAMPLE]
         if not len(sample):
             return False
-        own = self._wide(np.arange(min(len(sample), 16))).reshape(-1, self._stored.shape[1]) / self.count
-        exact = sample.double() @ torch.from_numpy(own).T
+        probes = self._wide(np.arange(min(len(sample), 16))).reshape(-1, self._stored.shape[1]) / self.count
+        exact = sample.double() @ torch.from_numpy(probes).T
         wrong = max(
             (torch.mv(sample, query.half()).double() - exact[:, number]).abs().max().item()
-            for number, query in enumerate(torch.from_numpy(own))
+            for number, query in enumerate(torch.from_numpy(probes))
         )
         if not wrong <= self._half_slack:
             return False
-        rescaled = torch.from_numpy(own[:1])
+        rescaled = torch.from_numpy(probes[:1])
         halves, singles = self._in_halves(rescaled), self._in_singles(rescaled)
         half, single = (torch.empty(1, len(sample), dtype=dtype) for dtype in (torch.float16, torch.float32))
         # Halves are half the memory to read, which tells more in a large matrix than in this sample.
         return _seconds(lambda: halves(0, len(sample), half)) < 1.5 * _seconds(lambda: singles(0, len(sample), single))
 
     def _wide(self, rows: Int[np.ndarray, " some"]) -> Float[np.ndarray, "some spaces dim"]:
-        chosen = self._stored[torch.from_numpy(rows)].double().numpy()
-        return chosen.reshape(len(rows), self.count, self.dim)
+        vectors = self._stored[torch.from_numpy(rows)].double().numpy()
+        return vectors.reshape(len(rows), self.count, self.dim)
 
 
 class _Best:
@@ -307,11 +307,11 @@ class _Best:
         """No row with an inexact score below this can be among the best."""
         if len(self.found) == self._k:
             return float(self.found.scores[-1]) - slack
-        kept = scores if mask is None else scores[mask]
-        if len(kept) <= self._k:
+        candidates = scores if mask is None else scores[mask]
+        if len(candidates) <= self._k:
             return -np.inf
         # k rows of this block reach their kth inexact score, so all k are truly above it minus the slack.
-        return kept.float().topk(self._k).values[-1].item() - 2 * slack
+        return candidates.float().topk(self._k).values[-1].item() - 2 * slack
 
 
 def _reaching(

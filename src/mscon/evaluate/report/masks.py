@@ -58,13 +58,13 @@ class Masks:
 
 def masks(methods: Sequence[Method]) -> tuple[Masks, ...]:
     """Of each method whose heads are masks; of others nothing."""
-    found = []
+    drawn = []
     for method in methods:
         member = method.members[0]
         values = member.run.masks
         if values:
-            found.append(_drawn(method, member.seed, np.asarray(values, dtype=np.float64)))
-    return tuple(found)
+            drawn.append(_drawn(method, member.seed, np.asarray(values, dtype=np.float64)))
+    return tuple(drawn)
 
 
 def order(values: Float[np.ndarray, "similarities dim"]) -> Int[np.ndarray, " dim"]:
@@ -79,18 +79,18 @@ def _drawn(method: Method, seed: int, values: Float[np.ndarray, "similarities di
     most = values.max(axis=0)
     rows = []
     for column, mask in zip(method.columns, values, strict=True):
-        own = (mask == most) & (mask > 0)
+        is_largest = (mask == most) & (mask > 0)
         heights = np.round(_HEIGHT * mask / largest, 1)
         rows.append(
             Mask(
                 column=column,
                 bars=tuple(
                     Bar(round(_WIDTH * i, 1), round(_HEIGHT - float(h), 1), float(h), bool(o))
-                    for i, (h, o) in enumerate(zip(heights, own, strict=True))
+                    for i, (h, o) in enumerate(zip(heights, is_largest, strict=True))
                 ),
                 seen=int((mask > 0).sum()),
-                most=int(own.sum()),
-                own_share=float(mask[own].sum() / mask.sum()) if mask.sum() > 0 else None,
+                most=int(is_largest.sum()),
+                own_share=float(mask[is_largest].sum() / mask.sum()) if mask.sum() > 0 else None,
             )
         )
     return Masks(method.title, seed, values.shape[1], largest, _WIDTH * values.shape[1], _HEIGHT, tuple(rows))

@@ -102,7 +102,7 @@ def _narrowed(table: Table) -> list[Table]:
     blocks = tuple(block for block in table.blocks if block.columns)
     if sum(len(block.columns) for block in blocks) <= _MOST_BESIDE:
         return [replace(table, blocks=blocks)] if blocks else []
-    found: list[Table] = []
+    narrowed: list[Table] = []
     for block in blocks:
         parts = -(-len(block.columns) // _MOST_BESIDE)
         each = -(-len(block.columns) // parts)
@@ -111,9 +111,9 @@ def _narrowed(table: Table) -> list[Table]:
             title = block.title if table.title == "Retrieval" else f"{table.title}: {block.title}"
             title += f" ({part + 1} of {parts})" if parts > 1 else ""
             # Explained once, above the first of them.
-            words = "" if found else table.explained
-            found.append(replace(table, title=title, explained=words, blocks=(some,), headed=False))
-    return found
+            words = "" if narrowed else table.explained
+            narrowed.append(replace(table, title=title, explained=words, blocks=(some,), headed=False))
+    return narrowed
 
 
 def whisker(column: Column, cell: Cell) -> tuple[float, float, float]:
@@ -129,12 +129,12 @@ def whisker(column: Column, cell: Cell) -> tuple[float, float, float]:
 
 def skipped(gathered: Gathered) -> list[str]:
     """What the probes left out, and why, each once."""
-    told = [
+    lines = [
         f"{record['column']} ({record['probe']}): {record['reason']}"
         for member in gathered.members
         for record in member.run.probe.get("skipped", [])
     ]
-    return list(dict.fromkeys(told))
+    return list(dict.fromkeys(lines))
 
 
 def macro_f1(gathered: Gathered) -> Mapping[str, Any]:

@@ -97,6 +97,6 @@ class Masks(Heads):
 def _first(masks: Kind, similarities: int, dim: int) -> Float[Tensor, "similarities dim"]:
     if masks == "learned":
         return torch.empty(similarities, dim).normal_(0.9, 0.7)
-    own = torch.eye(similarities).repeat_interleave(dim // similarities, dim=1)
-    own = nn.functional.pad(own, (0, dim - own.shape[1]))
-    return own if masks == "disjoint" else own.clamp_min(0.1)
+    blocks = torch.eye(similarities).repeat_interleave(dim // similarities, dim=1)
+    blocks = nn.functional.pad(blocks, (0, dim - blocks.shape[1]))
+    return blocks if masks == "disjoint" else blocks.clamp_min(0.1)
