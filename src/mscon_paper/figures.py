@@ -13,7 +13,7 @@ from jaxtyping import Float
 from mscon.evaluate.report import palette
 from mscon.evaluate.report.maps import held_out, neighbourhoods
 from mscon.evaluate.report.pictures import INK, QUIET, blank, style
-from mscon_paper.table import Found, Reading, by_row, heading
+from mscon_paper.table import ExperimentResult, Reading, by_row, heading
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,7 +26,7 @@ _PER_ROW = 4
 _WIDTH = 3.2
 
 
-def draw(result: Found) -> Mapping[str, bytes]:
+def draw(result: ExperimentResult) -> Mapping[str, bytes]:
     """The picture as "svg" and "png"."""
     with style():
         figure = _lines(result) if result.axis else _dots(result)
@@ -53,10 +53,10 @@ def _mark(figure: Figure, changed: Sequence[str]) -> None:
 # Lines --------------------------------------------------------------------------------------------
 
 
-def _lines(result: Found) -> Figure:
+def _lines(result: ExperimentResult) -> Figure:
     """A panel for each thing read, a line for each row over the axis, its interval as a band."""
     assert result.axis is not None
-    measured = result.asked
+    measured = result.measured
     columns = min(len(measured), _PER_ROW)
     height = math.ceil(len(measured) / columns)
     figure = blank(_WIDTH * max(columns, 2), 2.7 * height)
@@ -175,9 +175,9 @@ def _left_to_learn(log: Log, column: str) -> dict[int, float]:
 # Dots ---------------------------------------------------------------------------------------------
 
 
-def _dots(result: Found) -> Figure:
+def _dots(result: ExperimentResult) -> Figure:
     """A panel for each thing read; rows from top to bottom, ours with its interval, the paper's beside it."""
-    measured = result.asked
+    measured = result.measured
     several = any(r.case for r in result.readings)
     lines = list(dict.fromkeys((r.row, r.case) for r in result.readings))
     columns = min(len(measured), _PER_ROW)

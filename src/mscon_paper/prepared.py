@@ -56,7 +56,7 @@ class Prepared:
         rows: a cell for each column.
         places: where each row stood in the data set's own files.
         labels: for each label column what its cells said, row by row.
-        found: what was read, a line each.
+        sources: the files that were read, a line each.
         left_out: reason -> places of the rows that are left out for it.
         notes: what else should be known, a line each.
     """
@@ -64,7 +64,7 @@ class Prepared:
     source: str
     base: Path
     header: tuple[str, ...]
-    found: list[str] = field(default_factory=list)
+    sources: list[str] = field(default_factory=list)
     rows: list[tuple[str, ...]] = field(default_factory=list)
     places: list[str] = field(default_factory=list)
     labels: dict[str, list[Label]] = field(default_factory=dict)
@@ -86,7 +86,7 @@ class Prepared:
         """The account, for a terminal."""
         splits = Counter(row[1] for row in self.rows)
         split_sizes = ", ".join(f"{splits[name]:,} {name}" for name in SPLITS if splits[name])
-        lines = [*self.found, f"  {counted(len(self.rows), 'row')} in the table: {split_sizes}"]
+        lines = [*self.sources, f"  {counted(len(self.rows), 'row')} in the table: {split_sizes}"]
         for reason, places in self.left_out.items():
             lines.append(f"  {counted(len(places), 'row')} left out {reason}: {first_few(places)}")
         width = max(map(len, self.labels), default=0)
@@ -216,7 +216,7 @@ def is_clutter(name: str) -> bool:
     return name.startswith(".") or name.lower() in _CLUTTER
 
 
-def not_found(source: str, root: Path, wanted: Sequence[str], obtain: str) -> TableError:
+def missing_data(source: str, root: Path, wanted: Sequence[str], obtain: str) -> TableError:
     """What is missing under a root, what is there instead, and where the data comes from.
 
     Args:
@@ -225,10 +225,10 @@ def not_found(source: str, root: Path, wanted: Sequence[str], obtain: str) -> Ta
         wanted: each thing that is missing.
         obtain: where it is to be had, and under which licence.
     """
-    return TableError(f"{source}: missing in '{root}': {'; '.join(wanted)}.\n  {_found_instead(root)}\n{obtain}")
+    return TableError(f"{source}: missing in '{root}': {'; '.join(wanted)}.\n  {_existing_entries(root)}\n{obtain}")
 
 
-def _found_instead(root: Path) -> str:
+def _existing_entries(root: Path) -> str:
     if not root.exists():
         return "There is no such folder."
     if not root.is_dir():

@@ -23,7 +23,7 @@ from mscon_paper import comparison, files
 from mscon_paper.comparison import Planned
 from mscon_paper.experiment import Experiment, PlannedRun, size
 from mscon_paper.results import read, spaces
-from mscon_paper.table import Found, found_json, found_text
+from mscon_paper.table import ExperimentResult, result_json, result_text
 
 # In the folder of an experiment's results.
 _FILES = (
@@ -87,7 +87,7 @@ def reproduce(
     result = read(experiment, planned, pool, faults, changed=changed)
     with outputs.writing(folder):
         _write(experiment, result, planned, pool, faults, folder)
-    print(found_text(result))
+    print(result_text(result))
     print(f"{counted(len(waiting), 'run')} in {time.monotonic() - began:.0f} s. {folder.resolve()}")
     return folder
 
@@ -191,7 +191,7 @@ def _is_done(planned: Planned, table_hash: str, transfer: Mapping[str, Any]) -> 
 
 def _write(
     experiment: Experiment,
-    result: Found,
+    result: ExperimentResult,
     planned: Sequence[PlannedRun],
     pool: Path,
     faults: Mapping[str, str],
@@ -201,8 +201,8 @@ def _write(
     from mscon_paper.figures import draw, draw_spaces, draw_training
 
     folder.mkdir(parents=True, exist_ok=True)
-    atomic.write_json(folder / RESULTS_FILE, found_json(result))  # first: by it the others are known as its own
-    atomic.write_text(folder / "table.md", found_text(result))
+    atomic.write_json(folder / RESULTS_FILE, result_json(result))  # first: by it the others are known as its own
+    atomic.write_text(folder / "table.md", result_text(result))
     runs = [Run(pool / one.name) for one in planned if one.name not in faults]
     if experiment.kind == "views" and runs:
         rows = runs[0].rows

@@ -15,7 +15,7 @@ from mscon.evaluate.report.compare import compare
 from mscon.evaluate.report.gather import Gathered, gather
 from mscon.run.run import Run
 from mscon_paper.experiment import Case, Experiment, PlannedRun, Row
-from mscon_paper.table import Difference, Found, Measure, Reading
+from mscon_paper.table import Difference, ExperimentResult, Measure, Reading
 
 _OVER_ROWS = "mean and 95 % interval over rows and seeds, in %"
 
@@ -27,7 +27,7 @@ def read(
     faults: Mapping[str, str],
     *,
     changed: Sequence[str] = (),
-) -> Found:
+) -> ExperimentResult:
     """What the finished runs of an experiment say, beside what the paper says.
 
     Args:
@@ -53,10 +53,10 @@ def read(
     readings, differences = (
         readers[experiment.kind](experiment, cells) if experiment.kind in readers else _accuracies(experiment, cells)
     )
-    best_rates = _chosen(experiment, readings) if experiment.kind == "tuning" else {}
+    best_rates = _best_rates(experiment, readings) if experiment.kind == "tuning" else {}
     axis = ("labelled rows a class", "log") if experiment.kind == "transfer" else experiment.sweep
     notes = [f"Chosen: {', '.join(f'{method} {rate:g}' for method, rate in best_rates.items())}."] if best_rates else []
-    return Found(
+    return ExperimentResult(
         name=experiment.name,
         title=experiment.title,
         source=experiment.source_title,
@@ -72,7 +72,7 @@ def read(
         changed=tuple(changed),
         spread=_spread(experiment),
         notes=tuple(notes),
-        chosen=best_rates,
+        best_rates=best_rates,
     )
 
 
@@ -287,7 +287,7 @@ def _validation(experiment: Experiment, cells: Sequence[_Cell]) -> Read:
     return sorted(readings, key=lambda r: order[r.row]), []
 
 
-def _chosen(experiment: Experiment, readings: Sequence[Reading]) -> dict[str, float]:
+def _best_rates(experiment: Experiment, readings: Sequence[Reading]) -> dict[str, float]:
     """For each method the learning rate with the best mean over its rows; of equals the lowest."""
     rates = {}
     for method in experiment.methods:

@@ -59,7 +59,7 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ExperimentResult:
     """What an experiment found.
 
     Attributes:
@@ -88,10 +88,10 @@ class Found:
     changed: tuple[str, ...]
     spread: str
     notes: tuple[str, ...] = ()
-    chosen: Mapping[str, float] = field(default_factory=dict)
+    best_rates: Mapping[str, float] = field(default_factory=dict)
 
     @property
-    def asked(self) -> tuple[tuple[Measure, str], ...]:
+    def measured(self) -> tuple[tuple[Measure, str], ...]:
         """What was read, in order."""
         return tuple(dict.fromkeys((r.measure, r.column) for r in self.readings))
 
@@ -115,7 +115,7 @@ class Found:
 # Text -----------------------------------------------------------------------------------------------
 
 
-def found_text(result: Found) -> str:
+def result_text(result: ExperimentResult) -> str:
     """All of it as Markdown, for a terminal and for table.md."""
     blocks = [f"# {result.name}: {result.title}", f"On {result.source}. {result.about}"]
     if result.changed:
@@ -126,22 +126,22 @@ def found_text(result: Found) -> str:
     return "\n\n".join([*blocks, *_published(result)]) + "\n"
 
 
-def _table(result: Found) -> str:
+def _table(result: ExperimentResult) -> str:
     axis = result.axis[0] if result.axis else "case"
     several = any(r.case for r in result.readings)
     with_paper = {column for numbers in result.numbers.values() for column in numbers}
     header = ["method", *([axis] if several else []), *(_seeds_header(result))]
-    for measure, column in result.asked:
+    for measure, column in result.measured:
         header += [f"{plain(column)}, paper"] * (measure == "accuracy" and column in with_paper)
         header.append(heading(measure, column) + (", ours" if measure == "accuracy" and column in with_paper else ""))
     cells = {(r.row, r.case, r.measure, r.column): r for r in result.readings}
     body = []
     for row, case in dict.fromkeys((r.row, r.case) for r in result.readings):
-        mine = [cells.get((row, case, *key)) for key in result.asked]
+        mine = [cells.get((row, case, *key)) for key in result.measured]
         line = [plain(row), *([case] if several else [])]
         if _seeds_header(result):
             line.append(str(max((r.seeds for r in mine if r), default=0)))
-        for (measure, column), reading in zip(result.asked, mine, strict=True):
+        for (measure, column), reading in zip(result.measured, mine, strict=True):
             if measure == "accuracy" and column in with_paper:
                 line.append(_theirs(result.beside(row, column)))
             line.append(_ours(reading))
@@ -149,7 +149,7 @@ def _table(result: Found) -> str:
     return aligned(header, body, words=1)
 
 
-def _seeds_header(result: Found) -> list[str]:
+def _seeds_header(result: ExperimentResult) -> list[str]:
     return ["seeds"] if any(r.seeds for r in result.readings) else []
 
 
@@ -168,7 +168,7 @@ def _ours(reading: Reading | None) -> str:
     return f"{text} {({'level': '=', 'first': '^'}).get(reading.standing or '', '')}".rstrip()
 
 
-def _legend(result: Found) -> str:
+def _legend(result: ExperimentResult) -> str:
     standings = {r.standing for r in result.readings}
     lines = [f"Ours: {result.spread}."] if any(r.ours for r in result.readings) else []
     if result.numbers:
@@ -187,7 +187,7 @@ def _legend(result: Found) -> str:
     return "\n".join(f"- {plain(line)}" for line in [*lines, *_missing(result)])
 
 
-def _missing(result: Found) -> list[str]:
+def _missing(result: ExperimentResult) -> list[str]:
     """Why numbers of ours are missing, each reason once."""
     at: dict[str, list[str]] = {}
     for r in result.readings:
@@ -200,7 +200,7 @@ def _missing(result: Found) -> list[str]:
     ]
 
 
-def _differences(result: Found) -> str:
+def _differences(result: ExperimentResult) -> str:
     """What the paper claims, asked of ours: for every pair of rows and every column."""
     several = any(d.case for d in result.differences)
     header = ["points ahead, paired by row", *([result.axis[0] if result.axis else "case"] if several else [])]
@@ -222,7 +222,7 @@ def _differences(result: Found) -> str:
     return aligned(header, body, words=header.index("ours"))
 
 
-def _claimed(result: Found, difference: Difference) -> str:
+def _claimed(result: ExperimentResult, difference: Difference) -> str:
     """The paper's difference between the same two methods: on this column, or else on each it has."""
     better, worse = (result.paper_rows.get(row, "") for row in (difference.better, difference.worse))
     if better == worse:
@@ -235,7 +235,7 @@ def _claimed(result: Found, difference: Difference) -> str:
     return ", ".join(gaps)
 
 
-def _published(result: Found) -> list[str]:
+def _published(result: ExperimentResult) -> list[str]:
     """The paper's numbers that stand beside none of ours, and why."""
     if not result.published:
         where = "" if result.paper == "text" else f" ({result.paper})"
@@ -261,7 +261,7 @@ def _published(result: Found) -> list[str]:
 # JSON -----------------------------------------------------------------------------------------------
 
 
-def found_json(result: Found) -> dict[str, Any]:
+def result_json(result: ExperimentResult) -> dict[str, Any]:
     """All of it as plain values; ours as shares in [0, 1] (weights: mean 1), the paper's in %."""
     return {
         "experiment": result.name,
@@ -297,11 +297,11 @@ def found_json(result: Found) -> dict[str, Any]:
             for row, column, number in result.without_ours()
         ],
         "why_no_published_number": None if result.numbers else result.reason or "the paper's are on other data",
-        **({"chosen": dict(result.chosen)} if result.chosen else {}),
+        **({"chosen": dict(result.best_rates)} if result.best_rates else {}),
     }
 
 
-def _paper_json(result: Found, reading: Reading) -> dict[str, float] | None:
+def _paper_json(result: ExperimentResult, reading: Reading) -> dict[str, float] | None:
     number = result.beside(reading.row, reading.column) if reading.measure == "accuracy" else None
     return None if number is None else {"value": number[0], "standard_deviation": number[1]}
 

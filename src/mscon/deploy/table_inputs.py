@@ -122,7 +122,7 @@ class TableImages:
         for row, path in enumerate(self._paths):
             if path is None or not os.path.isfile(path):
                 why = "lies outside the folder of the images" if path is None else "does not exist"
-                faults[row] = self._told(row, f"{why} (looked in {self._root})")
+                faults[row] = self._complaint(row, f"{why} (looked in {self._root})")
         if faults:
             raise TableError(complaint(self._table, faults))
 
@@ -139,9 +139,9 @@ class TableImages:
         pixels, faults = image_files.decode_some(
             [self._paths[row] for row in rows], self._data.image_size, self._data.channels
         )
-        return pixels, {k: self._told(rows[k], fault) for k, fault in faults.items()}
+        return pixels, {k: self._complaint(rows[k], fault) for k, fault in faults.items()}
 
-    def _told(self, row: int, fault: str) -> str:
+    def _complaint(self, row: int, fault: str) -> str:
         if self._names[row] is None:
             return f"the cell of column {self._data.image!r} is empty"
         return f"image {self._names[row]!r} {fault}"

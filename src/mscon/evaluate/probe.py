@@ -15,8 +15,8 @@ from mscon.errors import RunError, counted, nearest
 from mscon.evaluate.features import extract
 from mscon.evaluate.linear_probes import LINEAR
 from mscon.evaluate.neighbour_probes import NEIGHBOURS
-from mscon.evaluate.result import Arrays, Frozen, NothingToAsk, Record, by_kind
-from mscon.evaluate.targets import asked_columns, asked_neighbours
+from mscon.evaluate.result import Arrays, CannotProbe, Frozen, Record, by_kind
+from mscon.evaluate.targets import neighbour_targets, probe_targets
 from mscon.run.recipe import Recipe
 from mscon.run.run import Run
 
@@ -63,7 +63,7 @@ def probe(run: Run, *, progress: bool = True, accept_changes: bool = False) -> N
     """
     recipe, rows = run.recipe, run.rows
     _need_columns(run, recipe, rows)
-    probed = asked_columns(run, recipe, rows)
+    probed = probe_targets(run, recipe, rows)
     extract(run, progress=progress, accept_changes=accept_changes)
     features = run.features
     if features.shape[0] != rows.height:
@@ -81,12 +81,12 @@ def probe(run: Run, *, progress: bool = True, accept_changes: bool = False) -> N
     console = Console(stderr=True, quiet=not progress)
     for how, probes, columns in (
         ("linear", LINEAR, probed),
-        ("neighbours", NEIGHBOURS, asked_neighbours(run, recipe, rows, probed)),
+        ("neighbours", NEIGHBOURS, neighbour_targets(run, recipe, rows, probed)),
     ):
         for column in columns:
             try:
                 results = by_kind(probes, column)(column, frozen)
-            except NothingToAsk as reason:
+            except CannotProbe as reason:
                 skipped.append({"column": column.column, "probe": how, "reason": str(reason)})
                 console.print(
                     f"column '{column.column}' is not probed ({how}): {reason}", markup=False, highlight=False

@@ -1,4 +1,4 @@
-"""Answer: what a probe says of one column: a record for probe.json, and arrays row by row."""
+"""ProbeResult: what a probe says of one column: a record for probe.json, and arrays row by row."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from mscon.evaluate.metrics.bootstrap import interval
-from mscon.evaluate.targets import Asked
+from mscon.evaluate.targets import ProbeTarget
 from mscon.method.similarities.base import TargetKind
 
 Record = dict[str, Any]
 Arrays = dict[str, np.ndarray]
-Answer = tuple[Record, Arrays]
+ProbeResult = tuple[Record, Arrays]
 
 _Six = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
-class NothingToAsk(Exception):
+class CannotProbe(Exception):
     """A column cannot be probed on these rows, and why."""
 
 
@@ -39,17 +39,17 @@ class Frozen:
         return x[train], y[train], x[validation], y[validation], x[test], y[test]
 
 
-Ask = Callable[[Asked, Frozen], list[Answer]]
+Probe = Callable[[ProbeTarget, Frozen], list[ProbeResult]]
 
 
-def by_kind(probes: Mapping[TargetKind, Ask], column: Asked) -> Ask:
+def by_kind(probes: Mapping[TargetKind, Probe], column: ProbeTarget) -> Probe:
     """How a column of its kind is asked.
 
     Raises:
-        NothingToAsk: if its similarity has no targets.
+        CannotProbe: if its similarity has no targets.
     """
     if column.kind not in probes:
-        raise NothingToAsk("its similarity says nothing that could be asked (it has no target_kind)")
+        raise CannotProbe("its similarity says nothing that could be asked (it has no target_kind)")
     return probes[column.kind]
 
 

@@ -1,4 +1,4 @@
-"""Asked: the columns that a run is probed for, with what a probe is to tell of each row."""
+"""ProbeTarget: the columns that a run is probed for, with what a probe is to tell of each row."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from mscon.run.run import Run
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ProbeTarget:
     """A column to be probed.
 
     Attributes:
@@ -82,7 +82,7 @@ class Asked:
         ]
 
 
-def asked_columns(run: Run, recipe: Recipe, rows: pl.DataFrame) -> list[Asked]:
+def probe_targets(run: Run, recipe: Recipe, rows: pl.DataFrame) -> list[ProbeTarget]:
     """Columns trained on, in the order of the heads, then those that [probe] names besides.
 
     Raises:
@@ -93,7 +93,7 @@ def asked_columns(run: Run, recipe: Recipe, rows: pl.DataFrame) -> list[Asked]:
     known = {part.column for part in trained}
     largest = recipe.probe.largest
     columns = [
-        Asked(
+        ProbeTarget(
             part.column,
             cells_of(_as_text(rows, part.reads), part.reads),
             None if part.name == "categorical" else _of_run(run, part),
@@ -106,7 +106,9 @@ def asked_columns(run: Run, recipe: Recipe, rows: pl.DataFrame) -> list[Asked]:
     return columns + [_not_trained(run, recipe, rows, name) for name in others]
 
 
-def asked_neighbours(run: Run, recipe: Recipe, rows: pl.DataFrame, columns: Sequence[Asked]) -> list[Asked]:
+def neighbour_targets(
+    run: Run, recipe: Recipe, rows: pl.DataFrame, columns: Sequence[ProbeTarget]
+) -> list[ProbeTarget]:
     """The columns that [probe] neighbours names; by default all that are probed and have two values there."""
     known = {column.column: column for column in columns}
     if named := tuple(dict.fromkeys(recipe.probe.neighbours)):
@@ -115,13 +117,13 @@ def asked_neighbours(run: Run, recipe: Recipe, rows: pl.DataFrame, columns: Sequ
     return [c for c in columns if rows.get_column(c.column)[unseen].drop_nulls().n_unique() >= 2]
 
 
-def _not_trained(run: Run, recipe: Recipe, rows: pl.DataFrame, column: str) -> Asked:
+def _not_trained(run: Run, recipe: Recipe, rows: pl.DataFrame, column: str) -> ProbeTarget:
     cells = cells_of(_as_text(rows, (column,)), (column,))
     kind = recipe.probe.kinds.get(column, "categorical")
     similarity = None if kind == "categorical" else _fitted(run, recipe, rows, column, kind)
     if similarity is not None:
         cells = cells_of(_as_text(rows, similarity.columns), similarity.columns)
-    return Asked(column, cells, similarity, False, recipe.probe.largest.get(column))
+    return ProbeTarget(column, cells, similarity, False, recipe.probe.largest.get(column))
 
 
 def _fitted(run: Run, recipe: Recipe, rows: pl.DataFrame, column: str, kind: str | Mapping[str, Any]) -> Similarity:

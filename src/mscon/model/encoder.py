@@ -22,7 +22,7 @@ from mscon.run import recipe
 LEAST_PRETRAINED_SIZE = 32
 
 # Arguments of timm.create_model that other settings decide, or that would read files.
-_SAID_ELSEWHERE = (
+_SET_ELSEWHERE = (
     "model_name", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir",
     "scriptable", "exportable", "no_jit", "num_classes", "in_chans", "img_size", "features_only",
 )  # fmt: skip
@@ -90,7 +90,7 @@ def build_encoder(settings: recipe.Encoder, channels: int, image_size: int) -> E
     elif settings.name == _LITE0:
         encoder = _lite0(settings, channels)
     elif catalogue.is_own(settings.name):
-        encoder = _own(settings, channels)
+        encoder = _custom_encoder(settings, channels)
     else:
         encoder = _from_timm(settings, channels, image_size)
     for name in ("mean", "std"):
@@ -100,7 +100,7 @@ def build_encoder(settings: recipe.Encoder, channels: int, image_size: int) -> E
     return _tried(encoder, settings.name, channels, image_size)
 
 
-def _own(settings: recipe.Encoder, channels: int) -> Encoder:
+def _custom_encoder(settings: recipe.Encoder, channels: int) -> Encoder:
     """A torch module of the user's own, built with the settings of the recipe."""
     if settings.pretrained:
         raise RecipeError(
@@ -202,7 +202,7 @@ def _from_timm(settings: recipe.Encoder, channels: int, image_size: int) -> Enco
             '  Known: "small_cnn", "efficientnet_lite0", the models of timm (`timm.list_models()` in Python),\n'
             "  and a class of your own as 'pkg.mod:Class'."
         )
-    if reserved := [key for key in settings.settings if key in _SAID_ELSEWHERE]:
+    if reserved := [key for key in settings.settings if key in _SET_ELSEWHERE]:
         raise RecipeError(
             f"[encoder.settings] '{reserved[0]}' is not a recipe's to set: which weights, channels and sizes is said "
             "by [encoder] and [data]."

@@ -59,7 +59,7 @@ def build_vector_encoder(settings: recipe.Encoder, dim: int) -> VectorEncoder:
     if settings.mean or settings.std:
         raise RecipeError("[encoder] mean and std are for images; vectors are standardised by the training rows.")
     if ":" in settings.name:
-        return _own(settings, dim)
+        return _custom_encoder(settings, dim)
     if settings.name not in NAMES:
         raise RecipeError(
             f"[encoder] '{settings.name}' does not read vectors, which is what [data] input asks for."
@@ -109,7 +109,7 @@ def identity(dim: int) -> tuple[nn.Module, int]:
     return nn.Identity(), dim
 
 
-def _own(settings: recipe.Encoder, dim: int) -> VectorEncoder:
+def _custom_encoder(settings: recipe.Encoder, dim: int) -> VectorEncoder:
     backbone_class = catalogue.own("encoder", settings.name, nn.Module)
     try:
         backbone = backbone_class(**settings.settings)

@@ -19,7 +19,7 @@ from mscon.search.filters import conditions, rows_of
 from mscon.search.hits import Hit, Hits
 from mscon.search.mix import Mix
 from mscon.search.queries import Example, Examples, agreement_with, together
-from mscon.search.spaces import Found, Spaces
+from mscon.search.spaces import Neighbours, Spaces
 
 # Text stands for alternatives, conditions and names alike.
 Filters = Sequence[str] | Mapping[str, Any] | str | None
@@ -89,7 +89,7 @@ class Index:
         """
         if k < 1:
             raise ValueError(f"k must be at least 1, got {k}.")
-        request, complaints = _Asked(), []
+        request, complaints = _Request(), []
         readers: list[Callable[[], None]] = [
             lambda: setattr(request, "mix", self.mix(mix)),
             lambda: request.filter(conditions(filters, self.labels), self.labels),
@@ -166,7 +166,7 @@ class Index:
 
         return Approximate(self.spaces)
 
-    def _searched(self, request: _Asked, k: int, approximate: bool) -> Hits:
+    def _searched(self, request: _Request, k: int, approximate: bool) -> Hits:
         if not request.like:
             raise ValueError("a search needs an example at least to be like.")
         shares = request.mix.shares
@@ -178,8 +178,8 @@ class Index:
         ]
         if len(undirected) == np.count_nonzero(shares):
             raise RunError(
-                f"these examples have no direction in {' and '.join(map(repr, undirected))}: what is wanted and what is "
-                "not cancel out, or the vectors are zeros. Take other examples, or weight other similarities."
+                f"these examples have no direction in {' and '.join(map(repr, undirected))}: what is wanted and what "
+                "is not cancel out, or the vectors are zeros. Take other examples, or weight other similarities."
             )
         examples = sorted({e.row for e in (*request.like, *request.unlike) if e.row is not None})
         keep = np.ones(len(self), dtype=bool) if request.keep is None else request.keep.copy()
@@ -190,10 +190,10 @@ class Index:
             )
         by_faiss = approximate and self._pays(int(keep.sum()), k) and self.approximate.pays(shares)
         finder = self.approximate if by_faiss else self.spaces
-        nearest: Found = finder.nearest(query, shares, k, keep)
-        wording = " and ".join(e.said for e in request.like)
+        nearest: Neighbours = finder.nearest(query, shares, k, keep)
+        wording = " and ".join(e.wording for e in request.like)
         if request.unlike:
-            wording += f", unlike {' and '.join(e.said for e in request.unlike)}"
+            wording += f", unlike {' and '.join(e.wording for e in request.unlike)}"
         hits = self._hits(nearest, request.like)
         return Hits(wording, request.mix, request.filters, int(keep.sum()), not by_faiss, hits, self.labels.notes)
 
@@ -203,7 +203,7 @@ class Index:
         # Of few rows the lists that are visited may hold none, and then exact search skips most blocks as well.
         return len(self) >= FROM_ROWS and 10 * candidates >= len(self) and k <= 1_000
 
-    def _hits(self, nearest: Found, like: Sequence[Example]) -> tuple[Hit, ...]:
+    def _hits(self, nearest: Neighbours, like: Sequence[Example]) -> tuple[Hit, ...]:
         rows = self.rows[nearest.rows.tolist()] if len(nearest) else self.rows.head(0)
         weights = {name: agreement_with(like, self.labels[name], nearest.rows) for name in self.labels.names}
         images = rows.get_column("image").to_list() if "image" in rows.columns else [None] * len(nearest)
@@ -271,7 +271,7 @@ def open_index(
     return Index(opened, Spaces(projections, dtype))
 
 
-class _Asked:
+class _Request:
     """What a search asks for, once it is read."""
 
     def __init__(self) -> None:

@@ -39,7 +39,7 @@ class Example:
         carries: the labels that it stands for, if it is the middle of rows.
     """
 
-    said: str
+    wording: str
     vectors: Float[np.ndarray, "spaces dim"]
     row: int | None = None
     carries: tuple[Condition, ...] = ()

@@ -141,7 +141,7 @@ def prepare(
     table = root / "glyphs.csv"
     if not _is_there(root, record):
         outputs.need_free(
-            [table, root / "glyphs.json"], own=lambda path: _was_made(root), advice="Name another folder than ROOT."
+            [table, root / "glyphs.json"], own=lambda path: _has_glyphs(root), advice="Name another folder than ROOT."
         )
         _write(root, record, _draw(selected, size, characters, per_family, seed), unseen, seed)
     return table
@@ -300,7 +300,7 @@ def _is_there(root: Path, record: dict[str, Any]) -> bool:
     return earlier.get("images") == images and earlier.get("table") == hashlib.sha256(content).hexdigest()
 
 
-def _was_made(root: Path) -> bool:
+def _has_glyphs(root: Path) -> bool:
     """Whether an earlier call left glyphs there, of whatever settings, or what has become of them."""
     return has_header(root / "glyphs.csv", COLUMNS) or "families" in outputs.json_object(root / "glyphs.json")
 

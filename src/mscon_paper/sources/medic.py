@@ -16,7 +16,7 @@ from pathlib import Path
 
 from mscon.data.table.table import Table, no_column, read_table
 from mscon.errors import TableError, counted, first_few
-from mscon_paper.prepared import Label, Prepared, faults, is_clutter, not_found, read_label, table_path
+from mscon_paper.prepared import Label, Prepared, faults, is_clutter, missing_data, read_label, table_path
 
 CLASSES: Mapping[str, tuple[str, ...]] = {
     "damage_severity": ("little_or_none", "mild", "severe"),
@@ -50,7 +50,7 @@ _FILES = {
     "test": ("MEDIC_test.tsv",),
 }
 # An image with several rows keeps that of the split that is tested on, as published.
-_KEPT_FIRST = ("test", "validation", "train")
+_PRECEDENCE = ("test", "validation", "train")
 _OBTAIN = (
     "  MEDIC comes from https://crisisnlp.qcri.org/medic under CC BY-NC-SA 4.0 (not for commercial use).\n"
     "  Unpack MEDIC.tar.gz, and name the folder that holds MEDIC_train.tsv, MEDIC_dev.tsv, MEDIC_test.tsv and data."
@@ -102,7 +102,7 @@ def _find(root: Path) -> _Place:
     if not (base / "data").is_dir():
         wanted.append("the folder 'data' with the images")
     if wanted:
-        raise not_found("medic", root if base == named else base, wanted, _OBTAIN)
+        raise missing_data("medic", root if base == named else base, wanted, _OBTAIN)
     if several := [files for files in tables.values() if len(files) > 1]:
         listed = first_few([repr(path.name) for path in several[0]])
         raise TableError(f"medic: '{base}' holds several files for one split: {listed}. Keep one of them there.")
@@ -143,7 +143,7 @@ def _prepare(place: _Place) -> Prepared:
     sizes = ", ".join(
         f"{len(table):,} in {table.name} (published: {PUBLISHED_ROWS[split]:,})" for split, table in tables.items()
     )
-    prepared.found.append(f"medic: {counted(sum(map(len, tables.values())), 'row')} in {place.base}: {sizes}")
+    prepared.sources.append(f"medic: {counted(sum(map(len, tables.values())), 'row')} in {place.base}: {sizes}")
     rows = []
     for split, table in tables.items():
         for row in _rows(split, table):
@@ -181,7 +181,7 @@ def _rows(split: str, table: Table) -> list[_Row]:
 def _once(prepared: Prepared, rows: list[_Row]) -> list[_Row]:
     """The rows in their order, each image in one of them only."""
     row_of: dict[str, _Row] = {}
-    for split in _KEPT_FIRST:
+    for split in _PRECEDENCE:
         for row in rows:
             if row.split == split and row_of.setdefault(posixpath.normpath(row.image), row) is not row:
                 prepared.leave_out(

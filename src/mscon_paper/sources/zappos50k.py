@@ -27,7 +27,7 @@ from mscon_paper.prepared import (
     equal_files,
     faults,
     is_clutter,
-    not_found,
+    missing_data,
     plain,
     read_label,
     shown,
@@ -146,7 +146,7 @@ def _find(root: Path, images: str) -> _Place:
             "Slippers in it"
         )
     if wanted:
-        raise not_found("zappos50k", root, wanted, _OBTAIN)
+        raise missing_data("zappos50k", root, wanted, _OBTAIN)
     if images:
         selected = [folder for folder in folders if folder.name == images]
         if not selected:
@@ -231,7 +231,7 @@ def _prepare(place: _Place, rule: str, split_by: str, split_seed: int, brands: i
     index = _index(place.folder)
     files = sum(map(len, index.by_stem.values()))
     prepared = Prepared("zappos50k", place.base, COLUMNS)
-    prepared.found.append(
+    prepared.sources.append(
         f"zappos50k: {counted(len(meta), 'row')} in {place.meta} (published: {PUBLISHED_ROWS:,}), "
         f"{counted(files, 'image')} in {place.folder}"
     )

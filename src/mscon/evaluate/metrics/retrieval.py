@@ -116,14 +116,14 @@ class DifferenceResult:
     """
 
     rows: Int[np.ndarray, " scored"]
-    own: Float[np.ndarray, " scored"]
+    number: Float[np.ndarray, " scored"]
     nearest: Float[np.ndarray, " scored"]
     chance: float
 
     @property
     def difference(self) -> Float[np.ndarray, " scored"]:
         """Absolute difference of each row to its nearest, in the unit of the column."""
-        return np.abs(self.own - self.nearest)
+        return np.abs(self.number - self.nearest)
 
 
 def nearest_difference(

@@ -73,8 +73,8 @@ class Label:
 
     name: str
     rows: int
-    found: float | None
-    right: float | None
+    recall: float | None
+    precision: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +141,7 @@ def of_labels(
         Label(name, int(h), _share(int(b), int(h)), _share(int(b), int(s)))
         for name, h, s, b in zip(names, has.sum(axis=0), claims.sum(axis=0), both, strict=True)
     ]
-    return Labels(column, tuple(sorted(labels, key=lambda label: 2.0 if label.found is None else label.found)))
+    return Labels(column, tuple(sorted(labels, key=lambda label: 2.0 if label.recall is None else label.recall)))
 
 
 def _share(part: int, whole: int) -> float | None:

@@ -51,7 +51,7 @@ def _guessing(column: Column, cell: Cell) -> str:
     word = about.guess if about.probe == "neighbours" else f"guessing the {about.guess}"
     if column.baseline is None:
         return f"with no {word} to compare with"
-    guess = f"{word} ({about.said(column.baseline)})"
+    guess = f"{word} ({about.with_unit(column.baseline)})"
     if cell.score.low > column.baseline:
         return f"{'worse than' if about.lower_is_better else 'above'} {guess}"
     if cell.score.high < column.baseline:
@@ -61,7 +61,7 @@ def _guessing(column: Column, cell: Cell) -> str:
 
 def _score(column: Column, cell: Cell) -> str:
     """The number with its unit, and what it is where that is not plain: "R² 0.512"."""
-    said = column.about.said(cell.score.value)
+    said = column.about.with_unit(cell.score.value)
     return said if column.measure == "accuracy" else f"{column.about.title} {said}"
 
 

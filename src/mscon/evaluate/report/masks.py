@@ -21,7 +21,7 @@ class Bar:
     x: float
     y: float
     height: float
-    own: bool
+    is_largest: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +33,14 @@ class Mask:
         bars: a dimension each, in the order of all masks of the method.
         seen: dimensions whose mask is above 0.
         most: dimensions that it sees more than every other similarity does, or no less.
-        own_share: share of its mask's sum that lies on those; None for a mask of zeros.
+        largest_share: share of its mask's sum that lies on those; None for a mask of zeros.
     """
 
     column: str
     bars: tuple[Bar, ...]
-    seen: int
+    nonzero: int
     most: int
-    own_share: float | None
+    largest_share: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +88,9 @@ def _drawn(method: Method, seed: int, values: Float[np.ndarray, "similarities di
                     Bar(round(_WIDTH * i, 1), round(_HEIGHT - float(h), 1), float(h), bool(o))
                     for i, (h, o) in enumerate(zip(heights, is_largest, strict=True))
                 ),
-                seen=int((mask > 0).sum()),
+                nonzero=int((mask > 0).sum()),
                 most=int(is_largest.sum()),
-                own_share=float(mask[is_largest].sum() / mask.sum()) if mask.sum() > 0 else None,
+                largest_share=float(mask[is_largest].sum() / mask.sum()) if mask.sum() > 0 else None,
             )
         )
     return Masks(method.title, seed, values.shape[1], largest, _WIDTH * values.shape[1], _HEIGHT, tuple(rows))

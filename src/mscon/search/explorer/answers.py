@@ -23,7 +23,7 @@ from mscon.search.explorer import payload as gathering
 from mscon.search.explorer.columns import Column, read_columns
 from mscon.search.explorer.maps import draw_maps
 from mscon.search.explorer.page import render, served_policy
-from mscon.search.explorer.requests import MOST_IMAGES, Asked, Reader
+from mscon.search.explorer.requests import MOST_IMAGES, Reader, Request
 from mscon.search.explorer.thumbnails import EXACT, SIDE, data_uri, images_folder
 from mscon.search.explorer.uploads import FORMATS, MOST_BYTES, read_upload
 from mscon.search.index import Index, open_index
@@ -35,9 +35,9 @@ SAMPLE = 5_000
 
 # Labels of a column of names that the page is told; of more it could do nothing with.
 _MOST_NAMES = 200
-_KEPT_IMAGES = 4 * MOST_IMAGES
-_KEPT_THUMBNAILS = 1_000
-_KEPT_QUERIES = 8
+_CACHED_IMAGES = 4 * MOST_IMAGES
+_CACHED_THUMBNAILS = 1_000
+_CACHED_QUERIES = 8
 _TRIED = 12
 
 # Pictures of rows that are decoded at a time: each may take a few hundred megabytes.
@@ -46,7 +46,7 @@ _DRAWING = 2
 # Seconds to wait for others' answers.
 _PATIENCE = 10.0
 
-Kept = TypeVar("Kept")
+Value = TypeVar("Value")
 
 
 class Busy(Exception):
@@ -125,10 +125,10 @@ class Answers:
             keep[[*request.like, *request.unlike]] = False  # examples are no answers
             passing = int(keep.sum())
             if not passing:
-                return {**self._told(np.empty(0, dtype=np.int64)), "scores": [], "parts": [], "passing": 0}
+                return {**self._records(np.empty(0, dtype=np.int64)), "scores": [], "parts": [], "passing": 0}
             nearest = self.index.spaces.nearest(query, shares, request.count, keep)
         return {
-            **self._told(nearest.rows),
+            **self._records(nearest.rows),
             "scores": [round(float(score), 4) for score in nearest.scores],
             "parts": [[round(float(score), 4) for score in part] for part in nearest.by_space.T],
             "passing": passing,
@@ -146,18 +146,18 @@ class Answers:
         request = self._reader.browse(body)
         with _turn(self._busy):
             keep = self._keep(request)
-        return {**self._told(self._mixed[keep[self._mixed]][: request.count]), "passing": int(keep.sum())}
+        return {**self._records(self._mixed[keep[self._mixed]][: request.count]), "passing": int(keep.sum())}
 
     def rows(self, body: bytes) -> dict[str, Any]:
         """Some rows by their numbers.
 
         Args:
-            body: see `Reader.rows_asked`.
+            body: see `Reader.rows_by_number`.
 
         Raises:
             RunError: as `search`.
         """
-        return self._told(np.array(self._reader.rows_asked(body).like, dtype=np.int64))
+        return self._records(np.array(self._reader.rows_by_number(body).like, dtype=np.int64))
 
     def upload(self, data: bytes) -> dict[str, Any]:
         """Take a new image as an example; the last few are kept.
@@ -182,7 +182,7 @@ class Answers:
             )
         name = secrets.token_hex(8)
         with self._keeping:
-            _keep_last(self._images, name, vectors, _KEPT_IMAGES)
+            _keep_last(self._images, name, vectors, _CACHED_IMAGES)
         return {"image": name, "picture": _picture(pixels)}
 
     def thumbnail(self, row: int) -> bytes | None:
@@ -197,12 +197,12 @@ class Answers:
         except Refused:
             return None
         with self._keeping:
-            _keep_last(self._thumbnails, row, picture, _KEPT_THUMBNAILS)
+            _keep_last(self._thumbnails, row, picture, _CACHED_THUMBNAILS)
         return picture
 
     # How ----------------------------------------------------------------------------------------
 
-    def _query(self, request: Asked) -> Float[np.ndarray, "spaces dim"]:
+    def _query(self, request: Request) -> Float[np.ndarray, "spaces dim"]:
         images = {name: vectors for name in request.images if (vectors := self._images.get(name)) is not None}
         if dropped := [name for name in request.images if name not in images]:
             raise RunError(f"{counted(len(dropped), 'new image')} of the query are no longer kept. Drop them in again.")
@@ -223,7 +223,7 @@ class Answers:
     def _example(self, row: int) -> Example:
         return Example(f"row {row}", self.index.spaces.vectors([row])[:, 0], row)
 
-    def _keep(self, request: Asked) -> Bool[np.ndarray, " rows"]:
+    def _keep(self, request: Request) -> Bool[np.ndarray, " rows"]:
         """Rows that may be found. Not to be written to."""
 
         def make() -> Bool[np.ndarray, " rows"]:
@@ -237,17 +237,17 @@ class Answers:
 
         return self._once(("keep", request.filters, request.within), make)
 
-    def _once(self, key: Any, make: Callable[[], Kept]) -> Kept:
+    def _once(self, key: Any, make: Callable[[], Value]) -> Value:
         """A slider that moves asks the same of all but the weights."""
         if key in self._queries:
             self._queries.move_to_end(key)
-            cached: Kept = self._queries[key]
+            cached: Value = self._queries[key]
             return cached
         value = make()
-        _keep_last(self._queries, key, value, _KEPT_QUERIES)
+        _keep_last(self._queries, key, value, _CACHED_QUERIES)
         return value
 
-    def _told(self, rows: Int[np.ndarray, " found"]) -> dict[str, Any]:
+    def _records(self, rows: Int[np.ndarray, " found"]) -> dict[str, Any]:
         """What a page that knows nothing of some rows must be told of them."""
         frame = self.index.rows[rows.tolist()] if len(rows) else self.index.rows.head(0)
         cells = [[_cell(column, row) for column in self._columns] for row in rows.tolist()]

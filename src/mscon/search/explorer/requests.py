@@ -1,4 +1,4 @@
-"""Asked: what a page asks its server for, read from JSON that anybody may have written. Complains once, of all."""
+"""Request: what a page asks its server for, read from JSON that anybody may have written. Complains once, of all."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Filter:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class Request:
     """One question.
 
     Attributes:
@@ -92,7 +92,7 @@ class Reader:
     columns: Sequence[Column]
     mix: Callable[[Mapping[str, Any]], Mix]
 
-    def search(self, body: bytes) -> Asked:
+    def search(self, body: bytes) -> Request:
         """The rows most like some examples: {"mix": {name: weight}, "like": [row], "unlike": [row],
         "images": [name], "middle": {"column", "codes"}, "filters": [...], "within": [row], "count"}.
 
@@ -101,7 +101,7 @@ class Reader:
         """
         return self._read(body, ("mix", "like", "unlike", "images", "middle", "filters", "within", "count"))
 
-    def browse(self, body: bytes) -> Asked:
+    def browse(self, body: bytes) -> Request:
         """Some rows that pass filters: {"filters": [...], "within": [row], "count"}.
 
         Raises:
@@ -109,7 +109,7 @@ class Reader:
         """
         return self._read(body, ("filters", "within", "count"))
 
-    def rows_asked(self, body: bytes) -> Asked:
+    def rows_by_number(self, body: bytes) -> Request:
         """Some rows by their numbers, as `like`: {"rows": [row]}.
 
         Raises:
@@ -117,7 +117,7 @@ class Reader:
         """
         return self._read(body, ("rows",))
 
-    def _read(self, body: bytes, known: Sequence[str]) -> Asked:
+    def _read(self, body: bytes, known: Sequence[str]) -> Request:
         fields, complaints = parse(body), _Complaints()
         for name in fields:
             if name not in known:
@@ -134,7 +134,7 @@ class Reader:
             middle = complaints.of(lambda: self._filter(fields["middle"], "middle"))
             if middle is not None and self.columns[middle.column].kind == "number":
                 complaints.add("middle: numbers have no label to be the middle of.")
-        request = Asked(
+        request = Request(
             mix=mix,
             like=examples["like"],
             unlike=examples["unlike"],
@@ -148,7 +148,7 @@ class Reader:
         )
         if "mix" in known and "mix" not in fields:
             complaints.add("'mix' is missing: how much each similarity counts.")
-        if "mix" in known and not complaints.said and not request.has_example:
+        if "mix" in known and not complaints.messages and not request.has_example:
             complaints.add("there is no example to be like. Add one ('like', 'images' or 'middle').")
         complaints.raise_any()
         return request
@@ -238,10 +238,10 @@ class _Complaints:
     """All that is wrong, to be said at once."""
 
     def __init__(self) -> None:
-        self.said: list[str] = []
+        self.messages: list[str] = []
 
     def add(self, text: str) -> None:
-        self.said.append(text)
+        self.messages.append(text)
 
     def of(self, read: Callable[[], Any]) -> Any:
         """What is read, or None and a complaint."""
@@ -252,8 +252,8 @@ class _Complaints:
             return None
 
     def raise_any(self) -> None:
-        if self.said:
-            raise RunError("\n".join(dict.fromkeys(self.said)))
+        if self.messages:
+            raise RunError("\n".join(dict.fromkeys(self.messages)))
 
 
 def _count(value: Any, complaints: _Complaints) -> int:
