@@ -1,6 +1,6 @@
 """Experiment files: `experiments/*.toml` read as experiments.
 
-One file a question, with an entry [[on]] for each source it is asked of. Methods stand once in `methods.toml`, sources
+One file a question, with an entry [[on]] for each source it runs on. Methods stand once in `methods.toml`, sources
 once in `sources.toml`.
 """
 

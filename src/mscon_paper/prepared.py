@@ -47,7 +47,7 @@ class Label:
 
 @dataclass(slots=True)
 class Prepared:
-    """Rows to be written, and what is to be told about them.
+    """Rows to be written, and the account of them.
 
     Attributes:
         source: name of the data set, and of its table.

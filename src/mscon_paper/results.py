@@ -90,7 +90,7 @@ class _Cell:
         return tuple(run.name for run in self.runs)
 
     def reading(self, measure: Measure, column: str, ours: Interval | None, **more: Any) -> Reading:
-        reason = self.fault or ("" if ours is not None else "not asked of these runs")
+        reason = self.fault or ("" if ours is not None else "not measured in these runs")
         facts = {"case": self.case.name, "x": self.case.x, "seeds": len(self.runs), "runs": self.names, **more}
         return Reading(self.row.title, measure=measure, column=column, ours=ours, reason=reason, **facts)
 
@@ -247,8 +247,8 @@ def _few_labels(experiment: Experiment, cells: Sequence[_Cell]) -> Read:
 
 def _spaces(experiment: Experiment, cells: Sequence[_Cell]) -> Read:
     """In each head's space and in that of the features: how often the nearest test row shares a label."""
-    from mscon.evaluate.labels import codes_of
     from mscon.evaluate.metrics.retrieval import retrieval
+    from mscon.evaluate.targets import codes_of
 
     readings = []
     for cell in cells:

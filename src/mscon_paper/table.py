@@ -49,7 +49,7 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A claim asked of ours: by how much `better` is ahead of `worse`, paired by row."""
+    """A claim tested on our runs: by how much `better` is ahead of `worse`, paired by row."""
 
     better: str
     worse: str
@@ -201,7 +201,7 @@ def _missing(result: ExperimentResult) -> list[str]:
 
 
 def _differences(result: ExperimentResult) -> str:
-    """What the paper claims, asked of ours: for every pair of rows and every column."""
+    """What the paper claims, tested on our runs: for every pair of rows and every column."""
     several = any(d.case for d in result.differences)
     header = ["points ahead, paired by row", *([result.axis[0] if result.axis else "case"] if several else [])]
     claimed = [_claimed(result, d) for d in result.differences]

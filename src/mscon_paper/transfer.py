@@ -9,9 +9,9 @@ import numpy as np
 import polars as pl
 from jaxtyping import Int
 
-from mscon.errors import RunError, counted
-from mscon.evaluate.labels import among_largest, codes_of
+from mscon.errors import RunError
 from mscon.evaluate.linear import linear_probe
+from mscon.evaluate.targets import among_largest, codes_of
 from mscon.run.recipe import plain_sections
 from mscon.run.run import Run
 
@@ -21,7 +21,7 @@ def transfer(run: Run, columns: Sequence[str], rows_a_class: Sequence[int], draw
 
     The strength of the penalty is `linear.DEFAULT` for all: where labels are few there are none to choose it by. Which
     rows are drawn depends on the labels and the number of the draw only, so that all runs on the same rows are
-    asked alike. [probe] largest holds here too.
+    treated alike. [probe] largest holds here too.
 
     Writes `run.transfer`: {"rows_a_class", "draws", "curves": [{"column", "classes", "train_rows": [mean a count],
     "accuracy": [[one a draw] a count]}]}.
@@ -79,7 +79,7 @@ def few_of_each(codes: Int[np.ndarray, " rows"], number: int, seed: int) -> Int[
         ValueError: if `number` is not positive.
     """
     if number < 1:
-        raise ValueError(f"{counted(number, 'row')} a class were asked for; it must be 1 or more.")
+        raise ValueError(f"the number of rows a class must be 1 or more, got {number}.")
     order = np.random.default_rng(seed).permutation(codes.size)
     order = order[codes[order] >= 0]
     positions = [order[codes[order] == code][:number] for code in np.unique(codes[order])]

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mscon.evaluate.report.atlas import fifths
-from mscon.evaluate.report.census import census
 from mscon.evaluate.report.confusion import confusions, of_labels, of_numbers
+from mscon.evaluate.report.data import census
 from mscon.evaluate.report.gather import gather
 from mscon.evaluate.report.neighbours import grid
 from mscon.evaluate.report.page import build_report

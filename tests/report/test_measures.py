@@ -11,9 +11,9 @@ import pytest
 
 from mscon.evaluate.metrics.catalog import MEASURES
 from mscon.evaluate.report.compare import Comparison, compare, compare_column, comparison_json, comparison_text
-from mscon.evaluate.report.finding import finding
 from mscon.evaluate.report.gather import Question, gather
 from mscon.evaluate.report.page import build_report
+from mscon.evaluate.report.summary import finding
 from mscon.run.run import Run
 
 

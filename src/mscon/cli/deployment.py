@@ -33,7 +33,7 @@ def embed(verbs: Verbs) -> None:
         "weights, the rows, and size, times and number on the disk of the images; one that was\n"
         "damaged since is made anew. Under torchrun each process takes its part. MODEL is a run, a\n"
         "packed model (`mscon export`), or hf:owner/name. Of the table that a run was trained on,\n"
-        "rows whose image or vector has changed are told.",
+        "a note names rows whose image or vector has changed.",
         "  mscon embed runs/shoes --table new.csv --out new.parquet\n"
         "  mscon embed runs/shoes --table new.csv --out new.npz --similarity closure\n"
         "  mscon embed hf:owner/shoes --table new.csv --out new.parquet --shard-rows 100000\n"

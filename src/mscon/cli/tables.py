@@ -30,7 +30,7 @@ def prepare(verbs: Verbs) -> None:
         "             brands=20                   so many largest brands are kept; 0 keeps all\n"
         "             images=NAME                 which images' folder, where there are two\n"
         "             table=FILE.csv              as above\n\n"
-        "What became of rows and cells is told on standard error, the table's path on standard\n"
+        "What became of rows and cells goes to standard error, the table's path to standard\n"
         "output. Nothing is downloaded: where files are missing, it says where they come from.",
         "  mscon prepare glyphs data/glyphs\n"
         "  mscon prepare zappos50k data/zappos --set rule=strict --set split_by=product\n"

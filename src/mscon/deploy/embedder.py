@@ -134,7 +134,7 @@ class Embedder:
                     f"something else: {numbered('row', odd)}, counted from 0. The first is {inputs[odd[0]]!r}."
                 )
             return embed(inputs, data.text_model) if inputs else np.zeros((0, self.model.encoder.mean.numel()))
-        with np.errstate(over="ignore"):  # what single precision cannot hold becomes infinite, and is told below
+        with np.errstate(over="ignore"):  # what single precision cannot hold becomes infinite, and is refused below
             vectors = np.asarray(inputs, dtype=np.float32)
         width = self.model.encoder.mean.numel()
         if vectors.ndim != 2 or vectors.shape[1] != width:
@@ -202,7 +202,7 @@ def files_of(source: str | Path) -> list[Path]:
 
 def _packed(path: Path, name: str, checkpoint: str | None, trust: bool, device: torch.device | str | None) -> Embedder:
     if checkpoint is not None:
-        raise RunError(f"{name} has one checkpoint only, so '{checkpoint}' cannot be asked for; a run has more.")
+        raise RunError(f"{name} has one checkpoint only, so there is no '{checkpoint}'; a run has more.")
     contents = packed.load_packed(path, trust)
     return Embedder(contents.model, contents.recipe, name, contents.inputs, contents.checkpoint, device)
 

@@ -82,8 +82,8 @@ def export_onnx(
 
     The input is `images` [batch, channels, image_size, image_size] of uint8, or `vectors` [batch, dim] of float32 for
     a model of vectors; the outputs are `features`
-    [batch, features] and, if asked for, `projections` [batch, similarities, dim] of unit length, in the order that the
-    metadata tell.
+    [batch, features] and, on request, `projections` [batch, similarities, dim] of unit length, in the order of the
+    metadata.
 
     Args:
         out: a name that ends in .onnx; a model that mscon exported there is replaced, once the new one has passed.

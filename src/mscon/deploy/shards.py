@@ -144,7 +144,7 @@ def embed_table(
         vectors: of a model of vectors the file or column that holds them; by default called as in training.
         similarity: the projection of this one; None for features.
         shard_rows: rows of a file of the output; None for one file in all.
-        missing_images: "error", or "drop" to leave out rows whose image cannot be read; they are told.
+        missing_images: "error", or "drop" to leave out rows whose image cannot be read; a note names them.
         batch_size: images in memory at a time.
         overwrite: replace a file that is there; never the table, an image or another file that is read.
         reads: of what the embedder was loaded from the files.
@@ -226,7 +226,7 @@ def _need_folder(folder: Path, reads: Sequence[Path]) -> None:
 
 
 def _drop_damaged(folder: Path, shards: Sequence[_Shard], drops: bool) -> None:
-    """Take out what is not as it was written, so that it counts as not there; told on standard error."""
+    """Take out what is not as it was written, so that it counts as not there; a note on standard error says so."""
     wanted = [path for shard in shards for path in shard.files(drops) if path.is_file()]
     damaged = {name: one.fault for name, one in checksums.check(folder, [path.name for path in wanted]).items()}
     damaged = {name: fault for name, fault in damaged.items() if fault}
@@ -248,7 +248,7 @@ def _shards(job: _Job, folder: Path, rows: int) -> Iterator[_Shard]:
         for row in span:
             digest.update(json.dumps([job.table.lines[row], *job.inputs.stamp(row)]).encode())
         name = f"{number:05d}-{digest.hexdigest()[:16]}"
-        # What is left out on purpose stays told, what is refused is forgotten: it may be mended. So two names.
+        # The list of rows left out on purpose stays, that of refused ones goes: they may be mended. So two names.
         faults = folder / f"{name}{'-partial' if job.drops else ''}.json"
         yield _Shard(span, folder / f"{name}{job.suffix}", folder / f"{name}-partial{job.suffix}", faults)
 
@@ -329,7 +329,7 @@ def _launch() -> str:
 
 
 def _left_out(job: _Job, shards: Sequence[_Shard]) -> dict[int, str]:
-    """Rows without a vector, and why; told on standard error.
+    """Rows without a vector, and why; a note on standard error names them.
 
     Raises:
         TableError: where there may be none.

@@ -1,4 +1,4 @@
-"""Linear answers: a linear model of one column by its kind, fitted on frozen features and scored on test rows."""
+"""Linear probes: a linear model of one column by its kind, fitted on frozen features and scored on test rows."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from mscon.evaluate.labels import among_largest
 from mscon.evaluate.linear import linear_probe
 from mscon.evaluate.metrics import influence
 from mscon.evaluate.metrics.bootstrap import interval, macro_f1, statistic_interval
@@ -16,7 +15,7 @@ from mscon.evaluate.multi_label import label_set_probe
 from mscon.evaluate.ordinal import level_probe
 from mscon.evaluate.result import CannotProbe, Frozen, Probe, ProbeResult, Record, intervals
 from mscon.evaluate.ridge import number_probe
-from mscon.evaluate.targets import ProbeTarget
+from mscon.evaluate.targets import ProbeTarget, among_largest
 from mscon.method.similarities.base import TargetKind
 
 
@@ -109,7 +108,7 @@ def _classify_labels(column: ProbeTarget, frozen: Frozen) -> list[ProbeResult]:
     if not usable.any():
         raise CannotProbe("split train has no label that some rows have and others have not")
     if not (test[:, usable] > 0.5).any():
-        raise CannotProbe("no row of split test has a label that can be asked")
+        raise CannotProbe("no row of split test has a label that can be predicted")
     result = label_set_probe(*frozen.with_targets(y), labels=column.names)
     true, predicted, every = result.true, result.predicted, np.ones_like(result.true)
     scores = {

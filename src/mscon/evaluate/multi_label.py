@@ -73,7 +73,7 @@ def label_set_probe(
         which is what an order by chance gives.
 
     Raises:
-        ValueError: if a feature is not finite, no label can be asked, or no test row has one of those.
+        ValueError: if a feature is not finite, no label can be predicted, or no test row has one of those.
     """
     need_finite((features_train, features_validation, features_test))
     trained, validated, scored = (np.isfinite(y).all(axis=1) for y in (y_train, y_validation, y_test))

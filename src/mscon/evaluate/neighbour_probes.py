@@ -1,4 +1,4 @@
-"""Neighbour answers: what the nearest rows say of one column by its kind, among rows of unseen groups."""
+"""Neighbour probes: what the nearest rows say of one column by its kind, among rows of unseen groups."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ import numpy as np
 from jaxtyping import Int
 
 from mscon.errors import counted
-from mscon.evaluate.labels import codes_of
 from mscon.evaluate.metrics import influence
 from mscon.evaluate.metrics.retrieval import label_retrieval, nearest_difference, retrieval
 from mscon.evaluate.result import CannotProbe, Frozen, Probe, ProbeResult, intervals
-from mscon.evaluate.targets import ProbeTarget
+from mscon.evaluate.targets import ProbeTarget, codes_of
 from mscon.method.similarities.base import TargetKind
 
 

@@ -1,4 +1,4 @@
-"""ProbeResult: what a probe says of one column: a record for probe.json, and arrays row by row."""
+"""Result: what a probe says of one column, as a record for probe.json, and arrays row by row."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ Probe = Callable[[ProbeTarget, Frozen], list[ProbeResult]]
 
 
 def by_kind(probes: Mapping[TargetKind, Probe], column: ProbeTarget) -> Probe:
-    """How a column of its kind is asked.
+    """The probe for columns of this kind.
 
     Raises:
         CannotProbe: if its similarity has no targets.
     """
     if column.kind not in probes:
-        raise CannotProbe("its similarity says nothing that could be asked (it has no target_kind)")
+        raise CannotProbe("its similarity has no target_kind, so there is nothing to predict")
     return probes[column.kind]
 
 

@@ -1,19 +1,19 @@
-"""ProbeTarget: the columns that a run is probed for, with what a probe is to tell of each row."""
+"""Targets: the columns that a run is probed for, with what a probe is to predict for each row."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import polars as pl
-from jaxtyping import Int, Shaped
+from jaxtyping import Bool, Int, Shaped
 
 from mscon.data.batches.dataset import cells_of, fit_similarities
 from mscon.data.table.table import unit
 from mscon.errors import MSConError, RunError
-from mscon.evaluate.labels import codes_of
 from mscon.method import catalogue
 from mscon.method.similarities.base import BETWEEN_COLUMNS, Cell, Similarity, TargetKind
 from mscon.method.similarities.hierarchical import Hierarchical
@@ -51,8 +51,8 @@ class ProbeTarget:
         return () if self.similarity is None else self.similarity.target_names
 
     def target(self) -> Shaped[np.ndarray, "rows ..."]:
-        """What a probe is to tell of each row, see `Similarity.target`."""
-        assert self.similarity is not None, "plain classes are asked by their cells"
+        """What a probe is to predict for each row, see `Similarity.target`."""
+        assert self.similarity is not None, "plain classes are probed by their cells"
         return self.similarity.target(self.cells)
 
     def class_levels(self) -> list[tuple[Int[np.ndarray, " rows"], Sequence[str]]]:
@@ -88,7 +88,7 @@ def probe_targets(run: Run, recipe: Recipe, rows: pl.DataFrame) -> list[ProbeTar
     Raises:
         RunError: if a column cannot be read as the kind that [probe] kinds names.
     """
-    # "same_row" reads no column, so there is nothing to ask.
+    # "same_row" reads no column, so there is nothing to probe.
     trained = [part for part in recipe.similarities if part.name != "same_row"]
     known = {part.column for part in trained}
     largest = recipe.probe.largest
@@ -148,3 +148,19 @@ def _of_run(run: Run, part: SimilarityPart) -> Similarity:
 
 def _as_text(rows: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
     return rows.with_columns(pl.col(c).cast(pl.String) for c in columns if c in rows.columns)
+
+
+def codes_of(cells: Sequence[str | None]) -> tuple[Int[np.ndarray, " rows"], tuple[str, ...]]:
+    """Class codes, -1 where the cell is empty, and the names of the classes in order."""
+    classes = tuple(sorted({cell for cell in cells if cell is not None}))
+    index = {name: code for code, name in enumerate(classes)}
+    return np.array([-1 if cell is None else index[cell] for cell in cells], dtype=np.int64), classes
+
+
+def among_largest(
+    codes: Int[np.ndarray, " rows"], train: Int[np.ndarray, " train"], largest: int
+) -> Bool[np.ndarray, " rows"]:
+    """Rows of the `largest` classes with most train rows; of equally large ones the first by name."""
+    sizes = Counter(train[train >= 0].tolist())
+    classes = sorted(sizes, key=lambda code: (-sizes[code], code))[:largest]
+    return np.isin(codes, classes)

@@ -272,7 +272,7 @@ def open_index(
 
 
 class _Request:
-    """What a search asks for, once it is read."""
+    """A search as it is read from the arguments."""
 
     def __init__(self) -> None:
         self.mix: Mix

@@ -163,4 +163,4 @@ _MEASURES = (
 )
 
 MEASURES: Mapping[str, Measure] = {measure.name: measure for measure in _MEASURES}
-"""By name, in the order in which they are told."""
+"""By name, in the order in which they are shown."""

@@ -31,9 +31,9 @@ from mscon.search.queries import Example, together
 from mscon.search.spaces import unit
 
 SAMPLE = 5_000
-"""Rows that are on the map, and known to the page from the start. All others are told when they are found."""
+"""Rows that are on the map, and known to the page from the start. All others are sent when a search returns them."""
 
-# Labels of a column of names that the page is told; of more it could do nothing with.
+# Most labels of a column of names that are sent to the page: it has no use for more.
 _MOST_NAMES = 200
 _CACHED_IMAGES = 4 * MOST_IMAGES
 _CACHED_THUMBNAILS = 1_000
@@ -96,7 +96,7 @@ class Answers:
         self.page: bytes = self._page(run, most, seconds).encode("utf-8")
         self.policy: str = served_policy()
 
-    # What can be asked --------------------------------------------------------------------------
+    # Requests --------------------------------------------------------------------------
 
     def search(self, body: bytes) -> dict[str, Any]:
         """The rows most like some examples: exact, of all rows.
@@ -248,7 +248,7 @@ class Answers:
         return value
 
     def _records(self, rows: Int[np.ndarray, " found"]) -> dict[str, Any]:
-        """What a page that knows nothing of some rows must be told of them."""
+        """What a page must know of rows that it does not hold."""
         frame = self.index.rows[rows.tolist()] if len(rows) else self.index.rows.head(0)
         cells = [[_cell(column, row) for column in self._columns] for row in rows.tolist()]
         record: dict[str, Any] = {
@@ -274,7 +274,7 @@ class Answers:
         return min(SIDE, max(self._data.image_size, EXACT))
 
     def _try_some(self, run: Run) -> None:
-        """Whether images are where they are sought; all of them are asked for only when they are seen."""
+        """Whether the images are in their folder; each is read only when it is shown."""
         assert self._folder is not None
         count = len(self.index)
         some = np.unique(np.linspace(0, count - 1, min(_TRIED, count)).astype(int)).tolist()
@@ -368,7 +368,7 @@ def _keep_last(cache: OrderedDict[Any, Any], key: Any, value: Any, most: int) ->
 
 
 class _turn:
-    """One at a time; who waits too long is told to come again."""
+    """One at a time; who waits too long gets `Busy`."""
 
     def __init__(self, lock: threading.Lock) -> None:
         self._lock = lock

@@ -81,7 +81,7 @@ def render(gathered: Gathered, served: Mapping[str, Any] | None = None) -> str:
     Args:
         gathered: what it shows.
         served: what it must know to ask a server for all that it does not hold; None for a page that holds
-            everything. It has "columns", with what is to be told of each more than `gathered` says.
+            everything. It has "columns", with what the page needs of each beyond `gathered`.
     """
     css, script = _file("explorer.css"), _file("explorer.js")
     markup = jinja2.utils.markupsafe.Markup

@@ -1,4 +1,4 @@
-"""Request: what a page asks its server for, read from JSON that anybody may have written. Complains once, of all."""
+"""Requests of a page to its server, read from JSON that anybody may have written. One message names all mistakes."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One question.
+    """What a page asks its server for.
 
     Attributes:
         mix: how much each similarity counts; None where nothing is ranked.

@@ -101,7 +101,7 @@ def images_folder(run: Run, root: Path | None) -> Path:
 
 
 def _short_side(path: Path) -> int:
-    """0 where it cannot be told; that is complained of when the image is decoded."""
+    """0 where it cannot be read; the message comes when the image is decoded."""
     try:
         with Image.open(path, formats=("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")) as image:
             return min(image.size)
