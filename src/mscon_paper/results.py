@@ -15,7 +15,7 @@ from mscon.evaluate.report.compare import compare
 from mscon.evaluate.report.gather import Gathered, gather
 from mscon.run.run import Run
 from mscon_paper.experiment import Case, Experiment, PlannedRun, Row
-from mscon_paper.table import Difference, ExperimentResult, Measure, Reading
+from mscon_paper.table import Difference, ExperimentResult, Quantity, Reading
 
 _OVER_ROWS = "mean and 95 % interval over rows and seeds, in %"
 
@@ -41,7 +41,7 @@ def read(
     for one in planned:
         groups.setdefault((one.case.name, one.row.title), []).append(one)
     cells = [
-        _Cell(
+        _RunGroup(
             group[0].row,
             group[0].case,
             tuple(Run(pool / p.name) for p in group if p.name not in faults and (pool / p.name).is_dir()),
@@ -77,7 +77,7 @@ def read(
 
 
 @dataclass(frozen=True, slots=True)
-class _Cell:
+class _RunGroup:
     """The finished runs of a row in a case, one a seed; `fault` if one is not there."""
 
     row: Row
@@ -89,7 +89,7 @@ class _Cell:
     def names(self) -> tuple[str, ...]:
         return tuple(run.name for run in self.runs)
 
-    def reading(self, measure: Measure, column: str, ours: Interval | None, **more: Any) -> Reading:
+    def reading(self, measure: Quantity, column: str, ours: Interval | None, **more: Any) -> Reading:
         reason = self.fault or ("" if ours is not None else "not measured in these runs")
         facts = {"case": self.case.name, "x": self.case.x, "seeds": len(self.runs), "runs": self.names, **more}
         return Reading(self.row.title, measure=measure, column=column, ours=ours, reason=reason, **facts)
@@ -98,7 +98,7 @@ class _Cell:
 Read = tuple[list[Reading], list[Difference]]
 
 
-def _accuracies(experiment: Experiment, cells: Sequence[_Cell]) -> Read:
+def _accuracies(experiment: Experiment, cells: Sequence[_RunGroup]) -> Read:
     """Accuracies of linear probes, weights, and the differences that are claimed."""
     readings: list[Reading] = []
     differences: list[Difference] = []
@@ -163,7 +163,7 @@ def _between_cases(experiment: Experiment, values: Mapping[tuple[str, str, str],
                     yield Difference(better, worse, "", column, _gap(a, b))
 
 
-def _wanted(experiment: Experiment, case: Case) -> Iterator[tuple[Measure, str]]:
+def _wanted(experiment: Experiment, case: Case) -> Iterator[tuple[Quantity, str]]:
     """What is read in a case: measure and column."""
     for what in experiment.read:
         if what == "in_domain":
@@ -232,7 +232,7 @@ def _range(values: Sequence[float]) -> Interval | None:
 # Transfer, views, tuning --------------------------------------------------------------------------
 
 
-def _few_labels(experiment: Experiment, cells: Sequence[_Cell]) -> Read:
+def _few_labels(experiment: Experiment, cells: Sequence[_RunGroup]) -> Read:
     readings = []
     for cell in cells:
         curves = [{curve["column"]: curve["accuracy"] for curve in run.transfer["curves"]} for run in cell.runs]
@@ -245,7 +245,7 @@ def _few_labels(experiment: Experiment, cells: Sequence[_Cell]) -> Read:
     return readings, []
 
 
-def _spaces(experiment: Experiment, cells: Sequence[_Cell]) -> Read:
+def _spaces(experiment: Experiment, cells: Sequence[_RunGroup]) -> Read:
     """In each head's space and in that of the features: how often the nearest test row shares a label."""
     from mscon.evaluate.metrics.retrieval import retrieval
     from mscon.evaluate.targets import codes_of
@@ -273,7 +273,7 @@ def spaces(run: Run) -> dict[str, np.ndarray]:
     return {**dict(zip(columns, run.projections, strict=True)), "features": run.features}
 
 
-def _validation(experiment: Experiment, cells: Sequence[_Cell]) -> Read:
+def _validation(experiment: Experiment, cells: Sequence[_RunGroup]) -> Read:
     """Accuracy on validation rows, averaged over the columns that a row trains on. No test row is asked."""
     readings = []
     for cell in cells:

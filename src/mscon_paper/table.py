@@ -17,7 +17,7 @@ from mscon.evaluate.report.results import heading
 Paper = Mapping[str, Mapping[str, tuple[float, float]]]
 """Of each row and column of a table of the paper: accuracy in % and its standard deviation."""
 
-Measure = Literal["accuracy", "weight", "validation accuracy", "precision@1"]
+Quantity = Literal["accuracy", "weight", "validation accuracy", "precision@1"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Reading:
     row: str
     case: str
     x: float | None
-    measure: Measure
+    measure: Quantity
     column: str
     ours: Interval | None
     seeds: int = 0
@@ -91,7 +91,7 @@ class ExperimentResult:
     best_rates: Mapping[str, float] = field(default_factory=dict)
 
     @property
-    def measured(self) -> tuple[tuple[Measure, str], ...]:
+    def measured(self) -> tuple[tuple[Quantity, str], ...]:
         """What was read, in order."""
         return tuple(dict.fromkeys((r.measure, r.column) for r in self.readings))
 

@@ -25,7 +25,7 @@ from mscon.model.model import Model, load_model
 from mscon.run import atomic, outputs
 from mscon.run.run import Run
 
-# Largest difference between the two that is taken for rounding; see `Checked.difference`.
+# Largest difference between the two that is taken for rounding; see `ExportCheck.difference`.
 TOLERANCE = 1e-4
 
 _IMAGES = 16
@@ -38,7 +38,7 @@ _PIXELS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class ExportCheck:
     """What the comparison found.
 
     Attributes:
@@ -77,7 +77,7 @@ def export_onnx(
     projections: bool = False,
     tolerance: float = TOLERANCE,
     overwrite: bool = False,
-) -> Checked:
+) -> ExportCheck:
     """Write the model of a run as ONNX, and compare what it computes with torch, in batches of several sizes.
 
     The input is `images` [batch, channels, image_size, image_size] of uint8, or `vectors` [batch, dim] of float32 for
@@ -113,7 +113,7 @@ def export_onnx(
     pixels, real = _inputs(run, model)
     graph = _Graph(model, projections).eval()
     content = _exported(graph, pixels, config)
-    checked: list[Checked] = []
+    checked: list[ExportCheck] = []
 
     def write(path: Path) -> None:
         path.write_bytes(content)
@@ -124,7 +124,7 @@ def export_onnx(
                 f" ({len(pixels)} {'images of the run' if real else 'random ones'}), so it is not kept.\n"
                 "  If that is precise enough for you, pass a larger --tolerance."
             )
-        checked.append(Checked(out, difference, len(pixels), real, outputs))
+        checked.append(ExportCheck(out, difference, len(pixels), real, outputs))
 
     with outputs.writing(out):
         atomic.write_with(out, write)

@@ -89,12 +89,12 @@ class Index:
         """
         if k < 1:
             raise ValueError(f"k must be at least 1, got {k}.")
-        request, complaints = _Request(), []
+        search, complaints = _Search(), []
         readers: list[Callable[[], None]] = [
-            lambda: setattr(request, "mix", self.mix(mix)),
-            lambda: request.filter(conditions(filters, self.labels), self.labels),
-            *(lambda one=one: request.like.append(self._examples.read(one)) for one in _listed(query)),
-            *(lambda one=one: request.unlike.append(self._examples.read(one)) for one in _listed(unlike)),
+            lambda: setattr(search, "mix", self.mix(mix)),
+            lambda: search.filter(conditions(filters, self.labels), self.labels),
+            *(lambda one=one: search.like.append(self._examples.read(one)) for one in _listed(query)),
+            *(lambda one=one: search.unlike.append(self._examples.read(one)) for one in _listed(unlike)),
         ]
         for read in readers:
             try:
@@ -105,7 +105,7 @@ class Index:
             raise complaints[0]
         if complaints:
             raise RunError("\n".join(dict.fromkeys(map(str, complaints))))
-        return self._searched(request, k, approximate)
+        return self._searched(search, k, approximate)
 
     def mix(self, weights: Mix | Mapping[str, Any] | str | None = None) -> Mix:
         """A mix of the similarities of this run.
@@ -166,11 +166,11 @@ class Index:
 
         return Approximate(self.spaces)
 
-    def _searched(self, request: _Request, k: int, approximate: bool) -> Hits:
-        if not request.like:
+    def _searched(self, search: _Search, k: int, approximate: bool) -> Hits:
+        if not search.like:
             raise ValueError("a search needs an example at least to be like.")
-        shares = request.mix.shares
-        query = together(request.like, request.unlike)
+        shares = search.mix.shares
+        query = together(search.like, search.unlike)
         undirected = [
             name
             for name, share, vector in zip(self.similarities, shares, query, strict=True)
@@ -181,8 +181,8 @@ class Index:
                 f"these examples have no direction in {' and '.join(map(repr, undirected))}: what is wanted and what "
                 "is not cancel out, or the vectors are zeros. Take other examples, or weight other similarities."
             )
-        examples = sorted({e.row for e in (*request.like, *request.unlike) if e.row is not None})
-        keep = np.ones(len(self), dtype=bool) if request.keep is None else request.keep.copy()
+        examples = sorted({e.row for e in (*search.like, *search.unlike) if e.row is not None})
+        keep = np.ones(len(self), dtype=bool) if search.keep is None else search.keep.copy()
         keep[examples] = False
         if not keep.any():
             raise RunError(
@@ -191,11 +191,11 @@ class Index:
         by_faiss = approximate and self._pays(int(keep.sum()), k) and self.approximate.pays(shares)
         finder = self.approximate if by_faiss else self.spaces
         nearest: Neighbours = finder.nearest(query, shares, k, keep)
-        wording = " and ".join(e.wording for e in request.like)
-        if request.unlike:
-            wording += f", unlike {' and '.join(e.wording for e in request.unlike)}"
-        hits = self._hits(nearest, request.like)
-        return Hits(wording, request.mix, request.filters, int(keep.sum()), not by_faiss, hits, self.labels.notes)
+        wording = " and ".join(e.wording for e in search.like)
+        if search.unlike:
+            wording += f", unlike {' and '.join(e.wording for e in search.unlike)}"
+        hits = self._hits(nearest, search.like)
+        return Hits(wording, search.mix, search.filters, int(keep.sum()), not by_faiss, hits, self.labels.notes)
 
     def _pays(self, candidates: int, k: int) -> bool:
         from mscon.search.approximate import FROM_ROWS
@@ -271,7 +271,7 @@ def open_index(
     return Index(opened, Spaces(projections, dtype))
 
 
-class _Request:
+class _Search:
     """A search as it is read from the arguments."""
 
     def __init__(self) -> None:

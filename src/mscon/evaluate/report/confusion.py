@@ -68,7 +68,7 @@ def confusion(column: str, classes: Sequence[str], counts: Int[np.ndarray, "true
 
 
 @dataclass(frozen=True, slots=True)
-class Label:
+class LabelScores:
     """One label of a set: rows that have it, shares of them that were found, and of those named that have it."""
 
     name: str
@@ -78,14 +78,14 @@ class Label:
 
 
 @dataclass(frozen=True, slots=True)
-class Labels:
+class ColumnLabels:
     """All labels of one column, the rarest found first."""
 
     column: str
-    labels: tuple[Label, ...]
+    labels: tuple[LabelScores, ...]
 
 
-def confusions(member: Member) -> tuple[list[Confusion], list[Labels]]:
+def confusions(member: Member) -> tuple[list[Confusion], list[ColumnLabels]]:
     """Of each linear probe of a run: confusions of classes, levels and numbers; and what became of each label."""
     run = member.run
     arrays = run.predictions
@@ -133,15 +133,15 @@ def of_labels(
     names: Sequence[str],
     true: Shaped[np.ndarray, "rows labels"],
     predicted: Shaped[np.ndarray, "rows labels"],
-) -> Labels:
+) -> ColumnLabels:
     """Of each label the shares that were found and that were right, those found least first."""
     has, claims = true.astype(bool), predicted.astype(bool)
     both = (has & claims).sum(axis=0)
     labels = [
-        Label(name, int(h), _share(int(b), int(h)), _share(int(b), int(s)))
+        LabelScores(name, int(h), _share(int(b), int(h)), _share(int(b), int(s)))
         for name, h, s, b in zip(names, has.sum(axis=0), claims.sum(axis=0), both, strict=True)
     ]
-    return Labels(column, tuple(sorted(labels, key=lambda label: 2.0 if label.recall is None else label.recall)))
+    return ColumnLabels(column, tuple(sorted(labels, key=lambda label: 2.0 if label.recall is None else label.recall)))
 
 
 def _share(part: int, whole: int) -> float | None:

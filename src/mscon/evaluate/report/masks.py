@@ -31,7 +31,7 @@ class Mask:
     Attributes:
         column: the similarity.
         bars: a dimension each, in the order of all masks of the method.
-        seen: dimensions whose mask is above 0.
+        nonzero: dimensions whose mask is above 0.
         most: dimensions that it sees more than every other similarity does, or no less.
         largest_share: share of its mask's sum that lies on those; None for a mask of zeros.
     """
@@ -44,7 +44,7 @@ class Mask:
 
 
 @dataclass(frozen=True, slots=True)
-class Masks:
+class MethodMasks:
     """All masks of the first seed of one method, drawn on one scale."""
 
     method: str
@@ -56,7 +56,7 @@ class Masks:
     masks: tuple[Mask, ...]
 
 
-def masks(methods: Sequence[Method]) -> tuple[Masks, ...]:
+def masks(methods: Sequence[Method]) -> tuple[MethodMasks, ...]:
     """Of each method whose heads are masks; of others nothing."""
     drawn = []
     for method in methods:
@@ -73,7 +73,7 @@ def order(values: Float[np.ndarray, "similarities dim"]) -> Int[np.ndarray, " di
     return np.lexsort((-values.max(axis=0), owner))
 
 
-def _drawn(method: Method, seed: int, values: Float[np.ndarray, "similarities dim"]) -> Masks:
+def _drawn(method: Method, seed: int, values: Float[np.ndarray, "similarities dim"]) -> MethodMasks:
     values = values[:, order(values)]
     largest = float(values.max()) or 1.0
     most = values.max(axis=0)
@@ -93,4 +93,4 @@ def _drawn(method: Method, seed: int, values: Float[np.ndarray, "similarities di
                 largest_share=float(mask[is_largest].sum() / mask.sum()) if mask.sum() > 0 else None,
             )
         )
-    return Masks(method.title, seed, values.shape[1], largest, _WIDTH * values.shape[1], _HEIGHT, tuple(rows))
+    return MethodMasks(method.title, seed, values.shape[1], largest, _WIDTH * values.shape[1], _HEIGHT, tuple(rows))
