@@ -22,7 +22,7 @@ class LabelSetResult:
 
     Attributes:
         rows: positions of the test rows that were scored: all whose labels are known.
-        labels: names of the labels that were asked: those that some training rows have and some have not.
+        labels: names of the labels that were predicted: those that some training rows have and some have not.
         true: whether a row has a label.
         probability: that it has, as its classifier says; above 0.5 it is predicted.
         train_rows, validation_rows: rows with known labels fitted on, and chosen on.

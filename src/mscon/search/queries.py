@@ -33,7 +33,7 @@ class Example:
     """Something to be like, or unlike.
 
     Attributes:
-        said: what it is, in words.
+        wording: what it is, in words.
         vectors: in each space of unit length, or zeros.
         row: of the run, if it is one.
         carries: the labels that it stands for, if it is the middle of rows.

@@ -111,7 +111,7 @@ class DifferenceResult:
 
     Attributes:
         rows: positions of the rows that were scored: all that have a number.
-        own, nearest: the number of each, and that of the row nearest to it.
+        number, nearest: the number of each, and that of the row nearest to it.
         chance: expected absolute difference to another row drawn by chance.
     """
 

@@ -83,7 +83,7 @@ def model_card(run: Run, repository: str = "owner/name") -> str:
             "",
             *_fenced(run.recipe_text.strip(), "toml"),
             "",
-            *_made_with(run),
+            *_environment(run),
             "",
             "## Citation",
             "",
@@ -221,7 +221,7 @@ def _data(run: Run, recipe: Mapping[str, Any], columns: Sequence[str]) -> list[s
     return [*lines, aligned(("similarity", "kind", "different values", "missing in training rows"), body, words=2)]
 
 
-def _made_with(run: Run) -> list[str]:
+def _environment(run: Run) -> list[str]:
     facts = run.facts
     versions = ", ".join(f"{name} {version}" for name, version in facts.get("versions", {}).items())
     parameters = facts.get("parameters", {})
