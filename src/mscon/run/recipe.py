@@ -201,6 +201,13 @@ def plain_sections(plain: Mapping[str, Any], where: str = "") -> dict[str, Any]:
     return {name: _value(kind, _section(plain, name, where), name, where) for name, kind in _VALUES.items()}
 
 
+def data_of(plain: Mapping[str, Any]) -> Data:
+    """[data] of a recipe that an earlier or a later mscon may have written: what is not known is left out."""
+    known = {f.name for f in dataclasses.fields(Data)}
+    given = {k: tuple(v) if isinstance(v, list) else v for k, v in plain.get("data", {}).items() if k in known}
+    return Data(**given)
+
+
 def _default_part(name: str) -> str:
     default = next(f for f in dataclasses.fields(Recipe) if f.name == name).default
     assert isinstance(default, Part)

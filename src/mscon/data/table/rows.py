@@ -22,7 +22,7 @@ from mscon.run.recipe import AUTO, Data, Recipe
 T = TypeVar("T")
 
 
-def select_rows(table: Table, recipe: Recipe, images_root: Path | None = None) -> pl.DataFrame:
+def select_rows(table: Table, recipe: Recipe, root: Path | None = None) -> pl.DataFrame:
     """The rows of a table that a run uses, after every check that needs no decoded image.
 
     A label that occurs outside the training rows only is no fault: a similarity has no code for it, so there it
@@ -32,8 +32,8 @@ def select_rows(table: Table, recipe: Recipe, images_root: Path | None = None) -
     Args:
         table: the user's table.
         recipe: names the columns, and says what happens to rows without a readable image.
-        images_root: folder that the image paths, or the file of vectors, are relative to; by default the folder of
-            the table.
+        root: folder that the image paths, or the file of vectors, are relative to; by default what `images_root`
+            says of the table.
 
     Returns:
         Columns `line` (integer), `split`, `image` (as written; empty where there is no such column, and images are not
@@ -44,7 +44,7 @@ def select_rows(table: Table, recipe: Recipe, images_root: Path | None = None) -
     Raises:
         TableError: once, with all complaints.
     """
-    root = embedded.images_root(table, recipe.data, images_root)
+    root = embedded.images_root(table, recipe.data) if root is None else root
     complaints: list[str] = []
 
     def attempt(check: Callable[[], T]) -> T | None:
