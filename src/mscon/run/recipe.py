@@ -204,7 +204,8 @@ def plain_sections(plain: Mapping[str, Any], where: str = "") -> dict[str, Any]:
 def data_of(plain: Mapping[str, Any]) -> Data:
     """[data] of a recipe that an earlier or a later mscon may have written: what is not known is left out."""
     known = {f.name for f in dataclasses.fields(Data)}
-    given = {k: tuple(v) if isinstance(v, list) else v for k, v in plain.get("data", {}).items() if k in known}
+    section = plain.get("data", {})
+    given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in section.items() if k in known}
     return Data(**given)
 
 
