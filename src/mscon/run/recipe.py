@@ -247,13 +247,15 @@ def _similarities(given: Any, where: str) -> tuple[SimilarityPart, ...]:
     return tuple(parts)
 
 
-def similarity_part(column: str, name: str, given: Mapping[str, Any], importance: float) -> SimilarityPart:
+def similarity_part(
+    column: str, name: str, given: Mapping[str, Any] | None = None, importance: float = 1.0
+) -> SimilarityPart:
     """A similarity with every default filled in.
 
     Raises:
         RecipeError: for an unknown kind, or a setting that it does not have.
     """
-    return SimilarityPart(column, name, _settings_of_kind(name, column, dict(given), ""), importance)
+    return SimilarityPart(column, name, _settings_of_kind(name, column, dict(given or {}), ""), importance)
 
 
 def probe_part(column: str, kind: str | Mapping[str, Any]) -> SimilarityPart:
@@ -263,7 +265,7 @@ def probe_part(column: str, kind: str | Mapping[str, Any]) -> SimilarityPart:
         RecipeError: for an unknown kind or setting.
     """
     given = {"name": kind} if isinstance(kind, str) else dict(kind)
-    return similarity_part(column, str(given.pop("name", "categorical")), given, 1.0)
+    return similarity_part(column, str(given.pop("name", "categorical")), given)
 
 
 def _settings_of_kind(name: str, column: str, given: dict[str, Any], where: str) -> dict[str, Any]:
