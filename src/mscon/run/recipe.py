@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import tomllib
 import typing
@@ -95,6 +96,10 @@ class Recipe:
 
     def to_toml(self) -> str:
         """The resolved recipe; `parse` of it gives this value back."""
+        return tomli_w.dumps(self.to_plain())
+
+    def to_plain(self) -> dict[str, Any]:
+        """The same as plain values; `of_plain` of them gives this value back."""
         sections = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         plain: dict[str, Any] = {"version": VERSION, "title": sections.pop("title")}
         plain["similarity"] = [s.to_toml() for s in sections.pop("similarities")]
@@ -102,7 +107,7 @@ class Recipe:
             plain["derived"] = [dataclasses.asdict(d) for d in derived]
         for name, value in sections.items():
             plain[name] = value.to_toml() if isinstance(value, Part) else dataclasses.asdict(value)
-        return tomli_w.dumps(plain)
+        return plain
 
 
 # Parameters that mscon fills in itself when it builds a part.
@@ -149,9 +154,15 @@ def parse(text: str, overrides: Sequence[str] = (), where: str = "") -> Recipe:
         plain = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"{where}not valid TOML: {error}") from None
+    return of_plain(plain, overrides, where)
+
+
+def of_plain(plain: Mapping[str, Any], overrides: Sequence[str] = (), where: str = "") -> Recipe:
+    """The same from plain values, as TOML or JSON has them."""
+    values = copy.deepcopy(dict(plain))
     for override in overrides:
-        _override(plain, override, where)
-    return _build(plain, where)
+        _override(values, override, where)
+    return _build(values, where)
 
 
 def _override(plain: dict[str, Any], override: str, where: str) -> None:
