@@ -11,7 +11,6 @@ import re
 import signal
 import sys
 import threading
-import tomllib
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -62,7 +61,7 @@ def is_finished(planned: Planned, table_hash: str) -> bool:
     try:
         run = Run.open(planned.out)
         # What the run names may be imported as far as the plan, which is this user's, names it too.
-        if foreign_code(run.recipe_values) - foreign_code(tomllib.loads(planned.recipe.to_toml())):
+        if foreign_code(run.recipe_values) - foreign_code(planned.recipe.to_plain()):
             return False
         run = replace(run, trust=True)
         # The hardware choices were resolved when it was trained; all else must be equal.

@@ -14,18 +14,17 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
 
-from mscon.data.inputs import decoding, image_files, images
+from mscon.data.inputs import decoding, image_files
 from mscon.data.table.split import SPLITS
 from mscon.errors import TableError, counted, first_few
 from mscon.run import atomic, outputs
-from mscon.run.recipe import Data
 
 # Entries of a folder that operating systems and archivers put there, and no data set.
 _CLUTTER = ("thumbs.db", "desktop.ini", "__macosx")
 
 # Damaged images are found by decoding all of them. JPEGs decode to a fraction of their size faster than whole,
 # and are read to their end all the same.
-_TRIED_AS = Data(image_size=32)
+_TRIED_AT = 32
 
 _ELSEWHERE = "Name another place with --set table=FILE.csv."
 
@@ -197,18 +196,14 @@ def faults(base: Path, paths: Sequence[str]) -> dict[int, str]:
         elif not os.path.isfile(path):  # Path.is_file raises for a name that is too long
             reasons[number] = "whose image is not there"
     tried = [number for number in range(len(paths)) if number not in reasons]
-    for number in images.unreadable(base, [paths[n] for n in tried], _TRIED_AS) if tried else []:
-        reasons[tried[number]] = f"whose image {_why_unreadable(base / paths[tried[number]])}"
-    return reasons
 
+    def decode(number: int, path: Path) -> None:
+        decoding.decode_one(path, _TRIED_AT, 3)
 
-def _why_unreadable(path: Path) -> str:
-    try:
-        decoding.decode(path, _TRIED_AS.image_size, _TRIED_AS.channels)
-    except TableError as error:
+    for number, fault in image_files.each_file([base / paths[n] for n in tried], decode, "checking images").items():
         # Kinds, not cases: what stands in brackets differs from file to file.
-        return str(error).removeprefix(f"image '{path}' ").partition(" (")[0].rstrip(".")
-    return "could not be read"
+        reasons[tried[number]] = f"whose image {fault.partition(' (')[0]}"
+    return reasons
 
 
 def is_clutter(name: str) -> bool:

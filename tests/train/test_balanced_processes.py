@@ -49,8 +49,14 @@ def assert_same(one: Run, other: Run, tolerance: float = 2e-4) -> None:
 
 
 def smallest_batch(run: Run) -> int:
-    similarities = fit_similarities(run.rows, run.recipe)
-    sampler = sampler_of(run.recipe, run.rows, similarities)
+    similarities = fit_similarities(run.rows, run.recipe.similarities)
+    sampler = sampler_of(
+        run.recipe.sampler,
+        run.rows,
+        similarities,
+        batch_size=run.recipe.train.batch_size,
+        seed=run.recipe.train.seed,
+    )
     return min(batch.numel() for number in (1, 2) for batch in sampler.epoch(number).batches if batch.numel())
 
 

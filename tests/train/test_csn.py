@@ -190,6 +190,12 @@ def test_other_objectives_take_triplets_too_but_those_that_read_labels_do_not(as
     assert not (tmp_path / "classes").exists()
 
 
+def test_batches_of_triplets_are_not_balanced(asked, table, tmp_path):
+    with pytest.raises(RecipeError, match=r"'balanced' makes batches of rows, but \[triplets\] asks for triplets"):
+        fit(asked(*CSN, "sampler.name=balanced"), table, tmp_path / "run", **QUIET)
+    assert not (tmp_path / "run").exists()
+
+
 def test_in_batch_triplets_need_no_section(asked, table, tmp_path):
     recipe = asked("objective.name=triplet_margin", "weighting.name=equal", "train.epochs=1")
     run = fit(recipe, table, tmp_path / "run", **QUIET)

@@ -83,7 +83,7 @@ def _run_report(arguments: argparse.Namespace) -> None:
     from mscon.evaluate.report.results import holds_results
 
     results = [path for path in arguments.paths if holds_results(path)]
-    runs = [open_run(path, arguments.trust) for path in arguments.paths if path not in results]
+    runs = [open_run(path, arguments.trust).as_it_is() for path in arguments.paths if path not in results]
     places = [run.root for run in runs] or results
     folder = places[0] if len(places) == 1 else places[0].parent
     out = arguments.out or folder / "report.html"

@@ -89,8 +89,8 @@ def _run_check(arguments: argparse.Namespace) -> None:
 
     recipe = read_recipe(arguments)
     table = read_table(arguments.table)
-    rows = select_rows(table, recipe, arguments.images)
     root, vectors = images_root(table, recipe.data, arguments.images), table.vectors.get(recipe.data.vectors)
+    rows = select_rows(table, recipe.data, recipe.similarities, root, probe=recipe.probe, derived=recipe.derived)
     inputs = open_inputs(rows, root, recipe.data, table.name, vectors=vectors)
     store = inputs if isinstance(inputs, ImageStore) else None
     description = describe(rows, recipe, table, store, root=root, encoded=encoded(inputs, recipe.data))

@@ -23,14 +23,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import tomli_w
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from mscon import __version__
-from mscon.errors import RecipeError, RunError
+from mscon.errors import RunError
 from mscon.model.model import Model, build_model, load_model
 from mscon.run import atomic, outputs, recipe
 from mscon.run.recipe import Recipe
@@ -236,11 +235,7 @@ def _recipe(config: Mapping[str, Any], path: Path, trust: bool) -> Recipe:
     need_trust(f"'{path}'", foreign_code(values), trust)
     kept = {key: values[key] for key in ("encoder", "data", "heads") if key in values}
     # Read as every recipe is, so that every value is checked. Of a similarity no more than its name is needed here.
-    try:
-        text = tomli_w.dumps({**kept, "similarity": [{"column": column} for column in columns]})
-    except TypeError as error:
-        raise RecipeError(f"'{path}' describes its model with what no recipe can hold: {error}") from None
-    asked = recipe.parse(text, where=f"{path}: ")
+    asked = recipe.of_plain({**kept, "similarity": [{"column": column} for column in columns]}, where=f"{path}: ")
     # Neither a hub nor another run is asked for weights: they are here.
     bare = dataclasses.replace(asked.encoder, pretrained=False, start_from="", frozen=False)
     return dataclasses.replace(asked, encoder=bare, title=str(config.get("title", "")))

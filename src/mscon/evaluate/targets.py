@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -120,17 +120,16 @@ def neighbour_targets(
 def _not_trained(run: Run, recipe: Recipe, rows: pl.DataFrame, column: str) -> ProbeTarget:
     cells = cells_of(_as_text(rows, (column,)), (column,))
     kind = recipe.probe.kinds.get(column, "categorical")
-    similarity = None if kind == "categorical" else _fitted(run, recipe, rows, column, kind)
+    similarity = None if kind == "categorical" else _fitted(run, rows, column, kind)
     if similarity is not None:
         cells = cells_of(_as_text(rows, similarity.columns), similarity.columns)
     return ProbeTarget(column, cells, similarity, False, recipe.probe.largest.get(column))
 
 
-def _fitted(run: Run, recipe: Recipe, rows: pl.DataFrame, column: str, kind: str | Mapping[str, Any]) -> Similarity:
+def _fitted(run: Run, rows: pl.DataFrame, column: str, kind: str | Mapping[str, Any]) -> Similarity:
     """A similarity that the run was not trained with, fitted on its training rows."""
     try:
-        alone = replace(recipe, similarities=(probe_part(column, kind),))
-        (similarity,) = fit_similarities(rows, alone, unit=unit(run.facts["table"]["name"]))
+        (similarity,) = fit_similarities(rows, [probe_part(column, kind)], unit=unit(run.facts["table"]["name"]))
     except MSConError as error:
         raise RunError(f"run '{run.root}': [probe] kinds: {error}") from None
     return similarity

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import tomllib
 import typing
@@ -95,6 +96,10 @@ class Recipe:
 
     def to_toml(self) -> str:
         """The resolved recipe; `parse` of it gives this value back."""
+        return tomli_w.dumps(self.to_plain())
+
+    def to_plain(self) -> dict[str, Any]:
+        """The same as plain values; `of_plain` of them gives this value back."""
         sections = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         plain: dict[str, Any] = {"version": VERSION, "title": sections.pop("title")}
         plain["similarity"] = [s.to_toml() for s in sections.pop("similarities")]
@@ -102,7 +107,7 @@ class Recipe:
             plain["derived"] = [dataclasses.asdict(d) for d in derived]
         for name, value in sections.items():
             plain[name] = value.to_toml() if isinstance(value, Part) else dataclasses.asdict(value)
-        return tomli_w.dumps(plain)
+        return plain
 
 
 # Parameters that mscon fills in itself when it builds a part.
@@ -149,9 +154,15 @@ def parse(text: str, overrides: Sequence[str] = (), where: str = "") -> Recipe:
         plain = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"{where}not valid TOML: {error}") from None
+    return of_plain(plain, overrides, where)
+
+
+def of_plain(plain: Mapping[str, Any], overrides: Sequence[str] = (), where: str = "") -> Recipe:
+    """The same from plain values, as TOML or JSON has them."""
+    values = copy.deepcopy(dict(plain))
     for override in overrides:
-        _override(plain, override, where)
-    return _build(plain, where)
+        _override(values, override, where)
+    return _build(values, where)
 
 
 def _override(plain: dict[str, Any], override: str, where: str) -> None:
@@ -201,6 +212,14 @@ def plain_sections(plain: Mapping[str, Any], where: str = "") -> dict[str, Any]:
     return {name: _value(kind, _section(plain, name, where), name, where) for name, kind in _VALUES.items()}
 
 
+def data_of(plain: Mapping[str, Any]) -> Data:
+    """[data] of a recipe that an earlier or a later mscon may have written: what is not known is left out."""
+    known = {f.name for f in dataclasses.fields(Data)}
+    section = plain.get("data", {})
+    given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in section.items() if k in known}
+    return Data(**given)
+
+
 def _default_part(name: str) -> str:
     default = next(f for f in dataclasses.fields(Recipe) if f.name == name).default
     assert isinstance(default, Part)
@@ -239,13 +258,15 @@ def _similarities(given: Any, where: str) -> tuple[SimilarityPart, ...]:
     return tuple(parts)
 
 
-def similarity_part(column: str, name: str, given: Mapping[str, Any], importance: float) -> SimilarityPart:
+def similarity_part(
+    column: str, name: str, given: Mapping[str, Any] | None = None, importance: float = 1.0
+) -> SimilarityPart:
     """A similarity with every default filled in.
 
     Raises:
         RecipeError: for an unknown kind, or a setting that it does not have.
     """
-    return SimilarityPart(column, name, _settings_of_kind(name, column, dict(given), ""), importance)
+    return SimilarityPart(column, name, _settings_of_kind(name, column, dict(given or {}), ""), importance)
 
 
 def probe_part(column: str, kind: str | Mapping[str, Any]) -> SimilarityPart:
@@ -255,7 +276,7 @@ def probe_part(column: str, kind: str | Mapping[str, Any]) -> SimilarityPart:
         RecipeError: for an unknown kind or setting.
     """
     given = {"name": kind} if isinstance(kind, str) else dict(kind)
-    return similarity_part(column, str(given.pop("name", "categorical")), given, 1.0)
+    return similarity_part(column, str(given.pop("name", "categorical")), given)
 
 
 def _settings_of_kind(name: str, column: str, given: dict[str, Any], where: str) -> dict[str, Any]:

@@ -28,12 +28,14 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
+import mmap
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mscon.errors import RunError
 from mscon.run import atomic, checksums, folder
@@ -46,6 +48,8 @@ if TYPE_CHECKING:
     import polars as pl
     from torch import Tensor
 
+
+T = TypeVar("T")
 
 # All files that a run consists of: what may be removed where a run is replaced, and nothing else.
 _NAMES = (
@@ -93,6 +97,15 @@ class Run:
 
     root: Path
     trust: bool = False
+    _memory: dict[str, Any] | None = field(default=None, repr=False, compare=False)
+
+    def as_it_is(self) -> Run:
+        """The same run, for those that read and do not write it: each file is read once, and remembered.
+
+        What they say then is of one state of the run, whoever writes to it meanwhile. Large arrays are mapped from
+        their files. What a reader returns is not to be changed.
+        """
+        return self if self._memory is not None else replace(self, _memory={})
 
     @classmethod
     def create(cls, root: Path, overwrite: bool = False, protected: Sequence[Path] = ()) -> Run:
@@ -235,12 +248,12 @@ class Run:
             return False
 
     def _signed(self) -> list[bytes]:
-        return [self._need(name, "mscon train").read_bytes() for name in ("recipe.toml", "similarities.json")]
+        return [self._bytes(name, "mscon train") for name in ("recipe.toml", "similarities.json")]
 
     @property
     def recipe_text(self) -> str:
         """The same as text, for readers that must not import what a recipe names."""
-        return self._need("recipe.toml", "mscon train").read_text("utf-8")
+        return self._bytes("recipe.toml", "mscon train").decode("utf-8")
 
     @property
     def recipe_values(self) -> dict[str, Any]:
@@ -305,7 +318,7 @@ class Run:
         """Columns line, split, image, and the label columns as text; null where missing."""
         import polars as pl
 
-        return pl.read_parquet(self._need("rows.parquet", "mscon train"))
+        return self._once("rows", lambda: pl.read_parquet(io.BytesIO(self._bytes("rows.parquet", "mscon train"))))
 
     def write_rows(self, rows: pl.DataFrame) -> None:
         self._write("rows.parquet", rows.write_parquet)
@@ -321,16 +334,17 @@ class Run:
         path = self.root / "log.jsonl"
         if not path.is_file():
             return []
-        if fault := checksums.grown_fault(self.root, "log.jsonl"):
+        content = self._once("log.jsonl", path.read_bytes)
+        if fault := self._fault(lambda known: checksums.grown_fault(content, known.get("log.jsonl", []))):
             raise RunError(
                 f"{path} {fault}.\n  Restore it from a copy, or take it away: then curves lack what was in it."
             )
-        return [record for record in atomic.json_lines(path.read_bytes()) if isinstance(record, dict)]
+        return [record for record in atomic.json_lines(content) if isinstance(record, dict)]
 
     @property
     def has_lost_log(self) -> bool:
         """Whether log.jsonl has lost records of steps that the last checkpoint has taken."""
-        return checksums.is_short(self.root, "log.jsonl")
+        return checksums.is_short(self.root / "log.jsonl", self._checksums().get("log.jsonl", []))
 
     def cut_log(self, step: int) -> None:
         """Drop records later than `step`, as resuming from a checkpoint of that step must."""
@@ -423,11 +437,11 @@ class Run:
 
     @property
     def features(self) -> np.ndarray:
-        return self._arrays("features/features.safetensors", "mscon probe")["features"]
+        return self._vectors("features")
 
     @property
     def projections(self) -> np.ndarray:
-        return self._arrays("features/projections.safetensors", "mscon probe")["projections"]
+        return self._vectors("projections")
 
     @property
     def masks(self) -> list[list[float]] | None:
@@ -480,25 +494,63 @@ class Run:
         """Whether there is a file that not every run has; one that was there and is gone is a fault."""
         if (self.root / name).is_file():
             return True
-        if checksums.knows(self.root, name):
+        if name in self._checksums():
             raise RunError(
                 f"{self.root / name} is gone: mscon wrote it here.\n  Restore it from a copy{_OTHERWISE.get(verb, '')}."
             )
         return False
 
+    def _once(self, name: str, read: Callable[[], T]) -> T:
+        """What `read` gives; of a run `as_it_is` what it gave the first time."""
+        if self._memory is None:
+            return read()
+        if name not in self._memory:
+            self._memory[name] = read()
+        return self._memory[name]
+
+    def _checksums(self) -> checksums.Known:
+        return self._once(checksums.NAME, lambda: checksums.read(self.root))
+
+    def _fault(self, judge: Callable[[checksums.Known], str]) -> str:
+        fault = judge(self._checksums())
+        if fault and self._memory is not None:  # a file may have been written since, which has a newer checksum
+            del self._memory[checksums.NAME]
+            fault = judge(self._checksums())
+        return fault
+
+    def _bytes(self, name: str, verb: str) -> bytes:
+        """The content of a file, which is as it was written."""
+
+        def read() -> bytes:
+            content = self._there(name, verb).read_bytes()
+            self._refuse_changed(name, verb, content)
+            return content
+
+        return self._once(name, read)
+
     def _need(self, name: str, verb: str) -> Path:
+        """Where a file lies, which is as it was written."""
+        path = self._there(name, verb)
+        self._refuse_changed(name, verb)
+        return path
+
+    def _there(self, name: str, verb: str) -> Path:
         path = self.root / name
         if path.is_dir():
             raise RunError(f"{path} is a folder, where a file should be. Take it away; `{verb}` writes the file.")
         if not path.is_file():
             raise RunError(f"run '{self.root}' has no {name}: `{verb}` writes it, and has not finished here.")
-        if checksums.are_kept(self.root) and (fault := checksums.fault(self.root, name)):
+        return path
+
+    def _refuse_changed(self, name: str, verb: str, content: bytes | None = None) -> None:
+        if not checksums.are_kept(self.root):
+            return
+        if fault := self._fault(lambda known: checksums.fault(self.root, name, content, known)):
             otherwise = f"; to train on with other settings: mscon resume {self.root} --set KEY=VALUE"
             raise RunError(
-                f"{path} {fault}.\n  Restore it from a copy"
+                f"{self.root / name} {fault}.\n  Restore it from a copy"
                 f"{otherwise if name == 'recipe.toml' else _OTHERWISE.get(verb, '')}."
             )
-        return path
 
     def _write(self, name: str, write: Callable[[Path], Any]) -> None:
         if not checksums.are_kept(self.root):  # a run of an older mscon: it is taken as it is now
@@ -514,16 +566,22 @@ class Run:
         self._write_text(name, atomic.json_text(value))
 
     def _json(self, name: str, verb: str) -> Any:
-        path = self._need(name, verb)
+        content = self._bytes(name, verb)
         try:
-            return json.loads(path.read_text("utf-8"))
+            return self._once(f"{name} as values", lambda: json.loads(content.decode("utf-8")))
         except ValueError as error:
-            raise RunError(f"{path} is not valid JSON: {error}") from None
+            raise RunError(f"{self.root / name} is not valid JSON: {error}") from None
 
     def _arrays(self, name: str, verb: str) -> dict[str, np.ndarray]:
-        from safetensors.numpy import load_file
+        from safetensors.numpy import load
 
-        return load_file(self._need(name, verb))
+        return self._once(f"{name} as arrays", lambda: load(self._bytes(name, verb)))
+
+    def _vectors(self, name: str) -> np.ndarray:
+        file, verb = f"features/{name}.safetensors", "mscon probe"
+        if self._memory is None:
+            return self._arrays(file, verb)[name]
+        return self._once(file, lambda: _mapped(self._need(file, verb), name))
 
     def _write_arrays(
         self, name: str, arrays: Mapping[str, np.ndarray], metadata: dict[str, str] | None = None
@@ -533,6 +591,18 @@ class Run:
 
         own = {key: np.ascontiguousarray(value) for key, value in arrays.items()}
         self._write(name, lambda path: save_file(own, path, metadata))
+
+
+def _mapped(path: Path, name: str) -> np.ndarray:
+    """A float32 array of a safetensors file, read from the disk as it is used: several may be more than fits."""
+    import numpy as np
+
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        array = json.loads(file.read(length))[name]
+        content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    begin, end = array["data_offsets"]
+    return np.frombuffer(content, np.float32, (end - begin) // 4, 8 + length + begin).reshape(array["shape"])
 
 
 def _digest_of(fingerprints: np.ndarray | None) -> str | None:

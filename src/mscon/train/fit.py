@@ -68,15 +68,17 @@ def fit(
     if not dry_run:
         Run.refuse_if_taken(out, overwrite, protected)
     preconditions.check_views(recipe)
+    preconditions.check_sampler(recipe)
     log.check(recipe.log.to)
     root = images_root(table, recipe.data, images)
-    rows = select_rows(table, recipe, root)
+    rows = select_rows(table, recipe.data, recipe.similarities, root, probe=recipe.probe, derived=recipe.derived)
     preconditions.check_rows(recipe, rows, table.name)
-    recipe, inferred = infer_kind.resolve(rows, recipe, where=f"{table.name}: ")
+    parts, inferred = infer_kind.resolve(rows, recipe.similarities, where=f"{table.name}: ")
+    recipe = replace(recipe, similarities=parts)
     if progress and _is_first():
         for sentence in inferred:
             print(sentence, file=sys.stderr)
-    similarities = fit_similarities(rows, recipe, where=f"{table.name}: ", unit=unit(table.name))
+    similarities = fit_similarities(rows, parts, where=f"{table.name}: ", unit=unit(table.name))
     device = "cpu" if dry_run else hardware.device_type()
     if not dry_run:
         hardware.meet(device)
@@ -250,7 +252,9 @@ def _dataset(
 ) -> Dataset | TripletDataset:
     """What an epoch goes through: rows, or triplets of them."""
     dataset = Dataset.build(rows, similarities, inputs)
-    return in_triplets(dataset, recipe, root, where=f"{table_name}: ") if recipe.triplets.used else dataset
+    if not recipe.triplets.used:
+        return dataset
+    return in_triplets(dataset, recipe.triplets, recipe.train.seed, root, where=f"{table_name}: ")
 
 
 def _one_step(training: Training) -> None:

@@ -36,6 +36,7 @@ def model_card(run: Run, repository: str = "owner/name") -> str:
     Raises:
         RunError: if the run has not begun.
     """
+    run = run.as_it_is()
     recipe = run.recipe_values
     example = _EXAMPLES[_input(recipe)]
     title = _text(recipe.get("title") or run.name)

@@ -60,6 +60,7 @@ def build_report(
             is written then.
     """
     page_path, numbers_path = report_files(out)
+    runs = [run.as_it_is() for run in runs]
     outputs.need_free(
         [page_path, numbers_path] if runs else [page_path],
         reads=[*chain.from_iterable(run.files for run in runs), *(folder / RESULTS_FILE for folder in results)],

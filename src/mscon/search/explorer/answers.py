@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from mscon.data.inputs.decoding import Refused, decode_one
 from mscon.data.inputs.image_files import locate
 from mscon.errors import RunError, counted
+from mscon.run.recipe import data_of
 from mscon.run.run import Run
 from mscon.search.explorer import payload as gathering
 from mscon.search.explorer.columns import Column, read_columns
@@ -77,7 +78,7 @@ class Answers:
         seconds: float = 60.0,
     ) -> None:
         self.index: Index = open_index(run)
-        self._data = gathering.data_of(run)
+        self._data = data_of(run.recipe_values)
         rows = self.index.rows
         columns = read_columns(self.index.labels, (self._data.text if self._data.input == "text" else "",))
         self._columns = tuple(c for c in columns if c.kind != "name" or len(c.labels) <= _MOST_NAMES)
