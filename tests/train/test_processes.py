@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -18,9 +19,10 @@ from mscon.data.table.table import Table
 from mscon.errors import RecipeError
 from mscon.run.recipe import Recipe
 from mscon.run.run import Run
-from mscon.train import gather, preconditions
+from mscon.train import preconditions
+from mscon.train import torchrun as torchruns
 from mscon.train.fit import fit
-from mscon.train.gather import by_one_process
+from mscon.train.torchrun import by_one_process
 from process import Outcome, together
 
 # An encoder and heads without batch norms, which would see the parts of a batch.
@@ -160,6 +162,8 @@ def test_that_others_stopped_is_left_to_the_one_that_knows_why(store):
         target=by_one_process, args=[lambda: printed.append("stopped")], kwargs={"is_cause": False}
     )
     other.start()
+    other.join(0.5)
+    assert printed == []
     by_one_process(lambda: printed.append("cause"), is_cause=True)
     other.join(60)
     assert printed == ["cause"]
@@ -167,17 +171,25 @@ def test_that_others_stopped_is_left_to_the_one_that_knows_why(store):
 
 @pytest.mark.parametrize("begun", [0, 1])
 def test_what_one_process_was_killed_over_is_printed_by_one_of_the_others(store, monkeypatch, begun):
-    """By none of them at once: the one that came first may be about to print."""
-    monkeypatch.setattr(gather, "_SECONDS_FOR_THE_CAUSE", 0.2)
+    """Also where all have waited long enough at the same time."""
+    monkeypatch.setattr(torchruns, "_SECONDS_FOR_THE_CAUSE", 0.2)
     store.add("mscon/0/causes", begun)
     printed = []
-    for rank in range(2):
-        by_one_process(lambda rank=rank: printed.append(rank), is_cause=False)
-    assert printed == [0]
+
+    def print_while_another_comes() -> None:
+        by_one_process(lambda: printed.append("second"), is_cause=False)
+        printed.append("first")
+
+    by_one_process(print_while_another_comes, is_cause=False)
+    by_one_process(lambda: printed.append("third"), is_cause=True)
+    assert printed[0] == "first" and "second" not in printed
+    assert ("third" in printed) == (begun == 0)
 
 
-def test_where_torchrun_keeps_no_store_each_prints(monkeypatch):
-    monkeypatch.setenv("TORCHELASTIC_USE_AGENT_STORE", "False")
+@pytest.mark.parametrize(("variable", "value"), [("TORCHELASTIC_USE_AGENT_STORE", "False"), ("MASTER_PORT", "1")])
+def test_where_no_store_can_be_reached_each_prints(store, monkeypatch, variable, value):
+    monkeypatch.setenv(variable, value)
+    monkeypatch.setattr(torchruns, "_TO_REACH_THE_STORE", timedelta(seconds=0.1))
     printed = []
     for rank in range(2):
         by_one_process(lambda rank=rank: printed.append(rank), is_cause=True)

@@ -47,7 +47,7 @@ def _print_once(error: MSConError) -> None:
         print(f"mscon: {error}", file=sys.stderr, flush=True)
 
     if started_by_torchrun():
-        from mscon.train.gather import by_one_process
+        from mscon.train.torchrun import by_one_process
 
         by_one_process(write, is_cause=not isinstance(error, OthersStopped))
     else:

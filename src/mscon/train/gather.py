@@ -1,4 +1,4 @@
-"""Candidates: what anchors are compared with. The only file that knows torch.distributed.
+"""Candidates: what anchors are compared with, in this process and in others.
 
 If one process fails, the others find out in what they do together here, and raise OthersStopped.
 """
@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
-import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,8 +19,6 @@ from torch import Tensor, nn
 
 from mscon.errors import OthersStopped
 from mscon.method.pairs import Exchange
-
-_SECONDS_FOR_THE_CAUSE = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,35 +189,6 @@ def leave() -> None:
     if dist.is_available() and dist.is_initialized():
         wait_for_all()
         dist.destroy_process_group()
-
-
-def by_one_process(write: Callable[[], None], *, is_cause: bool) -> None:
-    """Have one of the processes that torchrun started write what all of them would: the first that comes.
-
-    The others return once it is written, since torchrun ends all as soon as one fails. They agree by the store that
-    torchrun keeps; where it keeps none, each process writes.
-
-    Args:
-        write: leaves nothing in a buffer.
-        is_cause: False where it only says that another process stopped: that is left to the one that knows why, and
-            written after some seconds if that one could not.
-    """
-    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
-        write()
-        return
-    store = dist.TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
-    start = f"mscon/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}"
-    written = f"{start}/written"
-    if not is_cause or store.add(f"{start}/causes", 1) > 1:
-        end = time.monotonic() + _SECONDS_FOR_THE_CAUSE
-        while time.monotonic() < end:
-            if store.check([written]):
-                return
-            time.sleep(0.05)
-        if store.add(f"{start}/late", 1) > 1:
-            return
-    write()
-    store.set(written, "")
 
 
 def _layout(like: Tensor) -> torch.memory_format:
