@@ -30,16 +30,16 @@ import contextlib
 import hashlib
 import io
 import json
-import mmap
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from mscon.errors import RunError
 from mscon.run import atomic, checksums, folder
 from mscon.run import recipe as recipes
+from mscon.run.files import CheckedFiles, mapped
 from mscon.run.recipe import Recipe
 from mscon.run.trust import foreign_code, is_signature, need_trust, signature
 
@@ -49,45 +49,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-T = TypeVar("T")
-
-# All files that a run consists of: what may be removed where a run is replaced, and nothing else.
-_NAMES = (
-    "recipe.toml",
-    "run.json",
-    "similarities.json",
-    "signature.json",
-    "inputs.json",
-    "vectors.safetensors",
-    "fingerprints.safetensors",
-    "rows.parquet",
-    "log.jsonl",
-    "checkpoints/last.safetensors",
-    "checkpoints/best.safetensors",
-    "features/features.safetensors",
-    "features/projections.safetensors",
-    "masks.json",
-    "probe.json",
-    "predictions.safetensors",
-    "README.md",
-    "transfer.json",
-    "report.html",
-    "report.json",
-    "explorer.html",
-    checksums.NAME,
-)
-
-# Of these, what other verbs write wherever their user wants it.
+# Files of a run that verbs also write elsewhere, where their user wants it.
 _SHOWN = ("README.md", "report.html", "report.json", "explorer.html")
 
 _FEATURES = ("features/features.safetensors", "features/projections.safetensors")
 
-# What to do, besides restoring it from a copy, about a file that has changed since a verb wrote it.
-_OTHERWISE = {"mscon train": ", or train again", "mscon probe": ", or run `mscon probe` again"}
-
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class Run(CheckedFiles):
     """A run directory. Readers raise RunError where a part is not there yet, saying which verb makes it.
 
     Attributes:
@@ -95,9 +64,33 @@ class Run:
         trust: whether code from outside mscon that the run names may be imported, even if it was trained elsewhere.
     """
 
-    root: Path
+    # All files that a run consists of: what may be removed where a run is replaced, and nothing else.
+    NAMES: ClassVar[tuple[str, ...]] = (
+        "recipe.toml",
+        "run.json",
+        "similarities.json",
+        "signature.json",
+        "inputs.json",
+        "vectors.safetensors",
+        "fingerprints.safetensors",
+        "rows.parquet",
+        "log.jsonl",
+        "checkpoints/last.safetensors",
+        "checkpoints/best.safetensors",
+        "features/features.safetensors",
+        "features/projections.safetensors",
+        "masks.json",
+        "probe.json",
+        "predictions.safetensors",
+        "README.md",
+        "transfer.json",
+        "report.html",
+        "report.json",
+        "explorer.html",
+        checksums.NAME,
+    )
+
     trust: bool = False
-    _memory: dict[str, Any] | None = field(default=None, repr=False, compare=False)
 
     def as_it_is(self) -> Run:
         """The same run, for those that read and do not write it: each file is read once, and remembered.
@@ -117,7 +110,7 @@ class Run:
             RunError: see `refuse_if_taken`.
         """
         cls.refuse_if_taken(root, overwrite, protected)
-        return cls(folder.begin(root, _NAMES), trust=True)
+        return cls(folder.begin(root, cls.NAMES), trust=True)
 
     @staticmethod
     def refuse_if_taken(root: Path, overwrite: bool = False, protected: Sequence[Path] = ()) -> None:
@@ -131,7 +124,7 @@ class Run:
         Raises:
             RunError: if something is in the way.
         """
-        folder.refuse_if_taken(root, _NAMES, overwrite, protected)
+        folder.refuse_if_taken(root, Run.NAMES, overwrite, protected)
 
     @classmethod
     def open(cls, root: Path, trust: bool = False) -> Run:
@@ -145,8 +138,8 @@ class Run:
         Raises:
             RunError: if there is none.
         """
-        folder.finish_exchange(root, _NAMES)
-        if root.is_dir() and any(root.iterdir()) and folder.is_beginning(root, _NAMES):
+        folder.finish_exchange(root, Run.NAMES)
+        if root.is_dir() and any(root.iterdir()) and folder.is_beginning(root, Run.NAMES):
             raise RunError(
                 f"'{root}' holds the beginning of a run that was stopped before its training began. Start it again "
                 "with the same `mscon train`."
@@ -154,7 +147,7 @@ class Run:
         if not (root / "recipe.toml").is_file():
             found = "it does not exist" if not root.exists() else "it has no recipe.toml"
             raise RunError(f"'{root}' is not a run directory: {found}. `mscon train` makes one.")
-        return cls(root, trust)
+        return cls(root, trust=trust)
 
     @staticmethod
     def held(root: Path) -> contextlib.AbstractContextManager[None]:
@@ -163,7 +156,7 @@ class Run:
         Raises:
             RunError: if another does.
         """
-        return folder.held(root, _NAMES)
+        return folder.held(root, Run.NAMES)
 
     @property
     def is_next(self) -> bool:
@@ -174,7 +167,7 @@ class Run:
         """Where it was begun within the run that it replaces: that one goes, and this one takes its place."""
         if not self.is_next:
             return self
-        folder.finish_exchange(self.root.parent, _NAMES, is_held=True)
+        folder.finish_exchange(self.root.parent, Run.NAMES, is_held=True)
         return replace(self, root=self.root.parent)
 
     @property
@@ -188,7 +181,7 @@ class Run:
         table, images = facts.get("table", {}).get("path"), facts.get("images_root")
         vectors = self.recipe_values.get("data", {}).get("vectors")
         return [
-            *(self.root / name for name in _NAMES if name not in _SHOWN),
+            *(self.root / name for name in Run.NAMES if name not in _SHOWN),
             *([Path(table)] if table else []),
             *([Path(images) / vectors] if images and vectors else []),
         ]
@@ -488,121 +481,11 @@ class Run:
         self._write_text("README.md", text)
         return self.root / "README.md"
 
-    # --------------------------------------------------------------------------------------------
-
-    def _has(self, name: str, verb: str) -> bool:
-        """Whether there is a file that not every run has; one that was there and is gone is a fault."""
-        if (self.root / name).is_file():
-            return True
-        if name in self._checksums():
-            raise RunError(
-                f"{self.root / name} is gone: mscon wrote it here.\n  Restore it from a copy{_OTHERWISE.get(verb, '')}."
-            )
-        return False
-
-    def _once(self, name: str, read: Callable[[], T]) -> T:
-        """What `read` gives; of a run `as_it_is` what it gave the first time."""
-        if self._memory is None:
-            return read()
-        if name not in self._memory:
-            self._memory[name] = read()
-        return self._memory[name]
-
-    def _checksums(self) -> checksums.Known:
-        return self._once(checksums.NAME, lambda: checksums.read(self.root))
-
-    def _fault(self, judge: Callable[[checksums.Known], str]) -> str:
-        fault = judge(self._checksums())
-        if fault and self._memory is not None:  # a file may have been written since, which has a newer checksum
-            del self._memory[checksums.NAME]
-            fault = judge(self._checksums())
-        return fault
-
-    def _bytes(self, name: str, verb: str) -> bytes:
-        """The content of a file, which is as it was written."""
-
-        def read() -> bytes:
-            content = self._there(name, verb).read_bytes()
-            self._refuse_changed(name, verb, content)
-            return content
-
-        return self._once(name, read)
-
-    def _need(self, name: str, verb: str) -> Path:
-        """Where a file lies, which is as it was written."""
-        path = self._there(name, verb)
-        self._refuse_changed(name, verb)
-        return path
-
-    def _there(self, name: str, verb: str) -> Path:
-        path = self.root / name
-        if path.is_dir():
-            raise RunError(f"{path} is a folder, where a file should be. Take it away; `{verb}` writes the file.")
-        if not path.is_file():
-            raise RunError(f"run '{self.root}' has no {name}: `{verb}` writes it, and has not finished here.")
-        return path
-
-    def _refuse_changed(self, name: str, verb: str, content: bytes | None = None) -> None:
-        if not checksums.are_kept(self.root):
-            return
-        if fault := self._fault(lambda known: checksums.fault(self.root, name, content, known)):
-            otherwise = f"; to train on with other settings: mscon resume {self.root} --set KEY=VALUE"
-            raise RunError(
-                f"{self.root / name} {fault}.\n  Restore it from a copy"
-                f"{otherwise if name == 'recipe.toml' else _OTHERWISE.get(verb, '')}."
-            )
-
-    def _write(self, name: str, write: Callable[[Path], Any]) -> None:
-        if not checksums.are_kept(self.root):  # a run of an older mscon: it is taken as it is now
-            for known in _NAMES:
-                if (self.root / known).is_file():
-                    checksums.record(self.root, known)
-        checksums.write_with(self.root, name, write)
-
-    def _write_text(self, name: str, text: str) -> None:
-        self._write(name, lambda path: path.write_bytes(text.encode("utf-8")))
-
-    def _write_json(self, name: str, value: Any) -> None:
-        self._write_text(name, atomic.json_text(value))
-
-    def _json(self, name: str, verb: str) -> Any:
-        content = self._bytes(name, verb)
-        try:
-            return self._once(f"{name} as values", lambda: json.loads(content.decode("utf-8")))
-        except ValueError as error:
-            raise RunError(f"{self.root / name} is not valid JSON: {error}") from None
-
-    def _arrays(self, name: str, verb: str) -> dict[str, np.ndarray]:
-        from safetensors.numpy import load
-
-        return self._once(f"{name} as arrays", lambda: load(self._bytes(name, verb)))
-
     def _vectors(self, name: str) -> np.ndarray:
         file, verb = f"features/{name}.safetensors", "mscon probe"
         if self._memory is None:
             return self._arrays(file, verb)[name]
-        return self._once(file, lambda: _mapped(self._need(file, verb), name))
-
-    def _write_arrays(
-        self, name: str, arrays: Mapping[str, np.ndarray], metadata: dict[str, str] | None = None
-    ) -> None:
-        import numpy as np
-        from safetensors.numpy import save_file
-
-        own = {key: np.ascontiguousarray(value) for key, value in arrays.items()}
-        self._write(name, lambda path: save_file(own, path, metadata))
-
-
-def _mapped(path: Path, name: str) -> np.ndarray:
-    """A float32 array of a safetensors file, read from the disk as it is used: several may be more than fits."""
-    import numpy as np
-
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        array = json.loads(file.read(length))[name]
-        content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    begin, end = array["data_offsets"]
-    return np.frombuffer(content, np.float32, (end - begin) // 4, 8 + length + begin).reshape(array["shape"])
+        return self._once(file, lambda: mapped(self._need(file, verb), name))
 
 
 def _digest_of(fingerprints: np.ndarray | None) -> str | None:
