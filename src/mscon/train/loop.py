@@ -89,8 +89,8 @@ class Training:
         Outside training a process that knows of no others has all of them to itself.
         """
         is_shared = self.method.training or self.method.candidates.world_size > 1
-        batch, make_view = self._part(rows, draw_view, *(processes() if is_shared else (0, 1)))
-        return Measured(**self.shell(batch.inputs, batch.codes, batch.rows, make_view, self.recipe.views.count))
+        batch, make_views = self._part(rows, draw_view, *(processes() if is_shared else (0, 1)))
+        return Measured(**self.shell(batch.inputs, batch.codes, batch.rows, make_views))
 
     def learn(self, rows: Int64[Tensor, " rows"], draw_view: DrawView) -> Measured:
         """The same, and the gradient of it, and of all other processes', in every parameter."""
@@ -105,22 +105,23 @@ class Training:
         average_gradients(self.method.parameters())
         return measured
 
-    def _part(self, rows: Int64[Tensor, " rows"], draw_view: DrawView, rank: int, world: int) -> tuple[Batch, MakeView]:
-        """The rows of a batch that a process has, and how to draw the views that they have in the whole batch."""
+    def _part(
+        self, rows: Int64[Tensor, " rows"], draw_view: DrawView, rank: int, world: int
+    ) -> tuple[Batch, list[MakeView]]:
+        """The rows of a batch that a process has, and how to draw each view that they have in the whole batch."""
         own, each = part_of(len(rows), rank, world), self.dataset.rows_each
         batch = self.dataset.batch(rows[own]).to(self.fabric.device)
         places = torch.arange(each * len(rows)).view(each, len(rows))[:, own].reshape(-1)
         part = Part(places, each * len(rows))
-        return batch, lambda inputs: draw_view(inputs, part)
+        return batch, [lambda inputs: draw_view(inputs, part)] * self.recipe.views.count
 
-    def _learn_cached(self, batch: Batch, make_view: MakeView, least: int) -> Measured:
+    def _learn_cached(self, batch: Batch, make_views: Sequence[MakeView], least: int) -> Measured:
         return cached_backward(
             self.method,
             batch.inputs,
             batch.codes,
             batch.rows,
-            make_view=make_view,
-            views=self.recipe.views.count,
+            make_views=make_views,
             mini_batch_size=least,
             autocast=self.fabric.autocast,
         )
@@ -170,6 +171,8 @@ def train_epoch(training: Training, epoch: int, step: int) -> Iterator[Record]:
             _need_finite(training, window, epoch, range(step - len(window), step))  # an earlier step may be at fault
             raise broken_down(training, epoch, step, f"the loss could not be computed: {error}") from error
         training.optimiser.step()
+        with torch.no_grad():
+            training.method.objective.after_step()
         training.optimiser.zero_grad()
         training.schedule.step()
         window.append(replace(measured, total=measured.total.detach()))

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from batches import LARGE_NAMINGS, SIGNED_NAMINGS, around
 from mscon.method import catalogue
-from mscon.method.objectives.base import Losses, Objective
+from mscon.method.objectives.base import Comparison, Losses, Objective
 from mscon.method.pairs import LazyPairs
 from mscon.method.similarities.categorical import Categorical
 from mscon.method.similarities.hierarchical import Hierarchical
@@ -20,7 +20,7 @@ SIMILARITIES = (Categorical("a", ("x", "y")), Categorical("b", ("p", "q", "r")))
 DIM = 6
 
 
-@pytest.fixture(params=catalogue.names("objective"))
+@pytest.fixture(params=[*catalogue.names("objective"), "decoupled:DCL"])
 def objective(request) -> Objective:
     torch.manual_seed(0)
     made = catalogue.build("objective", request.param, {})
@@ -37,7 +37,7 @@ def batch(rows: int = 14) -> tuple[Tensor, list[Tensor]]:
 def losses_of(objective: Objective, z: Tensor, codes: Sequence[Tensor]) -> Losses:
     ids = torch.arange(z.shape[1])
     pairs = [LazyPairs(s.compare, c, c, ids, ids, s.is_partition) for s, c in zip(SIMILARITIES, codes, strict=True)]
-    return objective(z, None, pairs)
+    return objective(Comparison.of(z, None, pairs))
 
 
 def test_the_order_of_rows_does_not_matter(objective):
@@ -139,7 +139,9 @@ def test_the_same_is_true_of_the_levels_of_a_hierarchy(name, naming):
     ids = torch.arange(z.shape[1])
 
     def losses(codes: Tensor) -> Losses:
-        return objective(z[:1], None, [LazyPairs(kind.compare, codes, codes, ids, ids, kind.is_partition)])
+        return objective(
+            Comparison.of(z[:1], None, [LazyPairs(kind.compare, codes, codes, ids, ids, kind.is_partition)])
+        )
 
     same_losses(losses(naming(levels)), losses(levels))
 
@@ -150,6 +152,6 @@ def test_ids_of_any_size_leave_out_the_pairs_that_small_ones_do(objective):
 
     def losses(ids: Tensor) -> Losses:
         pairs = [LazyPairs(s.compare, c, c, ids, ids, True) for s, c in zip(SIMILARITIES, codes, strict=True)]
-        return objective(z, None, pairs)
+        return objective(Comparison.of(z, None, pairs))
 
     same_losses(losses(around(2**53, views)), losses(views))

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mscon.method.kernels import contrast
-from mscon.method.objectives.base import AverageOver, Losses, Objective, contrastive_losses, positive
+from mscon.method.objectives.base import AverageOver, Comparison, Losses, Objective, contrastive_losses, positive
 from mscon.method.pairs import LazyPairs, Pairs
 
 Positives = Literal["outside", "inside"]
@@ -97,11 +97,12 @@ class SupCon(Objective):
         self.average_over: AverageOver = average_over
         self.positives: Positives = positives
 
-    def forward(
-        self,
-        anchors: Float[Tensor, "similarities anchors dim"],
-        candidates: Float[Tensor, "similarities candidates dim"] | None,
-        pairs: Sequence[LazyPairs],
-    ) -> Losses:
-        per_anchor = _contrast_unit(anchors, candidates, pairs, temperature=self.temperature, positives=self.positives)
-        return contrastive_losses(per_anchor, pairs, self.average_over)
+    def forward(self, comparison: Comparison) -> Losses:
+        per_anchor = _contrast_unit(
+            comparison.anchors,
+            comparison.candidates,
+            comparison.pairs,
+            temperature=self.temperature,
+            positives=self.positives,
+        )
+        return contrastive_losses(per_anchor, comparison.pairs, self.average_over)
