@@ -21,7 +21,8 @@ class Pairs:
     """The answer of one similarity for anchors against candidates, written out.
 
     Attributes:
-        weight: how alike, in [0, 1]; 0 is a negative, 1 as alike as this similarity can say.
+        weight: how alike, at most 1, which is as alike as this similarity can say; 0 is a negative. Below 0 it is a
+            negative that is told apart from others, as far as an objective looks: contrastive losses take it for 0.
         known: False leaves the pair out of every sum. Unknown is not negative.
     """
 
@@ -32,6 +33,11 @@ class Pairs:
     def has_positive(self) -> Bool[Tensor, " anchors"]:
         """Anchors with at least one known candidate of positive weight."""
         return ((self.weight > 0) & self.known).any(dim=1)
+
+    @property
+    def negative(self) -> Bool[Tensor, "anchors candidates"]:
+        """Known candidates that are not alike in anything: of weight 0 or below."""
+        return (self.weight <= 0) & self.known
 
     @property
     def shape(self) -> tuple[int, int]:

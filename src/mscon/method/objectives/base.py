@@ -239,18 +239,33 @@ def by_blocks(
 
 
 def contrastive_losses(
-    per_anchor: Float[Tensor, "similarities anchors"], pairs: Sequence[LazyPairs], average_over: AverageOver
+    per_anchor: Float[Tensor, "similarities anchors"],
+    pairs: Sequence[LazyPairs],
+    average_over: AverageOver,
+    decoupled: float | None = None,
 ) -> Losses:
-    """Per-anchor losses with everything that only depends on labels."""
+    """Per-anchor losses with everything that only depends on labels.
+
+    Args:
+        per_anchor: of `mscon.method.kernels.contrast`.
+        pairs: what they were computed from.
+        average_over: which anchors count.
+        decoupled: for a denominator of negatives alone the greatest difference of two logits, else None.
+    """
     counts = count_each(pairs)
     has_positive, labelled = counts.has_positive, counts.known > 0
-    counted = has_positive if average_over == "anchors_with_a_positive" else labelled
+    compared, floor, ceiling = has_positive, counts.floor, counts.ceiling
+    if decoupled is not None:
+        compared = has_positive & (counts.negatives > 0)
+        ceiling = counts.negatives.clamp_min(1).to(per_anchor.dtype).log()
+        floor = (ceiling - decoupled) * compared
+    counted = compared if average_over == "anchors_with_a_positive" else labelled
     share = counted.to(per_anchor.dtype) / counted.sum(dim=1, keepdim=True).clamp_min(1)
     return Losses(
         per_anchor=per_anchor,
         counted=counted,
         has_positive=has_positive,
         labelled=labelled,
-        floor=(counts.floor * share).sum(dim=1),
-        ceiling=(counts.ceiling * has_positive * share).sum(dim=1),
+        floor=(floor * share).sum(dim=1),
+        ceiling=(ceiling * compared * share).sum(dim=1),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Literal
 
 import torch
@@ -140,4 +140,4 @@ def _columns(codes: Tensor) -> Sequence[Tensor]:
 
 
 def _chosen(counts: PairCounts, own: list[int]) -> PairCounts:
-    return PairCounts(counts.positives[own], counts.known[own], counts.floor[own], counts.ceiling[own])
+    return PairCounts(*(getattr(counts, field.name)[own] for field in fields(PairCounts)))
