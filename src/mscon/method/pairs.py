@@ -88,6 +88,14 @@ class LazyPairs:
             self.compare, self.candidates, self.anchors, self.candidate_ids, self.anchor_ids, self.is_partition
         )
 
+    def chosen(self, anchors: Int[Tensor, " own"], candidates: Int[Tensor, " others"]) -> LazyPairs:
+        """Those of some anchors and some candidates; what was one tensor stays one. Without an exchange."""
+        is_same = anchors is candidates
+        codes, ids = self.anchors[anchors], self.anchor_ids[anchors]
+        other_codes = codes if is_same and self.candidates is self.anchors else self.candidates[candidates]
+        other_ids = ids if is_same and self.candidate_ids is self.anchor_ids else self.candidate_ids[candidates]
+        return LazyPairs(self.compare, codes, other_codes, ids, other_ids, self.is_partition)
+
     def dense(self) -> Pairs:
         """All pairs at once; for small batches."""
         return self.block(slice(None), slice(None))

@@ -217,7 +217,9 @@ def _resume(run: Run, recipe: Recipe, device: str, progress: bool, accept_change
 
 def _nothing_compared(training: Training, columns: Sequence[str]) -> str:
     """What to say of similarities that no batch of the first epoch taught anything."""
-    names = ", ".join(f"'{column}' (objective '{training.recipe.objective.name}')" for column in columns)
+    recipe = training.recipe
+    objectives = {part.column: (part.objective or recipe.objective).name for part in recipe.similarities}
+    names = ", ".join(f"'{column}' (objective '{objectives[column]}')" for column in columns)
     steps = counted(training.steps_an_epoch, "step")
     return (
         f"note: in none of the {steps} of the first epoch was there anything to compare by similarity {names}, so it "

@@ -36,8 +36,8 @@ class Measured:
         weight: how much the similarity counted in the total; 0 where absent.
         positive_share: share of labelled anchors with a positive.
         present: whether the batch says anything about the similarity.
-        accuracy: share of what is asked of the counted anchors that is answered rightly, for objectives that ask; else
-            None.
+        accuracy: share of what is asked of the counted anchors that is answered rightly, for objectives that ask; NaN
+            for a similarity whose objective does not, None where none does.
         seen: the samples, outside training, for a weighting that looks at those of validation; else None.
     """
 

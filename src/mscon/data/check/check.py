@@ -101,7 +101,7 @@ def _trained(
     seen: Outlook | None,
 ) -> Column:
     """A column that is trained on, with the shares of anchors that find something in their batches."""
-    several = recipe.views.count > 1
+    several = (part.views or recipe.views).count > 1
     if not similarity.columns:
         share = 1.0 if several else 0.0
         return Column(part.column, part.name, {}, 0.0, 0.0, {}, alike_share=0.0, positive_share=share)

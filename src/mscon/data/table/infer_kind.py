@@ -172,7 +172,8 @@ def resolve(rows: pl.DataFrame, recipe: Recipe, where: str = "") -> tuple[Recipe
                 )
                 continue
             told.append(f"{where}column '{part.column}' is taken as {found}.")
-            part = similarity_part(part.column, found.kind, found.settings, part.importance)
+            kind = similarity_part(part.column, found.kind, found.settings, part.importance)
+            part = replace(part, name=kind.name, settings=kind.settings)
         parts.append(part)
     if complaints:
         raise TableError("\n".join(complaints))

@@ -69,7 +69,7 @@ class Losses:
         floor: least mean loss possible for these labels, nats.
         ceiling: mean loss of embeddings that all coincide, nats.
         correct: of each counted anchor the share of what it is asked that is answered rightly, for objectives that
-            classify or put candidates in order; 0 where not counted.
+            classify or put candidates in order; 0 where not counted. NaN for similarities whose objective does neither.
     """
 
     per_anchor: Float[Tensor, "similarities anchors"]
