@@ -71,8 +71,8 @@ class Encoder(nn.Linear):
 """
 
 PLACES = (
-    "similarity", "similarities.json", "encoder", "heads", "objective", "weighting", "kind", "kind with settings",
-    "own objective", "own objective with settings", "own heads",
+    "similarity", "similarities.json", "encoder", "heads", "objective", "weighting",
+    "own objective", "own objective with settings", "own heads", "kind", "kind with settings",
 )  # fmt: skip
 
 

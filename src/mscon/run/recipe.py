@@ -241,6 +241,13 @@ def plain_sections(plain: Mapping[str, Any], where: str = "") -> dict[str, Any]:
     return {name: _value(kind, _section(plain, name, where), name, where) for name, kind in _VALUES.items()}
 
 
+def names_of(plain: Mapping[str, Any], kind: Literal["objective", "heads"]) -> list[str]:
+    """Of each similarity of a recipe, as plain values, the name of its objective or heads; "" where nobody says it."""
+    default = plain.get(kind, {}).get("name", "")
+    own = [part.get(kind, {}) for part in plain["similarity"]]
+    return [given if isinstance(given, str) else str(given.get("name", default)) for given in own]
+
+
 def _default_part(name: str) -> str:
     default = next(f for f in dataclasses.fields(Recipe) if f.name == name).default
     assert isinstance(default, Part)
