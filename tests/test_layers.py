@@ -24,6 +24,7 @@ ALLOWED: dict[str, set[str]] = {
     "method.kernels": {"method.pairs"},
     "method.similarities": {"method.pairs", "errors"},
     "method.objectives": {"method.pairs", "method.kernels", "method.similarities", "errors"},
+    "method.objective_groups": {"method.objectives", "method.pairs", "method.similarities"},
     "method.weightings": {"method.kernels"},
     "method.loss": {"method", "train"},
     "run.atomic": set(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,7 @@ def samples(rows: list[int], first: float = 0.0) -> Samples:
     count = len(rows)
     projections = (first + torch.arange(2.0 * count)).view(2, count, 1).requires_grad_()
     numbers = torch.tensor(rows)
-    return Samples(projections, [numbers % 2, numbers], numbers)
+    return Samples.of_views(projections, [numbers % 2, numbers], numbers, 1)
 
 
 def after(memory: Remembered, anchors: Samples) -> Compared:
@@ -118,7 +119,7 @@ def test_rows_of_which_nothing_is_said_are_new_every_time():
 def test_a_memory_tells_large_rows_and_codes_apart(naming):
     memory = Remembered(10)
     past, now = (
-        Samples(s.projections, [naming(c) for c in s.codes], naming(s.rows))
+        replace(s, codes=[naming(c) for c in s.codes], rows=naming(s.rows))
         for s in map(samples, ([1, 2, 3, 1], [3, 4]))
     )
     after(memory, past)
@@ -132,7 +133,7 @@ def test_a_memory_narrows_no_code_of_the_past():
     memory = Remembered(10, warm_up=2)
     codes = (torch.tensor([2**53 + 1]), torch.tensor([5], dtype=torch.int8), torch.tensor([6]))
     for row, code in enumerate(codes):
-        compared = after(memory, Samples(samples([row]).projections, [code], torch.tensor([row])))
+        compared = after(memory, replace(samples([row]), codes=[code]))
     assert compared.samples.codes[0].tolist() == [6, 5, 2**53 + 1]
 
 
@@ -151,8 +152,7 @@ def test_a_step_whose_projections_are_refused_leaves_no_trace(value):
             objective=SupCon(),
             weighting=weighting,
             candidates=memory,
-            make_view=lambda x: x,
-            views=2,
+            make_views=[lambda x: x] * 2,
         ).total
 
     generator = torch.Generator().manual_seed(0)
@@ -277,9 +277,11 @@ dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=ran
 z = torch.arange(12.0, dtype=torch.float64).view(2, 3, 2)
 own = (slice(0, 2), slice(2, 3))[rank]
 mine = z[:, own].clone().requires_grad_()
-gathered = Gathered()(Samples(mine, [torch.arange(3)[own] > 1, torch.rand(3, 2)[own]], torch.arange(3)[own] + 7))
+codes, rows = [torch.arange(3)[own] > 1, torch.rand(3, 2)[own]], torch.arange(3)[own] + 7
+gathered = Gathered()(Samples(mine, codes, rows, torch.tensor([0, 1, 1])[own]))
 samples = gathered.samples
 assert torch.equal(samples.projections, z) and samples.rows.tolist() == [7, 8, 9]
+assert samples.views.tolist() == [0, 1, 1]
 assert samples.codes[0].tolist() == [False, False, True] and samples.codes[1].shape == (3, 2)
 assert gathered.anchor_ids.tolist() == [[0, 1], [2]][rank]
 ((rank + 1) * samples.projections.square()).sum().backward()

@@ -20,7 +20,7 @@ from mscon.run.recipe import Recipe
 from mscon.run.run import Run
 from mscon.train import fit as fits
 from mscon.train.fit import fit, resume
-from mscon.train.gather import InBatch
+from mscon.train.gather import InBatch, Samples
 from mscon.train.step import measure
 from selected import selected
 
@@ -72,14 +72,10 @@ def asked(similarities: str = SIMILARITIES, *overrides: str) -> Recipe:
 
 def test_rows_without_any_label_still_learn_from_their_own_views():
     kinds = (Categorical("c", ("a", "b")), SameRow())
-    codes = [
-        kind.encode(cells).repeat(2) for kind, cells in zip(kinds, (["a", None, "a", "b"], [None] * 4), strict=True)
-    ]
+    codes = [kind.encode(cells) for kind, cells in zip(kinds, (["a", None, "a", "b"], [None] * 4), strict=True)]
     projections = torch.randn(2, 8, 5, generator=torch.Generator().manual_seed(0), requires_grad=True)
     measured = measure(
-        projections,
-        codes,
-        torch.arange(4).repeat(2),
+        Samples.of_views(projections, codes, torch.arange(4), 2),
         similarities=kinds,
         objective=SupCon(),
         weighting=Equal(2),

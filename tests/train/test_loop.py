@@ -61,7 +61,9 @@ def test_an_epoch_is_the_same_whenever_it_is_run(training):
 
 def test_views_differ_from_epoch_to_epoch(training):
     images = training.dataset.batch(torch.arange(4)).inputs
-    one, other = (training.view_maker(derived_seed(0, epoch, "views"))(images) for epoch in (1, 2))
+    one, other = (
+        training.view_maker(derived_seed(0, epoch, "views"))(images, training.recipe.views) for epoch in (1, 2)
+    )
     assert not torch.equal(one, other)
 
 

@@ -133,9 +133,7 @@ class MSConLoss(nn.Module):
         """
         anchors = self._samples(projections, labels, rows, self.candidates)
         measured = measure(
-            anchors.projections,
-            anchors.codes,
-            anchors.rows,
+            anchors,
             similarities=self._similarities,
             objective=self.objective,
             weighting=self.weighting,
@@ -175,8 +173,9 @@ class MSConLoss(nn.Module):
         columns = _columns(labels, self.names, count, device)
         own = candidates.new_rows(count, device) if rows is None else _column("rows", rows, count, device)
         codes = [own if isinstance(s, SameRow) else columns[s.column] for s in self._similarities]
-        repeated = [code[:, None].expand(count, views).reshape(-1) for code in [*codes, own]]
-        return Samples(stacked.reshape(similarities, count * views, dim), repeated[:-1], repeated[-1])
+        *codes, rows = (code[:, None].expand(count, views).reshape(-1) for code in [*codes, own])
+        numbers = torch.arange(views, device=device).repeat(count)
+        return Samples(stacked.reshape(similarities, count * views, dim), codes, rows, numbers)
 
     def summary(self) -> tuple[SimilaritySummary, ...]:
         """What the last batch said, a record per similarity; print it or log it.

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mscon.errors import MSConError, RecipeError, RunError, counted, first_few
 from mscon.method import catalogue
 from mscon.model.encoder import Encoder, build_encoder
-from mscon.model.heads.base import Heads
+from mscon.model.heads.base import HeadGroups, Heads
 from mscon.model.vector_encoder import build_vector_encoder
 from mscon.run import recipe
 from mscon.run.run import Run
@@ -65,9 +65,12 @@ def build_model(recipe: recipe.Recipe, similarities: int | Sequence[object], dim
         take_over(encoder, Path(recipe.encoder.start_from))
     if recipe.encoder.frozen:
         encoder.freeze()
-    part = recipe.heads
-    heads: Heads = catalogue.build("heads", part.name, part.settings, similarities=count, input_dim=encoder.width)
-    return Model(encoder, heads)
+    parts = recipe.grouped("heads") if count == len(recipe.similarities) else [(recipe.heads, tuple(range(count)))]
+    groups = [
+        (catalogue.build("heads", part.name, part.settings, similarities=len(own), input_dim=encoder.width), own)
+        for part, own in parts
+    ]
+    return Model(encoder, groups[0][0] if len(groups) == 1 else HeadGroups(groups))
 
 
 def take_over(encoder: Encoder, root: Path) -> None:

@@ -9,7 +9,7 @@ import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import tomli_w
 
@@ -52,12 +52,16 @@ class SimilarityPart:
     Attributes:
         name: of its kind; `AUTO` until the table is read, see `mscon.data.table.infer_kind`.
         importance: multiplies the weight that the weighting gives it, >= 0.
+        objective, heads, views: its own; None for those of the recipe.
     """
 
     column: str
     name: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     importance: float = 1.0
+    objective: Part | None = None
+    heads: Part | None = None
+    views: Views | None = None
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -66,7 +70,10 @@ class SimilarityPart:
 
     def to_toml(self) -> dict[str, Any]:
         own = {k: v for k, v in self.settings.items() if v is not None}
-        return {"column": self.column, "name": self.name, "importance": self.importance, **own}
+        parts: dict[str, Any] = {k: part.to_toml() for k in OWN_PARTS if (part := getattr(self, k)) is not None}
+        if self.views is not None:
+            parts["views"] = dataclasses.asdict(self.views)
+        return {"column": self.column, "name": self.name, "importance": self.importance, **own, **parts}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +100,36 @@ class Recipe:
     def columns(self) -> tuple[str, ...]:
         """Names of the similarities, in the order of the heads."""
         return tuple(s.column for s in self.similarities)
+
+    @property
+    def drawn_views(self) -> tuple[Views, ...]:
+        """How each view of a row in a batch is drawn: as [views] say, then as own ones of similarities do."""
+        return tuple(views for views in self._kinds_of_views for _ in range(views.count))
+
+    @property
+    def compared_views(self) -> tuple[tuple[int, ...] | None, ...]:
+        """Of each similarity the numbers of the views that it compares; None where all are drawn alike."""
+        if len(self._kinds_of_views) == 1:
+            return (None,) * len(self.similarities)
+        drawn = self.drawn_views
+        own = [part.views or self.views for part in self.similarities]
+        return tuple(tuple(n for n, views in enumerate(drawn) if views == kind) for kind in own)
+
+    @property
+    def _kinds_of_views(self) -> tuple[Views, ...]:
+        kinds = dict.fromkeys(part.views or self.views for part in self.similarities)
+        return tuple(sorted(kinds, key=lambda kind: kind != self.views))  # those of [views] first
+
+    def grouped(self, kind: Literal["objective", "heads"]) -> list[tuple[Part, tuple[int, ...]]]:
+        """The different parts of a kind, and the numbers of the similarities that each serves."""
+        groups: list[tuple[Part, list[int]]] = []
+        for number, similarity in enumerate(self.similarities):
+            part: Part = getattr(similarity, kind) or getattr(self, kind)
+            own = next((numbers for other, numbers in groups if other == part), None)
+            if own is None:
+                groups.append((part, own := []))
+            own.append(number)
+        return [(part, tuple(numbers)) for part, numbers in groups]
 
     def to_toml(self) -> str:
         """The resolved recipe; `parse` of it gives this value back."""
@@ -129,6 +166,8 @@ _VALUES = {
     "probe": Probe,
 }
 _PARTS = ("heads", "objective", "weighting")
+OWN_PARTS: tuple[Literal["objective"], Literal["heads"]] = ("objective", "heads")
+"""Parts that a similarity may have of its own."""
 
 
 def read(path: Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -196,7 +235,8 @@ def _build(plain: dict[str, Any], where: str) -> Recipe:
         **{name: _part(name, _section(plain, name, where), where) for name in _PARTS},
     }
     derived = _derived(plain.get("derived", []), where)
-    return Recipe(title=title, similarities=_similarities(plain.get("similarity"), where), derived=derived, **values)
+    similarities = _similarities(plain.get("similarity"), values, where)
+    return Recipe(title=title, similarities=similarities, derived=derived, **values)
 
 
 def plain_sections(plain: Mapping[str, Any], where: str = "") -> dict[str, Any]:
@@ -220,6 +260,13 @@ def data_of(plain: Mapping[str, Any]) -> Data:
     return Data(**given)
 
 
+def names_of(plain: Mapping[str, Any], kind: Literal["objective", "heads"]) -> list[str]:
+    """Of each similarity of a recipe, as plain values, the name of its objective or heads; "" where nobody says it."""
+    default = plain.get(kind, {}).get("name", "")
+    own = [part.get(kind, {}) for part in plain["similarity"]]
+    return [given if isinstance(given, str) else str(given.get("name", default)) for given in own]
+
+
 def _default_part(name: str) -> str:
     default = next(f for f in dataclasses.fields(Recipe) if f.name == name).default
     assert isinstance(default, Part)
@@ -233,7 +280,7 @@ def _section(plain: Mapping[str, Any], name: str, where: str) -> dict[str, Any]:
     return section
 
 
-def _similarities(given: Any, where: str) -> tuple[SimilarityPart, ...]:
+def _similarities(given: Any, defaults: Mapping[str, Any], where: str) -> tuple[SimilarityPart, ...]:
     if not isinstance(given, list) or not given or not all(isinstance(g, dict) for g in given):
         raise RecipeError(
             f"{where}a recipe needs at least one [[similarity]], for example\n"
@@ -248,14 +295,43 @@ def _similarities(given: Any, where: str) -> tuple[SimilarityPart, ...]:
         importance = validate.typed(entry.get("importance", 1.0), float, f"{where}[[similarity]] '{column}' importance")
         if not 0 <= importance < float("inf"):
             raise RecipeError(f"{where}[[similarity]] '{column}' importance must be 0 or above, got {importance}.")
-        rest = {k: v for k, v in entry.items() if k not in ("name", "column", "importance")}
-        parts.append(SimilarityPart(column, name, _settings_of_kind(name, column, rest, where), importance))
+        own = _own(entry, defaults, f"{where}[[similarity]] '{column}': ")
+        rest = {k: v for k, v in entry.items() if k not in ("name", "column", "importance", "temperature", *own)}
+        parts.append(SimilarityPart(column, name, _settings_of_kind(name, column, rest, where), importance, **own))
     if not any(p.importance for p in parts):
         raise RecipeError(f"{where}every similarity has importance 0, so there is nothing to learn.")
     columns = [p.column for p in parts]
     if twice := sorted({c for c in columns if columns.count(c) > 1}):
         raise RecipeError(f"{where}column '{twice[0]}' stands in two similarities. Each needs a column of its own.")
     return tuple(parts)
+
+
+def _own(entry: Mapping[str, Any], defaults: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Objective, heads and views of a similarity, None where they are those of the recipe."""
+    own: dict[str, Any] = {}
+    for kind in OWN_PARTS:
+        given = entry.get(kind, {})
+        given = {"name": given} if isinstance(given, str) else given
+        if not isinstance(given, dict):
+            raise RecipeError(
+                f'{where}{kind} must be a name, or a table such as {{ name = "{defaults[kind].name}" }}, got {given!r}.'
+            )
+        if kind == "objective" and "temperature" in entry:
+            if "temperature" in given:
+                raise RecipeError(f"{where}temperature stands there twice, by itself and in objective. Take one out.")
+            given = {**given, "temperature": entry["temperature"]}
+        default: Part = defaults[kind]
+        # A part of the same name goes by the recipe's settings; one of another name by its own defaults.
+        inherited = default.settings if given.get("name", default.name) == default.name else {}
+        inherited = {key: value for key, value in inherited.items() if value is not None}
+        part = _part(kind, {"name": default.name, **inherited, **given}, where) if given else default
+        own[kind] = None if part == default else part
+    views = entry.get("views", {})
+    if not isinstance(views, dict):
+        raise RecipeError(f"{where}views must be a table such as {{ hue = 0.0 }}, got {views!r}.")
+    given = {**dataclasses.asdict(defaults["views"]), "count": 1, **views}
+    own["views"] = _value(Views, given, "views", where) if views else None
+    return own
 
 
 def similarity_part(

@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float
 
 from mscon.data.table.label_columns import LabelColumns
 from mscon.errors import MSConError, RunError, counted
+from mscon.run.recipe import names_of
 from mscon.run.run import Run
 from mscon.search.filters import conditions, rows_of
 from mscon.search.hits import Hit, Hits
@@ -114,7 +115,7 @@ class Index:
             RunError: see `Mix.of`; and for unequal weights where no head tells the similarities apart.
         """
         mix = Mix.of(weights, self.similarities)
-        if len(set(mix.weights)) > 1 and self.recipe.get("heads", {}).get("name") == "identity":
+        if len(set(mix.weights)) > 1 and set(names_of(self.recipe, "heads")) == {"identity"}:
             raise RunError(
                 f"{self.name} has no heads (heads.name = 'identity'), so all of its similarities share one space and "
                 "every mix finds the same. Leave the mix out, or train with heads."

@@ -14,6 +14,7 @@ from mscon.data.inputs.augment_vectors import Marginals
 from mscon.data.inputs.open import Inputs, Vectors
 from mscon.errors import RecipeError
 from mscon.method import catalogue
+from mscon.method.objective_groups import Group, ObjectiveGroups
 from mscon.method.objectives.base import Objective
 from mscon.method.similarities.base import Similarity
 from mscon.method.weightings.base import Emphasised
@@ -34,12 +35,7 @@ def method_of(recipe: Recipe, similarities: Sequence[Similarity], inputs: Inputs
     model = build_model(recipe, count, None if vectors is None else vectors.width)
     if vectors is not None and isinstance(model.encoder, VectorEncoder) and not recipe.encoder.start_from:
         model.encoder.standardise(vectors.mean, vectors.std)
-    objective = catalogue.build("objective", recipe.objective.name, recipe.objective.settings)
-    if recipe.triplets.used and objective.reads_codes:
-        raise RecipeError(
-            f"[triplets] asks for triplets, but objective '{recipe.objective.name}' reads labels, not what is nearer. "
-            "Use objective 'triplet_margin', or take [triplets] out."
-        )
+    objective = _objective(recipe, model.heads.widths(count))
     objective.prepare(similarities, model.heads.output_dim)
     weighting = catalogue.build("weighting", recipe.weighting.name, recipe.weighting.settings, similarities=count)
     importance = [part.importance for part in recipe.similarities]
@@ -47,6 +43,24 @@ def method_of(recipe: Recipe, similarities: Sequence[Similarity], inputs: Inputs
         weighting = Emphasised(weighting, importance)
     rules = [TripletRule(s.column) for s in similarities] if recipe.triplets.used else similarities
     return Method(model, objective, weighting, _candidates(recipe, objective), rules)
+
+
+def _objective(recipe: Recipe, widths: Sequence[int]) -> Objective:
+    """One for all similarities; or groups of them, of those that have it, the width and the views in common."""
+    groups = []
+    for part, numbers in recipe.grouped("objective"):
+        alike: dict[tuple[int, tuple[int, ...] | None], list[int]] = {}
+        for number in numbers:
+            alike.setdefault((widths[number], recipe.compared_views[number]), []).append(number)
+        for (width, views), own in alike.items():
+            objective = catalogue.build("objective", part.name, part.settings)
+            if recipe.triplets.used and objective.reads_codes:
+                raise RecipeError(
+                    f"[triplets] asks for triplets, but objective '{part.name}' reads labels, not what is nearer. Use "
+                    "objective 'triplet_margin', or take [triplets] out."
+                )
+            groups.append(Group(objective, tuple(own), width, views))
+    return groups[0].objective if len(groups) == 1 else ObjectiveGroups(groups)
 
 
 def _candidates(recipe: Recipe, objective: Objective) -> Candidates:

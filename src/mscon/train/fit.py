@@ -19,7 +19,7 @@ from mscon.data.table import infer_kind
 from mscon.data.table.embedded import images_root
 from mscon.data.table.rows import select_rows
 from mscon.data.table.table import Table, unit
-from mscon.errors import RecipeError, RunError, TableError
+from mscon.errors import RecipeError, RunError, TableError, counted
 from mscon.method import catalogue
 from mscon.method.similarities.base import Similarity
 from mscon.run.recipe import Recipe
@@ -217,6 +217,19 @@ def _resume(run: Run, recipe: Recipe, device: str, progress: bool, accept_change
         return _train(run, training, position, progress)
 
 
+def _nothing_compared(training: Training, columns: Sequence[str]) -> str:
+    """What to say of similarities that no batch of the first epoch taught anything."""
+    recipe = training.recipe
+    objectives = {part.column: (part.objective or recipe.objective).name for part in recipe.similarities}
+    names = ", ".join(f"'{column}' (objective '{objectives[column]}')" for column in columns)
+    steps = counted(training.steps_an_epoch, "step")
+    return (
+        f"note: in none of the {steps} of the first epoch was there anything to compare by similarity {names}, so it "
+        "learnt nothing. Do batches hold rows that are alike in it and rows that are not? Some objectives need rows of "
+        "weight 0, which kinds such as 'continuous' hardly have; 'supcon' does not."
+    )
+
+
 def _write_trained(run: Run, position: Position) -> None:
     trained = {"epochs": position.epoch, "steps": position.step, "seconds": round(position.seconds, 2)}
     run.write_facts({**run.facts, "trained": {**trained, "best_epoch": position.best_epoch}})
@@ -317,17 +330,21 @@ def _epoch(
 ) -> Position:
     began = time.monotonic()
     epoch, step = position.epoch + 1, position.step + training.steps_an_epoch
+    absent = set(training.recipe.columns)
     for record in train_epoch(training, epoch, position.step):
         if records is not None:
             records.append(record)
         if record["kind"] == "step":
             progress.show(record)
+            absent -= {column for column, loss in record["loss"].items() if loss is not None}
         elif record.get("left_over") and epoch == 1:
             rows, left = training.sampler.indices.numel(), record["left_over"]
             progress.say(
                 f"note: {left:,} of {rows:,} rows are left over in this epoch, since no balanced batch can hold them "
                 "([sampler]); in other epochs it may be others, see 'left_over' in the log."
             )
+    if absent and epoch == 1:
+        progress.say(_nothing_compared(training, sorted(absent)))
     need_finite_state(training, epoch, step)
     validation = None
     settings = training.recipe.train

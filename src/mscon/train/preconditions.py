@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from mscon.errors import RecipeError, TableError, counted
+from mscon.errors import RecipeError, TableError, counted, first_few
 from mscon.run.recipe import Recipe
 from mscon.train.gather import processes
 from mscon.train.module import Method
@@ -27,17 +27,20 @@ def check_processes(recipe: Recipe, rows: pl.DataFrame) -> None:
 
 
 def check_views(recipe: Recipe) -> None:
-    if recipe.views.count < 2 and (alone := [s.column for s in recipe.similarities if s.name == "same_row"]):
-        raise RecipeError(
-            f"similarity '{alone[0]}' compares the views of a row, but [views] count is {recipe.views.count}. "
-            "Set count = 2 or more."
-        )
-    same = recipe.data.input != "image" and not (recipe.views.corrupt or recipe.views.noise)
-    if same and (alone := [s.column for s in recipe.similarities if s.name == "same_row"]):
-        raise RecipeError(
-            f"similarity '{alone[0]}' compares the views of a row, but these are equal: [views] corrupt and noise are "
-            "both 0. Set corrupt = 0.3, say, or take that similarity out."
-        )
+    for part in recipe.similarities:
+        views, place = (recipe.views, "[views]") if part.views is None else (part.views, "its own views")
+        if part.name != "same_row":
+            continue
+        if views.count < 2:
+            raise RecipeError(
+                f"similarity '{part.column}' compares the views of a row, but the count of {place} is {views.count}. "
+                "Set count = 2 or more."
+            )
+        if recipe.data.input != "image" and not (views.corrupt or views.noise):
+            raise RecipeError(
+                f"similarity '{part.column}' compares the views of a row, but these are equal: in {place} corrupt and "
+                "noise are both 0. Set corrupt = 0.3, say, or take that similarity out."
+            )
 
 
 def check_sampler(recipe: Recipe) -> None:
@@ -73,9 +76,15 @@ def check_weighting(recipe: Recipe, method: Method, rows: pl.DataFrame, table_na
     if at == "nothing":
         return
     if method.objective.temperature is None:
+        objectives = sorted({part.name for part, _ in recipe.grouped("objective")})
         complaints.append(
-            f"weighting '{name}' fits temperatures, but objective '{recipe.objective.name}' has none. Use weighting "
-            "'equal', or objective 'supcon'."
+            f"weighting '{name}' fits temperatures, but of objective {first_few(objectives)} there is none, or not one "
+            "for all similarities. Use weighting 'equal', or objective 'supcon' with one temperature."
+        )
+    if any(part.views is not None for part in recipe.similarities):
+        complaints.append(
+            f"weighting '{name}' looks at all views alike, but some similarities have views of their own. Use "
+            "weighting 'relative', which looks at none."
         )
     if graded := [s.column for s in method.similarities if not s.is_partition]:
         complaints.append(

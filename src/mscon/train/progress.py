@@ -100,4 +100,10 @@ def merit(validation: Mapping[str, Any]) -> str:
     value = validation["merit"]
     if value is None:
         return "has no pair"
-    return f"accuracy {value:.3f}" if "accuracy" in validation else f"relative excess {-value:.3f}"
+    return f"accuracy {value:.3f}" if is_by_accuracy(validation) else f"relative excess {-value:.3f}"
+
+
+def is_by_accuracy(validation: Mapping[str, Any]) -> bool:
+    """Whether a checkpoint is judged by accuracy: every similarity that is there has one."""
+    there = [column for column, excess in validation["relative_excess"].items() if excess is not None]
+    return "accuracy" in validation and all(validation["accuracy"][column] is not None for column in there)

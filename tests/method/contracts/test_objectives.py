@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from batches import LARGE_NAMINGS, SIGNED_NAMINGS, around
+from decoupled import DCL
 from mscon.method import catalogue
-from mscon.method.objectives.base import Losses, Objective
+from mscon.method.objectives.base import Comparison, Losses, Objective
+from mscon.method.objectives.supcon import SupCon
 from mscon.method.pairs import LazyPairs
 from mscon.method.similarities.categorical import Categorical
 from mscon.method.similarities.hierarchical import Hierarchical
@@ -20,10 +22,11 @@ SIMILARITIES = (Categorical("a", ("x", "y")), Categorical("b", ("p", "q", "r")))
 DIM = 6
 
 
-@pytest.fixture(params=catalogue.names("objective"))
+@pytest.fixture(params=[*catalogue.names("objective"), "supcon, decoupled", "decoupled:DCL"])
 def objective(request) -> Objective:
     torch.manual_seed(0)
-    made = catalogue.build("objective", request.param, {})
+    name, decoupled, _ = request.param.partition(", decoupled")
+    made = catalogue.build("objective", name, {"denominator": "negatives"} if decoupled else {})
     made.prepare(SIMILARITIES, DIM)
     return made.double()
 
@@ -37,7 +40,7 @@ def batch(rows: int = 14) -> tuple[Tensor, list[Tensor]]:
 def losses_of(objective: Objective, z: Tensor, codes: Sequence[Tensor]) -> Losses:
     ids = torch.arange(z.shape[1])
     pairs = [LazyPairs(s.compare, c, c, ids, ids, s.is_partition) for s, c in zip(SIMILARITIES, codes, strict=True)]
-    return objective(z, None, pairs)
+    return objective(Comparison.of(z, None, pairs))
 
 
 def test_the_order_of_rows_does_not_matter(objective):
@@ -139,7 +142,9 @@ def test_the_same_is_true_of_the_levels_of_a_hierarchy(name, naming):
     ids = torch.arange(z.shape[1])
 
     def losses(codes: Tensor) -> Losses:
-        return objective(z[:1], None, [LazyPairs(kind.compare, codes, codes, ids, ids, kind.is_partition)])
+        return objective(
+            Comparison.of(z[:1], None, [LazyPairs(kind.compare, codes, codes, ids, ids, kind.is_partition)])
+        )
 
     same_losses(losses(naming(levels)), losses(levels))
 
@@ -150,6 +155,11 @@ def test_ids_of_any_size_leave_out_the_pairs_that_small_ones_do(objective):
 
     def losses(ids: Tensor) -> Losses:
         pairs = [LazyPairs(s.compare, c, c, ids, ids, True) for s, c in zip(SIMILARITIES, codes, strict=True)]
-        return objective(z, None, pairs)
+        return objective(Comparison.of(z, None, pairs))
 
     same_losses(losses(around(2**53, views)), losses(views))
+
+
+def test_a_decoupled_supcon_is_the_loss_of_its_paper():
+    z, codes = batch()
+    same_losses(losses_of(SupCon(denominator="negatives"), z, codes), losses_of(DCL(), z, codes))

@@ -26,7 +26,7 @@ from mscon.data.table.rows import left_out
 from mscon.data.table.split import SPLITS
 from mscon.data.table.table import Table, unit
 from mscon.method.similarities.base import Similarity
-from mscon.run.recipe import Probe, Recipe, SimilarityPart, Triplets, probe_part
+from mscon.run.recipe import Probe, Recipe, SimilarityPart, Triplets, Views, probe_part
 
 
 def describe(
@@ -69,7 +69,7 @@ def describe(
         )
     trained = advised(
         [
-            _trained(rows, recipe.views.count > 1, *each, batch_size, seen)
+            _trained(rows, recipe.views, *each, batch_size, seen)
             for each in zip(parts, similarities, codes, strict=True)
         ],
         rows,
@@ -101,7 +101,7 @@ def describe(
 
 def _trained(
     rows: pl.DataFrame,
-    several: bool,
+    views: Views,
     part: SimilarityPart,
     similarity: Similarity,
     codes: Tensor,
@@ -110,8 +110,9 @@ def _trained(
 ) -> Column:
     """A column that is trained on, with the shares of anchors that find something in their batches.
 
-    With `several` views of a row each finds its own.
+    Of `views` of a row, unless the similarity has its own, each finds the others.
     """
+    several = (part.views or views).count > 1
     if not similarity.columns:
         share = 1.0 if several else 0.0
         return Column(part.column, part.name, {}, 0.0, 0.0, {}, alike_share=0.0, positive_share=share)

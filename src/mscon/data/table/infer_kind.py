@@ -174,7 +174,8 @@ def resolve(
                 )
                 continue
             sentences.append(f"{where}column '{part.column}' is taken as {inferred}.")
-            part = similarity_part(part.column, inferred.kind, inferred.settings, part.importance)
+            kind = similarity_part(part.column, inferred.kind, inferred.settings, part.importance)
+            part = replace(part, name=kind.name, settings=kind.settings)
         resolved.append(part)
     if complaints:
         raise TableError("\n".join(complaints))

@@ -12,6 +12,7 @@ from mscon.errors import counted
 from mscon.evaluate.report import maps
 from mscon.evaluate.report.gather import Gathered, Member, Method
 from mscon.evaluate.report.summary import SPLITS
+from mscon.run.recipe import names_of
 
 # More maps than this beside each other, or spaces below each other, say less.
 _MOST_COLUMNS, _MOST_SPACES = 6, 6
@@ -102,7 +103,7 @@ def _features(method: Method, member: Member, rows: Int[np.ndarray, " rows"], la
 
 def _spaces(method: Method, member: Member, rows: Int[np.ndarray, " rows"], labels: Labels) -> list[Block]:
     """The projection space of each similarity, by its own column first: what it tells apart, and what it leaves out."""
-    if member.recipe.get("heads", {}).get("name") == "identity":
+    if set(names_of(member.recipe, "heads")) == {"identity"}:
         return []  # the features again
     every = -(-len(rows) // _FEW_ROWS)
     rows, labels = rows[::every], {column: cells[::every] for column, cells in labels.items()}

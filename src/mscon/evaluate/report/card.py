@@ -12,6 +12,7 @@ from mscon.errors import counted
 from mscon.evaluate.report.citations import bibtex
 from mscon.evaluate.report.markdown import aligned, plain
 from mscon.evaluate.report.scores import Score, scores_of
+from mscon.run.recipe import names_of
 from mscon.run.run import Run
 
 # What is encoded -> how a caller in Python hands it over.
@@ -101,8 +102,8 @@ def _input(recipe: Mapping[str, Any]) -> str:
 
 def _foreign(recipe: Mapping[str, Any]) -> list[str]:
     """Classes from outside mscon without which the model cannot be built."""
-    names = [str(recipe.get(part, {}).get("name", "")) for part in ("encoder", "heads")]
-    return [name for name in names if ":" in name]
+    names = [str(recipe.get("encoder", {}).get("name", "")), *names_of(recipe, "heads")]
+    return [name for name in dict.fromkeys(names) if ":" in name]
 
 
 def _text_model(recipe: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from mscon.evaluate.report.atlas import fifths, numbers
 from mscon.evaluate.report.gather import Gathered, Method
 from mscon.evaluate.report.maps import held_out
+from mscon.run.recipe import names_of
 
 # From here on two spaces are called the same, below the second they are clearly different. Columns whose own labels
 # are as alike as the third may share a space without a fault.
@@ -117,7 +118,7 @@ def _of(method: Method, rows: Int[np.ndarray, " rows"], classes: Mapping[str, Se
     matrices = [cka_matrix([space[rows] for space in member.run.projections]) for member in method.members]
     count = len(method.columns)
     entries = tuple(tuple(_entry([matrix[i][j] for matrix in matrices]) for j in range(count)) for i in range(count))
-    shared = method.members[0].recipe.get("heads", {}).get("name") == "identity"
+    shared = set(names_of(method.members[0].recipe, "heads")) == {"identity"}
     labels = {
         (i, j): label_cka(*(classes.get(method.columns[k]) for k in (i, j)))
         for i, j in combinations(range(count), 2)

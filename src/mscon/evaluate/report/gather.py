@@ -19,7 +19,7 @@ from jaxtyping import Float, Int
 
 from mscon.errors import RunError, counted, first_few
 from mscon.evaluate.metrics.catalog import MEASURES
-from mscon.run.recipe import Recipe
+from mscon.run.recipe import Recipe, names_of
 from mscon.run.run import Run
 
 if TYPE_CHECKING:
@@ -181,7 +181,8 @@ def _title(recipe: Mapping[str, Any]) -> str:
     if recipe.get("title"):
         return str(recipe["title"])
     columns = ", ".join(part["column"] for part in recipe["similarity"])
-    return f"{recipe['objective']['name']} on {columns} ({recipe['weighting']['name']} weights)"
+    objectives = ", ".join(dict.fromkeys(names_of(recipe, "objective")))
+    return f"{objectives} on {columns} ({recipe['weighting']['name']} weights)"
 
 
 def _methods(members: Sequence[Member], complaints: list[str]) -> tuple[Method, ...]:
