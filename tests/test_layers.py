@@ -27,6 +27,7 @@ ALLOWED: dict[str, set[str]] = {
     "method.objectives": {"method.pairs", "method.kernels", "method.similarities", "errors"},
     "method.weightings": {"method.kernels"},
     "method.loss": {"method", "train"},
+    "testing": {"method", "model", "errors"},
     "run.atomic": set(),
     "run.checksums": {"run.atomic"},
     "run.outputs": {"errors"},
