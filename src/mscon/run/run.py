@@ -121,7 +121,7 @@ class Run:
         folder.refuse_if_taken(root, _NAMES, overwrite, protected)
 
     @classmethod
-    def open(cls, root: Path, trust: bool = False) -> Run:
+    def open(cls, root: str | Path, trust: bool = False) -> Run:
         """An existing run directory.
 
         Args:
@@ -132,6 +132,7 @@ class Run:
         Raises:
             RunError: if there is none.
         """
+        root = Path(root)
         folder.finish_exchange(root, _NAMES)
         if root.is_dir() and any(root.iterdir()) and folder.is_beginning(root, _NAMES):
             raise RunError(
