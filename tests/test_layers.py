@@ -22,11 +22,13 @@ ALLOWED: dict[str, set[str]] = {
     "method.agreement": set(),
     "method.catalogue": {"errors"},
     "method.kernels": {"method.pairs"},
-    "method.similarities": {"method.pairs", "errors"},
+    "method.labels": set(),
+    "method.similarities": {"method.pairs", "method.labels", "errors"},
     "method.objectives": {"method.pairs", "method.kernels", "method.similarities", "errors"},
     "method.objective_groups": {"method.objectives", "method.pairs", "method.similarities"},
     "method.weightings": {"method.kernels"},
     "method.loss": {"method", "train"},
+    "testing": {"method", "model", "errors"},
     "run.atomic": set(),
     "run.checksums": {"run.atomic"},
     "run.outputs": {"errors"},
@@ -144,6 +146,13 @@ def test_the_loss_needs_torch_and_nothing_heavier():
     assert "torch" in loaded
     # torch itself loads triton on some builds; mscon must not add anything.
     assert not (loaded - loaded_by("import torch")) & heavy
+
+
+def test_the_loss_needs_no_recipe_no_run_no_table_and_no_model():
+    code = "from mscon import MSConLoss\nimport sys\nprint(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    rooms = {name.split(".")[1] for name in loaded if name.startswith("mscon.")}
+    assert rooms <= {"errors", "method", "train"}  # of train, what one step needs
 
 
 def test_the_command_line_does_not_wait_for_torch():

@@ -71,7 +71,7 @@ class _Graph(nn.Module):
 
 def export_onnx(
     run: Run,
-    out: Path,
+    out: str | Path,
     *,
     checkpoint: str | None = None,
     projections: bool = False,
@@ -96,6 +96,7 @@ def export_onnx(
         RunError: if the extra `onnx` is not installed, the model cannot be exported, a file is in the way, or the two
             differ by more than the tolerance. Then nothing is left.
     """
+    out = Path(out)
     if out.suffix != ".onnx":
         raise RunError(f"--out '{out}': the name of an ONNX file ends in .onnx.")
     if not tolerance >= 0:
@@ -124,7 +125,7 @@ def export_onnx(
                 f" ({len(pixels)} {'images of the run' if real else 'random ones'}), so it is not kept.\n"
                 "  If that is precise enough for you, pass a larger --tolerance."
             )
-        checked.append(ExportCheck(out, difference, len(pixels), real, outputs))
+        checked.append(ExportCheck(Path(out), difference, len(pixels), real, outputs))
 
     with outputs.writing(out):
         atomic.write_with(out, write)

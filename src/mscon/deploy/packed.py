@@ -111,7 +111,7 @@ def checksum(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
     return digest(json.dumps(others, sort_keys=True), tensors)
 
 
-def pack(run: Run, out: Path, checkpoint: str | None = None, overwrite: bool = False) -> dict[str, Any]:
+def pack(run: Run, out: str | Path, checkpoint: str | None = None, overwrite: bool = False) -> dict[str, Any]:
     """Write the model of a run as one file, and its JSON beside it, with .json for .safetensors.
 
     Args:
@@ -125,6 +125,7 @@ def pack(run: Run, out: Path, checkpoint: str | None = None, overwrite: bool = F
     Raises:
         RunError: if the run has no such checkpoint, or the files cannot be written or are in the way.
     """
+    out = Path(out)
     if out.suffix != ".safetensors":
         raise RunError(f"--out '{out}': a packed model's name ends in .safetensors.")
     beside = out.with_suffix(".json")

@@ -116,9 +116,9 @@ class _Job:
 def embed_table(
     embedder: Encodes,
     table: Table,
-    out: Path,
+    out: str | Path,
     *,
-    images: Path | None = None,
+    images: str | Path | None = None,
     vectors: str | None = None,
     similarity: str | None = None,
     shard_rows: int | None = None,
@@ -159,6 +159,7 @@ def embed_table(
         RunError: for an output of another kind or in the way, an unknown similarity, or a disk at fault.
     """
     first, world = process[0] == 0, process[1]
+    out, images = Path(out), None if images is None else Path(images)
     if out.suffix not in _SUFFIXES:
         raise RunError(f"--out '{out}': its name must end in {' or '.join(_SUFFIXES)}.")
     folder = out.with_name(f"{out.name}.shards")

@@ -170,14 +170,14 @@ OWN_PARTS: tuple[Literal["objective"], Literal["heads"]] = ("objective", "heads"
 """Parts that a similarity may have of its own."""
 
 
-def read(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+def read(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a TOML recipe, with overrides like "train.epochs=12" applied.
 
     Raises:
         RecipeError: for a missing file, TOML at fault, an unknown or ill-typed key, a value out of range.
     """
     try:
-        text = path.read_text("utf-8")
+        text = Path(path).read_text("utf-8")
     except FileNotFoundError:
         raise RecipeError(
             f"recipe '{path}' does not exist. `mscon list recipes` names those that come with mscon."
@@ -194,6 +194,23 @@ def parse(text: str, overrides: Sequence[str] = (), where: str = "") -> Recipe:
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"{where}not valid TOML: {error}") from None
     return of_plain(plain, overrides, where)
+
+
+def of_columns(columns: Sequence[str], overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe that learns these label columns, their kinds inferred from the cells, all else by default.
+
+    Args:
+        columns: of the table; "same_row" for views of one row.
+        overrides: as of `read`: "train.epochs=12".
+
+    Raises:
+        RecipeError: for no column, a column that stands twice, or an override at fault.
+        ValueError: if columns are no list of names.
+    """
+    if isinstance(columns, str) or not all(isinstance(column, str) for column in columns):
+        raise ValueError(f"columns must be a list of names of label columns, got {columns!r}.")
+    similarities = [{"name": c} if c == "same_row" else {"column": c, "name": AUTO} for c in columns]
+    return of_plain({"similarity": similarities}, overrides)
 
 
 def of_plain(plain: Mapping[str, Any], overrides: Sequence[str] = (), where: str = "") -> Recipe:

@@ -127,7 +127,7 @@ class Run(CheckedFiles):
         folder.refuse_if_taken(root, Run.NAMES, overwrite, protected)
 
     @classmethod
-    def open(cls, root: Path, trust: bool = False) -> Run:
+    def open(cls, root: str | Path, trust: bool = False) -> Run:
         """An existing run directory.
 
         Args:
@@ -138,6 +138,7 @@ class Run(CheckedFiles):
         Raises:
             RunError: if there is none.
         """
+        root = Path(root)
         folder.finish_exchange(root, Run.NAMES)
         if root.is_dir() and any(root.iterdir()) and folder.is_beginning(root, Run.NAMES):
             raise RunError(

@@ -37,9 +37,9 @@ from mscon.run.run import Run
 
 def build_report(
     runs: Sequence[Run],
-    out: Path,
+    out: str | Path,
     comparison: Comparison | None = None,
-    results: Sequence[Path] = (),
+    results: Sequence[str | Path] = (),
     overwrite: bool = False,
 ) -> Path:
     """Write the report of some runs, of experiments, or of both, and `report.json` with the numbers beside it.
@@ -59,16 +59,17 @@ def build_report(
         RunError: see `gather` and `read_results`; also for a file in the way, or one that cannot be written. Nothing
             is written then.
     """
-    page_path, numbers_path = report_files(out)
+    page_path, numbers_path = report_files(Path(out))
+    folders = [Path(folder) for folder in results]
     runs = [run.as_it_is() for run in runs]
     outputs.need_free(
         [page_path, numbers_path] if runs else [page_path],
-        reads=[*chain.from_iterable(run.files for run in runs), *(folder / RESULTS_FILE for folder in results)],
+        reads=[*chain.from_iterable(run.files for run in runs), *(folder / RESULTS_FILE for folder in folders)],
         images=chain.from_iterable(run.images for run in runs),
         own=is_report,
         overwrite=overwrite,
     )
-    found = [read_results(folder) for folder in results]
+    found = [read_results(folder) for folder in folders]
     if found and not runs:
         with outputs.writing(page_path):
             atomic.write_text(page_path, render_results(found))

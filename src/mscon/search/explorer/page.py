@@ -34,10 +34,10 @@ _GRID = 65_535
 
 def build_explorer(
     run: Run,
-    out: Path,
+    out: str | Path,
     *,
     most: int = MOST_ROWS,
-    images: Path | None = None,
+    images: str | Path | None = None,
     with_images: bool = True,
     seconds: float = 60.0,
     overwrite: bool = False,
@@ -57,6 +57,7 @@ def build_explorer(
     Raises:
         RunError: see `gather`; also if the folder does not exist, a file is in the way, or it cannot be written.
     """
+    out, images = Path(out), None if images is None else Path(images)
     path = out if out.suffix.lower() in (".html", ".htm") else out / "explorer.html"
     if not path.parent.is_dir():
         raise RunError(

@@ -131,7 +131,7 @@ def serve(
     *,
     port: int = 0,
     most: int = SAMPLE,
-    images: Path | None = None,
+    images: str | Path | None = None,
     with_images: bool = True,
     ready: Callable[[str], object],
 ) -> None:
@@ -147,7 +147,7 @@ def serve(
         RunError: if the port cannot be had, or see `Answers`.
     """
     with quiet_pillow():
-        answers = Answers(run, most=most, images=images, with_images=with_images)
+        answers = Answers(run, most=most, images=None if images is None else Path(images), with_images=with_images)
         with ExplorerServer(answers, port) as server:
             try:
                 ready(server.url)
