@@ -318,7 +318,7 @@ class Run:
         """Columns line, split, image, and the label columns as text; null where missing."""
         import polars as pl
 
-        return self._once("rows", lambda: pl.read_parquet(io.BytesIO(self._bytes("rows.parquet", "mscon train"))))
+        return self._once("rows", lambda: pl.read_parquet(io.BytesIO(self._read("rows.parquet", "mscon train"))))
 
     def write_rows(self, rows: pl.DataFrame) -> None:
         self._write("rows.parquet", rows.write_parquet)
@@ -519,14 +519,13 @@ class Run:
         return fault
 
     def _bytes(self, name: str, verb: str) -> bytes:
-        """The content of a file, which is as it was written."""
+        """The content of a small file, which is as it was written."""
+        return self._once(name, lambda: self._read(name, verb))
 
-        def read() -> bytes:
-            content = self._there(name, verb).read_bytes()
-            self._refuse_changed(name, verb, content)
-            return content
-
-        return self._once(name, read)
+    def _read(self, name: str, verb: str) -> bytes:
+        content = self._there(name, verb).read_bytes()
+        self._refuse_changed(name, verb, content)
+        return content
 
     def _need(self, name: str, verb: str) -> Path:
         """Where a file lies, which is as it was written."""
@@ -573,9 +572,11 @@ class Run:
             raise RunError(f"{self.root / name} is not valid JSON: {error}") from None
 
     def _arrays(self, name: str, verb: str) -> dict[str, np.ndarray]:
-        from safetensors.numpy import load
+        from safetensors.numpy import load, load_file
 
-        return self._once(f"{name} as arrays", lambda: load(self._bytes(name, verb)))
+        if self._memory is None:
+            return load_file(self._need(name, verb))  # large ones are not held twice
+        return self._once(name, lambda: load(self._read(name, verb)))
 
     def _vectors(self, name: str) -> np.ndarray:
         file, verb = f"features/{name}.safetensors", "mscon probe"
