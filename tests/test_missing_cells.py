@@ -30,13 +30,13 @@ from mscon.data.check.check import describe
 from mscon.data.inputs.open import open_inputs
 from mscon.data.inputs.views import plain
 from mscon.data.table.table import read_table
-from mscon.evaluate.labels import codes_of
 from mscon.evaluate.linear import linear_probe
 from mscon.evaluate.metrics.retrieval import nearest_difference, retrieval
 from mscon.evaluate.multi_label import label_set_probe
 from mscon.evaluate.ordinal import level_probe
 from mscon.evaluate.probe import probe
 from mscon.evaluate.ridge import number_probe
+from mscon.evaluate.targets import codes_of
 from mscon.method.similarities.base import BETWEEN_COLUMNS, Cell
 from mscon.method.weightings.base import Seen
 from mscon.method.weightings.exact import Exact

@@ -172,15 +172,15 @@ def carry_out_with_bar(
         TimeRemainingColumn(),
     )
     console = Console(file=sys.stderr)
-    done: list[T] = []
+    results: list[T] = []
     with Progress(*columns, console=console, disable=not planned) as bar:
         task = bar.add_task("training and probing", total=len(planned))
         for result in carry_out(planned, table, jobs, work) if planned else []:
-            done.append(result)
+            results.append(result)
             bar.advance(task)
             if not console.is_terminal:
-                print(f"{len(done)}/{len(planned)} {result}", file=sys.stderr)
-    return done
+                print(f"{len(results)}/{len(planned)} {result}", file=sys.stderr)
+    return results
 
 
 def _start(workers: Iterable[BaseProcess]) -> None:

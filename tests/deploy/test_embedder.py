@@ -248,7 +248,7 @@ def test_plain_tensors_are_no_packed_model(tmp_path):
 
 def test_a_packed_model_has_one_checkpoint(run, tmp_path):
     pack(run, tmp_path / "model.safetensors")
-    with pytest.raises(RunError, match="one checkpoint only, so 'best'"):
+    with pytest.raises(RunError, match="one checkpoint only, so there is no 'best'"):
         mscon.load(tmp_path / "model.safetensors", checkpoint="best")
 
 

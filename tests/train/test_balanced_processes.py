@@ -26,7 +26,7 @@ def both(recipe: Recipe, table: Table, folder: Path) -> tuple[Run, Run]:
     alone = fit(recipe, table, folder / "alone", progress=False)
     assert alone is not None
     done = train(recipe, table, folder / "together")
-    assert done.returncode == 0, done.stderr
+    assert done.status == 0, done
     together = Run.open(folder / "together")
     assert together.facts["machine"]["processes"] == 2
     return alone, together
