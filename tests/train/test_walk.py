@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import io
+import sys
+import threading
 from collections import Counter
+from pathlib import Path
+from types import FrameType
 
 import polars as pl
 import pytest
 
+import mscon
 from mscon import cli
+from mscon.data.batches.dataset import Dataset
 from mscon.data.inputs import decoding
 from mscon.data.table.table import read_table
 from mscon.train.fit import fit
@@ -76,6 +82,39 @@ def hashed(with_images, monkeypatch) -> Counter[bytes]:
 
 def once(hashed: Counter[bytes]) -> bool:
     return len(hashed) == 16 and set(hashed.values()) == {1}
+
+
+def test_the_way_to_the_first_batch_enters_few_files(recipe, table, tmp_path, monkeypatch):
+    """Files of mscon of which a function is called, from the call of `fit` to its first batch; see decision 20."""
+
+    class FirstBatch(BaseException):
+        pass
+
+    entered: set[str] = set()
+    source = str(Path(mscon.__file__).parent)
+
+    def enter(frame: FrameType, event: str, argument: object) -> None:
+        code = frame.f_code
+        if event == "call" and code.co_filename.startswith(source) and code.co_name != "<module>":
+            entered.add(str(Path(code.co_filename).relative_to(source)))
+
+    def stop(*arguments: object) -> None:
+        raise FirstBatch
+
+    monkeypatch.setattr(Dataset, "batch", stop)
+    threading.setprofile(enter)
+    sys.setprofile(enter)
+    try:
+        with pytest.raises(FirstBatch):
+            fit(recipe, table, tmp_path / "run", progress=False)
+    finally:
+        sys.setprofile(None)
+        threading.setprofile(None)
+    rooms = Counter(name.partition("/")[0] for name in entered)
+    assert {"data/table/rows.py", "data/inputs/decoding.py", "train/fit.py", "run/run.py"} <= entered
+    assert rooms["data"] <= 10
+    assert rooms["train"] <= 10
+    assert len(entered) <= 39
 
 
 def test_an_image_within_a_table_is_hashed_once(asked, with_images, hashed, tmp_path):

@@ -82,8 +82,7 @@ def check(verbs: Verbs) -> None:
 def _run_check(arguments: argparse.Namespace) -> None:
     from mscon.data.check.check import describe
     from mscon.data.inputs.images import ImageStore
-    from mscon.data.inputs.open import encoded, open_inputs
-    from mscon.data.table.embedded import images_root
+    from mscon.data.inputs.open import encoded, images_root, open_inputs
     from mscon.data.table.rows import select_rows
     from mscon.data.table.table import read_table
 

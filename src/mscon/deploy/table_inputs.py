@@ -14,8 +14,7 @@ import polars as pl
 from jaxtyping import Shaped
 
 from mscon.data.inputs import image_files
-from mscon.data.inputs.open import Inputs, check_inputs, open_inputs, vectors_file
-from mscon.data.table.embedded import images_root
+from mscon.data.inputs.open import Inputs, check_inputs, images_root, open_inputs, vectors_file
 from mscon.data.table.table import Table, read_table
 from mscon.errors import TableError
 from mscon.run.recipe import Data

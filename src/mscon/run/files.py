@@ -64,14 +64,13 @@ class CheckedFiles:
         return fault
 
     def _bytes(self, name: str, verb: str) -> bytes:
-        """The content of a file, which is as it was written."""
+        """The content of a small file, which is as it was written."""
+        return self._once(name, lambda: self._read(name, verb))
 
-        def read() -> bytes:
-            content = self._there(name, verb).read_bytes()
-            self._refuse_changed(name, verb, content)
-            return content
-
-        return self._once(name, read)
+    def _read(self, name: str, verb: str) -> bytes:
+        content = self._there(name, verb).read_bytes()
+        self._refuse_changed(name, verb, content)
+        return content
 
     def _need(self, name: str, verb: str) -> Path:
         """Where a file lies, which is as it was written."""
@@ -118,9 +117,11 @@ class CheckedFiles:
             raise RunError(f"{self.root / name} is not valid JSON: {error}") from None
 
     def _arrays(self, name: str, verb: str) -> dict[str, np.ndarray]:
-        from safetensors.numpy import load
+        from safetensors.numpy import load, load_file
 
-        return self._once(f"{name} as arrays", lambda: load(self._bytes(name, verb)))
+        if self._memory is None:
+            return load_file(self._need(name, verb))  # large ones are not held twice
+        return self._once(name, lambda: load(self._read(name, verb)))
 
     def _write_arrays(
         self, name: str, arrays: Mapping[str, np.ndarray], metadata: dict[str, str] | None = None

@@ -312,7 +312,7 @@ class Run(CheckedFiles):
         """Columns line, split, image, and the label columns as text; null where missing."""
         import polars as pl
 
-        return self._once("rows", lambda: pl.read_parquet(io.BytesIO(self._bytes("rows.parquet", "mscon train"))))
+        return self._once("rows", lambda: pl.read_parquet(io.BytesIO(self._read("rows.parquet", "mscon train"))))
 
     def write_rows(self, rows: pl.DataFrame) -> None:
         self._write("rows.parquet", rows.write_parquet)

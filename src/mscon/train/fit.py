@@ -16,18 +16,16 @@ import polars as pl
 from mscon.data.batches.dataset import Dataset, fit_similarities
 from mscon.data.batches.triplet_dataset import TripletDataset, in_triplets
 from mscon.data.inputs import fingerprints
-from mscon.data.inputs.open import Inputs, Vectors, fingerprints_of, open_inputs
+from mscon.data.inputs.open import Inputs, Vectors, fingerprints_of, images_root, open_inputs
 from mscon.data.table import infer_kind
-from mscon.data.table.embedded import images_root
 from mscon.data.table.rows import select_rows
 from mscon.data.table.table import Table, read_table, unit
 from mscon.errors import RecipeError, RunError, TableError, counted
 from mscon.method import catalogue
 from mscon.method.similarities.base import Similarity
-from mscon.run.recipe import Recipe, of_columns
+from mscon.run.recipe import AUTO, Recipe, of_columns
 from mscon.run.run import Run
-from mscon.train import environment, hardware, log, preconditions
-from mscon.train.assembly import method_of, training_of
+from mscon.train import assembly, environment, hardware, log
 from mscon.train.checkpoint import Position, restore_last, save_best, save_last
 from mscon.train.gather import leave, processes, wait_for_all
 from mscon.train.grad_cache import has_batch_norm
@@ -83,22 +81,22 @@ def fit(
     protected = [*protected, *_read_from(recipe, table, images)]
     if not dry_run:
         Run.refuse_if_taken(out, overwrite, protected)
-    preconditions.check_views(recipe)
-    preconditions.check_sampler(recipe)
+    assembly.check_views(recipe)
+    assembly.check_sampler(recipe)
     log.check(recipe.log.to)
     root = images_root(table, recipe.data, images)
     rows = select_rows(table, recipe.data, recipe.similarities, root, probe=recipe.probe, derived=recipe.derived)
-    preconditions.check_rows(recipe, rows, table.name)
-    parts, inferred = infer_kind.resolve(rows, recipe.similarities, where=f"{table.name}: ")
-    recipe = replace(recipe, similarities=parts)
-    if progress and _is_first():
+    assembly.check_rows(recipe, rows, table.name)
+    if any(part.name == AUTO for part in recipe.similarities):
+        parts, inferred = infer_kind.resolve(rows, recipe.similarities, where=f"{table.name}: ")
+        recipe = replace(recipe, similarities=parts)
         for sentence in inferred:
-            print(sentence, file=sys.stderr)
-    similarities = fit_similarities(rows, parts, where=f"{table.name}: ", unit=unit(table.name))
+            _say(sentence, progress)
+    similarities = fit_similarities(rows, recipe.similarities, where=f"{table.name}: ", unit=unit(table.name))
     device = "cpu" if dry_run else hardware.device_type()
     if not dry_run:
         hardware.meet(device)
-        preconditions.check_processes(recipe, rows)
+        assembly.check_processes(recipe, rows)
     with hardware.repeatable(recipe.train.seed, device):
         # What is wrong with the method is found in a second, so before images are decoded; how wide vectors are is not
         # known before they are opened.
@@ -107,14 +105,14 @@ def fit(
         if recipe.data.input != "image":
             with _first_before_others():
                 inputs = open_inputs(rows, root, recipe.data, table.name, vectors=vectors)
-        method = method_of(recipe, similarities, inputs)
-        preconditions.check_learns(method)
-        preconditions.check_weighting(recipe, method, rows, table.name)
+        method = assembly.method_of(recipe, similarities, inputs)
+        assembly.check_learns(method)
+        assembly.check_weighting(recipe, method, rows, table.name)
         if inputs is None:
             with _first_before_others():
                 inputs = open_inputs(rows, root, recipe.data, table.name)
         dataset = _dataset(recipe, rows, similarities, inputs, root, table.name)
-        training = training_of(recipe, dataset, method, device)
+        training = assembly.training_of(recipe, dataset, method, device)
         if dry_run:
             _one_step(training)
             leave()
@@ -202,7 +200,7 @@ def resume(run: Run, progress: bool = True, overrides: Sequence[str] = (), *, ac
 def _resume(run: Run, recipe: Recipe, device: str, progress: bool, accept_changes: bool) -> Run:
     known, rows = run.facts, run.rows
     log.check(recipe.log.to)
-    preconditions.check_processes(recipe, rows)
+    assembly.check_processes(recipe, rows)
     done = Position.of(run.read_checkpoint("last")[1]) if run.has_checkpoint("last") else Position()
     if done.epoch >= recipe.train.epochs:
         _say(f"run '{run.root}' is finished: {done.epoch} of {recipe.train.epochs} epochs are done.", progress)
@@ -224,7 +222,7 @@ def _resume(run: Run, recipe: Recipe, device: str, progress: bool, accept_change
         # The weights come from the checkpoint, if there is one: no hub and no other run is asked for them again.
         bare = replace(recipe.encoder, pretrained=False, start_from="")
         own = replace(recipe, encoder=bare) if run.has_checkpoint("last") else recipe
-        training = training_of(recipe, dataset, method_of(own, similarities, inputs), device)
+        training = assembly.training_of(recipe, dataset, assembly.method_of(own, similarities, inputs), device)
         position = restore_last(run, training)
         again = {
             "after_epoch": position.epoch,

@@ -90,14 +90,6 @@ def test_a_row_that_is_not_there_is_refused(root, row):
         open_store(ALL, root, SMALL, "t.csv")[[row]]
 
 
-@pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB")])
-def test_a_thumbnail_is_the_stored_image(root, channels, mode):
-    thumbnail = open_store(ALL, root, replace(SMALL, channels=channels), "t.csv").thumbnail(2)
-    assert thumbnail.mode == mode
-    assert thumbnail.size == (16, 16)
-    assert np.array_equal(np.asarray(thumbnail), np.asarray(pattern(2).convert(mode)))
-
-
 def test_a_second_run_decodes_nothing(root, monkeypatch):
     first = open_store(ALL, root, SMALL, "t.csv")[range(5)]
     monkeypatch.setattr(images, "decode_with_fingerprint", None)

@@ -111,18 +111,18 @@ def fit_similarities(
         RecipeError: if there is no such similarity.
     """
     train = rows.filter(pl.col("split") == "train")
-    lines, train_lines = (some.get_column("line").to_list() for some in (rows, train))
-    fitted, complaints = [], []
+    lines = train.get_column("line").to_list()
+    fitted, complaints = [], list[str]()
     for part in parts:
-        kind = catalogue.find("similarity", part.name, where)
+        # Rows of all splits together: a malformed cell of a test row is a mistake too, and all are told at once.
+        if faults := malformed(rows, [part], where, unit=unit):
+            complaints += faults
+            continue
         try:
-            # Rows of all splits together: a malformed cell of a test row is a mistake too, and all are told at once.
-            kind.check(part.column, cells_of(rows, part.reads), lines, **part.settings)
-            fitted.append(kind.fit(part.column, cells_of(train, part.reads), train_lines, **part.settings))
-        except MalformedCells as error:
-            complaints.append(f"{where}{error.told(unit)}")
+            kind = catalogue.find("similarity", part.name, where)
+            fitted.append(kind.fit(part.column, cells_of(train, part.reads), lines, **part.settings))
         except TableError as error:
-            complaints.append(f"{where}{error}")
+            complaints.append(_complaint(error, where, unit))
     if complaints:
         raise TableError("\n".join(complaints))
     return tuple(fitted)
@@ -140,11 +140,13 @@ def malformed(rows: pl.DataFrame, parts: Sequence[SimilarityPart], where: str = 
         try:
             kind = catalogue.find("similarity", part.name, where)
             kind.check(part.column, cells_of(rows, part.reads), lines, **part.settings)
-        except MalformedCells as error:
-            complaints.append(f"{where}{error.told(unit)}")
         except TableError as error:
-            complaints.append(f"{where}{error}")
+            complaints.append(_complaint(error, where, unit))
     return complaints
+
+
+def _complaint(error: TableError, where: str, unit: str) -> str:
+    return f"{where}{error.told(unit) if isinstance(error, MalformedCells) else error}"
 
 
 def cells_of(rows: pl.DataFrame, columns: Sequence[str]) -> list[Cell]:

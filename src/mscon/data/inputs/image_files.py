@@ -67,7 +67,7 @@ def changed_since(stamps: Sequence[Stamp], images_root: Path) -> list[int]:
 def decode_some(
     paths: Sequence[Path | None], size: int, channels: int
 ) -> tuple[UInt8[np.ndarray, "images channels size size"], dict[int, str]]:
-    """Several images as `decode` gives them, and what is wrong with those that cannot be read, by number.
+    """Several images as `decode_one` gives them, and what is wrong with those that cannot be read, by number.
 
     Args:
         paths: as `locate` gives them; None lies outside the folder of the images.

@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 from jaxtyping import Int, UInt8
-from PIL import Image
 
 from mscon.data.inputs import fingerprints
 from mscon.data.inputs.decoding import DISK_FAULT, decode_with_fingerprint
@@ -68,11 +67,6 @@ class ImageStore:
         if numbers.size and (numbers.min() < 0 or numbers.max() >= len(self)):
             raise IndexError(f"rows {numbers.min()} to {numbers.max()} asked of a store of {len(self)} images.")
         return np.asarray(self.images[numbers])
-
-    def thumbnail(self, row: int) -> Image.Image:
-        """One image to look at, as large as it is stored."""
-        pixels = self[[row]][0]
-        return Image.fromarray(pixels[0] if pixels.shape[0] == 1 else np.ascontiguousarray(pixels.transpose(1, 2, 0)))
 
 
 def open_store(rows: pl.DataFrame, images_root: Path, data: Data, table_name: str) -> ImageStore:

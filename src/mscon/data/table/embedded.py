@@ -10,26 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from mscon.data.inputs.images import cache_folder
-from mscon.data.table.table import Table
 from mscon.errors import RunError
-from mscon.run.recipe import Data
-
-
-def images_root(table: Table, data: Data, images: Path | None = None) -> Path:
-    """The folder that the cells of the image column are relative to.
-
-    Args:
-        table: as it was read.
-        data: names the image column.
-        images: the folder that the user names, if any; images within the table need none.
-
-    Raises:
-        RunError: if images within the table cannot be written to the cache folder.
-    """
-    if data.input == "image" and data.image in table.pictures:
-        name = table.pictures_sha256(data.image).hex()[:32]
-        return unpack(table.pictures[data.image], table.cells(data.image), name)
-    return table.folder if images is None else images
 
 
 def unpack(pictures: pl.Series, files: list[str | None], name: str) -> Path:

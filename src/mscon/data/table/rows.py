@@ -11,8 +11,7 @@ import polars as pl
 
 from mscon.data.batches.dataset import malformed
 from mscon.data.inputs import image_files, images
-from mscon.data.inputs.open import check_inputs
-from mscon.data.table import embedded
+from mscon.data.inputs.open import check_inputs, images_root
 from mscon.data.table.label_noise import with_derived
 from mscon.data.table.split import draw_split, read_split
 from mscon.data.table.table import Table, no_column, unit
@@ -57,7 +56,7 @@ def select_rows(
     Raises:
         TableError: once, with all complaints.
     """
-    root = embedded.images_root(table, data) if root is None else root
+    root = images_root(table, data) if root is None else root
     complaints: list[str] = []
 
     def attempt(check: Callable[[], T]) -> T | None:
@@ -77,7 +76,8 @@ def select_rows(
     if split is not None:
         complaints += _split_complaints(table, [split[row] for row in used])
     # Where the split is at fault, any will do to see what else is.
-    whole = attempt(lambda: with_derived(table, split or ["train"] * len(table), derived))
+    train = ["train"] * len(table)
+    whole = attempt(lambda: with_derived(table, split or train, derived)) if derived else table
     complaints += [] if whole is None else _column_complaints(whole, data, parts, probe, split, used)
     if complaints:
         # Else whoever fits similarities tells of these, with whatever they find beside.
