@@ -9,10 +9,6 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 
 import mscon
-from mscon.data.table.table import read_table
-from mscon.deploy.transformer import EmbeddingTransformer
-from mscon.run import recipe
-from mscon.train.fit import fit
 
 folder = Path(sys.argv[1])
 generator = np.random.default_rng(0)
@@ -40,7 +36,8 @@ weighting  = { name = "equal" }
 views      = { crop = [0.8, 1.0], brightness = 0.1, contrast = 0.1 }
 train      = { epochs = 4, batch_size = 16 }
 """
-run = fit(recipe.parse(RECIPE), read_table(folder / "bars.csv"), folder / "run", overwrite=True, progress=False)
+recipe = mscon.recipe.parse(RECIPE)
+run = mscon.fit(folder / "bars.csv", recipe, folder / "run", overwrite=True, progress=False)
 
 model = mscon.load(run.root)
 new = [picture(True, True), picture(False, True), picture(False, False)]
@@ -48,5 +45,6 @@ print("features", model.embed(new).shape, "shape", model.embed(new, similarity="
 
 known = [str(folder / f"{number}.png") for number in range(64)]
 shapes = [line.split(",")[1] for line in lines[1:]]
-nearest = make_pipeline(EmbeddingTransformer(run.root, similarity="shape"), KNeighborsClassifier(3)).fit(known, shapes)
+shape = mscon.EmbeddingTransformer(run.root, similarity="shape")
+nearest = make_pipeline(shape, KNeighborsClassifier(3)).fit(known, shapes)
 print(nearest.predict(new))

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mscon import Pairs, Similarity, supcon
-from mscon.method.similarities.base import Cell
+from mscon import Cell, MSConLoss, Pairs, Similarity
+from mscon.testing import check_similarity
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,10 @@ class Decade(Similarity):
 
     def encode(self, cells: Sequence[Cell]) -> Tensor:
         return torch.tensor([float("nan") if cell is None else int(cell) // 10 for cell in cells])
+
+    def encode_tensor(self, labels: Tensor) -> Tensor:
+        """From (rows,): years as floats, NaN where missing."""
+        return labels.div(10, rounding_mode="floor")
 
     def compare(self, anchors: Tensor, candidates: Tensor) -> Pairs:
         apart = (anchors[:, None] - candidates[None, :]).abs()
@@ -40,10 +44,9 @@ class Decade(Similarity):
         return cls(str(state["column"]))
 
 
-# In a recipe it is `name = "examples.own_similarity:Decade"`. By hand:
-decade = Decade.fit("year", [], [])
-codes = decade.encode(["1964", "1968", "1971", None, "2003"])
-pairs = decade.compare(codes, codes)
-pairs.known.fill_diagonal_(False)  # a row is no candidate of itself
+check_similarity(Decade, ["1964", "1968", "1971", "2003"])  # says in a sentence what does not hold
+
+# In a recipe it is `name = "examples.own_similarity:Decade"`. In a loop of your own:
+years = torch.tensor([1964.0, 1968.0, 1971.0, float("nan"), 2003.0])
 embeddings = torch.randn(5, 8, generator=torch.Generator().manual_seed(0))
-print(supcon(embeddings, None, pairs, temperature=0.1))
+print(MSConLoss([Decade("year")], weighting="equal")({"year": embeddings}, {"year": years}))

@@ -8,10 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from mscon.data.table.table import read_table
-from mscon.evaluate.probe import probe
-from mscon.run import recipe
-from mscon.train.fit import fit
+import mscon
 
 folder = Path(sys.argv[1] if len(sys.argv) > 1 else tempfile.mkdtemp())
 generator = np.random.default_rng(0)
@@ -30,7 +27,7 @@ with (folder / "bars.csv").open("w", newline="") as file:
         cells = ["stands" if stands else "lies", "bright" if bright else "dark"]
         writer.writerow([f"{number}.png", *("" if generator.random() < 0.1 else cell for cell in cells)])
 
-made = recipe.parse("""
+recipe = mscon.recipe.parse("""
     [[similarity]]
     column = "direction"
     [[similarity]]
@@ -45,7 +42,7 @@ made = recipe.parse("""
     epochs = 6
     batch_size = 32
 """)
-run = fit(made, read_table(folder / "bars.csv"), folder / "run", progress=False)
-probe(run, progress=False)
+run = mscon.fit(folder / "bars.csv", recipe, folder / "run", progress=False)
+mscon.probe(run, progress=False)
 for score in run.probe["linear"]:
     print(f"{score['column']:<10} accuracy {score['accuracy']['value']:.2f}, majority {score['majority']:.2f}")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 
 import torch
 from hypothesis import strategies as st
@@ -13,25 +11,14 @@ from torch.nn.functional import normalize
 
 from mscon.method.pairs import LazyPairs, Pairs
 from mscon.method.similarities.categorical import same_class
+from mscon.testing.cases import LARGE_NAMINGS as LARGE_NAMINGS
+from mscon.testing.cases import SIGNED_NAMINGS as SIGNED_NAMINGS
+from mscon.testing.cases import Naming as Naming
+from mscon.testing.cases import around as around
+from mscon.testing.cases import of_type as of_type
 
 CLASSES = (2, 4, 30)
 
-Naming = Callable[[Tensor], Tensor]
-"""Other numbers for small codes and ids: equal ones stay equal, missing ones missing."""
-
-
-def around(middle: int, codes: Tensor) -> Tensor:
-    """Of 0 to 30 the numbers up to 15 above and below another."""
-    return torch.where(codes < 0, codes, middle + 15 - codes)
-
-
-def of_type(dtype: torch.dtype, codes: Tensor) -> Tensor:
-    return codes.to(dtype)
-
-
-# Where float32, int32, float64 and int64 stop telling integers apart; the last name is 2^63 - 1 itself.
-LARGE_NAMINGS: list[Naming] = [partial(around, middle) for middle in (2**24, 2**31, 2**53, 2**63 - 16)]
-SIGNED_NAMINGS: list[Naming] = [partial(of_type, d) for d in (torch.int8, torch.int16, torch.int32, torch.int64)]
 namings = st.sampled_from([*SIGNED_NAMINGS, *LARGE_NAMINGS])
 
 

@@ -11,44 +11,77 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from mscon.data.table.table import read_table as read_table
     from mscon.deploy.embedder import load as load
+    from mscon.deploy.transformer import EmbeddingTransformer as EmbeddingTransformer
     from mscon.errors import MSConError as MSConError
+    from mscon.evaluate.probe import probe as probe
+    from mscon.evaluate.report.page import build_report as build_report
     from mscon.method.loss import MSConLoss as MSConLoss
     from mscon.method.loss import NTXentLoss as NTXentLoss
     from mscon.method.loss import SupConLoss as SupConLoss
     from mscon.method.objectives.base import Objective as Objective
+    from mscon.method.objectives.cross_entropy import CrossEntropy as CrossEntropy
+    from mscon.method.objectives.himulcon import HiMulCon as HiMulCon
+    from mscon.method.objectives.rank_n_contrast import RankNContrast as RankNContrast
+    from mscon.method.objectives.supcon import SupCon as SupCon
     from mscon.method.objectives.supcon import supcon as supcon
+    from mscon.method.objectives.triplet_margin import TripletMargin as TripletMargin
     from mscon.method.pairs import LazyPairs as LazyPairs
     from mscon.method.pairs import Pairs as Pairs
+    from mscon.method.similarities.base import Cell as Cell
     from mscon.method.similarities.base import Similarity as Similarity
+    from mscon.method.similarities.categorical import Categorical as Categorical
+    from mscon.method.similarities.continuous import Continuous as Continuous
+    from mscon.method.similarities.hierarchical import Hierarchical as Hierarchical
+    from mscon.method.similarities.multi_label import MultiLabel as MultiLabel
+    from mscon.method.similarities.ordinal import Ordinal as Ordinal
+    from mscon.method.similarities.same_row import SameRow as SameRow
     from mscon.method.weightings.base import Weighting as Weighting
+    from mscon.run import recipe as recipe
     from mscon.run.recipe import Recipe as Recipe
     from mscon.run.run import Run as Run
     from mscon.search.index import open_index as open_index
+    from mscon.train.fit import fit as fit
+    from mscon.train.fit import resume as resume
 
-_HOME = {
-    "load": "mscon.deploy.embedder",
-    "MSConError": "mscon.errors",
-    "MSConLoss": "mscon.method.loss",
-    "NTXentLoss": "mscon.method.loss",
-    "SupConLoss": "mscon.method.loss",
-    "Objective": "mscon.method.objectives.base",
-    "supcon": "mscon.method.objectives.supcon",
-    "LazyPairs": "mscon.method.pairs",
-    "Pairs": "mscon.method.pairs",
-    "Recipe": "mscon.run.recipe",
-    "Run": "mscon.run.run",
-    "open_index": "mscon.search.index",
-    "Similarity": "mscon.method.similarities.base",
-    "Weighting": "mscon.method.weightings.base",
+_HOMES = {
+    "mscon.data.table.table": ("read_table",),
+    "mscon.deploy.embedder": ("load",),
+    "mscon.deploy.transformer": ("EmbeddingTransformer",),
+    "mscon.errors": ("MSConError",),
+    "mscon.evaluate.probe": ("probe",),
+    "mscon.evaluate.report.page": ("build_report",),
+    "mscon.method.loss": ("MSConLoss", "NTXentLoss", "SupConLoss"),
+    "mscon.method.objectives.base": ("Objective",),
+    "mscon.method.objectives.cross_entropy": ("CrossEntropy",),
+    "mscon.method.objectives.himulcon": ("HiMulCon",),
+    "mscon.method.objectives.rank_n_contrast": ("RankNContrast",),
+    "mscon.method.objectives.supcon": ("SupCon", "supcon"),
+    "mscon.method.objectives.triplet_margin": ("TripletMargin",),
+    "mscon.method.pairs": ("LazyPairs", "Pairs"),
+    "mscon.method.similarities.base": ("Cell", "Similarity"),
+    "mscon.method.similarities.categorical": ("Categorical",),
+    "mscon.method.similarities.continuous": ("Continuous",),
+    "mscon.method.similarities.hierarchical": ("Hierarchical",),
+    "mscon.method.similarities.multi_label": ("MultiLabel",),
+    "mscon.method.similarities.ordinal": ("Ordinal",),
+    "mscon.method.similarities.same_row": ("SameRow",),
+    "mscon.method.weightings.base": ("Weighting",),
+    "mscon.run.recipe": ("Recipe", "recipe"),
+    "mscon.run.run": ("Run",),
+    "mscon.search.index": ("open_index",),
+    "mscon.train.fit": ("fit", "resume"),
 }
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = sorted(_HOME)  # noqa: PLE0605
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'mscon' has no attribute '{name}'")
-    value = getattr(importlib.import_module(_HOME[name]), name)
+    home = importlib.import_module(_HOME[name])
+    value = home if name == "recipe" else getattr(home, name)
     globals()[name] = value  # the next use finds it without asking here
     return value
 

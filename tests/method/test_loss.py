@@ -15,6 +15,7 @@ from torch.nn.functional import cross_entropy, normalize
 
 from batches import LARGE_NAMINGS, SIGNED_NAMINGS, of_type
 from mscon import MSConLoss, NTXentLoss, SupConLoss
+from mscon.method.objectives.supcon import SupCon
 from reference import supcon_loops
 
 NAMES = ["category", "closure", "gender"]
@@ -248,7 +249,7 @@ def test_the_summary_waits_for_a_batch_and_keeps_no_graph():
     [
         (lambda z, y: (z[:2], y), r"with 3 similarities .* got \(2, 24, 2, 8\)"),
         (lambda z, y: (z[:, :0], y[:0]), "batch is empty"),
-        (lambda z, y: (z, y[:5]), r"labels 'category' must have shape \(24,\).*got \(5,\)"),
+        (lambda z, y: (z, y[:5]), r"labels 'category' must have one value for each of 24 rows, got shape \(5,\)"),
         (lambda z, y: (z, y[:, :2]), r"labels must be \(rows, 3\)"),
         (lambda z, y: (z, y.double()), "must be integers, got torch.float64"),
         (lambda z, y: (z, y - 1), "-1 where missing, got -2"),
@@ -260,10 +261,10 @@ def test_the_summary_waits_for_a_batch_and_keeps_no_graph():
         (lambda z, y: (z * torch.nan, y), "finite|NaN|nan"),
         (lambda z, y: (z * 0, y), "zero"),
         (lambda z, y: (z, y.to(torch.uint64)), r"at most 2\^63 - 1, got 18446744073709551615"),
-        (lambda z, y: (z, [["red"] * 3] * 24), r"labels must be integers .* got <U3: \['red', 'red'"),
+        (lambda z, y: (z, [["red"] * 3] * 24), r"labels must be numbers .* got <U3: \['red', 'red'"),
         (lambda z, y: (z, {**{n: [0] * 24 for n in NAMES}, "gender": [None] + [0] * 23}), r"'gender'.* \[None, 0"),
         (lambda z, y: (z, [[0, 1, 2], [0]] * 12), "lists of other lengths"),
-        (lambda z, y: (z, y.double().numpy()), "must be integers .* got float64"),
+        (lambda z, y: (z, y.double().numpy()), r"'category' must be integers, got torch\.float64"),
         (lambda z, y: (z, y, y[:, 0] > 0), r"rows must be integers, got torch\.bool"),
         (lambda z, y: (z, y, [0.5] * 24), "rows must be integers"),
     ],
@@ -303,8 +304,13 @@ def test_settings_that_cannot_be_meant_are_refused(arguments, words):
     [
         ({"temperature": "0.1"}, "temperature must be a number, got '0.1'"),
         ({"temperature": torch.nn.Parameter(torch.tensor(0.1))}, "plain number, got a tensor; it cannot be learned"),
-        ({"weighting": "fixed"}, "weighting 'fixed': missing a required argument: 'weights'. Its settings: weights"),
-        ({"weighting": "equal", "normalise": True}, "'equal': got an unexpected keyword argument 'normalise'.*: none"),
+        ({"weighting": "fixed"}, "weighting 'fixed': missing a required argument: 'weights'.*'fixed': weights"),
+        ({"weighting": "equal", "normalise": True}, "'normalise' is of neither .* weighting 'equal': none"),
+        (
+            {"objective": "rank_n_contrast", "positives": "inside"},
+            "'positives' is of neither .*'rank_n_contrast': temp",
+        ),
+        ({"objective": SupCon(), "temperature": 0.1}, "'temperature' is of neither .* object has its settings already"),
     ],
 )
 def test_settings_of_another_type_or_weighting_are_refused(settings, words):

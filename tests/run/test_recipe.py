@@ -160,3 +160,11 @@ def test_messages_begin_with_the_file(tmp_path):
     path.write_text(LEAST + "[trian]\n")
     with pytest.raises(RecipeError, match=r"shoes\.toml: there is no section 'trian'"):
         recipe.read(path)
+
+
+def test_plain_values_are_read_as_text_is_and_left_as_they_are():
+    plain = {"similarity": [{"column": "kind"}], "train": {"epochs": 3}}
+    made = recipe.of_plain(plain, ["train.epochs=5", "views.crop=[0.5, 1.0]"])
+    assert plain == {"similarity": [{"column": "kind"}], "train": {"epochs": 3}}
+    assert made == recipe.parse(made.to_toml()) == recipe.of_plain(made.to_plain())
+    assert made.train.epochs == 5

@@ -190,6 +190,12 @@ def test_other_objectives_take_triplets_too_but_those_that_read_labels_do_not(as
     assert not (tmp_path / "classes").exists()
 
 
+def test_batches_of_triplets_are_not_balanced(asked, table, tmp_path):
+    with pytest.raises(RecipeError, match=r"'balanced' makes batches of rows, but \[triplets\] asks for triplets"):
+        fit(asked(*CSN, "sampler.name=balanced"), table, tmp_path / "run", **QUIET)
+    assert not (tmp_path / "run").exists()
+
+
 def test_in_batch_triplets_need_no_section(asked, table, tmp_path):
     recipe = asked("objective.name=triplet_margin", "weighting.name=equal", "train.epochs=1")
     run = fit(recipe, table, tmp_path / "run", **QUIET)
@@ -209,5 +215,5 @@ def test_two_processes_train_what_one_does(asked, table, tmp_path):
     recipe = asked(*CSN, *own, *penalties, "triplets.count=15", "triplets.validation=6")
     alone = fit(recipe, table, tmp_path / "alone", **QUIET)
     done = train(recipe, table, tmp_path / "together")
-    assert done.returncode == 0, done.stderr
+    assert done.status == 0, done
     assert_close(alone, Run.open(tmp_path / "together"))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +21,7 @@ from mscon.model.model import Model
 from mscon.train.gather import Candidates, Compared, Gathered, InBatch, Samples
 from mscon.train.memory_bank import Remembered
 from mscon.train.step import step
+from process import script, wait_for
 
 
 def samples(rows: list[int], first: float = 0.0) -> Samples:
@@ -237,13 +236,9 @@ if world > 1:
 def together(folder: Path, sizes: list[int], settings: dict[str, object]) -> list[list[torch.Tensor]]:
     """What processes with so many rows each find: numbers moved backward, value, gradients."""
 
-    def start(rank: int, of: list[int]) -> subprocess.Popen[str]:
-        arguments = [str(rank), str(folder), json.dumps([of, settings])]
-        return subprocess.Popen([sys.executable, "-c", PROCESS, *arguments], stderr=subprocess.PIPE, text=True)
-
-    running = [start(rank, sizes) for rank in range(len(sizes))] + [start(0, [sum(sizes)])]
-    errors = [process.communicate(timeout=120)[1] for process in running]
-    assert all(process.returncode == 0 for process in running), errors
+    parts = [(rank, sizes) for rank in range(len(sizes))] + [(0, [sum(sizes)])]
+    ends = wait_for(script(PROCESS, rank, folder, json.dumps([of, settings]), cwd=folder) for rank, of in parts)
+    assert [end.status for end in ends] == [0] * len(parts), ends
     names = [f"{len(sizes)}-{rank}.pt" for rank in range(len(sizes))]
     return [torch.load(folder / name, weights_only=True) for name in [*names, "1-0.pt"]]
 
@@ -296,7 +291,5 @@ dist.destroy_process_group()
 
 
 def test_a_loss_of_ones_own_finds_candidates_that_carry_a_gradient(tmp_path: Path):
-    command = [sys.executable, "-c", OWN_LOSS]
-    running = [subprocess.Popen([*command, str(r), str(tmp_path)], stderr=subprocess.PIPE, text=True) for r in range(2)]
-    errors = [process.communicate(timeout=120)[1] for process in running]
-    assert all(process.returncode == 0 for process in running), errors
+    ends = wait_for(script(OWN_LOSS, rank, tmp_path, cwd=tmp_path) for rank in range(2))
+    assert [end.status for end in ends] == [0, 0], ends

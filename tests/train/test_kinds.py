@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from mscon.data.check.check import describe
-from mscon.data.table.rows import select_rows
 from mscon.data.table.table import Table, read_table
 from mscon.errors import RecipeError, TableError
 from mscon.method.objectives.supcon import SupCon
@@ -23,6 +22,7 @@ from mscon.train import fit as fits
 from mscon.train.fit import fit, resume
 from mscon.train.gather import InBatch, Samples
 from mscon.train.step import measure
+from selected import selected
 
 SIMILARITIES = """
 similarity = [
@@ -136,7 +136,7 @@ def test_himulcon_trains_on_levels_and_refuses_numbers(wide, tmp_path):
 
 def test_check_tells_what_columns_look_like_and_why(wide):
     recipe = asked('similarity = [{ column = "heel", name = "auto" }]')
-    description = describe(select_rows(wide, recipe, Path(wide.path.parent)), recipe, wide)
+    description = describe(selected(wide, recipe, Path(wide.path.parent)), recipe, wide)
     assert description.columns[0].kind == "continuous"
     text = description.to_text()
     assert "column 'heel' is taken as continuous: " in text
@@ -147,4 +147,4 @@ def test_check_tells_what_columns_look_like_and_why(wide):
 def test_a_coarser_column_that_is_not_there_is_named(wide):
     recipe = asked('similarity = [{ column = "fine", name = "hierarchical", under = ["course"] }]')
     with pytest.raises(TableError, match=r"there is no column 'course'\. Did you mean 'coarse'"):
-        select_rows(wide, recipe, Path(wide.path.parent))
+        selected(wide, recipe, Path(wide.path.parent))

@@ -48,11 +48,11 @@ def train(verbs: Verbs) -> None:
 
 def _run_train(arguments: argparse.Namespace) -> None:
     from mscon.data.table.table import read_table
-    from mscon.train.fit import fit
+    from mscon.train.fit import default_out, fit
 
     recipe = read_recipe(arguments)
     table = read_table(arguments.table)
-    out = arguments.out or _default_out(arguments.recipe)
+    out = arguments.out or default_out(arguments.recipe.stem)
     run = fit(
         recipe,
         table,
@@ -68,12 +68,6 @@ def _run_train(arguments: argparse.Namespace) -> None:
         print("One step taken, nothing written: this will train.")
         return
     print(f"{run.root}\nnext: mscon probe {run.root} && mscon report {run.root}")
-
-
-def _default_out(recipe: Path) -> Path:
-    from datetime import datetime
-
-    return Path("runs") / f"{recipe.stem}-{datetime.now():%Y%m%d-%H%M%S}"
 
 
 def resume(verbs: Verbs) -> None:

@@ -23,14 +23,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import tomli_w
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from mscon import __version__
-from mscon.errors import RecipeError, RunError
+from mscon.errors import RunError
 from mscon.model.model import Model, build_model, load_model
 from mscon.run import atomic, outputs, recipe
 from mscon.run.recipe import Recipe
@@ -112,7 +111,7 @@ def checksum(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
     return digest(json.dumps(others, sort_keys=True), tensors)
 
 
-def pack(run: Run, out: Path, checkpoint: str | None = None, overwrite: bool = False) -> dict[str, Any]:
+def pack(run: Run, out: str | Path, checkpoint: str | None = None, overwrite: bool = False) -> dict[str, Any]:
     """Write the model of a run as one file, and its JSON beside it, with .json for .safetensors.
 
     Args:
@@ -126,6 +125,7 @@ def pack(run: Run, out: Path, checkpoint: str | None = None, overwrite: bool = F
     Raises:
         RunError: if the run has no such checkpoint, or the files cannot be written or are in the way.
     """
+    out = Path(out)
     if out.suffix != ".safetensors":
         raise RunError(f"--out '{out}': a packed model's name ends in .safetensors.")
     beside = out.with_suffix(".json")
@@ -241,12 +241,9 @@ def _recipe(config: Mapping[str, Any], path: Path, trust: bool) -> Recipe:
     parts = values.get("similarity", [])
     if not (isinstance(parts, list) and all(isinstance(part, dict) for part in parts)):
         raise RunError(f"'{path}' does not say how to build the heads of its similarities.")
-    own = {str(part.get("column")): {"heads": part["heads"]} for part in parts if "heads" in part}
-    try:
-        text = tomli_w.dumps({**kept, "similarity": [{"column": c, **own.get(str(c), {})} for c in columns]})
-    except TypeError as error:
-        raise RecipeError(f"'{path}' describes its model with what no recipe can hold: {error}") from None
-    asked = recipe.parse(text, where=f"{path}: ")
+    heads = {str(part.get("column")): {"heads": part["heads"]} for part in parts if "heads" in part}
+    similarities = [{"column": column, **heads.get(str(column), {})} for column in columns]
+    asked = recipe.of_plain({**kept, "similarity": similarities}, where=f"{path}: ")
     # Neither a hub nor another run is asked for weights: they are here.
     bare = dataclasses.replace(asked.encoder, pretrained=False, start_from="", frozen=False)
     return dataclasses.replace(asked, encoder=bare, title=str(config.get("title", "")))

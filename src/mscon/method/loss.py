@@ -11,14 +11,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from mscon.method import catalogue
-from mscon.method.objectives.base import AverageOver
-from mscon.method.objectives.supcon import Positives, SupCon
+from mscon.method.labels import Values, integers, need_shape, tensor_of
+from mscon.method.objectives.base import AverageOver, Objective
+from mscon.method.objectives.supcon import Positives
 from mscon.method.similarities.base import Similarity
 from mscon.method.similarities.categorical import Categorical
 from mscon.method.similarities.same_row import SameRow
@@ -28,10 +28,8 @@ from mscon.train.memory_bank import Remembered
 from mscon.train.seen import look
 from mscon.train.step import Measured, measure
 
-# Shapes are told in the docstrings and checked by hand here: this is where users' own tensors come in.
-Integers = Tensor | np.ndarray | Sequence[Any]
 Projections = Mapping[str, Tensor] | Tensor
-Labels = Mapping[str, Integers] | Integers
+Labels = Mapping[str, Values] | Values
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,82 +46,92 @@ class SimilaritySummary:
 
 
 class MSConLoss(nn.Module):
-    """Multi-similarity contrastive loss: a supervised contrastive loss per label column, weighed.
+    """Multi-similarity contrastive loss: a loss per similarity, weighed.
 
-    The value is in nats and averages over anchors with a positive, column by column. Coinciding
-    embeddings give log(candidates) per column; no column can fall below log(positives). With learned
-    weights the total may be negative; that is no fault. It runs in float32 whatever autocast says.
+        MSConLoss(["make", "colour"])                                              # classes
+        MSConLoss([Categorical("make"), Continuous("price", width=5_000), "same_row"], objective="rank_n_contrast")
+
+    The value is in nats and averages over anchors with a positive, similarity by similarity. With the objective
+    "supcon" coinciding embeddings give log(candidates) per similarity, and none can fall below log(positives). With
+    learned weights the total may be negative; that is no fault. It runs in float32 whatever autocast says.
+
+    Under torch.compile it is one break of the graph, and runs as it does without: its kernels choose by the values of
+    a batch how to compute, and bring their own gradient.
 
     The "multi-similarity loss" of Wang et al. 2019 (pytorch-metric-learning's MultiSimilarityLoss) is
     another thing.
 
     Args:
-        similarities: names of the label columns, in the order of their projections. The name
-            "same_row" needs no label: views of one row are alike (SimCLR's notion), so it can be
-            added to any list to learn from unlabelled rows too.
-        temperature: divides cosine similarities; dimensionless, > 0.
+        similarities: in the order of their projections, each a Similarity, of any kind or a class of your own, or the
+            name of a label column, which is `Categorical` of that name. "same_row" needs no label: views of one row are
+            alike (SimCLR's notion), so it can be added to any list to learn from unlabelled rows too.
+        temperature: of the objective; None for its own default. That of "supcon", 0.1, divides cosine similarities.
         weighting: "uncertainty" (the paper's learned weights), "equal", "relative" (by how much is
             still to learn), "exact" (by how well labels of other rows are told: call `fit_weights` with held-out
             rows after each epoch, until then it is "equal"; or give `fit_on="training"`), "fixed" with
             `weights=[...]`, or a Weighting of your own. A learned weighting has parameters: hand
             `criterion.parameters()` to the optimiser, without weight decay.
+        objective: "supcon", "rank_n_contrast", "himulcon", "triplet_margin", "cross_entropy", or an Objective, of these
+            or of your own, which is made ready here (`Objective.prepare`).
+        dim: width of the projections; needed where the objective learns something of that width, as "cross_entropy".
         importance: by name, a number >= 0 that multiplies what the weighting gives the similarity; 1 where not named.
-        average_over: "anchors_with_a_positive", or "all_anchors" as SupContrast's code does.
-        positives: "outside" the logarithm (L_out) or "inside" (L_in).
         gather_across_devices: compare with the batches of all processes of torch.distributed. Gradients, averaged as
             data-parallel training does, are those of one process with all rows, for two numbers a sample and
             similarity that travel in the backward pass. The value is the mean over all anchors, and processes may
             hold unequal numbers of rows.
         memory_size: compare with that many samples of past batches too. Remembered samples carry no gradient;
             pass `rows` if the same rows come again, so that a row never meets its own past.
-        **weighting_settings: passed to the weighting, for example `normalise=True`.
+        **settings: of the objective and the weighting where these are names: `positives="inside"` (L_in) or
+            `average_over="all_anchors"` of "supcon", `margin=0.3` of "triplet_margin", `normalise=True` of
+            "uncertainty".
 
     Raises:
-        ValueError: for a temperature that is no positive number, names that repeat, an importance of no similarity,
-            settings that the weighting does not have or lacks.
-        RecipeError: for an unknown weighting.
+        ValueError: for names that repeat, an importance of no similarity, a value that a part refuses, settings that
+            neither objective nor weighting has or that one lacks; for a weighting that asks for classes or a
+            temperature where there are none.
+        RecipeError: for an unknown objective or weighting, or an objective that cannot use one of the similarities.
 
     Source: MSCon, eq. 2 and 7, https://arxiv.org/abs/2307.02712; the mean over anchors for its sum.
     """
 
     def __init__(
         self,
-        similarities: Sequence[str],
-        temperature: float = 0.1,
+        similarities: Sequence[str | Similarity],
+        temperature: float | None = None,
         weighting: str | Weighting = "uncertainty",
         *,
+        objective: str | Objective = "supcon",
+        dim: int | None = None,
         importance: Mapping[str, float] | None = None,
-        average_over: AverageOver = "anchors_with_a_positive",
-        positives: Positives = "outside",
         gather_across_devices: bool = False,
         memory_size: int = 0,
-        **weighting_settings: Any,
+        **settings: Any,
     ) -> None:
         super().__init__()
-        names = tuple(similarities)
-        if isinstance(similarities, str) or not names or len(set(names)) < len(names):
-            raise ValueError(f"similarities must be a list of distinct names, got {similarities!r}.")
-        self.names = names
-        self._similarities: tuple[Similarity, ...] = tuple(
-            SameRow(name) if name == "same_row" else Categorical(name, ()) for name in names
-        )
-        self.objective = SupCon(temperature, average_over, positives)
-        self.weighting = _emphasised(_weighting(weighting, len(names), weighting_settings), names, importance or {})
+        self.similarities = _similarities(similarities)
+        self.names = tuple(s.column for s in self.similarities)
+        if temperature is not None:
+            settings["temperature"] = temperature
+        self.objective, plain = _parts(objective, weighting, len(self.names), settings)
+        self.weighting = _emphasised(plain, self.names, importance or {})
+        _check_parts(self.similarities, self.objective, self.weighting, dim, memory_size)
+        self.objective.prepare(self.similarities, dim or 0)
         self._now = Gathered() if gather_across_devices else InBatch()
         self.candidates: Candidates = Remembered(memory_size, self._now) if memory_size else self._now
         self._last: Measured | None = None
 
     def forward(
-        self, projections: Projections, labels: Labels | None = None, rows: Integers | None = None
+        self, projections: Projections, labels: Labels | None = None, rows: Values | None = None
     ) -> Float[Tensor, ""]:
         """The number to minimise.
 
         Args:
             projections: by name, (B, dim) or (B, views, dim) each; or a tensor (C, B, dim) or
                 (C, B, views, dim) in the order of the names. Of any length: they are normalised here.
-            labels: by name, (B,) integers each; or (B, C) of all. Of any integer type, up to 2^63 - 1; a tensor, a
-                NumPy array or a list. Only -1 is missing: the row neither attracts nor repels in that column.
-                Booleans are two classes, none missing. "same_row" takes none.
+            labels: by name, a tensor, a NumPy array or a list each, with a row for each of the B: classes are integers,
+                -1 where missing; numbers are floats in the unit of the column, NaN where missing; what other kinds take
+                says their `encode_tensor`. Or (B, C) of all at once. A missing label neither attracts nor repels in
+                that column. "same_row" takes none.
             rows: what row of the data set each of the B is, integers likewise; without it every row counts as a new
                 one. Matters to a memory, and under `gather_across_devices` must be the same number in every process.
 
@@ -131,10 +139,15 @@ class MSConLoss(nn.Module):
             ValueError: for shapes, types, sizes or names that do not fit, with what was got and expected. Such a
                 batch, or one whose projections are refused, leaves no trace in a memory or a weighting.
         """
+        if torch.compiler.is_compiling():  # not as a decorator: that would import the compiler whoever uses it
+            return torch.compiler.disable(self._measure)(projections, labels, rows)
+        return self._measure(projections, labels, rows)
+
+    def _measure(self, projections: Projections, labels: Labels | None, rows: Values | None) -> Float[Tensor, ""]:
         anchors = self._samples(projections, labels, rows, self.candidates)
         measured = measure(
             anchors,
-            similarities=self._similarities,
+            similarities=self.similarities,
             objective=self.objective,
             weighting=self.weighting,
             candidates=self.candidates,
@@ -142,7 +155,7 @@ class MSConLoss(nn.Module):
         self._last = dataclasses.replace(measured, total=measured.total.detach(), seen=None)  # a summary needs no graph
         return measured.total
 
-    def fit_weights(self, projections: Projections, labels: Labels | None = None, rows: Integers | None = None) -> None:
+    def fit_weights(self, projections: Projections, labels: Labels | None = None, rows: Values | None = None) -> None:
         """Fit the weights of the weighting "exact" on these rows, which training should not have seen.
 
         Call it after each epoch, with all held-out rows at once; no gradient is taken. Under
@@ -162,20 +175,29 @@ class MSConLoss(nn.Module):
         )
 
     def _samples(
-        self, projections: Projections, labels: Labels | None, rows: Integers | None, candidates: Candidates
+        self, projections: Projections, labels: Labels | None, rows: Values | None, candidates: Candidates
     ) -> Samples:
         """Arguments checked, the views of a row one after the other."""
         stacked = _stack_projections(projections, self.names)
         similarities, count, views, dim = stacked.shape
         if count == 0 and candidates.world_size == 1:  # of several processes one may have none: the others wait for it
             raise ValueError("projections of no rows: the batch is empty.")
-        device = stacked.device
-        columns = _columns(labels, self.names, count, device)
-        own = candidates.new_rows(count, device) if rows is None else _column("rows", rows, count, device)
-        codes = [own if isinstance(s, SameRow) else columns[s.column] for s in self._similarities]
-        *codes, rows = (code[:, None].expand(count, views).reshape(-1) for code in [*codes, own])
-        numbers = torch.arange(views, device=device).repeat(count)
-        return Samples(stacked.reshape(similarities, count * views, dim), codes, rows, numbers)
+        columns = _columns(labels, [s for s in self.similarities if s.columns])
+        own = candidates.new_rows(count, stacked.device)
+        if rows is not None:
+            own = integers("rows", rows, truth_values=False).to(stacked.device)
+            need_shape("rows", own, words="one number a row")
+        codes = [columns[s.column].to(stacked.device) if s.columns else own for s in self.similarities]
+        for name, code in zip((*self.names, "rows"), (*codes, own), strict=True):
+            if code.shape[0] != count:
+                what = "rows" if name == "rows" else f"labels '{name}'"
+                raise ValueError(f"{what} must have one value for each of {count} rows, got shape {tuple(code.shape)}.")
+        if views > 1:
+            *codes, own = (
+                code.unsqueeze(1).expand(count, views, *code.shape[1:]).flatten(0, 1) for code in (*codes, own)
+            )
+        numbers = torch.arange(views, device=stacked.device).repeat(count)
+        return Samples(stacked.reshape(similarities, count * views, dim), codes, own, numbers)
 
     def summary(self) -> tuple[SimilaritySummary, ...]:
         """What the last batch said, a record per similarity; print it or log it.
@@ -225,7 +247,7 @@ class SupConLoss(nn.Module):
             memory_size=memory_size,
         )
 
-    def forward(self, embeddings: Tensor, labels: Integers, rows: Integers | None = None) -> Float[Tensor, ""]:
+    def forward(self, embeddings: Tensor, labels: Values, rows: Values | None = None) -> Float[Tensor, ""]:
         """Mean loss in nats over anchors with a positive. `labels` and `rows`: see `MSConLoss.forward`."""
         return self._loss({"label": embeddings}, {"label": labels}, rows)
 
@@ -250,24 +272,68 @@ class NTXentLoss(nn.Module):
             memory_size=memory_size,
         )
 
-    def forward(self, embeddings: Tensor, rows: Integers | None = None) -> Float[Tensor, ""]:
+    def forward(self, embeddings: Tensor, rows: Values | None = None) -> Float[Tensor, ""]:
         """Mean loss in nats over all views of all rows. `rows`: see `MSConLoss.forward`."""
         return self._loss({"same_row": embeddings}, rows=rows)
 
 
-def _weighting(weighting: str | Weighting, similarities: int, settings: Mapping[str, Any]) -> Weighting:
-    if isinstance(weighting, str):
-        kind = catalogue.find("weighting", weighting)
+def _similarities(given: Sequence[str | Similarity]) -> tuple[Similarity, ...]:
+    """Objects for names; a column that is read, each once."""
+    parts = () if isinstance(given, str | Similarity) else tuple(given)
+    for part in parts:
+        if not isinstance(part, str | Similarity):
+            raise ValueError(f"similarities must be names or Similarity objects, got {type(part).__name__}: {part!r}.")
+    similarities = tuple(
+        part if isinstance(part, Similarity) else SameRow(part) if part == "same_row" else Categorical(part)
+        for part in parts
+    )
+    if not parts or len({s.column for s in similarities}) < len(parts):
+        raise ValueError(f"similarities must be a list of distinct names, or Similarity objects, got {given!r}.")
+    return similarities
+
+
+def _parts(
+    objective: str | Objective, weighting: str | Weighting, similarities: int, settings: Mapping[str, Any]
+) -> tuple[Objective, Weighting]:
+    """Objects for names, each with those of the settings that are its own."""
+    parts: dict[str, Any] = {"objective": objective, "weighting": weighting}
+    first: dict[str, tuple[int, ...]] = {"objective": (), "weighting": (similarities,)}  # what is no setting
+    kinds = {what: catalogue.find(what, part) for what, part in parts.items() if isinstance(part, str)}
+    known = {what: [*inspect.signature(kind).parameters][len(first[what]) :] for what, kind in kinds.items()}
+    listed = "".join(f" Settings of {what} '{parts[what]}': {', '.join(known[what]) or 'none'}." for what in kinds)
+    for name in settings:
+        if (owners := sum(name in names for names in known.values())) != 1:
+            raise ValueError(
+                f"setting '{name}' is of {'both' if owners else 'neither'} objective and weighting."
+                f"{listed} A part that is an object has its settings already."
+            )
+    for what, kind in kinds.items():
+        own = {name: settings[name] for name in known[what] if name in settings}
         try:
-            inspect.signature(kind).bind(similarities, **settings)
+            inspect.signature(kind).bind(*first[what], **own)
         except TypeError as error:
-            known = [*inspect.signature(kind).parameters][1:]
-            raise ValueError(f"weighting '{weighting}': {error}. Its settings: {', '.join(known) or 'none'}.") from None
-        made: Weighting = kind(similarities, **settings)
-        return made
-    if settings:
-        raise ValueError(f"settings {sorted(settings)} go with a weighting by name, not with an object.")
-    return weighting
+            raise ValueError(f"{what} '{parts[what]}': {error}.{listed}") from None
+        parts[what] = kind(*first[what], **own)
+    return parts["objective"], parts["weighting"]
+
+
+def _check_parts(
+    similarities: Sequence[Similarity], objective: Objective, weighting: Weighting, dim: int | None, memory_size: int
+) -> None:
+    """That the parts fit together."""
+    name = type(objective).__name__
+    if not objective.compares and dim is None:
+        raise ValueError(
+            f"objective {name} learns a classifier for each similarity: give dim=, the projections' width."
+        )
+    if not objective.compares and memory_size:
+        raise ValueError(f"memory_size is {memory_size}, but objective {name} compares no rows. Leave it out.")
+    if weighting.looks_at == "nothing":
+        return
+    if objective.temperature is None:
+        raise ValueError(f"a weighting that looks at projections needs a temperature, but {name} has none.")
+    if graded := [s.column for s in similarities if not s.is_partition]:
+        raise ValueError(f"a weighting that looks at projections needs classes, similarities {graded} have none.")
 
 
 def _emphasised(weighting: Weighting, names: Sequence[str], importance: Mapping[str, float]) -> Weighting:
@@ -301,53 +367,31 @@ def _stack_projections(projections: Projections, names: Sequence[str]) -> Float[
     return stacked
 
 
-def _columns(
-    labels: Labels | None, names: Sequence[str], rows: int, device: torch.device
-) -> dict[str, Int[Tensor, " rows"]]:
-    """Any accepted form as one checked vector per labelled similarity."""
-    labelled = [name for name in names if name != "same_row"]
+def _columns(labels: Labels | None, similarities: Sequence[Similarity]) -> dict[str, Shaped[Tensor, "rows ..."]]:
+    """Any accepted form as the codes of each labelled similarity, where the labels lie."""
+    names = [s.column for s in similarities]
     if labels is None:
         labels = {}
     if not isinstance(labels, Mapping):
-        together = _tensor("labels", labels)
-        if together.dim() != 2 or together.shape[1] != len(labelled):
-            raise ValueError(f"labels must be (rows, {len(labelled)}) for {labelled}, got {tuple(together.shape)}.")
-        labels = {name: together[:, i] for i, name in enumerate(labelled)}
-    _same_names("labels", labels, labelled)
-    return {name: _column(f"labels '{name}'", labels[name], rows, device) for name in labelled}
+        together = tensor_of("labels", labels, "numbers (classes as integers, -1 where missing)")
+        if together.dim() != 2 or together.shape[1] != len(names):
+            raise ValueError(
+                f"labels must be (rows, {len(names)}) for {names}, got {tuple(together.shape)}. A similarity that "
+                "takes several numbers a row wants them by name, as {name: labels}."
+            )
+        labels = {name: together[:, i] for i, name in enumerate(names)}
+    _same_names("labels", labels, names)
+    columns = {s.column: s.encode_tensor(labels[s.column]) for s in similarities}
+    for name, codes in columns.items():
+        if not (isinstance(codes, Tensor) and codes.dim()):
+            raise ValueError(f"encode_tensor of similarity '{name}' must give a tensor with a row for each label.")
+    return columns
 
 
 def _projected(what: str, values: Any) -> Tensor:
     if not isinstance(values, Tensor):
         raise ValueError(f"{what} must be a tensor, which the gradient goes back to, got {type(values).__name__}.")
     return values
-
-
-def _tensor(what: str, values: Integers) -> Tensor:
-    if isinstance(values, Tensor):
-        return values
-    try:
-        array = np.asarray(values)
-    except ValueError:  # rows of unequal lengths
-        raise ValueError(f"{what} must be integers, one a row, got a list with lists of other lengths.") from None
-    if array.dtype.kind not in "biu":
-        raise ValueError(f"{what} must be integers up to 2^63 - 1, got {array.dtype}: {array.ravel()[:4].tolist()}.")
-    # A copy: torch takes no array that is reversed, of foreign byte order or read-only.
-    return torch.from_numpy(array.astype(array.dtype.newbyteorder("="), order="C"))
-
-
-def _column(what: str, values: Integers, rows: int, device: torch.device) -> Int[Tensor, " rows"]:
-    given = _tensor(what, values)
-    if given.shape != (rows,):
-        raise ValueError(f"{what} must have shape ({rows},), one value a row, got {tuple(given.shape)}.")
-    if given.is_floating_point() or given.is_complex() or (given.dtype == torch.bool and what == "rows"):
-        raise ValueError(f"{what} must be integers, got {given.dtype}.")
-    codes = given.to(torch.int64)  # first, since torch compares few of the unsigned types
-    if given.dtype == torch.uint64 and (codes < 0).any():
-        raise ValueError(f"{what} must be at most 2^63 - 1, got {int(codes[codes < 0][0]) + 2**64}.")
-    if (codes < -1).any():
-        raise ValueError(f"{what} must be >= 0, or -1 where missing, got {int(codes.min())}.")
-    return codes.to(device)
 
 
 def _same_names(what: str, given: Mapping[str, Any], names: Sequence[str]) -> None:

@@ -120,15 +120,15 @@ def load_model(run: Run, checkpoint: str | None = None) -> Model:
     Raises:
         RunError: if the run has no such checkpoint, or it is of another model than the recipe's.
     """
-    asked = run.recipe
+    settings = run.recipe
     # The weights come from the checkpoint, so published ones, or those of another run, need not be there again.
-    bare = dataclasses.replace(asked, encoder=dataclasses.replace(asked.encoder, pretrained=False, start_from=""))
-    model = build_model(bare, asked.similarities, run.input_width)
-    name = checkpoint or asked.train.checkpoint
+    bare = dataclasses.replace(settings, encoder=dataclasses.replace(settings.encoder, pretrained=False, start_from=""))
+    model = build_model(bare, settings.similarities, run.input_width)
+    name = checkpoint or settings.train.checkpoint
     tensors, _ = run.read_checkpoint(name)
-    own = {k.removeprefix(CHECKPOINT_PREFIX): v for k, v in tensors.items() if k.startswith(CHECKPOINT_PREFIX)}
+    state = {k.removeprefix(CHECKPOINT_PREFIX): v for k, v in tensors.items() if k.startswith(CHECKPOINT_PREFIX)}
     try:
-        model.load_state_dict(own)
+        model.load_state_dict(state)
     except RuntimeError as error:
         first = str(error).strip().splitlines()[-1].strip()
         raise RunError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import tomllib
 import typing
@@ -132,6 +133,10 @@ class Recipe:
 
     def to_toml(self) -> str:
         """The resolved recipe; `parse` of it gives this value back."""
+        return tomli_w.dumps(self.to_plain())
+
+    def to_plain(self) -> dict[str, Any]:
+        """The same as plain values; `of_plain` of them gives this value back."""
         sections = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         plain: dict[str, Any] = {"version": VERSION, "title": sections.pop("title")}
         plain["similarity"] = [s.to_toml() for s in sections.pop("similarities")]
@@ -139,7 +144,7 @@ class Recipe:
             plain["derived"] = [dataclasses.asdict(d) for d in derived]
         for name, value in sections.items():
             plain[name] = value.to_toml() if isinstance(value, Part) else dataclasses.asdict(value)
-        return tomli_w.dumps(plain)
+        return plain
 
 
 # Parameters that mscon fills in itself when it builds a part.
@@ -165,14 +170,14 @@ OWN_PARTS: tuple[Literal["objective"], Literal["heads"]] = ("objective", "heads"
 """Parts that a similarity may have of its own."""
 
 
-def read(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+def read(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a TOML recipe, with overrides like "train.epochs=12" applied.
 
     Raises:
         RecipeError: for a missing file, TOML at fault, an unknown or ill-typed key, a value out of range.
     """
     try:
-        text = path.read_text("utf-8")
+        text = Path(path).read_text("utf-8")
     except FileNotFoundError:
         raise RecipeError(
             f"recipe '{path}' does not exist. `mscon list recipes` names those that come with mscon."
@@ -188,9 +193,32 @@ def parse(text: str, overrides: Sequence[str] = (), where: str = "") -> Recipe:
         plain = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"{where}not valid TOML: {error}") from None
+    return of_plain(plain, overrides, where)
+
+
+def of_columns(columns: Sequence[str], overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe that learns these label columns, their kinds inferred from the cells, all else by default.
+
+    Args:
+        columns: of the table; "same_row" for views of one row.
+        overrides: as of `read`: "train.epochs=12".
+
+    Raises:
+        RecipeError: for no column, a column that stands twice, or an override at fault.
+        ValueError: if columns are no list of names.
+    """
+    if isinstance(columns, str) or not all(isinstance(column, str) for column in columns):
+        raise ValueError(f"columns must be a list of names of label columns, got {columns!r}.")
+    similarities = [{"name": c} if c == "same_row" else {"column": c, "name": AUTO} for c in columns]
+    return of_plain({"similarity": similarities}, overrides)
+
+
+def of_plain(plain: Mapping[str, Any], overrides: Sequence[str] = (), where: str = "") -> Recipe:
+    """The same from plain values, as TOML or JSON has them."""
+    values = copy.deepcopy(dict(plain))
     for override in overrides:
-        _override(plain, override, where)
-    return _build(plain, where)
+        _override(values, override, where)
+    return _build(values, where)
 
 
 def _override(plain: dict[str, Any], override: str, where: str) -> None:
@@ -239,6 +267,14 @@ def plain_sections(plain: Mapping[str, Any], where: str = "") -> dict[str, Any]:
         RecipeError: for an unknown or ill-typed key, or a value out of range, in one of them.
     """
     return {name: _value(kind, _section(plain, name, where), name, where) for name, kind in _VALUES.items()}
+
+
+def data_of(plain: Mapping[str, Any]) -> Data:
+    """[data] of a recipe that an earlier or a later mscon may have written: what is not known is left out."""
+    known = {f.name for f in dataclasses.fields(Data)}
+    section = plain.get("data", {})
+    given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in section.items() if k in known}
+    return Data(**given)
 
 
 def names_of(plain: Mapping[str, Any], kind: Literal["objective", "heads"]) -> list[str]:
@@ -315,13 +351,15 @@ def _own(entry: Mapping[str, Any], defaults: Mapping[str, Any], where: str) -> d
     return own
 
 
-def similarity_part(column: str, name: str, given: Mapping[str, Any], importance: float) -> SimilarityPart:
+def similarity_part(
+    column: str, name: str, given: Mapping[str, Any] | None = None, importance: float = 1.0
+) -> SimilarityPart:
     """A similarity with every default filled in.
 
     Raises:
         RecipeError: for an unknown kind, or a setting that it does not have.
     """
-    return SimilarityPart(column, name, _settings_of_kind(name, column, dict(given), ""), importance)
+    return SimilarityPart(column, name, _settings_of_kind(name, column, dict(given or {}), ""), importance)
 
 
 def probe_part(column: str, kind: str | Mapping[str, Any]) -> SimilarityPart:
@@ -331,7 +369,7 @@ def probe_part(column: str, kind: str | Mapping[str, Any]) -> SimilarityPart:
         RecipeError: for an unknown kind or setting.
     """
     given = {"name": kind} if isinstance(kind, str) else dict(kind)
-    return similarity_part(column, str(given.pop("name", "categorical")), given, 1.0)
+    return similarity_part(column, str(given.pop("name", "categorical")), given)
 
 
 def _settings_of_kind(name: str, column: str, given: dict[str, Any], where: str) -> dict[str, Any]:

@@ -92,7 +92,14 @@ def training_of(recipe: Recipe, dataset: Dataset | TripletDataset, method: Metho
         method.model.encoder.to(memory_format=torch.channels_last)
     method.to(fabric.device)
     of_rows = _rows(dataset)
-    sampler = sampler_of(recipe, of_rows.rows, of_rows.similarities, dataset.indices("train"))
+    sampler = sampler_of(
+        recipe.sampler,
+        of_rows.rows,
+        of_rows.similarities,
+        dataset.indices("train"),
+        batch_size=settings.batch_size,
+        seed=settings.seed,
+    )
     check_left_over(sampler)
     steps = settings.epochs * len(sampler)
     own, schedule = optimiser.build(method.model, method.objective, method.weighting, settings, steps)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import polars as pl
@@ -18,11 +20,11 @@ from mscon.data.inputs.open import Inputs, Vectors, fingerprints_of, open_inputs
 from mscon.data.table import infer_kind
 from mscon.data.table.embedded import images_root
 from mscon.data.table.rows import select_rows
-from mscon.data.table.table import Table, unit
+from mscon.data.table.table import Table, read_table, unit
 from mscon.errors import RecipeError, RunError, TableError, counted
 from mscon.method import catalogue
 from mscon.method.similarities.base import Similarity
-from mscon.run.recipe import Recipe
+from mscon.run.recipe import Recipe, of_columns
 from mscon.run.run import Run
 from mscon.train import environment, hardware, log, preconditions
 from mscon.train.assembly import method_of, training_of
@@ -33,12 +35,17 @@ from mscon.train.loop import Training, need_finite_state, train_epoch, validate
 from mscon.train.progress import TrainingProgress
 
 
+def default_out(name: str) -> Path:
+    """Where a run goes that is given no place: runs/NAME-DATE, below the current folder."""
+    return Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
+
+
 def fit(
-    recipe: Recipe,
-    table: Table,
-    out: Path,
+    recipe: object,
+    table: object,
+    out: str | Path | None = None,
     *,
-    images: Path | None = None,
+    images: str | Path | None = None,
     overwrite: bool = False,
     progress: bool = True,
     dry_run: bool = False,
@@ -46,13 +53,18 @@ def fit(
 ) -> Run | None:
     """Train, and leave a run directory.
 
+        mscon.fit("shoes.csv", ["make", "price"])
+        mscon.fit(recipe, "shoes.csv", "runs/shoes")
+
     Everything is read, checked and built before the directory is made, so a mistake leaves nothing.
 
     Args:
-        recipe: what to train.
-        table: on what.
+        recipe: a Recipe; or a list of label columns, whose kinds are then inferred from their cells, "same_row" among
+            them for views of one row. Encoded is then the column `image`, or where there is none the only column of
+            lists of numbers.
+        table: what `mscon.read_table` gives, or reads: a path, or a DataFrame. The two may be given in either order.
         out: the run directory; must not exist, or be empty, unless `overwrite`: then a run that is there is replaced
-            once this one has its first checkpoint.
+            once this one has its first checkpoint. By default runs/TABLE-DATE.
         images: folder that image paths, or the file of vectors, are relative to; by default the table's.
         progress: show a bar, or a line an epoch, on standard error.
         dry_run: take one step on the CPU, write nothing (but the cache of decoded images), return None.
@@ -63,20 +75,26 @@ def fit(
         RecipeError: the recipe is.
         RunError: the directory is in the way; or a loss was not finite, and then the run keeps the
             checkpoints of the epochs before.
+        ValueError: if there is no table, or no recipe or list of columns, among the two.
     """
+    recipe, table = _recipe_and_table(recipe, table)
+    out = default_out(table.path.stem) if out is None else Path(out)
+    images = None if images is None else Path(images)
     protected = [*protected, *_read_from(recipe, table, images)]
     if not dry_run:
         Run.refuse_if_taken(out, overwrite, protected)
     preconditions.check_views(recipe)
+    preconditions.check_sampler(recipe)
     log.check(recipe.log.to)
     root = images_root(table, recipe.data, images)
-    rows = select_rows(table, recipe, root)
+    rows = select_rows(table, recipe.data, recipe.similarities, root, probe=recipe.probe, derived=recipe.derived)
     preconditions.check_rows(recipe, rows, table.name)
-    recipe, inferred = infer_kind.resolve(rows, recipe, where=f"{table.name}: ")
+    parts, inferred = infer_kind.resolve(rows, recipe.similarities, where=f"{table.name}: ")
+    recipe = replace(recipe, similarities=parts)
     if progress and _is_first():
         for sentence in inferred:
             print(sentence, file=sys.stderr)
-    similarities = fit_similarities(rows, recipe, where=f"{table.name}: ", unit=unit(table.name))
+    similarities = fit_similarities(rows, parts, where=f"{table.name}: ", unit=unit(table.name))
     device = "cpu" if dry_run else hardware.device_type()
     if not dry_run:
         hardware.meet(device)
@@ -122,6 +140,25 @@ def fit(
                 # The last of them: it makes the folder a run.
                 run.write_facts(environment.describe(training.recipe, table, rows, root, method, device))
             return _train(run, training, Position(), progress)
+
+
+def _recipe_and_table(one: object, other: object) -> tuple[Recipe, Table]:
+    recipe, source = (other, one) if isinstance(other, Recipe | list | tuple) else (one, other)
+    if not isinstance(recipe, Recipe | list | tuple):
+        raise ValueError(
+            f"fit takes a table, and a recipe or a list of label columns, got {type(one).__name__} and "
+            f"{type(other).__name__}."
+        )
+    table = source if isinstance(source, Table) else read_table(source)
+    if isinstance(recipe, Recipe):
+        return recipe, table
+    vectors = [] if "image" in table.frame.columns or len(table.vectors) != 1 else [*table.vectors]
+    overrides = [
+        text
+        for name in vectors
+        for text in ("data.input=vectors", f"data.vectors={json.dumps(name)}", "encoder.name=mlp", "views.corrupt=0.3")
+    ]
+    return of_columns(recipe, overrides), table
 
 
 def _read_from(recipe: Recipe, table: Table, images: Path | None) -> list[Path]:
@@ -263,7 +300,9 @@ def _dataset(
 ) -> Dataset | TripletDataset:
     """What an epoch goes through: rows, or triplets of them."""
     dataset = Dataset.build(rows, similarities, inputs)
-    return in_triplets(dataset, recipe, root, where=f"{table_name}: ") if recipe.triplets.used else dataset
+    if not recipe.triplets.used:
+        return dataset
+    return in_triplets(dataset, recipe.triplets, recipe.train.seed, root, where=f"{table_name}: ")
 
 
 def _one_step(training: Training) -> None:

@@ -1,7 +1,4 @@
-"""Candidates: what anchors are compared with. The only file that knows torch.distributed.
-
-
-
+"""Candidates: what anchors are compared with, in this process and in others.
 
 If one process fails, the others find out in what they do together here, and raise OthersStopped.
 """

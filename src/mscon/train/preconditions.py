@@ -43,6 +43,14 @@ def check_views(recipe: Recipe) -> None:
             )
 
 
+def check_sampler(recipe: Recipe) -> None:
+    if recipe.triplets.used and recipe.sampler.name == "balanced":
+        raise RecipeError(
+            "[sampler] name 'balanced' makes batches of rows, but [triplets] asks for triplets, which hold a near row "
+            "each. Take one of them out."
+        )
+
+
 def check_rows(recipe: Recipe, rows: pl.DataFrame, table_name: str) -> None:
     split = rows.get_column("split")
     if (count := int((split == "train").sum())) < 2:

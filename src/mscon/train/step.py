@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Bool, Float, Int, Shaped
@@ -17,9 +18,11 @@ from mscon.method.objectives.base import Comparison, Losses, Objective
 from mscon.method.pairs import LazyPairs
 from mscon.method.similarities.base import Rule
 from mscon.method.weightings.base import Seen, Weighting, relative_excess
-from mscon.model.model import Model
 from mscon.train.gather import Candidates, Samples
 from mscon.train.seen import look, seen_by
+
+if TYPE_CHECKING:  # the loss in anyone's loop needs no model, and none of what building one needs
+    from mscon.model.model import Model
 
 MakeView = Callable[[Shaped[Tensor, "rows ..."]], Float[Tensor, "rows ..."]]
 """Inputs -> one view of each."""
@@ -146,7 +149,7 @@ def _average(losses: Losses, candidates: Candidates) -> _Mean:
     share = local / anchors.clamp_min(1)
     labelled = candidates.total(losses.labelled.sum(dim=1).to(dtype)).clamp_min(1)
     return _Mean(
-        loss=value + candidates.world_size * (own - own.detach()),
+        loss=own if candidates.world_size == 1 else value + candidates.world_size * (own - own.detach()),
         floor=candidates.total(losses.floor * share),
         ceiling=candidates.total(losses.ceiling * share),
         positive_share=candidates.total((losses.has_positive & losses.labelled).sum(dim=1).to(dtype)) / labelled,

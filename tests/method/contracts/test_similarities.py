@@ -1,15 +1,16 @@
-"""What every similarity of the catalogue keeps to. A new file is tested the moment it exists."""
+"""What every similarity of the catalogue keeps to, and that `check_similarity` notices one that does not."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.cyclic import Cyclic
 from tests.reference import supcon_formula, supcon_loops
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -19,12 +20,13 @@ from mscon.method import catalogue
 from mscon.method.kernels.counts import count
 from mscon.method.objectives.base import contrastive_losses
 from mscon.method.objectives.supcon import supcon
-from mscon.method.pairs import LazyPairs
+from mscon.method.pairs import LazyPairs, Pairs
 from mscon.method.similarities.base import Cell, Similarity, joined
 from mscon.method.similarities.hierarchical import Hierarchical
 from mscon.method.similarities.ordinal import Ordinal
 from mscon.method.weightings.relative import Relative
 from mscon.method.weightings.uncertainty import Uncertainty
+from mscon.testing import check_similarity
 
 F64 = torch.float64
 CELLS = ["2", "1", None, "2", "3", "1"]  # readable as classes and as numbers
@@ -67,80 +69,17 @@ def case(request) -> Fitted:
     return fitted(request.param)
 
 
-@pytest.fixture(params=catalogue.names("similarity"))
-def similarity(request) -> Similarity:
-    return catalogue.find("similarity", request.param).fit("column", CELLS, list(range(2, 8)))
+@pytest.mark.parametrize(("name", "given", "cells"), CASES, ids=IDS)
+def test_a_kind_of_the_catalogue_keeps_the_contract(name, given, cells):
+    check_similarity(catalogue.find("similarity", name), cells, **given)
 
 
-def test_it_comes_back_from_json_and_encodes_alike(case):
-    similarity, cells = case
-    again = type(similarity).from_json(json.loads(json.dumps(similarity.to_json())))
-    torch.testing.assert_close(again.encode(cells), similarity.encode(cells), rtol=0, atol=0, equal_nan=True)
-    assert again == similarity
-    assert again.column == "column"
-
-
-def test_weights_are_shares_and_alike_is_mutual(case):
-    similarity, cells = case
-    codes = similarity.encode(cells)
-    pairs = similarity.compare(codes, codes)
-    assert pairs.weight.dtype == torch.get_default_dtype()
-    assert ((pairs.weight >= 0) & (pairs.weight <= 1)).all()
-    assert torch.equal(pairs.weight * pairs.known, (pairs.weight * pairs.known).T)
-    assert torch.equal(pairs.known, pairs.known.T)
-
-
-def test_a_row_is_as_alike_as_can_be_to_one_that_says_the_same(case):
-    similarity, cells = case
-    codes = similarity.encode(cells)
-    pairs = similarity.compare(codes, codes)
-    same = pairs.weight.diagonal()[pairs.known.diagonal()]
-    assert len(same)
-    assert (same == 1).all()
-
-
-def test_nothing_is_known_of_a_missing_row_and_all_of_rows_that_say_everything(similarity):
+@pytest.mark.parametrize("name", catalogue.names("similarity"))
+def test_all_is_known_of_rows_that_say_everything(name):
+    similarity = catalogue.find("similarity", name).fit("column", CELLS, list(range(2, 8)))
     codes = similarity.encode(CELLS)
-    missing = similarity.missing(codes)
-    pairs = similarity.compare(codes, codes)
-    assert missing.dtype == torch.bool
-    assert not pairs.known[missing].any()
-    assert pairs.known[~missing][:, ~missing].all()
-
-
-def test_missing_is_missing_in_every_kind_that_reads_a_column(case):
-    similarity, cells = case
-    missing = similarity.missing(similarity.encode(cells))
-    said = [cell is None and bool(similarity.columns) for cell in cells]
-    assert all(m for m, s in zip(missing.tolist(), said, strict=True) if s)
-    assert not missing.all()
-
-
-def test_a_cell_that_training_never_saw_is_read_or_missing_but_never_a_fault(similarity):
-    codes = similarity.encode(["17.5", "1"])
-    pairs = similarity.compare(codes, codes)
-    assert pairs.weight.isfinite().all()
-    assert codes.shape[1:] == similarity.encode(CELLS).shape[1:]
-
-
-def test_blocks_of_codes_give_blocks_of_pairs(case):
-    similarity, cells = case
-    codes = similarity.encode(cells)
-    whole, part = similarity.compare(codes, codes), similarity.compare(codes[1:3], codes[2:])
-    assert torch.equal(part.weight, whole.weight[1:3, 2:])
-    assert torch.equal(part.known, whole.known[1:3, 2:])
-    nothing = similarity.compare(codes[:0], codes)
-    assert nothing.weight.shape == nothing.known.shape == (0, len(cells))
-
-
-def test_a_partition_compares_class_ids(similarity):
-    if not similarity.is_partition:
-        pytest.skip("not a partition: nothing to hold")
-    codes = similarity.encode(CELLS)
-    assert codes.dtype == torch.int64
-    assert torch.equal(similarity.missing(codes), codes < 0)
-    pairs = similarity.compare(codes, codes)
-    assert torch.equal(pairs.weight[pairs.known] == 1, (codes[:, None] == codes[None, :])[pairs.known])
+    there = ~similarity.missing(codes)
+    assert similarity.compare(codes, codes).known[there][:, there].all()
 
 
 def test_codes_that_are_equal_are_alike_whatever_their_size_or_type(case):
@@ -151,27 +90,6 @@ def test_codes_that_are_equal_are_alike_whatever_their_size_or_type(case):
         pairs = similarity.compare(naming(codes), naming(codes))
         assert torch.equal(pairs.weight, expected.weight)
         assert torch.equal(pairs.known, expected.known)
-
-
-def test_a_probe_is_told_what_to_ask(case):
-    similarity, cells = case
-    target = similarity.target(cells)
-    absent = np.array([cell is None for cell in cells])
-    assert len(target) == len(cells)
-    names = len(similarity.target_names)
-    if similarity.target_kind in ("class", "nothing"):
-        assert target.dtype == np.int64
-        assert (target[absent] == -1).all()
-        assert set(target[target >= 0]) <= set(range(names))
-    elif similarity.target_kind == "labels":
-        assert target.shape == (len(cells), names)
-        assert set(target[~absent].ravel()) == {0.0, 1.0}
-    else:
-        assert target.dtype == np.float64
-        assert names == (len(similarity.levels) if similarity.target_kind == "rank" else 0)
-    if similarity.target_kind not in ("class", "nothing"):
-        assert np.isnan(target[absent]).all()
-        assert not np.isnan(target[~absent]).any()
 
 
 def pairs_of(similarity: Similarity, codes: Tensor) -> LazyPairs:
@@ -229,13 +147,107 @@ def weighed(weighting: Relative | Uncertainty, losses: Tensor, pairs: LazyPairs)
     return torch.stack([weighted.total.reshape(()), weighted.weights[0]]).detach()
 
 
-def test_a_block_of_the_largest_batches_takes_memory_for_a_few_blocks_only(similarity):
-    """1,024 anchors against 65,536 candidates at once, as tiles ask; here a 64th of either, and of 300 classes."""
-    cells = [str(i % 300) for i in range(1_024)]
-    kind = type(similarity).fit("column", cells, range(len(cells)))
-    codes = kind.encode(cells)
-    with torch.profiler.profile(profile_memory=True) as profile:
-        kind.compare(codes[:16], codes)
-    taken = sum(max(event.self_cpu_memory_usage, 0) for event in profile.key_averages())
-    of_codes = 2 * 4 * codes.nelement()  # as numbers of single precision, from whole bytes
-    assert taken < 12 * 4 * 16 * len(cells) + 2 * of_codes
+class Own(Cyclic):
+    """The kind of a stranger; a subclass takes one thing wrong."""
+
+
+class OneSided(Own):
+    def compare(self, anchors, candidates):
+        pairs = super().compare(anchors, candidates)
+        later = anchors.nan_to_num()[:, None] < candidates.nan_to_num()[None, :]
+        return Pairs(torch.where(later, pairs.weight / 2, pairs.weight), pairs.known)
+
+
+class Unbounded(Own):
+    def compare(self, anchors, candidates):
+        pairs = super().compare(anchors, candidates)
+        return Pairs(2 * pairs.weight - 1, pairs.known)
+
+
+class NanWhereUnknown(Own):
+    def compare(self, anchors, candidates):
+        pairs = super().compare(anchors, candidates)
+        return Pairs(pairs.weight.masked_fill(~pairs.known, torch.nan), pairs.known)
+
+
+class MissingIsKnown(Own):
+    def compare(self, anchors, candidates):
+        pairs = super().compare(anchors, candidates)
+        return Pairs(pairs.weight, torch.ones_like(pairs.known))
+
+
+class EmptyIsAClass(Own):
+    def encode(self, cells):
+        return super().encode(cells).nan_to_num()
+
+
+class ForgetsItsSetting(Own):
+    def to_json(self):
+        return {"column": self.column, "period": 24.0}
+
+
+class NoPlainJson(Own):
+    def to_json(self):
+        return {"column": self.column, "period": {self.period}}
+
+
+class OfTheBatch(Own):
+    def compare(self, anchors, candidates):
+        pairs = super().compare(anchors, candidates)
+        return Pairs(pairs.weight / pairs.weight.max().clamp_min(1e-9), pairs.known & (len(anchors) > 2))
+
+
+class NoPartition(Own):
+    is_partition: ClassVar[bool] = True
+
+
+class NarrowTarget(Own):
+    def target(self, cells):
+        return super().target(cells).astype(np.float32)
+
+
+class RefusesWhatIsNew(Own):
+    def encode(self, cells):
+        for cell in cells:
+            if cell not in (None, "23", "1"):
+                raise KeyError(cell)
+        return super().encode(cells)
+
+    @classmethod
+    def fit(cls, column, cells, lines, *, period=7.0):
+        new = type("Seen", (cls,), {"encode": Own.encode}) if "12.5" in cells else cls
+        return new(column, period)
+
+
+class TooLarge(Own):
+    def compare(self, anchors, candidates):
+        all_at_once = (anchors[:, None, None] - candidates[None, :, None]).expand(-1, -1, 64).contiguous()
+        pairs = super().compare(anchors, candidates)
+        return Pairs(pairs.weight + 0 * all_at_once.nan_to_num().sum(dim=2), pairs.known)
+
+
+@pytest.mark.usefixtures("as_users_run_it")
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        (OneSided, "Alike must be mutual"),
+        (Unbounded, r"Weights must be in \[0, 1\], also of unknown pairs, got \[-"),
+        (NanWhereUnknown, r"Weights must be in \[0, 1\], also of unknown pairs, got \[nan"),
+        (MissingIsKnown, "Of a missing row no pair may be known"),
+        (EmptyIsAClass, "An empty cell must be `missing`"),
+        (ForgetsItsSetting, "is not equal: does it keep every setting"),
+        (NoPlainJson, "`to_json` must give plain JSON values"),
+        (OfTheBatch, "A pair must not depend on what else is compared"),
+        (NoPartition, "Codes of a partition are int64 a row, got torch.float32"),
+        (NarrowTarget, "`target` of kind 'number' must be float64, got float32"),
+        (RefusesWhatIsNew, "The cell '12.5', which training did not see, is a fault: KeyError"),
+        (TooLarge, "`compare` takes .* times the memory of a table of pairs"),
+    ],
+)
+def test_a_mistake_in_a_kind_is_told_in_a_sentence(kind, words):
+    with pytest.raises(AssertionError, match=words):
+        check_similarity(kind, ["23", "1", "12.5"], period=7.0)
+
+
+def test_a_kind_of_ones_own_that_is_right_passes():
+    check_similarity(Own, ["23", "1", "12.5"], period=7.0)

@@ -1,63 +1,59 @@
-"""What every weighting of the catalogue keeps to."""
+"""What every weighting of the catalogue keeps to, and that `check_weighting` notices one that does not."""
 
 from __future__ import annotations
+
+from functools import partial
 
 import pytest
 import torch
 
 from mscon.method import catalogue
-from mscon.method.weightings.base import Weighting
+from mscon.method.weightings.base import Weighted, Weighting
+from mscon.testing import check_weighting
 
 NEEDED = {"fixed": {"weights": [1.0, 2.0]}}  # settings without a default
-FLOORS, CEILINGS = torch.tensor([4.14, 1.37]), torch.tensor([4.84, 4.84])
-FIRST = torch.tensor([6.0, 0.0])
 
 
-@pytest.fixture(params=catalogue.names("weighting"))
-def weighting(request) -> Weighting:
-    return catalogue.build("weighting", request.param, NEEDED.get(request.param, {}), similarities=2)
+@pytest.mark.parametrize("name", catalogue.names("weighting"))
+def test_a_weighting_of_the_catalogue_keeps_the_contract(name):
+    check_weighting(partial(catalogue.find("weighting", name), **NEEDED.get(name, {})))
 
 
-@pytest.mark.parametrize("value", [9.9, float("nan"), float("inf")])
-def test_an_absent_similarity_moves_nothing(weighting, value):
-    losses = torch.tensor([4.5, value], requires_grad=True)
-    before = {k: v.clone() for k, v in weighting.state_dict().items()}
-    weighted = weighting(losses, FLOORS, CEILINGS, FIRST)
-    weighted.total.backward()
-    assert weighted.total.isfinite()
-    assert weighted.weights[1] == 0
-    assert losses.grad[1] == 0
-    assert losses.grad[0] > 0
-    for parameter in weighting.parameters():
-        assert parameter.grad[1] == 0
-        assert parameter.grad.isfinite().all()
-    for key, now in weighting.state_dict().items():
-        assert torch.equal(now[1], before[key][1])
+class Own(Weighting):
+    """By a running mean of the losses, of a stranger; `mistake` takes a step of it wrong."""
+
+    mean: torch.Tensor
+
+    def __init__(self, similarities: int, mistake: str = "") -> None:
+        super().__init__()
+        self.mistake = mistake
+        self.register_buffer("mean", torch.ones(similarities), persistent=mistake != "forgets")
+        self.register_buffer("steps", torch.zeros(()))
+
+    def forward(self, losses, floors, ceilings, anchors):
+        present = torch.ones_like(anchors, dtype=torch.bool) if self.mistake == "absent" else anchors > 0
+        known = losses if self.mistake == "nan" else losses.where(present, 0.0)
+        moved = torch.ones_like(present) if self.mistake == "moves" else present
+        self.mean = torch.where(moved, 0.9 * self.mean + 0.1 * known.detach().nan_to_num(0, 0), self.mean)
+        self.steps += 1
+        weights = (1 / self.mean).where(present, 0.0)
+        return Weighted((weights * known).sum(), weights * 2 if self.mistake == "reports" else weights)
 
 
-def test_the_weights_reported_are_those_that_act(weighting):
-    losses = torch.tensor([4.5, 3.0], requires_grad=True)
-    weighted = weighting(losses, FLOORS, CEILINGS, torch.tensor([6.0, 4.0]))
-    weighted.total.backward()
-    torch.testing.assert_close(losses.grad, weighted.weights)
+def test_a_weighting_of_ones_own_that_is_right_passes():
+    check_weighting(Own)
 
 
-def test_nothing_present_is_zero_and_moves_nothing(weighting):
-    losses = torch.tensor([4.5, 3.0], requires_grad=True)
-    weighted = weighting(losses, FLOORS, CEILINGS, torch.tensor([0.0, 0.0]))
-    assert weighted.total == 0
-    weighted.total.backward()
-    assert (losses.grad == 0).all()
-
-
-def test_its_state_is_saved_and_loaded(weighting):
-    for _ in range(3):
-        weighting(torch.tensor([4.5, 3.0]), FLOORS, CEILINGS, torch.tensor([6.0, 4.0]))
-    state = weighting.state_dict()
-    fresh = type(weighting)(2, **NEEDED.get(type(weighting).__name__.lower(), {}))
-    fresh.load_state_dict(state)
-    losses = torch.tensor([4.2, 2.0])
-    both = torch.tensor([6.0, 4.0])
-    torch.testing.assert_close(
-        fresh(losses, FLOORS, CEILINGS, both).total, weighting(losses, FLOORS, CEILINGS, both).total
-    )
+@pytest.mark.parametrize(
+    ("mistake", "words"),
+    [
+        ("absent", "The weight of a similarity that is absent, with loss 9.9, must be 0"),
+        ("nan", "With a similarity that is absent, with loss nan, the total is nan"),
+        ("moves", "with loss 9.9, its 'mean' must not move"),
+        ("reports", "The `weights` reported are not the gradient"),
+        ("forgets", "After load_state_dict it weighs otherwise"),
+    ],
+)
+def test_a_mistake_in_a_weighting_is_told_in_a_sentence(mistake, words):
+    with pytest.raises(AssertionError, match=words):
+        check_weighting(partial(Own, mistake=mistake))

@@ -82,7 +82,7 @@ def interpret() -> None:
             ((x.double() - y).norm() / y.norm().clamp_min(1e-9)).item()
             for x, y in zip(*(gradients(batch, temperature, settings, wide=w) for w in (False, True)), strict=True)
         ]
-        print(json.dumps({"case": name, "errors": errors}))
+        print(json.dumps({"case": name, "errors": errors, "temperature": temperature}))
     for ids in ("sample", "row"):
         batch = draw(40, dim=16, dtype=torch.float32, ids=ids)
         one = gradients(batch, 0.1, {"is_deterministic": True})
@@ -144,7 +144,7 @@ def exchange() -> None:
             ((torch.cat([f[k] for f in found[3:]], dim=1).double() - y).norm() / y.norm()).item()
             for k, y in enumerate((expected.detach(), gradient))
         ]
-        print(json.dumps({"case": name, "errors": errors}))
+        print(json.dumps({"case": name, "errors": errors, "temperature": temperature}))
 
 
 def compile_for_a_gpu() -> None:

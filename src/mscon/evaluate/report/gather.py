@@ -142,6 +142,7 @@ def gather(runs: Sequence[Run]) -> Gathered:
     """
     if not runs:
         raise RunError("there is no run to report. Give one or more run directories.")
+    runs = [run.as_it_is() for run in runs]
     complaints: list[str] = []
     members: list[Member] = []
     answers: dict[Path, dict[tuple[str, Measure], _Answer]] = {}

@@ -16,21 +16,20 @@ from mscon import __version__
 from mscon.errors import counted
 from mscon.evaluate.report import palette
 from mscon.evaluate.report.atlas import atlas
-from mscon.evaluate.report.census import census
 from mscon.evaluate.report.citations import bibtex
 from mscon.evaluate.report.compare import FEWEST_SEEDS, Comparison, compare, comparison_json
 from mscon.evaluate.report.confusion import confusions
 from mscon.evaluate.report.curves import curves
+from mscon.evaluate.report.data import census
 from mscon.evaluate.report.diversity import Diversity, diversity
-from mscon.evaluate.report.finding import finding
+from mscon.evaluate.report.environment import commands, facts, recipes
 from mscon.evaluate.report.gather import Gathered, gather
-from mscon.evaluate.report.headline import closest_look, headline, table_name, title
 from mscon.evaluate.report.masks import masks
 from mscon.evaluate.report.neighbours import grid
-from mscon.evaluate.report.provenance import commands, facts, recipes
 from mscon.evaluate.report.results import FILE as RESULTS_FILE
 from mscon.evaluate.report.results import Results, read_results
 from mscon.evaluate.report.similarities import learnt
+from mscon.evaluate.report.summary import closest_look, finding, headline, table_name, title
 from mscon.evaluate.report.tables import macro_f1, skipped, tables, whisker
 from mscon.run import atomic, outputs
 from mscon.run.run import Run
@@ -38,9 +37,9 @@ from mscon.run.run import Run
 
 def build_report(
     runs: Sequence[Run],
-    out: Path,
+    out: str | Path,
     comparison: Comparison | None = None,
-    results: Sequence[Path] = (),
+    results: Sequence[str | Path] = (),
     overwrite: bool = False,
 ) -> Path:
     """Write the report of some runs, of experiments, or of both, and `report.json` with the numbers beside it.
@@ -60,15 +59,17 @@ def build_report(
         RunError: see `gather` and `read_results`; also for a file in the way, or one that cannot be written. Nothing
             is written then.
     """
-    page_path, numbers_path = report_files(out)
+    page_path, numbers_path = report_files(Path(out))
+    folders = [Path(folder) for folder in results]
+    runs = [run.as_it_is() for run in runs]
     outputs.need_free(
         [page_path, numbers_path] if runs else [page_path],
-        reads=[*chain.from_iterable(run.files for run in runs), *(folder / RESULTS_FILE for folder in results)],
+        reads=[*chain.from_iterable(run.files for run in runs), *(folder / RESULTS_FILE for folder in folders)],
         images=chain.from_iterable(run.images for run in runs),
         own=is_report,
         overwrite=overwrite,
     )
-    found = [read_results(folder) for folder in results]
+    found = [read_results(folder) for folder in folders]
     if found and not runs:
         with outputs.writing(page_path):
             atomic.write_text(page_path, render_results(found))

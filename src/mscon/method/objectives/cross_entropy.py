@@ -36,6 +36,11 @@ class CrossEntropy(Objective):
                     f"objective 'cross_entropy' needs classes, but similarity '{similarity.column}' is of kind "
                     f"{type(similarity).__name__}. Use objective 'supcon' for it."
                 )
+            if not similarity.classes:
+                raise RecipeError(
+                    f"objective 'cross_entropy' needs to know how many classes similarity '{similarity.column}' has: "
+                    f'Categorical("{similarity.column}", classes=5), or their names.'
+                )
             self.prototypes.append(nn.Linear(dim, len(similarity.classes)))
 
     def forward(self, comparison: Comparison) -> Losses:

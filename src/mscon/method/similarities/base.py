@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from mscon.errors import TableError, counted
+from mscon.method.labels import Values, tensor_of
 from mscon.method.pairs import Pairs
 
 Cell = str | None
@@ -197,6 +198,19 @@ class Similarity(ABC):
     @abstractmethod
     def encode(self, cells: Sequence[Cell]) -> Shaped[Tensor, "rows ..."]:
         """Cells to codes, a row each. Cells never seen by `fit` are missing."""
+
+    def encode_tensor(self, labels: Values) -> Shaped[Tensor, "rows ..."]:
+        """The labels of a batch to codes, for a training loop that has tensors and no cells.
+
+        By default labels are codes already, as `encode` gives them; each kind says what else it takes.
+
+        Args:
+            labels: a row each; a tensor (codes lie where it lies), an array or a list of numbers.
+
+        Raises:
+            ValueError: for labels that this kind cannot read, with what was got and expected.
+        """
+        return tensor_of(f"labels '{self.column}'", labels)
 
     @abstractmethod
     def compare(self, anchors: Shaped[Tensor, "anchors ..."], candidates: Shaped[Tensor, "candidates ..."]) -> Pairs:

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from mscon.errors import TableError
+from mscon.method.labels import Values, integers, need_shape
 from mscon.method.pairs import Pairs
 from mscon.method.similarities.base import Cell, Geometry, Similarity, TargetKind
 
@@ -23,9 +24,27 @@ def same_class(anchors: Int[Tensor, " anchors"], candidates: Int[Tensor, " candi
     return Pairs(weight, known)
 
 
-@dataclass(frozen=True)
+def named(names: int | Sequence[str]) -> tuple[str, ...]:
+    """Names as a tuple; of a number so many: "0", "1", ....
+
+    Raises:
+        ValueError: for a text, whose letters would become names.
+    """
+    if isinstance(names, str):
+        raise ValueError(f"names must be a list of texts, or how many there are, got {names!r}.")
+    return tuple(str(i) for i in range(names)) if isinstance(names, int) else tuple(names)
+
+
+@dataclass(frozen=True, init=False)
 class Categorical(Similarity):
-    """Rows with the same label are alike, all others are not (SupCon's notion of a positive)."""
+    """Rows with the same label are alike, all others are not (SupCon's notion of a positive).
+
+    A code is the number of a class, -1 where missing.
+
+    Attributes:
+        classes: their names in the order of their numbers; or how many there are, then they are called "0", "1", ....
+            By default any number is a class, for a training loop whose labels are numbers.
+    """
 
     column: str
     classes: tuple[str, ...]
@@ -33,6 +52,9 @@ class Categorical(Similarity):
     is_partition: ClassVar[bool] = True
     target_kind: ClassVar[TargetKind] = "class"
     geometry: ClassVar[Geometry] = "class"
+
+    def __init__(self, column: str, classes: int | Sequence[str] = ()) -> None:
+        vars(self).update(column=column, classes=named(classes))
 
     @property
     def target_names(self) -> tuple[str, ...]:
@@ -61,6 +83,13 @@ class Categorical(Similarity):
     def encode(self, cells: Sequence[Cell]) -> Int[Tensor, " rows"]:
         index = {name: i for i, name in enumerate(self.classes)}
         return torch.tensor([-1 if cell is None else index.get(cell, -1) for cell in cells], dtype=torch.int64)
+
+    def encode_tensor(self, labels: Values) -> Int[Tensor, " rows"]:
+        """From (rows,): numbers of classes, integers of any type up to 2^63 - 1, -1 where missing; or truth values."""
+        what = f"labels '{self.column}'"
+        codes = integers(what, labels, most=len(self.classes) - 1 if self.classes else None)
+        need_shape(what, codes, words="one value a row")
+        return codes
 
     def compare(self, anchors: Int[Tensor, " anchors"], candidates: Int[Tensor, " candidates"]) -> Pairs:
         return same_class(anchors, candidates)

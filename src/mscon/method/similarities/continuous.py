@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from mscon.errors import RecipeError, TableError
+from mscon.method.labels import Values, need_shape, numbers
 from mscon.method.pairs import Pairs
 from mscon.method.similarities.base import Cell, Geometry, MalformedCells, Similarity, TargetKind
 
@@ -73,18 +74,26 @@ class Continuous(Similarity):
 
     Attributes:
         width: within which values are alike, in the unit of the column; see `default_width` for the default.
-        centre: the median of the training rows, which codes are counted from.
+        centre: what codes are counted from, in the unit of the column: `fit` takes the median of the training rows.
+            By hand it matters only for numbers that are large beside their differences, such as years or prices.
 
     Source: y-aware InfoNCE, Dufumier et al. 2021, https://arxiv.org/abs/2106.08808, with objective `supcon`.
     """
 
     column: str
-    width: float
-    centre: float
+    width: float | int
+    centre: float | int = 0.0
 
     target_kind: ClassVar[TargetKind] = "number"
     geometry: ClassVar[Geometry] = "line"
     suited_objective: ClassVar[str] = "rank_n_contrast"
+
+    def __post_init__(self) -> None:
+        if not (0 < self.width < math.inf and math.isfinite(self.centre)):
+            raise ValueError(
+                f"similarity '{self.column}': width must be positive, in the unit of the column, and centre finite, "
+                f"got width {self.width} and centre {self.centre}."
+            )
 
     def target(self, cells: Sequence[Cell]) -> Float[np.ndarray, " rows"]:
         values = [None if cell is None else number_of(cell) for cell in cells]
@@ -128,6 +137,13 @@ class Continuous(Similarity):
         with np.errstate(over="ignore"):  # infinities too are cut off: one minus another would be no number
             widths = (self.target(cells) - self.centre) / self.width
         return torch.from_numpy(np.clip(widths, -_FURTHEST, _FURTHEST).astype(np.float32))
+
+    def encode_tensor(self, labels: Values) -> Float[Tensor, " rows"]:
+        """From (rows,): values in the unit of the column, of any type of number, NaN where missing."""
+        what = f"labels '{self.column}'"
+        values = numbers(what, labels)
+        need_shape(what, values, words="one number a row")
+        return values.sub(self.centre).div_(self.width).clamp_(-_FURTHEST, _FURTHEST).to(torch.float32)
 
     def compare(self, anchors: Float[Tensor, " anchors"], candidates: Float[Tensor, " candidates"]) -> Pairs:
         known = ~(anchors.isnan()[:, None] | candidates.isnan()[None, :])

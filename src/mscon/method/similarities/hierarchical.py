@@ -12,6 +12,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from mscon.errors import RecipeError, TableError
+from mscon.method.labels import Values, integers, need_shape
 from mscon.method.pairs import Pairs
 from mscon.method.similarities.base import BETWEEN_COLUMNS, Cell, Geometry, MalformedCells, Similarity, TargetKind
 
@@ -32,7 +33,8 @@ class Hierarchical(Similarity):
     last level, nothing is known; where they part, it is known however little is said below.
 
     Attributes:
-        paths: all different paths of the training rows, sorted.
+        paths: all different paths of the training rows, sorted; by default any, for a training loop whose labels are
+            numbers.
         separator: stands between the levels of a cell; of no use with `under`.
         under: the coarser columns, the coarsest first; empty where cells hold whole paths.
 
@@ -41,7 +43,7 @@ class Hierarchical(Similarity):
     """
 
     column: str
-    paths: tuple[Path, ...]
+    paths: tuple[Path, ...] = ()
     separator: str = "/"
     under: tuple[str, ...] = ()
 
@@ -56,7 +58,7 @@ class Hierarchical(Similarity):
     @property
     def levels(self) -> int:
         """How many levels there are, at least 1."""
-        return max(len(path) for path in self.paths)
+        return max((len(path) for path in self.paths), default=1)
 
     @property
     def target_names(self) -> tuple[str, ...]:
@@ -143,6 +145,30 @@ class Hierarchical(Similarity):
             codes[cell] = [numbers.get(path[: end + 1], -1) for end, numbers in enumerate(index)]
             # A slice beyond the end of a path is the path itself, never a class of that level: -1, as it should be.
         return torch.tensor([codes[cell] for cell in cells], dtype=torch.int64).reshape(len(cells), len(index))
+
+    def encode_tensor(self, labels: Values) -> Int[Tensor, "rows levels"]:
+        """From (rows, levels): numbers of classes, the coarsest level first, -1 from where nothing is known on.
+
+        Equal numbers under different classes are different classes, so that each class may number its own from 0. A
+        number must be below 2^(63 / levels): two million with three levels.
+        """
+        what = f"labels '{self.column}'"
+        codes = integers(what, labels)
+        need_shape(
+            what, codes, self.levels if self.paths else None, words="a number for each level, the coarsest first"
+        )
+        # With the number of the class above as the upper digits a number names its whole path, in every batch alike.
+        digit = 2 ** (63 // codes.shape[1])
+        if codes.shape[1] == 1:
+            return codes
+        if (codes >= digit).any():
+            raise ValueError(f"{what} must be below {digit:,} for {codes.shape[1]} levels, got {int(codes.max()):,}.")
+        whole = codes[:, 0]
+        paths = [whole]
+        for level in codes.T[1:]:
+            whole = torch.where((whole < 0) | (level < 0), -1, whole * digit + level)
+            paths.append(whole)
+        return torch.stack(paths, dim=1)
 
     def compare(self, anchors: Int[Tensor, "anchors levels"], candidates: Int[Tensor, "candidates levels"]) -> Pairs:
         levels = anchors.shape[1]

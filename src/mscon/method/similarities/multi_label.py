@@ -12,8 +12,10 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from mscon.errors import RecipeError, TableError, first_few
+from mscon.method.labels import Values, need_shape, tensor_of, zeros_and_ones
 from mscon.method.pairs import Pairs
 from mscon.method.similarities.base import Cell, Geometry, MalformedCells, Similarity, TargetKind
+from mscon.method.similarities.categorical import named
 
 Alike = Literal["jaccard", "any", "all"]
 
@@ -23,14 +25,15 @@ def labels_of(cell: str, separator: str) -> frozenset[str]:
     return frozenset(part for label in cell.split(separator) if (part := label.strip()))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class MultiLabel(Similarity):
     """Rows are as alike as their sets of labels, written "buckle;zip".
 
     A code is a row of 0 and 1, one a label, all 0 where missing. Labels never seen by `fit` are left out of a cell.
 
     Attributes:
-        labels: all labels of the training rows, in alphabetical order.
+        labels: their names: `fit` takes all labels of the training rows, in alphabetical order; or how many there are,
+            then they are called "0", "1", .... By default, as many as a training loop's tensors have columns.
         separator: stands between the labels of a cell.
         alike: "jaccard", labels shared over labels that either has; "any", 1 if they share one; "all", 1 if
             they have the same.
@@ -41,11 +44,18 @@ class MultiLabel(Similarity):
 
     column: str
     labels: tuple[str, ...]
-    separator: str = ";"
-    alike: Alike = "jaccard"
+    separator: str
+    alike: Alike
 
     target_kind: ClassVar[TargetKind] = "labels"
     geometry: ClassVar[Geometry] = "set"
+
+    def __init__(
+        self, column: str, labels: int | Sequence[str] = (), separator: str = ";", alike: Alike = "jaccard"
+    ) -> None:
+        if alike not in get_args(Alike):
+            raise ValueError(f"similarity '{column}': alike must be one of {get_args(Alike)}, got {alike!r}.")
+        vars(self).update(column=column, labels=named(labels), separator=separator, alike=alike)
 
     @property
     def target_names(self) -> tuple[str, ...]:
@@ -100,6 +110,14 @@ class MultiLabel(Similarity):
                 if label in index:
                     codes[row, index[label]] = 1
         return torch.from_numpy(codes)
+
+    def encode_tensor(self, labels: Values) -> UInt8[Tensor, "rows labels"]:
+        """From (rows, labels): 1 for each label that a row has, else 0; numbers or truth values. A row of zeros, or
+        of NaN, is missing."""
+        what = f"labels '{self.column}'"
+        given = tensor_of(what, labels, "0 and 1")
+        need_shape(what, given, len(self.labels) or None, words="a 1 for each label that a row has")
+        return zeros_and_ones(what, given).to(torch.uint8)
 
     def compare(
         self, anchors: UInt8[Tensor, "anchors labels"], candidates: UInt8[Tensor, "candidates labels"]

@@ -12,12 +12,14 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from mscon.errors import RecipeError, TableError, first_few
+from mscon.method.labels import Values, need_shape, ranks
 from mscon.method.pairs import Pairs
 from mscon.method.similarities.base import Cell, Geometry, MalformedCells, Similarity, TargetKind
+from mscon.method.similarities.categorical import named
 from mscon.method.similarities.continuous import check_numbers, number_of
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Ordinal(Similarity):
     """Rows are as alike as their levels are close in an order: 1 - steps between them / (levels - 1).
 
@@ -26,7 +28,8 @@ class Ordinal(Similarity):
     level from 0, -1 where missing.
 
     Attributes:
-        levels: from the first to the last; by default the numbers that the training rows have, sorted.
+        levels: from the first to the last, two or more; or how many there are, then they are called "0", "1", .... By
+            default `fit` takes the numbers that the training rows have, sorted.
     """
 
     column: str
@@ -35,6 +38,11 @@ class Ordinal(Similarity):
     target_kind: ClassVar[TargetKind] = "rank"
     geometry: ClassVar[Geometry] = "line"
     suited_objective: ClassVar[str] = "rank_n_contrast"
+
+    def __init__(self, column: str, levels: int | Sequence[str]) -> None:
+        vars(self).update(column=column, levels=named(levels))
+        if len(self.levels) < 2:
+            raise ValueError(f"similarity '{self.column}': levels must be two or more, got {list(self.levels)}.")
 
     @property
     def target_names(self) -> tuple[str, ...]:
@@ -87,6 +95,13 @@ class Ordinal(Similarity):
             return numbered.get(number_of(cell), -1)
 
         return torch.tensor([rank(cell) for cell in cells], dtype=torch.int64)
+
+    def encode_tensor(self, labels: Values) -> Int[Tensor, " rows"]:
+        """From (rows,): ranks from 0 to the number of levels - 1; integers, -1 where missing, or whole floats, NaN."""
+        what = f"labels '{self.column}'"
+        codes = ranks(what, labels, len(self.levels) - 1)
+        need_shape(what, codes, words="one rank a row")
+        return codes
 
     def compare(self, anchors: Int[Tensor, " anchors"], candidates: Int[Tensor, " candidates"]) -> Pairs:
         known = (anchors >= 0)[:, None] & (candidates >= 0)[None, :]

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from mscon.method.labels import Values, integers, need_shape
 from mscon.method.pairs import Pairs
 from mscon.method.similarities.base import Cell, Geometry, Similarity
 from mscon.method.similarities.categorical import same_class
@@ -35,6 +36,12 @@ class SameRow(Similarity):
     def encode(self, cells: Sequence[Cell]) -> Int[Tensor, " rows"]:
         """A code of its own for each row: its position."""
         return torch.arange(len(cells))
+
+    def encode_tensor(self, labels: Values) -> Int[Tensor, " rows"]:
+        """From (rows,): what row of the data set each is, as integers."""
+        codes = integers("rows", labels, truth_values=False)
+        need_shape("rows", codes, words="one number a row")
+        return codes
 
     def compare(self, anchors: Int[Tensor, " anchors"], candidates: Int[Tensor, " candidates"]) -> Pairs:
         return same_class(anchors, candidates)

@@ -1,0 +1,180 @@
+"""The contract of an objective."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from mscon.errors import MSConError
+from mscon.method.objectives.base import Comparison, Losses, Objective
+from mscon.method.pairs import LazyPairs
+from mscon.method.similarities.categorical import Categorical
+from mscon.method.similarities.hierarchical import Hierarchical
+from mscon.testing.cases import LARGE_NAMINGS, SIGNED_NAMINGS, around, equal, holds, seeded
+
+_CLASSES = (Categorical("a", ("x", "y")), Categorical("b", ("p", "q", "r")))
+_LEVELS = Hierarchical("h", (("a", "x"), ("a", "y"), ("b", "x")))
+_DIM = 6
+
+
+def check_objective(objective: Objective) -> None:
+    """Check that an objective keeps to what training relies on. It is copied, and not changed.
+
+    Two columns of classes with missing labels, embeddings of 6 dimensions. Checked are: that neither the order of rows
+    nor the names of classes matter; that a missing label is as good as an absent row, has loss 0 and no gradient; that
+    gradients are finite and those of finite differences; that floor <= loss, and floor < ceiling; that autocast rounds
+    nothing, and bfloat16 embeddings only what they must; that candidates equal to the anchors are as good as none.
+
+    Args:
+        objective: as its constructor leaves it; `prepare` is called here.
+
+    Raises:
+        AssertionError: for the first that does not hold, in words.
+    """
+    single = copy.deepcopy(objective)
+    single.prepare(_CLASSES, _DIM)
+    ready = copy.deepcopy(single).double()
+    for check in (_rows, _missing_labels, _gradients, _bounds, _candidates, _names_of_classes):
+        check(ready)
+    _levels(objective)
+    _precision(single.float())
+
+
+def _batch(rows: int = 14) -> tuple[Tensor, list[Tensor]]:
+    generator = seeded()
+    z = torch.randn(2, rows, _DIM, generator=generator, dtype=torch.float64)
+    return z, [torch.randint(-1, k, (rows,), generator=generator) for k in (2, 3)]
+
+
+def _losses(objective: Objective, z: Tensor, codes: Sequence[Tensor], ids: Tensor | None = None) -> Losses:
+    ids = torch.arange(z.shape[1]) if ids is None else ids
+    pairs = [LazyPairs(s.compare, c, c, ids, ids, s.is_partition) for s, c in zip(_CLASSES, codes, strict=True)]
+    losses: Losses = objective(Comparison.of(z, None, pairs))
+    return losses
+
+
+def _same_losses(got: Losses, expected: Losses, sentence: str) -> None:
+    for field in dataclasses.fields(Losses):
+        values = getattr(got, field.name), getattr(expected, field.name)
+        equal(*values, f"{sentence} (`{field.name}` of Losses)")
+
+
+def _rows(objective: Objective) -> None:
+    z, codes = _batch()
+    losses = _losses(objective, z, codes)
+    for name in ("per_anchor", "counted", "has_positive", "labelled"):
+        value = getattr(losses, name)
+        holds(value.shape == z.shape[:2], f"`{name}` must be [similarities, anchors], got {tuple(value.shape)}.")
+    order = torch.randperm(z.shape[1], generator=seeded(1))
+    shuffled = _losses(objective, z[:, order], [c[order] for c in codes])
+    equal(shuffled.per_anchor, losses.per_anchor[:, order], "The loss of an anchor depends on the order of the rows.")
+
+
+def _missing_labels(objective: Objective) -> None:
+    z, codes = _batch()
+    holes = [torch.where(torch.arange(14) == 5, -1, c) for c in codes]
+    kept = torch.arange(14) != 5
+    got, expected = _losses(objective, z, holes), _losses(objective, z[:, kept], [c[kept] for c in codes])
+    words = "A row without a label is not as good as absent: are pairs used that are not `known`?"
+    equal(got.per_anchor[:, kept], expected.per_anchor, words)
+    equal(got.floor, expected.floor, f"{words} (`floor`)")
+    equal(got.ceiling, expected.ceiling, f"{words} (`ceiling`)")
+
+    codes = [torch.where(torch.arange(14) < 3, -1, c) for c in codes]
+    z.requires_grad_()
+    losses = _losses(objective, z, codes)
+    holds((losses.per_anchor[:, :3] == 0).all(), "The loss of an anchor without a label must be exactly 0.")
+    holds(not losses.counted[:, :3].any(), "An anchor without a label must not be `counted`.")
+    (gradient,) = torch.autograd.grad(losses.per_anchor.sum(), z)
+    holds((gradient[:, :3] == 0).all(), "A row without a label must get no gradient.")
+
+    absent = [codes[0], torch.full_like(codes[1], -1)]
+    losses = _losses(objective, z, absent)
+    holds(losses.present.tolist() == [True, False], "A similarity without any label must not be `present`.")
+    try:
+        with torch.autograd.set_detect_anomaly(True, check_nan=True):
+            (gradient,) = torch.autograd.grad(_losses(objective, z, absent).per_anchor.sum(), z)
+    except RuntimeError as error:
+        raise AssertionError(f"A similarity without any label makes NaN within the backward pass: {error}") from None
+    holds(gradient.isfinite().all(), "A similarity without any label makes gradients that are not finite.")
+    holds((gradient[1] == 0).all(), "A similarity without any label must get no gradient.")
+
+
+def _gradients(objective: Objective) -> None:
+    z, codes = _batch(rows=7)
+    z.requires_grad_()
+    try:
+        torch.autograd.gradcheck(lambda v: _losses(objective, v, codes).per_anchor, (z,))
+    except RuntimeError as error:
+        raise AssertionError(f"The gradient is not that of finite differences: {error}") from None
+
+
+def _bounds(objective: Objective) -> None:
+    z, codes = _batch()
+    for scale in (1e-3, 1.0, 30.0):
+        losses = _losses(objective, z * scale, codes)
+        mean = losses.per_anchor.sum(dim=1) / losses.counted.sum(dim=1)
+        below = f"Mean losses {mean.tolist()} lie below their `floor`s {losses.floor.tolist()}: is something left out?"
+        holds((mean >= losses.floor - 1e-9).all(), below)
+        holds((losses.ceiling > losses.floor).all(), "`ceiling` must be above `floor` where classes differ.")
+
+
+def _candidates(objective: Objective) -> None:
+    z, codes = _batch()
+    ids = torch.arange(z.shape[1])
+    pairs = [LazyPairs(s.compare, c, c, ids, ids, s.is_partition) for s, c in zip(_CLASSES, codes, strict=True)]
+    sentence = "Candidates that equal the anchors give other losses than none."
+    _same_losses(objective(Comparison.of(z, z.clone(), pairs)), objective(Comparison.of(z, None, pairs)), sentence)
+
+
+def _names_of_classes(objective: Objective) -> None:
+    z, codes = _batch()
+    expected = _losses(objective, z, codes)
+    for naming in [*SIGNED_NAMINGS, *(LARGE_NAMINGS if objective.compares else ())]:
+        sentence = "Only which codes are equal may matter, not their size or type, up to 2^63 - 1."
+        _same_losses(_losses(objective, z, [naming(c) for c in codes]), expected, sentence)
+    views = torch.arange(z.shape[1]) // 2
+    sentence = "Ids near 2^53 leave out other pairs than small ones."
+    _same_losses(_losses(objective, z, codes, around(2**53, views)), _losses(objective, z, codes, views), sentence)
+
+
+def _levels(objective: Objective) -> None:
+    """The same of the codes of a hierarchy, for objectives that take it."""
+    ready = copy.deepcopy(objective)
+    try:
+        ready.prepare([_LEVELS], _DIM)
+    except MSConError:  # it says in words that it is for classes only
+        return
+    z, codes = _batch()
+    z = z.float()
+    levels = torch.stack([codes[0], torch.where(codes[0] < 0, -1, codes[1])], dim=1)
+    ids = torch.arange(z.shape[1])
+
+    def losses(own: Tensor) -> Losses:
+        value: Losses = ready(z[:1], None, [LazyPairs(_LEVELS.compare, own, own, ids, ids, _LEVELS.is_partition)])
+        return value
+
+    for naming in (*SIGNED_NAMINGS, *LARGE_NAMINGS):
+        sentence = "Of the levels of a hierarchy only which codes are equal may matter, not their size or type."
+        _same_losses(losses(naming(levels)), losses(levels), sentence)
+
+
+def _precision(objective: Objective) -> None:
+    z, codes = _batch()
+    z = z.float()
+    expected = _losses(objective, z, codes).per_anchor
+    for dtype in (torch.bfloat16, torch.float16):
+        with torch.autocast("cpu", dtype=dtype):
+            got = _losses(objective, z, codes).per_anchor
+        holds(
+            torch.equal(got, expected),
+            f"Under autocast to {dtype} losses differ by up to {(got - expected).abs().max().item():g}: compute them "
+            "in float32 (mscon.method.kernels.precision.no_rounding).",
+        )
+    exact = _losses(objective, z.bfloat16().float(), codes).per_anchor
+    rounded = _losses(objective, z.bfloat16(), codes).per_anchor.float()
+    equal(rounded, exact, "Embeddings in bfloat16 lose more than their own rounding.", rtol=1e-2, atol=1e-2)
