@@ -78,6 +78,24 @@ def test_two_processes_train_what_one_does(asked: Callable[..., Recipe], table: 
     assert "batch norms" not in done.err
 
 
+def test_so_they_do_with_objectives_views_and_heads_of_a_similaritys_own(
+    asked: Callable[..., Recipe], table: Table, tmp_path: Path
+):
+    """Of which some exchange numbers and some gradients, over other samples."""
+    similarities = (
+        'similarity=[{column="shape", objective="rank_n_contrast", views={brightness=0.0}}, '
+        '{column="shade", temperature=0.3, heads={output_dim=8}, views={brightness=0.0}}, {name="same_row"}]'
+    )
+    # SGD: the gradient of a bias that moves no distance is rounding alone, of which Adam would make steps.
+    sgd = ["train.optimiser=sgd", "train.learning_rate=0.05"]
+    recipe = asked(*NO_NORMS, *UNEVEN, *sgd, similarities, "weighting.name=equal")
+    alone = fit(recipe, table, tmp_path / "alone", progress=False)
+    assert alone is not None
+    done = train(recipe, table, tmp_path / "together")
+    assert done.returncode == 0, done.stderr
+    assert_close(alone, Run.open(tmp_path / "together"))
+
+
 def test_processes_may_keep_to_their_own_rows_and_are_told_of_batch_norms(
     asked: Callable[..., Recipe], table: Table, tmp_path: Path
 ):

@@ -105,5 +105,7 @@ def merit(validation: Mapping[str, Any]) -> str:
 
 def is_by_accuracy(validation: Mapping[str, Any]) -> bool:
     """Whether a checkpoint is judged by accuracy: every similarity that is there has one."""
-    there = [column for column, excess in validation["relative_excess"].items() if excess is not None]
-    return "accuracy" in validation and all(validation["accuracy"][column] is not None for column in there)
+    return "accuracy" in validation and all(
+        score is not None or validation["relative_excess"][column] is None
+        for column, score in validation["accuracy"].items()
+    )
