@@ -2,6 +2,7 @@
 
     python benchmarks/loss.py                    every size; about half an hour, 20 GB of memory for the peers
     python benchmarks/loss.py --quick            128 and 512 rows, a minute
+    python benchmarks/loss.py --loop             what the module costs in a loop of one's own, half a minute
     python benchmarks/loss.py --write            also writes benchmarks/results/loss.md and loss.json
 
 Columns of 4, 5 and 20 classes, every row in two views, temperature 0.1, float32, random vectors of any
@@ -78,8 +79,12 @@ def implementations(problem: Problem, names: Iterable[str]) -> dict[str, Loss]:
 
     def by_kernel() -> Loss:
         ids = torch.arange(rows)
-        pairs = [LazyPairs(same_class, y, y, ids, ids, True) for y in labels]
-        return lambda: contrast(x, None, pairs, temperature=TEMPERATURE, cosine=True).mean(dim=1).sum()
+
+        def loss() -> Tensor:
+            pairs = [LazyPairs(same_class, y, y, ids, ids, True) for y in labels]  # a batch has pairs of its own
+            return contrast(x, None, pairs, temperature=TEMPERATURE, cosine=True).mean(dim=1).sum()
+
+        return loss
 
     def by_module() -> Loss:
         criterion = MSConLoss([f"column {i}" for i in range(len(CLASSES))], TEMPERATURE, "equal")
@@ -152,6 +157,54 @@ def in_turns(rows: int, dim: int, names: list[str], budget: float) -> dict[str, 
         for name, loss in losses.items():
             rounds[name].append(seconds(loss, repeats[name]))
     return rounds
+
+
+def added(budget: float) -> float:
+    """Seconds that `MSConLoss` takes beyond its kernel at 128 samples: of calls in turns, each one's 5 % quantile.
+
+    That quantile is the time of a call that nothing else on the machine got in the way of.
+    """
+    losses = implementations(Problem.draw(128, 128), ("mscon", "MSConLoss"))
+    times: dict[str, list[float]] = {name: [] for name in losses}
+    start = time.perf_counter()
+    while len(times["mscon"]) < 500 or time.perf_counter() - start < budget:
+        for name, loss in losses.items():
+            times[name].append(seconds(loss))
+    kernel, module = (statistics.quantiles(values[100:], n=20)[0] for values in times.values())
+    return module - kernel
+
+
+def breaks() -> int:
+    """Breaks of the graph where torch.compile compiles a step with `MSConLoss` in it."""
+    encoder, criterion = nn.Linear(8, 8), MSConLoss(["a", "b"], TEMPERATURE)
+    labels = torch.randint(0, 4, (128, 2))
+
+    def step(inputs: Tensor) -> Tensor:
+        features = encoder(inputs).relu()
+        return criterion(torch.stack([features, 2 * features]), labels) + features.square().mean()
+
+    return int(torch._dynamo.explain(step)(torch.randn(128, 8)).graph_break_count)
+
+
+def importing() -> float:
+    """How many times as long as torch the loss takes to be imported; fresh interpreters in turns, fastest of each."""
+    times: dict[str, list[float]] = {"import torch": [], "from mscon import MSConLoss": []}
+    for _ in range(7):
+        for statement, own in times.items():
+            start = time.perf_counter()
+            subprocess.run([sys.executable, "-c", statement], check=True)
+            own.append(time.perf_counter() - start)
+    torch_alone, ours = (min(own) for own in times.values())
+    return ours / torch_alone
+
+
+def in_ones_own_loop(budget: float) -> str:
+    """What using the module costs, in a sentence each."""
+    return (
+        f"`MSConLoss` adds {1e3 * added(budget):.2f} ms to its kernel at 128 samples. torch.compile breaks the graph of "
+        f"a step {breaks()} time(s), at the loss. `from mscon import MSConLoss` takes {importing():.2f} times as long as "
+        "`import torch`."
+    )
 
 
 def alone(rows: int, dim: int, name: str, budget: float) -> dict[str, float | list[float]]:
@@ -330,6 +383,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--budget", type=float, default=10.0, help="seconds for each cell (default: 10)")
     parser.add_argument("--quick", action="store_true", help="128 and 512 rows, a second a cell, nothing compiled")
+    parser.add_argument("--loop", action="store_true", help="only what using the module costs, half a minute")
     parser.add_argument("--write", action="store_true", help="write the tables under benchmarks/results")
     parser.add_argument("--child", nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -337,6 +391,9 @@ def main() -> None:
     if arguments.child:
         _, rows, dim, name, budget = arguments.child
         print(json.dumps(alone(int(rows), int(dim), name, float(budget))))
+        return
+    if arguments.loop:
+        print(in_ones_own_loop(arguments.budget))
         return
     sizes = [128, 512] if arguments.quick else arguments.sizes
     budget = min(1.0, arguments.budget) if arguments.quick else arguments.budget
@@ -356,6 +413,8 @@ def main() -> None:
             "## Share of the loss in a training step, three heads of 128\n",
             step_header,
             *steps,
+            "\n## In a loop of one's own\n",
+            in_ones_own_loop(budget),
             f"\n{where}.\n\nMade by `python benchmarks/loss.py --write`; what the columns mean is said there.\n",
         ]
     )

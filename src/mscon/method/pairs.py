@@ -6,7 +6,8 @@ This module knows neither labels nor embeddings nor losses.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int, Int64, Shaped
@@ -62,6 +63,7 @@ class LazyPairs:
         exchange: given where the candidates are the anchors of several processes, those here among them. It tells
             of each candidate what its own process knows of it as an anchor (0 where it is none), and every process
             must call it. A loss that does needs no gradient of its candidates: that of the anchors is the whole.
+        kept: what was computed of these pairs once and is needed again, for `mscon.method.kernels`; lives as long.
     """
 
     compare: Callable[[Tensor, Tensor], Pairs]
@@ -71,6 +73,7 @@ class LazyPairs:
     candidate_ids: Int[Tensor, " candidates"]
     is_partition: bool
     exchange: Exchange | None = None
+    kept: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def shape(self) -> tuple[int, int]:

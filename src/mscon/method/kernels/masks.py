@@ -20,10 +20,17 @@ def written(pairs: Sequence[Pairs | LazyPairs], dtype: torch.dtype) -> Written:
     """Weights, 0 where nothing is known or alike; and 1 where a pair is known, 0 where it is in no sum.
 
     Numbers rather than truth values, which torch combines ten times slower on a CPU. Of an anchor without a label
-    pairs may count as known; it has no positive.
+    pairs may count as known; it has no positive. What is given is read only: of classes a loss and its counts share it.
     """
     partitions = [p for p in pairs if isinstance(p, LazyPairs) and p.is_partition]
-    return _classes(partitions, dtype) if len(partitions) == len(pairs) else _each(pairs, dtype)
+    if len(partitions) < len(pairs):
+        return _each(pairs, dtype)
+    key = dtype, *(id(p) for p in partitions)
+    kept = partitions[0].kept
+    if key not in kept:  # beside the pairs themselves, whose ids must stay theirs
+        kept[key] = _classes(partitions, dtype), partitions[1:]
+    shared: Written = kept[key][0]
+    return shared
 
 
 def _each(pairs: Sequence[Pairs | LazyPairs], dtype: torch.dtype) -> Written:
