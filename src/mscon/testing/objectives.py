@@ -155,7 +155,8 @@ def _levels(objective: Objective) -> None:
     ids = torch.arange(z.shape[1])
 
     def losses(own: Tensor) -> Losses:
-        value: Losses = ready(z[:1], None, [LazyPairs(_LEVELS.compare, own, own, ids, ids, _LEVELS.is_partition)])
+        pairs = [LazyPairs(_LEVELS.compare, own, own, ids, ids, _LEVELS.is_partition)]
+        value: Losses = ready(Comparison.of(z[:1], None, pairs))
         return value
 
     for naming in (*SIGNED_NAMINGS, *LARGE_NAMINGS):
