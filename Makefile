@@ -1,7 +1,9 @@
 # Two commands on a fresh machine: `make demo` and `make test`. Both need Python 3.11 or newer, and nothing else.
-PYTHON ?= python3
-VENV   ?= .venv
-PIP    := $(VENV)/bin/python -m pip install --quiet --quiet --disable-pip-version-check
+PYTHON   ?= python3
+VENV     ?= .venv
+# Tests of one file stay together, for what they share; more than four processes would mostly build that again.
+PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile
+PIP      := $(VENV)/bin/python -m pip install --quiet --quiet --disable-pip-version-check
 
 .PHONY: demo test test-reliability check lowest clean
 
@@ -10,7 +12,7 @@ demo: $(VENV)/.demo  ## train and compare on real glyphs, then write a report to
 
 test: $(VENV)/.dev  ## all tests; pages as the browser showed them are kept in runs/screenshots
 	$(VENV)/bin/python tests/browser.py || true
-	MSCON_SCREENSHOTS=$(CURDIR)/runs/screenshots $(VENV)/bin/python -m pytest
+	MSCON_SCREENSHOTS=$(CURDIR)/runs/screenshots $(VENV)/bin/python -m pytest $(PARALLEL)
 
 test-reliability: $(VENV)/.dev  ## runs killed, damaged and overwritten, many times; `make test` has a share of it
 	MSCON_RELIABILITY=full $(VENV)/bin/python -m pytest tests/reliability

@@ -30,7 +30,7 @@ import torch
 from machine import machine
 
 from mscon.run import atomic
-from mscon.search.approximate import Approximate, share_found
+from mscon.search.approximate import Approximate, recall_of
 from mscon.search.spaces import Spaces, unit
 
 RESULTS = Path(__file__).parent / "results"
@@ -115,7 +115,7 @@ def approximate(rows: int, rounds: int) -> dict:
             },
             rounds,
         )
-        record["mixes"][name] = {"visited": lists.visited(shares), "recall": share_found(found, best), "seconds": times}
+        record["mixes"][name] = {"visited": lists.visited(shares), "recall": recall_of(found, best), "seconds": times}
     return record
 
 

@@ -12,6 +12,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # Runs are signed by a key of the user: not by that of whoever runs the tests.
 _state = tempfile.TemporaryDirectory(prefix="mscon-state-")
 os.environ["XDG_STATE_HOME"] = _state.name
+os.environ["MSCON_CACHE"] = os.path.join(_state.name, "cache")  # of decoded images, where a test has none of its own
 
 import jaxtyping
 import pytest

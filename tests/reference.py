@@ -17,18 +17,23 @@ def supcon_loops(
     known: Bool[np.ndarray, "anchors candidates"],
     temperature: float,
     positives: str = "outside",
+    denominator: str = "all",
 ) -> Float[np.ndarray, " anchors"]:
-    """Khosla et al. 2020, eq. 2 (L_out) or 3 (L_in) with weights, one anchor at a time. 0 without a positive."""
+    """Khosla et al. 2020, eq. 2 (L_out) or 3 (L_in) with weights, one anchor at a time. 0 without a positive.
+
+    Or Yeh et al. 2022, eq. 6: positives compete with the negatives alone. 0 without one of these.
+    """
     losses = []
     for i, anchor in enumerate(np.asarray(anchors, dtype=np.float64)):
         others = [j for j in range(len(candidates)) if known[i][j]]
         total = math.fsum(float(weight[i][j]) for j in others)
-        if total == 0:
+        competing = [j for j in others if denominator == "all" or weight[i][j] == 0]
+        if total == 0 or not competing:
             losses.append(0.0)
             continue
         logits = {j: float(np.dot(anchor, candidates[j])) / temperature for j in others}
-        highest = max(logits.values())
-        log_sum = highest + math.log(math.fsum(math.exp(s - highest) for s in logits.values()))
+        highest = max(logits[j] for j in competing)
+        log_sum = highest + math.log(math.fsum(math.exp(logits[j] - highest) for j in competing))
         log_probability = {j: s - log_sum for j, s in logits.items()}
         shares = {j: float(weight[i][j]) / total for j in others if weight[i][j] > 0}
         if positives == "outside":
@@ -46,14 +51,18 @@ def supcon_formula(
     candidates: Float[Tensor, "candidates dim"],
     weight: Float[Tensor, "anchors candidates"],
     known: Bool[Tensor, "anchors candidates"],
-    temperature: float | Float[Tensor, ""],
+    temperature: float | Float[Tensor, ""] | Float[Tensor, "anchors candidates"],
     positives: str = "outside",
+    denominator: str = "all",
 ) -> Float[Tensor, " anchors"]:
     """The same as torch operations on anchors that have a positive, for its gradient by autograd."""
     weight = torch.where(known, weight, 0.0).to(anchors.dtype)
-    counted = (weight > 0).any(dim=1)
-    logits = torch.where(known[counted], anchors[counted] @ candidates.T / temperature, -torch.inf)
-    log_probability = logits - logits.logsumexp(dim=1, keepdim=True)
+    competing = known if denominator == "all" else known & (weight == 0)
+    counted = (weight > 0).any(dim=1) & competing.any(dim=1)
+    of_anchor = temperature[counted] if isinstance(temperature, Tensor) and temperature.dim() == 2 else temperature
+    logits = torch.where(known[counted], anchors[counted] @ candidates.T / of_anchor, -torch.inf)
+    among = torch.where(competing[counted], logits, -torch.inf)
+    log_probability = logits - among.logsumexp(dim=1, keepdim=True)
     share = weight[counted] / weight[counted].sum(dim=1, keepdim=True)
     if positives == "outside":
         some = -(share * torch.where(share > 0, log_probability, 0.0)).sum(dim=1)

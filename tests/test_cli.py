@@ -120,7 +120,7 @@ def test_a_second_ctrl_c_does_not_break_into_the_end():
     code = (
         "import atexit, sys, time\n"
         "atexit.register(time.sleep, 2)\n"
-        "from mscon import demo\n"
+        "from mscon_paper import demo\n"
         "from mscon.cli import main\n"
         "def stopped(*_, **__): raise KeyboardInterrupt\n"
         "demo.demo = stopped\n"

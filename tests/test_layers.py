@@ -25,6 +25,7 @@ ALLOWED: dict[str, set[str]] = {
     "method.labels": set(),
     "method.similarities": {"method.pairs", "method.labels", "errors"},
     "method.objectives": {"method.pairs", "method.kernels", "method.similarities", "errors"},
+    "method.objective_groups": {"method.objectives", "method.pairs", "method.similarities"},
     "method.weightings": {"method.kernels"},
     "method.loss": {"method", "train"},
     "testing": {"method", "model", "errors"},
@@ -37,6 +38,7 @@ ALLOWED: dict[str, set[str]] = {
     "run.starting_recipes": {"errors"},
     "run.recipe": {"run.schema", "run.validate", "method.catalogue", "errors"},
     "run.folder": {"run.checksums", "run.atomic", "errors"},
+    "run.files": {"run.atomic", "run.checksums", "errors"},
     "run.run": {"run", "errors"},
     "model": {"run", "method.catalogue", "errors"},
     "data": {"run", "method", "errors"},
@@ -94,6 +96,41 @@ def test_the_top_level_tells_the_architecture():
     assert len([path for path in SOURCE.iterdir() if path.name != "__pycache__"]) <= 14
 
 
+MOST_LINES = 300
+# Files that are longer, and how long they may be: to be shortened, and no others added.
+LONGER = {
+    "mscon/data/batches/m_per_class.py": 310,
+    "mscon/data/inputs/views.py": 380,
+    "mscon/data/table/rows.py": 310,
+    "mscon/deploy/shards.py": 410,
+    "mscon/evaluate/report/gather.py": 350,
+    "mscon/method/kernels/triton.py": 370,
+    "mscon/method/loss.py": 400,
+    "mscon/run/recipe.py": 430,
+    "mscon/run/run.py": 500,
+    "mscon/run/schema.py": 360,
+    "mscon/search/explorer/answers.py": 390,
+    "mscon/search/explorer/server.py": 370,
+    "mscon/search/spaces.py": 350,
+    "mscon/train/fit.py": 410,
+    "mscon/train/loop.py": 320,
+    "mscon_paper/results.py": 320,
+    "mscon_paper/sources/glyphs.py": 360,
+    "mscon_paper/sources/zappos50k.py": 370,
+    "mscon_paper/table.py": 320,
+}
+
+
+def test_files_are_short():
+    lengths = {
+        path.relative_to(SOURCE.parent).as_posix(): len(path.read_text("utf-8").splitlines())
+        for path in [*FILES, *SOURCE.with_name("mscon_paper").rglob("*.py")]
+    }
+    assert {name: lines for name, lines in lengths.items() if lines > LONGER.get(name, MOST_LINES)} == {}
+    short_by_now = {name for name in LONGER if lengths.get(name, 0) <= MOST_LINES}
+    assert not short_by_now, "take them off the list"
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(SOURCE)))
 def test_no_junk_drawer(path):
     assert path.stem not in {"utils", "util", "common", "misc", "helpers", "tools"}
@@ -128,9 +165,10 @@ def test_the_report_needs_no_torch():
     assert "torch" not in loaded_by("import mscon.evaluate.report.page")
 
 
-def test_only_one_file_knows_of_processes():
+def test_only_two_files_know_of_processes():
+    """What they exchange, and who of them prints."""
     knows = [p.name for p in FILES if "torch.distributed" in modules_of(p)]
-    assert set(knows) <= {"gather.py"}
+    assert set(knows) <= {"gather.py", "torchrun.py"}
 
 
 def modules_of(path: Path) -> set[str]:

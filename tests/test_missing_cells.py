@@ -29,15 +29,14 @@ from mscon.data.batches.sampler import sampler_of
 from mscon.data.check.check import describe
 from mscon.data.inputs.open import open_inputs
 from mscon.data.inputs.views import plain
-from mscon.data.table.rows import select_rows
 from mscon.data.table.table import read_table
-from mscon.evaluate.labels import codes_of
 from mscon.evaluate.linear import linear_probe
 from mscon.evaluate.metrics.retrieval import nearest_difference, retrieval
 from mscon.evaluate.multi_label import label_set_probe
 from mscon.evaluate.ordinal import level_probe
 from mscon.evaluate.probe import probe
 from mscon.evaluate.ridge import number_probe
+from mscon.evaluate.targets import codes_of
 from mscon.method.similarities.base import BETWEEN_COLUMNS, Cell
 from mscon.method.weightings.base import Seen
 from mscon.method.weightings.exact import Exact
@@ -48,6 +47,7 @@ from mscon.train.assembly import method_of
 from mscon.train.fit import fit
 from mscon.train.module import Method
 from mscon_paper.sources import glyphs
+from selected import selected
 
 F64 = torch.float64
 TEMPERATURE, OF_DISTANCES, MARGIN = 0.2, 1.5, 0.3
@@ -130,7 +130,7 @@ def holed(whole) -> Path:
 
 
 def rows_of(path: Path, recipe: Recipe) -> pl.DataFrame:
-    return select_rows(read_table(path), recipe)
+    return selected(read_table(path), recipe)
 
 
 # The table ---------------------------------------------------------------------------------------
@@ -198,7 +198,7 @@ class OneBatch:
     def __init__(self, path: Path, columns: Sequence[str], *overrides: str, size: int = 24) -> None:
         self.recipe = asked(columns, *overrides)
         rows = rows_of(path, self.recipe)
-        similarities = fit_similarities(rows, self.recipe)
+        similarities = fit_similarities(rows, self.recipe.similarities)
         torch.manual_seed(0)
         self.method: Method = method_of(self.recipe, similarities).double()
         self.method.train()
@@ -545,7 +545,13 @@ def test_rows_with_holes_are_neither_dropped_nor_repeated_without_a_word(holed, 
         (pl.col("split") == "train") & pl.all_horizontal(pl.col(c).is_null() for c in HOLED)
     )["index"]
     assert len(empty) >= 3
-    made = sampler_of(recipe, rows, fit_similarities(rows, recipe))
+    made = sampler_of(
+        recipe.sampler,
+        rows,
+        fit_similarities(rows, recipe.similarities),
+        batch_size=recipe.train.batch_size,
+        seed=recipe.train.seed,
+    )
     found: set[int] = set()
     for number in (1, 2, 3):
         epoch = made.epoch(number)
@@ -561,6 +567,12 @@ def test_what_a_balanced_run_leaves_over_is_in_its_log(holed, tmp_path):
     run = fit(recipe, read_table(holed), tmp_path / "run", progress=False)
     assert run is not None
     rows = run.rows
-    made = sampler_of(recipe, rows, fit_similarities(rows, recipe))
+    made = sampler_of(
+        recipe.sampler,
+        rows,
+        fit_similarities(rows, recipe.similarities),
+        batch_size=recipe.train.batch_size,
+        seed=recipe.train.seed,
+    )
     logged = [record["left_over"] for record in run.log if record["kind"] == "sampler"]
     assert logged == [made.epoch(number).left_over.numel() for number in (1, 2)]

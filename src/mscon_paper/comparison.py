@@ -11,7 +11,6 @@ import re
 import signal
 import sys
 import threading
-import tomllib
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -62,7 +61,7 @@ def is_finished(planned: Planned, table_hash: str) -> bool:
     try:
         run = Run.open(planned.out)
         # What the run names may be imported as far as the plan, which is this user's, names it too.
-        if foreign_code(run.recipe_values) - foreign_code(tomllib.loads(planned.recipe.to_toml())):
+        if foreign_code(run.recipe_values) - foreign_code(planned.recipe.to_plain()):
             return False
         run = replace(run, trust=True)
         # The hardware choices were resolved when it was trained; all else must be equal.
@@ -173,15 +172,15 @@ def carry_out_with_bar(
         TimeRemainingColumn(),
     )
     console = Console(file=sys.stderr)
-    done: list[T] = []
+    results: list[T] = []
     with Progress(*columns, console=console, disable=not planned) as bar:
         task = bar.add_task("training and probing", total=len(planned))
         for result in carry_out(planned, table, jobs, work) if planned else []:
-            done.append(result)
+            results.append(result)
             bar.advance(task)
             if not console.is_terminal:
-                print(f"{len(done)}/{len(planned)} {result}", file=sys.stderr)
-    return done
+                print(f"{len(results)}/{len(planned)} {result}", file=sys.stderr)
+    return results
 
 
 def _start(workers: Iterable[BaseProcess]) -> None:

@@ -189,8 +189,7 @@ class Experiment:
         if method.same_row:
             plain["similarity"].append(same_row)
         plain["train"] = {**plain.get("train", {}), "seed": seed}
-        # Through text: what a file could not say, an experiment may not either.
-        return recipes.parse(tomli_w.dumps(plain), overrides, where=f"{self.name}, {row.title}: ")
+        return recipes.of_plain(plain, overrides, where=f"{self.name}, {row.title}: ")
 
 
 def _similarity(plain: Plain, case: Case, column: str) -> Plain:
@@ -235,9 +234,7 @@ def _slug(title: str) -> str:
 
 def _hash(recipe: Recipe) -> str:
     """Of what differs from the defaults, so that a new setting, which changes nothing, does not rename old runs."""
-    own, usual = (
-        tomllib.loads(r.to_toml()) for r in (recipe, recipes.parse('[[similarity]]\ncolumn = "any"', where=""))
-    )
+    own, usual = recipe.to_plain(), recipes.of_plain({"similarity": [{"column": "any"}]}).to_plain()
     for section, values in usual.items():
         if isinstance(values, dict):
             told = {k: v for k, v in own.pop(section, {}).items() if k not in values or values[k] != v}

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from mscon.evaluate.report import palette
 from mscon.evaluate.report.maps import held_out, neighbourhoods
 from mscon.evaluate.report.pictures import INK, QUIET, blank, style
-from mscon_paper.table import Found, Reading, by_row, heading
+from mscon_paper.table import ExperimentResult, Reading, by_row, heading
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,21 +26,21 @@ _PER_ROW = 4
 _WIDTH = 3.2
 
 
-def draw(found: Found) -> Mapping[str, bytes]:
+def draw(result: ExperimentResult) -> Mapping[str, bytes]:
     """The picture as "svg" and "png"."""
     with style():
-        figure = _lines(found) if found.axis else _dots(found)
-        _mark(figure, found.changed)
+        figure = _lines(result) if result.axis else _dots(result)
+        _mark(figure, result.changed)
         return _saved(figure)
 
 
 def _saved(figure: Figure) -> Mapping[str, bytes]:
-    made = {}
+    files = {}
     for kind, settings in (("svg", {"metadata": {"Date": None}}), ("png", {"dpi": 144})):
         buffer = io.BytesIO()
         figure.savefig(buffer, format=kind, **settings)
-        made[kind] = buffer.getvalue()
-    return made
+        files[kind] = buffer.getvalue()
+    return files
 
 
 def _mark(figure: Figure, changed: Sequence[str]) -> None:
@@ -53,47 +53,49 @@ def _mark(figure: Figure, changed: Sequence[str]) -> None:
 # Lines --------------------------------------------------------------------------------------------
 
 
-def _lines(found: Found) -> Figure:
+def _lines(result: ExperimentResult) -> Figure:
     """A panel for each thing read, a line for each row over the axis, its interval as a band."""
-    assert found.axis is not None
-    asked = found.asked
-    columns = min(len(asked), _PER_ROW)
-    height = math.ceil(len(asked) / columns)
+    assert result.axis is not None
+    measured = result.measured
+    columns = min(len(measured), _PER_ROW)
+    height = math.ceil(len(measured) / columns)
     figure = blank(_WIDTH * max(columns, 2), 2.7 * height)
     axes = figure.subplots(height, columns, squeeze=False).ravel()
-    for axis in axes[len(asked) :]:
+    for axis in axes[len(measured) :]:
         axis.set_visible(False)
-    position = {row: i for i, row in enumerate(found.rows)}
-    for axis, key in zip(axes, asked, strict=False):
-        mine = [r for r in found.readings if (r.measure, r.column) == key and r.ours is not None]
+    position = {row: i for i, row in enumerate(result.rows)}
+    for axis, key in zip(axes, measured, strict=False):
+        mine = [r for r in result.readings if (r.measure, r.column) == key and r.ours is not None]
         for row, readings in by_row(mine).items():
             _line(axis, readings, position[row], len({r.x for r in mine}))
         axis.set_title(heading(*key), loc="left")
-        axis.set_xlabel(found.axis[0])
+        axis.set_xlabel(result.axis[0])
         axis.set_ylabel("weight, mean 1" if key[0] == "weight" else "%")
-        if found.axis[1] == "log":
+        if result.axis[1] == "log":
             axis.set_xscale("log")
             ticks = sorted({r.x for r in mine if r.x})
             axis.set_xticks(ticks, [f"{x:g}" for x in ticks])
             axis.minorticks_off()
         if key[0] == "weight":
             axis.set_ylim(bottom=0)
-    _legend(figure, found.rows)
+    _legend(figure, result.rows)
     return figure
 
 
 def _line(axis: Axes, readings: Sequence[Reading], position: int, points: int) -> None:
     look = _look(position)
     scale = 1 if readings[0].measure == "weight" else 100
-    told = [(r.x, r.ours) for r in sorted(readings, key=lambda r: r.x or 0.0) if r.x is not None and r.ours is not None]
+    scores = [
+        (r.x, r.ours) for r in sorted(readings, key=lambda r: r.x or 0.0) if r.x is not None and r.ours is not None
+    ]
     value, low, high = (
-        scale * np.array([getattr(ours, name) for _, ours in told]) for name in ("value", "low", "high")
+        scale * np.array([getattr(ours, name) for _, ours in scores]) for name in ("value", "low", "high")
     )
-    if len(told) == 1 < points:  # run once, since it does not depend on the axis
+    if len(scores) == 1 < points:  # run once, since it does not depend on the axis
         axis.axhspan(low[0], high[0], color=look["color"], alpha=0.08, linewidth=0)
         axis.axhline(value[0], linewidth=1.4, **look)
         return
-    x = np.array([place for place, _ in told])
+    x = np.array([place for place, _ in scores])
     axis.fill_between(x, low, high, color=look["color"], alpha=0.12, linewidth=0)
     axis.plot(x, value, linewidth=1.6, marker="o", markersize=3.5, **look)
 
@@ -139,10 +141,10 @@ def draw_training(logs: Mapping[str, Sequence[Log]], changed: Sequence[str]) -> 
         axes = figure.subplots(math.ceil(len(columns) / _PER_ROW), min(len(columns), _PER_ROW), squeeze=False).ravel()
         for axis, column in zip(axes, columns, strict=False):
             for position, (row, of_row) in enumerate(logs.items()):
-                told = [excess for log in of_row if (excess := _left_to_learn(log, column))]
-                epochs = sorted(set.intersection(*(set(one) for one in told))) if told else []
+                excesses = [excess for log in of_row if (excess := _left_to_learn(log, column))]
+                epochs = sorted(set.intersection(*(set(one) for one in excesses))) if excesses else []
                 if epochs:
-                    means = [float(np.mean([one[epoch] for one in told])) for epoch in epochs]
+                    means = [float(np.mean([one[epoch] for one in excesses])) for epoch in epochs]
                     axis.plot(epochs, means, linewidth=1.4, label=row, **_look(position))
             axis.set_title(column, loc="left")
             axis.set_xlabel("epoch")
@@ -166,35 +168,35 @@ def _validated(log: Log) -> Iterator[str]:
 def _left_to_learn(log: Log, column: str) -> dict[int, float]:
     """Relative excess on validation rows, by epoch."""
     records = (record for record in log if record.get("kind") == "validation")
-    told = {record["epoch"]: (record.get("relative_excess") or {}).get(column) for record in records}
-    return {epoch: value for epoch, value in told.items() if value is not None}
+    by_epoch = {record["epoch"]: (record.get("relative_excess") or {}).get(column) for record in records}
+    return {epoch: value for epoch, value in by_epoch.items() if value is not None}
 
 
 # Dots ---------------------------------------------------------------------------------------------
 
 
-def _dots(found: Found) -> Figure:
+def _dots(result: ExperimentResult) -> Figure:
     """A panel for each thing read; rows from top to bottom, ours with its interval, the paper's beside it."""
-    asked = found.asked
-    several = any(r.case for r in found.readings)
-    lines = list(dict.fromkeys((r.row, r.case) for r in found.readings))
-    columns = min(len(asked), _PER_ROW)
-    height = math.ceil(len(asked) / columns)
+    measured = result.measured
+    several = any(r.case for r in result.readings)
+    lines = list(dict.fromkeys((r.row, r.case) for r in result.readings))
+    columns = min(len(measured), _PER_ROW)
+    height = math.ceil(len(measured) / columns)
     figure = blank(2.2 + 2.5 * columns, height * (0.7 + 0.24 * len(lines)) + 0.4)
     axes = figure.subplots(height, columns, squeeze=False, sharey=True).ravel()
-    for axis in axes[len(asked) :]:
+    for axis in axes[len(measured) :]:
         axis.set_visible(False)
     place = {line: -i for i, line in enumerate(lines)}
     with_paper = False
-    for axis, key in zip(axes, asked, strict=False):
+    for axis, key in zip(axes, measured, strict=False):
         scale = 1 if key[0] == "weight" else 100
-        for reading in (r for r in found.readings if (r.measure, r.column) == key):
+        for reading in (r for r in result.readings if (r.measure, r.column) == key):
             y = place[reading.row, reading.case]
             if reading.ours is not None:
                 value, low, high = (scale * n for n in (reading.ours.value, reading.ours.low, reading.ours.high))
                 axis.plot([low, high], [y, y], color=palette.colour(0), linewidth=1.8, alpha=0.5)
                 axis.plot([value], [y], "o", color=palette.colour(0), markersize=4.5)
-            if key[0] == "accuracy" and (number := found.beside(reading.row, reading.column)):
+            if key[0] == "accuracy" and (number := result.beside(reading.row, reading.column)):
                 axis.plot([number[0]], [y], "D", markerfacecolor="none", markeredgecolor=QUIET, markersize=5)
                 with_paper = True
         axis.set_title(heading(*key), loc="left")

@@ -1,6 +1,6 @@
 """Experiment files: `experiments/*.toml` read as experiments.
 
-One file a question, with an entry [[on]] for each source it is asked of. Methods stand once in `methods.toml`, sources
+One file a question, with an entry [[on]] for each source it runs on. Methods stand once in `methods.toml`, sources
 once in `sources.toml`.
 """
 
@@ -51,7 +51,7 @@ def find(name: str) -> Experiment:
 def _entries() -> dict[str, Plain]:
     """What each experiment says, its [[on]] laid over its file, and that over its source."""
     sources = _toml("sources")
-    found: dict[str, Plain] = {}
+    experiments: dict[str, Plain] = {}
     files = (f.name.removesuffix(".toml") for f in _folder().iterdir() if f.name.endswith(".toml"))
     for stem in sorted(set(files) - set(_PRIVATE)):
         plain = _toml(stem)
@@ -59,9 +59,9 @@ def _entries() -> dict[str, Plain]:
         plain["published"] = {sources[e["source"]]["title"]: e["numbers"] for e in entries if "numbers" in e}
         for entry in entries:
             source = sources[entry["source"]]
-            own = {**source, "source_title": source["title"], **plain, **entry}
-            found[f"{entry['source']}/{entry.get('name', stem)}"] = own
-    return found
+            experiment = {**source, "source_title": source["title"], **plain, **entry}
+            experiments[f"{entry['source']}/{entry.get('name', stem)}"] = experiment
+    return experiments
 
 
 def _build(name: str, plain: Plain) -> Experiment:
@@ -101,7 +101,7 @@ def _build(name: str, plain: Plain) -> Experiment:
 
 
 def _paper(plain: Mapping[str, Mapping[str, Sequence[float]]]) -> Paper:
-    return {row: {column: (told[0], told[1]) for column, told in cells.items()} for row, cells in plain.items()}
+    return {row: {column: (number[0], number[1]) for column, number in cells.items()} for row, cells in plain.items()}
 
 
 def _filled(value: Any, words: Mapping[str, str]) -> Any:
@@ -128,18 +128,18 @@ def _method(name: str, plain: Plain) -> Method:
 
 
 def _cases(plain: Plain, columns: tuple[str, ...]) -> tuple[Case, ...]:
-    kept, derived = columns, list(plain.get("derived", []))
+    untouched, derived = columns, list(plain.get("derived", []))
     if noisy := plain.get("noisy"):
-        kept = tuple(c for c in columns if c != noisy)
+        untouched = tuple(c for c in columns if c != noisy)
         columns = tuple(f"{c}_noisy" if c == noisy else c for c in columns)
         derived.append({"column": f"{noisy}_noisy", "of": noisy})
-    one = Case("", None, columns, kept, tuple(derived), {})
+    one = Case("", None, columns, untouched, tuple(derived), {})
     if plain.get("hold_out"):
         return tuple(replace(one, name=c, columns=tuple(o for o in columns if o != c), kept=()) for c in columns)
     if sweep := plain.get("sweep"):
         steps = zip(*sweep["set"].values(), strict=True)
         return tuple(_swept(one, dict(zip(sweep["set"], step, strict=True))) for step in steps)
-    if given := plain.get("case"):
+    if listed := plain.get("case"):
         return tuple(
             replace(
                 one,
@@ -148,7 +148,7 @@ def _cases(plain: Plain, columns: tuple[str, ...]) -> tuple[Case, ...]:
                 derived=(*derived, *case.get("derived", [])),
                 settings=case.get("settings", {}),
             )
-            for case in given
+            for case in listed
         )
     return (one,)
 
@@ -163,6 +163,8 @@ def _usual(plain: Plain, cases: Sequence[Case]) -> str:
 def _swept(one: Case, step: Plain) -> Case:
     """The case at one point of the axis, which is the first of what is set there."""
     x = float(next(iter(step.values())))
-    own = {key.partition(".")[2]: value for key, value in step.items() if key.startswith("derived.")}
+    derived_settings = {key.partition(".")[2]: value for key, value in step.items() if key.startswith("derived.")}
     rest = {key: value for key, value in step.items() if not key.startswith("derived.")}
-    return replace(one, name=f"{x:g}", x=x, derived=tuple({**d, **own} for d in one.derived), settings=rest)
+    return replace(
+        one, name=f"{x:g}", x=x, derived=tuple({**d, **derived_settings} for d in one.derived), settings=rest
+    )

@@ -14,18 +14,17 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
 
-from mscon.data.inputs import decoding, image_files, images
+from mscon.data.inputs import decoding, image_files
 from mscon.data.table.split import SPLITS
 from mscon.errors import TableError, counted, first_few
 from mscon.run import atomic, outputs
-from mscon.run.recipe import Data
 
 # Entries of a folder that operating systems and archivers put there, and no data set.
 _CLUTTER = ("thumbs.db", "desktop.ini", "__macosx")
 
 # Damaged images are found by decoding all of them. JPEGs decode to a fraction of their size faster than whole,
 # and are read to their end all the same.
-_TRIED_AS = Data(image_size=32)
+_TRIED_AT = 32
 
 _ELSEWHERE = "Name another place with --set table=FILE.csv."
 
@@ -47,7 +46,7 @@ class Label:
 
 @dataclass(slots=True)
 class Prepared:
-    """Rows to be written, and what is to be told about them.
+    """Rows to be written, and the account of them.
 
     Attributes:
         source: name of the data set, and of its table.
@@ -56,7 +55,7 @@ class Prepared:
         rows: a cell for each column.
         places: where each row stood in the data set's own files.
         labels: for each label column what its cells said, row by row.
-        found: what was read, a line each.
+        sources: the files that were read, a line each.
         left_out: reason -> places of the rows that are left out for it.
         notes: what else should be known, a line each.
     """
@@ -64,7 +63,7 @@ class Prepared:
     source: str
     base: Path
     header: tuple[str, ...]
-    found: list[str] = field(default_factory=list)
+    sources: list[str] = field(default_factory=list)
     rows: list[tuple[str, ...]] = field(default_factory=list)
     places: list[str] = field(default_factory=list)
     labels: dict[str, list[Label]] = field(default_factory=dict)
@@ -85,8 +84,8 @@ class Prepared:
     def report(self) -> str:
         """The account, for a terminal."""
         splits = Counter(row[1] for row in self.rows)
-        told = ", ".join(f"{splits[name]:,} {name}" for name in SPLITS if splits[name])
-        lines = [*self.found, f"  {counted(len(self.rows), 'row')} in the table: {told}"]
+        split_sizes = ", ".join(f"{splits[name]:,} {name}" for name in SPLITS if splits[name])
+        lines = [*self.sources, f"  {counted(len(self.rows), 'row')} in the table: {split_sizes}"]
         for reason, places in self.left_out.items():
             lines.append(f"  {counted(len(places), 'row')} left out {reason}: {first_few(places)}")
         width = max(map(len, self.labels), default=0)
@@ -190,25 +189,21 @@ def faults(base: Path, paths: Sequence[str]) -> dict[int, str]:
         base: folder that the paths are relative to.
         paths: as they are to stand in the table.
     """
-    found: dict[int, str] = {}
+    reasons: dict[int, str] = {}
     for number, path in enumerate(image_files.locate(base, paths)):
         if path is None:
-            found[number] = "whose image path leads out of the folder"
+            reasons[number] = "whose image path leads out of the folder"
         elif not os.path.isfile(path):  # Path.is_file raises for a name that is too long
-            found[number] = "whose image is not there"
-    tried = [number for number in range(len(paths)) if number not in found]
-    for number in images.unreadable(base, [paths[n] for n in tried], _TRIED_AS) if tried else []:
-        found[tried[number]] = f"whose image {_why_unreadable(base / paths[tried[number]])}"
-    return found
+            reasons[number] = "whose image is not there"
+    tried = [number for number in range(len(paths)) if number not in reasons]
 
+    def decode(number: int, path: Path) -> None:
+        decoding.decode_one(path, _TRIED_AT, 3)
 
-def _why_unreadable(path: Path) -> str:
-    try:
-        decoding.decode(path, _TRIED_AS.image_size, _TRIED_AS.channels)
-    except TableError as error:
+    for number, fault in image_files.each_file([base / paths[n] for n in tried], decode, "checking images").items():
         # Kinds, not cases: what stands in brackets differs from file to file.
-        return str(error).removeprefix(f"image '{path}' ").partition(" (")[0].rstrip(".")
-    return "could not be read"
+        reasons[tried[number]] = f"whose image {fault.partition(' (')[0]}"
+    return reasons
 
 
 def is_clutter(name: str) -> bool:
@@ -216,7 +211,7 @@ def is_clutter(name: str) -> bool:
     return name.startswith(".") or name.lower() in _CLUTTER
 
 
-def not_found(source: str, root: Path, wanted: Sequence[str], obtain: str) -> TableError:
+def missing_data(source: str, root: Path, wanted: Sequence[str], obtain: str) -> TableError:
     """What is missing under a root, what is there instead, and where the data comes from.
 
     Args:
@@ -225,10 +220,10 @@ def not_found(source: str, root: Path, wanted: Sequence[str], obtain: str) -> Ta
         wanted: each thing that is missing.
         obtain: where it is to be had, and under which licence.
     """
-    return TableError(f"{source}: missing in '{root}': {'; '.join(wanted)}.\n  {_found_instead(root)}\n{obtain}")
+    return TableError(f"{source}: missing in '{root}': {'; '.join(wanted)}.\n  {_existing_entries(root)}\n{obtain}")
 
 
-def _found_instead(root: Path) -> str:
+def _existing_entries(root: Path) -> str:
     if not root.exists():
         return "There is no such folder."
     if not root.is_dir():
@@ -249,13 +244,15 @@ def _column_text(labels: Sequence[Label]) -> str:
     for label in labels:
         if label.fault:
             missing.setdefault(label.fault, Counter())[label.cell] += 1
-    told = []
+    reasons = []
     for fault, cells in missing.items():
         # Most frequent first; the name decides between equals, so that a report is the same every time.
         ordered = sorted((cell for cell in cells if cell), key=lambda cell: (-cells[cell], cell))
         listed = first_few([f"{cell!r} {cells[cell]:,}" for cell in ordered], 8)
-        told.append(f"{sum(cells.values()):,} {fault}" + (f" ({listed})" if ordered else ""))
-    return text + (f"; {sum(sum(c.values()) for c in missing.values()):,} missing: {', '.join(told)}" if told else "")
+        reasons.append(f"{sum(cells.values()):,} {fault}" + (f" ({listed})" if ordered else ""))
+    return text + (
+        f"; {sum(sum(c.values()) for c in missing.values()):,} missing: {', '.join(reasons)}" if reasons else ""
+    )
 
 
 def equal_files(base: Path, paths: Sequence[str]) -> list[list[int]]:
@@ -263,15 +260,15 @@ def equal_files(base: Path, paths: Sequence[str]) -> list[list[int]]:
     by_size: dict[int, list[int]] = {}
     for number, path in enumerate(paths):
         by_size.setdefault(os.path.getsize(base / path), []).append(number)
-    found: dict[bytes, list[int]] = {}
+    by_digest: dict[bytes, list[int]] = {}
     for numbers in by_size.values():
         for number in numbers if len(numbers) > 1 else ():
             with (base / paths[number]).open("rb") as file:
                 digest = blake2b(digest_size=16)
                 while block := file.read(1 << 20):
                     digest.update(block)
-            found.setdefault(digest.digest(), []).append(number)
-    return [group for group in found.values() if len(group) > 1]
+            by_digest.setdefault(digest.digest(), []).append(number)
+    return [group for group in by_digest.values() if len(group) > 1]
 
 
 def _duplicates_text(prepared: Prepared) -> str:

@@ -19,11 +19,11 @@ from mscon.errors import MSConError, RunError, TableError, counted
 from mscon.evaluate.report.results import FILE as RESULTS_FILE
 from mscon.run import atomic, outputs
 from mscon.run.run import Run
-from mscon_paper import comparison, experiment, files
+from mscon_paper import comparison, files
 from mscon_paper.comparison import Planned
-from mscon_paper.experiment import Experiment, PlannedRun
+from mscon_paper.experiment import Experiment, PlannedRun, size
 from mscon_paper.results import read, spaces
-from mscon_paper.table import Found, found_json, found_text
+from mscon_paper.table import ExperimentResult, result_json, result_text
 
 # In the folder of an experiment's results.
 _FILES = (
@@ -64,9 +64,9 @@ def reproduce(
         RunError: if other files than an earlier call's lie where the results go.
     """
     began = time.monotonic()
-    asked = files.find(name)
-    planned = asked.plan(seeds, quick, overrides)
-    table = find_table(asked, data)
+    experiment = files.find(name)
+    planned = experiment.plan(seeds, quick, overrides)
+    table = find_table(experiment, data)
     folder = out / (name + ("-quick" if quick else "-changed" if overrides else ""))
     outputs.need_free(
         [folder / file for file in _FILES],
@@ -75,19 +75,19 @@ def reproduce(
     )
     print(f"table: {table}", file=sys.stderr)
     table_hash = hashlib.sha256(table.read_bytes()).hexdigest()
-    pool = out / asked.source / "runs"
+    pool = out / experiment.source / "runs"
     directories = {run.name: Planned(run.recipe, pool / run.name) for run in planned}
-    work = partial(carry_out_one, table_hash=table_hash, transfer=_transfer(asked))
-    waiting = [p for p in directories.values() if not _is_done(p, table_hash, _transfer(asked))]
+    work = partial(carry_out_one, table_hash=table_hash, transfer=_transfer(experiment))
+    waiting = [p for p in directories.values() if not _is_done(p, table_hash, _transfer(experiment))]
     if there := len(directories) - len(waiting):
         print(f"{counted(there, 'run')} of {len(directories)} are there already.")
-    done = comparison.carry_out_with_bar(waiting, table, jobs, work)
-    faults = {one.name: one.fault for one in done if one.fault}
+    outcomes = comparison.carry_out_with_bar(waiting, table, jobs, work)
+    faults = {one.name: one.fault for one in outcomes if one.fault}
     changed = (["--quick: one seed and two epochs"] if quick else []) + [f"--set {text}" for text in overrides]
-    found = read(asked, planned, pool, faults, changed=changed)
+    result = read(experiment, planned, pool, faults, changed=changed)
     with outputs.writing(folder):
-        _write(asked, found, planned, pool, faults, folder)
-    print(found_text(found))
+        _write(experiment, result, planned, pool, faults, folder)
+    print(result_text(result))
     print(f"{counted(len(waiting), 'run')} in {time.monotonic() - began:.0f} s. {folder.resolve()}")
     return folder
 
@@ -98,7 +98,7 @@ def listed() -> str:
     for name in files.names():
         one = files.find(name)
         try:
-            runs, epochs = (one.seeds * count for count in experiment.size(one.plan(1)))
+            runs, epochs = (one.seeds * count for count in size(one.plan(1)))
         except MSConError as error:
             lines.append(f"{name:<28} {'cannot be planned: ' + str(error).splitlines()[0]}")
             continue
@@ -110,7 +110,7 @@ def listed() -> str:
 # Data ---------------------------------------------------------------------------------------------
 
 
-def find_table(asked: Experiment, data: Path | None) -> Path:
+def find_table(experiment: Experiment, data: Path | None) -> Path:
     """The table of an experiment's source, prepared if it is not there yet.
 
     Raises:
@@ -120,22 +120,23 @@ def find_table(asked: Experiment, data: Path | None) -> Path:
     from mscon_paper import sources
 
     if data is None:
-        if asked.data:
+        if experiment.data:
             raise TableError(
-                f"experiment '{asked.name}' needs {asked.source_title}: pass --data ROOT, {asked.data}.\n"
-                f"  `mscon prepare {asked.source} ROOT` says what should lie there, and checks it."
+                f"experiment '{experiment.name}' needs {experiment.source_title}: pass --data ROOT, "
+                f"{experiment.data}.\n"
+                f"  `mscon prepare {experiment.source} ROOT` says what should lie there, and checks it."
             )
-        data = cache_folder().parent / asked.source
+        data = cache_folder().parent / experiment.source
     elif not data.exists():
         raise TableError(
-            f"--data '{data}' does not exist. Experiment '{asked.name}' needs {asked.source_title}: "
-            f"{asked.data or 'a folder to make it in'}."
+            f"--data '{data}' does not exist. Experiment '{experiment.name}' needs {experiment.source_title}: "
+            f"{experiment.data or 'a folder to make it in'}."
         )
     if data.is_file():
         return data
-    if asked.data and (data / f"{asked.source}.csv").is_file():
-        return data / f"{asked.source}.csv"  # prepared before; preparing decodes every image
-    return sources.find(asked.source)(data)
+    if experiment.data and (data / f"{experiment.source}.csv").is_file():
+        return data / f"{experiment.source}.csv"  # prepared before; preparing decodes every image
+    return sources.find(experiment.source)(data)
 
 
 # Runs ---------------------------------------------------------------------------------------------
@@ -167,8 +168,8 @@ def carry_out_one(planned: Planned, table: Path, *, table_hash: str, transfer: M
     return Outcome(planned.out.name)
 
 
-def _transfer(asked: Experiment) -> Mapping[str, Any]:
-    return {**asked.transfer, "columns": asked.out_of_domain} if asked.kind == "transfer" else {}
+def _transfer(experiment: Experiment) -> Mapping[str, Any]:
+    return {**experiment.transfer, "columns": experiment.out_of_domain} if experiment.kind == "transfer" else {}
 
 
 def _is_done(planned: Planned, table_hash: str, transfer: Mapping[str, Any]) -> bool:
@@ -189,8 +190,8 @@ def _is_done(planned: Planned, table_hash: str, transfer: Mapping[str, Any]) -> 
 
 
 def _write(
-    asked: Experiment,
-    found: Found,
+    experiment: Experiment,
+    result: ExperimentResult,
     planned: Sequence[PlannedRun],
     pool: Path,
     faults: Mapping[str, str],
@@ -200,22 +201,22 @@ def _write(
     from mscon_paper.figures import draw, draw_spaces, draw_training
 
     folder.mkdir(parents=True, exist_ok=True)
-    atomic.write_json(folder / RESULTS_FILE, found_json(found))  # first: by it the others are known as its own
-    atomic.write_text(folder / "table.md", found_text(found))
+    atomic.write_json(folder / RESULTS_FILE, result_json(result))  # first: by it the others are known as its own
+    atomic.write_text(folder / "table.md", result_text(result))
     runs = [Run(pool / one.name) for one in planned if one.name not in faults]
-    if asked.kind == "views" and runs:
+    if experiment.kind == "views" and runs:
         rows = runs[0].rows
-        labels = {column: rows.get_column(column).to_list() for column in asked.asked}
-        pictures = draw_spaces(spaces(runs[0]), labels, rows.get_column("split").to_list(), found.changed)
+        labels = {column: rows.get_column(column).to_list() for column in experiment.asked}
+        pictures = draw_spaces(spaces(runs[0]), labels, rows.get_column("split").to_list(), result.changed)
     else:
-        pictures = draw(found)
+        pictures = draw(result)
     for kind, content in pictures.items():
         atomic.write_bytes(folder / f"figure.{kind}", content)
     # Runs of several cases saw other rows or had other settings: their figure and its tables stand alone.
-    comparable = asked.kind == "table" and len(asked.cases) == 1 and not faults
+    comparable = experiment.kind == "table" and len(experiment.cases) == 1 and not faults
     if comparable:
-        logs = {row.title: [Run(pool / p.name).log for p in planned if p.row == row] for row in asked.rows()}
-        for kind, content in draw_training(logs, found.changed).items():
+        logs = {row.title: [Run(pool / p.name).log for p in planned if p.row == row] for row in experiment.rows()}
+        for kind, content in draw_training(logs, result.changed).items():
             atomic.write_bytes(folder / f"curves.{kind}", content)
     (folder / "report.json").unlink(missing_ok=True)
     build_report(runs if comparable else [], folder / "report.html", results=[folder], overwrite=True)

@@ -15,23 +15,23 @@ from mscon.evaluate.report.compare import compare
 from mscon.evaluate.report.gather import Gathered, gather
 from mscon.run.run import Run
 from mscon_paper.experiment import Case, Experiment, PlannedRun, Row
-from mscon_paper.table import Difference, Found, Measure, Reading
+from mscon_paper.table import Difference, ExperimentResult, Quantity, Reading
 
 _OVER_ROWS = "mean and 95 % interval over rows and seeds, in %"
 
 
 def read(
-    asked: Experiment,
+    experiment: Experiment,
     planned: Sequence[PlannedRun],
     pool: Path,
     faults: Mapping[str, str],
     *,
     changed: Sequence[str] = (),
-) -> Found:
+) -> ExperimentResult:
     """What the finished runs of an experiment say, beside what the paper says.
 
     Args:
-        asked: the experiment.
+        experiment: the experiment.
         planned: its runs.
         pool: the folder they lie in.
         faults: why some of them are not there, by name.
@@ -41,7 +41,7 @@ def read(
     for one in planned:
         groups.setdefault((one.case.name, one.row.title), []).append(one)
     cells = [
-        _Cell(
+        _RunGroup(
             group[0].row,
             group[0].case,
             tuple(Run(pool / p.name) for p in group if p.name not in faults and (pool / p.name).is_dir()),
@@ -50,32 +50,34 @@ def read(
         for group in groups.values()
     ]
     readers = {"transfer": _few_labels, "views": _spaces, "tuning": _validation}
-    readings, differences = readers[asked.kind](asked, cells) if asked.kind in readers else _accuracies(asked, cells)
-    chosen = _chosen(asked, readings) if asked.kind == "tuning" else {}
-    axis = ("labelled rows a class", "log") if asked.kind == "transfer" else asked.sweep
-    notes = [f"Chosen: {', '.join(f'{method} {rate:g}' for method, rate in chosen.items())}."] if chosen else []
-    return Found(
-        name=asked.name,
-        title=asked.title,
-        source=asked.source_title,
-        about=asked.about,
+    readings, differences = (
+        readers[experiment.kind](experiment, cells) if experiment.kind in readers else _accuracies(experiment, cells)
+    )
+    best_rates = _best_rates(experiment, readings) if experiment.kind == "tuning" else {}
+    axis = ("labelled rows a class", "log") if experiment.kind == "transfer" else experiment.sweep
+    notes = [f"Chosen: {', '.join(f'{method} {rate:g}' for method, rate in best_rates.items())}."] if best_rates else []
+    return ExperimentResult(
+        name=experiment.name,
+        title=experiment.title,
+        source=experiment.source_title,
+        about=experiment.about,
         axis=axis,
         readings=tuple(readings),
         differences=tuple(differences),
-        paper_rows={row.title: row.paper for row in asked.rows() if row.paper},
-        numbers=asked.numbers,
-        published=asked.published,
-        paper=asked.paper,
-        reason=asked.reason,
+        paper_rows={row.title: row.paper for row in experiment.rows() if row.paper},
+        numbers=experiment.numbers,
+        published=experiment.published,
+        paper=experiment.paper,
+        reason=experiment.reason,
         changed=tuple(changed),
-        spread=_spread(asked),
+        spread=_spread(experiment),
         notes=tuple(notes),
-        chosen=chosen,
+        best_rates=best_rates,
     )
 
 
 @dataclass(frozen=True, slots=True)
-class _Cell:
+class _RunGroup:
     """The finished runs of a row in a case, one a seed; `fault` if one is not there."""
 
     row: Row
@@ -87,27 +89,27 @@ class _Cell:
     def names(self) -> tuple[str, ...]:
         return tuple(run.name for run in self.runs)
 
-    def reading(self, measure: Measure, column: str, ours: Interval | None, **more: Any) -> Reading:
-        reason = self.fault or ("" if ours is not None else "not asked of these runs")
-        own = {"case": self.case.name, "x": self.case.x, "seeds": len(self.runs), "runs": self.names, **more}
-        return Reading(self.row.title, measure=measure, column=column, ours=ours, reason=reason, **own)
+    def reading(self, measure: Quantity, column: str, ours: Interval | None, **more: Any) -> Reading:
+        reason = self.fault or ("" if ours is not None else "not measured in these runs")
+        facts = {"case": self.case.name, "x": self.case.x, "seeds": len(self.runs), "runs": self.names, **more}
+        return Reading(self.row.title, measure=measure, column=column, ours=ours, reason=reason, **facts)
 
 
 Read = tuple[list[Reading], list[Difference]]
 
 
-def _accuracies(asked: Experiment, cells: Sequence[_Cell]) -> Read:
+def _accuracies(experiment: Experiment, cells: Sequence[_RunGroup]) -> Read:
     """Accuracies of linear probes, weights, and the differences that are claimed."""
     readings: list[Reading] = []
     differences: list[Difference] = []
     values: dict[tuple[str, str, str], np.ndarray] = {}
-    for case in asked.cases:
+    for case in experiment.cases:
         mine = [cell for cell in cells if cell.case.name == case.name]
-        wanted = list(_wanted(asked, case))
+        wanted = list(_wanted(experiment, case))
         accuracy = [column for measure, column in wanted if measure == "accuracy"]
-        told = _compared([run for cell in mine for run in cell.runs], accuracy)
-        values |= {(row, case.name, column): v for (row, column), (_, v) in told.items()}
-        shown = {"case": ""} if asked.hold_out else {}
+        compared = _compared([run for cell in mine for run in cell.runs], accuracy)
+        values |= {(row, case.name, column): v for (row, column), (_, v) in compared.items()}
+        shown = {"case": ""} if experiment.hold_out else {}
         for cell in mine:
             for measure, column in wanted:
                 if measure == "weight":
@@ -115,31 +117,31 @@ def _accuracies(asked: Experiment, cells: Sequence[_Cell]) -> Read:
                     if ours is None and cell.runs:
                         continue  # it was not trained on
                 else:
-                    if cell.row.method.once and column not in asked.asked:
+                    if cell.row.method.once and column not in experiment.asked:
                         continue  # of a derived column, which changes with the case
-                    score = told.get((cell.row.title, column))
+                    score = compared.get((cell.row.title, column))
                     ours, standing = (None, None) if score is None else (score[0].score, score[0].standing)
                 readings.append(cell.reading(measure, column, ours, standing=standing, **shown))
-        differences += _claims(asked, case, accuracy, values)
-    order = {row.title: i for i, row in enumerate(asked.rows())}
+        differences += _claims(experiment, case, accuracy, values)
+    order = {row.title: i for i, row in enumerate(experiment.rows())}
     readings.sort(key=lambda r: order[r.row])  # stable: cases stay in order within a row
-    if asked.usual:
-        differences += _between_cases(asked, values)
+    if experiment.usual:
+        differences += _between_cases(experiment, values)
     return readings, differences
 
 
 def _claims(
-    asked: Experiment, case: Case, columns: Sequence[str], values: Mapping[tuple[str, str, str], np.ndarray]
+    experiment: Experiment, case: Case, columns: Sequence[str], values: Mapping[tuple[str, str, str], np.ndarray]
 ) -> Iterator[Difference]:
     """What is claimed of pairs of rows, asked in one case. A row that is run once stands for every case."""
-    first = asked.cases[0].name
-    for better, worse in _claimed(asked):
+    first = experiment.cases[0].name
+    for better, worse in _claimed(experiment):
         for column in columns:
-            if better.method.once and column not in asked.asked:
+            if better.method.once and column not in experiment.asked:
                 continue  # of a derived column, which changes with the case
             a, b = (values.get((row.title, first if row.method.once else case.name, column)) for row in (better, worse))
             if a is not None and b is not None:
-                name = "" if asked.hold_out else case.name
+                name = "" if experiment.hold_out else case.name
                 yield Difference(better.title, worse.title, name, column, _gap(a, b))
 
 
@@ -149,25 +151,25 @@ def _gap(a: np.ndarray, b: np.ndarray) -> Interval:
     return paired_difference(a[:both], b[:both])
 
 
-def _between_cases(asked: Experiment, values: Mapping[tuple[str, str, str], np.ndarray]) -> Iterator[Difference]:
+def _between_cases(experiment: Experiment, values: Mapping[tuple[str, str, str], np.ndarray]) -> Iterator[Difference]:
     """What each other case costs or gains a row, against the usual one."""
-    axis = f"{asked.sweep[0]} " if asked.sweep else ""
-    for row in asked.rows():
-        for case in (case.name for case in asked.cases if case.name != asked.usual):
-            for column in asked.asked:
-                a, b = (values.get((row.title, name, column)) for name in (case, asked.usual))
+    axis = f"{experiment.sweep[0]} " if experiment.sweep else ""
+    for row in experiment.rows():
+        for case in (case.name for case in experiment.cases if case.name != experiment.usual):
+            for column in experiment.asked:
+                a, b = (values.get((row.title, name, column)) for name in (case, experiment.usual))
                 if a is not None and b is not None:
-                    better, worse = (f"{row.title}, {axis}{name}" for name in (case, asked.usual))
+                    better, worse = (f"{row.title}, {axis}{name}" for name in (case, experiment.usual))
                     yield Difference(better, worse, "", column, _gap(a, b))
 
 
-def _wanted(asked: Experiment, case: Case) -> Iterator[tuple[Measure, str]]:
+def _wanted(experiment: Experiment, case: Case) -> Iterator[tuple[Quantity, str]]:
     """What is read in a case: measure and column."""
-    for what in asked.read:
+    for what in experiment.read:
         if what == "in_domain":
-            yield from (("accuracy", c) for c in case.columns if c in asked.asked)
+            yield from (("accuracy", c) for c in case.columns if c in experiment.asked)
         elif what == "out_of_domain":
-            yield from (("accuracy", c) for c in asked.out_of_domain)
+            yield from (("accuracy", c) for c in experiment.out_of_domain)
         elif what == "held_out":
             yield ("accuracy", case.name)
         elif what == "weights":
@@ -192,17 +194,17 @@ def _compared(runs: Sequence[Run], columns: Sequence[str]) -> dict[tuple[str, st
     }
 
 
-def _claimed(asked: Experiment) -> Iterator[tuple[Row, Row]]:
-    rows = {row.method.name: row for row in asked.rows() if row.column is None}
-    for better, worse in asked.claims:
+def _claimed(experiment: Experiment) -> Iterator[tuple[Row, Row]]:
+    rows = {row.method.name: row for row in experiment.rows() if row.column is None}
+    for better, worse in experiment.claims:
         if better in rows and worse in rows:
             yield rows[better], rows[worse]
 
 
 def _weight(runs: Sequence[Run], column: str) -> Interval | None:
     """The weight of a column in the last epoch, where the weights have a mean of 1; range over seeds."""
-    told = [weight for run in runs if (weight := last_weights(run.log).get(column)) is not None]
-    return _range(told)
+    weights = [weight for run in runs if (weight := last_weights(run.log).get(column)) is not None]
+    return _range(weights)
 
 
 def last_weights(log: Sequence[Mapping[str, Any]]) -> dict[str, float]:
@@ -220,40 +222,40 @@ def last_weights(log: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     return {column: weight / mean for column, weight in means.items()} if mean > 0 else {}
 
 
-def _range(told: Sequence[float]) -> Interval | None:
-    if not told:
+def _range(values: Sequence[float]) -> Interval | None:
+    if not values:
         return None
-    spread = float(np.std(told, ddof=1)) if len(told) > 1 else 0.0
-    return Interval(float(np.mean(told)), min(told), max(told), spread)
+    spread = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+    return Interval(float(np.mean(values)), min(values), max(values), spread)
 
 
 # Transfer, views, tuning --------------------------------------------------------------------------
 
 
-def _few_labels(asked: Experiment, cells: Sequence[_Cell]) -> Read:
+def _few_labels(experiment: Experiment, cells: Sequence[_RunGroup]) -> Read:
     readings = []
     for cell in cells:
-        told = [{curve["column"]: curve["accuracy"] for curve in run.transfer["curves"]} for run in cell.runs]
-        for column in asked.out_of_domain:
-            for at, number in enumerate(asked.transfer["rows_a_class"]):
-                values = np.array([one[column][at] for one in told])
+        curves = [{curve["column"]: curve["accuracy"] for curve in run.transfer["curves"]} for run in cell.runs]
+        for column in experiment.out_of_domain:
+            for at, number in enumerate(experiment.transfer["rows_a_class"]):
+                values = np.array([one[column][at] for one in curves])
                 # Draws take the place of rows: the same for every run, as `transfer` draws them.
                 ours = seeded_interval(values) if len(values) else None
                 readings.append(cell.reading("accuracy", column, ours, case=str(number), x=float(number)))
     return readings, []
 
 
-def _spaces(asked: Experiment, cells: Sequence[_Cell]) -> Read:
+def _spaces(experiment: Experiment, cells: Sequence[_RunGroup]) -> Read:
     """In each head's space and in that of the features: how often the nearest test row shares a label."""
-    from mscon.evaluate.labels import codes_of
     from mscon.evaluate.metrics.retrieval import retrieval
+    from mscon.evaluate.targets import codes_of
 
     readings = []
     for cell in cells:
         for run in cell.runs[:1]:
             test = np.flatnonzero(run.rows.get_column("split").to_numpy() == "test")
             for space, vectors in spaces(run).items():
-                for column in asked.asked:
+                for column in experiment.asked:
                     cells_of = run.rows.get_column(column).cast(pl.String).to_list()
                     codes, _ = codes_of([cells_of[row] for row in test])
                     if len(codes) == 0 or np.bincount(codes[codes >= 0], minlength=1).max() < 2:
@@ -271,40 +273,40 @@ def spaces(run: Run) -> dict[str, np.ndarray]:
     return {**dict(zip(columns, run.projections, strict=True)), "features": run.features}
 
 
-def _validation(asked: Experiment, cells: Sequence[_Cell]) -> Read:
+def _validation(experiment: Experiment, cells: Sequence[_RunGroup]) -> Read:
     """Accuracy on validation rows, averaged over the columns that a row trains on. No test row is asked."""
     readings = []
     for cell in cells:
-        own = [cell.row.column] if cell.row.column else list(cell.case.columns)
-        told = []
+        columns = [cell.row.column] if cell.row.column else list(cell.case.columns)
+        means = []
         for run in cell.runs:
             by_column = {score["column"]: score["validation_accuracy"] for score in run.probe["linear"]}
-            told.append(float(np.mean([by_column[column] for column in own])))
-        readings.append(cell.reading("validation accuracy", "", _range(told)))
-    order = {row.title: i for i, row in enumerate(asked.rows())}
+            means.append(float(np.mean([by_column[column] for column in columns])))
+        readings.append(cell.reading("validation accuracy", "", _range(means)))
+    order = {row.title: i for i, row in enumerate(experiment.rows())}
     return sorted(readings, key=lambda r: order[r.row]), []
 
 
-def _chosen(asked: Experiment, readings: Sequence[Reading]) -> dict[str, float]:
+def _best_rates(experiment: Experiment, readings: Sequence[Reading]) -> dict[str, float]:
     """For each method the learning rate with the best mean over its rows; of equals the lowest."""
-    chosen = {}
-    for method in asked.methods:
-        titles = {row.title for row in asked.rows() if row.method is method}
+    rates = {}
+    for method in experiment.methods:
+        titles = {row.title for row in experiment.rows() if row.method is method}
         sums: dict[float, float] = {}
         for r in readings:
             if r.row in titles and r.x is not None:
                 # A rate at which one of its rows broke down is out.
                 sums[r.x] = sums.get(r.x, 0.0) + (r.ours.value if r.ours else -np.inf)
         if sums and max(sums.values()) > -np.inf:
-            chosen[method.name] = max(sorted(sums), key=lambda x: sums[x])
-    return chosen
+            rates[method.name] = max(sorted(sums), key=lambda x: sums[x])
+    return rates
 
 
-def _spread(asked: Experiment) -> str:
+def _spread(experiment: Experiment) -> str:
     words = {
         "transfer": "mean accuracy and 95 % interval over draws of the labelled rows and seeds, in %",
         "views": "precision@1 of the nearest test row and 95 % interval over rows, in %",
         "tuning": "mean over seeds (and their range), in %",
     }
-    weights = "; weights: mean over seeds and their range" if any("weight" in what for what in asked.read) else ""
-    return words.get(asked.kind, f"accuracy of a linear probe, {_OVER_ROWS}") + weights
+    weights = "; weights: mean over seeds and their range" if any("weight" in what for what in experiment.read) else ""
+    return words.get(experiment.kind, f"accuracy of a linear probe, {_OVER_ROWS}") + weights

@@ -17,7 +17,7 @@ from mscon.evaluate.report.results import heading
 Paper = Mapping[str, Mapping[str, tuple[float, float]]]
 """Of each row and column of a table of the paper: accuracy in % and its standard deviation."""
 
-Measure = Literal["accuracy", "weight", "validation accuracy", "precision@1"]
+Quantity = Literal["accuracy", "weight", "validation accuracy", "precision@1"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Reading:
     row: str
     case: str
     x: float | None
-    measure: Measure
+    measure: Quantity
     column: str
     ours: Interval | None
     seeds: int = 0
@@ -49,7 +49,7 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A claim asked of ours: by how much `better` is ahead of `worse`, paired by row."""
+    """A claim tested on our runs: by how much `better` is ahead of `worse`, paired by row."""
 
     better: str
     worse: str
@@ -59,7 +59,7 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ExperimentResult:
     """What an experiment found.
 
     Attributes:
@@ -88,10 +88,10 @@ class Found:
     changed: tuple[str, ...]
     spread: str
     notes: tuple[str, ...] = ()
-    chosen: Mapping[str, float] = field(default_factory=dict)
+    best_rates: Mapping[str, float] = field(default_factory=dict)
 
     @property
-    def asked(self) -> tuple[tuple[Measure, str], ...]:
+    def measured(self) -> tuple[tuple[Quantity, str], ...]:
         """What was read, in order."""
         return tuple(dict.fromkeys((r.measure, r.column) for r in self.readings))
 
@@ -105,52 +105,52 @@ class Found:
 
     def without_ours(self) -> Iterator[tuple[str, str, tuple[float, float]]]:
         """Published numbers on this source that no number of ours stands beside."""
-        told = {(self.paper_rows.get(r.row), r.column) for r in self.readings if r.ours is not None}
+        covered = {(self.paper_rows.get(r.row), r.column) for r in self.readings if r.ours is not None}
         for row, cells in self.numbers.items():
             for column, number in cells.items():
-                if (row, column) not in told:
+                if (row, column) not in covered:
                     yield row, column, number
 
 
 # Text -----------------------------------------------------------------------------------------------
 
 
-def found_text(found: Found) -> str:
+def result_text(result: ExperimentResult) -> str:
     """All of it as Markdown, for a terminal and for table.md."""
-    blocks = [f"# {found.name}: {found.title}", f"On {found.source}. {found.about}"]
-    if found.changed:
-        blocks.append(f"**Made with {plain('; '.join(found.changed))}. These numbers are no evidence of anything.**")
-    blocks += [_table(found), _legend(found), *found.notes]
-    if found.differences:
-        blocks.append(_differences(found))
-    return "\n\n".join([*blocks, *_published(found)]) + "\n"
+    blocks = [f"# {result.name}: {result.title}", f"On {result.source}. {result.about}"]
+    if result.changed:
+        blocks.append(f"**Made with {plain('; '.join(result.changed))}. These numbers are no evidence of anything.**")
+    blocks += [_table(result), _legend(result), *result.notes]
+    if result.differences:
+        blocks.append(_differences(result))
+    return "\n\n".join([*blocks, *_published(result)]) + "\n"
 
 
-def _table(found: Found) -> str:
-    axis = found.axis[0] if found.axis else "case"
-    several = any(r.case for r in found.readings)
-    with_paper = {column for told in found.numbers.values() for column in told}
-    header = ["method", *([axis] if several else []), *(_seeds_header(found))]
-    for measure, column in found.asked:
+def _table(result: ExperimentResult) -> str:
+    axis = result.axis[0] if result.axis else "case"
+    several = any(r.case for r in result.readings)
+    with_paper = {column for numbers in result.numbers.values() for column in numbers}
+    header = ["method", *([axis] if several else []), *(_seeds_header(result))]
+    for measure, column in result.measured:
         header += [f"{plain(column)}, paper"] * (measure == "accuracy" and column in with_paper)
         header.append(heading(measure, column) + (", ours" if measure == "accuracy" and column in with_paper else ""))
-    cells = {(r.row, r.case, r.measure, r.column): r for r in found.readings}
+    cells = {(r.row, r.case, r.measure, r.column): r for r in result.readings}
     body = []
-    for row, case in dict.fromkeys((r.row, r.case) for r in found.readings):
-        mine = [cells.get((row, case, *key)) for key in found.asked]
+    for row, case in dict.fromkeys((r.row, r.case) for r in result.readings):
+        mine = [cells.get((row, case, *key)) for key in result.measured]
         line = [plain(row), *([case] if several else [])]
-        if _seeds_header(found):
+        if _seeds_header(result):
             line.append(str(max((r.seeds for r in mine if r), default=0)))
-        for (measure, column), reading in zip(found.asked, mine, strict=True):
+        for (measure, column), reading in zip(result.measured, mine, strict=True):
             if measure == "accuracy" and column in with_paper:
-                line.append(_theirs(found.beside(row, column)))
+                line.append(_theirs(result.beside(row, column)))
             line.append(_ours(reading))
         body.append(line)
     return aligned(header, body, words=1)
 
 
-def _seeds_header(found: Found) -> list[str]:
-    return ["seeds"] if any(r.seeds for r in found.readings) else []
+def _seeds_header(result: ExperimentResult) -> list[str]:
+    return ["seeds"] if any(r.seeds for r in result.readings) else []
 
 
 def _theirs(number: tuple[float, float] | None) -> str:
@@ -168,46 +168,46 @@ def _ours(reading: Reading | None) -> str:
     return f"{text} {({'level': '=', 'first': '^'}).get(reading.standing or '', '')}".rstrip()
 
 
-def _legend(found: Found) -> str:
-    standings = {r.standing for r in found.readings}
-    lines = [f"Ours: {found.spread}."] if any(r.ours for r in found.readings) else []
-    if found.numbers:
-        lines.append(f"Paper: {found.paper}, top-1 in % and its standard deviation over bootstrapped test sets.")
-    where = f", at the same {found.axis[0]}" if found.axis else ""
+def _legend(result: ExperimentResult) -> str:
+    standings = {r.standing for r in result.readings}
+    lines = [f"Ours: {result.spread}."] if any(r.ours for r in result.readings) else []
+    if result.numbers:
+        lines.append(f"Paper: {result.paper}, top-1 in % and its standard deviation over bootstrapped test sets.")
+    where = f", at the same {result.axis[0]}" if result.axis else ""
     if "best" in standings:
         lines.append(f"** **  clearly best{where}: its paired difference to every other row excludes zero.")
     if "first" in standings:
         lines.append(f"^  highest mean{where}, but not clearly best.")
     if "level" in standings:
         lines.append("=  the paired difference to the highest mean includes zero.")
-    if any(r.ours and r.seeds < FEWEST_SEEDS for r in found.readings):
+    if any(r.ours and r.seeds < FEWEST_SEEDS for r in result.readings):
         lines.append(
             f"With fewer than {FEWEST_SEEDS} seeds most of the luck of the seed is left out, and nothing is best."
         )
-    return "\n".join(f"- {plain(line)}" for line in [*lines, *_missing(found)])
+    return "\n".join(f"- {plain(line)}" for line in [*lines, *_missing(result)])
 
 
-def _missing(found: Found) -> list[str]:
+def _missing(result: ExperimentResult) -> list[str]:
     """Why numbers of ours are missing, each reason once."""
     at: dict[str, list[str]] = {}
-    for r in found.readings:
+    for r in result.readings:
         if r.ours is None and r.reason:
             at.setdefault(r.reason, []).append(f"{r.row} at {r.case}" if r.case else r.row)
-    everything = all(r.ours is None for r in found.readings)
+    everything = all(r.ours is None for r in result.readings)
     return [
         f"All of ours: {reason}." if everything and len(at) == 1 else f"{', '.join(dict.fromkeys(rows))}: {reason}."
         for reason, rows in at.items()
     ]
 
 
-def _differences(found: Found) -> str:
-    """What the paper claims, asked of ours: for every pair of rows and every column."""
-    several = any(d.case for d in found.differences)
-    header = ["points ahead, paired by row", *([found.axis[0] if found.axis else "case"] if several else [])]
-    claimed = [_claimed(found, d) for d in found.differences]
+def _differences(result: ExperimentResult) -> str:
+    """What the paper claims, tested on our runs: for every pair of rows and every column."""
+    several = any(d.case for d in result.differences)
+    header = ["points ahead, paired by row", *([result.axis[0] if result.axis else "case"] if several else [])]
+    claimed = [_claimed(result, d) for d in result.differences]
     header += ["column", "told apart", "ours", *(["paper"] if any(claimed) else [])]
     body = []
-    for d, theirs in zip(found.differences, claimed, strict=True):
+    for d, theirs in zip(result.differences, claimed, strict=True):
         verdict = "yes" if d.ours.low > 0 else "yes, behind" if d.ours.high < 0 else "no"
         body.append(
             [
@@ -222,36 +222,36 @@ def _differences(found: Found) -> str:
     return aligned(header, body, words=header.index("ours"))
 
 
-def _claimed(found: Found, difference: Difference) -> str:
+def _claimed(result: ExperimentResult, difference: Difference) -> str:
     """The paper's difference between the same two methods: on this column, or else on each it has."""
-    better, worse = (found.paper_rows.get(row, "") for row in (difference.better, difference.worse))
+    better, worse = (result.paper_rows.get(row, "") for row in (difference.better, difference.worse))
     if better == worse:
         return ""
-    told = []
-    for numbers in [found.numbers] if found.numbers else found.published.values():
+    gaps = []
+    for numbers in [result.numbers] if result.numbers else result.published.values():
         a, b = numbers.get(better, {}), numbers.get(worse, {})
-        both = [c for c in a if c in b and (not found.numbers or c == difference.column)]
-        told += [f"{a[c][0] - b[c][0]:+.1f}" + ("" if found.numbers else f" {plain(c)}") for c in both]
-    return ", ".join(told)
+        both = [c for c in a if c in b and (not result.numbers or c == difference.column)]
+        gaps += [f"{a[c][0] - b[c][0]:+.1f}" + ("" if result.numbers else f" {plain(c)}") for c in both]
+    return ", ".join(gaps)
 
 
-def _published(found: Found) -> list[str]:
+def _published(result: ExperimentResult) -> list[str]:
     """The paper's numbers that stand beside none of ours, and why."""
-    if not found.published:
-        where = "" if found.paper == "text" else f" ({found.paper})"
-        return [f"Beside the paper{where}: no number to set beside ours, since {found.reason}."]
-    if found.numbers:
+    if not result.published:
+        where = "" if result.paper == "text" else f" ({result.paper})"
+        return [f"Beside the paper{where}: no number to set beside ours, since {result.reason}."]
+    if result.numbers:
         # Where there is none of ours at all, they stand in the table above, with the reason below it.
-        if not (rest := list(found.without_ours())) or not any(r.ours for r in found.readings):
+        if not (rest := list(result.without_ours())) or not any(r.ours for r in result.readings):
             return []
         body = [[plain(row), plain(column), _theirs(number)] for row, column, number in rest]
         return ["Published, without a number of ours:", aligned(["row", "column", "paper"], body, words=2)]
     blocks = []
-    for source, numbers in found.published.items():
-        columns = list(dict.fromkeys(column for told in numbers.values() for column in told))
-        body = [[plain(row), *(_theirs(told.get(c)) for c in columns)] for row, told in numbers.items()]
+    for source, numbers in result.published.items():
+        columns = list(dict.fromkeys(column for of_row in numbers.values() for column in of_row))
+        body = [[plain(row), *(_theirs(of_row.get(c)) for c in columns)] for row, of_row in numbers.items()]
         blocks += [
-            f"The paper's {found.paper} is on {source}, other data than this: compare the order of methods and the "
+            f"The paper's {result.paper} is on {source}, other data than this: compare the order of methods and the "
             "differences, not the numbers.",
             aligned([f"paper, {source}", *columns], body),
         ]
@@ -261,17 +261,17 @@ def _published(found: Found) -> list[str]:
 # JSON -----------------------------------------------------------------------------------------------
 
 
-def found_json(found: Found) -> dict[str, Any]:
+def result_json(result: ExperimentResult) -> dict[str, Any]:
     """All of it as plain values; ours as shares in [0, 1] (weights: mean 1), the paper's in %."""
     return {
-        "experiment": found.name,
-        "title": found.title,
-        "source": found.source,
-        "about": found.about,
-        "changed": list(found.changed),
-        "axis": found.axis[0] if found.axis else None,
-        "spread": found.spread,
-        "paper": found.paper,
+        "experiment": result.name,
+        "title": result.title,
+        "source": result.source,
+        "about": result.about,
+        "changed": list(result.changed),
+        "axis": result.axis[0] if result.axis else None,
+        "spread": result.spread,
+        "paper": result.paper,
         "readings": [
             {
                 "row": r.row,
@@ -284,31 +284,31 @@ def found_json(found: Found) -> dict[str, Any]:
                 "standing": r.standing,
                 "runs": list(r.runs),
                 "reason": r.reason or None,
-                "paper": _paper_json(found, r),
+                "paper": _paper_json(result, r),
             }
-            for r in found.readings
+            for r in result.readings
         ],
         "differences": [
             {"better": d.better, "worse": d.worse, "case": d.case, "column": d.column, "ours": d.ours.to_json()}
-            for d in found.differences
+            for d in result.differences
         ],
         "published_without_ours": [
             {"row": row, "column": column, "value": number[0], "standard_deviation": number[1]}
-            for row, column, number in found.without_ours()
+            for row, column, number in result.without_ours()
         ],
-        "why_no_published_number": None if found.numbers else found.reason or "the paper's are on other data",
-        **({"chosen": dict(found.chosen)} if found.chosen else {}),
+        "why_no_published_number": None if result.numbers else result.reason or "the paper's are on other data",
+        **({"chosen": dict(result.best_rates)} if result.best_rates else {}),
     }
 
 
-def _paper_json(found: Found, reading: Reading) -> dict[str, float] | None:
-    number = found.beside(reading.row, reading.column) if reading.measure == "accuracy" else None
+def _paper_json(result: ExperimentResult, reading: Reading) -> dict[str, float] | None:
+    number = result.beside(reading.row, reading.column) if reading.measure == "accuracy" else None
     return None if number is None else {"value": number[0], "standard_deviation": number[1]}
 
 
 def by_row(readings: Sequence[Reading]) -> Mapping[str, list[Reading]]:
     """Readings of each row, in order."""
-    made: dict[str, list[Reading]] = {}
+    groups: dict[str, list[Reading]] = {}
     for reading in readings:
-        made.setdefault(reading.row, []).append(reading)
-    return made
+        groups.setdefault(reading.row, []).append(reading)
+    return groups

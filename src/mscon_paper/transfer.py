@@ -9,9 +9,9 @@ import numpy as np
 import polars as pl
 from jaxtyping import Int
 
-from mscon.errors import RunError, counted
-from mscon.evaluate.labels import among_largest, codes_of
+from mscon.errors import RunError
 from mscon.evaluate.linear import linear_probe
+from mscon.evaluate.targets import among_largest, codes_of
 from mscon.run.recipe import plain_sections
 from mscon.run.run import Run
 
@@ -21,7 +21,7 @@ def transfer(run: Run, columns: Sequence[str], rows_a_class: Sequence[int], draw
 
     The strength of the penalty is `linear.DEFAULT` for all: where labels are few there are none to choose it by. Which
     rows are drawn depends on the labels and the number of the draw only, so that all runs on the same rows are
-    asked alike. [probe] largest holds here too.
+    treated alike. [probe] largest holds here too.
 
     Writes `run.transfer`: {"rows_a_class", "draws", "curves": [{"column", "classes", "train_rows": [mean a count],
     "accuracy": [[one a draw] a count]}]}.
@@ -51,14 +51,14 @@ def transfer(run: Run, columns: Sequence[str], rows_a_class: Sequence[int], draw
         used: list[list[int]] = [[] for _ in rows_a_class]
         for draw in range(draws):
             for at, number in enumerate(rows_a_class):
-                chosen = train[few_of_each(codes[train], number, seed=draw)]
-                none = chosen[:0]
+                drawn = train[few_of_each(codes[train], number, seed=draw)]
+                none = drawn[:0]
                 result = linear_probe(
-                    *(features[chosen], codes[chosen], features[none], codes[none], features[test], codes[test]),
+                    *(features[drawn], codes[drawn], features[none], codes[none], features[test], codes[test]),
                     classes,
                 )
                 accuracy[at].append(result.accuracy)
-                used[at].append(len(chosen))
+                used[at].append(len(drawn))
         curves.append(
             {
                 "column": column,
@@ -79,8 +79,8 @@ def few_of_each(codes: Int[np.ndarray, " rows"], number: int, seed: int) -> Int[
         ValueError: if `number` is not positive.
     """
     if number < 1:
-        raise ValueError(f"{counted(number, 'row')} a class were asked for; it must be 1 or more.")
+        raise ValueError(f"the number of rows a class must be 1 or more, got {number}.")
     order = np.random.default_rng(seed).permutation(codes.size)
     order = order[codes[order] >= 0]
-    chosen = [order[codes[order] == code][:number] for code in np.unique(codes[order])]
-    return np.sort(np.concatenate(chosen)) if chosen else order
+    positions = [order[codes[order] == code][:number] for code in np.unique(codes[order])]
+    return np.sort(np.concatenate(positions)) if positions else order

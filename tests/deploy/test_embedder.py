@@ -212,7 +212,7 @@ def forged(path, run, **changes):
         ({"recipe__encoder__witdh": 3}, RecipeError, "no setting 'witdh'. Did you mean 'width'"),
         ({"recipe__encoder__width": 8}, RunError, "not of the model that it describes"),
         ({"recipe__data__image_size": 10**9}, RecipeError, "from 8 to 2048 pixels"),
-        ({"recipe__encoder__name": None}, RecipeError, "no recipe can hold"),
+        ({"recipe__encoder__name": None}, RecipeError, r"\[encoder\] name must be text"),
         ({"similarities": ["kind"]}, RunError, "not of the model"),
         (
             {"recipe__encoder__name": "hf-hub:someone/model"},
@@ -248,7 +248,7 @@ def test_plain_tensors_are_no_packed_model(tmp_path):
 
 def test_a_packed_model_has_one_checkpoint(run, tmp_path):
     pack(run, tmp_path / "model.safetensors")
-    with pytest.raises(RunError, match="one checkpoint only, so 'best'"):
+    with pytest.raises(RunError, match="one checkpoint only, so there is no 'best'"):
         mscon.load(tmp_path / "model.safetensors", checkpoint="best")
 
 

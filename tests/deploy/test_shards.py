@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import subprocess
-import sys
 
 import numpy as np
 import polars as pl
@@ -18,6 +15,7 @@ from mscon.data.table.table import read_table
 from mscon.deploy import shards
 from mscon.deploy.shards import embed_table
 from mscon.errors import RunError, TableError
+from process import together
 
 
 @pytest.fixture
@@ -278,17 +276,9 @@ def test_an_output_of_another_kind_is_refused(run, table, tmp_path):
 def test_two_processes_share_the_shards(run, table, tmp_path):
     """Each encodes its own; the first puts them together and speaks."""
     out = tmp_path / "new.parquet"
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "mscon"]
-    done = subprocess.run(
-        [*command, "embed", str(run.root), "--table", str(table), "--out", str(out), "--shard-rows", "3"],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("new.parquet.shards") == 1
+    done = together("embed", run.root, "--table", table, "--out", out, "--shard-rows", 3, cwd=tmp_path)
+    assert done.status == 0, done
+    assert done.out.count("new.parquet.shards") == 1
     folder = tmp_path / "new.parquet.shards"
     got = pl.read_parquet(folder / "*.parquet")
     assert got.get_column("line").to_list() == list(range(2, 14))

@@ -12,7 +12,7 @@ from mscon_paper.prepared import (
     Prepared,
     equal_files,
     is_clutter,
-    not_found,
+    missing_data,
     plain,
     read_label,
     shown,
@@ -110,7 +110,7 @@ def test_a_table_that_was_prepared_before_is_replaced_and_no_other_file(tmp_path
 
 def test_what_is_there_instead_is_told_shortly(tmp_path):
     def message() -> str:
-        return str(not_found("mine", tmp_path / "data", ["the file 'x'", "the folder 'y'"], "  From there."))
+        return str(missing_data("mine", tmp_path / "data", ["the file 'x'", "the folder 'y'"], "  From there."))
 
     assert message().endswith("There is no such folder.\n  From there.")
     (tmp_path / "data").mkdir()

@@ -15,12 +15,12 @@ from mscon.errors import RunError
 from mscon.evaluate.report import page
 from mscon.run import atomic
 from mscon.run.run import Run
-from mscon_paper import comparison, reproduce
+from mscon_paper import comparison, figures, reproduce
 from mscon_paper.comparison import Planned, is_finished
 from mscon_paper.files import find
 from mscon_paper.results import last_weights, read
 from mscon_paper.sources import glyphs
-from mscon_paper.table import found_json, found_text
+from mscon_paper.table import result_json, result_text
 from report.runs import make_rows
 
 CLASSES = {
@@ -108,6 +108,7 @@ def made(tmp_path, monkeypatch) -> list[str]:
 
     monkeypatch.setattr(glyphs, "prepare", lambda root: table)
     monkeypatch.setattr(page, "build_report", lambda runs, out, **_: atomic.write_text(out, f"{len(runs)} runs"))
+    monkeypatch.setattr(figures, "_saved", lambda figure: {"svg": b"<svg/>", "png": b"pixels"})
     monkeypatch.setattr(comparison, "train_and_probe", train_and_probe)
     return trained
 
@@ -136,16 +137,16 @@ def test_a_stopped_experiment_goes_on_and_loses_only_what_was_under_way(made, tm
     assert names == {"table.md", "results.json", "report.html"} | pictures
 
 
-@pytest.mark.parametrize("name", ["table.md", "results.json", "report.json", "curves.png"])
-def test_results_replace_earlier_ones_and_no_other_file(made, tmp_path, capsys, name):
+def test_results_replace_earlier_ones_and_no_other_file(made, tmp_path, capsys):
     folder = tmp_path / "out" / "glyphs" / "ablation-quick"
     folder.mkdir(parents=True)
-    (folder / name).write_text("mine")
     arguments = ["reproduce", "glyphs/ablation", "--quick", "--jobs", "1", "--out", str(tmp_path / "out")]
-    assert main(arguments) == 2
-    assert f"{name}' exists and was not written by this command: not replaced." in capsys.readouterr().err
-    assert not made and [path.read_text() for path in folder.iterdir()] == ["mine"]
-    (folder / name).unlink()
+    for name in ("table.md", "results.json", "report.json", "curves.png"):
+        (folder / name).write_text("mine")
+        assert main(arguments) == 2
+        assert f"{name}' exists and was not written by this command: not replaced." in capsys.readouterr().err
+        assert not made and [path.read_text() for path in folder.iterdir()] == ["mine"]
+        (folder / name).unlink()
     assert main(arguments) == main(arguments) == 0
 
 
@@ -212,7 +213,7 @@ def test_the_papers_number_stands_beside_ours(tmp_path):
     one, planned = leave_all("glyphs/table3", tmp_path, skills={"mscon": 0.9, "xent_multi": 0.5})
     renamed = {row: {"family": cells["brand"]} for row, cells in shoes.numbers.items()}
     found = read(replace(one, numbers=renamed), planned, tmp_path, {})
-    lines = found_text(found).splitlines()
+    lines = result_text(found).splitlines()
     header = next(line for line in lines if line.startswith("| method"))
     assert [cell.strip() for cell in header.split("|")[3:5]] == ["family, paper", "family, ours"]
     row = next(line for line in lines if line.startswith("| MSCon, paper's weights "))
@@ -231,7 +232,7 @@ def test_a_difference_is_paired_and_the_papers_stands_beside_it(tmp_path):
         if (d.better, d.worse, d.column) == ("MSCon, paper's weights", "XEnt multi-task", "family")
     )
     assert 0.2 < gap.ours.low < gap.ours.value < gap.ours.high < 0.7
-    assert "+10.5 brand" in found_text(found)
+    assert "+10.5 brand" in result_text(found)
 
 
 def test_a_published_number_without_ours_is_listed(tmp_path):
@@ -242,13 +243,13 @@ def test_a_published_number_without_ours_is_listed(tmp_path):
         ("XEnt multi-task", "brand"),
         ("MSCon", "brand"),
     }
-    assert "Published, without a number of ours" in found_text(found)
+    assert "Published, without a number of ours" in result_text(found)
 
 
 def test_where_nothing_was_run_the_papers_numbers_stand_alone_and_the_reason_once(tmp_path):
     shoes = find("zappos50k/table1")
     planned = shoes.plan(1)
-    text = found_text(read(shoes, planned, tmp_path, {run.name: "the shoes are not here" for run in planned}))
+    text = result_text(read(shoes, planned, tmp_path, {run.name: "the shoes are not here" for run in planned}))
     assert text.count("the shoes are not here") == 1
     for number in ("96.64 (0.34)", "69.10 (0.84)", "85.98 (0.56)"):
         assert number in text
@@ -270,7 +271,7 @@ def test_table_4_reads_each_column_off_the_run_that_never_saw_it(tmp_path):
 def test_figure_3_reads_weights_and_accuracies_along_its_axis(tmp_path):
     one, planned = leave_all("glyphs/figure3", tmp_path, seeds=2)
     found = read(one, planned, tmp_path, {})
-    assert found.asked == (
+    assert found.measured == (
         ("weight", "weight_noisy"),
         ("accuracy", "weight_noisy"),
         ("accuracy", "weight"),
@@ -312,18 +313,18 @@ def test_points_of_a_curve_are_set_against_the_usual_one(tmp_path):
     told = {(d.better, d.worse): d for d in found.differences if d.column == "family"}
     assert len(told) == len(one.methods) * (len(one.cases) - 1)
     assert ("MSCon, equal weights, temperature 1", "MSCon, equal weights, temperature 0.1") in told
-    assert "temperature 0.1 - " not in found_text(found)
+    assert "temperature 0.1 - " not in result_text(found)
 
 
 def test_tuning_chooses_by_validation_rows_and_says_what(tmp_path):
     one, planned = leave_all("glyphs/tuning", tmp_path, seeds=1)
     found = read(one, planned, tmp_path, {})
-    assert set(found.chosen) == {method.name for method in one.methods}
-    assert set(found.chosen.values()) == {0.006}
+    assert set(found.best_rates) == {method.name for method in one.methods}
+    assert set(found.best_rates.values()) == {0.006}
     broken = next(run.name for run in planned if run.row.method.name == "csn" and run.case.x == 0.006)
     found = read(one, planned, tmp_path, {broken: "broke down"})
-    assert found.chosen["csn"] != 0.006
-    assert found_json(found)["chosen"]["simclr"] == 0.006
+    assert found.best_rates["csn"] != 0.006
+    assert result_json(found)["chosen"]["simclr"] == 0.006
 
 
 def test_views_ask_every_space_about_every_column(tmp_path):

@@ -29,7 +29,7 @@ def test_fewer_rows_are_among_more_rows(codes, number, seed):
 
 
 def test_no_rows_a_class_is_a_mistake():
-    with pytest.raises(ValueError, match="0 rows a class"):
+    with pytest.raises(ValueError, match="1 or more, got 0"):
         few_of_each(np.array([0, 1]), 0, 0)
 
 

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from process import mscon
 from reliability.content import SUMS, content
 from reliability.events import KillAt
 from reliability.jobs import Job, write_job
-from reliability.process import mscon
 
 # Verbs that read what stands first in a path of the scene.
 VERBS: dict[str, Sequence[Sequence[str]]] = {

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from process import Outcome, mscon
 from reliability.content import changed, content, left_over, wrong_sums
 from reliability.events import KillAt
 from reliability.jobs import Job
-from reliability.process import Outcome, mscon
 
 # What a fault is about, and what it is.
 Fault = tuple[Literal["way", "numbers", "litter", "sums"], str]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
+from process import call
 from reliability.damage import damages, try_all, write_scene
-from reliability.process import call
 
 
 def test_a_damaged_file_is_refused_by_name_or_makes_no_difference(tmp_path, full, counts):

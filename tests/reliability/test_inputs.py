@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from process import Outcome, mscon
 from reliability.content import changed, content
 from reliability.events import KillAt, WriteAt
 from reliability.jobs import IMAGES, ROWS, Job, picture, write_job
-from reliability.process import Outcome, mscon
 
 Exchange = Callable[[Path], None]
 

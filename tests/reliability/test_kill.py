@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from process import Outcome, mscon
 from reliability.content import content
 from reliability.jobs import VARIANTS, Job, write_job
 from reliability.kill import faults, kills, overwriting_faults
-from reliability.process import Outcome, mscon
 
 
 @pytest.fixture(scope="module", params=[*VARIANTS, "overwrite"])

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from process import mscon
 from reliability.content import changed, content
 from reliability.events import KillAt
 from reliability.jobs import write_job
-from reliability.process import mscon
 
 LAST = "checkpoints/last.safetensors"
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from process import Outcome, mscon
 from reliability.content import changed, content, tree
 from reliability.jobs import IMAGES, write_job
-from reliability.process import Outcome, mscon
 
 
 @pytest.fixture(scope="module")

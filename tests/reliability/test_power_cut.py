@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import pytest
 
+from process import mscon
 from reliability.events import Event, KillAt, lost_in_a_power_cut
-from reliability.process import mscon
 
 
 def test_an_order_that_loses_something_is_noticed():

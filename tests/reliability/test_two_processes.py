@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from process import Started, mscon, start
 from reliability.content import changed, content, left_over
 from reliability.events import Event, KillAt, PauseAt
 from reliability.jobs import Job
-from reliability.process import Started, mscon, start
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from mscon.evaluate.metrics.bootstrap import Interval
 from mscon.evaluate.report.compare import Cell, Column, Comparison, compare_column, comparison_json, comparison_text
-from mscon.evaluate.report.finding import finding
 from mscon.evaluate.report.gather import Question
+from mscon.evaluate.report.summary import finding
 
 SEEDS, ROWS = 3, 200
 

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mscon.evaluate.report.atlas import fifths
-from mscon.evaluate.report.census import census
 from mscon.evaluate.report.confusion import confusions, of_labels, of_numbers
+from mscon.evaluate.report.data import census
 from mscon.evaluate.report.gather import gather
 from mscon.evaluate.report.neighbours import grid
 from mscon.evaluate.report.page import build_report
@@ -97,7 +97,7 @@ def test_levels_numbers_and_labels_have_a_table_of_what_was_taken_for_what(every
     assert by_name["size"].table[0][1].share == 1.0
     assert len(by_name["price"].classes) == 5
     assert [label.name for label in labels.labels] == ["bar", "dot"]
-    assert all(label.found == 1.0 for label in labels.labels)
+    assert all(label.recall == 1.0 for label in labels.labels)
 
 
 def test_fifths_of_numbers_hold_every_row():
@@ -110,7 +110,7 @@ def test_fifths_of_numbers_hold_every_row():
 
 def test_labels_that_nobody_has_or_names_have_no_share():
     told = of_labels("c", ["a", "b"], np.array([[1, 0], [1, 0]]), np.array([[1, 0], [0, 0]]))
-    assert [(label.name, label.rows, label.found, label.right) for label in told.labels] == [
+    assert [(label.name, label.rows, label.recall, label.precision) for label in told.labels] == [
         ("a", 2, 0.5, 1.0),
         ("b", 0, None, None),
     ]

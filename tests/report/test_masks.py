@@ -30,12 +30,12 @@ def test_bars_stand_in_the_order_of_who_sees_a_dimension_most(masked):
     assert [bar.height for bar in first.bars] == [48.0, 24.0, 9.6, 0.0, 0.0]
     assert [bar.height for bar in second.bars] == [0.0, 19.2, 9.6, 38.4, 0.0]
     assert [bar.y + bar.height for bar in second.bars] == [48.0] * 5
-    assert [bar.own for bar in first.bars] == [True, True, True, False, False]
-    assert [bar.own for bar in second.bars] == [False, False, True, True, False]
-    assert (first.seen, first.most) == (3, 3)
-    assert (second.seen, second.most) == (3, 2)
-    assert first.own_share == pytest.approx(1.0)
-    assert second.own_share == pytest.approx(1.0 / 1.4)
+    assert [bar.is_largest for bar in first.bars] == [True, True, True, False, False]
+    assert [bar.is_largest for bar in second.bars] == [False, False, True, True, False]
+    assert (first.nonzero, first.most) == (3, 3)
+    assert (second.nonzero, second.most) == (3, 2)
+    assert first.largest_share == pytest.approx(1.0)
+    assert second.largest_share == pytest.approx(1.0 / 1.4)
 
 
 @given(st.integers(1, 4), st.integers(1, 9), st.integers(0, 99))
@@ -48,7 +48,7 @@ def test_masks_of_zeros_are_drawn_as_nothing(a_run):
     run = a_run("dead")
     run.write_masks([[0.0, 0.0], [0.0, 0.0]])
     (drawn,) = masks(gather([run]).methods)
-    assert [(m.seen, m.own_share) for m in drawn.masks] == [(0, None), (0, None)]
+    assert [(m.nonzero, m.largest_share) for m in drawn.masks] == [(0, None), (0, None)]
 
 
 def test_the_page_shows_masks_where_a_run_has_them(masked, a_run, tmp_path):

@@ -11,9 +11,9 @@ import pytest
 
 from mscon.evaluate.metrics.catalog import MEASURES
 from mscon.evaluate.report.compare import Comparison, compare, compare_column, comparison_json, comparison_text
-from mscon.evaluate.report.finding import finding
 from mscon.evaluate.report.gather import Question, gather
 from mscon.evaluate.report.page import build_report
+from mscon.evaluate.report.summary import finding
 from mscon.run.run import Run
 
 
@@ -56,10 +56,10 @@ def test_a_lower_error_than_that_of_guessing_is_better(mean, words):
 
 
 def test_numbers_stand_in_their_own_unit():
-    assert MEASURES["accuracy"].said(0.3768) == "37.7\N{NO-BREAK SPACE}%"
-    assert MEASURES["r2"].said(0.5123) == "0.512"
-    assert MEASURES["level_error"].said(0.5) == "0.500\N{NO-BREAK SPACE}levels"
-    assert MEASURES["neighbour_difference"].said(1234.5) == "1,234"
+    assert MEASURES["accuracy"].with_unit(0.3768) == "37.7\N{NO-BREAK SPACE}%"
+    assert MEASURES["r2"].with_unit(0.5123) == "0.512"
+    assert MEASURES["level_error"].with_unit(0.5) == "0.500\N{NO-BREAK SPACE}levels"
+    assert MEASURES["neighbour_difference"].with_unit(1234.5) == "1,234"
     assert all(measure.name == name for name, measure in MEASURES.items())
 
 

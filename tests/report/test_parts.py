@@ -140,6 +140,12 @@ def recipe(*kinds: str, objective: str = "supcon", weighting: str = "equal") -> 
     }
 
 
+def with_own(plain: dict, objective: str) -> dict:
+    """The last similarity with an objective of its own."""
+    plain["similarity"][-1]["objective"] = {"name": objective}
+    return plain
+
+
 @pytest.mark.parametrize(
     ("given", "keys"),
     [
@@ -147,6 +153,7 @@ def recipe(*kinds: str, objective: str = "supcon", weighting: str = "equal") -> 
         (recipe("same_row"), {"mscon", "simclr"}),
         (recipe("categorical", "same_row"), {"mscon", "supcon", "simclr"}),
         (recipe("categorical", objective="cross_entropy"), {"mscon"}),
+        (with_own(recipe("categorical", "same_row", objective="cross_entropy"), "supcon"), {"mscon", "simclr"}),
     ],
 )
 def test_only_what_was_used_is_cited(given, keys):

@@ -16,7 +16,7 @@ from mscon.evaluate.report.page import build_report
 from mscon.evaluate.report.results import holds_results, read_results
 from mscon.run import atomic
 from mscon_paper.figures import draw, draw_training
-from mscon_paper.table import Difference, Found, Reading, found_json
+from mscon_paper.table import Difference, ExperimentResult, Reading, result_json
 
 EVIL = "<script>alert(1)</script>"
 
@@ -25,7 +25,7 @@ def interval(x: int) -> Interval:
     return Interval(0.5 + 0.1 * x, 0.4, 0.9, 0.1)
 
 
-def found(row: str = "MSCon", points: int = 3) -> Found:
+def found(row: str = "MSCon", points: int = 3) -> ExperimentResult:
     readings = [
         Reading(name, f"{x}", float(x), "accuracy", column, interval(x), 3, "best")
         for column in ("family", "weight")
@@ -33,7 +33,7 @@ def found(row: str = "MSCon", points: int = 3) -> Found:
         for x in range(points)
     ]
     readings.append(Reading("CSN", "0", 0.0, "accuracy", "family", None, reason="training broke down"))
-    return Found(
+    return ExperimentResult(
         name="glyphs/figure3",
         title="Figure 3: redrawn",
         source="rendered glyphs",
@@ -51,8 +51,8 @@ def found(row: str = "MSCon", points: int = 3) -> Found:
     )
 
 
-def leave(folder: Path, told: Found, kinds: tuple[str, ...] = ("svg", "png")) -> Path:
-    atomic.write_json(folder / "results.json", found_json(told))
+def leave(folder: Path, told: ExperimentResult, kinds: tuple[str, ...] = ("svg", "png")) -> Path:
+    atomic.write_json(folder / "results.json", result_json(told))
     for kind, content in draw(told).items():
         if kind in kinds:
             atomic.write_bytes(folder / f"figure.{kind}", content)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from mscon.run import checksums
@@ -35,16 +37,24 @@ def test_a_file_that_nobody_wrote_is_described(tmp_path):
     assert "is not in checksums.jsonl" in checksums.fault(tmp_path, "c.bin")
 
 
+def grown_fault(path: Path) -> str:
+    return checksums.grown_fault(path.read_bytes(), checksums.read(path.parent).get(path.name, []))
+
+
+def is_short(path: Path) -> bool:
+    return checksums.is_short(path, checksums.read(path.parent).get(path.name, []))
+
+
 def test_a_file_that_grows_is_checked_as_far_as_its_last_checksum(tmp_path):
     path = tmp_path / "log.jsonl"
     path.write_bytes(b"1\n2\n")
-    assert checksums.grown_fault(tmp_path, "log.jsonl") == ""  # none was taken yet
+    assert grown_fault(path) == ""  # none was taken yet
     checksums.record(tmp_path, "log.jsonl")
     path.write_bytes(b"1\n2\n3\n")
-    assert checksums.grown_fault(tmp_path, "log.jsonl") == ""
+    assert grown_fault(path) == ""
     path.write_bytes(b"1\n9\n3\n")
-    assert "its content is another" in checksums.grown_fault(tmp_path, "log.jsonl")
-    assert not checksums.is_short(tmp_path, "log.jsonl")
+    assert "its content is another" in grown_fault(path)
+    assert not is_short(path)
 
 
 def test_a_file_that_grows_and_was_cut_short_is_right_as_far_as_it_goes(tmp_path):
@@ -53,13 +63,13 @@ def test_a_file_that_grows_and_was_cut_short_is_right_as_far_as_it_goes(tmp_path
         path.write_bytes(content)
         checksums.record(tmp_path, "log.jsonl")
     path.write_bytes(b"1\n2\n3\n5\n")  # the newest checksum counts, not the one before
-    assert "its content is another" in checksums.grown_fault(tmp_path, "log.jsonl")
+    assert "its content is another" in grown_fault(path)
     path.write_bytes(b"1\n2\n3")
-    assert checksums.grown_fault(tmp_path, "log.jsonl") == "" and checksums.is_short(tmp_path, "log.jsonl")
+    assert grown_fault(path) == "" and is_short(path)
     path.write_bytes(b"1\n9\n3")
-    assert "its content is another" in checksums.grown_fault(tmp_path, "log.jsonl")
+    assert "its content is another" in grown_fault(path)
     path.unlink()
-    assert checksums.is_short(tmp_path, "log.jsonl")
+    assert is_short(path)
 
 
 def test_a_torn_line_of_the_list_hides_no_other(tmp_path):

@@ -43,6 +43,61 @@ def test_a_part_named_anew_drops_the_settings_of_the_old():
     assert made.weighting == recipe.Part("equal", {})
 
 
+OWN = """
+[[similarity]]
+column = "price"
+name = "continuous"
+objective = "rank_n_contrast"
+heads = { output_dim = 8 }
+[[similarity]]
+column = "make"
+objective = { name = "supcon", positives = "inside" }
+[[similarity]]
+column = "colour"
+views = { hue = 0.0 }
+[[similarity]]
+column = "stamp"
+name = "auto"
+temperature = 0.4
+[[similarity]]
+name = "same_row"
+temperature = 0.2
+[objective]
+temperature = 0.3
+[views]
+flip = 0.1
+"""
+
+
+def test_a_similarity_may_have_its_own_objective_temperature_heads_and_views():
+    made = recipe.parse(OWN)
+    price, make, colour, stamp, same_row = made.similarities
+    assert price.objective == recipe.Part("rank_n_contrast", {"temperature": 2.0})
+    assert price.heads == recipe.Part("mlp", {**made.heads.settings, "output_dim": 8})
+    assert make.objective.settings == {**made.objective.settings, "positives": "inside"}
+    assert (colour.objective, colour.heads) == (None, None)
+    assert (colour.views.hue, colour.views.flip, colour.views.count) == (0.0, 0.1, 1)
+    assert [s.objective.settings["temperature"] for s in (make, stamp, same_row)] == [0.3, 0.4, 0.2]
+    assert recipe.parse(made.to_toml()) == made
+    assert [numbers for _, numbers in made.grouped("objective")] == [(0,), (1,), (2,), (3,), (4,)]
+    assert [numbers for _, numbers in made.grouped("heads")] == [(0,), (1, 2, 3, 4)]
+
+
+def test_views_of_its_own_cost_one_more_view_each_kind():
+    made = recipe.parse(OWN + "[encoder]\nwidth = 8")
+    assert [views.hue for views in made.drawn_views] == [0.1, 0.1, 0.0]
+    assert made.compared_views == ((0, 1), (0, 1), (2,), (0, 1), (0, 1))
+    alike = recipe.parse(LEAST + "[views]\ncount = 3")
+    assert (len(alike.drawn_views), alike.compared_views) == (3, (None,))
+    alone = recipe.parse(LEAST + "views = { hue = 0.0, count = 2 }")
+    assert ([views.hue for views in alone.drawn_views], alone.compared_views) == ([0.0, 0.0], (None,))
+
+
+def test_what_a_similarity_says_again_is_not_its_own():
+    made = recipe.parse(LEAST + "objective = 'supcon'\ntemperature = 0.1\nheads = 'mlp'")
+    assert made == recipe.parse(LEAST)
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -71,6 +126,15 @@ def test_a_part_named_anew_drops_the_settings_of_the_old():
         ("[[similarity]]\nname = 'categorical'", "needs a column"),
         (LEAST + "[weighting]\nname = 'fixed'", "needs a value for 'weights'"),
         ("version = 2\n" + LEAST, "version is 2"),
+        (LEAST + "objective = 'supcom'", r"'kind': there is no objective 'supcom'. Did you mean 'supcon'"),
+        (LEAST + "objective = 3", "'kind': objective must be a name, or a table such as"),
+        (LEAST + "objective = { temprature = 1 }", "'kind': .* no setting 'temprature'. Did you mean 'temperature'"),
+        (LEAST + "objective = 'triplet_margin'\ntemperature = 0.1", "'kind': .* no setting 'temperature'"),
+        (LEAST + "temperature = 'warm'", "'kind': .*temperature must be a number, got 'warm'"),
+        (LEAST + "temperature = 1\nobjective = { temperature = 1 }", "'kind': temperature stands there twice"),
+        (LEAST + "views = 'mild'", r"'kind': views must be a table such as"),
+        (LEAST + "views = { hew = 0 }", "'kind': .* no setting 'hew'. Did you mean 'hue'"),
+        (LEAST + "heads = { output_dim = 'wide' }", "'kind': .*output_dim must be a whole number"),
         ("title = 3\n" + LEAST, "title must be text"),
         (LEAST + "[probe]\nlargest = 20", "must be a table"),
     ],
@@ -96,3 +160,11 @@ def test_messages_begin_with_the_file(tmp_path):
     path.write_text(LEAST + "[trian]\n")
     with pytest.raises(RecipeError, match=r"shoes\.toml: there is no section 'trian'"):
         recipe.read(path)
+
+
+def test_plain_values_are_read_as_text_is_and_left_as_they_are():
+    plain = {"similarity": [{"column": "kind"}], "train": {"epochs": 3}}
+    made = recipe.of_plain(plain, ["train.epochs=5", "views.crop=[0.5, 1.0]"])
+    assert plain == {"similarity": [{"column": "kind"}], "train": {"epochs": 3}}
+    assert made == recipe.parse(made.to_toml()) == recipe.of_plain(made.to_plain())
+    assert made.train.epochs == 5

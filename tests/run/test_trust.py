@@ -70,7 +70,10 @@ class Encoder(nn.Linear):
     def __init__(self): super().__init__(6, 8)
 """
 
-PLACES = ("similarity", "similarities.json", "encoder", "heads", "objective", "weighting", "kind", "kind with settings")
+PLACES = (
+    "similarity", "similarities.json", "encoder", "heads", "objective", "weighting",
+    "own objective", "own objective with settings", "own heads", "kind", "kind with settings",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +123,10 @@ def sent(trained, root, *places):
             values["similarity"][0]["name"] = "evilmod:Kind"
         elif place == "similarities.json":
             states[0]["name"] = "evilmod:Kind"
+        elif place.startswith("own "):
+            part = place.split()[1]
+            name = f"evilmod:{part.capitalize()}"
+            values["similarity"][0][part] = {"name": name} if "with settings" in place else name
         elif place == "encoder":
             values["encoder"] |= {"name": "evilmod:Encoder", "settings": {}}
         elif place in ("kind", "kind with settings"):

@@ -84,7 +84,7 @@ def make_run(tmp_path: Path) -> MakeRun:
         }
         rows = pl.DataFrame(keys | COLUMNS)
         run.write_rows(rows)
-        fitted = fit_similarities(rows, asked)
+        fitted = fit_similarities(rows, asked.similarities)
         run.write_similarities(
             [{"name": p.name, "state": s.to_json()} for p, s in zip(asked.similarities, fitted, strict=True)]
         )

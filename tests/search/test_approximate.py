@@ -11,7 +11,7 @@ import pytest
 import mscon
 from mscon.errors import RunError
 from mscon.search import approximate as module
-from mscon.search.approximate import Approximate, share_found
+from mscon.search.approximate import Approximate, recall_of
 from mscon.search.spaces import Spaces, unit
 
 pytest.importorskip("faiss", reason="FAISS is an extra")
@@ -47,10 +47,10 @@ def test_the_lists_visited_are_the_fewest_powers_of_two_that_give_the_recall(spa
     queries, shares = spaces.vectors(asked).transpose(1, 0, 2), np.full(3, 1 / 3)
     exact = spaces.nearest_of(queries, shares, 10)
     assert lists.recall["equal"] >= 0.9
-    assert share_found(lists.nearest_of(queries, shares, 10), exact) == lists.recall["equal"]
+    assert recall_of(lists.nearest_of(queries, shares, 10), exact) == lists.recall["equal"]
     if lists.probes["equal"] > 1:
         fewer = lists.nearest_of(queries, shares, 10, probes=lists.probes["equal"] // 2)
-        assert share_found(fewer, exact) < 0.9
+        assert recall_of(fewer, exact) < 0.9
 
 
 def test_a_mix_of_one_similarity_visits_at_least_as_many_lists(lists):
@@ -71,9 +71,9 @@ def test_a_mask_holds(spaces, lists):
 
 def test_recall_counts_rows_that_score_as_high_as_the_last(spaces):
     exact = spaces.nearest_of(spaces.vectors([0]).transpose(1, 0, 2), SHARES, 10)
-    assert share_found(exact, exact) == 1.0
+    assert recall_of(exact, exact) == 1.0
     few = [type(exact[0])(exact[0].rows[:4], exact[0].scores[:4], exact[0].by_space[:4])]
-    assert share_found(few, exact) == pytest.approx(0.4)
+    assert recall_of(few, exact) == pytest.approx(0.4)
 
 
 def test_small_runs_are_searched_exactly_and_large_ones_by_lists(run, monkeypatch):

@@ -22,7 +22,7 @@ import re, sys, threading, time
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
-from mscon import recipe
+from mscon.run import recipe
 from mscon.data.table.table import read_table
 from mscon.train.fit import fit
 

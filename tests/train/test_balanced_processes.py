@@ -26,7 +26,7 @@ def both(recipe: Recipe, table: Table, folder: Path) -> tuple[Run, Run]:
     alone = fit(recipe, table, folder / "alone", progress=False)
     assert alone is not None
     done = train(recipe, table, folder / "together")
-    assert done.returncode == 0, done.stderr
+    assert done.status == 0, done
     together = Run.open(folder / "together")
     assert together.facts["machine"]["processes"] == 2
     return alone, together
@@ -49,8 +49,14 @@ def assert_same(one: Run, other: Run, tolerance: float = 2e-4) -> None:
 
 
 def smallest_batch(run: Run) -> int:
-    similarities = fit_similarities(run.rows, run.recipe)
-    sampler = sampler_of(run.recipe, run.rows, similarities)
+    similarities = fit_similarities(run.rows, run.recipe.similarities)
+    sampler = sampler_of(
+        run.recipe.sampler,
+        run.rows,
+        similarities,
+        batch_size=run.recipe.train.batch_size,
+        seed=run.recipe.train.seed,
+    )
     return min(batch.numel() for number in (1, 2) for batch in sampler.epoch(number).batches if batch.numel())
 
 

@@ -6,8 +6,6 @@ import hashlib
 import json
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,6 +22,7 @@ from mscon.run import recipe as recipes
 from mscon.run.run import Run
 from mscon.train import fit as fitting
 from mscon.train.fit import fit, resume
+from process import mscon, together
 
 ROWS = 40
 COMMON = """
@@ -226,54 +225,35 @@ class Cuts(Equal):
 """
 
 
-def test_a_file_that_is_cut_while_it_trains_ends_in_a_message_and_not_in_a_signal(folder):
+def test_a_file_that_is_cut_while_it_trains_ends_in_a_message_and_not_in_a_signal(folder, monkeypatch):
     (folder / "cutting.py").write_text(CUTS)
     (folder / "r.toml").write_text(OF_VECTORS + '[weighting]\nname = "cutting:Cuts"\n')
-    path = os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run(
-        [sys.executable, "-m", "mscon", "train", "r.toml", "--table", "t.csv", "--out", "run"],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": path, "CUT": str(folder / "v.npy")},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 2, done.stderr
-    assert done.stderr.count("mscon: the file of vectors") == done.stderr.count("has changed while it was being") == 1
-    assert "Traceback" not in done.stderr
-    assert "keeps its checkpoint of epoch 1" in done.stderr
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.setenv("CUT", str(folder / "v.npy"))
+    done = mscon("train", "r.toml", "--table", "t.csv", "--out", "run", cwd=folder)
+    assert done.is_one_message, done
+    assert done.err.count("mscon: the file of vectors") == done.err.count("has changed while it was being") == 1
+    assert "keeps its checkpoint of epoch 1" in done.err
 
 
 def test_of_several_processes_one_speaks_and_one_writes(folder):
     """What they would go on with is refused; what is accepted is trained on by both."""
     (folder / "r.toml").write_text(OF_VECTORS)
 
-    def torchrun(*arguments: object) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-        return subprocess.run(
-            [*command, "-m", "mscon", *map(str, arguments)],
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-
     out = folder / "run"
-    done = torchrun("train", folder / "r.toml", "--table", folder / "t.csv", "--out", out, "--set", "train.epochs=1")
-    assert done.returncode == 0, done.stderr
+    done = together("train", "r.toml", "--table", "t.csv", "--out", out, "--set", "train.epochs=1", cwd=folder)
+    assert done.status == 0, done
     run = Run.open(out)
     assert run.fingerprints is not None
     assert run.fingerprints.shape == (ROWS, 16)
     run.write_recipe(recipes.parse(OF_VECTORS))
     in_another_order(folder)
-    refused = torchrun("resume", out)
-    assert refused.returncode != 0
-    assert refused.stderr.count("mscon: ") == refused.stderr.count("40 rows of 40 have another vector") == 1
-    accepted = torchrun("resume", out, "--accept-changes")
-    assert accepted.returncode == 0, accepted.stderr
-    assert accepted.stderr.count("40 rows of 40 have another vector") == 1
+    refused = together("resume", out, cwd=folder)
+    assert refused.status != 0
+    assert refused.err.count("mscon: ") == refused.err.count("40 rows of 40 have another vector") == 1
+    accepted = together("resume", out, "--accept-changes", cwd=folder)
+    assert accepted.status == 0, accepted
+    assert accepted.err.count("40 rows of 40 have another vector") == 1
     assert [entry["changed_rows"] for entry in run.facts["resumed"]] == [ROWS]
 
 

@@ -65,7 +65,7 @@ def test_the_total_is_the_formula_of_the_authors_for_every_similarity(kind):
     condition = torch.tensor([0, 1, 1, 0, 1, 0])
     method = make(kind)
     images, codes, rows = batch(condition)
-    total = method(images, codes, rows, view, 1)["total"].item()
+    total = method(images, codes, rows, [view])["total"].item()
     embedded = method.model.heads.embedding(method.model.encoder(view(images))).detach()
     mask = method.model.heads.mask.detach()
     masked = [(part * mask.relu()[condition]).numpy() for part in embedded.unflatten(0, (3, 6))]
@@ -81,9 +81,9 @@ def test_the_total_is_the_formula_of_the_authors_for_every_similarity(kind):
 def test_cached_gradients_hold_the_penalties_too(mini_batch_size, condition):
     whole, cached = make(), make()
     images, codes, rows = batch(torch.tensor(condition))
-    expected = whole(images, codes, rows, view, 1)["total"]
+    expected = whole(images, codes, rows, [view])["total"]
     expected.backward()
-    got = cached_backward(cached, images, codes, rows, make_view=view, views=1, mini_batch_size=mini_batch_size).total
+    got = cached_backward(cached, images, codes, rows, make_views=[view], mini_batch_size=mini_batch_size).total
     torch.testing.assert_close(got, expected.detach())
     for one, other in zip(whole.parameters(), cached.parameters(), strict=True):
         torch.testing.assert_close(other.grad, one.grad)
@@ -93,7 +93,7 @@ def test_a_batch_without_a_triplet_still_has_its_penalties():
     method = make()
     images, codes, rows = batch(torch.tensor([0, 1]))
     codes = [torch.stack([torch.full((6,), -1), c[:, 1]], 1) for c in codes]
-    cached_backward(method, images, codes, rows, make_view=view, views=1, mini_batch_size=2)
+    cached_backward(method, images, codes, rows, make_views=[view], mini_batch_size=2)
     assert (method.model.heads.mask.grad != 0).any()
     assert all(p.grad.isfinite().all() for p in method.parameters() if p.grad is not None)
 
@@ -190,6 +190,12 @@ def test_other_objectives_take_triplets_too_but_those_that_read_labels_do_not(as
     assert not (tmp_path / "classes").exists()
 
 
+def test_batches_of_triplets_are_not_balanced(asked, table, tmp_path):
+    with pytest.raises(RecipeError, match=r"'balanced' makes batches of rows, but \[triplets\] asks for triplets"):
+        fit(asked(*CSN, "sampler.name=balanced"), table, tmp_path / "run", **QUIET)
+    assert not (tmp_path / "run").exists()
+
+
 def test_in_batch_triplets_need_no_section(asked, table, tmp_path):
     recipe = asked("objective.name=triplet_margin", "weighting.name=equal", "train.epochs=1")
     run = fit(recipe, table, tmp_path / "run", **QUIET)
@@ -209,5 +215,5 @@ def test_two_processes_train_what_one_does(asked, table, tmp_path):
     recipe = asked(*CSN, *own, *penalties, "triplets.count=15", "triplets.validation=6")
     alone = fit(recipe, table, tmp_path / "alone", **QUIET)
     done = train(recipe, table, tmp_path / "together")
-    assert done.returncode == 0, done.stderr
+    assert done.status == 0, done
     assert_close(alone, Run.open(tmp_path / "together"))

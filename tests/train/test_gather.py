@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,6 +21,7 @@ from mscon.model.model import Model
 from mscon.train.gather import Candidates, Compared, Gathered, InBatch, Samples
 from mscon.train.memory_bank import Remembered
 from mscon.train.step import step
+from process import script, wait_for
 
 
 def samples(rows: list[int], first: float = 0.0) -> Samples:
@@ -29,7 +29,7 @@ def samples(rows: list[int], first: float = 0.0) -> Samples:
     count = len(rows)
     projections = (first + torch.arange(2.0 * count)).view(2, count, 1).requires_grad_()
     numbers = torch.tensor(rows)
-    return Samples(projections, [numbers % 2, numbers], numbers)
+    return Samples.of_views(projections, [numbers % 2, numbers], numbers, 1)
 
 
 def after(memory: Remembered, anchors: Samples) -> Compared:
@@ -119,7 +119,7 @@ def test_rows_of_which_nothing_is_said_are_new_every_time():
 def test_a_memory_tells_large_rows_and_codes_apart(naming):
     memory = Remembered(10)
     past, now = (
-        Samples(s.projections, [naming(c) for c in s.codes], naming(s.rows))
+        replace(s, codes=[naming(c) for c in s.codes], rows=naming(s.rows))
         for s in map(samples, ([1, 2, 3, 1], [3, 4]))
     )
     after(memory, past)
@@ -133,7 +133,7 @@ def test_a_memory_narrows_no_code_of_the_past():
     memory = Remembered(10, warm_up=2)
     codes = (torch.tensor([2**53 + 1]), torch.tensor([5], dtype=torch.int8), torch.tensor([6]))
     for row, code in enumerate(codes):
-        compared = after(memory, Samples(samples([row]).projections, [code], torch.tensor([row])))
+        compared = after(memory, replace(samples([row]), codes=[code]))
     assert compared.samples.codes[0].tolist() == [6, 5, 2**53 + 1]
 
 
@@ -152,8 +152,7 @@ def test_a_step_whose_projections_are_refused_leaves_no_trace(value):
             objective=SupCon(),
             weighting=weighting,
             candidates=memory,
-            make_view=lambda x: x,
-            views=2,
+            make_views=[lambda x: x] * 2,
         ).total
 
     generator = torch.Generator().manual_seed(0)
@@ -237,13 +236,9 @@ if world > 1:
 def together(folder: Path, sizes: list[int], settings: dict[str, object]) -> list[list[torch.Tensor]]:
     """What processes with so many rows each find: numbers moved backward, value, gradients."""
 
-    def start(rank: int, of: list[int]) -> subprocess.Popen[str]:
-        arguments = [str(rank), str(folder), json.dumps([of, settings])]
-        return subprocess.Popen([sys.executable, "-c", PROCESS, *arguments], stderr=subprocess.PIPE, text=True)
-
-    running = [start(rank, sizes) for rank in range(len(sizes))] + [start(0, [sum(sizes)])]
-    errors = [process.communicate(timeout=120)[1] for process in running]
-    assert all(process.returncode == 0 for process in running), errors
+    parts = [(rank, sizes) for rank in range(len(sizes))] + [(0, [sum(sizes)])]
+    ends = wait_for(script(PROCESS, rank, folder, json.dumps([of, settings]), cwd=folder) for rank, of in parts)
+    assert [end.status for end in ends] == [0] * len(parts), ends
     names = [f"{len(sizes)}-{rank}.pt" for rank in range(len(sizes))]
     return [torch.load(folder / name, weights_only=True) for name in [*names, "1-0.pt"]]
 
@@ -282,9 +277,11 @@ dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=ran
 z = torch.arange(12.0, dtype=torch.float64).view(2, 3, 2)
 own = (slice(0, 2), slice(2, 3))[rank]
 mine = z[:, own].clone().requires_grad_()
-gathered = Gathered()(Samples(mine, [torch.arange(3)[own] > 1, torch.rand(3, 2)[own]], torch.arange(3)[own] + 7))
+codes, rows = [torch.arange(3)[own] > 1, torch.rand(3, 2)[own]], torch.arange(3)[own] + 7
+gathered = Gathered()(Samples(mine, codes, rows, torch.tensor([0, 1, 1])[own]))
 samples = gathered.samples
 assert torch.equal(samples.projections, z) and samples.rows.tolist() == [7, 8, 9]
+assert samples.views.tolist() == [0, 1, 1]
 assert samples.codes[0].tolist() == [False, False, True] and samples.codes[1].shape == (3, 2)
 assert gathered.anchor_ids.tolist() == [[0, 1], [2]][rank]
 ((rank + 1) * samples.projections.square()).sum().backward()
@@ -294,7 +291,5 @@ dist.destroy_process_group()
 
 
 def test_a_loss_of_ones_own_finds_candidates_that_carry_a_gradient(tmp_path: Path):
-    command = [sys.executable, "-c", OWN_LOSS]
-    running = [subprocess.Popen([*command, str(r), str(tmp_path)], stderr=subprocess.PIPE, text=True) for r in range(2)]
-    errors = [process.communicate(timeout=120)[1] for process in running]
-    assert all(process.returncode == 0 for process in running), errors
+    ends = wait_for(script(OWN_LOSS, rank, tmp_path, cwd=tmp_path) for rank in range(2))
+    assert [end.status for end in ends] == [0, 0], ends

@@ -54,10 +54,10 @@ def learn(method: Method, mini_batch_size: int) -> tuple[Tensor, list[Tensor]]:
     images, codes, rows = batch()
     if mini_batch_size:
         total = cached_backward(
-            method, images, codes, rows, make_view=views_of(), views=VIEWS, mini_batch_size=mini_batch_size
+            method, images, codes, rows, make_views=[views_of()] * VIEWS, mini_batch_size=mini_batch_size
         ).total
     else:
-        total = method(images, codes, rows, views_of(), VIEWS)["total"]
+        total = method(images, codes, rows, [views_of()] * VIEWS)["total"]
         total.backward()
     return total.detach(), [p.grad for p in method.parameters()]
 
@@ -79,7 +79,7 @@ def test_the_second_pass_drops_out_what_the_first_did():
 
     def total() -> Tensor:
         torch.manual_seed(7)
-        return cached_backward(method, images, codes, rows, make_view=views_of(), views=VIEWS, mini_batch_size=4).total
+        return cached_backward(method, images, codes, rows, make_views=[views_of()] * VIEWS, mini_batch_size=4).total
 
     method.zero_grad()
     total()

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from mscon.data.check.check import describe
-from mscon.data.table.rows import select_rows
 from mscon.data.table.table import Table, read_table
 from mscon.errors import RecipeError, TableError
 from mscon.method.objectives.supcon import SupCon
@@ -21,8 +20,9 @@ from mscon.run.recipe import Recipe
 from mscon.run.run import Run
 from mscon.train import fit as fits
 from mscon.train.fit import fit, resume
-from mscon.train.gather import InBatch
+from mscon.train.gather import InBatch, Samples
 from mscon.train.step import measure
+from selected import selected
 
 SIMILARITIES = """
 similarity = [
@@ -72,14 +72,10 @@ def asked(similarities: str = SIMILARITIES, *overrides: str) -> Recipe:
 
 def test_rows_without_any_label_still_learn_from_their_own_views():
     kinds = (Categorical("c", ("a", "b")), SameRow())
-    codes = [
-        kind.encode(cells).repeat(2) for kind, cells in zip(kinds, (["a", None, "a", "b"], [None] * 4), strict=True)
-    ]
+    codes = [kind.encode(cells) for kind, cells in zip(kinds, (["a", None, "a", "b"], [None] * 4), strict=True)]
     projections = torch.randn(2, 8, 5, generator=torch.Generator().manual_seed(0), requires_grad=True)
     measured = measure(
-        projections,
-        codes,
-        torch.arange(4).repeat(2),
+        Samples.of_views(projections, codes, torch.arange(4), 2),
         similarities=kinds,
         objective=SupCon(),
         weighting=Equal(2),
@@ -140,7 +136,7 @@ def test_himulcon_trains_on_levels_and_refuses_numbers(wide, tmp_path):
 
 def test_check_tells_what_columns_look_like_and_why(wide):
     recipe = asked('similarity = [{ column = "heel", name = "auto" }]')
-    description = describe(select_rows(wide, recipe, Path(wide.path.parent)), recipe, wide)
+    description = describe(selected(wide, recipe, Path(wide.path.parent)), recipe, wide)
     assert description.columns[0].kind == "continuous"
     text = description.to_text()
     assert "column 'heel' is taken as continuous: " in text
@@ -151,4 +147,4 @@ def test_check_tells_what_columns_look_like_and_why(wide):
 def test_a_coarser_column_that_is_not_there_is_named(wide):
     recipe = asked('similarity = [{ column = "fine", name = "hierarchical", under = ["course"] }]')
     with pytest.raises(TableError, match=r"there is no column 'course'\. Did you mean 'coarse'"):
-        select_rows(wide, recipe, Path(wide.path.parent))
+        selected(wide, recipe, Path(wide.path.parent))

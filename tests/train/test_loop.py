@@ -5,16 +5,16 @@ import torch
 
 from mscon.data.batches.dataset import Dataset, fit_similarities
 from mscon.data.inputs.images import open_store
-from mscon.data.table.rows import select_rows
 from mscon.train.assembly import method_of, training_of
 from mscon.train.loop import LOG_EVERY, derived_seed, train_epoch, validate
+from selected import selected
 
 
 @pytest.fixture
 def training(asked, table):
     recipe = asked("train.batch_size=2")
-    rows = select_rows(table, recipe)
-    similarities = fit_similarities(rows, recipe)
+    rows = selected(table, recipe)
+    similarities = fit_similarities(rows, recipe.similarities)
     dataset = Dataset.build(rows, similarities, open_store(rows, table.path.parent, recipe.data, table.name))
     return training_of(recipe, dataset, method_of(recipe, similarities), "cpu")
 
@@ -61,7 +61,9 @@ def test_an_epoch_is_the_same_whenever_it_is_run(training):
 
 def test_views_differ_from_epoch_to_epoch(training):
     images = training.dataset.batch(torch.arange(4)).inputs
-    one, other = (training.view_maker(derived_seed(0, epoch, "views"))(images) for epoch in (1, 2))
+    one, other = (
+        training.view_maker(derived_seed(0, epoch, "views"))(images, training.recipe.views) for epoch in (1, 2)
+    )
     assert not torch.equal(one, other)
 
 

@@ -1,4 +1,4 @@
-"""Several processes train as one does: started by torchrun, on the CPU."""
+"""Several processes train as one does: started by torchrun, or as it does, on the CPU."""
 
 from __future__ import annotations
 
@@ -6,18 +6,24 @@ import math
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 
 from mscon.data.table.table import Table
 from mscon.errors import RecipeError
 from mscon.run.recipe import Recipe
 from mscon.run.run import Run
 from mscon.train import preconditions
+from mscon.train import torchrun as torchruns
 from mscon.train.fit import fit
+from mscon.train.torchrun import by_one_process
+from process import Outcome, together
 
 # An encoder and heads without batch norms, which would see the parts of a batch.
 NO_NORMS = ["encoder.name=test_convnext", "data.image_size=32", "heads.batch_norm=false", "train.learning_rate=1e-3"]
@@ -25,22 +31,17 @@ NO_NORMS = ["encoder.name=test_convnext", "data.image_size=32", "heads.batch_nor
 UNEVEN = ["train.batch_size=11", "train.epochs=3", "views.crop=[0.6, 1.0]", "views.colour_probability=0.9"]
 
 
-def torchrun(*arguments: object, processes: int = 2) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    return subprocess.run(
-        [*command, "-m", "mscon", *map(str, arguments)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+def torchrun(*arguments: object, cwd: Path) -> Outcome:
+    """As `together`, by torchrun itself, which takes seconds to start and ends all processes once one has failed."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "mscon"]
+    done = subprocess.run([*command, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, timeout=300)
+    return Outcome(done.returncode, done.stdout, done.stderr)
 
 
-def train(recipe: Recipe, table: Table, out: Path) -> subprocess.CompletedProcess[str]:
+def train(recipe: Recipe, table: Table, out: Path, start: Callable[..., Outcome] = together) -> Outcome:
     path = out.with_suffix(".toml")
     path.write_text(recipe.to_toml())
-    return torchrun("train", path, "--table", table.path, "--out", out)
+    return start("train", path, "--table", table.path, "--out", out, cwd=out.parent)
 
 
 def weights(run: Run) -> dict[str, torch.Tensor]:
@@ -67,22 +68,40 @@ def test_two_processes_train_what_one_does(asked: Callable[..., Recipe], table: 
     alone = fit(recipe, table, tmp_path / "alone", progress=False)
     assert alone is not None
     done = train(recipe, table, tmp_path / "together")
-    assert done.returncode == 0, done.stderr
+    assert done.status == 0, done
     together = Run.open(tmp_path / "together")
     assert_close(alone, together)
     assert together.facts["machine"]["processes"] == 2
     assert alone.facts["machine"]["processes"] == 1
-    assert done.stdout.count("next: mscon probe") == 1
-    assert done.stderr.count("epoch 2/3") == 1
-    assert "batch norms" not in done.stderr
+    assert done.out.count("next: mscon probe") == 1
+    assert done.err.count("epoch 2/3") == 1
+    assert "batch norms" not in done.err
+
+
+def test_so_they_do_with_objectives_views_and_heads_of_a_similaritys_own(
+    asked: Callable[..., Recipe], table: Table, tmp_path: Path
+):
+    """Of which some exchange numbers and some gradients, over other samples."""
+    similarities = (
+        'similarity=[{column="shape", objective="rank_n_contrast", views={brightness=0.0}}, '
+        '{column="shade", temperature=0.3, heads={output_dim=8}, views={brightness=0.0}}, {name="same_row"}]'
+    )
+    # SGD: the gradient of a bias that moves no distance is rounding alone, of which Adam would make steps.
+    sgd = ["train.optimiser=sgd", "train.learning_rate=0.05"]
+    recipe = asked(*NO_NORMS, *UNEVEN, *sgd, similarities, "weighting.name=equal")
+    alone = fit(recipe, table, tmp_path / "alone", progress=False)
+    assert alone is not None
+    done = train(recipe, table, tmp_path / "together")
+    assert done.returncode == 0, done.stderr
+    assert_close(alone, Run.open(tmp_path / "together"))
 
 
 def test_processes_may_keep_to_their_own_rows_and_are_told_of_batch_norms(
     asked: Callable[..., Recipe], table: Table, tmp_path: Path
 ):
     done = train(asked("candidates.gather_across_devices=false"), table, tmp_path / "run")
-    assert done.returncode == 0, done.stderr
-    assert done.stderr.count("batch norms see the rows of one process at a time, a batch in 2 parts") == 1
+    assert done.status == 0, done
+    assert done.err.count("batch norms see the rows of one process at a time, a batch in 2 parts") == 1
     first, *_, last = Run.open(tmp_path / "run").log
     assert first["ceiling"]["same_row"] == pytest.approx(math.log(15))  # 8 of 16 rows, 2 views, without the anchor
     assert last["ceiling"]["same_row"] == pytest.approx(math.log(23))  # all 12 validation rows, in every process
@@ -109,30 +128,90 @@ def test_a_failure_stops_all_with_one_message_and_the_run_goes_on_as_if_nothing_
 ):
     """It comes in the third of three epochs of three steps each; a memory of past batches goes on as well."""
     (tmp_path / "broken.py").write_text(BROKEN)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     monkeypatch.syspath_prepend(str(tmp_path))
     recipe = asked(*NO_NORMS, *UNEVEN, "weighting.name=broken:Stops", "candidates.memory_size=40")
     alone = fit(recipe, table, tmp_path / "alone", progress=False)
     assert alone is not None
     monkeypatch.setenv("STOPS", "1")
-    done = train(recipe, table, tmp_path / "halves")
-    assert done.returncode != 0
-    assert done.stderr.count("mscon: ") == done.stderr.count("stopped on purpose") == 1
+    done = train(recipe, table, tmp_path / "halves", torchrun)
+    assert done.status != 0
+    assert done.err.count("mscon: ") == done.err.count("stopped on purpose") == 1
     halves = Run.open(tmp_path / "halves")
     assert halves.read_checkpoint("last")[1]["epoch"] == 2
     monkeypatch.delenv("STOPS")
-    resumed = torchrun("resume", halves.root)
-    assert resumed.returncode == 0, resumed.stderr
-    assert resumed.stdout.strip() == str(halves.root)
+    resumed = together("resume", halves.root, cwd=tmp_path)
+    assert resumed.status == 0, resumed
+    assert resumed.out.strip() == str(halves.root)
     assert "candidates.projections" in weights(halves)
     assert_close(alone, halves)
 
 
-def test_what_is_wrong_for_all_processes_is_said_once(asked: Callable[..., Recipe], table: Table, tmp_path: Path):
-    done = train(asked("objective.temperature=0"), table, tmp_path / "run")
-    assert done.returncode != 0
-    assert done.stderr.count("mscon: ") == done.stderr.count("temperature must be positive") == 1
+def test_what_is_wrong_for_all_processes_is_printed_once(asked: Callable[..., Recipe], table: Table, tmp_path: Path):
+    done = train(asked("objective.temperature=0"), table, tmp_path / "run", torchrun)
+    assert done.status != 0
+    assert done.err.count("mscon: ") == done.err.count("temperature must be positive") == 1
     assert not (tmp_path / "run").exists()
+
+
+@pytest.fixture
+def store(monkeypatch) -> dist.TCPStore:
+    """torchrun's own, for processes of which one after the other comes from this one."""
+    store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    monkeypatch.setenv("TORCHELASTIC_USE_AGENT_STORE", "True")
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv("MASTER_PORT", str(store.port))
+    return store
+
+
+@pytest.mark.parametrize("restarts", [1, 2])
+def test_of_processes_that_would_print_the_first_does_after_each_start(store, monkeypatch, restarts):
+    printed = []
+    for start in range(restarts):
+        monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", str(start))
+        for rank in (2, 0, 1):
+            by_one_process(lambda rank=rank, start=start: printed.append((start, rank)), is_cause=True)
+    assert printed == [(start, 2) for start in range(restarts)]
+
+
+def test_that_others_stopped_is_left_to_the_one_that_knows_why(store):
+    printed = []
+    other = threading.Thread(
+        target=by_one_process, args=[lambda: printed.append("stopped")], kwargs={"is_cause": False}
+    )
+    other.start()
+    other.join(0.5)
+    assert printed == []
+    by_one_process(lambda: printed.append("cause"), is_cause=True)
+    other.join(60)
+    assert printed == ["cause"]
+
+
+@pytest.mark.parametrize("begun", [0, 1])
+def test_what_one_process_was_killed_over_is_printed_by_one_of_the_others(store, monkeypatch, begun):
+    """Also where all have waited long enough at the same time."""
+    monkeypatch.setattr(torchruns, "_SECONDS_FOR_THE_CAUSE", 0.2)
+    store.add("mscon/0/causes", begun)
+    printed = []
+
+    def print_while_another_comes() -> None:
+        by_one_process(lambda: printed.append("second"), is_cause=False)
+        printed.append("first")
+
+    by_one_process(print_while_another_comes, is_cause=False)
+    by_one_process(lambda: printed.append("third"), is_cause=True)
+    assert printed[0] == "first" and "second" not in printed
+    assert ("third" in printed) == (begun == 0)
+
+
+@pytest.mark.parametrize(("variable", "value"), [("TORCHELASTIC_USE_AGENT_STORE", "False"), ("MASTER_PORT", "1")])
+def test_where_no_store_can_be_reached_each_prints(store, monkeypatch, variable, value):
+    monkeypatch.setenv(variable, value)
+    monkeypatch.setattr(torchruns, "_TO_REACH_THE_STORE", timedelta(seconds=0.1))
+    printed = []
+    for rank in range(2):
+        by_one_process(lambda rank=rank: printed.append(rank), is_cause=True)
+    assert printed == [0, 1]
 
 
 @pytest.mark.parametrize(

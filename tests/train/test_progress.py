@@ -28,6 +28,11 @@ def test_a_terminal_gets_it_short():
         ({"merit": -0.25, "relative_excess": {}}, "relative excess 0.250"),
         ({"merit": 0.9, "accuracy": {}}, "accuracy 0.900"),
         ({"merit": None}, "has no pair"),
+        ({"merit": 0.9, "accuracy": {"a": 0.9, "b": None}, "relative_excess": {"a": 0.1, "b": None}}, "accuracy 0.900"),
+        (
+            {"merit": -0.5, "accuracy": {"a": 0.9, "b": None}, "relative_excess": {"a": 0.1, "b": 0.9}},
+            "relative excess 0.500",
+        ),
     ],
 )
 def test_what_validation_says_depends_on_what_it_measures(validation, words):

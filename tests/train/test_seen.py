@@ -111,7 +111,7 @@ def test_whoever_builds_a_step_of_their_own_is_told_too():
 
         def compare(self, anchors, candidates): ...
 
-    samples = Samples(torch.ones(1, 4, 2), [torch.arange(4)], torch.arange(4))
+    samples = Samples.of_views(torch.ones(1, 4, 2), [torch.arange(4)], torch.arange(4), 1)
     with pytest.raises(ValueError, match=r"\['height'\] have none"):
         seen_by(Exact(1).eval(), samples, [Graded()])
     assert seen_by(Exact(1), samples, [Graded()]) is None

@@ -6,12 +6,11 @@ import argparse
 import os
 import signal
 import sys
-import time
 from collections.abc import Sequence
 
 import mscon
 from mscon.cli import deployment, evidence, experiments, explore, search, tables, training
-from mscon.cli.arguments import process_number
+from mscon.cli.arguments import process_number, started_by_torchrun
 from mscon.errors import MSConError, OthersStopped
 
 
@@ -22,10 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parsed.verb(parsed)
         sys.stdout.flush()
     except MSConError as error:
-        # What all processes find wrong is said once. torchrun ends the others as soon as one has failed, so whoever
-        # waits here is only heard if the first process found nothing wrong.
-        time.sleep(2 * (process_number() > 0) + 4 * isinstance(error, OthersStopped))
-        print(f"mscon: {error}", file=sys.stderr)
+        _print_once(error)
         return 2
     except BrokenPipeError:
         # Whoever read our output, such as `head`, has seen enough. Python would complain again as it ends.
@@ -42,6 +38,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print("mscon: stopped.", file=sys.stderr)
         return 1
     return 0
+
+
+def _print_once(error: MSConError) -> None:
+    """On standard error. What all processes that torchrun started find wrong is printed by one of them."""
+
+    def write() -> None:
+        print(f"mscon: {error}", file=sys.stderr, flush=True)
+
+    if started_by_torchrun():
+        from mscon.train.torchrun import by_one_process
+
+        by_one_process(write, is_cause=not isinstance(error, OthersStopped))
+    else:
+        write()
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -132,4 +132,8 @@ def share(text: str) -> float:
 
 def process_number() -> int:
     """The number of this process among those that torchrun started; 0 without it."""
-    return int(os.environ["RANK"]) if "TORCHELASTIC_RUN_ID" in os.environ else 0
+    return int(os.environ["RANK"]) if started_by_torchrun() else 0
+
+
+def started_by_torchrun() -> bool:
+    return "TORCHELASTIC_RUN_ID" in os.environ

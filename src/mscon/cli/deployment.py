@@ -18,6 +18,7 @@ from mscon.cli.arguments import (
     positive,
     process_number,
     share,
+    started_by_torchrun,
 )
 
 
@@ -33,7 +34,7 @@ def embed(verbs: Verbs) -> None:
         "weights, the rows, and size, times and number on the disk of the images; one that was\n"
         "damaged since is made anew. Under torchrun each process takes its part. MODEL is a run, a\n"
         "packed model (`mscon export`), or hf:owner/name. Of the table that a run was trained on,\n"
-        "rows whose image or vector has changed are told.",
+        "a note names rows whose image or vector has changed.",
         "  mscon embed runs/shoes --table new.csv --out new.parquet\n"
         "  mscon embed runs/shoes --table new.csv --out new.npz --similarity closure\n"
         "  mscon embed hf:owner/shoes --table new.csv --out new.parquet --shard-rows 100000\n"
@@ -88,7 +89,7 @@ def _run_embed(arguments: argparse.Namespace) -> None:
     from mscon.deploy.trained_inputs import changed_since_training
 
     model, table = load(arguments.model, trust=arguments.trust), read_table(arguments.table)
-    made = embed_table(
+    output = embed_table(
         model,
         table,
         arguments.out,
@@ -100,15 +101,15 @@ def _run_embed(arguments: argparse.Namespace) -> None:
         batch_size=arguments.batch_size,
         overwrite=arguments.overwrite,
         reads=files_of(arguments.model),
-        process=(process_number(), int(os.environ["WORLD_SIZE"]) if "TORCHELASTIC_RUN_ID" in os.environ else 1),
+        process=(process_number(), int(os.environ["WORLD_SIZE"]) if started_by_torchrun() else 1),
     )
-    if made is None:
+    if output is None:
         return
     if (Path(arguments.model) / "recipe.toml").is_file():  # a run, which knows the rows that it was trained on
         data = model.recipe.data if arguments.vectors is None else replace(model.recipe.data, vectors=arguments.vectors)
         if changed := changed_since_training(open_run(Path(arguments.model)), data, table, arguments.images):
             print(f"note: {changed} They are embedded as they are now.", file=sys.stderr)
-    print(made)
+    print(output)
 
 
 def export(verbs: Verbs) -> None:
@@ -153,7 +154,7 @@ def _run_export(arguments: argparse.Namespace) -> None:
     from mscon.deploy.onnx import TOLERANCE, export_onnx
 
     tolerance = TOLERANCE if arguments.tolerance is None else arguments.tolerance
-    done = export_onnx(
+    exported = export_onnx(
         run,
         arguments.out,
         checkpoint=arguments.checkpoint,
@@ -162,8 +163,8 @@ def _run_export(arguments: argparse.Namespace) -> None:
         overwrite=arguments.overwrite,
     )
     print(
-        f"{done.path}\nlargest difference to torch: {done.difference:.2g} (tolerance {tolerance:.2g}), on "
-        f"{done.images} {'images of the run' if done.real else 'random inputs'}"
+        f"{exported.path}\nlargest difference to torch: {exported.difference:.2g} (tolerance {tolerance:.2g}), on "
+        f"{exported.images} {'images of the run' if exported.real else 'random inputs'}"
     )
 
 

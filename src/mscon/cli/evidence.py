@@ -49,10 +49,10 @@ def _scores(run: Run) -> str:
     for how, whose in (("linear", ""), ("neighbours", "unseen rows")):
         for score in scores_of(run.probe, how):
             measure, shown = score.measure, score.measure.shown
-            guess = "" if score.guess is None else f"  {measure.guess} {measure.said(score.guess)}"
+            guess = "" if score.guess is None else f"  {measure.guess} {measure.with_unit(score.guess)}"
             role = whose or ("trained" if score.trained else "never seen")
             lines.append(
-                f"  {score.name:<16} {measure.title:<12} {measure.said(score.value):>8}  "
+                f"  {score.name:<16} {measure.title:<12} {measure.with_unit(score.value):>8}  "
                 f"[{shown(score.low)}, {shown(score.high)}]{guess}  {role}"
             )
     lines += [f"  {s['column']:<16} not probed ({s['probe']}): {s['reason']}" for s in run.probe["skipped"]]
@@ -83,7 +83,7 @@ def _run_report(arguments: argparse.Namespace) -> None:
     from mscon.evaluate.report.results import holds_results
 
     results = [path for path in arguments.paths if holds_results(path)]
-    runs = [open_run(path, arguments.trust) for path in arguments.paths if path not in results]
+    runs = [open_run(path, arguments.trust).as_it_is() for path in arguments.paths if path not in results]
     places = [run.root for run in runs] or results
     folder = places[0] if len(places) == 1 else places[0].parent
     out = arguments.out or folder / "report.html"

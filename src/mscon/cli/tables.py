@@ -30,7 +30,7 @@ def prepare(verbs: Verbs) -> None:
         "             brands=20                   so many largest brands are kept; 0 keeps all\n"
         "             images=NAME                 which images' folder, where there are two\n"
         "             table=FILE.csv              as above\n\n"
-        "What became of rows and cells is told on standard error, the table's path on standard\n"
+        "What became of rows and cells goes to standard error, the table's path to standard\n"
         "output. Nothing is downloaded: where files are missing, it says where they come from.",
         "  mscon prepare glyphs data/glyphs\n"
         "  mscon prepare zappos50k data/zappos --set rule=strict --set split_by=product\n"
@@ -51,10 +51,10 @@ def _run_prepare(arguments: argparse.Namespace) -> None:
 
     prepare = sources.find(arguments.source)
     known = validate.of_function(prepare, ("root",))
-    given = dict(validate.assignment(text) for text in arguments.set)
-    validate.refuse_unknown(given, known, arguments.source, "")
+    settings = dict(validate.assignment(text) for text in arguments.set)
+    validate.refuse_unknown(settings, known, arguments.source, "")
     values = {
-        key: validate.typed(value, known[key].hint, f"[{arguments.source}] {key}") for key, value in given.items()
+        key: validate.typed(value, known[key].hint, f"[{arguments.source}] {key}") for key, value in settings.items()
     }
     try:
         print(prepare(arguments.root, **values))
@@ -82,15 +82,14 @@ def check(verbs: Verbs) -> None:
 def _run_check(arguments: argparse.Namespace) -> None:
     from mscon.data.check.check import describe
     from mscon.data.inputs.images import ImageStore
-    from mscon.data.inputs.open import encoded, open_inputs
-    from mscon.data.table.embedded import images_root
+    from mscon.data.inputs.open import encoded, images_root, open_inputs
     from mscon.data.table.rows import select_rows
     from mscon.data.table.table import read_table
 
     recipe = read_recipe(arguments)
     table = read_table(arguments.table)
-    rows = select_rows(table, recipe, arguments.images)
     root, vectors = images_root(table, recipe.data, arguments.images), table.vectors.get(recipe.data.vectors)
+    rows = select_rows(table, recipe.data, recipe.similarities, root, probe=recipe.probe, derived=recipe.derived)
     inputs = open_inputs(rows, root, recipe.data, table.name, vectors=vectors)
     store = inputs if isinstance(inputs, ImageStore) else None
     description = describe(rows, recipe, table, store, root=root, encoded=encoded(inputs, recipe.data))

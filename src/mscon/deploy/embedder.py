@@ -59,8 +59,8 @@ class Embedder:
     @cached_property
     def digest(self) -> str:
         """A hash of how the model is built and of every weight: the same for models that compute the same."""
-        told = packed.describe(self.recipe, self.model, "", self.known)
-        text = json.dumps([told["recipe"], told["inputs"]], sort_keys=True)
+        description = packed.describe(self.recipe, self.model, "", self.known)
+        text = json.dumps([description["recipe"], description["inputs"]], sort_keys=True)
         return packed.digest(text, self.model.state_dict())
 
     def width(self, similarity: str | None = None) -> int:
@@ -92,8 +92,8 @@ class Embedder:
             ValueError: for what is no image, or vectors of another width or with a number that is not finite.
         """
         self._number(similarity)
-        made = [self.encode(inputs, similarity) for inputs in self._batches(images, batch_size)]
-        return np.concatenate(made) if made else np.zeros((0, self.width(similarity)), dtype=np.float32)
+        blocks = [self.encode(inputs, similarity) for inputs in self._batches(images, batch_size)]
+        return np.concatenate(blocks) if blocks else np.zeros((0, self.width(similarity)), dtype=np.float32)
 
     def encode(
         self, inputs: Shaped[np.ndarray, "rows ..."], similarity: str | None = None
@@ -101,41 +101,41 @@ class Embedder:
         """The same of inputs as a run stores them: uint8 images [channels, size, size], or float32 vectors."""
         number = self._number(similarity)
         with torch.inference_mode(), torch.autocast(self.device.type, enabled=False):
-            made = self.model.encoder(plain(torch.from_numpy(inputs).to(self.device)))
+            output = self.model.encoder(plain(torch.from_numpy(inputs).to(self.device)))
             if number is not None:
-                made = nn.functional.normalize(self.model.heads(made)[number], dim=-1)
-            vectors: Float[np.ndarray, "rows dim"] = made.cpu().numpy()
+                output = nn.functional.normalize(self.model.heads(output)[number], dim=-1)
+            vectors: Float[np.ndarray, "rows dim"] = output.cpu().numpy()
         if not np.isfinite(vectors).all():
             raise RunError(f"{self.name}: vectors are not finite. Its weights broke down while training.")
         return vectors
 
-    def _batches(self, given: Any, batch_size: int) -> Iterator[Shaped[np.ndarray, "rows ..."]]:
+    def _batches(self, images: Any, batch_size: int) -> Iterator[Shaped[np.ndarray, "rows ..."]]:
         data = self.recipe.data
         if data.input == "image":
-            listed = image_inputs.listed(given)
+            listed = image_inputs.listed(images)
             yield from image_inputs.batches(listed, data.image_size, data.channels, batch_size)
             return
-        stored = self._vectors(given)
+        stored = self._vectors(images)
         for start in range(0, len(stored), batch_size):
             yield np.asarray(stored[np.arange(start, min(start + batch_size, len(stored)))], dtype=np.float32)
 
-    def _vectors(self, given: Any) -> Any:
+    def _vectors(self, inputs: Any) -> Any:
         """What is encoded, where it is no images; what indexing by rows gives is vectors."""
         data, known = self.recipe.data, self.known
         if data.input == "columns" and known is not None:
-            return open_columns(given, data, known)
+            return open_columns(inputs, data, known)
         if data.input == "text":
             from mscon.data.inputs.text import embed
 
-            given = [given] if isinstance(given, str) else list(given)
-            if odd := [at for at, text in enumerate(given) if not isinstance(text, str)]:
+            inputs = [inputs] if isinstance(inputs, str) else list(inputs)
+            if odd := [at for at, text in enumerate(inputs) if not isinstance(text, str)]:
                 raise ValueError(
-                    f"{self.name} takes texts, but of {len(given):,} {len(odd):,} {'is' if len(odd) == 1 else 'are'} "
-                    f"something else: {numbered('row', odd)}, counted from 0. The first is {given[odd[0]]!r}."
+                    f"{self.name} takes texts, but of {len(inputs):,} {len(odd):,} {'is' if len(odd) == 1 else 'are'} "
+                    f"something else: {numbered('row', odd)}, counted from 0. The first is {inputs[odd[0]]!r}."
                 )
-            return embed(given, data.text_model) if given else np.zeros((0, self.model.encoder.mean.numel()))
-        with np.errstate(over="ignore"):  # what single precision cannot hold becomes infinite, and is told below
-            vectors = np.asarray(given, dtype=np.float32)
+            return embed(inputs, data.text_model) if inputs else np.zeros((0, self.model.encoder.mean.numel()))
+        with np.errstate(over="ignore"):  # what single precision cannot hold becomes infinite, and is refused below
+            vectors = np.asarray(inputs, dtype=np.float32)
         width = self.model.encoder.mean.numel()
         if vectors.ndim != 2 or vectors.shape[1] != width:
             raise ValueError(f"{self.name} takes vectors [rows, {width}], got {list(vectors.shape)}.")
@@ -202,9 +202,9 @@ def files_of(source: str | Path) -> list[Path]:
 
 def _packed(path: Path, name: str, checkpoint: str | None, trust: bool, device: torch.device | str | None) -> Embedder:
     if checkpoint is not None:
-        raise RunError(f"{name} has one checkpoint only, so '{checkpoint}' cannot be asked for; a run has more.")
-    found = packed.load_packed(path, trust)
-    return Embedder(found.model, found.recipe, name, found.inputs, found.checkpoint, device)
+        raise RunError(f"{name} has one checkpoint only, so there is no '{checkpoint}'; a run has more.")
+    contents = packed.load_packed(path, trust)
+    return Embedder(contents.model, contents.recipe, name, contents.inputs, contents.checkpoint, device)
 
 
 def _device() -> str:

@@ -62,8 +62,8 @@ def _batch(
     pixels = np.zeros((len(pictures), channels, size, size), dtype=np.uint8)
     decoded, faults = decode_some(paths, size, channels)
     if faults:
-        told = [f"'{paths[k]}' {fault}" for k, fault in sorted(faults.items())]
-        raise TableError(f"{counted(len(faults), 'image')} cannot be used: {first_few(told)}.")
+        complaints = [f"'{paths[k]}' {fault}" for k, fault in sorted(faults.items())]
+        raise TableError(f"{counted(len(faults), 'image')} cannot be used: {first_few(complaints)}.")
     pixels[files] = decoded
     for k, picture in enumerate(pictures):
         if not isinstance(picture, str | PathLike):

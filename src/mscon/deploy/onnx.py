@@ -25,7 +25,7 @@ from mscon.model.model import Model, load_model
 from mscon.run import atomic, outputs
 from mscon.run.run import Run
 
-# Largest difference between the two that is taken for rounding; see `Checked.difference`.
+# Largest difference between the two that is taken for rounding; see `ExportCheck.difference`.
 TOLERANCE = 1e-4
 
 _IMAGES = 16
@@ -38,7 +38,7 @@ _PIXELS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class ExportCheck:
     """What the comparison found.
 
     Attributes:
@@ -77,13 +77,13 @@ def export_onnx(
     projections: bool = False,
     tolerance: float = TOLERANCE,
     overwrite: bool = False,
-) -> Checked:
+) -> ExportCheck:
     """Write the model of a run as ONNX, and compare what it computes with torch, in batches of several sizes.
 
     The input is `images` [batch, channels, image_size, image_size] of uint8, or `vectors` [batch, dim] of float32 for
     a model of vectors; the outputs are `features`
-    [batch, features] and, if asked for, `projections` [batch, similarities, dim] of unit length, in the order that the
-    metadata tell.
+    [batch, features] and, on request, `projections` [batch, similarities, dim] of unit length, in the order of the
+    metadata.
 
     Args:
         out: a name that ends in .onnx; a model that mscon exported there is replaced, once the new one has passed.
@@ -107,14 +107,14 @@ def export_onnx(
             '  Install them with `pip install "mscon[onnx]"`.'
         )
     outputs.need_free([out], reads=run.files, images=run.images, own=_is_own, overwrite=overwrite)
-    asked = run.recipe
-    name = checkpoint or asked.train.checkpoint
+    recipe = run.recipe
+    name = checkpoint or recipe.train.checkpoint
     model = load_model(run, name).float()
-    config = packed.describe(asked, model, name, run.inputs)
+    config = packed.describe(recipe, model, name, run.inputs)
     pixels, real = _inputs(run, model)
     graph = _Graph(model, projections).eval()
     content = _exported(graph, pixels, config)
-    checked: list[Checked] = []
+    checked: list[ExportCheck] = []
 
     def write(path: Path) -> None:
         path.write_bytes(content)
@@ -125,7 +125,7 @@ def export_onnx(
                 f" ({len(pixels)} {'images of the run' if real else 'random ones'}), so it is not kept.\n"
                 "  If that is precise enough for you, pass a larger --tolerance."
             )
-        checked.append(Checked(Path(out), difference, len(pixels), real, outputs))
+        checked.append(ExportCheck(Path(out), difference, len(pixels), real, outputs))
 
     with outputs.writing(out):
         atomic.write_with(out, write)
@@ -191,7 +191,7 @@ def _exported(graph: _Graph, pixels: Shaped[np.ndarray, "images ..."], config: d
         raise RunError(
             f"the encoder '{config['recipe']['encoder']['name']}' cannot be exported: {reason}{hint}"
         ) from None
-    own = {
+    metadata = {
         "mscon": config["mscon"],
         "model": json.dumps(config, allow_nan=False),
         "similarities": json.dumps(config["similarities"]),
@@ -204,7 +204,7 @@ def _exported(graph: _Graph, pixels: Shaped[np.ndarray, "images ..."], config: d
         "std": json.dumps([round(v, 6) for v in encoder.std.flatten().tolist()]),
         "normalised_inside": "true",
     }
-    onnx.helper.set_model_props(proto, own)
+    onnx.helper.set_model_props(proto, metadata)
     content: bytes = proto.SerializeToString()
     return content
 
@@ -223,8 +223,8 @@ def _difference(graph: _Graph, path: Path, pixels: Shaped[np.ndarray, "images ..
     for count in sorted({1, min(3, len(pixels)), len(pixels)}):
         with torch.inference_mode():
             expected = [output.numpy() for output in graph(torch.from_numpy(pixels[:count]))]
-        for own, other in zip(expected, session.run(None, {_kind(pixels): pixels[:count]}), strict=True):
-            greatest = max(greatest, _apart(own, np.asarray(other)))
+        for by_torch, by_onnx in zip(expected, session.run(None, {_kind(pixels): pixels[:count]}), strict=True):
+            greatest = max(greatest, _apart(by_torch, np.asarray(by_onnx)))
     return greatest, {output.name: str(output.shape) for output in session.get_outputs()}
 
 

@@ -4,7 +4,7 @@ The file holds the tensors of encoder and heads, named as in a checkpoint, and u
 says how to build what they belong to:
 
     {"format": "mscon model", "version": 1, "mscon": "0.1.0", "title": "MSCon", "checkpoint": "last",
-     "recipe": {"encoder": {...}, "data": {...}, "heads": {...}},      as in a recipe
+     "recipe": {"encoder": {...}, "data": {...}, "heads": {...}},      as in a recipe; "similarity" for own heads
      "inputs": null,                                                   how rows become vectors, if they are no images
      "similarities": ["category", "colour"],                           one projection each, in this order
      "features": 1280, "projection": 32}                               widths
@@ -23,14 +23,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import tomli_w
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from mscon import __version__
-from mscon.errors import RecipeError, RunError
+from mscon.errors import RunError
 from mscon.model.model import Model, build_model, load_model
 from mscon.run import atomic, outputs, recipe
 from mscon.run.recipe import Recipe
@@ -78,13 +77,15 @@ def describe(asked: Recipe, model: Model, checkpoint: str, inputs: Mapping[str, 
     """
     encoder = dataclasses.asdict(asked.encoder) | {"pretrained": False, "start_from": "", "frozen": False}
     data = {k: v for k, v in dataclasses.asdict(asked.data).items() if k not in _OF_THE_TABLE}
+    own_heads = [{"column": s.column, "heads": s.heads.to_toml()} for s in asked.similarities if s.heads is not None]
     config = {
         "format": FORMAT,
         "version": VERSION,
         "mscon": __version__,
         "title": asked.title,
         "checkpoint": checkpoint,
-        "recipe": {"encoder": encoder, "data": data, "heads": asked.heads.to_toml()},
+        "recipe": {"encoder": encoder, "data": data, "heads": asked.heads.to_toml()}
+        | ({"similarity": own_heads} if own_heads else {}),
         "inputs": None if inputs is None else dict(inputs),
         "similarities": list(asked.columns),
         "features": model.encoder.width,
@@ -237,11 +238,12 @@ def _recipe(config: Mapping[str, Any], path: Path, trust: bool) -> Recipe:
     need_trust(f"'{path}'", foreign_code(values), trust)
     kept = {key: values[key] for key in ("encoder", "data", "heads") if key in values}
     # Read as every recipe is, so that every value is checked. Of a similarity no more than its name is needed here.
-    try:
-        text = tomli_w.dumps({**kept, "similarity": [{"column": column} for column in columns]})
-    except TypeError as error:
-        raise RecipeError(f"'{path}' describes its model with what no recipe can hold: {error}") from None
-    asked = recipe.parse(text, where=f"{path}: ")
+    parts = values.get("similarity", [])
+    if not (isinstance(parts, list) and all(isinstance(part, dict) for part in parts)):
+        raise RunError(f"'{path}' does not say how to build the heads of its similarities.")
+    heads = {str(part.get("column")): {"heads": part["heads"]} for part in parts if "heads" in part}
+    similarities = [{"column": column, **heads.get(str(column), {})} for column in columns]
+    asked = recipe.of_plain({**kept, "similarity": similarities}, where=f"{path}: ")
     # Neither a hub nor another run is asked for weights: they are here.
     bare = dataclasses.replace(asked.encoder, pretrained=False, start_from="", frozen=False)
     return dataclasses.replace(asked, encoder=bare, title=str(config.get("title", "")))

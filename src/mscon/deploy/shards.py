@@ -144,7 +144,7 @@ def embed_table(
         vectors: of a model of vectors the file or column that holds them; by default called as in training.
         similarity: the projection of this one; None for features.
         shard_rows: rows of a file of the output; None for one file in all.
-        missing_images: "error", or "drop" to leave out rows whose image cannot be read; they are told.
+        missing_images: "error", or "drop" to leave out rows whose image cannot be read; a note names them.
         batch_size: images in memory at a time.
         overwrite: replace a file that is there; never the table, an image or another file that is read.
         reads: of what the embedder was loaded from the files.
@@ -191,8 +191,8 @@ def embed_table(
         if damaged := {name: one.fault for name, one in checked.items() if one.fault}:
             raise RunError(f"{_damaged_text(folder, damaged)}. The same command makes what is damaged anew.")
         if shard_rows is not None:
-            kept = {*parts, *(shard.faults for shard in shards if job.drops), folder / checksums.NAME}
-            _sweep(folder, keep=kept)
+            needed = {*parts, *(shard.faults for shard in shards if job.drops), folder / checksums.NAME}
+            _sweep(folder, keep=needed)
             _write_index(job, folder, checked, shards, left_out)
             return folder
         atomic.write_with(out, lambda path: _together(parts, path, out.suffix))
@@ -220,12 +220,14 @@ def _need_folder(folder: Path, reads: Sequence[Path]) -> None:
     """Raise if something in the folder of the shards would be replaced, or swept out, that is read or not its own."""
     with outputs.writing(folder):
         there = [path for path in folder.iterdir() if _OURS.fullmatch(path.name)] if folder.is_dir() else []
-    kept = checksums.are_kept(folder)
-    outputs.need_free(sorted({*there, folder / _INDEX}), reads=reads, own=lambda path: kept or path.name != _INDEX)
+    has_checksums = checksums.are_kept(folder)
+    outputs.need_free(
+        sorted({*there, folder / _INDEX}), reads=reads, own=lambda path: has_checksums or path.name != _INDEX
+    )
 
 
 def _drop_damaged(folder: Path, shards: Sequence[_Shard], drops: bool) -> None:
-    """Take out what is not as it was written, so that it counts as not there; told on standard error."""
+    """Take out what is not as it was written, so that it counts as not there; a note on standard error says so."""
     wanted = [path for shard in shards for path in shard.files(drops) if path.is_file()]
     damaged = {name: one.fault for name, one in checksums.check(folder, [path.name for path in wanted]).items()}
     damaged = {name: fault for name, fault in damaged.items() if fault}
@@ -242,41 +244,41 @@ def _damaged_text(folder: Path, faults: Mapping[str, str]) -> str:
 
 def _shards(job: _Job, folder: Path, rows: int) -> Iterator[_Shard]:
     for number, start in enumerate(range(0, len(job.table), rows)):
-        taken = range(start, min(start + rows, len(job.table)))
+        span = range(start, min(start + rows, len(job.table)))
         digest = hashlib.sha256(json.dumps([_FORMAT, job.embedder.digest, job.similarity, job.suffix]).encode())
-        for row in taken:
+        for row in span:
             digest.update(json.dumps([job.table.lines[row], *job.inputs.stamp(row)]).encode())
         name = f"{number:05d}-{digest.hexdigest()[:16]}"
-        # What is left out on purpose stays told, what is refused is forgotten: it may be mended. So two names.
+        # The list of rows left out on purpose stays, that of refused ones goes: they may be mended. So two names.
         faults = folder / f"{name}{'-partial' if job.drops else ''}.json"
-        yield _Shard(taken, folder / f"{name}{job.suffix}", folder / f"{name}-partial{job.suffix}", faults)
+        yield _Shard(span, folder / f"{name}{job.suffix}", folder / f"{name}-partial{job.suffix}", faults)
 
 
 def _embed(job: _Job, shard: _Shard, advance: Callable[[int], None]) -> None:
     """Write one shard, or what is wrong with it."""
     vectors: list[np.ndarray] = []
-    kept: list[int] = []
+    embedded: list[int] = []
     faults: dict[int, str] = {}
     for start in range(shard.rows.start, shard.rows.stop, job.batch_size):
         rows = range(start, min(start + job.batch_size, shard.rows.stop))
-        taken, unreadable = job.inputs.take(rows)
+        inputs, unreadable = job.inputs.take(rows)
         faults |= {rows[k]: fault for k, fault in unreadable.items()}
         fine = [k for k in range(len(rows)) if k not in unreadable]
         if fine and (job.drops or not faults):  # of a shard that is not written the rest is only tried
-            vectors.append(job.embedder.encode(taken[fine], job.similarity))
-            kept += [rows[k] for k in fine]
+            vectors.append(job.embedder.encode(inputs[fine], job.similarity))
+            embedded += [rows[k] for k in fine]
         advance(len(rows))
     if faults:
         text = atomic.json_text([[row, faults[row]] for row in sorted(faults)])
         _write_checked(shard.faults, lambda path: path.write_text(text, "utf-8"))
     if job.drops or not faults:
         width = job.embedder.width(job.similarity)
-        made = np.concatenate(vectors) if vectors else np.zeros((0, width), dtype=np.float32)
-        lines = [job.table.lines[row] for row in kept]
+        matrix = np.concatenate(vectors) if vectors else np.zeros((0, width), dtype=np.float32)
+        lines = [job.table.lines[row] for row in embedded]
         cells = job.inputs.names
-        names = None if cells is None else [str(cells[row]) for row in kept]
+        names = None if cells is None else [str(cells[row]) for row in embedded]
         target = shard.partial if faults else shard.full
-        _write_checked(target, lambda path: _write(path, lines, names, job.column, made))
+        _write_checked(target, lambda path: _write(path, lines, names, job.column, matrix))
 
 
 def _write_checked(path: Path, write: Callable[[Path], Any]) -> None:
@@ -307,16 +309,16 @@ def _together(parts: Sequence[Path], path: Path, suffix: str) -> None:
     for part in parts:
         with np.load(part, allow_pickle=False) as file:
             loaded.append(dict(file))
-    arrays: dict[str, Any] = {name: np.concatenate([own[name] for own in loaded]) for name in loaded[0]}
+    arrays: dict[str, Any] = {name: np.concatenate([part_arrays[name] for part_arrays in loaded]) for name in loaded[0]}
     with path.open("wb") as file:
         np.savez(file, **arrays)
 
 
 def _wait(folder: Path, shards: Sequence[_Shard], world: int, drops: bool) -> None:
     """Until all processes have come to the end of their shards. If one breaks down, torchrun ends this one."""
-    done = [folder / f"done-{number}" for number in range(1, world)]
+    markers = [folder / f"done-{number}" for number in range(1, world)]
     while not (
-        all(path.is_file() and path.read_text("utf-8") == _launch() for path in done)
+        all(path.is_file() and path.read_text("utf-8") == _launch() for path in markers)
         and all(shard.is_answered(drops) for shard in shards)
     ):
         time.sleep(_SECONDS_BETWEEN_LOOKS)
@@ -328,26 +330,26 @@ def _launch() -> str:
 
 
 def _left_out(job: _Job, shards: Sequence[_Shard]) -> dict[int, str]:
-    """Rows without a vector, and why; told on standard error.
+    """Rows without a vector, and why; a note on standard error names them.
 
     Raises:
         TableError: where there may be none.
     """
-    found: dict[int, str] = {}
+    faults: dict[int, str] = {}
     for shard in shards:
         if shard.faults.is_file() and not shard.full.is_file():
-            found |= {int(row): str(fault) for row, fault in json.loads(shard.faults.read_text("utf-8"))}
-    if found and not job.drops:
+            faults |= {int(row): str(fault) for row, fault in json.loads(shard.faults.read_text("utf-8"))}
+    if faults and not job.drops:
         for shard in shards:
             shard.faults.unlink(missing_ok=True)
-        raise TableError(complaint(job.table, found))
-    if found:
-        lines = numbered(unit(job.table.name), [job.table.lines[row] for row in sorted(found)])
+        raise TableError(complaint(job.table, faults))
+    if faults:
+        lines = numbered(unit(job.table.name), [job.table.lines[row] for row in sorted(faults)])
         _tell(
-            f"{job.table.name}: {counted(len(found), 'row')} of {len(job.table):,} left out, whose image cannot be "
+            f"{job.table.name}: {counted(len(faults), 'row')} of {len(job.table):,} left out, whose image cannot be "
             f"read ({lines})."
         )
-    return found
+    return faults
 
 
 def _tell(text: str) -> None:
@@ -392,7 +394,7 @@ def _sweep(folder: Path, keep: set[Path]) -> None:
 def _bar(shown: bool, total: int) -> Iterator[Callable[[int], None]]:
     with Progress(console=Console(stderr=True), transient=True, disable=not (shown and _is_terminal())) as progress:
         task = progress.add_task("embedding", total=total)
-        yield lambda done: progress.advance(task, done)
+        yield lambda count: progress.advance(task, count)
 
 
 def _is_terminal() -> bool:

@@ -14,8 +14,7 @@ import polars as pl
 from jaxtyping import Shaped
 
 from mscon.data.inputs import image_files
-from mscon.data.inputs.open import Inputs, check_inputs, open_inputs, vectors_file
-from mscon.data.table.embedded import images_root
+from mscon.data.inputs.open import Inputs, check_inputs, images_root, open_inputs, vectors_file
 from mscon.data.table.table import Table, read_table
 from mscon.errors import TableError
 from mscon.run.recipe import Data
@@ -65,21 +64,21 @@ def open_table(
         TableError: for columns, files or cells that are not there, at once; see `mscon.data.inputs.open.open_inputs`.
     """
     if data.input == "image":
-        found = TableImages(table, data, images_root(table, data, images))
+        inputs = TableImages(table, data, images_root(table, data, images))
         if not drops:
-            found.need_all()
-        return found
+            inputs.need_all()
+        return inputs
     root = table.folder if images is None else images
     if complaints := check_inputs(table, data, root):
         raise TableError("\n".join(complaints))
     return TableVectors(table, data, root, known)
 
 
-def open_columns(given: object, data: Data, known: Mapping[str, Any]) -> Inputs:
+def open_columns(source: object, data: Data, known: Mapping[str, Any]) -> Inputs:
     """The rows of a table in memory, or of a file, as a model of columns wants them.
 
     Args:
-        given: what `read_table` takes.
+        source: what `read_table` takes.
         data: of the model's recipe; names the columns.
         known: what the run kept of its inputs.
 
@@ -87,7 +86,7 @@ def open_columns(given: object, data: Data, known: Mapping[str, Any]) -> Inputs:
         TableError: for columns that are not there, and cells that are no numbers where numbers are wanted.
         ValueError: if it is no table.
     """
-    table = read_table(given, "table")
+    table = read_table(source, "table")
     if complaints := check_inputs(table, data, table.folder):
         raise TableError("\n".join(complaints))
     return _inputs(table, data, table.folder, known)
@@ -122,26 +121,26 @@ class TableImages:
         for row, path in enumerate(self._paths):
             if path is None or not os.path.isfile(path):
                 why = "lies outside the folder of the images" if path is None else "does not exist"
-                faults[row] = self._told(row, f"{why} (looked in {self._root})")
+                faults[row] = self._complaint(row, f"{why} (looked in {self._root})")
         if faults:
             raise TableError(complaint(self._table, faults))
 
     def stamp(self, row: int) -> Sequence[str | int | None]:
         # Size and time of change may be equal for another content, as of a tar with fixed times: so all four.
-        told = [-1, -1, -1, -1]
+        state = [-1, -1, -1, -1]
         with contextlib.suppress(OSError):
             if (path := self._paths[row]) is not None:
                 status = path.stat()
-                told = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
-        return [self._names[row], *told]
+                state = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
+        return [self._names[row], *state]
 
     def take(self, rows: Sequence[int]) -> tuple[Shaped[np.ndarray, "rows ..."], dict[int, str]]:
         pixels, faults = image_files.decode_some(
             [self._paths[row] for row in rows], self._data.image_size, self._data.channels
         )
-        return pixels, {k: self._told(rows[k], fault) for k, fault in faults.items()}
+        return pixels, {k: self._complaint(rows[k], fault) for k, fault in faults.items()}
 
-    def _told(self, row: int, fault: str) -> str:
+    def _complaint(self, row: int, fault: str) -> str:
         if self._names[row] is None:
             return f"the cell of column {self._data.image!r} is empty"
         return f"image {self._names[row]!r} {fault}"
@@ -165,10 +164,10 @@ class TableVectors:
 
 
 def _inputs(table: Table, data: Data, root: Path, known: Mapping[str, Any] | None) -> Inputs:
-    own = [table.frame.get_column(name) for name in table.frame.columns if name not in ("line", "split")]
+    columns = [table.frame.get_column(name) for name in table.frame.columns if name not in ("line", "split")]
     keys = {"line": pl.Series(table.lines, dtype=pl.Int64), "split": ["train"] * len(table)}
     return open_inputs(
-        pl.DataFrame(keys).with_columns(own),
+        pl.DataFrame(keys).with_columns(columns),
         root,
         data,
         table.name,

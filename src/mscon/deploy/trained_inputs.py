@@ -9,9 +9,8 @@ import polars as pl
 
 from mscon.data.inputs import fingerprints
 from mscon.data.inputs.image_files import fingerprint_some, locate
-from mscon.data.inputs.open import vectors_file
+from mscon.data.inputs.open import images_root, vectors_file
 from mscon.data.inputs.vectors import checked, open_file
-from mscon.data.table.embedded import images_root
 from mscon.data.table.table import Table
 from mscon.run.recipe import Data
 from mscon.run.run import Run

@@ -53,8 +53,8 @@ def extract(
     model = load_model(run, checkpoint)
     root, name = Path(facts["images_root"]), facts["table"]["name"]
     inputs = open_inputs(rows, root, recipe.data, name, vectors=run.vectors_file, known=run.inputs)
-    taken, lines = fingerprints_of(inputs), rows.get_column("line").to_list()
-    changed, words = fingerprints.changes(run.fingerprints, taken, lines, name, recipe.data, root)
+    current, lines = fingerprints_of(inputs), rows.get_column("line").to_list()
+    changed, words = fingerprints.changes(run.fingerprints, current, lines, name, recipe.data, root)
     if changed and not accept_changes:
         raise RunError(f"run '{run.root}': {words}\n  {fingerprints.ADVICE}")
     if changed:
@@ -66,7 +66,7 @@ def extract(
     _need_finite(run, checkpoint, features, projections, lines, name)
     if (masks := model.heads.shown) is not None:
         run.write_masks(masks.detach().cpu().tolist())
-    run.write_features(features, projections, checkpoint, inputs=taken, changed_rows=changed)
+    run.write_features(features, projections, checkpoint, inputs=current, changed_rows=changed)
 
 
 def embed(

@@ -20,7 +20,7 @@ DEFAULT = 0.01
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class BestFit:
     """The fit that did best on the validation rows.
 
     Attributes:
@@ -43,7 +43,7 @@ def choose(
     validation: Float[np.ndarray, "validation width"],
     test: Float[np.ndarray, "test width"],
     grid: Sequence[float] = GRID,
-) -> Chosen:
+) -> BestFit:
     """Fit under every strength of the grid, and keep what the one with the best score on validation rows predicts.
 
     Args:
@@ -53,12 +53,12 @@ def choose(
         validation, test: standardised features; without validation rows `DEFAULT` is taken.
         grid: strengths, strongest first.
     """
-    best: Chosen | None = None
+    best: BestFit | None = None
     for strength in grid if len(validation) else (DEFAULT,):
         converged = fit(strength)
-        told = score(predict(validation)) if len(validation) else None
-        if best is None or (told or 0.0) > (best.validation_score or 0.0):
-            best = Chosen(predict(test), strength, told, converged)
+        validation_score = score(predict(validation)) if len(validation) else None
+        if best is None or (validation_score or 0.0) > (best.validation_score or 0.0):
+            best = BestFit(predict(test), strength, validation_score, converged)
     assert best is not None
     return best
 

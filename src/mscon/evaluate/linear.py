@@ -103,11 +103,13 @@ def linear_probe(
 
     code = np.full(len(classes) + 1, -1)  # the last is where -1 points to
     code[present] = np.arange(present.size)
-    learnt, chosen, scored = (code[y] >= 0 for y in (y_train, y_validation, y_test))
+    trained, validated, scored = (code[y] >= 0 for y in (y_train, y_validation, y_test))
     if not scored.any():
         raise ValueError("no test row has a label of a class that training rows have.")
-    train, validation, test = standardised(features_train[learnt], features_validation[chosen], features_test[scored])
-    y, y_chosen, true = code[y_train[learnt]], code[y_validation[chosen]], code[y_test[scored]]
+    train, validation, test = standardised(
+        features_train[trained], features_validation[validated], features_test[scored]
+    )
+    y, y_validated, true = code[y_train[trained]], code[y_validation[validated]], code[y_test[scored]]
     # In float64, at 1.4 times the time of float32: there fits of the weakest penalties end after other numbers of
     # steps, so that predictions would hang on rounding.
     model = LogisticRegression(warm_start=True, tol=_TOLERANCE, max_iter=_ITERATIONS)
@@ -116,7 +118,7 @@ def linear_probe(
         model.C = 1 / (strength * y.size)  # scikit-learn sums over rows where we take the mean
         return fitted(model, train, y)
 
-    best = choose(fit, model.predict, lambda told: float((told == y_chosen).mean()), validation, test, GRID)
+    best = choose(fit, model.predict, lambda labels: float((labels == y_validated).mean()), validation, test, GRID)
     predicted = best.predicted.astype(np.int64)
     confusion = np.bincount(true * present.size + predicted, minlength=present.size**2)
     confusion = confusion.reshape(present.size, present.size)
@@ -127,8 +129,8 @@ def linear_probe(
         true=true,
         predicted=predicted,
         classes=tuple(classes[i] for i in present),
-        train_rows=int(learnt.sum()),
-        validation_rows=int(chosen.sum()),
+        train_rows=int(trained.sum()),
+        validation_rows=int(validated.sum()),
         dropped_rows=_labelled_but(y_test, scored),
         accuracy=float(accuracy(counts)[0]),
         macro_f1=float(macro_f1(counts)[0]),
@@ -140,5 +142,5 @@ def linear_probe(
     )
 
 
-def _labelled_but(y: Int[np.ndarray, " rows"], kept: Bool[np.ndarray, " rows"]) -> int:
-    return int(((y >= 0) & ~kept).sum())
+def _labelled_but(y: Int[np.ndarray, " rows"], scored: Bool[np.ndarray, " rows"]) -> int:
+    return int(((y >= 0) & ~scored).sum())

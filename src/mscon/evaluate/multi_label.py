@@ -22,7 +22,7 @@ class LabelSetResult:
 
     Attributes:
         rows: positions of the test rows that were scored: all whose labels are known.
-        labels: names of the labels that were asked: those that some training rows have and some have not.
+        labels: names of the labels that were predicted: those that some training rows have and some have not.
         true: whether a row has a label.
         probability: that it has, as its classifier says; above 0.5 it is predicted.
         train_rows, validation_rows: rows with known labels fitted on, and chosen on.
@@ -73,21 +73,23 @@ def label_set_probe(
         which is what an order by chance gives.
 
     Raises:
-        ValueError: if a feature is not finite, no label can be asked, or no test row has one of those.
+        ValueError: if a feature is not finite, no label can be predicted, or no test row has one of those.
     """
     need_finite((features_train, features_validation, features_test))
-    learnt, chosen, scored = (np.isfinite(y).all(axis=1) for y in (y_train, y_validation, y_test))
-    y, y_chosen, true = (
-        part[kept] > 0.5 for part, kept in ((y_train, learnt), (y_validation, chosen), (y_test, scored))
+    trained, validated, scored = (np.isfinite(y).all(axis=1) for y in (y_train, y_validation, y_test))
+    y, y_validated, true = (
+        part[labelled] > 0.5 for part, labelled in ((y_train, trained), (y_validation, validated), (y_test, scored))
     )
-    asked = np.flatnonzero(y.any(axis=0) & ~y.all(axis=0)) if len(y) else np.arange(0)
-    if not asked.size:
+    usable = np.flatnonzero(y.any(axis=0) & ~y.all(axis=0)) if len(y) else np.arange(0)
+    if not usable.size:
         raise ValueError("no label is there in some training rows and not in others.")
-    y, y_chosen, true = y[:, asked], y_chosen[:, asked], true[:, asked]
+    y, y_validated, true = y[:, usable], y_validated[:, usable], true[:, usable]
     if not true.any():
         raise ValueError("no test row has a label that training rows have.")
-    train, validation, test = standardised(features_train[learnt], features_validation[chosen], features_test[scored])
-    classifiers = [LogisticRegression(warm_start=True, tol=_TOLERANCE, max_iter=_ITERATIONS) for _ in asked]
+    train, validation, test = standardised(
+        features_train[trained], features_validation[validated], features_test[scored]
+    )
+    classifiers = [LogisticRegression(warm_start=True, tol=_TOLERANCE, max_iter=_ITERATIONS) for _ in usable]
 
     def fit(strength: float) -> bool:
         converged = True
@@ -98,21 +100,21 @@ def label_set_probe(
 
     def predict(features: Float[np.ndarray, "rows width"]) -> Float[np.ndarray, "rows labels"]:
         # As a run keeps them, so that its scores can be made again from what it keeps.
-        told = np.stack([classifier.predict_proba(features)[:, 1] for classifier in classifiers], axis=1)
-        return told.astype(np.float32)
+        probabilities = np.stack([classifier.predict_proba(features)[:, 1] for classifier in classifiers], axis=1)
+        return probabilities.astype(np.float32)
 
-    def score(told: Float[np.ndarray, "validation labels"]) -> float:
-        return float(mean_average_precision(y_chosen, told).mean()) if y_chosen.any() else 0.0
+    def score(probabilities: Float[np.ndarray, "validation labels"]) -> float:
+        return float(mean_average_precision(y_validated, probabilities).mean()) if y_validated.any() else 0.0
 
     best = choose(fit, predict, score, validation, test)
     return LabelSetResult(
         rows=np.flatnonzero(scored),
-        labels=tuple(labels[i] for i in asked.tolist()),
+        labels=tuple(labels[i] for i in usable.tolist()),
         true=true,
         probability=best.predicted,
-        train_rows=int(learnt.sum()),
-        validation_rows=int(chosen.sum()),
-        left_out=tuple(name for i, name in enumerate(labels) if i not in set(asked.tolist())),
+        train_rows=int(trained.sum()),
+        validation_rows=int(validated.sum()),
+        left_out=tuple(name for i, name in enumerate(labels) if i not in set(usable.tolist())),
         regularisation=best.regularisation,
         validation_score=best.validation_score,
         converged=best.converged,

@@ -1,4 +1,4 @@
-"""Neighbour answers: what the nearest rows say of one column by its kind, among rows of unseen groups."""
+"""Neighbour probes: what the nearest rows say of one column by its kind, among rows of unseen groups."""
 
 from __future__ import annotations
 
@@ -9,39 +9,38 @@ import numpy as np
 from jaxtyping import Int
 
 from mscon.errors import counted
-from mscon.evaluate.labels import codes_of
 from mscon.evaluate.metrics import influence
 from mscon.evaluate.metrics.retrieval import label_retrieval, nearest_difference, retrieval
-from mscon.evaluate.result import Answer, Ask, Frozen, NothingToAsk, intervals
-from mscon.evaluate.targets import Asked
+from mscon.evaluate.result import CannotProbe, Frozen, Probe, ProbeResult, intervals
+from mscon.evaluate.targets import ProbeTarget, codes_of
 from mscon.method.similarities.base import TargetKind
 
 
-def _retrieve(asked: Asked, frozen: Frozen) -> list[Answer]:
+def _retrieve(column: ProbeTarget, frozen: Frozen) -> list[ProbeResult]:
     """Retrieval of the same class among rows of unseen groups; their classes may all be new."""
     unseen = frozen.split["unseen"]
-    cells = asked.whole_cells()
+    cells = column.whole_cells()
     codes, classes = codes_of([cells[row] for row in unseen])
     sizes = np.bincount(codes[codes >= 0], minlength=1)
     if len(classes) < 2 or sizes.max() < 2:
-        raise NothingToAsk(
+        raise CannotProbe(
             f"split unseen has {counted(int(sizes.sum()), 'row')} with a label, of {len(classes)} classes; it takes "
             "two classes, and two rows of one of them"
         )
     return [_retrieved(retrieval(frozen.features[unseen], codes), classes, unseen, frozen.draws)]
 
 
-def _retrieve_labels(asked: Asked, frozen: Frozen) -> list[Answer]:
+def _retrieve_labels(column: ProbeTarget, frozen: Frozen) -> list[ProbeResult]:
     """Retrieval of rows with any label in common."""
     unseen = frozen.split["unseen"]
-    labels = asked.target()[unseen]
+    labels = column.target()[unseen]
     has = np.nan_to_num(labels) > 0.5
     if not (has.sum(axis=0) >= 2).any():
-        raise NothingToAsk("no two rows of split unseen have a label in common that split train has too")
-    return [_retrieved(label_retrieval(frozen.features[unseen], labels), asked.names, unseen, frozen.draws)]
+        raise CannotProbe("no two rows of split unseen have a label in common that split train has too")
+    return [_retrieved(label_retrieval(frozen.features[unseen], labels), column.names, unseen, frozen.draws)]
 
 
-def _retrieved(result: Any, classes: Sequence[str], unseen: Int[np.ndarray, " rows"], draws: int) -> Answer:
+def _retrieved(result: Any, classes: Sequence[str], unseen: Int[np.ndarray, " rows"], draws: int) -> ProbeResult:
     scores = {name: getattr(result, name) for name in ("precision_at_1", "r_precision", "map_at_r")}
     record = {
         "classes": list(classes),
@@ -51,20 +50,20 @@ def _retrieved(result: Any, classes: Sequence[str], unseen: Int[np.ndarray, " ro
         "chance": result.chance,
         "map_at_r_chance": result.map_at_r_chance,
     }
-    kept = {name: values.astype(np.float32) for name, values in scores.items()}
-    return record, {"row": unseen[result.rows], **kept}
+    arrays = {name: values.astype(np.float32) for name, values in scores.items()}
+    return record, {"row": unseen[result.rows], **arrays}
 
 
-def _differ(asked: Asked, frozen: Frozen) -> list[Answer]:
+def _differ(column: ProbeTarget, frozen: Frozen) -> list[ProbeResult]:
     """How far the number or level of the nearest row is off."""
     unseen = frozen.split["unseen"]
-    y = asked.target()[unseen]
+    y = column.target()[unseen]
     if np.unique(y[np.isfinite(y)]).size < 2:
-        raise NothingToAsk("split unseen has fewer than two rows with different numbers or levels")
+        raise CannotProbe("split unseen has fewer than two rows with different numbers or levels")
     result = nearest_difference(frozen.features[unseen], y)
     scores = {
         "neighbour_difference": result.difference,
-        "neighbour_spearman": influence.rank_correlation(result.own, result.nearest),
+        "neighbour_spearman": influence.rank_correlation(result.number, result.nearest),
     }
     record = {
         "rows": len(result.rows),
@@ -74,7 +73,7 @@ def _differ(asked: Asked, frozen: Frozen) -> list[Answer]:
     return [(record, {"row": unseen[result.rows], **scores})]
 
 
-NEIGHBOURS: Mapping[TargetKind, Ask] = {
+NEIGHBOURS: Mapping[TargetKind, Probe] = {
     "class": _retrieve,
     "labels": _retrieve_labels,
     "rank": _differ,

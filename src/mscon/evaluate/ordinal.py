@@ -80,16 +80,19 @@ def level_probe(
         mistakes. Each step is scikit-learn's `LogisticRegression`.
     """
     need_finite((features_train, features_validation, features_test))
-    learnt, chosen, scored = (np.isfinite(y) for y in (y_train, y_validation, y_test))
-    y, y_chosen, true = (
-        part[kept].astype(np.int64) for part, kept in ((y_train, learnt), (y_validation, chosen), (y_test, scored))
+    trained, validated, scored = (np.isfinite(y) for y in (y_train, y_validation, y_test))
+    y, y_validated, true = (
+        part[labelled].astype(np.int64)
+        for part, labelled in ((y_train, trained), (y_validation, validated), (y_test, scored))
     )
     present = np.unique(y)
     if present.size < 2:
         raise ValueError(f"a classifier needs at least 2 levels among the training rows, got {present.size}.")
     if not true.size:
         raise ValueError("no test row has a level.")
-    train, validation, test = standardised(features_train[learnt], features_validation[chosen], features_test[scored])
+    train, validation, test = standardised(
+        features_train[trained], features_validation[validated], features_test[scored]
+    )
     steps = [LogisticRegression(warm_start=True, tol=_TOLERANCE, max_iter=_ITERATIONS) for _ in present[1:]]
 
     def fit(strength: float) -> bool:
@@ -102,13 +105,13 @@ def level_probe(
     def predict(features: Float[np.ndarray, "rows width"]) -> Int[np.ndarray, " rows"]:
         return present[sum((step.decision_function(features) > 0).astype(np.int64) for step in steps)]
 
-    best = choose(fit, predict, lambda told: -float(np.abs(told - y_chosen).mean()), validation, test)
+    best = choose(fit, predict, lambda levels: -float(np.abs(levels - y_validated).mean()), validation, test)
     return LevelResult(
         rows=np.flatnonzero(scored),
         true=true,
         predicted=best.predicted,
-        train_rows=int(learnt.sum()),
-        validation_rows=int(chosen.sum()),
+        train_rows=int(trained.sum()),
+        validation_rows=int(validated.sum()),
         median=int(np.sort(y)[(y.size - 1) // 2]),
         regularisation=best.regularisation,
         validation_score=None if best.validation_score is None else abs(best.validation_score),

@@ -15,8 +15,8 @@ from mscon.errors import RunError, counted, nearest
 from mscon.evaluate.features import extract
 from mscon.evaluate.linear_probes import LINEAR
 from mscon.evaluate.neighbour_probes import NEIGHBOURS
-from mscon.evaluate.result import Arrays, Frozen, NothingToAsk, Record, by_kind
-from mscon.evaluate.targets import asked_columns, asked_neighbours
+from mscon.evaluate.result import Arrays, CannotProbe, Frozen, Record, by_kind
+from mscon.evaluate.targets import neighbour_targets, probe_targets
 from mscon.run.recipe import Recipe
 from mscon.run.run import Run
 
@@ -63,7 +63,7 @@ def probe(run: Run, *, progress: bool = True, accept_changes: bool = False) -> N
     """
     recipe, rows = run.recipe, run.rows
     _need_columns(run, recipe, rows)
-    asked = asked_columns(run, recipe, rows)
+    probed = probe_targets(run, recipe, rows)
     extract(run, progress=progress, accept_changes=accept_changes)
     features = run.features
     if features.shape[0] != rows.height:
@@ -75,30 +75,30 @@ def probe(run: Run, *, progress: bool = True, accept_changes: bool = False) -> N
     names = ("train", "validation", "test", "unseen")
     frozen = Frozen(features, {name: np.flatnonzero(split == name) for name in names}, recipe.probe.draws)
 
-    answers: dict[str, list[Record]] = {"linear": [], "neighbours": []}
+    records: dict[str, list[Record]] = {"linear": [], "neighbours": []}
     skipped: list[Record] = []
     predictions: Arrays = {}
     console = Console(stderr=True, quiet=not progress)
-    for how, known, columns in (
-        ("linear", LINEAR, asked),
-        ("neighbours", NEIGHBOURS, asked_neighbours(run, recipe, rows, asked)),
+    for how, probes, columns in (
+        ("linear", LINEAR, probed),
+        ("neighbours", NEIGHBOURS, neighbour_targets(run, recipe, rows, probed)),
     ):
         for column in columns:
             try:
-                answered = by_kind(known, column)(column, frozen)
-            except NothingToAsk as reason:
+                results = by_kind(probes, column)(column, frozen)
+            except CannotProbe as reason:
                 skipped.append({"column": column.column, "probe": how, "reason": str(reason)})
                 console.print(
                     f"column '{column.column}' is not probed ({how}): {reason}", markup=False, highlight=False
                 )
                 continue
-            for record, arrays in answered:
+            for record, arrays in results:
                 # By number, not by name: a column may be called anything.
-                number = len(answers[how])
-                answers[how].append({"column": column.column, "kind": column.kind, "trained": column.trained, **record})
+                number = len(records[how])
+                records[how].append({"column": column.column, "kind": column.kind, "trained": column.trained, **record})
                 predictions |= {f"{how}/{number}/{key}": array for key, array in arrays.items()}
     run.write_probe(
-        {"checkpoint": recipe.train.checkpoint, "draws": frozen.draws, **answers, "skipped": skipped}, predictions
+        {"checkpoint": recipe.train.checkpoint, "draws": frozen.draws, **records, "skipped": skipped}, predictions
     )
 
 

@@ -1,4 +1,4 @@
-"""Answer: what a probe says of one column: a record for probe.json, and arrays row by row."""
+"""Result: what a probe says of one column, as a record for probe.json, and arrays row by row."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from mscon.evaluate.metrics.bootstrap import interval
-from mscon.evaluate.targets import Asked
+from mscon.evaluate.targets import ProbeTarget
 from mscon.method.similarities.base import TargetKind
 
 Record = dict[str, Any]
 Arrays = dict[str, np.ndarray]
-Answer = tuple[Record, Arrays]
+ProbeResult = tuple[Record, Arrays]
 
 _Six = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
-class NothingToAsk(Exception):
+class CannotProbe(Exception):
     """A column cannot be probed on these rows, and why."""
 
 
@@ -39,20 +39,20 @@ class Frozen:
         return x[train], y[train], x[validation], y[validation], x[test], y[test]
 
 
-Ask = Callable[[Asked, Frozen], list[Answer]]
+Probe = Callable[[ProbeTarget, Frozen], list[ProbeResult]]
 
 
-def by_kind(known: Mapping[TargetKind, Ask], asked: Asked) -> Ask:
-    """How a column of its kind is asked.
+def by_kind(probes: Mapping[TargetKind, Probe], column: ProbeTarget) -> Probe:
+    """The probe for columns of this kind.
 
     Raises:
-        NothingToAsk: if its similarity has no targets.
+        CannotProbe: if its similarity has no targets.
     """
-    if asked.kind not in known:
-        raise NothingToAsk("its similarity says nothing that could be asked (it has no target_kind)")
-    return known[asked.kind]
+    if column.kind not in probes:
+        raise CannotProbe("its similarity has no target_kind, so there is nothing to predict")
+    return probes[column.kind]
 
 
 def intervals(values: Mapping[str, Float[np.ndarray, " rows"]], draws: int) -> Record:
     """The mean of each measure over rows with its bootstrap interval, as plain values."""
-    return {name: interval(own, draws=draws).to_json() for name, own in values.items()}
+    return {name: interval(row_values, draws=draws).to_json() for name, row_values in values.items()}

@@ -70,13 +70,15 @@ def number_probe(
     Source: Hoerl and Kennard 1970, "Ridge Regression"; scikit-learn's `Ridge`, solved exactly.
     """
     need_finite((features_train, features_validation, features_test))
-    learnt, chosen, scored = (np.isfinite(y) for y in (y_train, y_validation, y_test))
-    for name, numbers in (("train", y_train[learnt]), ("test", y_test[scored])):
+    trained, validated, scored = (np.isfinite(y) for y in (y_train, y_validation, y_test))
+    for name, numbers in (("train", y_train[trained]), ("test", y_test[scored])):
         if np.unique(numbers).size < 2:
             raise ValueError(f"the {name} rows have fewer than two different numbers.")
-    train, validation, test = standardised(features_train[learnt], features_validation[chosen], features_test[scored])
-    centre, scale = float(y_train[learnt].mean()), float(y_train[learnt].std())
-    y, y_chosen, true = (y_train[learnt] - centre) / scale, y_validation[chosen], y_test[scored]
+    train, validation, test = standardised(
+        features_train[trained], features_validation[validated], features_test[scored]
+    )
+    centre, scale = float(y_train[trained].mean()), float(y_train[trained].std())
+    y, y_validated, true = (y_train[trained] - centre) / scale, y_validation[validated], y_test[scored]
     model = Ridge(solver="cholesky")
 
     def fit(strength: float) -> bool:
@@ -86,7 +88,7 @@ def number_probe(
     best = choose(
         fit,
         lambda features: model.predict(features) * scale + centre,
-        lambda told: -float(((told - y_chosen) ** 2).mean()),
+        lambda numbers_predicted: -float(((numbers_predicted - y_validated) ** 2).mean()),
         validation,
         test,
     )
@@ -94,13 +96,13 @@ def number_probe(
         rows=np.flatnonzero(scored),
         true=true,
         predicted=best.predicted,
-        train_rows=int(learnt.sum()),
-        validation_rows=int(chosen.sum()),
+        train_rows=int(trained.sum()),
+        validation_rows=int(validated.sum()),
         r2=r_squared(true, best.predicted),
         spearman=rank_correlation(true, best.predicted),
         mean_r2=float(r_squared(true, np.full(true.size, centre)).mean()),
         regularisation=best.regularisation,
-        validation_score=_explained(best.validation_score, y_chosen),
+        validation_score=_explained(best.validation_score, y_validated),
     )
 
 

@@ -1,19 +1,19 @@
-"""Asked: the columns that a run is probed for, with what a probe is to tell of each row."""
+"""Targets: the columns that a run is probed for, with what a probe is to predict for each row."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import polars as pl
-from jaxtyping import Int, Shaped
+from jaxtyping import Bool, Int, Shaped
 
 from mscon.data.batches.dataset import cells_of, fit_similarities
 from mscon.data.table.table import unit
 from mscon.errors import MSConError, RunError
-from mscon.evaluate.labels import codes_of
 from mscon.method import catalogue
 from mscon.method.similarities.base import BETWEEN_COLUMNS, Cell, Similarity, TargetKind
 from mscon.method.similarities.hierarchical import Hierarchical
@@ -22,7 +22,7 @@ from mscon.run.run import Run
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ProbeTarget:
     """A column to be probed.
 
     Attributes:
@@ -51,8 +51,8 @@ class Asked:
         return () if self.similarity is None else self.similarity.target_names
 
     def target(self) -> Shaped[np.ndarray, "rows ..."]:
-        """What a probe is to tell of each row, see `Similarity.target`."""
-        assert self.similarity is not None, "plain classes are asked by their cells"
+        """What a probe is to predict for each row, see `Similarity.target`."""
+        assert self.similarity is not None, "plain classes are probed by their cells"
         return self.similarity.target(self.cells)
 
     def class_levels(self) -> list[tuple[Int[np.ndarray, " rows"], Sequence[str]]]:
@@ -82,18 +82,18 @@ class Asked:
         ]
 
 
-def asked_columns(run: Run, recipe: Recipe, rows: pl.DataFrame) -> list[Asked]:
+def probe_targets(run: Run, recipe: Recipe, rows: pl.DataFrame) -> list[ProbeTarget]:
     """Columns trained on, in the order of the heads, then those that [probe] names besides.
 
     Raises:
         RunError: if a column cannot be read as the kind that [probe] kinds names.
     """
-    # "same_row" reads no column, so there is nothing to ask.
+    # "same_row" reads no column, so there is nothing to probe.
     trained = [part for part in recipe.similarities if part.name != "same_row"]
     known = {part.column for part in trained}
     largest = recipe.probe.largest
-    asked = [
-        Asked(
+    columns = [
+        ProbeTarget(
             part.column,
             cells_of(_as_text(rows, part.reads), part.reads),
             None if part.name == "categorical" else _of_run(run, part),
@@ -103,32 +103,33 @@ def asked_columns(run: Run, recipe: Recipe, rows: pl.DataFrame) -> list[Asked]:
         for part in trained
     ]
     others = [name for name in dict.fromkeys(recipe.probe.columns) if name not in known]
-    return asked + [_not_trained(run, recipe, rows, name) for name in others]
+    return columns + [_not_trained(run, recipe, rows, name) for name in others]
 
 
-def asked_neighbours(run: Run, recipe: Recipe, rows: pl.DataFrame, asked: Sequence[Asked]) -> list[Asked]:
+def neighbour_targets(
+    run: Run, recipe: Recipe, rows: pl.DataFrame, columns: Sequence[ProbeTarget]
+) -> list[ProbeTarget]:
     """The columns that [probe] neighbours names; by default all that are probed and have two values there."""
-    known = {column.column: column for column in asked}
+    known = {column.column: column for column in columns}
     if named := tuple(dict.fromkeys(recipe.probe.neighbours)):
         return [known[name] if name in known else _not_trained(run, recipe, rows, name) for name in named]
     unseen = np.flatnonzero(rows.get_column("split").to_numpy() == "unseen")
-    return [c for c in asked if rows.get_column(c.column)[unseen].drop_nulls().n_unique() >= 2]
+    return [c for c in columns if rows.get_column(c.column)[unseen].drop_nulls().n_unique() >= 2]
 
 
-def _not_trained(run: Run, recipe: Recipe, rows: pl.DataFrame, column: str) -> Asked:
+def _not_trained(run: Run, recipe: Recipe, rows: pl.DataFrame, column: str) -> ProbeTarget:
     cells = cells_of(_as_text(rows, (column,)), (column,))
     kind = recipe.probe.kinds.get(column, "categorical")
-    similarity = None if kind == "categorical" else _fitted(run, recipe, rows, column, kind)
+    similarity = None if kind == "categorical" else _fitted(run, rows, column, kind)
     if similarity is not None:
         cells = cells_of(_as_text(rows, similarity.columns), similarity.columns)
-    return Asked(column, cells, similarity, False, recipe.probe.largest.get(column))
+    return ProbeTarget(column, cells, similarity, False, recipe.probe.largest.get(column))
 
 
-def _fitted(run: Run, recipe: Recipe, rows: pl.DataFrame, column: str, kind: str | Mapping[str, Any]) -> Similarity:
+def _fitted(run: Run, rows: pl.DataFrame, column: str, kind: str | Mapping[str, Any]) -> Similarity:
     """A similarity that the run was not trained with, fitted on its training rows."""
     try:
-        alone = replace(recipe, similarities=(probe_part(column, kind),))
-        (similarity,) = fit_similarities(rows, alone, unit=unit(run.facts["table"]["name"]))
+        (similarity,) = fit_similarities(rows, [probe_part(column, kind)], unit=unit(run.facts["table"]["name"]))
     except MSConError as error:
         raise RunError(f"run '{run.root}': [probe] kinds: {error}") from None
     return similarity
@@ -137,12 +138,28 @@ def _fitted(run: Run, recipe: Recipe, rows: pl.DataFrame, column: str, kind: str
 def _of_run(run: Run, part: SimilarityPart) -> Similarity:
     """The similarity that a column was trained with, as the run keeps it."""
     run.need_trust()
-    for kept in run.similarities:
-        if kept["state"].get("column") == part.column:
-            found: Similarity = catalogue.find("similarity", kept["name"]).from_json(kept["state"])
-            return found
+    for record in run.similarities:
+        if record["state"].get("column") == part.column:
+            similarity: Similarity = catalogue.find("similarity", record["name"]).from_json(record["state"])
+            return similarity
     raise RunError(f"run '{run.root}' keeps no similarity of column '{part.column}'. `mscon train` writes it.")
 
 
 def _as_text(rows: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
     return rows.with_columns(pl.col(c).cast(pl.String) for c in columns if c in rows.columns)
+
+
+def codes_of(cells: Sequence[str | None]) -> tuple[Int[np.ndarray, " rows"], tuple[str, ...]]:
+    """Class codes, -1 where the cell is empty, and the names of the classes in order."""
+    classes = tuple(sorted({cell for cell in cells if cell is not None}))
+    index = {name: code for code, name in enumerate(classes)}
+    return np.array([-1 if cell is None else index[cell] for cell in cells], dtype=np.int64), classes
+
+
+def among_largest(
+    codes: Int[np.ndarray, " rows"], train: Int[np.ndarray, " train"], largest: int
+) -> Bool[np.ndarray, " rows"]:
+    """Rows of the `largest` classes with most train rows; of equally large ones the first by name."""
+    sizes = Counter(train[train >= 0].tolist())
+    classes = sorted(sizes, key=lambda code: (-sizes[code], code))[:largest]
+    return np.isin(codes, classes)

@@ -146,9 +146,7 @@ class MSConLoss(nn.Module):
     def _measure(self, projections: Projections, labels: Labels | None, rows: Values | None) -> Float[Tensor, ""]:
         anchors = self._samples(projections, labels, rows, self.candidates)
         measured = measure(
-            anchors.projections,
-            anchors.codes,
-            anchors.rows,
+            anchors,
             similarities=self.similarities,
             objective=self.objective,
             weighting=self.weighting,
@@ -198,7 +196,8 @@ class MSConLoss(nn.Module):
             *codes, own = (
                 code.unsqueeze(1).expand(count, views, *code.shape[1:]).flatten(0, 1) for code in (*codes, own)
             )
-        return Samples(stacked.reshape(similarities, count * views, dim), codes, own)
+        numbers = torch.arange(views, device=stacked.device).repeat(count)
+        return Samples(stacked.reshape(similarities, count * views, dim), codes, own, numbers)
 
     def summary(self) -> tuple[SimilaritySummary, ...]:
         """What the last batch said, a record per similarity; print it or log it.

@@ -22,7 +22,8 @@ class Pairs:
     """The answer of one similarity for anchors against candidates, written out.
 
     Attributes:
-        weight: how alike, in [0, 1]; 0 is a negative, 1 as alike as this similarity can say.
+        weight: how alike, at most 1, which is as alike as this similarity can say; 0 is a negative. Below 0 it is a
+            negative that is told apart from others, as far as an objective looks: contrastive losses take it for 0.
         known: False leaves the pair out of every sum. Unknown is not negative.
     """
 
@@ -33,6 +34,11 @@ class Pairs:
     def has_positive(self) -> Bool[Tensor, " anchors"]:
         """Anchors with at least one known candidate of positive weight."""
         return ((self.weight > 0) & self.known).any(dim=1)
+
+    @property
+    def negative(self) -> Bool[Tensor, "anchors candidates"]:
+        """Known candidates that are not alike in anything: of weight 0 or below."""
+        return (self.weight <= 0) & self.known
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -84,6 +90,14 @@ class LazyPairs:
         return LazyPairs(
             self.compare, self.candidates, self.anchors, self.candidate_ids, self.anchor_ids, self.is_partition
         )
+
+    def chosen(self, anchors: Int[Tensor, " own"], candidates: Int[Tensor, " others"]) -> LazyPairs:
+        """Those of some anchors and some candidates; what was one tensor stays one. Without an exchange."""
+        is_same = anchors is candidates
+        codes, ids = self.anchors[anchors], self.anchor_ids[anchors]
+        other_codes = codes if is_same and self.candidates is self.anchors else self.candidates[candidates]
+        other_ids = ids if is_same and self.candidate_ids is self.anchor_ids else self.candidate_ids[candidates]
+        return LazyPairs(self.compare, codes, other_codes, ids, other_ids, self.is_partition)
 
     def dense(self) -> Pairs:
         """All pairs at once; for small batches."""

@@ -22,7 +22,7 @@ from mscon.run import recipe
 LEAST_PRETRAINED_SIZE = 32
 
 # Arguments of timm.create_model that other settings decide, or that would read files.
-_SAID_ELSEWHERE = (
+_SET_ELSEWHERE = (
     "model_name", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir",
     "scriptable", "exportable", "no_jit", "num_classes", "in_chans", "img_size", "features_only",
 )  # fmt: skip
@@ -90,26 +90,26 @@ def build_encoder(settings: recipe.Encoder, channels: int, image_size: int) -> E
     elif settings.name == _LITE0:
         encoder = _lite0(settings, channels)
     elif catalogue.is_own(settings.name):
-        encoder = _own(settings, channels)
+        encoder = _custom_encoder(settings, channels)
     else:
         encoder = _from_timm(settings, channels, image_size)
     for name in ("mean", "std"):
-        if given := getattr(settings, name):
-            _need_each_channel(f"[encoder] {name}", given, channels)
-            getattr(encoder, name).copy_(torch.tensor(given).view(-1, 1, 1))
+        if constants := getattr(settings, name):
+            _need_each_channel(f"[encoder] {name}", constants, channels)
+            getattr(encoder, name).copy_(torch.tensor(constants).view(-1, 1, 1))
     return _tried(encoder, settings.name, channels, image_size)
 
 
-def _own(settings: recipe.Encoder, channels: int) -> Encoder:
+def _custom_encoder(settings: recipe.Encoder, channels: int) -> Encoder:
     """A torch module of the user's own, built with the settings of the recipe."""
     if settings.pretrained:
         raise RecipeError(
             f"[encoder] pretrained: mscon knows no published weights of '{settings.name}'. Set pretrained = false, and "
             "let the class load its own."
         )
-    found = catalogue.own("encoder", settings.name, nn.Module)
+    backbone_class = catalogue.own("encoder", settings.name, nn.Module)
     try:
-        backbone = found(**settings.settings)
+        backbone = backbone_class(**settings.settings)
     except (TypeError, ValueError) as error:
         raise RecipeError(f"[encoder] '{settings.name}' cannot be built with its [encoder.settings]: {error}") from None
     constants = []
@@ -173,13 +173,13 @@ def _lite0_weights() -> dict[str, Tensor]:
     return weights
 
 
-def _fitted(weights: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:
+def _fitted(weights: dict[str, Tensor], layers: dict[str, Tensor]) -> dict[str, Tensor]:
     """Published tensors under the names that timm has for them: both list the same layers in the same order.
 
     The published classifier comes last and is left out.
     """
     fitted = {}
-    for (name, tensor), published in zip(own.items(), weights.values(), strict=False):
+    for (name, tensor), published in zip(layers.items(), weights.values(), strict=False):
         stem_in_colour = tensor.dim() == 4 and tensor.shape[1] == 1 and published.shape[1:2] == (3,)
         # Grey is the same value in all three colours, so the sum over colours gives the same map.
         value = published.sum(dim=1, keepdim=True) if stem_in_colour else published
@@ -202,7 +202,7 @@ def _from_timm(settings: recipe.Encoder, channels: int, image_size: int) -> Enco
             '  Known: "small_cnn", "efficientnet_lite0", the models of timm (`timm.list_models()` in Python),\n'
             "  and a class of your own as 'pkg.mod:Class'."
         )
-    if reserved := [key for key in settings.settings if key in _SAID_ELSEWHERE]:
+    if reserved := [key for key in settings.settings if key in _SET_ELSEWHERE]:
         raise RecipeError(
             f"[encoder.settings] '{reserved[0]}' is not a recipe's to set: which weights, channels and sizes is said "
             "by [encoder] and [data]."

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mscon.errors import MSConError, RecipeError, RunError, counted, first_few
 from mscon.method import catalogue
 from mscon.model.encoder import Encoder, build_encoder
-from mscon.model.heads.base import Heads
+from mscon.model.heads.base import HeadGroups, Heads
 from mscon.model.vector_encoder import build_vector_encoder
 from mscon.run import recipe
 from mscon.run.run import Run
@@ -65,9 +65,12 @@ def build_model(recipe: recipe.Recipe, similarities: int | Sequence[object], dim
         take_over(encoder, Path(recipe.encoder.start_from))
     if recipe.encoder.frozen:
         encoder.freeze()
-    part = recipe.heads
-    heads: Heads = catalogue.build("heads", part.name, part.settings, similarities=count, input_dim=encoder.width)
-    return Model(encoder, heads)
+    parts = recipe.grouped("heads") if count == len(recipe.similarities) else [(recipe.heads, tuple(range(count)))]
+    groups = [
+        (catalogue.build("heads", part.name, part.settings, similarities=len(own), input_dim=encoder.width), own)
+        for part, own in parts
+    ]
+    return Model(encoder, groups[0][0] if len(groups) == 1 else HeadGroups(groups))
 
 
 def take_over(encoder: Encoder, root: Path) -> None:
@@ -117,15 +120,15 @@ def load_model(run: Run, checkpoint: str | None = None) -> Model:
     Raises:
         RunError: if the run has no such checkpoint, or it is of another model than the recipe's.
     """
-    asked = run.recipe
+    settings = run.recipe
     # The weights come from the checkpoint, so published ones, or those of another run, need not be there again.
-    bare = dataclasses.replace(asked, encoder=dataclasses.replace(asked.encoder, pretrained=False, start_from=""))
-    model = build_model(bare, asked.similarities, run.input_width)
-    name = checkpoint or asked.train.checkpoint
+    bare = dataclasses.replace(settings, encoder=dataclasses.replace(settings.encoder, pretrained=False, start_from=""))
+    model = build_model(bare, settings.similarities, run.input_width)
+    name = checkpoint or settings.train.checkpoint
     tensors, _ = run.read_checkpoint(name)
-    own = {k.removeprefix(CHECKPOINT_PREFIX): v for k, v in tensors.items() if k.startswith(CHECKPOINT_PREFIX)}
+    state = {k.removeprefix(CHECKPOINT_PREFIX): v for k, v in tensors.items() if k.startswith(CHECKPOINT_PREFIX)}
     try:
-        model.load_state_dict(own)
+        model.load_state_dict(state)
     except RuntimeError as error:
         first = str(error).strip().splitlines()[-1].strip()
         raise RunError(

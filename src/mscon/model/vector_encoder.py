@@ -59,7 +59,7 @@ def build_vector_encoder(settings: recipe.Encoder, dim: int) -> VectorEncoder:
     if settings.mean or settings.std:
         raise RecipeError("[encoder] mean and std are for images; vectors are standardised by the training rows.")
     if ":" in settings.name:
-        return _own(settings, dim)
+        return _custom_encoder(settings, dim)
     if settings.name not in NAMES:
         raise RecipeError(
             f"[encoder] '{settings.name}' does not read vectors, which is what [data] input asks for."
@@ -68,9 +68,9 @@ def build_vector_encoder(settings: recipe.Encoder, dim: int) -> VectorEncoder:
         )
     make = {"mlp": mlp, "linear": linear, "identity": identity}[settings.name]
     known = recipe_settings.of_function(make, ("dim",))
-    given = recipe_settings.filled(known, settings.settings, "encoder.settings", "")
+    arguments = recipe_settings.filled(known, settings.settings, "encoder.settings", "")
     try:
-        backbone, width = make(dim, **given)
+        backbone, width = make(dim, **arguments)
     except ValueError as error:
         raise RecipeError(f"[encoder.settings] {settings.name}: {error}") from None
     return VectorEncoder(backbone, width, dim)
@@ -109,10 +109,10 @@ def identity(dim: int) -> tuple[nn.Module, int]:
     return nn.Identity(), dim
 
 
-def _own(settings: recipe.Encoder, dim: int) -> VectorEncoder:
-    found = catalogue.own("encoder", settings.name, nn.Module)
+def _custom_encoder(settings: recipe.Encoder, dim: int) -> VectorEncoder:
+    backbone_class = catalogue.own("encoder", settings.name, nn.Module)
     try:
-        backbone = found(**settings.settings)
+        backbone = backbone_class(**settings.settings)
     except (TypeError, ValueError) as error:
         raise RecipeError(f"[encoder] '{settings.name}' cannot be built with its [encoder.settings]: {error}") from None
     was_training = backbone.training

@@ -18,6 +18,8 @@ from mscon.run import atomic
 
 NAME = "checksums.jsonl"
 
+Known = dict[str, list[tuple[int, str]]]
+
 
 @dataclass(frozen=True, slots=True)
 class Checked:
@@ -45,24 +47,22 @@ def are_kept(folder: Path) -> bool:
     return (folder / NAME).is_file()
 
 
-def knows(folder: Path, name: str) -> bool:
-    """Whether a file was written to a folder, or was about to be."""
-    return name in _lines(folder)
-
-
-def fault(folder: Path, name: str) -> str:
+def fault(folder: Path, name: str, content: bytes | None = None, known: Known | None = None) -> str:
     """What is wrong with a file, to follow its name; "" where it is as it was written.
 
     Args:
         folder: one with checksums.
         name: of a file that is there.
+        content: of the file, where it has been read already.
+        known: the checksums of the folder, where they have been read already.
     """
-    return check(folder, [name])[name].fault
+    measured = _measure(folder / name) if content is None else (len(content), hashlib.sha256(content).hexdigest())
+    return _fault(*measured, (read(folder) if known is None else known).get(name, []))
 
 
 def check(folder: Path, names: Iterable[str]) -> dict[str, Checked]:
     """The same of several files at once: the list is read once, and each file to its end."""
-    known = _lines(folder)
+    known = read(folder)
     checked = {}
     for name in names:
         size, digest = _measure(folder / name)
@@ -81,31 +81,32 @@ def _fault(size: int, digest: str, lines: list[tuple[int, str]]) -> str:
     return "has changed since mscon wrote it: its content is another"
 
 
-def grown_fault(folder: Path, name: str) -> str:
-    """The same of a file that grows by lines: it may be longer than when its checksum was last taken, or cut short."""
-    path = folder / name
-    size_now = path.stat().st_size
-    fitting = [line for line in _lines(folder).get(name, []) if line[0] <= size_now]
+def grown_fault(content: bytes, lines: list[tuple[int, str]]) -> str:
+    """The same of a file that grows by lines: it may be longer than when its checksum was last taken, or cut short.
+
+    Args:
+        content: of the file.
+        lines: the sizes and checksums that it has had, oldest first.
+    """
+    fitting = [line for line in lines if line[0] <= len(content)]
     # A file that is written anew with fewer lines gets its checksum first; until it is moved the old one is there.
     is_anew = len(fitting) > 1 and fitting[-1][0] <= fitting[-2][0]
     known = fitting[-2:] if is_anew else fitting[-1:]
     for size, digest in known:
-        with path.open("rb") as file:
-            if hashlib.sha256(file.read(size)).hexdigest() == digest:
-                return ""
+        if hashlib.sha256(content[:size]).hexdigest() == digest:
+            return ""
     return "has changed since mscon wrote it: its content is another" if known else ""
 
 
-def is_short(folder: Path, name: str) -> bool:
+def is_short(path: Path, lines: list[tuple[int, str]]) -> bool:
     """Whether such a file has lost what it had when its checksum was last taken."""
-    lines = _lines(folder).get(name, [])
-    return bool(lines) and (not (folder / name).is_file() or (folder / name).stat().st_size < lines[-1][0])
+    return bool(lines) and (not path.is_file() or path.stat().st_size < lines[-1][0])
 
 
-def _lines(folder: Path) -> dict[str, list[tuple[int, str]]]:
+def read(folder: Path) -> Known:
     """For each file the sizes and checksums that it has had, oldest first."""
     path = folder / NAME
-    lines: dict[str, list[tuple[int, str]]] = {}
+    lines: Known = {}
     for line in atomic.json_lines(path.read_bytes()) if path.is_file() else []:
         if isinstance(line, dict) and {"file", "bytes", "sha256"} <= line.keys():
             lines.setdefault(str(line["file"]), []).append((line["bytes"], line["sha256"]))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import tomllib
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import tomli_w
 
@@ -51,12 +52,16 @@ class SimilarityPart:
     Attributes:
         name: of its kind; `AUTO` until the table is read, see `mscon.data.table.infer_kind`.
         importance: multiplies the weight that the weighting gives it, >= 0.
+        objective, heads, views: its own; None for those of the recipe.
     """
 
     column: str
     name: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     importance: float = 1.0
+    objective: Part | None = None
+    heads: Part | None = None
+    views: Views | None = None
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -65,7 +70,10 @@ class SimilarityPart:
 
     def to_toml(self) -> dict[str, Any]:
         own = {k: v for k, v in self.settings.items() if v is not None}
-        return {"column": self.column, "name": self.name, "importance": self.importance, **own}
+        parts: dict[str, Any] = {k: part.to_toml() for k in OWN_PARTS if (part := getattr(self, k)) is not None}
+        if self.views is not None:
+            parts["views"] = dataclasses.asdict(self.views)
+        return {"column": self.column, "name": self.name, "importance": self.importance, **own, **parts}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +101,42 @@ class Recipe:
         """Names of the similarities, in the order of the heads."""
         return tuple(s.column for s in self.similarities)
 
+    @property
+    def drawn_views(self) -> tuple[Views, ...]:
+        """How each view of a row in a batch is drawn: as [views] say, then as own ones of similarities do."""
+        return tuple(views for views in self._kinds_of_views for _ in range(views.count))
+
+    @property
+    def compared_views(self) -> tuple[tuple[int, ...] | None, ...]:
+        """Of each similarity the numbers of the views that it compares; None where all are drawn alike."""
+        if len(self._kinds_of_views) == 1:
+            return (None,) * len(self.similarities)
+        drawn = self.drawn_views
+        own = [part.views or self.views for part in self.similarities]
+        return tuple(tuple(n for n, views in enumerate(drawn) if views == kind) for kind in own)
+
+    @property
+    def _kinds_of_views(self) -> tuple[Views, ...]:
+        kinds = dict.fromkeys(part.views or self.views for part in self.similarities)
+        return tuple(sorted(kinds, key=lambda kind: kind != self.views))  # those of [views] first
+
+    def grouped(self, kind: Literal["objective", "heads"]) -> list[tuple[Part, tuple[int, ...]]]:
+        """The different parts of a kind, and the numbers of the similarities that each serves."""
+        groups: list[tuple[Part, list[int]]] = []
+        for number, similarity in enumerate(self.similarities):
+            part: Part = getattr(similarity, kind) or getattr(self, kind)
+            own = next((numbers for other, numbers in groups if other == part), None)
+            if own is None:
+                groups.append((part, own := []))
+            own.append(number)
+        return [(part, tuple(numbers)) for part, numbers in groups]
+
     def to_toml(self) -> str:
         """The resolved recipe; `parse` of it gives this value back."""
+        return tomli_w.dumps(self.to_plain())
+
+    def to_plain(self) -> dict[str, Any]:
+        """The same as plain values; `of_plain` of them gives this value back."""
         sections = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         plain: dict[str, Any] = {"version": VERSION, "title": sections.pop("title")}
         plain["similarity"] = [s.to_toml() for s in sections.pop("similarities")]
@@ -102,7 +144,7 @@ class Recipe:
             plain["derived"] = [dataclasses.asdict(d) for d in derived]
         for name, value in sections.items():
             plain[name] = value.to_toml() if isinstance(value, Part) else dataclasses.asdict(value)
-        return tomli_w.dumps(plain)
+        return plain
 
 
 # Parameters that mscon fills in itself when it builds a part.
@@ -124,6 +166,8 @@ _VALUES = {
     "probe": Probe,
 }
 _PARTS = ("heads", "objective", "weighting")
+OWN_PARTS: tuple[Literal["objective"], Literal["heads"]] = ("objective", "heads")
+"""Parts that a similarity may have of its own."""
 
 
 def read(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -149,7 +193,7 @@ def parse(text: str, overrides: Sequence[str] = (), where: str = "") -> Recipe:
         plain = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"{where}not valid TOML: {error}") from None
-    return _overridden(plain, overrides, where)
+    return of_plain(plain, overrides, where)
 
 
 def of_columns(columns: Sequence[str], overrides: Sequence[str] = ()) -> Recipe:
@@ -166,13 +210,15 @@ def of_columns(columns: Sequence[str], overrides: Sequence[str] = ()) -> Recipe:
     if isinstance(columns, str) or not all(isinstance(column, str) for column in columns):
         raise ValueError(f"columns must be a list of names of label columns, got {columns!r}.")
     similarities = [{"name": c} if c == "same_row" else {"column": c, "name": AUTO} for c in columns]
-    return _overridden({"similarity": similarities}, overrides, "")
+    return of_plain({"similarity": similarities}, overrides)
 
 
-def _overridden(plain: dict[str, Any], overrides: Sequence[str], where: str) -> Recipe:
+def of_plain(plain: Mapping[str, Any], overrides: Sequence[str] = (), where: str = "") -> Recipe:
+    """The same from plain values, as TOML or JSON has them."""
+    values = copy.deepcopy(dict(plain))
     for override in overrides:
-        _override(plain, override, where)
-    return _build(plain, where)
+        _override(values, override, where)
+    return _build(values, where)
 
 
 def _override(plain: dict[str, Any], override: str, where: str) -> None:
@@ -206,7 +252,8 @@ def _build(plain: dict[str, Any], where: str) -> Recipe:
         **{name: _part(name, _section(plain, name, where), where) for name in _PARTS},
     }
     derived = _derived(plain.get("derived", []), where)
-    return Recipe(title=title, similarities=_similarities(plain.get("similarity"), where), derived=derived, **values)
+    similarities = _similarities(plain.get("similarity"), values, where)
+    return Recipe(title=title, similarities=similarities, derived=derived, **values)
 
 
 def plain_sections(plain: Mapping[str, Any], where: str = "") -> dict[str, Any]:
@@ -222,6 +269,21 @@ def plain_sections(plain: Mapping[str, Any], where: str = "") -> dict[str, Any]:
     return {name: _value(kind, _section(plain, name, where), name, where) for name, kind in _VALUES.items()}
 
 
+def data_of(plain: Mapping[str, Any]) -> Data:
+    """[data] of a recipe that an earlier or a later mscon may have written: what is not known is left out."""
+    known = {f.name for f in dataclasses.fields(Data)}
+    section = plain.get("data", {})
+    given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in section.items() if k in known}
+    return Data(**given)
+
+
+def names_of(plain: Mapping[str, Any], kind: Literal["objective", "heads"]) -> list[str]:
+    """Of each similarity of a recipe, as plain values, the name of its objective or heads; "" where nobody says it."""
+    default = plain.get(kind, {}).get("name", "")
+    own = [part.get(kind, {}) for part in plain["similarity"]]
+    return [given if isinstance(given, str) else str(given.get("name", default)) for given in own]
+
+
 def _default_part(name: str) -> str:
     default = next(f for f in dataclasses.fields(Recipe) if f.name == name).default
     assert isinstance(default, Part)
@@ -235,7 +297,7 @@ def _section(plain: Mapping[str, Any], name: str, where: str) -> dict[str, Any]:
     return section
 
 
-def _similarities(given: Any, where: str) -> tuple[SimilarityPart, ...]:
+def _similarities(given: Any, defaults: Mapping[str, Any], where: str) -> tuple[SimilarityPart, ...]:
     if not isinstance(given, list) or not given or not all(isinstance(g, dict) for g in given):
         raise RecipeError(
             f"{where}a recipe needs at least one [[similarity]], for example\n"
@@ -250,8 +312,9 @@ def _similarities(given: Any, where: str) -> tuple[SimilarityPart, ...]:
         importance = validate.typed(entry.get("importance", 1.0), float, f"{where}[[similarity]] '{column}' importance")
         if not 0 <= importance < float("inf"):
             raise RecipeError(f"{where}[[similarity]] '{column}' importance must be 0 or above, got {importance}.")
-        rest = {k: v for k, v in entry.items() if k not in ("name", "column", "importance")}
-        parts.append(SimilarityPart(column, name, _settings_of_kind(name, column, rest, where), importance))
+        own = _own(entry, defaults, f"{where}[[similarity]] '{column}': ")
+        rest = {k: v for k, v in entry.items() if k not in ("name", "column", "importance", "temperature", *own)}
+        parts.append(SimilarityPart(column, name, _settings_of_kind(name, column, rest, where), importance, **own))
     if not any(p.importance for p in parts):
         raise RecipeError(f"{where}every similarity has importance 0, so there is nothing to learn.")
     columns = [p.column for p in parts]
@@ -260,13 +323,43 @@ def _similarities(given: Any, where: str) -> tuple[SimilarityPart, ...]:
     return tuple(parts)
 
 
-def similarity_part(column: str, name: str, given: Mapping[str, Any], importance: float) -> SimilarityPart:
+def _own(entry: Mapping[str, Any], defaults: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Objective, heads and views of a similarity, None where they are those of the recipe."""
+    own: dict[str, Any] = {}
+    for kind in OWN_PARTS:
+        given = entry.get(kind, {})
+        given = {"name": given} if isinstance(given, str) else given
+        if not isinstance(given, dict):
+            raise RecipeError(
+                f'{where}{kind} must be a name, or a table such as {{ name = "{defaults[kind].name}" }}, got {given!r}.'
+            )
+        if kind == "objective" and "temperature" in entry:
+            if "temperature" in given:
+                raise RecipeError(f"{where}temperature stands there twice, by itself and in objective. Take one out.")
+            given = {**given, "temperature": entry["temperature"]}
+        default: Part = defaults[kind]
+        # A part of the same name goes by the recipe's settings; one of another name by its own defaults.
+        inherited = default.settings if given.get("name", default.name) == default.name else {}
+        inherited = {key: value for key, value in inherited.items() if value is not None}
+        part = _part(kind, {"name": default.name, **inherited, **given}, where) if given else default
+        own[kind] = None if part == default else part
+    views = entry.get("views", {})
+    if not isinstance(views, dict):
+        raise RecipeError(f"{where}views must be a table such as {{ hue = 0.0 }}, got {views!r}.")
+    given = {**dataclasses.asdict(defaults["views"]), "count": 1, **views}
+    own["views"] = _value(Views, given, "views", where) if views else None
+    return own
+
+
+def similarity_part(
+    column: str, name: str, given: Mapping[str, Any] | None = None, importance: float = 1.0
+) -> SimilarityPart:
     """A similarity with every default filled in.
 
     Raises:
         RecipeError: for an unknown kind, or a setting that it does not have.
     """
-    return SimilarityPart(column, name, _settings_of_kind(name, column, dict(given), ""), importance)
+    return SimilarityPart(column, name, _settings_of_kind(name, column, dict(given or {}), ""), importance)
 
 
 def probe_part(column: str, kind: str | Mapping[str, Any]) -> SimilarityPart:
@@ -276,7 +369,7 @@ def probe_part(column: str, kind: str | Mapping[str, Any]) -> SimilarityPart:
         RecipeError: for an unknown kind or setting.
     """
     given = {"name": kind} if isinstance(kind, str) else dict(kind)
-    return similarity_part(column, str(given.pop("name", "categorical")), given, 1.0)
+    return similarity_part(column, str(given.pop("name", "categorical")), given)
 
 
 def _settings_of_kind(name: str, column: str, given: dict[str, Any], where: str) -> dict[str, Any]:

@@ -28,16 +28,18 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from mscon.errors import RunError
 from mscon.run import atomic, checksums, folder
 from mscon.run import recipe as recipes
+from mscon.run.files import CheckedFiles, mapped
 from mscon.run.recipe import Recipe
 from mscon.run.trust import foreign_code, is_signature, need_trust, signature
 
@@ -47,43 +49,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-# All files that a run consists of: what may be removed where a run is replaced, and nothing else.
-_NAMES = (
-    "recipe.toml",
-    "run.json",
-    "similarities.json",
-    "signature.json",
-    "inputs.json",
-    "vectors.safetensors",
-    "fingerprints.safetensors",
-    "rows.parquet",
-    "log.jsonl",
-    "checkpoints/last.safetensors",
-    "checkpoints/best.safetensors",
-    "features/features.safetensors",
-    "features/projections.safetensors",
-    "masks.json",
-    "probe.json",
-    "predictions.safetensors",
-    "README.md",
-    "transfer.json",
-    "report.html",
-    "report.json",
-    "explorer.html",
-    checksums.NAME,
-)
-
-# Of these, what other verbs write wherever their user wants it.
+# Files of a run that verbs also write elsewhere, where their user wants it.
 _SHOWN = ("README.md", "report.html", "report.json", "explorer.html")
 
 _FEATURES = ("features/features.safetensors", "features/projections.safetensors")
 
-# What to do, besides restoring it from a copy, about a file that has changed since a verb wrote it.
-_OTHERWISE = {"mscon train": ", or train again", "mscon probe": ", or run `mscon probe` again"}
-
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class Run(CheckedFiles):
     """A run directory. Readers raise RunError where a part is not there yet, saying which verb makes it.
 
     Attributes:
@@ -91,8 +64,41 @@ class Run:
         trust: whether code from outside mscon that the run names may be imported, even if it was trained elsewhere.
     """
 
-    root: Path
+    # All files that a run consists of: what may be removed where a run is replaced, and nothing else.
+    NAMES: ClassVar[tuple[str, ...]] = (
+        "recipe.toml",
+        "run.json",
+        "similarities.json",
+        "signature.json",
+        "inputs.json",
+        "vectors.safetensors",
+        "fingerprints.safetensors",
+        "rows.parquet",
+        "log.jsonl",
+        "checkpoints/last.safetensors",
+        "checkpoints/best.safetensors",
+        "features/features.safetensors",
+        "features/projections.safetensors",
+        "masks.json",
+        "probe.json",
+        "predictions.safetensors",
+        "README.md",
+        "transfer.json",
+        "report.html",
+        "report.json",
+        "explorer.html",
+        checksums.NAME,
+    )
+
     trust: bool = False
+
+    def as_it_is(self) -> Run:
+        """The same run, for those that read and do not write it: each file is read once, and remembered.
+
+        What they say then is of one state of the run, whoever writes to it meanwhile. Large arrays are mapped from
+        their files. What a reader returns is not to be changed.
+        """
+        return self if self._memory is not None else replace(self, _memory={})
 
     @classmethod
     def create(cls, root: Path, overwrite: bool = False, protected: Sequence[Path] = ()) -> Run:
@@ -104,7 +110,7 @@ class Run:
             RunError: see `refuse_if_taken`.
         """
         cls.refuse_if_taken(root, overwrite, protected)
-        return cls(folder.begin(root, _NAMES), trust=True)
+        return cls(folder.begin(root, cls.NAMES), trust=True)
 
     @staticmethod
     def refuse_if_taken(root: Path, overwrite: bool = False, protected: Sequence[Path] = ()) -> None:
@@ -118,7 +124,7 @@ class Run:
         Raises:
             RunError: if something is in the way.
         """
-        folder.refuse_if_taken(root, _NAMES, overwrite, protected)
+        folder.refuse_if_taken(root, Run.NAMES, overwrite, protected)
 
     @classmethod
     def open(cls, root: str | Path, trust: bool = False) -> Run:
@@ -133,8 +139,8 @@ class Run:
             RunError: if there is none.
         """
         root = Path(root)
-        folder.finish_exchange(root, _NAMES)
-        if root.is_dir() and any(root.iterdir()) and folder.is_beginning(root, _NAMES):
+        folder.finish_exchange(root, Run.NAMES)
+        if root.is_dir() and any(root.iterdir()) and folder.is_beginning(root, Run.NAMES):
             raise RunError(
                 f"'{root}' holds the beginning of a run that was stopped before its training began. Start it again "
                 "with the same `mscon train`."
@@ -142,7 +148,7 @@ class Run:
         if not (root / "recipe.toml").is_file():
             found = "it does not exist" if not root.exists() else "it has no recipe.toml"
             raise RunError(f"'{root}' is not a run directory: {found}. `mscon train` makes one.")
-        return cls(root, trust)
+        return cls(root, trust=trust)
 
     @staticmethod
     def held(root: Path) -> contextlib.AbstractContextManager[None]:
@@ -151,7 +157,7 @@ class Run:
         Raises:
             RunError: if another does.
         """
-        return folder.held(root, _NAMES)
+        return folder.held(root, Run.NAMES)
 
     @property
     def is_next(self) -> bool:
@@ -162,7 +168,7 @@ class Run:
         """Where it was begun within the run that it replaces: that one goes, and this one takes its place."""
         if not self.is_next:
             return self
-        folder.finish_exchange(self.root.parent, _NAMES, is_held=True)
+        folder.finish_exchange(self.root.parent, Run.NAMES, is_held=True)
         return replace(self, root=self.root.parent)
 
     @property
@@ -176,7 +182,7 @@ class Run:
         table, images = facts.get("table", {}).get("path"), facts.get("images_root")
         vectors = self.recipe_values.get("data", {}).get("vectors")
         return [
-            *(self.root / name for name in _NAMES if name not in _SHOWN),
+            *(self.root / name for name in Run.NAMES if name not in _SHOWN),
             *([Path(table)] if table else []),
             *([Path(images) / vectors] if images and vectors else []),
         ]
@@ -236,12 +242,12 @@ class Run:
             return False
 
     def _signed(self) -> list[bytes]:
-        return [self._need(name, "mscon train").read_bytes() for name in ("recipe.toml", "similarities.json")]
+        return [self._bytes(name, "mscon train") for name in ("recipe.toml", "similarities.json")]
 
     @property
     def recipe_text(self) -> str:
         """The same as text, for readers that must not import what a recipe names."""
-        return self._need("recipe.toml", "mscon train").read_text("utf-8")
+        return self._bytes("recipe.toml", "mscon train").decode("utf-8")
 
     @property
     def recipe_values(self) -> dict[str, Any]:
@@ -306,7 +312,7 @@ class Run:
         """Columns line, split, image, and the label columns as text; null where missing."""
         import polars as pl
 
-        return pl.read_parquet(self._need("rows.parquet", "mscon train"))
+        return self._once("rows", lambda: pl.read_parquet(io.BytesIO(self._read("rows.parquet", "mscon train"))))
 
     def write_rows(self, rows: pl.DataFrame) -> None:
         self._write("rows.parquet", rows.write_parquet)
@@ -322,16 +328,17 @@ class Run:
         path = self.root / "log.jsonl"
         if not path.is_file():
             return []
-        if fault := checksums.grown_fault(self.root, "log.jsonl"):
+        content = self._once("log.jsonl", path.read_bytes)
+        if fault := self._fault(lambda known: checksums.grown_fault(content, known.get("log.jsonl", []))):
             raise RunError(
                 f"{path} {fault}.\n  Restore it from a copy, or take it away: then curves lack what was in it."
             )
-        return [record for record in atomic.json_lines(path.read_bytes()) if isinstance(record, dict)]
+        return [record for record in atomic.json_lines(content) if isinstance(record, dict)]
 
     @property
     def has_lost_log(self) -> bool:
         """Whether log.jsonl has lost records of steps that the last checkpoint has taken."""
-        return checksums.is_short(self.root, "log.jsonl")
+        return checksums.is_short(self.root / "log.jsonl", self._checksums().get("log.jsonl", []))
 
     def cut_log(self, step: int) -> None:
         """Drop records later than `step`, as resuming from a checkpoint of that step must."""
@@ -424,11 +431,11 @@ class Run:
 
     @property
     def features(self) -> np.ndarray:
-        return self._arrays("features/features.safetensors", "mscon probe")["features"]
+        return self._vectors("features")
 
     @property
     def projections(self) -> np.ndarray:
-        return self._arrays("features/projections.safetensors", "mscon probe")["projections"]
+        return self._vectors("projections")
 
     @property
     def masks(self) -> list[list[float]] | None:
@@ -475,65 +482,11 @@ class Run:
         self._write_text("README.md", text)
         return self.root / "README.md"
 
-    # --------------------------------------------------------------------------------------------
-
-    def _has(self, name: str, verb: str) -> bool:
-        """Whether there is a file that not every run has; one that was there and is gone is a fault."""
-        if (self.root / name).is_file():
-            return True
-        if checksums.knows(self.root, name):
-            raise RunError(
-                f"{self.root / name} is gone: mscon wrote it here.\n  Restore it from a copy{_OTHERWISE.get(verb, '')}."
-            )
-        return False
-
-    def _need(self, name: str, verb: str) -> Path:
-        path = self.root / name
-        if path.is_dir():
-            raise RunError(f"{path} is a folder, where a file should be. Take it away; `{verb}` writes the file.")
-        if not path.is_file():
-            raise RunError(f"run '{self.root}' has no {name}: `{verb}` writes it, and has not finished here.")
-        if checksums.are_kept(self.root) and (fault := checksums.fault(self.root, name)):
-            otherwise = f"; to train on with other settings: mscon resume {self.root} --set KEY=VALUE"
-            raise RunError(
-                f"{path} {fault}.\n  Restore it from a copy"
-                f"{otherwise if name == 'recipe.toml' else _OTHERWISE.get(verb, '')}."
-            )
-        return path
-
-    def _write(self, name: str, write: Callable[[Path], Any]) -> None:
-        if not checksums.are_kept(self.root):  # a run of an older mscon: it is taken as it is now
-            for known in _NAMES:
-                if (self.root / known).is_file():
-                    checksums.record(self.root, known)
-        checksums.write_with(self.root, name, write)
-
-    def _write_text(self, name: str, text: str) -> None:
-        self._write(name, lambda path: path.write_bytes(text.encode("utf-8")))
-
-    def _write_json(self, name: str, value: Any) -> None:
-        self._write_text(name, atomic.json_text(value))
-
-    def _json(self, name: str, verb: str) -> Any:
-        path = self._need(name, verb)
-        try:
-            return json.loads(path.read_text("utf-8"))
-        except ValueError as error:
-            raise RunError(f"{path} is not valid JSON: {error}") from None
-
-    def _arrays(self, name: str, verb: str) -> dict[str, np.ndarray]:
-        from safetensors.numpy import load_file
-
-        return load_file(self._need(name, verb))
-
-    def _write_arrays(
-        self, name: str, arrays: Mapping[str, np.ndarray], metadata: dict[str, str] | None = None
-    ) -> None:
-        import numpy as np
-        from safetensors.numpy import save_file
-
-        own = {key: np.ascontiguousarray(value) for key, value in arrays.items()}
-        self._write(name, lambda path: save_file(own, path, metadata))
+    def _vectors(self, name: str) -> np.ndarray:
+        file, verb = f"features/{name}.safetensors", "mscon probe"
+        if self._memory is None:
+            return self._arrays(file, verb)[name]
+        return self._once(file, lambda: mapped(self._need(file, verb), name))
 
 
 def _digest_of(fingerprints: np.ndarray | None) -> str | None:

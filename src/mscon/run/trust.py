@@ -85,14 +85,17 @@ def is_signature(given: object, contents: Sequence[bytes]) -> bool:
     )
 
 
+# Under these stands the name of a class; of a part of a similarity's own it may stand there without a table.
+_NAMES = ("name", "objective", "heads")
+
+
 def _names(values: Any) -> Iterator[str]:
-    """Whatever is called "name", at any depth."""
+    """Whatever names a class, at any depth."""
     waiting = [values]  # a stack: a stranger's JSON may be nested deeper than functions can call themselves
     while waiting:
         value = waiting.pop()
         if isinstance(value, Mapping):
-            if isinstance(name := value.get("name"), str):
-                yield name
+            yield from (name for key in _NAMES if isinstance(name := value.get(key), str))
             waiting.extend(value.values())
         elif isinstance(value, list | tuple):
             waiting.extend(value)

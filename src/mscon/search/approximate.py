@@ -15,13 +15,13 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from mscon.errors import RunError
-from mscon.search.spaces import Found, Spaces
+from mscon.search.spaces import Neighbours, Spaces
 
 FROM_ROWS = 500_000
 """Of 100,000 rows exact search is as fast, of 1,000,000 a third as fast under an even mix: docs/decisions/0013."""
 
 _K = 10  # recall is counted among so many
-_ASKED = 64  # rows whose neighbours are looked for
+_SAMPLE = 64  # rows whose neighbours are looked for
 _ADDED = 65_536  # rows widened to float32 at a time
 _EVEN = 1.5  # no weight above so many times the mean: such a mix is as good as an equal one
 _WORTH = 0.25  # visiting all takes twice as long as exact search, an eighth a third
@@ -59,7 +59,7 @@ class Approximate:
         shares: Float[np.ndarray, " spaces"],
         k: int,
         keep: Bool[np.ndarray, " rows"] | None = None,
-    ) -> Found:
+    ) -> Neighbours:
         """What `Spaces.nearest` gives, except that rows may be lacking; `recall` says how many."""
         return self.nearest_of(query[None], shares, k, keep)[0]
 
@@ -70,20 +70,20 @@ class Approximate:
         k: int,
         keep: Bool[np.ndarray, " rows"] | None = None,
         probes: int | None = None,
-    ) -> list[Found]:
+    ) -> list[Neighbours]:
         """The same for several queries; `probes` lists are visited for each."""
         if k < 1:
             raise ValueError(f"k must be at least 1, got {k}.")
         rescaled = (queries * shares[:, None]).reshape(len(queries), -1).astype(np.float32)
-        chosen: dict[str, Any] = {"nprobe": probes or self.visited(shares)}
+        parameters: dict[str, Any] = {"nprobe": probes or self.visited(shares)}
         if keep is not None:
             bits = np.packbits(keep, bitorder="little")
-            chosen["sel"] = self._faiss.IDSelectorBitmap(bits)
+            parameters["sel"] = self._faiss.IDSelectorBitmap(bits)
         wanted = min(k * _SPARE, self.spaces.rows)
         # faiss.contrib.torch_utils, which pytorch-metric-learning imports, puts a `search` without params in place of
         # FAISS's own in the whole process, and leaves that as `search_numpy`.
         search = getattr(self._index, "search_numpy", self._index.search)
-        _, rows = search(rescaled, wanted, params=self._faiss.SearchParametersIVF(**chosen))
+        _, rows = search(rescaled, wanted, params=self._faiss.SearchParametersIVF(**parameters))
         return [self._exactly(row[row >= 0], query, shares, k) for row, query in zip(rows, queries, strict=True)]
 
     def visited(self, shares: Float[np.ndarray, " spaces"]) -> int:
@@ -102,10 +102,10 @@ class Approximate:
         query: Float[np.ndarray, "spaces dim"],
         shares: Float[np.ndarray, " spaces"],
         k: int,
-    ) -> Found:
+    ) -> Neighbours:
         scores, by_space = self.spaces.score(rows, query, shares)
         order = np.lexsort((rows, -scores))[:k]
-        return Found(rows[order], scores[order], by_space[order])
+        return Neighbours(rows[order], scores[order], by_space[order])
 
     def _built(self, seed: int) -> Any:
         faiss, stored = self._faiss, self.spaces.stored
@@ -126,8 +126,8 @@ class Approximate:
     def _calibrated(self, wanted: float, seed: int) -> tuple[dict[str, int], dict[str, float]]:
         """Under each mix asked the least power of two of lists that gives the recall, and what it then is."""
         spaces = self.spaces
-        asked = np.random.default_rng(seed + 1).choice(spaces.rows, min(_ASKED, spaces.rows), replace=False)
-        queries = spaces.vectors(asked).transpose(1, 0, 2)
+        sample = np.random.default_rng(seed + 1).choice(spaces.rows, min(_SAMPLE, spaces.rows), replace=False)
+        queries = spaces.vectors(sample).transpose(1, 0, 2)
         mixes = {"equal": np.full(spaces.count, 1 / spaces.count)}
         if spaces.count > 1:
             mixes |= {f"only {number}": one for number, one in enumerate(np.eye(spaces.count))}
@@ -136,15 +136,15 @@ class Approximate:
             exact = spaces.nearest_of(queries, shares, _K)
             while probes[name] < self.lists and recall[name] < wanted:
                 probes[name] = min(max(1, 2 * probes[name]), self.lists)
-                found = self.nearest_of(queries, shares, _K, probes=probes[name])
-                recall[name] = share_found(found, exact)
+                approximate = self.nearest_of(queries, shares, _K, probes=probes[name])
+                recall[name] = recall_of(approximate, exact)
         return probes, recall
 
 
-def share_found(found: Sequence[Found], exact: Sequence[Found]) -> float:
+def recall_of(approximate: Sequence[Neighbours], exact: Sequence[Neighbours]) -> float:
     """Recall: the share of the exact nearest rows that were found. A row that scores as high as the last is as good."""
     shares = []
-    for some, best in zip(found, exact, strict=True):
+    for some, best in zip(approximate, exact, strict=True):
         as_good = some.scores >= best.scores[-1] if len(best) else np.zeros(0, dtype=bool)
         shares.append(min(int(as_good.sum()), len(best)) / max(len(best), 1))
     return float(np.mean(shares))

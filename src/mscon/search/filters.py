@@ -105,60 +105,60 @@ def parse(text: str, labels: LabelColumns) -> Condition:
     raise RunError(f"filter '{text}' cannot be read. {_FORM}")
 
 
-def conditions(given: Sequence[str] | Mapping[str, Any] | str | None, labels: LabelColumns) -> list[Condition]:
+def conditions(filters: Sequence[str] | Mapping[str, Any] | str | None, labels: LabelColumns) -> list[Condition]:
     """What a caller asks for.
 
     Args:
-        given: written conditions; or a mapping from columns to a value, a list of alternatives, or a range as a pair
+        filters: written conditions; or a mapping from columns to a value, a list of alternatives, or a range as a pair
             of numbers, either of which may be None: {"gender": ["women", "girls"], "heel": (2, None)}.
 
     Raises:
         RunError: once, for all that cannot be read.
     """
-    if not isinstance(given, Mapping):
-        return _each([given] if isinstance(given, str) else list(given or ()), lambda text: parse(text, labels))
-    written: list[Condition] = []
-    for name, value in given.items():
+    if not isinstance(filters, Mapping):
+        return _each([filters] if isinstance(filters, str) else list(filters or ()), lambda text: parse(text, labels))
+    parsed: list[Condition] = []
+    for name, value in filters.items():
         for one in value if isinstance(value, list) else [value]:
-            written.append(Condition(str(name), "=", _range(one) if isinstance(one, tuple) else str(one)))
-    return written
+            parsed.append(Condition(str(name), "=", _range(one) if isinstance(one, tuple) else str(one)))
+    return parsed
 
 
-def rows_of(asked: Sequence[Condition], labels: LabelColumns) -> Bool[np.ndarray, " rows"] | None:
+def rows_of(filters: Sequence[Condition], labels: LabelColumns) -> Bool[np.ndarray, " rows"] | None:
     """Rows that fulfil the conditions; None where there are none to fulfil, so that all rows do.
 
     Raises:
         RunError: once, for all that name a column or a value that is not there; and if no row is left, with how many
             each leaves.
     """
-    if not asked:
+    if not filters:
         return None
-    each = _each(asked, lambda condition: condition.rows(labels[condition.column]))
+    each = _each(filters, lambda condition: condition.rows(labels[condition.column]))
     left = np.ones(labels.rows.height, dtype=bool)
-    for name in dict.fromkeys(condition.column for condition in asked):
-        of_column = [(c, rows) for c, rows in zip(asked, each, strict=True) if c.column == name]
+    for name in dict.fromkeys(condition.column for condition in filters):
+        of_column = [(c, rows) for c, rows in zip(filters, each, strict=True) if c.column == name]
         if alternatives := [rows for condition, rows in of_column if condition.sign == "="]:
             left &= np.logical_or.reduce(alternatives)
         for rows in (rows for condition, rows in of_column if condition.sign != "="):
             left &= rows
     if not left.any():
-        told = "".join(f"\n  {c}: {counted(int(rows.sum()), 'row')}" for c, rows in zip(asked, each, strict=True))
-        together = "" if len(asked) == 1 else "\n  all together: 0 rows"
-        raise RunError(f"nothing is left of {counted(len(left), 'row')} to search in.{told}{together}")
+        counts = "".join(f"\n  {c}: {counted(int(rows.sum()), 'row')}" for c, rows in zip(filters, each, strict=True))
+        together = "" if len(filters) == 1 else "\n  all together: 0 rows"
+        raise RunError(f"nothing is left of {counted(len(left), 'row')} to search in.{counts}{together}")
     return left
 
 
-def _each(given: Sequence[Any], read: Callable[[Any], Any]) -> list[Any]:
+def _each(values: Sequence[Any], read: Callable[[Any], Any]) -> list[Any]:
     """All of them read; or one message about all that cannot be."""
-    done, complaints = [], []
-    for one in given:
+    results, complaints = [], []
+    for one in values:
         try:
-            done.append(read(one))
+            results.append(read(one))
         except RunError as error:
             complaints.append(str(error))
     if complaints:
         raise RunError("\n".join(complaints))
-    return done
+    return results
 
 
 def _range(ends: tuple[Any, ...]) -> str:

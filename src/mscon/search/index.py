@@ -14,12 +14,13 @@ from jaxtyping import Bool, Float
 
 from mscon.data.table.label_columns import LabelColumns
 from mscon.errors import MSConError, RunError, counted
+from mscon.run.recipe import names_of
 from mscon.run.run import Run
 from mscon.search.filters import conditions, rows_of
 from mscon.search.hits import Hit, Hits
 from mscon.search.mix import Mix
 from mscon.search.queries import Example, Examples, agreement_with, together
-from mscon.search.spaces import Found, Spaces
+from mscon.search.spaces import Neighbours, Spaces
 
 # Text stands for alternatives, conditions and names alike.
 Filters = Sequence[str] | Mapping[str, Any] | str | None
@@ -89,12 +90,12 @@ class Index:
         """
         if k < 1:
             raise ValueError(f"k must be at least 1, got {k}.")
-        asked, complaints = _Asked(), []
+        search, complaints = _Search(), []
         readers: list[Callable[[], None]] = [
-            lambda: setattr(asked, "mix", self.mix(mix)),
-            lambda: asked.filter(conditions(filters, self.labels), self.labels),
-            *(lambda one=one: asked.like.append(self._examples.read(one)) for one in _listed(query)),
-            *(lambda one=one: asked.unlike.append(self._examples.read(one)) for one in _listed(unlike)),
+            lambda: setattr(search, "mix", self.mix(mix)),
+            lambda: search.filter(conditions(filters, self.labels), self.labels),
+            *(lambda one=one: search.like.append(self._examples.read(one)) for one in _listed(query)),
+            *(lambda one=one: search.unlike.append(self._examples.read(one)) for one in _listed(unlike)),
         ]
         for read in readers:
             try:
@@ -105,16 +106,16 @@ class Index:
             raise complaints[0]
         if complaints:
             raise RunError("\n".join(dict.fromkeys(map(str, complaints))))
-        return self._searched(asked, k, approximate)
+        return self._searched(search, k, approximate)
 
-    def mix(self, given: Mix | Mapping[str, Any] | str | None = None) -> Mix:
+    def mix(self, weights: Mix | Mapping[str, Any] | str | None = None) -> Mix:
         """A mix of the similarities of this run.
 
         Raises:
             RunError: see `Mix.of`; and for unequal weights where no head tells the similarities apart.
         """
-        mix = Mix.of(given, self.similarities)
-        if len(set(mix.weights)) > 1 and self.recipe.get("heads", {}).get("name") == "identity":
+        mix = Mix.of(weights, self.similarities)
+        if len(set(mix.weights)) > 1 and set(names_of(self.recipe, "heads")) == {"identity"}:
             raise RunError(
                 f"{self.name} has no heads (heads.name = 'identity'), so all of its similarities share one space and "
                 "every mix finds the same. Leave the mix out, or train with heads."
@@ -166,60 +167,60 @@ class Index:
 
         return Approximate(self.spaces)
 
-    def _searched(self, asked: _Asked, k: int, approximate: bool) -> Hits:
-        if not asked.like:
+    def _searched(self, search: _Search, k: int, approximate: bool) -> Hits:
+        if not search.like:
             raise ValueError("a search needs an example at least to be like.")
-        shares = asked.mix.shares
-        query = together(asked.like, asked.unlike)
-        lost = [
+        shares = search.mix.shares
+        query = together(search.like, search.unlike)
+        undirected = [
             name
             for name, share, vector in zip(self.similarities, shares, query, strict=True)
             if share and not vector.any()
         ]
-        if len(lost) == np.count_nonzero(shares):
+        if len(undirected) == np.count_nonzero(shares):
             raise RunError(
-                f"these examples have no direction in {' and '.join(map(repr, lost))}: what is wanted and what is not "
-                "cancel out, or the vectors are zeros. Take other examples, or weight other similarities."
+                f"these examples have no direction in {' and '.join(map(repr, undirected))}: what is wanted and what "
+                "is not cancel out, or the vectors are zeros. Take other examples, or weight other similarities."
             )
-        own = sorted({e.row for e in (*asked.like, *asked.unlike) if e.row is not None})
-        keep = np.ones(len(self), dtype=bool) if asked.keep is None else asked.keep.copy()
-        keep[own] = False
+        examples = sorted({e.row for e in (*search.like, *search.unlike) if e.row is not None})
+        keep = np.ones(len(self), dtype=bool) if search.keep is None else search.keep.copy()
+        keep[examples] = False
         if not keep.any():
             raise RunError(
                 f"nothing is left of {counted(len(self), 'row')} to search in: the filters leave the examples only."
             )
         by_faiss = approximate and self._pays(int(keep.sum()), k) and self.approximate.pays(shares)
         finder = self.approximate if by_faiss else self.spaces
-        found: Found = finder.nearest(query, shares, k, keep)
-        told = " and ".join(e.said for e in asked.like)
-        if asked.unlike:
-            told += f", unlike {' and '.join(e.said for e in asked.unlike)}"
-        hits = self._hits(found, asked.like)
-        return Hits(told, asked.mix, asked.filters, int(keep.sum()), not by_faiss, hits, self.labels.notes)
+        nearest: Neighbours = finder.nearest(query, shares, k, keep)
+        wording = " and ".join(e.wording for e in search.like)
+        if search.unlike:
+            wording += f", unlike {' and '.join(e.wording for e in search.unlike)}"
+        hits = self._hits(nearest, search.like)
+        return Hits(wording, search.mix, search.filters, int(keep.sum()), not by_faiss, hits, self.labels.notes)
 
-    def _pays(self, kept: int, k: int) -> bool:
+    def _pays(self, candidates: int, k: int) -> bool:
         from mscon.search.approximate import FROM_ROWS
 
         # Of few rows the lists that are visited may hold none, and then exact search skips most blocks as well.
-        return len(self) >= FROM_ROWS and 10 * kept >= len(self) and k <= 1_000
+        return len(self) >= FROM_ROWS and 10 * candidates >= len(self) and k <= 1_000
 
-    def _hits(self, found: Found, like: Sequence[Example]) -> tuple[Hit, ...]:
-        rows = self.rows[found.rows.tolist()] if len(found) else self.rows.head(0)
-        weights = {name: agreement_with(like, self.labels[name], found.rows) for name in self.labels.names}
-        images = rows.get_column("image").to_list() if "image" in rows.columns else [None] * len(found)
+    def _hits(self, nearest: Neighbours, like: Sequence[Example]) -> tuple[Hit, ...]:
+        rows = self.rows[nearest.rows.tolist()] if len(nearest) else self.rows.head(0)
+        weights = {name: agreement_with(like, self.labels[name], nearest.rows) for name in self.labels.names}
+        images = rows.get_column("image").to_list() if "image" in rows.columns else [None] * len(nearest)
         cells = {name: rows.get_column(name).cast(pl.String).to_list() for name in self.labels.names}
         return tuple(
             Hit(
-                row=int(found.rows[n]),
+                row=int(nearest.rows[n]),
                 line=int(rows["line"][n]),
                 image=images[n],
                 split=rows["split"][n],
-                score=float(found.scores[n]),
-                scores={name: float(s) for name, s in zip(self.similarities, found.by_space[n], strict=True)},
+                score=float(nearest.scores[n]),
+                scores={name: float(s) for name, s in zip(self.similarities, nearest.by_space[n], strict=True)},
                 labels={name: column[n] for name, column in cells.items()},
                 weights={name: None if np.isnan(column[n]) else float(column[n]) for name, column in weights.items()},
             )
-            for n in range(len(found))
+            for n in range(len(nearest))
         )
 
 
@@ -271,8 +272,8 @@ def open_index(
     return Index(opened, Spaces(projections, dtype))
 
 
-class _Asked:
-    """What a search asks for, once it is read."""
+class _Search:
+    """A search as it is read from the arguments."""
 
     def __init__(self) -> None:
         self.mix: Mix
@@ -281,9 +282,9 @@ class _Asked:
         self.filters: tuple[str, ...] = ()
         self.keep: Bool[np.ndarray, " rows"] | None = None
 
-    def filter(self, asked: Sequence[Any], labels: LabelColumns) -> None:
-        self.filters, self.keep = tuple(map(str, asked)), rows_of(asked, labels)
+    def filter(self, parsed: Sequence[Any], labels: LabelColumns) -> None:
+        self.filters, self.keep = tuple(map(str, parsed)), rows_of(parsed, labels)
 
 
-def _listed(given: Any) -> list[Any]:
-    return list(given) if isinstance(given, list | tuple) else [given]
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else [value]

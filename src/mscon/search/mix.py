@@ -31,11 +31,11 @@ class Mix:
     weights: tuple[float, ...]
 
     @classmethod
-    def of(cls, given: Mix | Mapping[str, Any] | str | None, names: Sequence[str]) -> Mix:
+    def of(cls, mix: Mix | Mapping[str, Any] | str | None, names: Sequence[str]) -> Mix:
         """The mix that a user means.
 
         Args:
-            given: "closure=1,category=0.5", or the same as a mapping. Similarities that it leaves out have weight 0.
+            mix: "closure=1,category=0.5", or the same as a mapping. Similarities that it leaves out have weight 0.
                 None for all equal.
             names: the similarities of the run.
 
@@ -43,11 +43,11 @@ class Mix:
             RunError: once for all that is wrong: a name that the run does not have or that comes twice, a weight that
                 is no number, negative or not finite, and weights that are all 0.
         """
-        if given is None:
+        if mix is None:
             return cls(tuple(names), (1.0,) * len(names))
-        if isinstance(given, Mix):
-            given = dict(given.items())
-        pairs, complaints = _pairs(given) if isinstance(given, str) else (list(given.items()), [])
+        if isinstance(mix, Mix):
+            mix = dict(mix.items())
+        pairs, complaints = _pairs(mix) if isinstance(mix, str) else (list(mix.items()), [])
         weights: dict[str, float] = {}
         for name, value in pairs:
             if name not in names:
@@ -59,9 +59,9 @@ class Mix:
         if not complaints and not any(weights.values()):
             complaints.append("every weight is 0, so nothing would count." if weights else "it is empty.")
         if complaints:
-            told = "\n  ".join(complaints)
+            listed_complaints = "\n  ".join(complaints)
             listed = ", ".join(f"'{name}'" for name in names)
-            raise RunError(f"mix {_shown(given)}: {told}\n  {_FORM}\n  Similarities here: {listed}.")
+            raise RunError(f"mix {_shown(mix)}: {listed_complaints}\n  {_FORM}\n  Similarities here: {listed}.")
         return cls(tuple(names), tuple(weights.get(name, 0.0) for name in names))
 
     @property
@@ -104,5 +104,5 @@ def _weight(name: str, value: Any, complaints: list[str]) -> float:
     return weight
 
 
-def _shown(given: Mapping[str, Any] | str) -> str:
-    return f"'{given}'" if isinstance(given, str) else str(dict(given))
+def _shown(mix: Mapping[str, Any] | str) -> str:
+    return f"'{mix}'" if isinstance(mix, str) else str(dict(mix))

@@ -33,13 +33,13 @@ class Example:
     """Something to be like, or unlike.
 
     Attributes:
-        said: what it is, in words.
+        wording: what it is, in words.
         vectors: in each space of unit length, or zeros.
         row: of the run, if it is one.
         carries: the labels that it stands for, if it is the middle of rows.
     """
 
-    said: str
+    wording: str
     vectors: Float[np.ndarray, "spaces dim"]
     row: int | None = None
     carries: tuple[Condition, ...] = ()
@@ -63,11 +63,11 @@ class Examples:
     encode: Callable[[Any], Float[np.ndarray, "spaces dim"]]
     name: str
 
-    def read(self, given: Any) -> Example:
+    def read(self, query: Any) -> Example:
         """One example.
 
         Args:
-            given: the number of a row; text, see below; a path; a mapping from columns to labels, for the middle of all
+            query: the number of a row; text, see below; a path; a mapping from columns to labels, for the middle of all
                 rows that carry them; or an image, as `mscon.load(...).embed` takes one.
 
         Text is, the first that fits: "line:18" or "row:17"; the number of a row; an image as the table has it; the
@@ -77,15 +77,15 @@ class Examples:
             RunError: if there is no such row, line, column, label or file.
             TableError: if a file is no image.
         """
-        if isinstance(given, int | np.integer) and not isinstance(given, bool):
-            return self._row(int(given), f"row {given}")
-        if isinstance(given, Mapping):
-            return self._middle(conditions(given, self.labels))
-        if isinstance(given, os.PathLike):
-            return self._path(Path(given))
-        if isinstance(given, str):
-            return self._text(given)
-        return Example("an image", self.encode(given))
+        if isinstance(query, int | np.integer) and not isinstance(query, bool):
+            return self._row(int(query), f"row {query}")
+        if isinstance(query, Mapping):
+            return self._middle(conditions(query, self.labels))
+        if isinstance(query, os.PathLike):
+            return self._path(Path(query))
+        if isinstance(query, str):
+            return self._text(query)
+        return Example("an image", self.encode(query))
 
     def _path(self, path: Path) -> Example:
         return self._named(str(path)) or self._file(str(path))
@@ -102,8 +102,8 @@ class Examples:
             return self._file(rest)
         if _is_whole(text):
             return self._row(int(text), f"row {text}")
-        if (found := self._named(text)) is not None:
-            return found
+        if (example := self._named(text)) is not None:
+            return example
         if os.path.isfile(text):
             return self._file(text)
         if "=" in text:
@@ -112,13 +112,13 @@ class Examples:
             return self._file(text)
         raise RunError(f"query '{text}' is nothing that {self.name} knows.{self._near(text)}\n  {_FORM}")
 
-    def _row(self, row: int, said: str) -> Example:
+    def _row(self, row: int, wording: str) -> Example:
         if not 0 <= row < self.spaces.rows:
             raise RunError(
                 f"there is no row {row} in {self.name}: rows go from 0 to {self.spaces.rows - 1:,}.\n"
                 f"  For line {row} of the table write line:{row}."
             )
-        return Example(said, self.spaces.vectors([row])[:, 0], row)
+        return Example(wording, self.spaces.vectors([row])[:, 0], row)
 
     def _line(self, line: int) -> Example:
         at = _first(self.rows.get_column("line").cast(pl.String) == str(line))
@@ -146,14 +146,14 @@ class Examples:
             )
         return Example(path, self.encode(Path(path)))
 
-    def _middle(self, asked: Sequence[Condition]) -> Example:
-        if not asked:
+    def _middle(self, labels: Sequence[Condition]) -> Example:
+        if not labels:
             raise RunError(f"a label is missing. {_FORM}")
-        found = rows_of(asked, self.labels)
-        assert found is not None
-        rows = np.flatnonzero(found)
-        said = f"the middle of {counted(len(rows), 'row')} with {', '.join(map(str, asked))}"
-        return Example(said, unit(self.spaces.mean(rows)), carries=tuple(asked))
+        mask = rows_of(labels, self.labels)
+        assert mask is not None
+        rows = np.flatnonzero(mask)
+        wording = f"the middle of {counted(len(rows), 'row')} with {', '.join(map(str, labels))}"
+        return Example(wording, unit(self.spaces.mean(rows)), carries=tuple(labels))
 
     def _near(self, text: str) -> str:
         if "image" not in self.rows.columns:
@@ -197,11 +197,15 @@ def agreement_with(
         return np.full(len(rows), np.nan)
     if labels := carried.pop():
         return _carrying(labels, column, rows, cells)
-    own = column.read([example.row for example in like if example.row is not None])
-    differ = len(own) < len(like) or (
-        len(own) > 1 and any(in_words(weight) != "same" for weight in column.agreement([own[0]] * len(own), own))
+    example_cells = column.read([example.row for example in like if example.row is not None])
+    differ = len(example_cells) < len(like) or (
+        len(example_cells) > 1
+        and any(
+            in_words(weight) != "same"
+            for weight in column.agreement([example_cells[0]] * len(example_cells), example_cells)
+        )
     )
-    return np.full(len(rows), np.nan) if differ else column.agreement([own[0]] * len(cells), cells)
+    return np.full(len(rows), np.nan) if differ else column.agreement([example_cells[0]] * len(cells), cells)
 
 
 def _carrying(
@@ -219,8 +223,8 @@ def _carrying(
 
 def _first(holds: pl.Series) -> int | None:
     """The first row for which something holds."""
-    found = holds.arg_true()
-    return int(found[0]) if len(found) else None
+    rows = holds.arg_true()
+    return int(rows[0]) if len(rows) else None
 
 
 def _is_whole(text: str) -> bool:

@@ -50,7 +50,7 @@ _SINGLE = 2.0**-24  # the same of float32
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Found:
+class Neighbours:
     """The nearest rows, best first; of equal scores the lower row first.
 
     Attributes:
@@ -149,7 +149,7 @@ class Spaces:
         shares: Float[np.ndarray, " spaces"],
         k: int,
         keep: Bool[np.ndarray, " rows"] | None = None,
-    ) -> Found:
+    ) -> Neighbours:
         """The best k rows of all, exactly.
 
         Args:
@@ -170,7 +170,7 @@ class Spaces:
         k: int,
         keep: Bool[np.ndarray, "masks rows"] | None = None,
         leave_out: Int[np.ndarray, " queries"] | None = None,
-    ) -> list[Found]:
+    ) -> list[Neighbours]:
         """The same for several queries in one pass over the rows.
 
         Args:
@@ -186,13 +186,13 @@ class Spaces:
             raise ValueError(f"queries must be [queries, {self.count}, {self.dim}], got {list(queries.shape)}.")
         if keep is not None and (keep.shape[1] != self.rows or len(keep) not in (1, len(queries))):
             raise ValueError(f"keep must be [1 or {len(queries)}, {self.rows}], got {list(keep.shape)}.")
-        found: list[Found] = []
+        nearest: list[Neighbours] = []
         for start in range(0, len(queries), _QUERIES):
             end = min(start + _QUERIES, len(queries))
             masks = keep if keep is None or len(keep) == 1 else keep[start:end]
             out = None if leave_out is None else leave_out[start:end]
-            found += self._search(queries[start:end], shares, k, masks, out)
-        return found
+            nearest += self._search(queries[start:end], shares, k, masks, out)
+        return nearest
 
     def _search(
         self,
@@ -201,7 +201,7 @@ class Spaces:
         k: int,
         keep: Bool[np.ndarray, "masks rows"] | None,
         leave_out: Int[np.ndarray, " queries"] | None,
-    ) -> list[Found]:
+    ) -> list[Neighbours]:
         best = [_Best(self, query, shares, k) for query in queries]
         rescaled = torch.from_numpy((queries * shares[:, None]).reshape(len(queries), -1))
         with_halves = self._multiplies_halves and len(queries) == 1
@@ -224,7 +224,7 @@ class Spaces:
                 for first, last in itertools.pairwise(ends):
                     part = None if mask is None else mask[first:last]
                     one.take(start + first, scores[number, first:last], part, slack)
-        return [one.found for one in best]
+        return [one.nearest for one in best]
 
     # The two arithmetics of the first pass: scores of some rows into [queries, rows] -------------------
 
@@ -260,23 +260,23 @@ class Spaces:
         sample = self._stored[:_SAMPLE]
         if not len(sample):
             return False
-        own = self._wide(np.arange(min(len(sample), 16))).reshape(-1, self._stored.shape[1]) / self.count
-        exact = sample.double() @ torch.from_numpy(own).T
+        probes = self._wide(np.arange(min(len(sample), 16))).reshape(-1, self._stored.shape[1]) / self.count
+        exact = sample.double() @ torch.from_numpy(probes).T
         wrong = max(
             (torch.mv(sample, query.half()).double() - exact[:, number]).abs().max().item()
-            for number, query in enumerate(torch.from_numpy(own))
+            for number, query in enumerate(torch.from_numpy(probes))
         )
         if not wrong <= self._half_slack:
             return False
-        rescaled = torch.from_numpy(own[:1])
+        rescaled = torch.from_numpy(probes[:1])
         halves, singles = self._in_halves(rescaled), self._in_singles(rescaled)
         half, single = (torch.empty(1, len(sample), dtype=dtype) for dtype in (torch.float16, torch.float32))
         # Halves are half the memory to read, which tells more in a large matrix than in this sample.
         return _seconds(lambda: halves(0, len(sample), half)) < 1.5 * _seconds(lambda: singles(0, len(sample), single))
 
     def _wide(self, rows: Int[np.ndarray, " some"]) -> Float[np.ndarray, "some spaces dim"]:
-        chosen = self._stored[torch.from_numpy(rows)].double().numpy()
-        return chosen.reshape(len(rows), self.count, self.dim)
+        vectors = self._stored[torch.from_numpy(rows)].double().numpy()
+        return vectors.reshape(len(rows), self.count, self.dim)
 
 
 class _Best:
@@ -287,7 +287,7 @@ class _Best:
     ) -> None:
         self._spaces, self._query, self._shares, self._k = spaces, query, shares, k
         none = np.empty(0)
-        self.found = Found(none.astype(np.int64), none, np.empty((0, spaces.count)))
+        self.nearest = Neighbours(none.astype(np.int64), none, np.empty((0, spaces.count)))
 
     def take(
         self, start: int, scores: Float[Tensor, " block"], mask: Bool[Tensor, " block"] | None, slack: float
@@ -298,20 +298,20 @@ class _Best:
         if not len(new):
             return
         exact, by_space = self._spaces.score(new + start, self._query, self._shares)
-        rows = np.concatenate([self.found.rows, new + start])
-        exact = np.concatenate([self.found.scores, exact])
+        rows = np.concatenate([self.nearest.rows, new + start])
+        exact = np.concatenate([self.nearest.scores, exact])
         order = np.lexsort((rows, -exact))[: self._k]
-        self.found = Found(rows[order], exact[order], np.concatenate([self.found.by_space, by_space])[order])
+        self.nearest = Neighbours(rows[order], exact[order], np.concatenate([self.nearest.by_space, by_space])[order])
 
     def _least(self, scores: Float[Tensor, " block"], mask: Bool[Tensor, " block"] | None, slack: float) -> float:
         """No row with an inexact score below this can be among the best."""
-        if len(self.found) == self._k:
-            return float(self.found.scores[-1]) - slack
-        kept = scores if mask is None else scores[mask]
-        if len(kept) <= self._k:
+        if len(self.nearest) == self._k:
+            return float(self.nearest.scores[-1]) - slack
+        candidates = scores if mask is None else scores[mask]
+        if len(candidates) <= self._k:
             return -np.inf
         # k rows of this block reach their kth inexact score, so all k are truly above it minus the slack.
-        return kept.float().topk(self._k).values[-1].item() - 2 * slack
+        return candidates.float().topk(self._k).values[-1].item() - 2 * slack
 
 
 def _reaching(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mscon.errors import MSConError
-from mscon.method.objectives.base import Losses, Objective
+from mscon.method.objectives.base import Comparison, Losses, Objective
 from mscon.method.pairs import LazyPairs
 from mscon.method.similarities.categorical import Categorical
 from mscon.method.similarities.hierarchical import Hierarchical
@@ -53,7 +53,7 @@ def _batch(rows: int = 14) -> tuple[Tensor, list[Tensor]]:
 def _losses(objective: Objective, z: Tensor, codes: Sequence[Tensor], ids: Tensor | None = None) -> Losses:
     ids = torch.arange(z.shape[1]) if ids is None else ids
     pairs = [LazyPairs(s.compare, c, c, ids, ids, s.is_partition) for s, c in zip(_CLASSES, codes, strict=True)]
-    losses: Losses = objective(z, None, pairs)
+    losses: Losses = objective(Comparison.of(z, None, pairs))
     return losses
 
 
@@ -128,7 +128,7 @@ def _candidates(objective: Objective) -> None:
     ids = torch.arange(z.shape[1])
     pairs = [LazyPairs(s.compare, c, c, ids, ids, s.is_partition) for s, c in zip(_CLASSES, codes, strict=True)]
     sentence = "Candidates that equal the anchors give other losses than none."
-    _same_losses(objective(z, z.clone(), pairs), objective(z, None, pairs), sentence)
+    _same_losses(objective(Comparison.of(z, z.clone(), pairs)), objective(Comparison.of(z, None, pairs)), sentence)
 
 
 def _names_of_classes(objective: Objective) -> None:
@@ -155,7 +155,8 @@ def _levels(objective: Objective) -> None:
     ids = torch.arange(z.shape[1])
 
     def losses(own: Tensor) -> Losses:
-        value: Losses = ready(z[:1], None, [LazyPairs(_LEVELS.compare, own, own, ids, ids, _LEVELS.is_partition)])
+        pairs = [LazyPairs(_LEVELS.compare, own, own, ids, ids, _LEVELS.is_partition)]
+        value: Losses = ready(Comparison.of(z[:1], None, pairs))
         return value
 
     for naming in (*SIGNED_NAMINGS, *LARGE_NAMINGS):

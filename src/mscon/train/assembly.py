@@ -1,10 +1,14 @@
-"""Assembly: a recipe's parts, each by its name, put together to what learns and to what a loop needs."""
+"""Assembly: a recipe's parts, each by its name, put together to what learns and to what a loop needs.
+
+What must hold of them before a training begins is said here too: at once, not after the images are read.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
 
+import polars as pl
 import torch
 
 from mscon.data.batches.dataset import Dataset
@@ -12,8 +16,9 @@ from mscon.data.batches.sampler import check_left_over, sampler_of
 from mscon.data.batches.triplet_dataset import TripletDataset, TripletRule
 from mscon.data.inputs.augment_vectors import Marginals
 from mscon.data.inputs.open import Inputs, Vectors
-from mscon.errors import RecipeError
+from mscon.errors import RecipeError, TableError, counted, first_few
 from mscon.method import catalogue
+from mscon.method.objective_groups import Group, ObjectiveGroups
 from mscon.method.objectives.base import Objective
 from mscon.method.similarities.base import Similarity
 from mscon.method.weightings.base import Emphasised
@@ -21,7 +26,7 @@ from mscon.model.model import build_model
 from mscon.model.vector_encoder import VectorEncoder
 from mscon.run.recipe import Recipe
 from mscon.train import hardware, optimiser
-from mscon.train.gather import Candidates, Gathered, InBatch
+from mscon.train.gather import Candidates, Gathered, InBatch, processes
 from mscon.train.loop import Training
 from mscon.train.memory_bank import Remembered
 from mscon.train.module import Method
@@ -34,12 +39,7 @@ def method_of(recipe: Recipe, similarities: Sequence[Similarity], inputs: Inputs
     model = build_model(recipe, count, None if vectors is None else vectors.width)
     if vectors is not None and isinstance(model.encoder, VectorEncoder) and not recipe.encoder.start_from:
         model.encoder.standardise(vectors.mean, vectors.std)
-    objective = catalogue.build("objective", recipe.objective.name, recipe.objective.settings)
-    if recipe.triplets.used and objective.reads_codes:
-        raise RecipeError(
-            f"[triplets] asks for triplets, but objective '{recipe.objective.name}' reads labels, not what is nearer. "
-            "Use objective 'triplet_margin', or take [triplets] out."
-        )
+    objective = _objective(recipe, model.heads.widths(count))
     objective.prepare(similarities, model.heads.output_dim)
     weighting = catalogue.build("weighting", recipe.weighting.name, recipe.weighting.settings, similarities=count)
     importance = [part.importance for part in recipe.similarities]
@@ -47,6 +47,24 @@ def method_of(recipe: Recipe, similarities: Sequence[Similarity], inputs: Inputs
         weighting = Emphasised(weighting, importance)
     rules = [TripletRule(s.column) for s in similarities] if recipe.triplets.used else similarities
     return Method(model, objective, weighting, _candidates(recipe, objective), rules)
+
+
+def _objective(recipe: Recipe, widths: Sequence[int]) -> Objective:
+    """One for all similarities; or groups of them, of those that have it, the width and the views in common."""
+    groups = []
+    for part, numbers in recipe.grouped("objective"):
+        alike: dict[tuple[int, tuple[int, ...] | None], list[int]] = {}
+        for number in numbers:
+            alike.setdefault((widths[number], recipe.compared_views[number]), []).append(number)
+        for (width, views), own in alike.items():
+            objective = catalogue.build("objective", part.name, part.settings)
+            if recipe.triplets.used and objective.reads_codes:
+                raise RecipeError(
+                    f"[triplets] asks for triplets, but objective '{part.name}' reads labels, not what is nearer. Use "
+                    "objective 'triplet_margin', or take [triplets] out."
+                )
+            groups.append(Group(objective, tuple(own), width, views))
+    return groups[0].objective if len(groups) == 1 else ObjectiveGroups(groups)
 
 
 def _candidates(recipe: Recipe, objective: Objective) -> Candidates:
@@ -78,7 +96,14 @@ def training_of(recipe: Recipe, dataset: Dataset | TripletDataset, method: Metho
         method.model.encoder.to(memory_format=torch.channels_last)
     method.to(fabric.device)
     of_rows = _rows(dataset)
-    sampler = sampler_of(recipe, of_rows.rows, of_rows.similarities, dataset.indices("train"))
+    sampler = sampler_of(
+        recipe.sampler,
+        of_rows.rows,
+        of_rows.similarities,
+        dataset.indices("train"),
+        batch_size=settings.batch_size,
+        seed=settings.seed,
+    )
     check_left_over(sampler)
     steps = settings.epochs * len(sampler)
     own, schedule = optimiser.build(method.model, method.objective, method.weighting, settings, steps)
@@ -91,3 +116,93 @@ def training_of(recipe: Recipe, dataset: Dataset | TripletDataset, method: Metho
 
 def _rows(dataset: Dataset | TripletDataset) -> Dataset:
     return dataset.dataset if isinstance(dataset, TripletDataset) else dataset
+
+
+def check_processes(recipe: Recipe, rows: pl.DataFrame) -> None:
+    world, in_batch = processes()[1], recipe.train.batch_size
+    if not recipe.triplets.used:
+        in_batch = min(in_batch, int((rows.get_column("split") == "train").sum()))
+    if in_batch < world:
+        raise RecipeError(
+            f"a batch has {counted(in_batch, 'row')} but there are {world} processes, so some would have none. Start "
+            "fewer, or set a larger train.batch_size."
+        )
+    if world > 1 and recipe.candidates.memory_size and not recipe.candidates.gather_across_devices:
+        raise RecipeError(
+            "[candidates] asks for a memory but not to gather_across_devices: each of the processes would remember "
+            "something else, and no checkpoint could hold that. Set gather_across_devices = true, or memory_size = 0."
+        )
+
+
+def check_views(recipe: Recipe) -> None:
+    for part in recipe.similarities:
+        views, place = (recipe.views, "[views]") if part.views is None else (part.views, "its own views")
+        if part.name != "same_row":
+            continue
+        if views.count < 2:
+            raise RecipeError(
+                f"similarity '{part.column}' compares the views of a row, but the count of {place} is {views.count}. "
+                "Set count = 2 or more."
+            )
+        if recipe.data.input != "image" and not (views.corrupt or views.noise):
+            raise RecipeError(
+                f"similarity '{part.column}' compares the views of a row, but these are equal: in {place} corrupt and "
+                "noise are both 0. Set corrupt = 0.3, say, or take that similarity out."
+            )
+
+
+def check_sampler(recipe: Recipe) -> None:
+    if recipe.triplets.used and recipe.sampler.name == "balanced":
+        raise RecipeError(
+            "[sampler] name 'balanced' makes batches of rows, but [triplets] asks for triplets, which hold a near row "
+            "each. Take one of them out."
+        )
+
+
+def check_rows(recipe: Recipe, rows: pl.DataFrame, table_name: str) -> None:
+    split = rows.get_column("split")
+    if (count := int((split == "train").sum())) < 2:
+        raise TableError(f"{table_name} has {counted(count, 'train row')}; a loss that compares rows needs 2 or more.")
+    if recipe.train.checkpoint == "best" and not (split == "validation").any():
+        raise TableError(
+            f'{table_name} has no validation row, but [train] checkpoint is "best". Give some rows the split '
+            '"validation", or set checkpoint = "last".'
+        )
+
+
+def check_learns(method: Method) -> None:
+    if not any(p.requires_grad for part in (method.model, method.objective) for p in part.parameters()):
+        raise RecipeError(
+            "[encoder] frozen = true, and heads and objective have no weights, so there is nothing to learn. Take "
+            "heads 'mlp', or let the encoder learn."
+        )
+
+
+def check_weighting(recipe: Recipe, method: Method, rows: pl.DataFrame, table_name: str) -> None:
+    """That there is something to look at for a weighting that looks at projections."""
+    at, name, complaints = method.weighting.looks_at, recipe.weighting.name, []
+    if at == "nothing":
+        return
+    if method.objective.temperature is None:
+        objectives = sorted({part.name for part, _ in recipe.grouped("objective")})
+        complaints.append(
+            f"weighting '{name}' fits temperatures, but of objective {first_few(objectives)} there is none, or not one "
+            "for all similarities. Use weighting 'equal', or objective 'supcon' with one temperature."
+        )
+    if any(part.views is not None for part in recipe.similarities):
+        complaints.append(
+            f"weighting '{name}' looks at all views alike, but some similarities have views of their own. Use "
+            "weighting 'relative', which looks at none."
+        )
+    if graded := [s.column for s in method.similarities if not s.is_partition]:
+        complaints.append(
+            f"weighting '{name}' asks how well classes are told apart, but similarity '{graded[0]}' has no classes. "
+            "Use weighting 'relative', which needs none."
+        )
+    if at == "validation" and not (rows.get_column("split") == "validation").any():
+        complaints.append(
+            f"weighting '{name}' is fitted on validation rows, but {table_name} has none. Set [weighting] "
+            'fit_on = "training", or give some rows the split "validation".'
+        )
+    if complaints:
+        raise RecipeError("\n".join(complaints))

@@ -16,18 +16,16 @@ import polars as pl
 from mscon.data.batches.dataset import Dataset, fit_similarities
 from mscon.data.batches.triplet_dataset import TripletDataset, in_triplets
 from mscon.data.inputs import fingerprints
-from mscon.data.inputs.open import Inputs, Vectors, fingerprints_of, open_inputs
+from mscon.data.inputs.open import Inputs, Vectors, fingerprints_of, images_root, open_inputs
 from mscon.data.table import infer_kind
-from mscon.data.table.embedded import images_root
 from mscon.data.table.rows import select_rows
 from mscon.data.table.table import Table, read_table, unit
-from mscon.errors import RecipeError, RunError, TableError
+from mscon.errors import RecipeError, RunError, TableError, counted
 from mscon.method import catalogue
 from mscon.method.similarities.base import Similarity
-from mscon.run.recipe import Recipe, of_columns
+from mscon.run.recipe import AUTO, Recipe, of_columns
 from mscon.run.run import Run
-from mscon.train import environment, hardware, log, preconditions
-from mscon.train.assembly import method_of, training_of
+from mscon.train import assembly, environment, hardware, log
 from mscon.train.checkpoint import Position, restore_last, save_best, save_last
 from mscon.train.gather import leave, processes, wait_for_all
 from mscon.train.grad_cache import has_batch_norm
@@ -83,20 +81,22 @@ def fit(
     protected = [*protected, *_read_from(recipe, table, images)]
     if not dry_run:
         Run.refuse_if_taken(out, overwrite, protected)
-    preconditions.check_views(recipe)
+    assembly.check_views(recipe)
+    assembly.check_sampler(recipe)
     log.check(recipe.log.to)
     root = images_root(table, recipe.data, images)
-    rows = select_rows(table, recipe, root)
-    preconditions.check_rows(recipe, rows, table.name)
-    recipe, inferred = infer_kind.resolve(rows, recipe, where=f"{table.name}: ")
-    if progress and _is_first():
+    rows = select_rows(table, recipe.data, recipe.similarities, root, probe=recipe.probe, derived=recipe.derived)
+    assembly.check_rows(recipe, rows, table.name)
+    if any(part.name == AUTO for part in recipe.similarities):
+        parts, inferred = infer_kind.resolve(rows, recipe.similarities, where=f"{table.name}: ")
+        recipe = replace(recipe, similarities=parts)
         for sentence in inferred:
-            print(sentence, file=sys.stderr)
-    similarities = fit_similarities(rows, recipe, where=f"{table.name}: ", unit=unit(table.name))
+            _say(sentence, progress)
+    similarities = fit_similarities(rows, recipe.similarities, where=f"{table.name}: ", unit=unit(table.name))
     device = "cpu" if dry_run else hardware.device_type()
     if not dry_run:
         hardware.meet(device)
-        preconditions.check_processes(recipe, rows)
+        assembly.check_processes(recipe, rows)
     with hardware.repeatable(recipe.train.seed, device):
         # What is wrong with the method is found in a second, so before images are decoded; how wide vectors are is not
         # known before they are opened.
@@ -105,14 +105,14 @@ def fit(
         if recipe.data.input != "image":
             with _first_before_others():
                 inputs = open_inputs(rows, root, recipe.data, table.name, vectors=vectors)
-        method = method_of(recipe, similarities, inputs)
-        preconditions.check_learns(method)
-        preconditions.check_weighting(recipe, method, rows, table.name)
+        method = assembly.method_of(recipe, similarities, inputs)
+        assembly.check_learns(method)
+        assembly.check_weighting(recipe, method, rows, table.name)
         if inputs is None:
             with _first_before_others():
                 inputs = open_inputs(rows, root, recipe.data, table.name)
         dataset = _dataset(recipe, rows, similarities, inputs, root, table.name)
-        training = training_of(recipe, dataset, method, device)
+        training = assembly.training_of(recipe, dataset, method, device)
         if dry_run:
             _one_step(training)
             leave()
@@ -200,7 +200,7 @@ def resume(run: Run, progress: bool = True, overrides: Sequence[str] = (), *, ac
 def _resume(run: Run, recipe: Recipe, device: str, progress: bool, accept_changes: bool) -> Run:
     known, rows = run.facts, run.rows
     log.check(recipe.log.to)
-    preconditions.check_processes(recipe, rows)
+    assembly.check_processes(recipe, rows)
     done = Position.of(run.read_checkpoint("last")[1]) if run.has_checkpoint("last") else Position()
     if done.epoch >= recipe.train.epochs:
         _say(f"run '{run.root}' is finished: {done.epoch} of {recipe.train.epochs} epochs are done.", progress)
@@ -222,7 +222,7 @@ def _resume(run: Run, recipe: Recipe, device: str, progress: bool, accept_change
         # The weights come from the checkpoint, if there is one: no hub and no other run is asked for them again.
         bare = replace(recipe.encoder, pretrained=False, start_from="")
         own = replace(recipe, encoder=bare) if run.has_checkpoint("last") else recipe
-        training = training_of(recipe, dataset, method_of(own, similarities, inputs), device)
+        training = assembly.training_of(recipe, dataset, assembly.method_of(own, similarities, inputs), device)
         position = restore_last(run, training)
         again = {
             "after_epoch": position.epoch,
@@ -248,6 +248,19 @@ def _resume(run: Run, recipe: Recipe, device: str, progress: bool, accept_change
             run.write_facts({**known, "resumed": [*known.get("resumed", []), again]})
             run.cut_log(position.step)
         return _train(run, training, position, progress)
+
+
+def _nothing_compared(training: Training, columns: Sequence[str]) -> str:
+    """What to say of similarities that no batch of the first epoch taught anything."""
+    recipe = training.recipe
+    objectives = {part.column: (part.objective or recipe.objective).name for part in recipe.similarities}
+    names = ", ".join(f"'{column}' (objective '{objectives[column]}')" for column in columns)
+    steps = counted(training.steps_an_epoch, "step")
+    return (
+        f"note: in none of the {steps} of the first epoch was there anything to compare by similarity {names}, so it "
+        "learnt nothing. Do batches hold rows that are alike in it and rows that are not? Some objectives need rows of "
+        "weight 0, which kinds such as 'continuous' hardly have; 'supcon' does not."
+    )
 
 
 def _write_trained(run: Run, position: Position) -> None:
@@ -285,7 +298,9 @@ def _dataset(
 ) -> Dataset | TripletDataset:
     """What an epoch goes through: rows, or triplets of them."""
     dataset = Dataset.build(rows, similarities, inputs)
-    return in_triplets(dataset, recipe, root, where=f"{table_name}: ") if recipe.triplets.used else dataset
+    if not recipe.triplets.used:
+        return dataset
+    return in_triplets(dataset, recipe.triplets, recipe.train.seed, root, where=f"{table_name}: ")
 
 
 def _one_step(training: Training) -> None:
@@ -348,17 +363,21 @@ def _epoch(
 ) -> Position:
     began = time.monotonic()
     epoch, step = position.epoch + 1, position.step + training.steps_an_epoch
+    absent = set(training.recipe.columns)
     for record in train_epoch(training, epoch, position.step):
         if records is not None:
             records.append(record)
         if record["kind"] == "step":
             progress.show(record)
+            absent -= {column for column, loss in record["loss"].items() if loss is not None}
         elif record.get("left_over") and epoch == 1:
             rows, left = training.sampler.indices.numel(), record["left_over"]
             progress.say(
                 f"note: {left:,} of {rows:,} rows are left over in this epoch, since no balanced batch can hold them "
                 "([sampler]); in other epochs it may be others, see 'left_over' in the log."
             )
+    if absent and epoch == 1:
+        progress.say(_nothing_compared(training, sorted(absent)))
     need_finite_state(training, epoch, step)
     validation = None
     settings = training.recipe.train

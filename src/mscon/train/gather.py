@@ -1,7 +1,4 @@
-"""Candidates: what anchors are compared with. The only file that knows torch.distributed.
-
-
-
+"""Candidates: what anchors are compared with, in this process and in others.
 
 If one process fails, the others find out in what they do together here, and raise OthersStopped.
 """
@@ -32,11 +29,29 @@ class Samples:
         projections: a space per similarity.
         codes: for each similarity, the code of each sample.
         rows: number of the table's row that a sample is a view of, the same number in every process.
+        views: which view of its row a sample is, from 0.
     """
 
     projections: Float[Tensor, "similarities samples dim"]
     codes: Sequence[Shaped[Tensor, "samples ..."]]
     rows: Int[Tensor, " samples"]
+    views: Int[Tensor, " samples"]
+
+    @classmethod
+    def of_views(
+        cls,
+        projections: Float[Tensor, "similarities samples dim"],
+        codes: Sequence[Shaped[Tensor, "rows ..."]],
+        rows: Int[Tensor, " rows"],
+        views: int,
+    ) -> Samples:
+        """Of a batch whose projections are those of the first view of every row, then of the second, and so on."""
+        return cls(
+            projections,
+            [code.repeat(views, *[1] * (code.dim() - 1)) for code in codes],
+            rows.repeat(views),
+            torch.arange(views, device=rows.device).repeat_interleave(len(rows)),
+        )
 
     def __len__(self) -> int:
         return self.rows.shape[0]
@@ -122,8 +137,9 @@ class Gathered(Candidates):
         sizes = _sizes(count, device)
         begin = sum(sizes[: processes()[0]])
         own = anchors.projections.transpose(0, 1)
-        projections, rows, *codes = _gather_together([own.detach(), anchors.rows, *anchors.codes], sizes)
-        samples = Samples(_WithGradient.apply(own, projections, begin).transpose(0, 1), codes, rows)
+        known = [own.detach(), anchors.rows, anchors.views, *anchors.codes]
+        projections, rows, views, *codes = _gather_together(known, sizes)
+        samples = Samples(_WithGradient.apply(own, projections, begin).transpose(0, 1), codes, rows, views)
 
         def exchange(
             numbers: Float[Tensor, "numbers similarities anchors"],

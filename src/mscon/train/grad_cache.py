@@ -16,6 +16,7 @@ from jaxtyping import Int, Shaped
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mscon.train.gather import Samples
 from mscon.train.module import Method
 from mscon.train.step import MakeView, Measured, measure
 
@@ -26,8 +27,7 @@ def cached_backward(
     codes: Sequence[Shaped[Tensor, "rows ..."]],
     rows: Int[Tensor, " rows"],
     *,
-    make_view: MakeView,
-    views: int,
+    make_views: Sequence[MakeView],
     mini_batch_size: int,
     autocast: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext,
 ) -> Measured:
@@ -40,14 +40,14 @@ def cached_backward(
     Args:
         method: receives the gradients.
         inputs, codes, rows: a batch.
-        make_view: draws one view of each input.
-        views: of each row.
+        make_views: each draws one view of each input.
         mini_batch_size: rows whose views the encoder holds at once.
         autocast: the precision of the forward passes.
 
     Source: GradCache, Gao et al. 2021, https://arxiv.org/abs/2101.06983.
     """
-    samples = torch.cat([make_view(inputs) for _ in range(views)])
+    views = len(make_views)
+    samples = torch.cat([make_view(inputs) for make_view in make_views])
     chunks = samples.split(mini_batch_size * views)
     features, projections, random_states = [], [], []
     with torch.no_grad(), _still_norms(method.model):
@@ -61,9 +61,7 @@ def cached_backward(
     cached = torch.cat(projections, dim=1).requires_grad_()
     with autocast():
         measured = measure(
-            cached,
-            [code.repeat(views, *[1] * (code.dim() - 1)) for code in codes],
-            rows.repeat(views),
+            Samples.of_views(cached, codes, rows, views),
             similarities=method.similarities,
             objective=method.objective,
             weighting=method.weighting,

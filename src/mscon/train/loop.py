@@ -5,6 +5,7 @@ It yields records and moves parameters; it writes no file.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
@@ -23,10 +24,11 @@ from mscon.data.inputs.augment_vectors import Marginals, corrupt
 from mscon.data.inputs.views import Part, augment
 from mscon.errors import RunError
 from mscon.method.weightings.base import relative_excess
-from mscon.run.recipe import Recipe
+from mscon.run.recipe import Recipe, Views
 from mscon.train.gather import average_gradients, average_running_means, processes
 from mscon.train.grad_cache import cached_backward
 from mscon.train.module import Method
+from mscon.train.progress import is_by_accuracy
 from mscon.train.seen import look
 from mscon.train.step import MakeView, Measured
 
@@ -35,8 +37,8 @@ LOG_EVERY = 10
 
 Record = dict[str, Any]
 
-# As MakeView, with the part of the batch that the inputs are.
-DrawView = Callable[[Tensor, Part], Tensor]
+# As MakeView, with how to draw, and the part of the batch that the inputs are.
+DrawView = Callable[[Tensor, Views, Part], Tensor]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,12 +76,13 @@ class Training:
         generator = torch.Generator(self.fabric.device).manual_seed(seed)
         layout = torch.channels_last if self.recipe.train.channels_last == "yes" else torch.contiguous_format
 
-        def draw_view(inputs: Shaped[Tensor, "rows ..."], part: Part | None = None) -> Float[Tensor, "rows ..."]:
-            asked = self.recipe.views
+        def draw_view(
+            inputs: Shaped[Tensor, "rows ..."], views: Views, part: Part | None = None
+        ) -> Float[Tensor, "rows ..."]:
             if self.marginals is not None:
-                share, noise = asked.corrupt, asked.noise
+                share, noise = views.corrupt, views.noise
                 return corrupt(inputs, self.marginals, share=share, noise=noise, generator=generator, part=part)
-            return augment(inputs, asked, generator, part, memory_format=layout)
+            return augment(inputs, views, generator, part, memory_format=layout)
 
         return draw_view
 
@@ -89,8 +92,8 @@ class Training:
         Outside training a process that knows of no others has all of them to itself.
         """
         is_shared = self.method.training or self.method.candidates.world_size > 1
-        batch, make_view = self._part(rows, draw_view, *(processes() if is_shared else (0, 1)))
-        return Measured(**self.shell(batch.inputs, batch.codes, batch.rows, make_view, self.recipe.views.count))
+        batch, make_views = self._part(rows, draw_view, *(processes() if is_shared else (0, 1)))
+        return Measured(**self.shell(batch.inputs, batch.codes, batch.rows, make_views))
 
     def learn(self, rows: Int64[Tensor, " rows"], draw_view: DrawView) -> Measured:
         """The same, and the gradient of it, and of all other processes', in every parameter."""
@@ -105,22 +108,27 @@ class Training:
         average_gradients(self.method.parameters())
         return measured
 
-    def _part(self, rows: Int64[Tensor, " rows"], draw_view: DrawView, rank: int, world: int) -> tuple[Batch, MakeView]:
-        """The rows of a batch that a process has, and how to draw the views that they have in the whole batch."""
+    def _part(
+        self, rows: Int64[Tensor, " rows"], draw_view: DrawView, rank: int, world: int
+    ) -> tuple[Batch, list[MakeView]]:
+        """The rows of a batch that a process has, and how to draw each view that they have in the whole batch."""
         own, each = part_of(len(rows), rank, world), self.dataset.rows_each
         batch = self.dataset.batch(rows[own]).to(self.fabric.device)
         places = torch.arange(each * len(rows)).view(each, len(rows))[:, own].reshape(-1)
         part = Part(places, each * len(rows))
-        return batch, lambda inputs: draw_view(inputs, part)
 
-    def _learn_cached(self, batch: Batch, make_view: MakeView, least: int) -> Measured:
+        def maker(views: Views) -> MakeView:
+            return lambda inputs: draw_view(inputs, views, part)
+
+        return batch, [maker(views) for views in self.recipe.drawn_views]
+
+    def _learn_cached(self, batch: Batch, make_views: Sequence[MakeView], least: int) -> Measured:
         return cached_backward(
             self.method,
             batch.inputs,
             batch.codes,
             batch.rows,
-            make_view=make_view,
-            views=self.recipe.views.count,
+            make_views=make_views,
             mini_batch_size=least,
             autocast=self.fabric.autocast,
         )
@@ -170,6 +178,8 @@ def train_epoch(training: Training, epoch: int, step: int) -> Iterator[Record]:
             _need_finite(training, window, epoch, range(step - len(window), step))  # an earlier step may be at fault
             raise broken_down(training, epoch, step, f"the loss could not be computed: {error}") from error
         training.optimiser.step()
+        with torch.no_grad():
+            training.method.objective.after_step()
         training.optimiser.zero_grad()
         training.schedule.step()
         window.append(replace(measured, total=measured.total.detach()))
@@ -192,7 +202,7 @@ def validate(training: Training, epoch: int, step: int) -> Record | None:
 
     Returns:
         A record with means over the batches; "merit" in it says how good a checkpoint is, more is
-        better: the mean accuracy where the objective has one, else minus the mean relative
+        better: the mean accuracy where all objectives have one, else minus the mean relative
         excess. None where no similarity has a pair.
     """
     rows = training.dataset.indices("validation")
@@ -208,15 +218,16 @@ def validate(training: Training, epoch: int, step: int) -> Record | None:
     _need_finite(training, measured, epoch, [step] * len(measured), "validation ")
     if seen := [m.seen for m in measured if m.seen is not None]:
         look(training.method.weighting, training.method.objective, seen)
-    present = [v for v in means["accuracy" if "accuracy" in means else "relative_excess"] if v is not None]
-    merit = sum(present) / len(present) if present else None
-    return {
+    record = {
         "kind": "validation",
         "epoch": epoch,
         "step": step,
         **{key: dict(zip(names, values, strict=True)) for key, values in means.items() if key != "weight"},
-        "merit": merit if merit is None or "accuracy" in means else -merit,
     }
+    by = "accuracy" if is_by_accuracy(record) else "relative_excess"
+    present = [v for v in means[by] if v is not None]
+    merit = sum(present) / len(present) if present else None
+    return {**record, "merit": merit if merit is None or by == "accuracy" else -merit}
 
 
 def _record(training: Training, window: Sequence[Measured], epoch: int, step: int, rate: float) -> Record:
@@ -249,7 +260,11 @@ def _means(measured: Sequence[Measured], counts: Float[Tensor, " batches"]) -> M
     means["relative_excess"] = relative_excess(means["loss"], means["floor"], means["ceiling"])
     known = present.any(dim=0).tolist()
     return {
-        name: [value if k else None for value, k in zip(values.tolist(), known, strict=True)]
+        # Of objectives that put nothing in order the accuracy is NaN.
+        name: [
+            value if k and not (name == "accuracy" and math.isnan(value)) else None
+            for value, k in zip(values.tolist(), known, strict=True)
+        ]
         for name, values in means.items()
     }
 

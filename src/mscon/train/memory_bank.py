@@ -64,6 +64,7 @@ class Remembered(Candidates):
             torch.cat([present.projections, past.projections.to(present.projections.dtype)], dim=1),
             [torch.cat([a, b]) for a, b in zip(present.codes, past.codes, strict=True)],
             torch.cat([present.rows, past.rows]),
+            torch.cat([present.views, past.views]),
         )
         ids = torch.arange(len(samples), device=present.rows.device)  # those of the present come first, as they were
 
@@ -85,7 +86,8 @@ class Remembered(Candidates):
         rows = self.get_buffer("rows")[:count]
         kept = (~torch.isin(rows, present.rows)).nonzero().squeeze(1)
         codes = [self.get_buffer(f"codes_{i}")[kept] for i in range(len(present.codes))]
-        return Samples(self.get_buffer("projections")[:, kept], codes, rows[kept]) if kept.numel() else None
+        views = self.get_buffer("views")[kept]
+        return Samples(self.get_buffer("projections")[:, kept], codes, rows[kept], views) if kept.numel() else None
 
     @torch.no_grad()
     def remember(self, compared: Compared) -> None:
@@ -94,7 +96,8 @@ class Remembered(Candidates):
             return
         samples = compared.samples
         order = _by_row(samples.rows[: len(samples) - compared.past])
-        fresh = {"projections": samples.projections.detach().transpose(0, 1)[order], "rows": samples.rows[order]}
+        fresh = {"projections": samples.projections.detach().transpose(0, 1)[order]}
+        fresh |= {"rows": samples.rows[order], "views": samples.views[order]}
         fresh |= {f"codes_{i}": code[order] for i, code in enumerate(samples.codes)}
         for name, new in fresh.items():
             by_sample = name == "projections"  # kept as (similarities, samples, dim), like all projections
@@ -107,10 +110,12 @@ class Remembered(Candidates):
         self.steps += 1
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        if f"{prefix}rows" in state_dict:  # a checkpoint of before samples had the number of their view
+            state_dict.setdefault(f"{prefix}views", torch.zeros_like(state_dict[f"{prefix}rows"]))
         # The memory has no shape before the first step, so what was saved says what to make room for.
         for key, value in state_dict.items():
             name = key.removeprefix(prefix)
-            if key.startswith(prefix) and (name in ("projections", "rows") or name.startswith("codes_")):
+            if key.startswith(prefix) and (name in ("projections", "rows", "views") or name.startswith("codes_")):
                 self.register_buffer(name, torch.empty_like(value, device=self.steps.device))
         super()._load_from_state_dict(state_dict, prefix, *rest)
 

@@ -37,8 +37,7 @@ class Method(nn.Module):
         inputs: Shaped[Tensor, "rows ..."],
         codes: Sequence[Shaped[Tensor, "rows ..."]],
         rows: Int[Tensor, " rows"],
-        make_view: MakeView,
-        views: int,
+        make_views: Sequence[MakeView],
     ) -> dict[str, Any]:
         """`step`, as a dictionary: what wraps modules looks for tensors in those, not in a Measured."""
         measured = step(
@@ -50,7 +49,6 @@ class Method(nn.Module):
             objective=self.objective,
             weighting=self.weighting,
             candidates=self.candidates,
-            make_view=make_view,
-            views=views,
+            make_views=make_views,
         )
         return {f.name: getattr(measured, f.name) for f in fields(Measured)}

@@ -100,4 +100,12 @@ def merit(validation: Mapping[str, Any]) -> str:
     value = validation["merit"]
     if value is None:
         return "has no pair"
-    return f"accuracy {value:.3f}" if "accuracy" in validation else f"relative excess {-value:.3f}"
+    return f"accuracy {value:.3f}" if is_by_accuracy(validation) else f"relative excess {-value:.3f}"
+
+
+def is_by_accuracy(validation: Mapping[str, Any]) -> bool:
+    """Whether a checkpoint is judged by accuracy: every similarity that is there has one."""
+    return "accuracy" in validation and all(
+        score is not None or validation["relative_excess"][column] is None
+        for column, score in validation["accuracy"].items()
+    )

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
-from mscon.method.objectives.base import Losses, Objective
+from mscon.method.objectives.base import Comparison, Losses, Objective
 from mscon.method.pairs import LazyPairs
 from mscon.method.similarities.base import Rule
 from mscon.method.weightings.base import Seen, Weighting, relative_excess
@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # the loss in anyone's loop needs no model, and none of what 
     from mscon.model.model import Model
 
 MakeView = Callable[[Shaped[Tensor, "rows ..."]], Float[Tensor, "rows ..."]]
+"""Inputs -> one view of each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +39,8 @@ class Measured:
         weight: how much the similarity counted in the total; 0 where absent.
         positive_share: share of labelled anchors with a positive.
         present: whether the batch says anything about the similarity.
-        accuracy: share of what is asked of the counted anchors that is answered rightly, for objectives that ask; else
-            None.
+        accuracy: share of what is asked of the counted anchors that is answered rightly, for objectives that ask; NaN
+            for a similarity whose objective does not, None where none does.
         seen: the samples, outside training, for a weighting that looks at those of validation; else None.
     """
 
@@ -69,17 +70,14 @@ def step(
     objective: Objective,
     weighting: Weighting,
     candidates: Candidates,
-    make_view: MakeView,
-    views: int,
+    make_views: Sequence[MakeView],
 ) -> Measured:
     """One batch through the method; call `.total.backward()` on what it gives."""
-    samples = torch.cat([make_view(inputs) for _ in range(views)])  # 2: views, one block after the other
+    samples = torch.cat([make_view(inputs) for make_view in make_views])  # 2: views, one block after the other
     features = model.encoder(samples)  # 3: what is kept
     projections = model.heads(features)  # 4: what is thrown away
     measured = measure(
-        projections,
-        [code.repeat(views, *[1] * (code.dim() - 1)) for code in codes],
-        rows.repeat(views),
+        Samples.of_views(projections, codes, rows, len(make_views)),
         similarities=similarities,
         objective=objective,
         weighting=weighting,
@@ -89,9 +87,7 @@ def step(
 
 
 def measure(
-    projections: Float[Tensor, "similarities samples dim"],
-    codes: Sequence[Shaped[Tensor, "samples ..."]],
-    rows: Int[Tensor, " samples"],
+    anchors: Samples,
     *,
     similarities: Sequence[Rule],
     objective: Objective,
@@ -99,7 +95,6 @@ def measure(
     candidates: Candidates,
 ) -> Measured:
     """The part of the step after the network: projections and labels to one number."""
-    anchors = Samples(projections, codes, rows)
     compared = candidates(anchors)  # 5: the batch, all processes' batches, or a memory too
     others = compared.samples
     pairs = [  # 6: who is alike; a sample is never its own candidate
@@ -107,7 +102,9 @@ def measure(
         for s, own, other in zip(similarities, anchors.codes, others.codes, strict=True)
     ]
     apart = None if others is anchors else others.projections
-    losses = objective(anchors.projections, apart, pairs)  # 7: nats per anchor
+    losses = objective(  # 7: nats per anchor
+        Comparison(anchors.projections, apart, pairs, anchors.rows, others.rows, anchors.views, others.views)
+    )
     mean = _average(losses, candidates)
     seen = seen_by(weighting, others, similarities)
     if seen is not None and weighting.training:

@@ -5,7 +5,7 @@ like anybody's own: there is no other kind of data set. It downloads nothing, wr
 table for the same data and settings, and raises TableError where something is missing, saying what, what is there
 instead, and where it is to be had. Settings are keyword arguments with defaults of the types that a recipe knows. Its
 module's docstring says, its first line first, what it is, under which licence, and where it comes from.
-A new file in this folder is found by its name; nothing has to be told about it.
+A new file in this folder is found by its name; it needs no other entry.
 """
 
 from __future__ import annotations

@@ -123,8 +123,8 @@ def prepare(
         )
     if not characters or len(set(characters)) < len(characters):
         raise ValueError(f"characters must be some, each once, got {characters!r}.")
-    chosen = _choose(families)
-    held_out = _hold_out(chosen, unseen_families, seed)
+    selected = _choose(families)
+    unseen = _hold_out(selected, unseen_families, seed)
     record = {
         "version": _VERSION,
         "settings": {
@@ -132,18 +132,18 @@ def prepare(
             "characters": characters,
             "per_family": per_family,
             "seed": seed,
-            "unseen": held_out,
+            "unseen": unseen,
         },
-        "families": {family.slug: family.version for family in chosen},
+        "families": {family.slug: family.version for family in selected},
         "pillow": PIL.__version__,
         "freetype": features.version("freetype2"),
     }
     table = root / "glyphs.csv"
     if not _is_there(root, record):
         outputs.need_free(
-            [table, root / "glyphs.json"], own=lambda path: _was_made(root), advice="Name another folder than ROOT."
+            [table, root / "glyphs.json"], own=lambda path: _has_glyphs(root), advice="Name another folder than ROOT."
         )
-        _write(root, record, _draw(chosen, size, characters, per_family, seed), held_out, seed)
+        _write(root, record, _draw(selected, size, characters, per_family, seed), unseen, seed)
     return table
 
 
@@ -159,8 +159,8 @@ def _installed() -> dict[str, importlib.metadata.EntryPoint]:
 def _of_the_extra() -> tuple[str, ...]:
     """The families that the extra `fonts` of mscon asks for: they are listed there and nowhere else."""
     requirements = importlib.metadata.requires("mscon") or []
-    found = (re.match(r"fontpkg-([a-z0-9-]+)\b.*extra\s*==\s*['\"]fonts['\"]", line) for line in requirements)
-    return tuple(sorted(match[1] for match in found if match))
+    matches = (re.match(r"fontpkg-([a-z0-9-]+)\b.*extra\s*==\s*['\"]fonts['\"]", line) for line in requirements)
+    return tuple(sorted(match[1] for match in matches if match))
 
 
 def _choose(families: Sequence[str] | None) -> list[_Family]:
@@ -227,12 +227,12 @@ def _draw(families: Sequence[_Family], size: int, characters: str, per_family: i
     """All glyphs to keep, by family, face and character."""
     drawn = [glyph for family in families for glyph in _draw_family(family, size, characters)]
     copies = Counter(glyph.image.tobytes() for glyph in drawn)
-    kept = []
+    glyphs = []
     for family in families:
         unique = [g for g in drawn if g.family is family and copies[g.image.tobytes()] == 1]
-        chosen = sorted(unique, key=lambda g: _lot(seed, "kept", g.path))[:per_family]
-        kept += sorted(chosen, key=lambda g: g.path)
-    return kept
+        of_family = sorted(unique, key=lambda g: _lot(seed, "kept", g.path))[:per_family]
+        glyphs += sorted(of_family, key=lambda g: g.path)
+    return glyphs
 
 
 def _draw_family(family: _Family, size: int, characters: str) -> Iterator[_Glyph]:
@@ -290,17 +290,17 @@ def _draw_character(
 def _is_there(root: Path, record: dict[str, Any]) -> bool:
     """Whether an earlier call left exactly this, and all of it."""
     try:
-        found = json.loads((root / "glyphs.json").read_text("utf-8"))
+        earlier = json.loads((root / "glyphs.json").read_text("utf-8"))
         content = (root / "glyphs.csv").read_bytes()
     except (OSError, ValueError):
         return False
-    if not isinstance(found, dict) or any(found.get(key) != value for key, value in record.items()):
+    if not isinstance(earlier, dict) or any(earlier.get(key) != value for key, value in record.items()):
         return False
     images = sum(1 for _ in (root / _folder_name(record)).glob("*/*.png"))
-    return found.get("images") == images and found.get("table") == hashlib.sha256(content).hexdigest()
+    return earlier.get("images") == images and earlier.get("table") == hashlib.sha256(content).hexdigest()
 
 
-def _was_made(root: Path) -> bool:
+def _has_glyphs(root: Path) -> bool:
     """Whether an earlier call left glyphs there, of whatever settings, or what has become of them."""
     return has_header(root / "glyphs.csv", COLUMNS) or "families" in outputs.json_object(root / "glyphs.json")
 
@@ -309,7 +309,7 @@ def _folder_name(record: dict[str, Any]) -> str:
     return f"glyphs-{hashlib.sha256(json.dumps(record).encode()).hexdigest()[:10]}"
 
 
-def _write(root: Path, record: dict[str, Any], glyphs: Sequence[_Glyph], held_out: Sequence[str], seed: int) -> None:
+def _write(root: Path, record: dict[str, Any], glyphs: Sequence[_Glyph], unseen: Sequence[str], seed: int) -> None:
     """Images, then the table that names them, then the record that vouches for both."""
     root.mkdir(parents=True, exist_ok=True)
     folder = root / _folder_name(record)
@@ -326,7 +326,7 @@ def _write(root: Path, record: dict[str, Any], glyphs: Sequence[_Glyph], held_ou
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
-    table = _table(glyphs, folder.name, held_out, seed)
+    table = _table(glyphs, folder.name, unseen, seed)
     atomic.write_bytes(root / "glyphs.csv", table)
     vouched = {"images": len(glyphs), "table": hashlib.sha256(table).hexdigest()}
     atomic.write_json(root / "glyphs.json", {**record, **vouched})
@@ -335,11 +335,11 @@ def _write(root: Path, record: dict[str, Any], glyphs: Sequence[_Glyph], held_ou
             shutil.rmtree(older)
 
 
-def _table(glyphs: Sequence[_Glyph], folder: str, held_out: Sequence[str], seed: int) -> bytes:
-    seen = sorted((g.path for g in glyphs if g.family.slug not in held_out), key=lambda path: _lot(seed, "split", path))
-    train, validation = (round(share * len(seen)) for share in _SHARES.values())
-    splits = dict.fromkeys(seen, "test")
-    splits |= dict.fromkeys(seen[:train], "train") | dict.fromkeys(seen[train : train + validation], "validation")
+def _table(glyphs: Sequence[_Glyph], folder: str, unseen: Sequence[str], seed: int) -> bytes:
+    paths = sorted((g.path for g in glyphs if g.family.slug not in unseen), key=lambda path: _lot(seed, "split", path))
+    train, validation = (round(share * len(paths)) for share in _SHARES.values())
+    splits = dict.fromkeys(paths, "test")
+    splits |= dict.fromkeys(paths[:train], "train") | dict.fromkeys(paths[train : train + validation], "validation")
     lines = [csv_line(COLUMNS)]
     for g in glyphs:
         word = next(word for bound, word in WEIGHT_BINS.items() if g.weight <= bound)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from mscon.data.table.table import Table, no_column, read_table
 from mscon.errors import TableError, counted, first_few
-from mscon_paper.prepared import Label, Prepared, faults, is_clutter, not_found, read_label, table_path
+from mscon_paper.prepared import Label, Prepared, faults, is_clutter, missing_data, read_label, table_path
 
 CLASSES: Mapping[str, tuple[str, ...]] = {
     "damage_severity": ("little_or_none", "mild", "severe"),
@@ -50,7 +50,7 @@ _FILES = {
     "test": ("MEDIC_test.tsv",),
 }
 # An image with several rows keeps that of the split that is tested on, as published.
-_KEPT_FIRST = ("test", "validation", "train")
+_PRECEDENCE = ("test", "validation", "train")
 _OBTAIN = (
     "  MEDIC comes from https://crisisnlp.qcri.org/medic under CC BY-NC-SA 4.0 (not for commercial use).\n"
     "  Unpack MEDIC.tar.gz, and name the folder that holds MEDIC_train.tsv, MEDIC_dev.tsv, MEDIC_test.tsv and data."
@@ -95,33 +95,35 @@ class _Place:
 
 
 def _find(root: Path) -> _Place:
-    own = Path(os.path.abspath(root.expanduser()))
-    base = next((folder for folder in _candidates(own) if _tables(folder)), own)
+    named = Path(os.path.abspath(root.expanduser()))
+    base = next((folder for folder in _candidates(named) if _tables(folder)), named)
     tables = _tables(base)
     wanted = [f"the file '{names[0]}'" for split, names in _FILES.items() if split not in tables]
     if not (base / "data").is_dir():
         wanted.append("the folder 'data' with the images")
     if wanted:
-        raise not_found("medic", root if base == own else base, wanted, _OBTAIN)
+        raise missing_data("medic", root if base == named else base, wanted, _OBTAIN)
     if several := [files for files in tables.values() if len(files) > 1]:
         listed = first_few([repr(path.name) for path in several[0]])
         raise TableError(f"medic: '{base}' holds several files for one split: {listed}. Keep one of them there.")
     return _Place(base, {split: files[0] for split, files in tables.items()})
 
 
-def _candidates(own: Path) -> list[Path]:
+def _candidates(named: Path) -> list[Path]:
     """The folder named, the one around it if it is `data`, and those in it."""
     try:
-        inner = sorted(child for child in own.iterdir() if child.is_dir() and not is_clutter(child.name))
+        inner = sorted(child for child in named.iterdir() if child.is_dir() and not is_clutter(child.name))
     except OSError:
         inner = []
-    return [own, *([own.parent] if own.name == "data" else []), *inner]
+    return [named, *([named.parent] if named.name == "data" else []), *inner]
 
 
 def _tables(folder: Path) -> dict[str, list[Path]]:
     """Split -> files that could be its table."""
-    found = {split: [folder / name for name in names if (folder / name).is_file()] for split, names in _FILES.items()}
-    return {split: files for split, files in found.items() if files}
+    existing = {
+        split: [folder / name for name in names if (folder / name).is_file()] for split, names in _FILES.items()
+    }
+    return {split: files for split, files in existing.items() if files}
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,10 +140,10 @@ def _prepare(place: _Place) -> Prepared:
     tables = {split: read_table(path) for split, path in place.files.items()}
     _need_columns(list(tables.values()))
     prepared = Prepared("medic", place.base, COLUMNS)
-    told = ", ".join(
+    sizes = ", ".join(
         f"{len(table):,} in {table.name} (published: {PUBLISHED_ROWS[split]:,})" for split, table in tables.items()
     )
-    prepared.found.append(f"medic: {counted(sum(map(len, tables.values())), 'row')} in {place.base}: {told}")
+    prepared.sources.append(f"medic: {counted(sum(map(len, tables.values())), 'row')} in {place.base}: {sizes}")
     rows = []
     for split, table in tables.items():
         for row in _rows(split, table):
@@ -178,12 +180,12 @@ def _rows(split: str, table: Table) -> list[_Row]:
 
 def _once(prepared: Prepared, rows: list[_Row]) -> list[_Row]:
     """The rows in their order, each image in one of them only."""
-    kept: dict[str, _Row] = {}
-    for split in _KEPT_FIRST:
+    row_of: dict[str, _Row] = {}
+    for split in _PRECEDENCE:
         for row in rows:
-            if row.split == split and kept.setdefault(posixpath.normpath(row.image), row) is not row:
+            if row.split == split and row_of.setdefault(posixpath.normpath(row.image), row) is not row:
                 prepared.leave_out(
                     "whose image has another row",
-                    f"{row.where} (as {kept[posixpath.normpath(row.image)].where})",
+                    f"{row.where} (as {row_of[posixpath.normpath(row.image)].where})",
                 )
-    return [row for row in rows if kept[posixpath.normpath(row.image)] is row]
+    return [row for row in rows if row_of[posixpath.normpath(row.image)] is row]

@@ -27,7 +27,7 @@ from mscon_paper.prepared import (
     equal_files,
     faults,
     is_clutter,
-    not_found,
+    missing_data,
     plain,
     read_label,
     shown,
@@ -132,13 +132,13 @@ class _Place:
 
 def _find(root: Path, images: str) -> _Place:
     """Both halves, in `root` or, if it is one of them, beside it."""
-    own = Path(os.path.abspath(root.expanduser()))
-    meta, folders = _meta_files(own), _image_folders(own)
+    named = Path(os.path.abspath(root.expanduser()))
+    meta, folders = _meta_files(named), _image_folders(named)
     # Beside it only if it is one half itself: a folder that merely holds a half should hold the other one too.
-    if not meta and _holds_categories(own):
-        meta = _meta_files(own.parent)
-    elif not folders and (own / _META).is_file():
-        folders = _image_folders(own.parent)
+    if not meta and _holds_categories(named):
+        meta = _meta_files(named.parent)
+    elif not folders and (named / _META).is_file():
+        folders = _image_folders(named.parent)
     wanted = [] if meta else [f"the file '{_META}' (from ut-zap50k-data.zip)"]
     if not folders:
         wanted.append(
@@ -146,15 +146,15 @@ def _find(root: Path, images: str) -> _Place:
             "Slippers in it"
         )
     if wanted:
-        raise not_found("zappos50k", root, wanted, _OBTAIN)
+        raise missing_data("zappos50k", root, wanted, _OBTAIN)
     if images:
-        chosen = [folder for folder in folders if folder.name == images]
-        if not chosen:
+        selected = [folder for folder in folders if folder.name == images]
+        if not selected:
             listed = first_few([repr(folder.name) for folder in folders])
             raise TableError(f"zappos50k: there is no images' folder '{images}' in '{root}'. Found: {listed}.")
     else:
-        chosen = sorted(folders, key=lambda f: (not f.name.startswith("ut-zap50k"), "square" in f.name, f.name))
-    return _Place(meta[0], chosen[0], tuple(folder for folder in folders if folder != chosen[0]))
+        selected = sorted(folders, key=lambda f: (not f.name.startswith("ut-zap50k"), "square" in f.name, f.name))
+    return _Place(meta[0], selected[0], tuple(folder for folder in folders if folder != selected[0]))
 
 
 def _meta_files(base: Path) -> list[Path]:
@@ -170,10 +170,12 @@ def _image_folders(base: Path) -> list[Path]:
     """The folder itself if it holds categories, else those one or two steps below that do."""
     if _holds_categories(base):
         return [base]
-    found = []
+    image_folders = []
     for folder in _folders(base):
-        found += [folder] if _holds_categories(folder) else [f for f in _folders(folder) if _holds_categories(f)]
-    return found
+        image_folders += (
+            [folder] if _holds_categories(folder) else [f for f in _folders(folder) if _holds_categories(f)]
+        )
+    return image_folders
 
 
 def _holds_categories(folder: Path) -> bool:
@@ -201,15 +203,15 @@ class _Images:
 
 
 def _index(folder: Path) -> _Images:
-    found = _Images()
+    index = _Images()
     for path in _files(folder):
         try:
             str(path).encode("utf-8")
         except UnicodeEncodeError:
-            found.unnameable.append(ascii(str(path)))
+            index.unnameable.append(ascii(str(path)))
             continue
-        found.by_stem.setdefault(path.stem, []).append(path)
-    return found
+        index.by_stem.setdefault(path.stem, []).append(path)
+    return index
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -229,36 +231,40 @@ def _prepare(place: _Place, rule: str, split_by: str, split_seed: int, brands: i
     index = _index(place.folder)
     files = sum(map(len, index.by_stem.values()))
     prepared = Prepared("zappos50k", place.base, COLUMNS)
-    prepared.found.append(
+    prepared.sources.append(
         f"zappos50k: {counted(len(meta), 'row')} in {place.meta} (published: {PUBLISHED_ROWS:,}), "
         f"{counted(files, 'image')} in {place.folder}"
     )
-    found = _matched(prepared, meta, cells, index, place.folder)
-    paths = {row: (Path(place.folder.name) / path).as_posix() for row, path in found.items()}
-    rows = list(found)
+    image_of = _matched(prepared, meta, cells, index, place.folder)
+    paths = {row: (Path(place.folder.name) / path).as_posix() for row, path in image_of.items()}
+    rows = list(image_of)
     for number, why in faults(place.base, [paths[row] for row in rows]).items():
         row = rows[number]
         prepared.leave_out(why, _where(meta, row, cells["CID"][row]))
-        del found[row]
-    labels = {row: _labels({name: column[row] for name, column in cells.items()}) for row in found}
+        del image_of[row]
+    labels = {row: _labels({name: column[row] for name, column in cells.items()}) for row in image_of}
     if rule == "strict":
-        for row in list(found):
+        for row in list(image_of):
             if without := [name for name in CLASSES if labels[row][name].fault]:
                 # By the first only, so that the numbers of the reasons sum to that of the rows.
                 prepared.leave_out(f"without a label in {without[0]}", _where(meta, row, cells["CID"][row]))
-                del found[row]
-    brand = {row: _brand(path) for row, path in found.items()}
+                del image_of[row]
+    brand = {row: _brand(path) for row, path in image_of.items()}
     sizes = Counter(brand.values())
     largest = sorted(sizes, key=lambda name: (-sizes[name], name))[: brands or None]
-    product = {row: _stem(cells["CID"][row] or "").partition(".")[0] for row in found}
-    keys = [product[row] if split_by == "product" else _stem(cells["CID"][row] or "") for row in found]
-    split = draw_split(len(found), _SHARES, split_seed, keys)
-    for (row, _), name in zip(found.items(), split, strict=True):
-        kept = Label(brand[row]) if brand[row] in largest else Label("", "of a smaller brand", brand[row])
+    product = {row: _stem(cells["CID"][row] or "").partition(".")[0] for row in image_of}
+    keys = [product[row] if split_by == "product" else _stem(cells["CID"][row] or "") for row in image_of]
+    split = draw_split(len(image_of), _SHARES, split_seed, keys)
+    for (row, _), name in zip(image_of.items(), split, strict=True):
+        brand_label = Label(brand[row]) if brand[row] in largest else Label("", "of a smaller brand", brand[row])
         prepared.add(
             _where(meta, row, cells["CID"][row]),
             (paths[row], name, product[row]),
-            {**{name: labels[row][name] for name in CLASSES}, "brand": kept, "heel_height": labels[row]["heel_height"]},
+            {
+                **{name: labels[row][name] for name in CLASSES},
+                "brand": brand_label,
+                "heel_height": labels[row]["heel_height"],
+            },
         )
     prepared.notes += _notes(place, index, cells["CID"])
     return prepared
@@ -284,8 +290,8 @@ def _matched(
     prepared: Prepared, meta: Table, cells: Mapping[str, Sequence[str | None]], index: _Images, folder: Path
 ) -> dict[int, Path]:
     """Row -> its image, relative to the images' folder, for rows that have one of their own."""
-    found: dict[int, Path] = {}
-    taken: set[str] = set()
+    image_of: dict[int, Path] = {}
+    matched: set[str] = set()
     for row, cid in enumerate(cells["CID"]):
         where = _where(meta, row, cid)
         if cid is None:
@@ -293,16 +299,16 @@ def _matched(
             continue
         candidates = index.by_stem.get(_stem(cid), [])
         path = _the_one(candidates, folder, (cells["Category"][row], cells["SubCategory"][row]))
-        if _stem(cid) in taken:
+        if _stem(cid) in matched:
             prepared.leave_out("whose CID stands in an earlier row", where)
         elif not candidates:
             prepared.leave_out("whose image is not there", where)
         elif path is None:
             prepared.leave_out("whose image could be one of several that differ", where)
         else:
-            taken.add(_stem(cid))
-            found[row] = path
-    return found
+            matched.add(_stem(cid))
+            image_of[row] = path
+    return image_of
 
 
 def _the_one(candidates: Sequence[Path], folder: Path, kinds: tuple[str | None, str | None]) -> Path | None:
@@ -310,8 +316,8 @@ def _the_one(candidates: Sequence[Path], folder: Path, kinds: tuple[str | None, 
     if len(candidates) < 2:
         return candidates[0] if candidates else None
     wanted = {plain(kind) for kind in kinds if kind}
-    own = [path for path in candidates if wanted <= {plain(part) for part in path.parts[:-1]}]
-    left = own or candidates
+    in_folders = [path for path in candidates if wanted <= {plain(part) for part in path.parts[:-1]}]
+    left = in_folders or candidates
     alike = len(left) == 1 or [len(left)] == [len(group) for group in equal_files(folder, [str(p) for p in left])]
     return left[0] if alike else None
 

@@ -12,7 +12,7 @@ from mscon.data.inputs.images import ImageStore
 from mscon.errors import TableError
 from mscon.method.similarities.categorical import Categorical
 from mscon.method.similarities.same_row import SameRow
-from mscon.run.recipe import Part, Recipe, SimilarityPart
+from mscon.run.recipe import Recipe, SimilarityPart
 
 RECIPE = Recipe((SimilarityPart("kind", "categorical"), SimilarityPart("same_row", "same_row")))
 ROWS = pl.DataFrame(
@@ -29,11 +29,14 @@ STORE = ImageStore(np.arange(5, dtype=np.uint8)[:, None, None, None] * np.ones((
 
 
 def dataset() -> Dataset:
-    return Dataset.build(ROWS, fit_similarities(ROWS, RECIPE), STORE)
+    return Dataset.build(ROWS, fit_similarities(ROWS, RECIPE.similarities), STORE)
 
 
 def test_similarities_are_fitted_on_the_training_rows_in_the_order_of_the_recipe():
-    assert fit_similarities(ROWS, RECIPE) == (Categorical("kind", ("boots", "sandals")), SameRow("same_row"))
+    assert fit_similarities(ROWS, RECIPE.similarities) == (
+        Categorical("kind", ("boots", "sandals")),
+        SameRow("same_row"),
+    )
 
 
 def test_a_batch_is_images_codes_and_numbers_of_the_rows_asked_for():
@@ -54,7 +57,7 @@ def test_every_row_is_alike_to_itself_only_over_all_splits():
 
 def test_same_row_needs_no_column_of_its_name():
     rows = ROWS.drop("same_row")
-    assert Dataset.build(rows, fit_similarities(rows, RECIPE), STORE).codes[1].tolist() == [0, 1, 2, 3, 4]
+    assert Dataset.build(rows, fit_similarities(rows, RECIPE.similarities), STORE).codes[1].tolist() == [0, 1, 2, 3, 4]
 
 
 def test_images_of_a_batch_are_its_own():
@@ -89,7 +92,7 @@ def test_rows_that_are_not_there_are_refused():
 def test_all_columns_that_cannot_be_read_are_told_at_once():
     parts = tuple(SimilarityPart(name, "categorical") for name in ("flat", "knd"))
     with pytest.raises(TableError) as caught:
-        fit_similarities(ROWS, Recipe(parts, heads=Part("mlp")), "shoes.csv: ")
+        fit_similarities(ROWS, parts, "shoes.csv: ")
     text = str(caught.value)
     assert "shoes.csv: column 'flat' has one value only, 'y'" in text
     assert "shoes.csv: there is no column 'knd'. Did you mean 'kind'?" in text

@@ -14,7 +14,6 @@ from mscon.data.batches.sampler import Sampler, check_left_over, count_batches, 
 from mscon.errors import RecipeError
 from mscon.method.similarities.categorical import Categorical
 from mscon.method.similarities.same_row import SameRow
-from mscon.run.recipe import Recipe, SimilarityPart, Train, Triplets
 from mscon.run.recipe import Sampler as Asked
 
 rows = st.integers(0, 60)
@@ -111,19 +110,11 @@ SIMILARITIES = (
     *(Categorical.fit(name, ROWS[name][10:].to_list(), list(range(50))) for name in ("kind", "mate")),
     SameRow(),
 )
-RECIPE = Recipe(
-    (
-        SimilarityPart("kind", "categorical"),
-        SimilarityPart("mate", "categorical"),
-        SimilarityPart("same_row", "same_row"),
-    ),
-    train=Train(batch_size=8, seed=3),
-    sampler=Asked(name="balanced", columns=("mate",)),
-)
+BALANCED = Asked(name="balanced", columns=("mate",))
 
 
 def made(**what: object) -> Sampler:
-    return sampler_of(replace(RECIPE, sampler=replace(RECIPE.sampler, **what)), ROWS, SIMILARITIES)
+    return sampler_of(replace(BALANCED, **what), ROWS, SIMILARITIES, batch_size=8, seed=3)
 
 
 def test_a_shuffled_sampler_gives_the_batches_of_the_epoch_and_what_is_left_over():
@@ -160,24 +151,22 @@ def test_several_processes_make_the_same_batches():
 
 
 @pytest.mark.parametrize(
-    ("recipe", "words"),
+    ("asked", "words"),
     [
-        (replace(RECIPE, sampler=Asked("balanced", 2, ("knd",))), "names 'knd', .* Did you mean 'kind'"),
-        (replace(RECIPE, sampler=Asked("balanced", 2, ("same_row",))), "no .* that reads a column"),
-        (replace(RECIPE, sampler=Asked("balanced", 5)), "at_least is 5, but a batch has 8 rows. It takes 9"),
-        (replace(RECIPE, triplets=Triplets(count=9)), "asks for triplets"),
+        (Asked("balanced", 2, ("knd",)), "names 'knd', .* Did you mean 'kind'"),
+        (Asked("balanced", 2, ("same_row",)), "no .* that reads a column"),
+        (Asked("balanced", 5), "at_least is 5, but a batch has 8 rows. It takes 9"),
     ],
 )
-def test_floors_that_cannot_be_are_refused(recipe, words):
+def test_floors_that_cannot_be_are_refused(asked, words):
     with pytest.raises(RecipeError, match=words):
-        sampler_of(recipe, ROWS, SIMILARITIES)
+        sampler_of(asked, ROWS, SIMILARITIES, batch_size=8)
 
 
 def test_floors_that_leave_over_most_rows_are_refused_before_training():
     chain = ROWS.with_columns(kind=pl.Series([f"k{(i + 1) // 2}" for i in range(60)]))
     chain = chain.with_columns(mate=pl.Series([f"m{i // 2}" for i in range(60)]))
     similarities = [Categorical.fit(name, chain[name][10:].to_list(), list(range(50))) for name in ("kind", "mate")]
-    asked = replace(RECIPE, sampler=Asked("balanced"))
     with pytest.raises(RecipeError, match=r"leave \d+ of 50 rows out of every epoch"):
-        check_left_over(sampler_of(asked, chain, similarities))
-    check_left_over(sampler_of(replace(asked, sampler=Asked("balanced", short="keep")), chain, similarities))
+        check_left_over(sampler_of(Asked("balanced"), chain, similarities, batch_size=8, seed=3))
+    check_left_over(sampler_of(Asked("balanced", short="keep"), chain, similarities, batch_size=8, seed=3))

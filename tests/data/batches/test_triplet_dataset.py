@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import polars as pl
 import pytest
@@ -80,8 +82,12 @@ def test_the_rule_is_one():
     assert isinstance(TripletRule("c"), Rule)
 
 
+def triplets(dataset: Dataset, recipe: recipes.Recipe, root: Path, where: str = "") -> TripletDataset:
+    return in_triplets(dataset, recipe.triplets, recipe.train.seed, root, where)
+
+
 def test_splits_have_their_own_triplets_and_images_follow_them(dataset, tmp_path):
-    made = in_triplets(dataset, recipes.parse(RECIPE), tmp_path)
+    made = triplets(dataset, recipes.parse(RECIPE), tmp_path)
     train, validation = made.indices("train"), made.indices("validation")
     assert (train.tolist(), validation.tolist()) == (list(range(9)), list(range(9, 13)))
     assert len(made) == 13
@@ -95,7 +101,7 @@ def test_splits_have_their_own_triplets_and_images_follow_them(dataset, tmp_path
 
 def test_the_seed_of_the_training_draws(dataset, tmp_path):
     def rows(seed):
-        made = in_triplets(dataset, recipes.parse(RECIPE, [f"train.seed={seed}"]), tmp_path)
+        made = triplets(dataset, recipes.parse(RECIPE, [f"train.seed={seed}"]), tmp_path)
         return made.batch(made.indices("train")).rows
 
     assert torch.equal(rows(1), rows(1))
@@ -103,7 +109,7 @@ def test_the_seed_of_the_training_draws(dataset, tmp_path):
 
 
 def test_no_validation_triplets_if_none_are_asked_for(dataset, tmp_path):
-    made = in_triplets(dataset, recipes.parse(RECIPE, ["triplets.validation=0"]), tmp_path)
+    made = triplets(dataset, recipes.parse(RECIPE, ["triplets.validation=0"]), tmp_path)
     assert made.indices("validation").numel() == 0
 
 
@@ -111,7 +117,7 @@ def test_a_column_without_a_triplet_is_said_of_the_table(tmp_path):
     rows = pl.DataFrame({"line": [1, 2, 3], "split": ["train"] * 3, "image": list("abc"), "kind": list("abc")})
     dataset = Dataset.build(rows, [Categorical("kind", ("a", "b", "c"))], store(3))
     with pytest.raises(TableError, match=r"^shoes\.csv: column 'kind': no triplet can be drawn from 3 rows"):
-        in_triplets(dataset, recipes.parse(RECIPE), tmp_path, where="shoes.csv: ")
+        triplets(dataset, recipes.parse(RECIPE), tmp_path, where="shoes.csv: ")
 
 
 @pytest.fixture
@@ -131,13 +137,13 @@ LISTED = ['triplets.folder="files"', 'triplets.lists={kind="class"}']
 
 
 def test_lists_take_the_place_of_draws(dataset, listed):
-    made = in_triplets(dataset, recipes.parse(RECIPE, [*LISTED, "triplets.count=0"]), listed)
+    made = triplets(dataset, recipes.parse(RECIPE, [*LISTED, "triplets.count=0"]), listed)
     batch = made.batch(made.indices("train"))
     assert len(batch.rows) == 3 * 6
     anchor, near, far = batch.rows.unflatten(0, (3, 6))
     assert (near == anchor + 2).all() and (far == anchor + 1).all()
     assert len(made.indices("validation")) == 4  # of 6, as many as asked for
-    few = in_triplets(dataset, recipes.parse(RECIPE, [*LISTED, "triplets.count=5"]), listed)
+    few = triplets(dataset, recipes.parse(RECIPE, [*LISTED, "triplets.count=5"]), listed)
     assert len(few.indices("train")) == 5
 
 
@@ -151,4 +157,4 @@ def test_lists_take_the_place_of_draws(dataset, listed):
 )
 def test_lists_stay_in_their_folder(dataset, listed, override, words):
     with pytest.raises(RecipeError, match=words):
-        in_triplets(dataset, recipes.parse(RECIPE, [*LISTED, override]), listed)
+        triplets(dataset, recipes.parse(RECIPE, [*LISTED, override]), listed)

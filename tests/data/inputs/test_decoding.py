@@ -9,14 +9,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mscon.data.inputs.decoding import decode
-from mscon.errors import TableError
+from mscon.data.inputs.image_files import decode_some
 from sample_images import huge, pattern
 
 
 def saved(folder: Path, image: Image.Image, name: str = "x.png", **options: object) -> Path:
     image.save(folder / name, **options)
     return folder / name
+
+
+def decode(path: Path, size: int, channels: int) -> np.ndarray:
+    pixels, faults = decode_some([path], size, channels)
+    if faults:
+        raise ValueError(faults[0])
+    return pixels[0]
 
 
 def test_an_image_of_the_right_size_keeps_its_pixels(tmp_path):
@@ -88,7 +94,7 @@ def test_one_bit_is_black_and_white(tmp_path):
 
 def test_thirty_two_bits_have_no_agreed_white(tmp_path):
     path = saved(tmp_path, Image.fromarray(np.zeros((16, 16), np.float32)), "x.tiff")
-    with pytest.raises(TableError, match="32 bits a pixel"):
+    with pytest.raises(ValueError, match="32 bits a pixel"):
         decode(path, 16, 1)
 
 
@@ -113,13 +119,13 @@ def test_a_file_is_told_by_its_content_and_not_by_its_name(tmp_path):
 
 @pytest.mark.parametrize("side", [9_500, 60_000])
 def test_images_that_would_fill_the_memory_are_refused(tmp_path, side):
-    with pytest.raises(TableError, match="has more than 89,478,485 pixels"):
+    with pytest.raises(ValueError, match="has more than 89,478,485 pixels"):
         decode(huge(tmp_path / "bomb.png", side), 16, 3)
 
 
 def test_postscript_is_never_given_to_another_program(tmp_path):
     (tmp_path / "x.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 16 16\n%%EndComments\nshowpage\n")
-    with pytest.raises(TableError, match="not an image of a kind that is read here"):
+    with pytest.raises(ValueError, match="not an image of a kind that is read here"):
         decode(tmp_path / "x.png", 16, 3)
 
 

@@ -16,8 +16,8 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from mscon.data.inputs import decoding, images
-from mscon.data.inputs.images import ImageStore, cache_folder, open_store, unreadable
+from mscon.data.inputs import decoding, image_files, images
+from mscon.data.inputs.images import ImageStore, cache_folder, open_store, some_images, unreadable
 from mscon.errors import RunError, TableError
 from mscon.run.recipe import Data
 from sample_images import huge, pattern
@@ -90,14 +90,6 @@ def test_a_row_that_is_not_there_is_refused(root, row):
         open_store(ALL, root, SMALL, "t.csv")[[row]]
 
 
-@pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB")])
-def test_a_thumbnail_is_the_stored_image(root, channels, mode):
-    thumbnail = open_store(ALL, root, replace(SMALL, channels=channels), "t.csv").thumbnail(2)
-    assert thumbnail.mode == mode
-    assert thumbnail.size == (16, 16)
-    assert np.array_equal(np.asarray(thumbnail), np.asarray(pattern(2).convert(mode)))
-
-
 def test_a_second_run_decodes_nothing(root, monkeypatch):
     first = open_store(ALL, root, SMALL, "t.csv")[range(5)]
     monkeypatch.setattr(images, "decode_with_fingerprint", None)
@@ -168,8 +160,8 @@ def test_what_is_decoded_while_a_file_changes_is_not_kept(root, cache, monkeypat
 
 def test_what_was_unreadable_while_a_file_changed_is_not_remembered(root, cache, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(images, "decode_one", changing(root, decoding.decode_one))
-        with pytest.raises(TableError, match=r"1 of 2 images in '.*' changed while they were being checked: '3\.png'"):
+        patch.setattr(images, "decode_with_fingerprint", changing(root, decoding.decode_with_fingerprint))
+        with pytest.raises(TableError, match=r"1 of 2 images in '.*' changed while they were being decoded: '3\.png'"):
             unreadable(root, ["2.png", "3.png"], SMALL)
     assert not list(cache.glob("*.json"))
     assert unreadable(root, ["2.png", "3.png"], SMALL) == []
@@ -249,8 +241,41 @@ def test_unreadable_images_are_found_once_and_remembered(root, monkeypatch):
     (root / "2.png").write_text("no")
     names = ["0.png", "2.png", "gone.png", "../x.png"]
     assert unreadable(root, names, SMALL) == [1, 2, 3]
-    monkeypatch.setattr(images, "decode_one", None)
+    monkeypatch.setattr(images, "decode_with_fingerprint", None)
     assert unreadable(root, names, SMALL) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("damaged", [(), ("2.png", "4.png"), tuple(f"{i}.png" for i in range(5))])
+def test_the_images_that_could_be_read_are_not_decoded_again(root, damaged, monkeypatch):
+    for name in damaged:
+        (root / name).write_text("no")
+    names = [f"{i}.png" for i in range(5)]
+    faulty = unreadable(root, names, SMALL)
+    assert [names[n] for n in faulty] == list(damaged)
+    readable = [name for name in names if name not in damaged]
+    if not readable:
+        return
+    monkeypatch.setattr(images, "decode_with_fingerprint", None)
+    store = open_store(rows(*readable), root, SMALL, "t.csv")
+    for row, name in enumerate(readable):
+        assert np.array_equal(store.images[row], np.asarray(pattern(int(name[0]))).transpose(2, 0, 1))
+        digest = hashlib.sha256((root / name).read_bytes()).digest()[:16]
+        assert store.fingerprints is not None
+        assert store.fingerprints[row].tobytes() == digest
+
+
+@pytest.mark.parametrize("stored", [True, False])
+def test_a_few_images_are_taken_from_the_store_or_alone_decoded(root, stored, monkeypatch):
+    if stored:
+        open_store(ALL, root, SMALL, "t.csv")
+    decoded = []
+    monkeypatch.setattr(
+        image_files, "decode_one", lambda path, *shape: decoded.append(path.name) or decoding.decode_one(path, *shape)
+    )
+    pixels, faults = some_images(ALL, np.array([3, 1]), root, SMALL)
+    assert sorted(decoded) == ([] if stored else ["1.png", "3.png"])
+    assert not faults
+    assert np.array_equal(pixels[0], np.asarray(pattern(3)).transpose(2, 0, 1))
 
 
 def test_an_image_that_came_back_is_tried_again(root):

@@ -13,11 +13,11 @@ from mscon.data.inputs import text
 from mscon.data.inputs.images import ImageStore
 from mscon.data.inputs.open import Inputs, Vectors, encoded, open_inputs
 from mscon.data.inputs.views import plain
-from mscon.data.table.rows import select_rows
 from mscon.data.table.table import Table, read_table
 from mscon.errors import RecipeError, TableError
 from mscon.run import recipe as recipes
 from mscon.run.recipe import Recipe
+from selected import selected
 
 
 def recipe(*overrides: str) -> Recipe:
@@ -33,14 +33,14 @@ def table(tmp_path) -> Table:
 
 def complaints(table: Table, *overrides: str) -> str:
     with pytest.raises(TableError) as caught:
-        select_rows(table, recipe(*overrides))
+        selected(table, recipe(*overrides))
     return str(caught.value)
 
 
 def test_vectors_of_a_file_need_no_column_of_images(table, tmp_path):
     np.save(tmp_path / "x.npy", np.arange(16.0).reshape(8, 2))
     asked = recipe("data.input=vectors", "data.vectors=x.npy")
-    rows = select_rows(table, asked)
+    rows = selected(table, asked)
     assert rows["image"].to_list() == [""] * 8
     inputs = open_inputs(rows, tmp_path, asked.data, "t.csv")
     assert isinstance(inputs, Inputs)
@@ -57,7 +57,7 @@ def test_a_file_of_vectors_must_not_lead_out_of_the_folder(table, tmp_path):
     np.save(tmp_path / "x.npy", np.zeros((8, 2)))
     asked = recipe("data.input=vectors", "data.vectors=../x.npy")
     with pytest.raises(TableError, match="lies outside the folder"):
-        select_rows(table, asked, inner)
+        selected(table, asked, inner)
     assert "does not exist" in complaints(table, "data.input=vectors", "data.vectors=y.npy")
 
 
@@ -67,9 +67,9 @@ def test_a_recipe_must_say_where_inputs_come_from(table):
         ("data.input=columns", r'\[data\] input = "columns" needs to know which'),
     ):
         with pytest.raises(RecipeError, match=words):
-            select_rows(table, recipe(asked))
+            selected(table, recipe(asked))
     with pytest.raises(RecipeError, match="column 'height' stands twice"):
-        select_rows(table, recipe("data.input=columns", 'data.numbers=["height"]', 'data.categories=["height"]'))
+        selected(table, recipe("data.input=columns", 'data.numbers=["height"]', 'data.categories=["height"]'))
 
 
 def test_columns_that_are_not_there_are_told_with_all_else(table):
@@ -90,7 +90,7 @@ def test_a_label_must_not_be_read_by_the_encoder(table):
 def test_lists_and_images_are_no_labels():
     frame = pl.DataFrame({"kind": [[1.0], [2.0]], "picture": [b"x", b"y"], "image": ["a", "b"]})
     with pytest.raises(TableError) as caught:
-        select_rows(read_table(frame), recipe('probe.columns=["picture"]'), Path())
+        selected(read_table(frame), recipe('probe.columns=["picture"]'), Path())
     assert "column 'kind' is named by a [[similarity]] of the recipe, but it holds lists of numbers" in str(
         caught.value
     )
@@ -100,7 +100,7 @@ def test_lists_and_images_are_no_labels():
 def test_texts_are_vectors_of_a_frozen_encoder_and_none_may_be_empty(table, monkeypatch):
     monkeypatch.setattr(text, "embed", lambda texts, model: np.array([[len(t), 1.0] for t in texts], dtype=np.float32))
     asked = recipe("data.input=text")
-    inputs = open_inputs(select_rows(table, asked), table.folder, asked.data, "t.csv")
+    inputs = open_inputs(selected(table, asked), table.folder, asked.data, "t.csv")
     assert inputs[[0, 1]].tolist() == [[3, 1], [1, 1]]
     empty = read_table(pl.DataFrame({"kind": list("abab"), "text": ["x", None, "", "y"]}))
     found = complaints(empty, "data.input=text")
@@ -117,7 +117,7 @@ def test_inputs_as_they_are():
 def test_what_is_encoded_is_told_in_words(table, tmp_path):
     np.save(tmp_path / "x.npy", np.arange(16.0).reshape(8, 2))
     of_file = recipe("data.input=vectors", "data.vectors=x.npy")
-    rows = select_rows(table, of_file)
+    rows = selected(table, of_file)
     assert (
         encoded(open_inputs(rows, tmp_path, of_file.data, "t.csv"), of_file.data) == "vectors of 2 numbers from 'x.npy'"
     )

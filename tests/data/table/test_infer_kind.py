@@ -65,22 +65,22 @@ def recipe(text: str) -> Recipe:
 def test_a_recipe_that_leaves_a_kind_open_gets_it_from_the_training_rows_with_every_default():
     made, told = resolve(
         rows(closure=["zip;buckle", "zip", "buckle", "laced"] * 5, colour=["red", "green"] * 10),
-        recipe('similarity = [{column="closure", name="auto", importance=2}, {column="colour"}]'),
+        recipe('similarity = [{column="closure", name="auto", importance=2}, {column="colour"}]').similarities,
         where="shoes.csv: ",
     )
-    assert [p.name for p in made.similarities] == ["multi_label", "categorical"]
-    assert made.similarities[0].settings == {"separator": ";", "alike": "jaccard"}
-    assert made.similarities[0].importance == 2
+    assert [p.name for p in made] == ["multi_label", "categorical"]
+    assert made[0].settings == {"separator": ";", "alike": "jaccard"}
+    assert made[0].importance == 2
     assert len(told) == 1
     assert told[0].startswith("shoes.csv: column 'closure' is taken as multi_label, separator = \";\": ")
-    assert recipes.parse(made.to_toml()) == made  # what a run's recipe holds
+    assert recipes.parse(Recipe(made).to_toml()).similarities == made  # what a run's recipe holds
 
 
 def test_what_looks_like_no_label_is_refused_for_all_columns_at_once():
     with pytest.raises(TableError) as raised:
         resolve(
             rows(note=[*WORDS], number=[str(i) for i in range(36)]),
-            recipe('similarity = [{column="note", name="auto"}, {column="number", name="auto"}]'),
+            recipe('similarity = [{column="note", name="auto"}, {column="number", name="auto"}]').similarities,
         )
     assert "column 'note' looks like no label" in str(raised.value)
     assert "column 'number' looks like no label" in str(raised.value)
@@ -95,7 +95,9 @@ def test_a_kind_that_is_open_takes_no_settings():
 def test_columns_that_a_recipe_does_not_name_are_told_of():
     table = rows(colour=["red", "green"] * 10, fine=["a", "b"] * 10, heel=[f"{i / 7:.2f}" for i in range(20)])
     made = recipe('similarity = [{column="fine", name="hierarchical", under=["colour"]}]')
-    assert {name: found.kind for name, found in unnamed(table, made).items()} == {"heel": "continuous"}
+    assert {name: found.kind for name, found in unnamed(table, made.data, made.similarities, made.probe).items()} == {
+        "heel": "continuous"
+    }
 
 
 def test_malformed_cells_of_every_split_and_column_are_told_at_once():
@@ -123,7 +125,7 @@ def test_malformed_cells_of_every_split_and_column_are_told_at_once():
         """
     )
     with pytest.raises(TableError) as raised:
-        fit_similarities(table, made, where="shoes.csv: ")
+        fit_similarities(table, made.similarities, where="shoes.csv: ")
     message = str(raised.value)
     for words in (
         "column 'heel': 2 of 10 cells are not numbers: line 3 'tall', line 11 '?'.",  # line 11 is a test row
@@ -136,10 +138,14 @@ def test_malformed_cells_of_every_split_and_column_are_told_at_once():
 
 def test_a_hierarchy_of_several_columns_is_read_from_all_of_them():
     table = rows(coarse=["a", "a", "b", "b"], fine=["x", "y", "x", None])
-    (kind,) = fit_similarities(table, recipe('similarity = [{column="fine", name="hierarchical", under=["coarse"]}]'))
+    (kind,) = fit_similarities(
+        table, recipe('similarity = [{column="fine", name="hierarchical", under=["coarse"]}]').similarities
+    )
     assert kind.columns == ("coarse", "fine")
     with pytest.raises(TableError, match="there is no column 'coarsest'"):
-        fit_similarities(table, recipe('similarity = [{column="fine", name="hierarchical", under=["coarsest"]}]'))
+        fit_similarities(
+            table, recipe('similarity = [{column="fine", name="hierarchical", under=["coarsest"]}]').similarities
+        )
 
 
 def test_malformed_cells_are_told_by_line_of_text_files_and_by_row_of_others():
@@ -147,4 +153,4 @@ def test_malformed_cells_are_told_by_line_of_text_files_and_by_row_of_others():
     made = recipe('similarity = [{column="heel", name="continuous"}]')
     for unit in ("line", "row"):
         with pytest.raises(TableError, match=f"is not a number: {unit} 3 'tall'"):
-            fit_similarities(table, made, unit=unit)
+            fit_similarities(table, made.similarities, unit=unit)

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mscon.data.table.label_noise import redrawn, with_derived
-from mscon.data.table.rows import select_rows
 from mscon.data.table.table import Table, read_table
 from mscon.errors import RecipeError, TableError
 from mscon.run import recipe
 from mscon.run.recipe import Derived
+from selected import selected
 
 CELLS = st.lists(
     st.tuples(st.sampled_from(["a", "b", "c", None]), st.sampled_from(["train", "validation", "test", "unseen"])),
@@ -118,8 +118,8 @@ def test_the_rows_of_a_run_hold_the_derived_column(tmp_path):
     lines = [f"{n}.png,{'train' if n < 6 else 'test'},{'ab'[n % 2]}" for n in range(8)]
     path = tmp_path / "t.csv"
     path.write_text("image,split,kind\n" + "\n".join(lines) + "\n")
-    rows = select_rows(read_table(path), recipe.parse(LEAST + "redraw = 1.0"))
+    rows = selected(read_table(path), recipe.parse(LEAST + "redraw = 1.0"))
     assert rows.columns == ["line", "split", "image", "kind", "noisy"]
     assert rows["noisy"][6:].to_list() == rows["kind"][6:].to_list()
     with pytest.raises(TableError, match="no column 'knid'"):
-        select_rows(read_table(path), recipe.parse(LEAST.replace('"kind"', '"knid"')))
+        selected(read_table(path), recipe.parse(LEAST.replace('"kind"', '"knid"')))

@@ -10,10 +10,11 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from mscon.data.table.rows import left_out, select_rows
+from mscon.data.table.rows import left_out
 from mscon.data.table.table import Table, read_table
 from mscon.errors import TableError
 from mscon.run.recipe import Data, Probe, Recipe, SimilarityPart, Train
+from selected import selected
 
 KIND, SAME_ROW = SimilarityPart("kind", "categorical"), SimilarityPart("same_row", "same_row")
 
@@ -56,12 +57,12 @@ GOOD = (
 
 def complaints(table: Table, recipe: Recipe, images: Path | None = None) -> str:
     with pytest.raises(TableError) as caught:
-        select_rows(table, recipe, images)
+        selected(table, recipe, images)
     return str(caught.value)
 
 
 def test_the_rows_of_a_good_table(folder):
-    rows = select_rows(table(folder, *GOOD), recipe())
+    rows = selected(table(folder, *GOOD), recipe())
     assert rows.schema == {
         "line": pl.Int64,
         "split": pl.String,
@@ -75,7 +76,7 @@ def test_the_rows_of_a_good_table(folder):
 
 def test_columns_by_other_names_come_out_by_ours(folder):
     lines = [f"{i}.png,{s},{k},x,9" for i, (s, k) in enumerate([("train", "a"), ("train", "b"), ("test", "a")])]
-    found = select_rows(table(folder, *lines, header="photo,fold,kind,split,line"), recipe(image="photo", split="fold"))
+    found = selected(table(folder, *lines, header="photo,fold,kind,split,line"), recipe(image="photo", split="fold"))
     assert found.columns == ["line", "split", "image", "kind"]
     assert found["image"].to_list() == ["0.png", "1.png", "2.png"]
     assert found["split"].to_list() == [
@@ -90,11 +91,11 @@ def test_images_may_lie_in_another_folder(folder, tmp_path):
     (tmp_path / "tables").mkdir()
     elsewhere = table(tmp_path / "tables", *GOOD)
     assert "does not exist (looked in" in complaints(elsewhere, recipe())
-    assert select_rows(elsewhere, recipe(), folder).height == 6
+    assert selected(elsewhere, recipe(), folder).height == 6
 
 
 def test_labels_outside_training_are_no_fault(folder):
-    rows = select_rows(table(folder, *GOOD), recipe())
+    rows = selected(table(folder, *GOOD), recipe())
     assert rows["kind"].to_list()[-1] == "clogs"
 
 
@@ -183,7 +184,7 @@ def test_a_column_without_two_values_among_the_training_rows_is_refused(folder):
 
 def test_a_probe_may_have_labels_in_unseen_groups_only(folder):
     lines = ("0.png,train,a,", "1.png,train,b,", "2.png,test,a,", "3.png,unseen,a,red", "4.png,unseen,a,blue")
-    select_rows(table(folder, *lines), recipe(neighbours=("colour",)))
+    selected(table(folder, *lines), recipe(neighbours=("colour",)))
     assert "'colour' is empty" in complaints(table(folder, *lines[:-1]), recipe(neighbours=("colour",)))
 
 
@@ -197,7 +198,7 @@ def test_a_split_without_rows_is_told(folder, gone, purpose):
 
 
 def test_same_row_reads_no_column(folder):
-    assert select_rows(table(folder, *GOOD), recipe(SimilarityPart("views", "same_row"))).height == 6
+    assert selected(table(folder, *GOOD), recipe(SimilarityPart("views", "same_row"))).height == 6
 
 
 # Splits made here --------------------------------------------------------------------------------
@@ -208,16 +209,16 @@ UNSPLIT = tuple(f"{i}.png,{'ab'[i % 2]},p{i // 2}" for i in range(8))
 def test_a_table_without_a_split_is_split_here_whatever_the_seed_of_training(folder):
     unsplit = table(folder, *UNSPLIT, header="image,kind,product")
     half = recipe(split_shares=(0.5, 0.0, 0.5))
-    rows = select_rows(unsplit, half)
+    rows = selected(unsplit, half)
     assert sorted(rows["split"].to_list()) == ["test"] * 4 + ["train"] * 4
-    assert rows.equals(select_rows(unsplit, replace(half, train=Train(seed=9))))
-    others = [select_rows(unsplit, recipe(split_shares=(0.5, 0.0, 0.5), split_seed=n)) for n in range(5)]
+    assert rows.equals(selected(unsplit, replace(half, train=Train(seed=9))))
+    others = [selected(unsplit, recipe(split_shares=(0.5, 0.0, 0.5), split_seed=n)) for n in range(5)]
     assert not all(rows.equals(other) for other in others)
 
 
 def test_a_split_made_here_keeps_groups_together(folder):
     unsplit = table(folder, *UNSPLIT, header="image,kind,product")
-    rows = select_rows(unsplit, recipe(split_by="product", split_shares=(0.5, 0.0, 0.5)))
+    rows = selected(unsplit, recipe(split_by="product", split_shares=(0.5, 0.0, 0.5)))
     assert rows.group_by("product").agg(pl.col("split").n_unique())["split"].to_list() == [1] * 4
 
 
@@ -245,12 +246,11 @@ def test_rows_without_a_readable_image_are_left_out_on_purpose_only(folder):
     (folder / "4.png").write_bytes((folder / "4.png").read_bytes()[:40])
     whole = table(folder, *GOOD, "gone.png,train,boots,red", "6.png,test,boots,red")
     assert "line 8: image 'gone.png' does not exist" in complaints(whole, recipe())
-    rows = select_rows(whole, recipe(missing_images="drop"))
+    rows = selected(whole, recipe(missing_images="drop"))
     assert rows["line"].to_list() == [2, 3, 4, 7, 9]
     assert left_out(rows, whole) == ("shoes.csv: 3 rows of 8 left out, whose image cannot be read (lines 5, 6, 8).")
     assert (
-        left_out(select_rows(table(folder, *GOOD[:3], GOOD[5], "6.png,test,a,b"), recipe()), read_table(whole.path))
-        == ""
+        left_out(selected(table(folder, *GOOD[:3], GOOD[5], "6.png,test,a,b"), recipe()), read_table(whole.path)) == ""
     )
 
 

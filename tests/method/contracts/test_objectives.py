@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from decoupled import DCL
 from mscon.method import catalogue
 from mscon.method.kernels.precision import no_rounding
-from mscon.method.objectives.base import Losses, Objective, contrastive_losses
+from mscon.method.objectives.base import Comparison, Losses, Objective, contrastive_losses
+from mscon.method.objectives.supcon import SupCon
 from mscon.method.pairs import LazyPairs
+from mscon.method.similarities.categorical import Categorical
 from mscon.testing import check_objective
 
 
-@pytest.mark.parametrize("name", catalogue.names("objective"))
-def test_an_objective_of_the_catalogue_keeps_the_contract(name):
+@pytest.mark.parametrize("name", [*catalogue.names("objective"), "supcon, decoupled", "decoupled:DCL"])
+def test_an_objective_keeps_the_contract(name):
     torch.manual_seed(0)
-    check_objective(catalogue.build("objective", name, {}))
+    name, decoupled, _ = name.partition(", decoupled")
+    check_objective(catalogue.build("objective", name, {"denominator": "negatives"} if decoupled else {}))
+
+
+def test_a_decoupled_supcon_is_the_loss_of_its_paper():
+    z = torch.randn(2, 14, 6, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    kinds, ids = (Categorical("a", ("x", "y")), Categorical("b", ("p", "q", "r"))), torch.arange(14)
+    codes = [torch.arange(14) % 3 - 1, torch.arange(14) % 4 - 1]
+    pairs = [LazyPairs(s.compare, c, c, ids, ids, s.is_partition) for s, c in zip(kinds, codes, strict=True)]
+    one, other = (o.double()(Comparison.of(z, None, pairs)) for o in (SupCon(denominator="negatives"), DCL()))
+    for field in fields(Losses):
+        torch.testing.assert_close(getattr(one, field.name), getattr(other, field.name))
 
 
 class Own(Objective):
@@ -30,7 +43,8 @@ class Own(Objective):
         super().__init__()
         self.mistake = mistake
 
-    def forward(self, anchors: Tensor, candidates: Tensor | None, pairs: Sequence[LazyPairs]) -> Losses:
+    def forward(self, comparison: Comparison) -> Losses:
+        anchors, candidates, pairs = comparison.anchors, comparison.candidates, comparison.pairs
         with torch.enable_grad() if self.mistake == "autocast" else no_rounding(anchors):
             per_anchor = torch.stack(
                 [self.one(z, z if candidates is None else candidates[i], pairs[i]) for i, z in enumerate(anchors)]

@@ -6,6 +6,7 @@ import dataclasses
 import math
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -98,6 +99,39 @@ def test_anchors_whose_labels_are_hidden_still_serve_as_candidates(paths_taken):
     other = batch.anchors.clone().requires_grad_()
     (expected,) = torch.autograd.grad(formula(dataclasses.replace(batch, anchors=other)).sum(), other)
     torch.testing.assert_close(gradient, expected)
+
+
+@pytest.mark.parametrize("rows", [30, 600])
+@pytest.mark.parametrize("candidates", [None, 20])
+@pytest.mark.parametrize("denominator", ["all", "negatives"])
+def test_an_anchor_may_have_a_temperature_of_its_own(rows, candidates, denominator):
+    batch = draw(rows, candidates, dim=5)
+    temperature = 0.1 + 0.2 * torch.rand(3, rows, dtype=F64, generator=torch.Generator().manual_seed(1))
+    weight = torch.rand(3, rows, dtype=F64, generator=torch.Generator().manual_seed(2))
+
+    def both(losses: Callable[..., torch.Tensor]) -> tuple[torch.Tensor, ...]:
+        anchors, t = batch.anchors.clone().requires_grad_(), temperature.clone().requires_grad_()
+        others = None if candidates is None else batch.others.clone().requires_grad_()
+        inputs = [v for v in (anchors, t, others) if v is not None]
+        values = losses(2 * anchors, None if others is None else 3 * others, t)
+        return values.detach(), *torch.autograd.grad((weight * values).sum(), inputs)
+
+    def looped(anchors, others, t):
+        a, c = (normalize(v, dim=2) for v in (anchors, anchors if others is None else others))
+        written = [p.dense() for p in batch.pairs]
+        return torch.stack(
+            [
+                supcon_formula(
+                    a[h], c[h], p.weight, p.known, t[h, :, None].expand(-1, c.shape[1]), "outside", denominator
+                )
+                for h, p in enumerate(written)
+            ]
+        )
+
+    def ours(anchors, others, t):
+        return contrast(anchors, others, batch.pairs, temperature=t, denominator=denominator, cosine=True)
+
+    torch.testing.assert_close(both(ours), both(looped))
 
 
 def test_written_out_pairs_and_lazy_ones_agree():
@@ -205,6 +239,8 @@ def with_value(batch: Batch, value: float) -> torch.Tensor:
         (lambda b: {"temperature": math.inf}, "temperature must be positive, got inf"),
         (lambda b: {"temperature": torch.tensor([0.1, 0.0, 0.1])}, "temperature must be positive, got 0"),
         (lambda b: {"temperature": torch.tensor([0.1])}, r"one for each of 3 similarities, got shape \(1,\)"),
+        (lambda b: {"temperature": torch.zeros(3, 8)}, "positive and finite for each anchor"),
+        (lambda b: {"temperature": torch.ones(3, 7)}, r"8 anchors of 3 similarities, got shape \(3, 7\)"),
         (
             lambda b: {"anchors": with_value(b, 0.0)},
             r"1 of 24 anchors are zero, the first is row 2 of similarity 1.*\(3, 8, 6\)",

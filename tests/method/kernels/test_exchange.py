@@ -15,7 +15,7 @@ from batches import Batch, Naming, draw, namings, renamed
 from mscon.method.kernels import contrast
 from mscon.method.kernels.dense import Dense
 from mscon.method.kernels.online import Online
-from mscon.method.kernels.path import Path, evaluate
+from mscon.method.kernels.path import Denominator, Path, evaluate
 from mscon.method.kernels.shift import LARGEST_LOGIT
 from mscon.method.kernels.tiles import Tiles
 from mscon.method.pairs import Exchange, LazyPairs, Pairs
@@ -24,16 +24,16 @@ F64 = torch.float64
 TEMPERATURES = (0.07, 0.3, 1.0)
 
 
-def dense(pairs: Sequence[LazyPairs], inside: bool) -> Path:
-    return Dense.of(pairs, TEMPERATURES, 1 / min(TEMPERATURES), F64, inside=inside)
+def dense(pairs: Sequence[LazyPairs], inside: bool, denominator: Denominator) -> Path:
+    return Dense.of(pairs, TEMPERATURES, 1 / min(TEMPERATURES), F64, inside=inside, denominator=denominator)
 
 
-def tiles(pairs: Sequence[LazyPairs], inside: bool) -> Path:
-    return Tiles.of(pairs, TEMPERATURES, 1 / min(TEMPERATURES), is_square=False, size=3)
+def tiles(pairs: Sequence[LazyPairs], inside: bool, denominator: Denominator) -> Path:
+    return Tiles.of(pairs, TEMPERATURES, 1 / min(TEMPERATURES), is_square=False, size=3, denominator=denominator)
 
 
-def online(pairs: Sequence[LazyPairs], inside: bool) -> Path:
-    return Online(tuple(pairs), TEMPERATURES, inside, block=(3, 4))
+def online(pairs: Sequence[LazyPairs], inside: bool, denominator: Denominator) -> Path:
+    return Online(tuple(pairs), TEMPERATURES, inside, denominator, block=(3, 4))
 
 
 class Processes:
@@ -68,14 +68,19 @@ def of_process(batch: Batch, part: slice, exchange: Exchange) -> list[LazyPairs]
     return [replace(p, anchors=p.anchors[part], anchor_ids=p.anchor_ids[part], exchange=exchange) for p in batch.pairs]
 
 
-def whole_gradient(batch: Batch, inside: bool, weight: Tensor) -> list[Tensor]:
+def whole_gradient(batch: Batch, inside: bool, denominator: Denominator, weight: Tensor) -> list[Tensor]:
     anchors, t = batch.anchors.clone().requires_grad_(), torch.tensor(TEMPERATURES, dtype=F64, requires_grad=True)
-    losses = evaluate(online(batch.pairs, inside), anchors, None, t)
+    losses = evaluate(online(batch.pairs, inside, denominator), anchors, None, t)
     return list(torch.autograd.grad((weight * losses).sum(), (anchors, t)))
 
 
 def check(
-    build: Callable[..., Path], batch: Batch, inside: bool, sizes: Sequence[int], naming: Naming | None = None
+    build: Callable[..., Path],
+    batch: Batch,
+    inside: bool,
+    sizes: Sequence[int],
+    naming: Naming | None = None,
+    denominator: Denominator = "all",
 ) -> int:
     in_parts = renamed(batch, naming) if naming else batch
     weight = torch.rand(batch.anchors.shape[:2], dtype=F64, generator=torch.Generator().manual_seed(1))
@@ -86,7 +91,8 @@ def check(
         anchors, t = batch.anchors[:, part].clone().requires_grad_(), torch.tensor(TEMPERATURES, dtype=F64)
         t.requires_grad_()
         others = batch.anchors.clone().requires_grad_()
-        losses = evaluate(build(of_process(in_parts, part, exchange), inside), anchors, others, t, exchange=exchange)
+        path = build(of_process(in_parts, part, exchange), inside, denominator)
+        losses = evaluate(path, anchors, others, t, exchange=exchange)
         of_a, of_t, of_c = torch.autograd.grad(
             (weight[:, part] * losses).sum(), (anchors, t, others), allow_unused=True
         )
@@ -94,7 +100,7 @@ def check(
         return [of_a, of_t]
 
     found = processes.gradients(of_part)
-    expected = whole_gradient(batch, inside, weight)
+    expected = whole_gradient(batch, inside, denominator, weight)
     torch.testing.assert_close(torch.cat([f[0] for f in found], dim=1), expected[0])
     torch.testing.assert_close(torch.stack([f[1] for f in found]).sum(dim=0), expected[1])
     return processes.numbers
@@ -113,17 +119,24 @@ def splits(draw_: Callable) -> list[int]:
     ids=st.sampled_from(["sample", "row"]),
     seed=st.integers(0, 50),
     naming=namings,
+    denominator=st.sampled_from(["all", "negatives"]),
 )
-def test_of_classes_two_or_three_numbers_an_anchor_give_all(build, sizes, missing, ids, seed, naming):
-    numbers = check(build, draw(sum(sizes), ids=ids, missing=missing, seed=seed), False, sizes, naming)
+def test_of_classes_two_or_three_numbers_an_anchor_give_all(build, sizes, missing, ids, seed, naming, denominator):
+    numbers = check(build, draw(sum(sizes), ids=ids, missing=missing, seed=seed), False, sizes, naming, denominator)
     assert numbers == (3 if build is online else 2)
 
 
 @pytest.mark.parametrize("build", [dense, online])
 @settings(deadline=None, derandomize=True, max_examples=15)
-@given(sizes=splits(), graded=st.booleans(), inside=st.booleans(), seed=st.integers(0, 50))
-def test_of_graded_similarities_and_positives_inside_too(build, sizes, graded, inside, seed):
-    check(build, draw(sum(sizes), graded=graded, seed=seed), inside, sizes)
+@given(
+    sizes=splits(),
+    graded=st.booleans(),
+    inside=st.booleans(),
+    seed=st.integers(0, 50),
+    denominator=st.sampled_from(["all", "negatives"]),
+)
+def test_of_graded_similarities_and_positives_inside_too(build, sizes, graded, inside, seed, denominator):
+    check(build, draw(sum(sizes), graded=graded, seed=seed), inside, sizes, denominator=denominator)
 
 
 def one_sided(anchors: Tensor, candidates: Tensor) -> Pairs:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -12,11 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from batches import Batch, Naming, draw, namings, renamed
+from batches import Batch, Naming, draw, namings, near, renamed
 from mscon.method.kernels.dense import Dense
 from mscon.method.kernels.online import Online
-from mscon.method.kernels.path import Path, evaluate
+from mscon.method.kernels.path import Denominator, Path, evaluate
 from mscon.method.kernels.tiles import Tiles
+from mscon.method.pairs import Pairs
 from reference import supcon_formula, supcon_loops
 
 Positives = Literal["outside", "inside"]
@@ -25,33 +27,50 @@ SIZES = st.integers(1, 14)
 TEMPERATURES = st.tuples(*[st.sampled_from([0.02, 0.07, 0.1, 0.5, 1.0])] * 3)
 
 
-def dense(batch: Batch, temperatures: tuple[float, ...], positives: Positives, size: int) -> Path:
-    return Dense.of(batch.pairs, temperatures, 1 / min(temperatures), F64, inside=positives == "inside")
+def dense(
+    batch: Batch, temperatures: tuple[float, ...], positives: Positives, size: int, denominator: Denominator = "all"
+) -> Path:
+    return Dense.of(
+        batch.pairs, temperatures, 1 / min(temperatures), F64, inside=positives == "inside", denominator=denominator
+    )
 
 
-def tiles(batch: Batch, temperatures: tuple[float, ...], positives: Positives, size: int) -> Path:
-    return Tiles.of(batch.pairs, temperatures, 1 / min(temperatures), is_square=batch.candidates is None, size=size)
+def tiles(
+    batch: Batch, temperatures: tuple[float, ...], positives: Positives, size: int, denominator: Denominator = "all"
+) -> Path:
+    return Tiles.of(
+        batch.pairs,
+        temperatures,
+        1 / min(temperatures),
+        is_square=batch.candidates is None,
+        size=size,
+        denominator=denominator,
+    )
 
 
-def online(batch: Batch, temperatures: tuple[float, ...], positives: Positives, size: int) -> Path:
-    return Online(batch.pairs, temperatures, positives == "inside", block=(size, size + 1))
+def online(
+    batch: Batch, temperatures: tuple[float, ...], positives: Positives, size: int, denominator: Denominator = "all"
+) -> Path:
+    return Online(batch.pairs, temperatures, positives == "inside", denominator, block=(size, size + 1))
 
 
-def by_loops(batch: Batch, temperatures: tuple[float, ...], positives: Positives) -> Tensor:
+def by_loops(batch: Batch, temperatures: tuple[float, ...], positives: Positives, denominator: Denominator) -> Tensor:
     written = [p.dense() for p in batch.pairs]
     losses = [
-        supcon_loops(a.numpy(), c.numpy(), p.weight.numpy(), p.known.numpy(), t, positives)
+        supcon_loops(a.numpy(), c.numpy(), p.weight.numpy(), p.known.numpy(), t, positives, denominator)
         for a, c, p, t in zip(batch.anchors, batch.others, written, temperatures, strict=True)
     ]
     return torch.from_numpy(np.stack(losses))
 
 
-def by_autograd(batch: Batch, temperatures: tuple[float, ...], positives: Positives, weight: Tensor) -> list[Tensor]:
+def by_autograd(
+    batch: Batch, temperatures: tuple[float, ...], positives: Positives, denominator: Denominator, weight: Tensor
+) -> list[Tensor]:
     def losses(anchors: Tensor, others: Tensor, t: Tensor) -> Tensor:
         written = [p.dense() for p in batch.pairs]
         return torch.stack(
             [
-                supcon_formula(a, c, p.weight, p.known, one, positives)
+                supcon_formula(a, c, p.weight, p.known, one, positives, denominator)
                 for a, c, p, one in zip(anchors, others, written, t, strict=True)
             ]
         )
@@ -91,13 +110,16 @@ def check(
     positives: Positives,
     size: int,
     naming: Naming | None = None,
+    denominator: Denominator = "all",
 ) -> None:
     """`naming`: what the path gets to see as classes and ids; the loops see small numbers."""
     weight = torch.randn(batch.anchors.shape[:2], generator=torch.Generator().manual_seed(size), dtype=F64)
-    path = build(renamed(batch, naming) if naming else batch, temperatures, positives, size)
+    path = build(renamed(batch, naming) if naming else batch, temperatures, positives, size, denominator)
     losses, gradients = by_path(path, batch, temperatures, weight)
-    torch.testing.assert_close(losses, by_loops(batch, temperatures, positives), rtol=1e-9, atol=1e-9)
-    for gradient, expected in zip(gradients, by_autograd(batch, temperatures, positives, weight), strict=True):
+    torch.testing.assert_close(losses, by_loops(batch, temperatures, positives, denominator), rtol=1e-9, atol=1e-9)
+    for gradient, expected in zip(
+        gradients, by_autograd(batch, temperatures, positives, denominator, weight), strict=True
+    ):
         torch.testing.assert_close(gradient, expected, rtol=1e-7, atol=1e-8)
 
 
@@ -123,6 +145,40 @@ def test_graded_pairs_by_blocks_give_what_the_loops_give(batch, temperatures, si
 @settings(max_examples=100)
 def test_positives_inside_the_logarithm_give_what_the_loops_give(batch, temperatures, size, build, naming):
     check(build, batch, temperatures, "inside", size, naming)
+
+
+@given(batches(graded=False), TEMPERATURES, st.integers(1, 6), st.sampled_from([dense, tiles, online]), namings)
+@settings(max_examples=100)
+def test_positives_that_compete_with_negatives_alone_give_what_the_loops_give(batch, temperatures, size, build, naming):
+    check(build, batch, temperatures, "outside", size, naming, denominator="negatives")
+
+
+@given(
+    batches(graded=True) | batches(graded=False),
+    TEMPERATURES,
+    st.integers(1, 6),
+    st.sampled_from([dense, online]),
+    st.sampled_from(["outside", "inside"]),
+)
+@settings(max_examples=60)
+def test_so_do_graded_ones_and_those_inside_the_logarithm(batch, temperatures, size, build, positives):
+    check(build, batch, temperatures, positives, size, denominator="negatives")
+
+
+@pytest.mark.parametrize("denominator", ["all", "negatives"])
+@pytest.mark.parametrize("build", [dense, online])
+def test_a_weight_below_zero_is_a_negative(build, denominator):
+    def opposed(anchors: Tensor, candidates: Tensor) -> Pairs:
+        pairs = near(anchors, candidates)
+        return Pairs(torch.where(pairs.weight == 0, -0.5, pairs.weight), pairs.known)
+
+    batch, temperatures = draw(9, graded=True), (0.1, 0.3, 0.7)
+    below = Batch(batch.anchors, None, tuple(replace(p, compare=opposed) for p in batch.pairs))
+    weight = torch.rand(3, 9, dtype=F64)
+    paths = (build(b, temperatures, "outside", 4, denominator) for b in (batch, below))
+    one, other = (by_path(path, b, temperatures, weight) for path, b in zip(paths, (batch, below), strict=True))
+    torch.testing.assert_close(one, other, rtol=0, atol=0)
+    assert ((below.pairs[0].dense().weight < 0) & below.pairs[0].dense().known).any()
 
 
 def every_path() -> Iterator[object]:

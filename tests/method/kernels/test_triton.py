@@ -36,14 +36,28 @@ def run(what: str, **environment: str) -> list[dict]:
 
 
 @pytest.fixture(scope="module")
-def errors() -> dict[str, list[float]]:
+def rows() -> list[dict]:
+    return run("interpret", TRITON_INTERPRET="1")
+
+
+@pytest.fixture
+def errors(rows) -> dict[str, list[float]]:
     """Of each case: the relative errors of losses and gradients against float64."""
-    return {row["case"]: row["errors"] for row in run("interpret", TRITON_INTERPRET="1")}
+    return {row["case"]: row["errors"] for row in rows}
+
+
+def rounding(row: dict) -> float:
+    """Of an exponential of the largest logit, 1 / temperature, that is off by float32's last digit.
+
+    How close to it a gradient comes is up to the matrix product, which forward and backward may round differently.
+    """
+    return 2**-23 / row["temperature"]
 
 
 @pytest.mark.parametrize("case", [c for c in CASES if "tight" not in c and "bfloat16" not in c])
-def test_float32_vectors_give_the_losses_and_gradients_of_float64(case, errors):
-    assert max(errors[case]) < 3e-6
+def test_float32_vectors_give_the_losses_and_gradients_of_float64(case, rows):
+    (row,) = (row for row in rows if row["case"] == case)
+    assert max(row["errors"]) < rounding(row)
 
 
 @pytest.mark.parametrize("case", [c for c in CASES if "bfloat16" in c])
@@ -60,10 +74,10 @@ def test_float32_in_tight_clusters_is_as_good_as_plain_float32(errors):
 
 
 def test_processes_that_exchange_numbers_have_the_whole_gradient():
-    errors = {row["case"]: row["errors"] for row in run("exchange", TRITON_INTERPRET="1")}
-    assert len(errors) == 3
-    for case, found in errors.items():
-        assert max(found) < (3e-3 if "bfloat16" in case else 3e-6), case
+    rows = run("exchange", TRITON_INTERPRET="1")
+    assert len(rows) == 3
+    for row in rows:
+        assert max(row["errors"]) < (3e-3 if "bfloat16" in row["case"] else rounding(row)), row
 
 
 def test_labels_and_ids_of_any_size_and_type_are_told_apart(errors):

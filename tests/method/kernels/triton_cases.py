@@ -36,6 +36,13 @@ CASES: dict[str, tuple[Drawn, dict[str, object]]] = {
     "dim 128": ({"dim": 128}, {}),
     "dim 256": ({"dim": 256}, {}),
     "dim 512": ({"dim": 512}, {"block": (16, 16, 4)}),
+    "negatives alone": ({}, {"denominator": "negatives", "block": (16, 16, 4)}),
+    "negatives alone, owned": ({}, {"denominator": "negatives", "is_deterministic": True, "block": (16, 32, 4)}),
+    "negatives alone, rectangular": (
+        {"candidates": 21, "ids": "shared"},
+        {"denominator": "negatives", "block": (16, 16, 4)},
+    ),
+    "negatives alone, few rows": ({"rows": 5, "candidates": 4}, {"denominator": "negatives"}),
     "ieee": ({}, {"precision": "ieee"}),
     "tight clusters": ({"spread": 0.02, "dim": 32, "missing": False}, {"block": (16, 16, 4)}),
     "bfloat16": ({"dtype": torch.bfloat16}, {"block": (16, 16, 4)}),
@@ -48,15 +55,15 @@ CASES: dict[str, tuple[Drawn, dict[str, object]]] = {
 }
 
 
-def gradients(batch: Batch, temperature: float, settings: dict[str, object] | None) -> list[Tensor]:
-    """Losses and gradients, weighted unevenly; by `contrast` in float64 where there are no settings."""
-    wide = settings is None
+def gradients(batch: Batch, temperature: float, settings: dict[str, object], *, wide: bool = False) -> list[Tensor]:
+    """Losses and gradients, weighted unevenly; `wide` by `contrast` in float64."""
     anchors, *others = [
         (v.double() if wide else v.clone()).requires_grad_() for v in (batch.anchors, batch.candidates) if v is not None
     ]
     c = others[0] if others else None
-    if settings is None:
-        losses = dispatch.contrast(anchors, c, batch.pairs, temperature=temperature)
+    if wide:
+        denominator = settings.get("denominator", "all")
+        losses = dispatch.contrast(anchors, c, batch.pairs, temperature=temperature, denominator=denominator)
     else:
         from mscon.method.kernels.triton import Triton
 
@@ -73,9 +80,9 @@ def interpret() -> None:
         batch = draw(**arguments)
         errors = [
             ((x.double() - y).norm() / y.norm().clamp_min(1e-9)).item()
-            for x, y in zip(gradients(batch, temperature, settings), gradients(batch, temperature, None), strict=True)
+            for x, y in zip(*(gradients(batch, temperature, settings, wide=w) for w in (False, True)), strict=True)
         ]
-        print(json.dumps({"case": name, "errors": errors}))
+        print(json.dumps({"case": name, "errors": errors, "temperature": temperature}))
     for ids in ("sample", "row"):
         batch = draw(40, dim=16, dtype=torch.float32, ids=ids)
         one = gradients(batch, 0.1, {"is_deterministic": True})
@@ -137,7 +144,7 @@ def exchange() -> None:
             ((torch.cat([f[k] for f in found[3:]], dim=1).double() - y).norm() / y.norm()).item()
             for k, y in enumerate((expected.detach(), gradient))
         ]
-        print(json.dumps({"case": name, "errors": errors}))
+        print(json.dumps({"case": name, "errors": errors, "temperature": temperature}))
 
 
 def compile_for_a_gpu() -> None:
@@ -150,7 +157,14 @@ def compile_for_a_gpu() -> None:
     both = {"OWNER_IS_ANCHOR": True, "OTHER_IS_ANCHOR": True, "SHARES_SHIFT": True}
     for dtype, name in ((torch.bfloat16, "bf16"), (torch.float32, "fp32")):
         rows, columns, warps = kernels._block_for(64, dtype)
-        tile = {"ROWS": rows, "COLUMNS": columns, "DIM": 64, "PRECISION": "tf32x3", "WIDEN": False}
+        tile = {
+            "ROWS": rows,
+            "COLUMNS": columns,
+            "DIM": 64,
+            "PRECISION": "tf32x3",
+            "WIDEN": False,
+            "NEGATIVES_ONLY": True,
+        }
         for kernel, more in (
             (kernels._sum_triangle, {"SPAN": 16}),
             (kernels._sum_owned, {}),

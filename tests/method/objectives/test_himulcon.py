@@ -12,6 +12,7 @@ from tests.reference import himulcon_loops
 from torch.nn.functional import normalize
 
 from mscon.errors import RecipeError
+from mscon.method.objectives.base import Comparison
 from mscon.method.objectives.himulcon import HiMulCon
 from mscon.method.objectives.supcon import SupCon
 from mscon.method.pairs import LazyPairs
@@ -40,7 +41,7 @@ def fitted(rows: list[tuple[str, ...]]) -> tuple[Hierarchical, list[tuple[str, .
 def test_it_is_the_sum_over_levels_that_the_loops_take(rows, seed, is_constrained):
     _, said, pairs = fitted(rows)
     z = torch.randn(1, len(said), 4, dtype=F64, generator=torch.Generator().manual_seed(seed))
-    told = HiMulCon(0.5, "anchor" if is_constrained else "none")(z, None, [pairs])
+    told = HiMulCon(0.5, "anchor" if is_constrained else "none")(Comparison.of(z, None, [pairs]))
     expected = himulcon_loops(normalize(z[0], dim=1).numpy(), said, 0.5, is_constrained)
     torch.testing.assert_close(told.per_anchor[0], torch.tensor(expected, dtype=F64))
 
@@ -52,7 +53,7 @@ def test_no_descent_gets_below_the_floor(rows, seed):
     g = torch.Generator().manual_seed(seed)
     z = (10 ** torch.rand(1, generator=g)) * torch.randn(1, len(said), 3, dtype=F64, generator=g)
     for constraint in ("anchor", "none"):
-        told = HiMulCon(0.05, constraint)(z, None, [pairs])
+        told = HiMulCon(0.05, constraint)(Comparison.of(z, None, [pairs]))
         mean = told.per_anchor.sum() / told.counted.sum().clamp_min(1)
         assert mean >= told.floor - 1e-6
         assert told.ceiling >= told.floor - 1e-6
@@ -62,20 +63,23 @@ def test_no_descent_gets_below_the_floor(rows, seed):
 def test_gradients_are_those_of_finite_differences(constraint):
     _, said, pairs = fitted([("a", "a", "b"), ("a", "b", ""), ("b", "a", "a"), ("a", "a", "a")])
     z = torch.randn(1, len(said), 3, dtype=F64, generator=torch.Generator().manual_seed(2), requires_grad=True)
-    assert torch.autograd.gradcheck(lambda v: HiMulCon(0.5, constraint)(v, None, [pairs]).per_anchor, (z,))
+    assert torch.autograd.gradcheck(
+        lambda v: HiMulCon(0.5, constraint)(Comparison.of(v, None, [pairs])).per_anchor, (z,)
+    )
 
 
 def test_the_floor_is_reached_where_an_anchor_has_one_candidate_of_each_kind():
     """One anchor, candidates free on a sphere and a high temperature: the best softmax is v / sum v."""
     kind = Hierarchical.fit("c", ["a/x", "a/y", "b/x"], [1, 2, 3])
-    anchor, others = kind.encode(["a/x"]), kind.encode(["a/x", "a/y", "b/x"])
-    pairs = LazyPairs(kind.compare, anchor, others, torch.tensor([9]), torch.arange(3), is_partition=False)
+    anchor, compared = kind.encode(["a/x"]), kind.encode(["a/x", "a/y", "b/x"])
+    pairs = LazyPairs(kind.compare, anchor, compared, torch.tensor([9]), torch.arange(3), is_partition=False)
     z = torch.tensor([[[1.0, 0.0]]], dtype=F64)
     angles = torch.tensor([0.1, 1.0, 3.0], dtype=F64, requires_grad=True)
     optimiser = torch.optim.Adam([angles], lr=0.02)
     for _ in range(400):
         optimiser.zero_grad()
-        told = HiMulCon(0.1, "none")(z, torch.stack([angles.cos(), angles.sin()], dim=1)[None], [pairs])
+        others = torch.stack([angles.cos(), angles.sin()], dim=1)[None]
+        told = HiMulCon(0.1, "none")(Comparison.of(z, others, [pairs]))
         told.per_anchor.sum().backward()
         optimiser.step()
     assert told.per_anchor.item() == pytest.approx(told.floor.item(), abs=1e-4)
@@ -86,7 +90,7 @@ def test_the_floor_of_an_anchor_with_a_candidate_known_on_one_level_only_can_be_
     codes = kind.encode(joined([["a", "a", "a", "b"], ["x", "x", None, "y"]]))
     pairs = LazyPairs(kind.compare, codes[:1], codes[1:], torch.tensor([9]), torch.arange(3), is_partition=False)
     z, others = torch.tensor([[[1.0, 0.0]]]), torch.tensor([[[1.0, 0.0], [1.0, 0.0], [-1.0, 0.0]]])
-    told = HiMulCon(0.05)(z.double(), others.double(), [pairs])
+    told = HiMulCon(0.05)(Comparison.of(z.double(), others.double(), [pairs]))
     assert told.floor.item() == pytest.approx(2**0.5 / 2 * math.log(2))
     assert told.per_anchor.item() == pytest.approx(told.floor.item())
 
@@ -98,7 +102,7 @@ def test_classes_and_a_single_level_are_plain_supcon():
     ids = torch.arange(6)
     codes = [kind.encode(cells) for kind in kinds]
     pairs = [LazyPairs(k.compare, c, c, ids, ids, k.is_partition) for k, c in zip(kinds, codes, strict=True)]
-    ours, theirs = HiMulCon(0.1)(z, None, pairs), SupCon(0.1)(z, None, pairs)
+    ours, theirs = (o(Comparison.of(z, None, pairs)) for o in (HiMulCon(0.1), SupCon(0.1)))
     torch.testing.assert_close(ours.per_anchor, theirs.per_anchor)
     torch.testing.assert_close(ours.floor, theirs.floor)
     torch.testing.assert_close(ours.ceiling, theirs.ceiling)
@@ -112,8 +116,8 @@ def test_levels_and_classes_share_a_batch():
     z = torch.randn(2, 5, 3, dtype=F64, requires_grad=True)
     objective = HiMulCon()
     objective.prepare([kind, Categorical("x", ("p", "q"))], 3)
-    together = objective(z, None, [pairs, other])
-    alone = [objective(z[i : i + 1], None, [p]) for i, p in enumerate((pairs, other))]
+    together = objective(Comparison.of(z, None, [pairs, other]))
+    alone = [objective(Comparison.of(z[i : i + 1], None, [p])) for i, p in enumerate((pairs, other))]
     for name in ("per_anchor", "floor", "ceiling", "counted"):
         torch.testing.assert_close(getattr(together, name), torch.cat([getattr(a, name) for a in alone]))
     assert len(said) == 5

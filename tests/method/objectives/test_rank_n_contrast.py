@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from tests.reference import rank_n_contrast_loops
 from torch import Tensor
 
-from mscon.method.objectives import rank_n_contrast as module
+from mscon.method.objectives import base
+from mscon.method.objectives.base import Comparison
 from mscon.method.objectives.rank_n_contrast import RankNContrast, rank_n_contrast
 from mscon.method.pairs import LazyPairs, Pairs
 from mscon.method.similarities.categorical import same_class
@@ -81,10 +82,10 @@ def test_embeddings_that_coincide_meet_the_ceiling_and_a_perfect_line_comes_near
     kind, ids = Continuous("y", 1.0, 0.0), torch.arange(5)
     codes = kind.encode(cells)
     pairs = [LazyPairs(kind.compare, codes, codes, ids, ids, is_partition=False)]
-    told = RankNContrast()(torch.ones(1, 5, 3, dtype=F64), None, pairs)
+    told = RankNContrast()(Comparison.of(torch.ones(1, 5, 3, dtype=F64), None, pairs))
     torch.testing.assert_close(told.per_anchor.mean(1), told.ceiling.double())
     line = torch.tensor([[float(c)] for c in cells if c], dtype=F64)[None] * 500
-    told = RankNContrast()(line, None, pairs)
+    told = RankNContrast()(Comparison.of(line, None, pairs))
     torch.testing.assert_close(told.per_anchor.mean(1), told.floor.double())
     assert told.floor.item() > 0  # ties share, so some of it cannot be had
 
@@ -92,7 +93,7 @@ def test_embeddings_that_coincide_meet_the_ceiling_and_a_perfect_line_comes_near
 def test_blocks_change_neither_value_nor_gradient(monkeypatch):
     results = []
     for at_once in (2**22, 30):
-        monkeypatch.setattr(module, "_AT_ONCE", at_once)
+        monkeypatch.setattr(base, "_AT_ONCE", at_once)
         z, _, pairs = drawn(11, 4, holes=True)
         losses = rank_n_contrast(z, None, pairs)
         (losses * torch.arange(1.0, 12)).sum().backward()

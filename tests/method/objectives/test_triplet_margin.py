@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mscon.data.batches.triplet_dataset import TripletRule
 from mscon.method.objectives import triplet_margin as module
+from mscon.method.objectives.base import Comparison
 from mscon.method.objectives.triplet_margin import TripletMargin, triplet_margin
 from mscon.method.pairs import LazyPairs, Pairs
 
@@ -53,7 +54,8 @@ def test_on_triplets_it_is_the_loss_of_conditional_similarity_networks(triplets,
     z = torch.randn(conditions, 3 * triplets, 5, dtype=F64, generator=g)
     ids = torch.arange(3 * triplets)
     codes = [codes_of(condition, c) for c in range(conditions)]
-    losses = TripletMargin(0.2)(z, None, [LazyPairs(TripletRule("c").compare, k, k, ids, ids, False) for k in codes])
+    pairs = [LazyPairs(TripletRule("c").compare, k, k, ids, ids, False) for k in codes]
+    losses = TripletMargin(0.2)(Comparison.of(z, None, pairs))
     anchor, near, far = z.unflatten(1, (3, triplets)).unbind(1)
     own = tuple(part[condition, torch.arange(triplets)].numpy() for part in (anchor, near, far))
     assert int(losses.counted.sum()) == triplets

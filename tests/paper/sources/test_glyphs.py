@@ -326,7 +326,7 @@ def test_settings_without_sense_are_a_value_error_with_the_value(tmp_path, wrong
 def test_listing_the_sources_imports_no_torch():
     """`mscon list` has to be quick."""
     code = (
-        "import sys; from mscon.data import sources; [sources.summary(n) for n in sources.names()]; "
+        "import sys; from mscon_paper import sources; [sources.summary(n) for n in sources.names()]; "
         "print('torch' in sys.modules)"
     )
     listed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from mscon.cli import main
-from mscon.data.inputs.decoding import decode
+from mscon.data.inputs.image_files import decode_some
 from mscon.errors import TableError
 from mscon.run.run import Run
 from mscon.run.starting_recipes import recipe_text
@@ -117,7 +117,7 @@ def test_palette_cmyk_grey_and_16_bit_images_stay(disasters):
     odd = [path for path in rows if path.startswith("data/odd/")]
     assert len(odd) == 4
     for path in odd:
-        pixels = decode(disasters.root / path, 32, 3)
+        pixels = decode_some([disasters.root / path], 32, 3)[0][0]
         assert pixels.shape == (3, 32, 32)
         assert pixels.std() > 20
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from mscon.cli import main
-from mscon.data.inputs.decoding import decode
+from mscon.data.inputs.image_files import decode_some
 from mscon.errors import TableError
 from mscon.run.run import Run
 from mscon.run.starting_recipes import recipe_text
@@ -450,6 +450,6 @@ def test_a_wide_image_gives_its_middle_square(shoes):
     wide = Image.new("RGB", (136, 102), "red")
     wide.paste("blue", (17, 0, 119, 102))
     wide.save(path, "PNG")
-    pixels = decode(path, 112, 3)
+    pixels = decode_some([path], 112, 3)[0][0]
     assert pixels.shape == (3, 112, 112)
     assert pixels[0].max() < 16 and pixels[2].min() > 240  # no red but what the resampling of the edge leaves

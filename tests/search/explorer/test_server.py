@@ -642,6 +642,40 @@ def test_the_verb_prints_the_address_and_ends_at_ctrl_c(shoes):
     assert said == ""
 
 
+@pytest.mark.parametrize("answers_first", [True, False], ids=["it has answered", "it still answers"])
+def test_ctrl_c_as_a_request_is_handed_to_its_thread_ends_the_server(capsys, monkeypatch, answers_first):
+    """KeyboardInterrupt is raised wherever the main thread is: here in `Thread.start`, whose thread runs already."""
+    begin, interrupted = threading.Thread.start, threading.Event()
+    threads: list[threading.Thread] = []
+
+    class Page(Answers):
+        policy = "default-src 'none'"
+
+        def __init__(self) -> None:
+            pass
+
+        @property
+        def page(self) -> bytes:
+            assert answers_first or interrupted.wait(20)
+            return b"x" * 100
+
+    def start(thread: threading.Thread) -> None:
+        threads.append(thread)
+        begin(thread)
+        if answers_first:
+            thread.join(20)
+        raise KeyboardInterrupt
+
+    with ExplorerServer(Page()) as server, socket.create_connection(("127.0.0.1", server.server_port)) as client:
+        client.sendall(f"GET /{server.token}/ HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        monkeypatch.setattr(threading.Thread, "start", start)
+        with pytest.raises(KeyboardInterrupt):
+            server.handle_request()
+        interrupted.set()
+        threads[0].join(20)
+    assert capsys.readouterr().err == ""
+
+
 def test_a_port_that_is_taken_is_one_message(server, shoes, capsys):
     assert main(["explore", str(shoes.root), "--serve", "--no-open", "--port", str(server.server_port)]) == 2
     assert f"port {server.server_port} of this machine cannot be had" in capsys.readouterr().err

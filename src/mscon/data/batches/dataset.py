@@ -17,7 +17,7 @@ from mscon.data.table.table import no_column
 from mscon.errors import TableError
 from mscon.method import catalogue
 from mscon.method.similarities.base import Cell, MalformedCells, Similarity, joined
-from mscon.run.recipe import Recipe, SimilarityPart
+from mscon.run.recipe import SimilarityPart
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,33 +96,33 @@ class Dataset:
 
 
 def fit_similarities(
-    rows: pl.DataFrame, recipe: Recipe, where: str = "", *, unit: str = "line"
+    rows: pl.DataFrame, parts: Sequence[SimilarityPart], where: str = "", *, unit: str = "line"
 ) -> tuple[Similarity, ...]:
-    """The similarities of a recipe, each fitted on the cells of the training rows.
+    """Similarities, each fitted on the cells of the training rows.
 
     Args:
         rows: as `select_rows` gives them.
-        recipe: names them, in the order of the heads.
+        parts: their kinds, columns and settings, in the order of the heads; none to be inferred.
         where: begins every message, for example "shoes.csv: ".
         unit: what the rows of the table are counted in, see `mscon.data.table.table.unit`.
 
     Raises:
-        TableError: once, for all columns that cannot be read as the recipe asks.
+        TableError: once, for all columns that cannot be read as the parts ask.
         RecipeError: if there is no such similarity.
     """
     train = rows.filter(pl.col("split") == "train")
-    lines, train_lines = (some.get_column("line").to_list() for some in (rows, train))
-    fitted, complaints = [], []
-    for part in recipe.similarities:
-        kind = catalogue.find("similarity", part.name, where)
+    lines = train.get_column("line").to_list()
+    fitted, complaints = [], list[str]()
+    for part in parts:
+        # Rows of all splits together: a malformed cell of a test row is a mistake too, and all are told at once.
+        if faults := malformed(rows, [part], where, unit=unit):
+            complaints += faults
+            continue
         try:
-            # Rows of all splits together: a malformed cell of a test row is a mistake too, and all are told at once.
-            kind.check(part.column, cells_of(rows, part.reads), lines, **part.settings)
-            fitted.append(kind.fit(part.column, cells_of(train, part.reads), train_lines, **part.settings))
-        except MalformedCells as error:
-            complaints.append(f"{where}{error.told(unit)}")
+            kind = catalogue.find("similarity", part.name, where)
+            fitted.append(kind.fit(part.column, cells_of(train, part.reads), lines, **part.settings))
         except TableError as error:
-            complaints.append(f"{where}{error}")
+            complaints.append(_complaint(error, where, unit))
     if complaints:
         raise TableError("\n".join(complaints))
     return tuple(fitted)
@@ -133,19 +133,20 @@ def malformed(rows: pl.DataFrame, parts: Sequence[SimilarityPart], where: str = 
 
     Args:
         rows: with columns `line` and those that the parts read; no split is looked at.
-        parts: of the recipe, none to be inferred.
-        where, unit: as of `fit_similarities`.
+        parts, where, unit: as of `fit_similarities`.
     """
     lines, complaints = rows.get_column("line").to_list(), []
     for part in parts:
         try:
             kind = catalogue.find("similarity", part.name, where)
             kind.check(part.column, cells_of(rows, part.reads), lines, **part.settings)
-        except MalformedCells as error:
-            complaints.append(f"{where}{error.told(unit)}")
         except TableError as error:
-            complaints.append(f"{where}{error}")
+            complaints.append(_complaint(error, where, unit))
     return complaints
+
+
+def _complaint(error: TableError, where: str, unit: str) -> str:
+    return f"{where}{error.told(unit) if isinstance(error, MalformedCells) else error}"
 
 
 def cells_of(rows: pl.DataFrame, columns: Sequence[str]) -> list[Cell]:

@@ -17,7 +17,7 @@ from mscon.data.batches.dataset import cells_of
 from mscon.data.batches.m_per_class import balanced_plan, count_balanced, demanded
 from mscon.errors import RecipeError, counted, nearest
 from mscon.method.similarities.base import Similarity
-from mscon.run.recipe import Recipe
+from mscon.run import recipe as recipes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,52 +88,51 @@ class Sampler:
 
 
 def sampler_of(
-    recipe: Recipe,
+    settings: recipes.Sampler,
     rows: pl.DataFrame,
     similarities: Sequence[Similarity],
     indices: Int64[Tensor, " rows"] | None = None,
+    *,
+    batch_size: int,
+    seed: int = 0,
 ) -> Sampler:
-    """The sampler that a recipe asks for, of the training rows.
+    """The sampler that [sampler] of a recipe asks for, of the training rows.
 
     Args:
-        recipe: its [sampler], batch size and seed.
+        settings: by chance, or balanced, and how.
         rows: all rows of the run.
-        similarities: fitted, in the order of the recipe.
+        similarities: fitted.
         indices: what an epoch goes through if it is not rows, such as numbers of triplets.
+        batch_size: most rows of a batch, over all processes together.
+        seed: of all epochs.
 
     Raises:
         RecipeError: if a floor is asked for a column that is no similarity, or of batches that cannot hold it.
     """
-    asked, batch_size, seed = recipe.sampler, recipe.train.batch_size, recipe.train.seed
     if indices is None:
         indices = torch.from_numpy((rows.get_column("split") == "train").arg_true().to_numpy().astype("int64"))
-    if asked.name == "shuffled":
+    if settings.name == "shuffled":
         return Sampler(indices, batch_size, seed)
-    if recipe.triplets.used:
-        raise RecipeError(
-            "[sampler] name 'balanced' makes batches of rows, but [triplets] asks for triplets, which hold a near row "
-            "each. Take one of them out."
-        )
-    floored = [s for s in similarities if s.columns and (not asked.columns or s.column in asked.columns)]
+    floored = [s for s in similarities if s.columns and (not settings.columns or s.column in settings.columns)]
     known = [s.column for s in similarities if s.columns]
     complaints = [
         f"[sampler] columns names '{name}', which is no [[similarity]] that reads a column.{nearest(name, known)}"
-        for name in asked.columns
+        for name in settings.columns
         if name not in known
     ]
-    if batch_size < 2 * asked.at_least - 1:
+    if batch_size < 2 * settings.at_least - 1:
         complaints.append(
-            f"[sampler] at_least is {asked.at_least}, but a batch has {counted(batch_size, 'row')}. It takes "
-            f"{2 * asked.at_least - 1} or more: set a larger train.batch_size."
+            f"[sampler] at_least is {settings.at_least}, but a batch has {counted(batch_size, 'row')}. It takes "
+            f"{2 * settings.at_least - 1} or more: set a larger train.batch_size."
         )
     if not known:
         complaints.append("[sampler] name 'balanced' needs a similarity that reads a column; there is none.")
     if complaints:
         raise RecipeError("\n".join(complaints))
     train = rows[indices.numpy()]
-    floors = [floor_classes(s, cells_of(train, s.columns), asked.at_least) for s in floored]
+    floors = [floor_classes(s, cells_of(train, s.columns), settings.at_least) for s in floored]
     names = tuple(s.column for s in floored)
-    return Sampler(indices, batch_size, seed, np.stack(floors), asked.at_least, names, asked.short == "keep")
+    return Sampler(indices, batch_size, seed, np.stack(floors), settings.at_least, names, settings.short == "keep")
 
 
 def check_left_over(sampler: Sampler) -> None:

@@ -17,7 +17,7 @@ from mscon.data.batches.triplets import Triplets, draw, generator_of, joined
 from mscon.data.inputs.open import Inputs
 from mscon.errors import RecipeError, TableError, nearest
 from mscon.method.pairs import Pairs
-from mscon.run.recipe import Recipe
+from mscon.run import recipe as recipes
 
 _ANCHOR, _NEAR, _FAR = range(3)
 
@@ -25,12 +25,15 @@ _ANCHOR, _NEAR, _FAR = range(3)
 _THEIR_NAMES = {"train": "train", "validation": "val"}
 
 
-def in_triplets(dataset: Dataset, recipe: Recipe, images_root: Path, where: str = "") -> TripletDataset:
-    """The triplets that a recipe asks for, of the training and the validation rows.
+def in_triplets(
+    dataset: Dataset, settings: recipes.Triplets, seed: int, images_root: Path, where: str = ""
+) -> TripletDataset:
+    """The triplets that [triplets] of a recipe asks for, of the training and the validation rows.
 
     Args:
         dataset: all rows of the run.
-        recipe: its [triplets] says how many, or where they lie; its train.seed draws them.
+        settings: how many, or where they lie.
+        seed: draws them.
         images_root: folder that the folder of lists is relative to.
         where: begins every message on the table.
 
@@ -38,14 +41,13 @@ def in_triplets(dataset: Dataset, recipe: Recipe, images_root: Path, where: str 
         RecipeError: if [triplets] lists names no column of a similarity, or a path leads out of `images_root`.
         TableError: if there is no triplet for a similarity among the training rows; see also `read_triplets`.
     """
-    asked, seed = recipe.triplets, recipe.train.seed
     by_split = {}
-    for split, count in (("train", asked.count), ("validation", asked.validation)):
+    for split, count in (("train", settings.count), ("validation", settings.validation)):
         rows = dataset.indices(split)
         if split != "train" and not (count and rows.numel()):
             continue
-        if asked.folder:
-            listed = _listed(dataset, recipe, images_root, split, rows)
+        if settings.folder:
+            listed = _listed(dataset, settings, images_root, split, rows)
             order = torch.randperm(len(listed), generator=generator_of(seed, f"order {split}"))
             by_split[split] = listed.take(order[: count or None])
         else:
@@ -58,20 +60,24 @@ def in_triplets(dataset: Dataset, recipe: Recipe, images_root: Path, where: str 
     return TripletDataset.build(dataset, by_split)
 
 
-def _listed(dataset: Dataset, recipe: Recipe, images_root: Path, split: str, rows: Int64[Tensor, " rows"]) -> Triplets:
-    asked = recipe.triplets
-    for column, name in asked.lists.items():
-        if column not in recipe.columns:
+def _listed(
+    dataset: Dataset, settings: recipes.Triplets, images_root: Path, split: str, rows: Int64[Tensor, " rows"]
+) -> Triplets:
+    columns = [similarity.column for similarity in dataset.similarities]
+    for column, name in settings.lists.items():
+        if column not in columns:
             raise RecipeError(
                 f"[triplets] lists names '{column}', which is no [[similarity]] of the recipe."
-                f"{nearest(column, recipe.columns)}"
+                f"{nearest(column, columns)}"
             )
         if not name or Path(name).name != name:
             raise RecipeError(f"[triplets] lists: '{name}' is a part of a file's name, without folders.")
-    folder = images_root / asked.folder
+    folder = images_root / settings.folder
     if not folder.resolve().is_relative_to(images_root.resolve()):
-        raise RecipeError(f"[triplets] folder '{asked.folder}' lies outside the folder of the images ({images_root}).")
-    conditions = [asked.lists.get(column, column) for column in recipe.columns]
+        raise RecipeError(
+            f"[triplets] folder '{settings.folder}' lies outside the folder of the images ({images_root})."
+        )
+    conditions = [settings.lists.get(column, column) for column in columns]
     images = dataset.rows.get_column("image").to_list()
     return read_triplets(folder, _THEIR_NAMES[split], conditions, images, rows)
 

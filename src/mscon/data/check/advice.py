@@ -13,7 +13,7 @@ from mscon.data.check.batch_stats import FEW, Outlook, alike_share, outlook
 from mscon.data.check.label_summary import Column
 from mscon.errors import counted
 from mscon.method.similarities.base import Similarity
-from mscon.run.recipe import Recipe, Sampler
+from mscon.run.recipe import Sampler
 
 # Of the labelled anchors; below it something is advised.
 _ENOUGH = 0.9
@@ -22,18 +22,20 @@ _ENOUGH = 0.9
 def advised(
     columns: Sequence[Column],
     rows: pl.DataFrame,
-    recipe: Recipe,
     similarities: Sequence[Similarity],
     codes: Sequence[Tensor],
+    sampler: Sampler,
+    batch_size: int,
+    seed: int,
 ) -> list[Column]:
-    """The same columns, with what would help those whose anchors find little."""
+    """The same columns, with what would help those whose anchors find little in the batches of a sampler."""
     low = {c.name for c in columns if c.alike_share is not None and c.kind != "same_row" and _found(c) < _ENOUGH}
     if not low:
         return list(columns)
     train = rows.get_column("split").to_list().count("train")
-    balanced = _balanced(low, rows, recipe, similarities, codes, train)
+    balanced = _balanced(low, rows, similarities, codes, sampler, batch_size, seed)
     return [
-        dataclasses.replace(column, advice=tuple(_advice(column, recipe, train, balanced)))
+        dataclasses.replace(column, advice=tuple(_advice(column, sampler, batch_size, train, balanced)))
         if column.name in low
         else column
         for column in columns
@@ -43,16 +45,17 @@ def advised(
 def _balanced(
     low: Collection[str],
     rows: pl.DataFrame,
-    recipe: Recipe,
     similarities: Sequence[Similarity],
     codes: Sequence[Tensor],
-    train: int,
+    now: Sampler,
+    batch_size: int,
+    seed: int,
 ) -> tuple[str, Outlook] | None:
     """What a balanced sampler would make of these columns, and how a recipe says so; None if it has that already."""
-    now, least = recipe.sampler, Sampler().at_least
-    if recipe.train.batch_size < 2 * least - 1:
+    least, train = Sampler().at_least, rows.get_column("split").to_list().count("train")
+    if batch_size < 2 * least - 1:
         return None
-    names = tuple(name for name in recipe.columns if name in low or name in now.columns)
+    names = tuple(name for s in similarities if (name := s.column) in low or name in now.columns)
     if now.name == "balanced" and now.at_least == least and now.columns == names:
         return None
     said = f'[sampler] name = "balanced", columns = [{", ".join(chr(34) + name + chr(34) for name in names)}]'
@@ -60,7 +63,8 @@ def _balanced(
         said += f", at_least = {least}"
 
     def seen(floors: Sampler) -> Outlook:
-        return outlook(sampler_of(dataclasses.replace(recipe, sampler=floors), rows, similarities), similarities, codes)
+        made = sampler_of(floors, rows, similarities, batch_size=batch_size, seed=seed)
+        return outlook(made, similarities, codes)
 
     strict = seen(Sampler(name="balanced", columns=names))
     if strict.left_over[0] <= FEW * train:
@@ -73,15 +77,19 @@ def _found(column: Column) -> float:
     return (column.alike_share or 0.0) / (1 - column.missing_share) if column.missing_share < 1 else 1.0
 
 
-def _advice(column: Column, recipe: Recipe, train: int, balanced: tuple[str, Outlook] | None) -> list[str]:
-    found, tips = _found(column), list(_tips(column, recipe, train, balanced))
+def _advice(
+    column: Column, sampler: Sampler, batch_size: int, train: int, balanced: tuple[str, Outlook] | None
+) -> list[str]:
+    found, tips = _found(column), list(_tips(column, sampler, batch_size, train, balanced))
     few = f"that is {found:.1%} of those with a value, which is few."
     return [f"{few} What would help:", *tips] if tips else [few]
 
 
-def _tips(column: Column, recipe: Recipe, train: int, balanced: tuple[str, Outlook] | None) -> Iterator[str]:
-    known, size, found = 1 - column.missing_share, min(recipe.train.batch_size, train), _found(column)
-    if column.kind == "categorical" and recipe.sampler.name == "shuffled":
+def _tips(
+    column: Column, sampler: Sampler, batch_size: int, train: int, balanced: tuple[str, Outlook] | None
+) -> Iterator[str]:
+    known, size, found = 1 - column.missing_share, min(batch_size, train), _found(column)
+    if column.kind == "categorical" and sampler.name == "shuffled":
         counts = tuple(column.classes.values())
         larger = size
         while larger < train and alike_share(counts, train, larger) / known < _ENOUGH:
@@ -91,7 +99,7 @@ def _tips(column: Column, recipe: Recipe, train: int, balanced: tuple[str, Outlo
         if single := sum(n == 1 for n in counts):
             yield f"  (no batch helps {counted(single, 'row')} alone in a class)"
     elif size < train:
-        yield f"  a larger train.batch_size (it is {recipe.train.batch_size})"
+        yield f"  a larger train.batch_size (it is {batch_size})"
     if balanced is not None:
         said, seen = balanced
         if (share := seen.alike[column.name] / known) > found + 0.01:

@@ -26,7 +26,7 @@ from mscon.data.table.rows import left_out
 from mscon.data.table.split import SPLITS
 from mscon.data.table.table import Table, unit
 from mscon.method.similarities.base import Similarity
-from mscon.run.recipe import Recipe, SimilarityPart, probe_part
+from mscon.run.recipe import Probe, Recipe, SimilarityPart, Triplets, Views, probe_part
 
 
 def describe(
@@ -53,27 +53,33 @@ def describe(
         RecipeError: if the sampler cannot be what the recipe asks for.
     """
     where = f"{table.name}: "
-    recipe, inferred = infer_kind.resolve(rows, recipe, where=where)
+    parts, inferred = infer_kind.resolve(rows, recipe.similarities, where=where)
     counts = Counter(rows.get_column("split").to_list())
     batch_size = min(recipe.train.batch_size, counts["train"])
-    similarities = fit_similarities(rows, recipe, where=where, unit=unit(table.name))
+    similarities = fit_similarities(rows, parts, where=where, unit=unit(table.name))
     codes = [s.encode(cells_of(rows, s.columns)) for s in similarities]
     triplets, seen = {}, None
     if recipe.triplets.used:
-        triplets = _triplets(rows, recipe, similarities, root or table.path.parent, where)
+        triplets = _triplets(rows, recipe.triplets, recipe.train.seed, similarities, root or table.path.parent, where)
     else:
-        seen = outlook(sampler_of(recipe, rows, similarities), similarities, codes)
+        seen = outlook(
+            sampler_of(recipe.sampler, rows, similarities, batch_size=recipe.train.batch_size, seed=recipe.train.seed),
+            similarities,
+            codes,
+        )
     trained = advised(
         [
-            _trained(rows, recipe, *each, batch_size, seen)
-            for each in zip(recipe.similarities, similarities, codes, strict=True)
+            _trained(rows, recipe.views, *each, batch_size, seen)
+            for each in zip(parts, similarities, codes, strict=True)
         ],
         rows,
-        recipe,
         similarities,
         codes,
+        recipe.sampler,
+        recipe.train.batch_size,
+        recipe.train.seed,
     )
-    probes = _probes(rows, recipe, where, unit(table.name))
+    probes = _probes(rows, recipe.probe, recipe.columns, where, unit(table.name))
     return Description(
         table=table.name,
         rows=rows.height,
@@ -86,22 +92,27 @@ def describe(
         triplets=triplets,
         dependences=_dependences(rows, [*trained, *probes]),
         inferred=inferred,
-        unnamed={name: str(found) for name, found in infer_kind.unnamed(rows, recipe).items()},
+        unnamed={
+            name: str(found) for name, found in infer_kind.unnamed(rows, recipe.data, parts, recipe.probe).items()
+        },
         encoded=encoded,
     )
 
 
 def _trained(
     rows: pl.DataFrame,
-    recipe: Recipe,
+    views: Views,
     part: SimilarityPart,
     similarity: Similarity,
     codes: Tensor,
     batch_size: int,
     seen: Outlook | None,
 ) -> Column:
-    """A column that is trained on, with the shares of anchors that find something in their batches."""
-    several = recipe.views.count > 1
+    """A column that is trained on, with the shares of anchors that find something in their batches.
+
+    Of `views` of a row, unless the similarity has its own, each finds the others.
+    """
+    several = (part.views or views).count > 1
     if not similarity.columns:
         share = 1.0 if several else 0.0
         return Column(part.column, part.name, {}, 0.0, 0.0, {}, alike_share=0.0, positive_share=share)
@@ -120,16 +131,15 @@ def _trained(
     )
 
 
-def _probes(rows: pl.DataFrame, recipe: Recipe, where: str, word: str) -> list[Column]:
+def _probes(rows: pl.DataFrame, probe: Probe, trained: Sequence[str], where: str, word: str) -> list[Column]:
     """Columns that are only asked of the features, by the kind that [probe] kinds names."""
-    names = [n for n in dict.fromkeys((*recipe.probe.columns, *recipe.probe.neighbours)) if n not in recipe.columns]
+    names = [name for name in dict.fromkeys((*probe.columns, *probe.neighbours)) if name not in trained]
     found = []
     for name in names:
         similarity, kind = None, "probe"
-        if (asked := recipe.probe.kinds.get(name, "categorical")) != "categorical":
+        if (asked := probe.kinds.get(name, "categorical")) != "categorical":
             part = probe_part(name, asked)
-            alone = dataclasses.replace(recipe, similarities=(part,))
-            (similarity,) = fit_similarities(rows, alone, where=where, unit=word)
+            (similarity,) = fit_similarities(rows, [part], where=where, unit=word)
             kind = f"probe, {part.name}"
         cells = cells_of(rows, (name,) if similarity is None else similarity.columns)
         found.append(column_of(name, kind, cells, _is_train(rows), similarity))
@@ -137,13 +147,12 @@ def _probes(rows: pl.DataFrame, recipe: Recipe, where: str, word: str) -> list[C
 
 
 def _triplets(
-    rows: pl.DataFrame, recipe: Recipe, similarities: Sequence[Similarity], root: Path, where: str
+    rows: pl.DataFrame, settings: Triplets, seed: int, similarities: Sequence[Similarity], root: Path, where: str
 ) -> dict[str, int]:
     """Triplets of an epoch for each similarity, drawn or read as training will."""
     # No input is looked at: a triplet is three numbers of rows.
-    dataset = in_triplets(
-        Dataset.build(rows, similarities, np.zeros((rows.height, 0), np.float32)), recipe, root, where
-    )
+    of_rows = Dataset.build(rows, similarities, np.zeros((rows.height, 0), np.float32))
+    dataset = in_triplets(of_rows, settings, seed, root, where)
     own = dataset.triplets.take(dataset.indices("train")).condition
     return {s.column: int((own == number).sum()) for number, s in enumerate(similarities)}
 

@@ -34,26 +34,8 @@ class Refused(Exception):
     """An image that is not taken, and why."""
 
 
-def decode(path: Path, size: int, channels: int) -> UInt8[np.ndarray, "channels size size"]:
-    """One image as a square of `size` pixels.
-
-    Turned as its EXIF orientation says; transparency laid on white; 16 bits cut to 8; of a moving image the first
-    frame.
-    The largest centred square is kept and resized (bicubic), which is the same as resizing the short side and
-    then cropping the centre. An image that has the size already keeps its pixels.
-
-    Raises:
-        TableError: if it cannot be read, and why.
-    """
-    with quiet_pillow():
-        try:
-            return decode_one(path, size, channels)
-        except Refused as fault:
-            raise TableError(f"image '{path}' {fault}.") from None
-
-
 def from_picture(image: Image.Image, size: int, channels: int) -> UInt8[np.ndarray, "channels size size"]:
-    """A picture in memory as `decode` gives one in a file. The picture is left as it was.
+    """A picture in memory as `decode_one` gives one in a file. The picture is left as it was.
 
     Raises:
         TableError: if it cannot be read, and why.
@@ -68,7 +50,12 @@ def from_picture(image: Image.Image, size: int, channels: int) -> UInt8[np.ndarr
 
 
 def decode_one(path: Path, size: int, channels: int) -> UInt8[np.ndarray, "channels size size"]:
-    """The same within `quiet_pillow`, for many threads at once.
+    """One image as a square of `size` pixels. To be called within `quiet_pillow`, by many threads at once.
+
+    Turned as its EXIF orientation says; transparency laid on white; 16 bits cut to 8; of a moving image the first
+    frame.
+    The largest centred square is kept and resized (bicubic), which is the same as resizing the short side and
+    then cropping the centre. An image that has the size already keeps its pixels.
 
     Raises:
         Refused: with what is wrong, to follow the image's name.

@@ -17,6 +17,10 @@ from mscon.data.inputs.decoding import DISK_FAULT, Refused, decode_one, quiet_pi
 
 _IMAGES_A_TASK = 32
 
+# A file's path as written, size, times of change of content and of anything, and number. Size and time of content are
+# what an archive sets as it is unpacked; they may be those of the file that was there before.
+Stamp = tuple[str, int, int, int, int]
+
 
 def locate(images_root: Path, images: Sequence[str]) -> list[Path | None]:
     """The files that cells of the image column name, None for each that lies outside the root.
@@ -41,10 +45,29 @@ def locate(images_root: Path, images: Sequence[str]) -> list[Path | None]:
     return [find(image) for image in images]
 
 
+def stamped(images_root: Path, images: Sequence[str]) -> tuple[list[Path | None], list[Stamp]]:
+    """Each image's file (None outside the root), and what tells whether it is still the same."""
+    paths, stamps = locate(images_root, images), list[Stamp]()
+    for image, path in zip(images, paths, strict=True):
+        stamp: Stamp = (image, -1, -1, -1, -1)
+        if path is not None:
+            with contextlib.suppress(OSError):
+                status = path.stat()
+                stamp = (image, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+        stamps.append(stamp)
+    return paths, stamps
+
+
+def changed_since(stamps: Sequence[Stamp], images_root: Path) -> list[int]:
+    """Numbers of the images whose files are not what they were."""
+    now = stamped(images_root, [image for image, *_ in stamps])[1]
+    return [number for number, (old, new) in enumerate(zip(stamps, now, strict=True)) if old != new]
+
+
 def decode_some(
     paths: Sequence[Path | None], size: int, channels: int
 ) -> tuple[UInt8[np.ndarray, "images channels size size"], dict[int, str]]:
-    """Several images as `decode` gives them, and what is wrong with those that cannot be read, by number.
+    """Several images as `decode_one` gives them, and what is wrong with those that cannot be read, by number.
 
     Args:
         paths: as `locate` gives them; None lies outside the folder of the images.

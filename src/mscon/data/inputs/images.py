@@ -14,11 +14,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 from jaxtyping import Int, UInt8
-from PIL import Image
 
 from mscon.data.inputs import fingerprints
-from mscon.data.inputs.decoding import DISK_FAULT, decode_one, decode_with_fingerprint
-from mscon.data.inputs.image_files import each_file, locate
+from mscon.data.inputs.decoding import DISK_FAULT, decode_with_fingerprint
+from mscon.data.inputs.image_files import Stamp, changed_since, decode_some, each_file, stamped
 from mscon.data.table.table import at_lines
 from mscon.errors import RunError, TableError, counted, first_few
 from mscon.run import atomic
@@ -38,10 +37,6 @@ _ADVICE = (
 )
 
 _WAIT = "Wait until nothing writes these files any more, then run again."
-
-# A file's path as written, size, times of change of content and of anything, and number. Size and time of content are
-# what an archive sets as it is unpacked; they may be those of the file that was there before.
-_Stamp = tuple[str, int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,11 +68,6 @@ class ImageStore:
             raise IndexError(f"rows {numbers.min()} to {numbers.max()} asked of a store of {len(self)} images.")
         return np.asarray(self.images[numbers])
 
-    def thumbnail(self, row: int) -> Image.Image:
-        """One image to look at, as large as it is stored."""
-        pixels = self[[row]][0]
-        return Image.fromarray(pixels[0] if pixels.shape[0] == 1 else np.ascontiguousarray(pixels.transpose(1, 2, 0)))
-
 
 def open_store(rows: pl.DataFrame, images_root: Path, data: Data, table_name: str) -> ImageStore:
     """The images of `rows`, decoded now or by an earlier run.
@@ -101,56 +91,85 @@ def open_store(rows: pl.DataFrame, images_root: Path, data: Data, table_name: st
     if not rows.height:
         raise ValueError("there are no rows, so there are no images to store.")
     images, lines = rows.get_column("image").to_list(), rows.get_column("line").to_list()
-    paths, stamps = _stamps(images_root, images)
-    shape = (len(images), data.channels, data.image_size, data.image_size)
-    path = cache_folder() / f"{_key('pixels', images_root, stamps, shape[1:])}.npy"
-    if (found := _open(path, shape)) is not None:
-        return found
+    paths, stamps = stamped(images_root, images)
+    shape = _shape(images, data)
+    path = _store_of(images_root, stamps, shape)
+    if (store := _open(path, shape)) is not None:
+        return store
 
     def decode(target: Path) -> None:
-        _decode_all(target, paths, images, lines, shape, table_name)
-        if changed := _changed(stamps, _stamps(images_root, images)[1]):
+        if faults := _decode_all(target, paths, shape, "decoding images"):
+            raise TableError(_fault_message(faults, images, lines, table_name))
+        if changed := changed_since(stamps, images_root):
             what = f"image {images[changed[0]]!r} has changed while the images were being decoded."
             raise TableError(at_lines(table_name, [lines[n] for n in changed], len(images), what, _WAIT))
 
-    try:
-        with _alone(path):
-            if (found := _open(path, shape)) is None:
-                _need_room(path.parent, shape[0] * _row(shape).itemsize)
-                atomic.write_with(path, decode)
-                found = _open(path, shape)
-    except OSError as error:
-        raise RunError(
-            f"the decoded images cannot be written to '{path.parent}': {error.strerror or error}. "
-            "Set the environment variable MSCON_CACHE to a folder that can be."
-        ) from None
-    assert found is not None
-    return found
+    with _alone(path):
+        if (store := _open(path, shape)) is None:
+            atomic.write_with(path, decode)
+            store = _open(path, shape)
+    assert store is not None
+    return store
+
+
+def some_images(
+    rows: pl.DataFrame, numbers: Int[np.ndarray, " some"], images_root: Path, data: Data
+) -> tuple[UInt8[np.ndarray, "some channels size size"], dict[int, str]]:
+    """The images of a few rows: from the store of all `rows` where there is one, else only these are decoded.
+
+    Args:
+        rows, images_root, data: as of `open_store`.
+        numbers: which rows.
+
+    Returns:
+        Black where an image cannot be read; and what is wrong with it, by its place in `numbers`.
+    """
+    images = rows.get_column("image").to_list()
+    paths, stamps = stamped(images_root, images)
+    shape = _shape(images, data)
+    if (store := _open(_store_of(images_root, stamps, shape), shape)) is not None:
+        return store[numbers], {}
+    return decode_some([paths[n] for n in numbers], data.image_size, data.channels)
 
 
 def unreadable(images_root: Path, images: Sequence[str], data: Data) -> list[int]:
     """Numbers of the images that cannot be decoded. Each is tried once, and the answer remembered.
 
+    The others are then in the store that `open_store` opens for their rows, so that none is decoded again.
+
     Raises:
         TableError: if an image changes while they are tried.
+        RunError: as of `open_store`.
     """
-    paths, stamps = _stamps(images_root, images)
-    path = cache_folder() / f"{_key('unreadable', images_root, stamps, ())}.json"
-    with contextlib.suppress(OSError, ValueError, TypeError):
-        return [int(number) for number in json.loads(path.read_text("utf-8"))]
+    paths, stamps = stamped(images_root, images)
+    shape, faults = _shape(images, data), dict[int, str]()
+    if _open(_store_of(images_root, stamps, shape), shape) is not None:
+        return []
+    memory = cache_folder() / f"{_key('unreadable', images_root, stamps, ())}.json"
+    tried = memory.with_suffix(".npy")
 
-    def check(number: int, path: Path) -> None:
-        decode_one(path, data.image_size, data.channels)
+    def decode(target: Path) -> None:
+        faults.update(_decode_all(target, paths, shape, "decoding images"))
+        if changed := changed_since(stamps, images_root):
+            raise TableError(
+                f"{len(changed):,} of {counted(len(images), 'image')} in '{images_root}' changed while they were being "
+                f"decoded: {first_few([repr(images[n]) for n in changed])}.\n  {_WAIT}"
+            )
 
-    faults = each_file(paths, check, "checking images")
-    if changed := _changed(stamps, _stamps(images_root, images)[1]):
-        raise TableError(
-            f"{len(changed):,} of {counted(len(images), 'image')} in '{images_root}' changed while they were being "
-            f"checked: {first_few([repr(images[n]) for n in changed])}.\n  {_WAIT}"
-        )
-    if not any(fault.startswith(DISK_FAULT) for fault in faults.values()):
-        with contextlib.suppress(OSError):  # only a memory: without it the images are tried again
-            atomic.write_json(path, sorted(faults))
+    with _alone(tried):
+        with contextlib.suppress(OSError, ValueError, TypeError):
+            return [int(number) for number in json.loads(memory.read_text("utf-8"))]
+        atomic.write_with(tried, decode)
+        readable = [number for number in range(len(images)) if number not in faults]
+        store = _store_of(images_root, [stamps[number] for number in readable], shape)
+        if not faults:
+            tried.replace(store)
+        else:
+            if readable:
+                atomic.write_with(store, lambda target: _copy_rows(tried, target, readable))
+            tried.unlink()
+        if not any(fault.startswith(DISK_FAULT) for fault in faults.values()):
+            atomic.write_json(memory, sorted(faults))
     return sorted(faults)
 
 
@@ -162,24 +181,15 @@ def cache_folder() -> Path:
     return (Path(users) if users else Path.home() / ".cache") / "mscon" / "images"
 
 
-def _stamps(images_root: Path, images: Sequence[str]) -> tuple[list[Path | None], list[_Stamp]]:
-    """Each image's file (None outside the root), and what tells whether it is still the same."""
-    paths, stamps = locate(images_root, images), list[_Stamp]()
-    for image, path in zip(images, paths, strict=True):
-        stamp: _Stamp = (image, -1, -1, -1, -1)
-        if path is not None:
-            with contextlib.suppress(OSError):
-                found = path.stat()
-                stamp = (image, found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
-        stamps.append(stamp)
-    return paths, stamps
+def _shape(images: Sequence[str], data: Data) -> tuple[int, int, int, int]:
+    return (len(images), data.channels, data.image_size, data.image_size)
 
 
-def _changed(before: Sequence[_Stamp], after: Sequence[_Stamp]) -> list[int]:
-    return [number for number, (old, new) in enumerate(zip(before, after, strict=True)) if old != new]
+def _store_of(images_root: Path, stamps: Sequence[Stamp], shape: tuple[int, ...]) -> Path:
+    return cache_folder() / f"{_key('pixels', images_root, stamps, shape[1:])}.npy"
 
 
-def _key(what: str, images_root: Path, stamps: Sequence[_Stamp], shape: tuple[int, ...]) -> str:
+def _key(what: str, images_root: Path, stamps: Sequence[Stamp], shape: tuple[int, ...]) -> str:
     digest = hashlib.sha256(json.dumps([what, _FORMAT, os.path.realpath(images_root), shape]).encode())
     for stamp in stamps:
         digest.update(json.dumps(stamp).encode())
@@ -204,18 +214,28 @@ def _open(path: Path, shape: tuple[int, ...]) -> ImageStore | None:
 
 @contextlib.contextmanager
 def _alone(path: Path) -> Iterator[None]:
-    """One process at a time for a store. What a killed one left of it is swept away."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_suffix(".lock").open("a") as lock:
-        if fcntl is not None:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX)
-            except OSError:  # some network disks know no locks; then two processes do the work twice
-                pass
-            else:
-                for left in path.parent.glob(f".{path.name}.*"):
-                    left.unlink(missing_ok=True)
-        yield
+    """One process at a time for a store. What a killed one left of it is swept away.
+
+    Raises:
+        RunError: if the cache folder cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.with_suffix(".lock").open("a") as lock:
+            if fcntl is not None:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX)
+                except OSError:  # some network disks know no locks; then two processes do the work twice
+                    pass
+                else:
+                    for left in path.parent.glob(f".{path.name}.*"):
+                        left.unlink(missing_ok=True)
+            yield
+    except OSError as error:
+        raise RunError(
+            f"the decoded images cannot be written to '{path.parent}': {error.strerror or error}. "
+            "Set the environment variable MSCON_CACHE to a folder that can be."
+        ) from None
 
 
 def _need_room(folder: Path, size: int) -> None:
@@ -227,24 +247,26 @@ def _need_room(folder: Path, size: int) -> None:
         )
 
 
-def _decode_all(
-    target: Path,
-    paths: Sequence[Path | None],
-    images: Sequence[str],
-    lines: Sequence[int],
-    shape: tuple[int, ...],
-    table_name: str,
-) -> None:
+def _decode_all(target: Path, paths: Sequence[Path | None], shape: tuple[int, ...], title: str) -> dict[int, str]:
+    """Fill a store, black where an image cannot be read, and say what is wrong with those."""
+    _need_room(target.parent, shape[0] * _row(shape).itemsize)
     store = np.lib.format.open_memmap(target, mode="w+", dtype=_row(shape), shape=shape[:1])
 
     def decode_into(number: int, path: Path) -> None:
         pixels, fingerprint = decode_with_fingerprint(path, size=shape[2], channels=shape[1])
         store["image"][number], store["fingerprint"][number] = pixels, fingerprint
 
-    faults = each_file(paths, decode_into, "decoding images")
-    if faults:
-        raise TableError(_fault_message(faults, images, lines, table_name))
+    faults = each_file(paths, decode_into, title)
     store.flush()
+    return faults
+
+
+def _copy_rows(source: Path, target: Path, numbers: Sequence[int]) -> None:
+    before = np.load(source, mmap_mode="r", allow_pickle=False)
+    after = np.lib.format.open_memmap(target, mode="w+", dtype=before.dtype, shape=(len(numbers),))
+    for place, number in enumerate(numbers):  # one at a time: together they may be more than fits
+        after[place] = before[number]
+    after.flush()
 
 
 def _fault_message(faults: dict[int, str], images: Sequence[str], lines: Sequence[int], table_name: str) -> str:

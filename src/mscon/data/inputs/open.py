@@ -14,6 +14,7 @@ from mscon.data.inputs.images import ImageStore, open_store
 from mscon.data.inputs.tabular import ColumnCoding
 from mscon.data.inputs.vector_file import VectorFile
 from mscon.data.inputs.vectors import SUFFIXES, VectorStore, checked, map_file, open_file
+from mscon.data.table.embedded import unpack
 from mscon.data.table.table import Table, no_column
 from mscon.errors import RecipeError, TableError, counted, nearest
 from mscon.run.recipe import Data
@@ -109,6 +110,23 @@ def open_inputs(
         )
     is_train = (rows.get_column("split") == "train").to_numpy()
     return checked(found, is_train, rows.get_column("line"), table_name, source, fingerprinted=outside)
+
+
+def images_root(table: Table, data: Data, images: Path | None = None) -> Path:
+    """The folder that the cells of the image column are relative to.
+
+    Args:
+        table: as it was read.
+        data: names the image column.
+        images: the folder that the user names, if any; images within the table need none.
+
+    Raises:
+        RunError: if images within the table cannot be written to the cache folder.
+    """
+    if data.input == "image" and data.image in table.pictures:
+        name = table.pictures_sha256(data.image).hex()[:32]
+        return unpack(table.pictures[data.image], table.cells(data.image), name)
+    return table.folder if images is None else images
 
 
 def fingerprints_of(inputs: Inputs) -> UInt8[np.ndarray, "rows bytes"] | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import tempfile
@@ -11,33 +10,16 @@ from pathlib import Path
 import polars as pl
 
 from mscon.data.inputs.images import cache_folder
-from mscon.data.table.table import Table
 from mscon.errors import RunError
-from mscon.run.recipe import Data
 
 
-def images_root(table: Table, data: Data, images: Path | None = None) -> Path:
-    """The folder that the cells of the image column are relative to.
-
-    Args:
-        table: as it was read.
-        data: names the image column.
-        images: the folder that the user names, if any; images within the table need none.
-
-    Raises:
-        RunError: if images within the table cannot be written to the cache folder.
-    """
-    if data.input == "image" and data.image in table.pictures:
-        return unpack(table.pictures[data.image], table.cells(data.image))
-    return table.folder if images is None else images
-
-
-def unpack(pictures: pl.Series, files: list[str | None]) -> Path:
-    """Write images to a folder of the cache, named by what is in it, unless it is there already.
+def unpack(pictures: pl.Series, files: list[str | None], name: str) -> Path:
+    """Write images to a folder of the cache, unless it is there already.
 
     Args:
         pictures: an encoded image a row; null where there is none.
         files: where in the folder each goes.
+        name: of the folder, a digest of the images.
 
     Returns:
         The folder.
@@ -45,10 +27,7 @@ def unpack(pictures: pl.Series, files: list[str | None]) -> Path:
     Raises:
         RunError: if it cannot be written.
     """
-    digest = hashlib.sha256()
-    for picture in pictures:
-        digest.update(b"-" if picture is None else hashlib.sha256(picture).digest())
-    folder = cache_folder().parent / "unpacked" / digest.hexdigest()[:32]
+    folder = cache_folder().parent / "unpacked" / name
     if folder.is_dir():
         return folder
     try:

@@ -31,7 +31,7 @@ from mscon.errors import TableError, counted
 from mscon.method.similarities.base import Cell
 from mscon.method.similarities.continuous import number_of
 from mscon.method.similarities.multi_label import labels_of
-from mscon.run.recipe import AUTO, Recipe, similarity_part
+from mscon.run.recipe import AUTO, Data, Probe, SimilarityPart, similarity_part
 
 _NEARLY_ALL = 0.95
 _FEW_NUMBERS = 20
@@ -149,43 +149,42 @@ def _is_text(values: Sequence[str], counts: Counter[str]) -> bool:
     return 2 * sum(count == 1 for count in counts.values()) > len(values)
 
 
-def resolve(rows: pl.DataFrame, recipe: Recipe, where: str = "") -> tuple[Recipe, tuple[str, ...]]:
-    """The recipe with a kind for every similarity that is to be inferred, and a sentence on each of these.
+def resolve(
+    rows: pl.DataFrame, parts: Sequence[SimilarityPart], where: str = ""
+) -> tuple[tuple[SimilarityPart, ...], tuple[str, ...]]:
+    """The similarities with a kind for each that is to be inferred, and a sentence on each of these.
 
     Args:
         rows: as `select_rows` gives them; training rows are looked at.
-        recipe: may have similarities of name "auto".
+        parts: may have the name "auto".
         where: begins every message, for example "shoes.csv: ".
 
     Raises:
         TableError: once, for all columns that look like no label.
     """
     train = rows.filter(pl.col("split") == "train")
-    parts, told, complaints = [], [], []
-    for part in recipe.similarities:
+    resolved, sentences, complaints = [], [], []
+    for part in parts:
         if part.name == AUTO:
-            found = infer(cells_of(train, part.reads))
-            if found.kind is None:
+            inferred = infer(cells_of(train, part.reads))
+            if inferred.kind is None:
                 complaints.append(
-                    f"{where}column '{part.column}' looks like no label: {found.reason}.\n"
+                    f"{where}column '{part.column}' looks like no label: {inferred.reason}.\n"
                     '  Leave it out of the recipe, or name its kind yourself, such as name = "categorical".'
                 )
                 continue
-            told.append(f"{where}column '{part.column}' is taken as {found}.")
-            part = similarity_part(part.column, found.kind, found.settings, part.importance)
-        parts.append(part)
+            sentences.append(f"{where}column '{part.column}' is taken as {inferred}.")
+            kind = similarity_part(part.column, inferred.kind, inferred.settings, part.importance)
+            part = replace(part, name=kind.name, settings=kind.settings)
+        resolved.append(part)
     if complaints:
         raise TableError("\n".join(complaints))
-    return replace(recipe, similarities=tuple(parts)), tuple(told)
+    return tuple(resolved), tuple(sentences)
 
 
-def unnamed(rows: pl.DataFrame, recipe: Recipe) -> dict[str, Inferred]:
-    """What the columns look like that the recipe neither encodes, nor trains on, nor probes, by name."""
-    named = {column for part in recipe.similarities for column in part.reads}
-    named |= {"line", "split", "image", *recipe.probe.columns, *recipe.probe.neighbours}
-    if recipe.data.input == "columns":
-        named |= {*recipe.data.numbers, *recipe.data.categories}
-    elif recipe.data.input == "text":
-        named.add(recipe.data.text)
+def unnamed(rows: pl.DataFrame, data: Data, parts: Sequence[SimilarityPart], probe: Probe) -> dict[str, Inferred]:
+    """What the columns look like that are neither encoded, nor trained on, nor probed, by name."""
+    named = {column for part in parts for column in part.reads}
+    named |= {"line", "split", "image", *probe.columns, *probe.neighbours, *data.encoded}
     train = rows.filter(pl.col("split") == "train")
     return {name: infer(train.get_column(name).to_list()) for name in rows.columns if name not in named}

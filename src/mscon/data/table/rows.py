@@ -11,18 +11,27 @@ import polars as pl
 
 from mscon.data.batches.dataset import malformed
 from mscon.data.inputs import image_files, images
-from mscon.data.inputs.open import check_inputs
-from mscon.data.table import embedded
+from mscon.data.inputs.open import check_inputs, images_root
 from mscon.data.table.label_noise import with_derived
 from mscon.data.table.split import draw_split, read_split
 from mscon.data.table.table import Table, no_column, unit
 from mscon.errors import TableError, counted, first_few, nearest, numbered
-from mscon.run.recipe import AUTO, Data, Recipe
+from mscon.run.recipe import AUTO, Data, Derived, Probe, SimilarityPart
 
 T = TypeVar("T")
 
+_NO_PROBE = Probe()
 
-def select_rows(table: Table, recipe: Recipe, images_root: Path | None = None) -> pl.DataFrame:
+
+def select_rows(
+    table: Table,
+    data: Data,
+    parts: Sequence[SimilarityPart],
+    root: Path | None = None,
+    *,
+    probe: Probe = _NO_PROBE,
+    derived: Sequence[Derived] = (),
+) -> pl.DataFrame:
     """The rows of a table that a run uses, after every check that needs no decoded image.
 
     A label that occurs outside the training rows only is no fault: a similarity has no code for it, so there it
@@ -31,20 +40,23 @@ def select_rows(table: Table, recipe: Recipe, images_root: Path | None = None) -
 
     Args:
         table: the user's table.
-        recipe: names the columns, and says what happens to rows without a readable image.
-        images_root: folder that the image paths, or the file of vectors, are relative to; by default the folder of
-            the table.
+        data: names the columns, and says what happens to rows without a readable image.
+        parts: the similarities; their columns must be there, with something in them to be learnt.
+        root: folder that the image paths, or the file of vectors, are relative to; by default what `images_root`
+            says of the table.
+        probe: names more columns that must be there.
+        derived: columns to make of others.
 
     Returns:
         Columns `line` (integer), `split`, `image` (as written; empty where there is no such column, and images are not
         what is encoded), then every other column of the table as text, null
-        where missing, then those that the recipe derives. A column of the table that is itself called line, split or
+        where missing, then the derived ones. A column of the table that is itself called line, split or
         image but plays another part is left out.
 
     Raises:
         TableError: once, with all complaints.
     """
-    root = embedded.images_root(table, recipe.data, images_root)
+    root = images_root(table, data) if root is None else root
     complaints: list[str] = []
 
     def attempt(check: Callable[[], T]) -> T | None:
@@ -54,30 +66,31 @@ def select_rows(table: Table, recipe: Recipe, images_root: Path | None = None) -
             complaints.append(str(error))
             return None
 
-    split = attempt(lambda: _split(table, recipe.data))
-    if recipe.data.input == "image":
-        dropped = attempt(lambda: _check_images(table, recipe.data, root))
+    split = attempt(lambda: _split(table, data))
+    if data.input == "image":
+        dropped = attempt(lambda: _check_images(table, data, root))
     else:
         dropped = set()  # a vector for each row is what the files hold, so none may go
-        complaints += check_inputs(table, recipe.data, root)
+        complaints += check_inputs(table, data, root)
     used = [row for row in range(len(table)) if row not in dropped] if dropped else range(len(table))
     if split is not None:
         complaints += _split_complaints(table, [split[row] for row in used])
     # Where the split is at fault, any will do to see what else is.
-    whole = attempt(lambda: with_derived(table, split or ["train"] * len(table), recipe.derived))
-    complaints += [] if whole is None else _column_complaints(whole, recipe, split, used)
+    train = ["train"] * len(table)
+    whole = attempt(lambda: with_derived(table, split or train, derived)) if derived else table
+    complaints += [] if whole is None else _column_complaints(whole, data, parts, probe, split, used)
     if complaints:
         # Else whoever fits similarities tells of these, with whatever they find beside.
-        complaints += [] if whole is None else _malformed(whole, recipe)
+        complaints += [] if whole is None else _malformed(whole, parts)
         raise TableError("\n".join(dict.fromkeys(complaints)))
 
     assert split is not None
     assert whole is not None
-    taken = {"line", "split", "image", recipe.data.image, recipe.data.split}
+    taken = {"line", "split", "image", data.image, data.split}
     fixed = [
         pl.Series("line", table.lines, dtype=pl.Int64),
         pl.Series("split", split, dtype=pl.String),
-        _image_cells(table, recipe.data),
+        _image_cells(table, data),
     ]
     others = [whole.frame.get_column(name) for name in whole.frame.columns if name not in taken]
     rows = pl.DataFrame([*fixed, *others])
@@ -215,16 +228,23 @@ def _repeated(table: Table, inside: Sequence[tuple[int, Path]], cells: Sequence[
     ]
 
 
-def _column_complaints(table: Table, recipe: Recipe, split: Sequence[str] | None, used: Sequence[int]) -> list[str]:
+def _column_complaints(
+    table: Table,
+    data: Data,
+    parts: Sequence[SimilarityPart],
+    probe: Probe,
+    split: Sequence[str] | None,
+    used: Sequence[int],
+) -> list[str]:
     """Complaints about label columns: unknown, or with nothing in them to be learnt."""
-    similarities = list(dict.fromkeys(column for part in recipe.similarities for column in part.reads))
+    similarities = list(dict.fromkeys(column for part in parts for column in part.reads))
     asked = {
         "a [[similarity]]": similarities,
-        "[probe] columns": recipe.probe.columns,
-        "[probe] neighbours": recipe.probe.neighbours,
-        "[probe] largest": tuple(recipe.probe.largest),
+        "[probe] columns": probe.columns,
+        "[probe] neighbours": probe.neighbours,
+        "[probe] largest": tuple(probe.largest),
     }
-    encoded = recipe.data.encoded
+    encoded = data.encoded
     complaints = []
     for asker, columns in asked.items():
         for column in columns:
@@ -243,7 +263,7 @@ def _column_complaints(table: Table, recipe: Recipe, split: Sequence[str] | None
                 complaints.append(
                     f"{table.name}: {no_column(column, table.frame.columns)}\n  It is named by {asker} of the recipe."
                 )
-            elif column in ("line", "split", "image", recipe.data.image, recipe.data.split):
+            elif column in ("line", "split", "image", data.image, data.split):
                 complaints.append(
                     f"{table.name}: column {column!r} is named by {asker} of the recipe, but it is no label column: "
                     "'line', 'split' and 'image' are names that mscon uses itself.\n"
@@ -254,11 +274,9 @@ def _column_complaints(table: Table, recipe: Recipe, split: Sequence[str] | None
     return complaints
 
 
-def _malformed(table: Table, recipe: Recipe) -> list[str]:
+def _malformed(table: Table, parts: Sequence[SimilarityPart]) -> list[str]:
     """Complaints about cells that the similarities cannot read, of those whose columns are there."""
-    readable = [
-        part for part in recipe.similarities if part.name != AUTO and set(part.reads) <= set(table.frame.columns)
-    ]
+    readable = [part for part in parts if part.name != AUTO and set(part.reads) <= set(table.frame.columns)]
     rows = table.frame.with_columns(pl.Series("line", table.lines, dtype=pl.Int64))
     return malformed(rows, readable, where=f"{table.name}: ", unit=unit(table.name))
 

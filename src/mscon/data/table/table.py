@@ -47,6 +47,7 @@ class Table:
     lines: Sequence[int]
     vectors: Mapping[str, Float32[np.ndarray, "rows dim"]] = field(default_factory=dict)
     pictures: Mapping[str, pl.Series] = field(default_factory=dict)
+    _digests: dict[str, bytes] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return len(self.lines)
@@ -66,13 +67,21 @@ class Table:
         for column in self.frame.get_columns():
             for start in range(0, len(column), _ROWS_AT_ONCE):
                 digest.update(repr(column[start : start + _ROWS_AT_ONCE].to_list()).encode())
-        for column in self.pictures.values():
-            for picture in column:  # one at a time: together they may be more than fits
-                digest.update(b"-" if picture is None else hashlib.sha256(picture).digest())
+        for name in self.pictures:
+            digest.update(self.pictures_sha256(name))
         for name, vectors in self.vectors.items():
             digest.update(name.encode())
             digest.update(np.ascontiguousarray(vectors).tobytes())
         return digest.hexdigest()
+
+    def pictures_sha256(self, column: str) -> bytes:
+        """Of all images of a column of them. Each image is hashed once, however often this is called."""
+        if column not in self._digests:
+            digest = hashlib.sha256()
+            for picture in self.pictures[column]:  # one at a time: together they may be more than fits
+                digest.update(b"-" if picture is None else hashlib.sha256(picture).digest())
+            self._digests[column] = digest.digest()
+        return self._digests[column]
 
     @property
     def name(self) -> str:

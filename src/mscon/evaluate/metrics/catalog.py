@@ -52,7 +52,7 @@ class Measure:
             return f"{100 * value:.1f}"
         return f"{value:.3f}" if not self.unit or abs(value) < 10 else f"{value:,.4g}"
 
-    def said(self, value: float) -> str:
+    def with_unit(self, value: float) -> str:
         """The number with its unit, with a space that does not break."""
         words = {"%": "%", "levels": "levels"}.get(self.unit, "")
         return f"{self.shown(value)}\N{NO-BREAK SPACE}{words}".rstrip("\N{NO-BREAK SPACE}")
@@ -163,4 +163,4 @@ _MEASURES = (
 )
 
 MEASURES: Mapping[str, Measure] = {measure.name: measure for measure in _MEASURES}
-"""By name, in the order in which they are told."""
+"""By name, in the order in which they are shown."""

@@ -60,8 +60,8 @@ def macro_f1(
     true: Bool[np.ndarray, "rows labels"], predicted: Bool[np.ndarray, "rows labels"]
 ) -> Float[np.ndarray, " rows"]:
     """Mean over labels of F1; a label that is nowhere true or predicted is left out of it."""
-    kept = np.flatnonzero(true.any(axis=0) | predicted.any(axis=0))
-    each = [_ratio(2.0 * (true[:, k] & predicted[:, k]), true[:, k] + 1.0 * predicted[:, k]) for k in kept]
+    present = np.flatnonzero(true.any(axis=0) | predicted.any(axis=0))
+    each = [_ratio(2.0 * (true[:, k] & predicted[:, k]), true[:, k] + 1.0 * predicted[:, k]) for k in present]
     return np.mean(each, axis=0) if each else np.zeros(len(true))
 
 
@@ -73,10 +73,10 @@ def mean_average_precision(
     Raises:
         ValueError: if no row has a label.
     """
-    kept = np.flatnonzero(true.any(axis=0))
-    if not kept.size:
+    present = np.flatnonzero(true.any(axis=0))
+    if not present.size:
         raise ValueError("no row has a label, so there is no precision.")
-    return np.mean([average_precision(true[:, k], score[:, k]) for k in kept], axis=0)
+    return np.mean([average_precision(true[:, k], score[:, k]) for k in present], axis=0)
 
 
 def average_precision(true: Bool[np.ndarray, " rows"], score: Float[np.ndarray, " rows"]) -> Float[np.ndarray, " rows"]:
@@ -95,12 +95,12 @@ def average_precision(true: Bool[np.ndarray, " rows"], score: Float[np.ndarray, 
     at_least, true_at_least = np.cumsum(np.bincount(place)), np.cumsum(hits)
     precision = true_at_least / at_least
     positives = y.sum()
-    found = (hits * precision).sum() / positives
+    average = (hits * precision).sum() / positives
     # Sums over all thresholds from one's own down.
     gained = np.cumsum((hits / at_least)[::-1])[::-1]
     lost = np.cumsum((hits * precision / at_least)[::-1])[::-1]
-    change = (y * (precision[place] - found) + y * gained[place] - lost[place]) / positives
-    return found + len(y) * change
+    change = (y * (precision[place] - average) + y * gained[place] - lost[place]) / positives
+    return average + len(y) * change
 
 
 def _ratio(above: Float[np.ndarray, " rows"], below: Float[np.ndarray, " rows"]) -> Float[np.ndarray, " rows"]:

@@ -94,8 +94,8 @@ def label_retrieval(
     has = (labels[labelled] > 0.5).astype(np.float32)
     size = block or max(1, _BLOCK // max(len(has), 1))
     shared = [(has[i : i + size] @ has.T > 0).sum(axis=1) for i in range(0, len(has), size)]
-    own = has.any(axis=1).astype(np.int64)
-    relevant = np.asarray(np.concatenate(shared).astype(np.int64) - own if shared else own)
+    self_pairs = has.any(axis=1).astype(np.int64)
+    relevant = np.asarray(np.concatenate(shared).astype(np.int64) - self_pairs if shared else self_pairs)
     if not (relevant > 0).any():
         raise ValueError("no two rows have a label in common, so nothing can be found.")
 
@@ -111,19 +111,19 @@ class DifferenceResult:
 
     Attributes:
         rows: positions of the rows that were scored: all that have a number.
-        own, nearest: the number of each, and that of the row nearest to it.
+        number, nearest: the number of each, and that of the row nearest to it.
         chance: expected absolute difference to another row drawn by chance.
     """
 
     rows: Int[np.ndarray, " scored"]
-    own: Float[np.ndarray, " scored"]
+    number: Float[np.ndarray, " scored"]
     nearest: Float[np.ndarray, " scored"]
     chance: float
 
     @property
     def difference(self) -> Float[np.ndarray, " scored"]:
         """Absolute difference of each row to its nearest, in the unit of the column."""
-        return np.abs(self.own - self.nearest)
+        return np.abs(self.number - self.nearest)
 
 
 def nearest_difference(
@@ -144,14 +144,14 @@ def nearest_difference(
     rows = np.flatnonzero(np.isfinite(numbers))
     if rows.size < 2:
         raise ValueError("fewer than two rows have a number, so nothing can be found.")
-    own, unit = numbers[rows].astype(np.float64), _unit_length(features[rows])
+    values, unit = numbers[rows].astype(np.float64), _unit_length(features[rows])
     queries, size = np.arange(rows.size), block or max(1, _BLOCK // rows.size)
     near = [_nearest(unit, queries[i : i + size], 1)[:, 0] for i in range(0, rows.size, size)]
     # Of n numbers in order the i-th, from 0, is the larger one of i pairs and the smaller one of n - 1 - i.
-    ordered = np.sort(own)
+    ordered = np.sort(values)
     n = rows.size
     chance = 2 * float(((2 * queries - (n - 1)) * ordered).sum()) / (n * (n - 1))
-    return DifferenceResult(rows, own, own[np.concatenate(near)], chance)
+    return DifferenceResult(rows, values, values[np.concatenate(near)], chance)
 
 
 # R nearest rows of a query, and which of them are alike.

@@ -11,7 +11,8 @@ from jaxtyping import Int
 from mscon.errors import counted
 from mscon.evaluate.report import maps
 from mscon.evaluate.report.gather import Gathered, Member, Method
-from mscon.evaluate.report.headline import SPLITS
+from mscon.evaluate.report.summary import SPLITS
+from mscon.run.recipe import names_of
 
 # More maps than this beside each other, or spaces below each other, say less.
 _MOST_COLUMNS, _MOST_SPACES = 6, 6
@@ -73,11 +74,13 @@ def atlas(gathered: Gathered, method: Method, member: Member) -> Atlas:
 
 def _features(method: Method, member: Member, rows: Int[np.ndarray, " rows"], labels: Labels) -> list[Block]:
     features = member.run.features[rows]
-    own = f"the features of {method.title}, seed {member.seed}"
+    subject = f"the features of {method.title}, seed {member.seed}"
     blocks = []
     near = maps.neighbourhoods(features)
     if near is not None:
-        drawn = tuple(Sheet(c, maps.coloured(near, cells, c, own, "t-SNE map"), True) for c, cells in labels.items())
+        drawn = tuple(
+            Sheet(c, maps.coloured(near, cells, c, subject, "t-SNE map"), True) for c, cells in labels.items()
+        )
         note = (
             "t-SNE of the features at unit length. Near points are alike; distances between far groups, "
             "and their sizes, mean nothing."
@@ -88,7 +91,7 @@ def _features(method: Method, member: Member, rows: Int[np.ndarray, " rows"], la
     # Where there is no map above, there is no legend above either.
     side = 3.6 if near is None else _SMALL
     drawn = tuple(
-        Sheet(c, maps.coloured(flat, cells, c, own, "PCA map", side), near is None) for c, cells in labels.items()
+        Sheet(c, maps.coloured(flat, cells, c, subject, "PCA map", side), near is None) for c, cells in labels.items()
     )
     note = (
         f"The two directions of largest variance, {first:.0f} and {second:.0f} % of it. "
@@ -100,7 +103,7 @@ def _features(method: Method, member: Member, rows: Int[np.ndarray, " rows"], la
 
 def _spaces(method: Method, member: Member, rows: Int[np.ndarray, " rows"], labels: Labels) -> list[Block]:
     """The projection space of each similarity, by its own column first: what it tells apart, and what it leaves out."""
-    if member.recipe.get("heads", {}).get("name") == "identity":
+    if set(names_of(member.recipe, "heads")) == {"identity"}:
         return []  # the features again
     every = -(-len(rows) // _FEW_ROWS)
     rows, labels = rows[::every], {column: cells[::every] for column, cells in labels.items()}
@@ -110,9 +113,9 @@ def _spaces(method: Method, member: Member, rows: Int[np.ndarray, " rows"], labe
         places, kind = maps.neighbourhoods(vectors), "t-SNE map"
         if places is None:
             places, kind = maps.principal(vectors), "PCA map"
-        own = f"the space of {name} of {method.title}, seed {member.seed}"
+        subject = f"the space of {name} of {method.title}, seed {member.seed}"
         order = sorted(labels, key=lambda column: column != name)
-        drawn = tuple(Sheet(c, maps.coloured(places, labels[c], c, own, kind, _SMALL), False) for c in order)
+        drawn = tuple(Sheet(c, maps.coloured(places, labels[c], c, subject, kind, _SMALL), False) for c in order)
         note = (
             f"{kind[:-4]} of its projections. Its own column should fall into groups here"
             f"{', and the others only where they go with it' if len(order) > 1 else ''}. Colours as above."
@@ -124,7 +127,7 @@ def _spaces(method: Method, member: Member, rows: Int[np.ndarray, " rows"], labe
 
 
 def numbers(gathered: Gathered) -> set[str]:
-    """Columns of numbers, by what was asked of them."""
+    """Columns of numbers, by how they were probed."""
     return {q.column for q in gathered.questions if q.measure == "r2"} | {
         record["column"]
         for member in gathered.members
@@ -157,8 +160,10 @@ def _by_method(gathered: Gathered, rows: Int[np.ndarray, " rows"], labels: Label
     drawn = []
     for method in gathered.methods:
         places = maps.principal(method.members[0].run.features[rows])
-        own = f"the features of {method.title}"
-        drawn.append(Sheet(method.title, maps.coloured(places, labels[column], column, own, "PCA map", _SMALL), False))
+        subject = f"the features of {method.title}"
+        drawn.append(
+            Sheet(method.title, maps.coloured(places, labels[column], column, subject, "PCA map", _SMALL), False)
+        )
     return Block(
         f"Principal axes of each method, coloured by {column}",
         f"First seed of each. The colours of “{column}” are those of the legend above.",

@@ -12,6 +12,7 @@ from mscon.errors import counted
 from mscon.evaluate.report.citations import bibtex
 from mscon.evaluate.report.markdown import aligned, plain
 from mscon.evaluate.report.scores import Score, scores_of
+from mscon.run.recipe import names_of
 from mscon.run.run import Run
 
 # What is encoded -> how a caller in Python hands it over.
@@ -36,6 +37,7 @@ def model_card(run: Run, repository: str = "owner/name") -> str:
     Raises:
         RunError: if the run has not begun.
     """
+    run = run.as_it_is()
     recipe = run.recipe_values
     example = _EXAMPLES[_input(recipe)]
     title = _text(recipe.get("title") or run.name)
@@ -83,7 +85,7 @@ def model_card(run: Run, repository: str = "owner/name") -> str:
             "",
             *_fenced(run.recipe_text.strip(), "toml"),
             "",
-            *_made_with(run),
+            *_environment(run),
             "",
             "## Citation",
             "",
@@ -94,14 +96,14 @@ def model_card(run: Run, repository: str = "owner/name") -> str:
 
 
 def _input(recipe: Mapping[str, Any]) -> str:
-    found: str = recipe.get("data", {}).get("input", "image")
-    return found if found in _EXAMPLES else "image"
+    kind: str = recipe.get("data", {}).get("input", "image")
+    return kind if kind in _EXAMPLES else "image"
 
 
 def _foreign(recipe: Mapping[str, Any]) -> list[str]:
     """Classes from outside mscon without which the model cannot be built."""
-    names = [str(recipe.get(part, {}).get("name", "")) for part in ("encoder", "heads")]
-    return [name for name in names if ":" in name]
+    names = [str(recipe.get("encoder", {}).get("name", "")), *names_of(recipe, "heads")]
+    return [name for name in dict.fromkeys(names) if ":" in name]
 
 
 def _text_model(recipe: Mapping[str, Any]) -> str:
@@ -111,21 +113,21 @@ def _text_model(recipe: Mapping[str, Any]) -> str:
 
 def _needs(recipe: Mapping[str, Any]) -> str:
     """What it takes to load the model, and what of it executes."""
-    said = ["The weights are safetensors; nothing in this repository executes."]
+    sentences = ["The weights are safetensors; nothing in this repository executes."]
     if foreign := _foreign(recipe):
         listed = ", ".join(f"`{_code(name)}`" for name in foreign)
-        said.append(
+        sentences.append(
             f"To build the model mscon imports {listed}, code of its publisher that is not here and must be "
             "importable; `trust=True` says that you have read it."
         )
     if _input(recipe) == "text":
-        said.append('Sentences need `pip install "mscon[text]"`.')
-    if chosen := _text_model(recipe):
-        said.append(
-            f"They are read by the sentence encoder `{_code(chosen)}`, which is not here; `trust=True` lets it be "
+        sentences.append('Sentences need `pip install "mscon[text]"`.')
+    if text_model := _text_model(recipe):
+        sentences.append(
+            f"They are read by the sentence encoder `{_code(text_model)}`, which is not here; `trust=True` lets it be "
             "loaded."
         )
-    return " ".join(said)
+    return " ".join(sentences)
 
 
 def _front_matter(run: Run, recipe: Mapping[str, Any], title: str) -> list[str]:
@@ -176,13 +178,13 @@ def _evidence(run: Run) -> list[str]:
         return ["None yet: `mscon probe` asks the features about every column, and then this card can be written anew."]
     probe = run.probe
     lines: list[str] = []
-    for how, said in (
+    for how, title in (
         ("linear", "Linear probes of the frozen features, fitted on training rows, scored on test rows:"),
         ("neighbours", "Nearest neighbours among rows of groups that training never saw:"),
     ):
         if scores := list(scores_of(probe, how)):
             header = ("column", "role", "measure", "rows", "score", "95 % interval", "by guessing")
-            lines += [said, "", aligned(header, [_row(score) for score in scores], words=3), ""]
+            lines += [title, "", aligned(header, [_row(score) for score in scores], words=3), ""]
     return [
         *lines,
         f"Intervals are over rows ({probe.get('draws', 0):,} bootstrap draws), of one run: they do not cover the luck "
@@ -221,7 +223,7 @@ def _data(run: Run, recipe: Mapping[str, Any], columns: Sequence[str]) -> list[s
     return [*lines, aligned(("similarity", "kind", "different values", "missing in training rows"), body, words=2)]
 
 
-def _made_with(run: Run) -> list[str]:
+def _environment(run: Run) -> list[str]:
     facts = run.facts
     versions = ", ".join(f"{name} {version}" for name, version in facts.get("versions", {}).items())
     parameters = facts.get("parameters", {})

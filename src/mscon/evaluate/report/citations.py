@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from mscon.run.recipe import names_of
+
 # Identifiers instead of addresses: a report that opens offline should not look as if it linked anywhere.
 _ENTRIES = {
     "mscon": """@misc{mu2023mscon,
@@ -96,17 +98,21 @@ def bibtex(recipes: Iterable[Mapping[str, Any]]) -> str:
     """MSCon, and what these recipes (as plain values) build on, each once."""
     used = {"mscon"}
     for recipe in recipes:
-        kinds = {part.get("name", "categorical") for part in recipe["similarity"]}
-        if recipe["objective"]["name"] == "supcon":
-            used |= {"simclr"} if "same_row" in kinds else set()
-            used |= {"supcon"} if kinds - {"same_row"} else set()
-            used |= {"y_aware"} if "continuous" in kinds else set()
-        used |= {recipe["objective"]["name"]} & {"rank_n_contrast", "himulcon"}
+        objectives = names_of(recipe, "objective")
+        kinds = {
+            part.get("name", "categorical")
+            for part, objective in zip(recipe["similarity"], objectives, strict=True)
+            if objective == "supcon"
+        }
+        used |= {"simclr"} if "same_row" in kinds else set()
+        used |= {"supcon"} if kinds - {"same_row"} else set()
+        used |= {"y_aware"} if "continuous" in kinds else set()
+        used |= {*objectives} & {"rank_n_contrast", "himulcon"}
         if int(recipe.get("candidates", {}).get("memory_size", 0)) > 0:
             used.add("xbm")
         if recipe.get("data", {}).get("input", "image") != "image" and recipe.get("views", {}).get("corrupt", 0) > 0:
             used.add("scarf")
-        if recipe["objective"]["name"] == "triplet_margin" or recipe.get("heads", {}).get("name") == "masks":
+        if "triplet_margin" in objectives or "masks" in names_of(recipe, "heads"):
             used.add("csn")
         if recipe["weighting"]["name"] == "uncertainty" and len(recipe["similarity"]) > 1:
             used.add("uncertainty")

@@ -68,43 +68,43 @@ def confusion(column: str, classes: Sequence[str], counts: Int[np.ndarray, "true
 
 
 @dataclass(frozen=True, slots=True)
-class Label:
+class LabelScores:
     """One label of a set: rows that have it, shares of them that were found, and of those named that have it."""
 
     name: str
     rows: int
-    found: float | None
-    right: float | None
+    recall: float | None
+    precision: float | None
 
 
 @dataclass(frozen=True, slots=True)
-class Labels:
+class ColumnLabels:
     """All labels of one column, the rarest found first."""
 
     column: str
-    labels: tuple[Label, ...]
+    labels: tuple[LabelScores, ...]
 
 
-def confusions(member: Member) -> tuple[list[Confusion], list[Labels]]:
+def confusions(member: Member) -> tuple[list[Confusion], list[ColumnLabels]]:
     """Of each linear probe of a run: confusions of classes, levels and numbers; and what became of each label."""
     run = member.run
     arrays = run.predictions
-    told, sets = [], []
+    matrices, sets = [], []
     for i, record in enumerate(run.probe.get("linear", [])):
         name, kind = name_of(record), record.get("kind", "class")
         if record.get("confusion"):
-            told.append(confusion(name, record["classes"], np.asarray(record["confusion"], dtype=np.int64)))
+            matrices.append(confusion(name, record["classes"], np.asarray(record["confusion"], dtype=np.int64)))
             continue
         true, predicted = (arrays.get(f"linear/{i}/{what}") for what in ("true", "predicted"))
         if true is None or predicted is None or not len(true):
             continue
         if kind == "rank":
-            told.append(confusion(name, record["classes"], counts(true, predicted, len(record["classes"]))))
+            matrices.append(confusion(name, record["classes"], counts(true, predicted, len(record["classes"]))))
         elif kind == "number":
-            told.append(of_numbers(name, true, predicted))
+            matrices.append(of_numbers(name, true, predicted))
         elif kind == "labels":
             sets.append(of_labels(name, record["classes"], true, predicted))
-    return told, sets
+    return matrices, sets
 
 
 def counts(
@@ -133,15 +133,15 @@ def of_labels(
     names: Sequence[str],
     true: Shaped[np.ndarray, "rows labels"],
     predicted: Shaped[np.ndarray, "rows labels"],
-) -> Labels:
+) -> ColumnLabels:
     """Of each label the shares that were found and that were right, those found least first."""
-    has, said = true.astype(bool), predicted.astype(bool)
-    both = (has & said).sum(axis=0)
+    has, claims = true.astype(bool), predicted.astype(bool)
+    both = (has & claims).sum(axis=0)
     labels = [
-        Label(name, int(h), _share(int(b), int(h)), _share(int(b), int(s)))
-        for name, h, s, b in zip(names, has.sum(axis=0), said.sum(axis=0), both, strict=True)
+        LabelScores(name, int(h), _share(int(b), int(h)), _share(int(b), int(s)))
+        for name, h, s, b in zip(names, has.sum(axis=0), claims.sum(axis=0), both, strict=True)
     ]
-    return Labels(column, tuple(sorted(labels, key=lambda label: 2.0 if label.found is None else label.found)))
+    return ColumnLabels(column, tuple(sorted(labels, key=lambda label: 2.0 if label.recall is None else label.recall)))
 
 
 def _share(part: int, whole: int) -> float | None:

@@ -82,13 +82,13 @@ def curves(methods: Sequence[Method]) -> tuple[Curves, ...]:
     drawn = []
     for column in dict.fromkeys(column for method in methods for column in method.columns):
         having = tuple(i for i, method in enumerate(methods) if column in method.columns)
-        told = {quantity: _logged({i: logs[i] for i in having}, quantity, column) for quantity in _QUANTITIES}
-        if told[_VALIDATION_EXCESS].keys() >= told[_VALIDATION_LOSS].keys():
-            told[_VALIDATION_LOSS] = {}
+        by_quantity = {quantity: _logged({i: logs[i] for i in having}, quantity, column) for quantity in _QUANTITIES}
+        if by_quantity[_VALIDATION_EXCESS].keys() >= by_quantity[_VALIDATION_LOSS].keys():
+            by_quantity[_VALIDATION_LOSS] = {}
         bounds = {name: _usual(logs[i], name, column) for name in ("floor", "ceiling") for i in having[:1]}
         panels = [
             _panel(column, quantity, lines, bounds if quantity is _LOSS else {})
-            for quantity, lines in told.items()
+            for quantity, lines in by_quantity.items()
             if lines
         ]
         if panels:
@@ -100,11 +100,11 @@ def _logged(
     logs: Mapping[int, Sequence[Sequence[Mapping[str, Any]]]], quantity: _Quantity, column: str
 ) -> dict[int, list[Points]]:
     """Of each method the points of those seeds that have any; methods without are left out."""
-    found = {
+    points_of = {
         i: [points for log in group if len((points := series(log, quantity.kind, quantity.name, column))[0])]
         for i, group in logs.items()
     }
-    return {i: group for i, group in found.items() if group}
+    return {i: group for i, group in points_of.items() if group}
 
 
 def series(log: Sequence[Mapping[str, Any]], kind: str, quantity: str, column: str) -> Points:
@@ -158,13 +158,13 @@ def _panel(
 
 def _numbers(lines: Mapping[int, Sequence[Points]], last: float) -> tuple[Line, ...]:
     edges = np.linspace(0, last, _PARTS + 1)
-    told = []
+    averaged = []
     for i, group in lines.items():
         means = np.array([thin(x, y, edges)[1] for x, y in group])
         known = ~np.isnan(means).all(axis=0)
         values = tuple(float(np.nanmean(means[:, k])) if known[k] else None for k in range(_PARTS))
-        told.append(Line(i, values))
-    return tuple(told)
+        averaged.append(Line(i, values))
+    return tuple(averaged)
 
 
 def _draw(axis: Axes, quantity: _Quantity, lines: Mapping[int, Sequence[Points]], last: float) -> None:

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from mscon.evaluate.report.atlas import fifths, numbers
 from mscon.evaluate.report.gather import Gathered, Method
 from mscon.evaluate.report.maps import held_out
+from mscon.run.recipe import names_of
 
 # From here on two spaces are called the same, below the second they are clearly different. Columns whose own labels
 # are as alike as the third may share a space without a fault.
@@ -54,12 +55,12 @@ def _centred(vectors: Float[np.ndarray, "rows dim"]) -> Float[np.ndarray, "rows 
 
 def cka_matrix(spaces: Sequence[Float[np.ndarray, "rows _"]]) -> Matrix:
     """Linear CKA of every pair of spaces; None in the rows and columns of spaces that are one point."""
-    found: dict[tuple[int, int], float | None] = {
+    values: dict[tuple[int, int], float | None] = {
         (i, j): linear_cka(spaces[i], spaces[j]) for i, j in combinations(range(len(spaces)), 2)
     }
     # A space is like itself, unless it is a point.
-    found |= {(i, i): None if _centred(space) is None else 1.0 for i, space in enumerate(spaces)}
-    return tuple(tuple(found[min(i, j), max(i, j)] for j in range(len(spaces))) for i in range(len(spaces)))
+    values |= {(i, i): None if _centred(space) is None else 1.0 for i, space in enumerate(spaces)}
+    return tuple(tuple(values[min(i, j), max(i, j)] for j in range(len(spaces))) for i in range(len(spaces)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +118,7 @@ def _of(method: Method, rows: Int[np.ndarray, " rows"], classes: Mapping[str, Se
     matrices = [cka_matrix([space[rows] for space in member.run.projections]) for member in method.members]
     count = len(method.columns)
     entries = tuple(tuple(_entry([matrix[i][j] for matrix in matrices]) for j in range(count)) for i in range(count))
-    shared = method.members[0].recipe.get("heads", {}).get("name") == "identity"
+    shared = set(names_of(method.members[0].recipe, "heads")) == {"identity"}
     labels = {
         (i, j): label_cka(*(classes.get(method.columns[k]) for k in (i, j)))
         for i, j in combinations(range(count), 2)
@@ -173,15 +174,15 @@ def in_words(
     if shared:
         return "It has no heads: every similarity is read off the features themselves, so there is one space.", False
     points = [names[i] for i in range(len(names)) if values[i][i] is None]
-    told, failed = [], bool(points)
+    sentences, failed = [], bool(points)
     if points:
-        told.append(
+        sentences.append(
             f"A failure: the {'space' if len(points) == 1 else 'spaces'} of {_listed(points)} "
             f"{'holds' if len(points) == 1 else 'hold'} nothing, all rows lie in one place."
         )
     pairs = [(value, i, j) for i, j in combinations(range(len(names)), 2) if (value := values[i][j]) is not None]
     if not pairs:
-        return " ".join(told), failed
+        return " ".join(sentences), failed
     same = [(v, i, j) for v, i, j in pairs if v >= SAME]
     # Two columns that say much the same may well have the same space.
     alike = [(v, i, j) for v, i, j in same if (labels.get((i, j)) or 0.0) >= RELATED]
@@ -189,26 +190,26 @@ def in_words(
     failed = failed or bool(faults)
     (highest, i, j), (lowest, k, m) = max(pairs), min(pairs)
     if faults and len(faults) == len(pairs):
-        told.append(
+        sentences.append(
             f"A failure: all heads give the same space (CKA {_span(lowest, highest)}), so one head would do as well, "
             "and a mix of similarities is no different from any of them."
         )
     elif faults:
-        told.append(
+        sentences.append(
             f"A failure: {_listed([f'{names[a]} and {names[b]} ({v:.2f})' for v, a, b in faults])} "
             f"{'share' if len(faults) == 1 else 'each share'} one space{_though(labels, faults)}."
         )
     elif len(pairs) == 1 and not alike:
-        told.append(f"The two spaces {_how(highest)} (CKA {highest:.2f}{_of_labels(labels, i, j)}).")
+        sentences.append(f"The two spaces {_how(highest)} (CKA {highest:.2f}{_of_labels(labels, i, j)}).")
     elif not alike:
-        told.append(
+        sentences.append(
             f"The spaces {_how(highest)}: most alike are {names[i]} and {names[j]} "
             f"(CKA {highest:.2f}{_of_labels(labels, i, j)}), least {names[k]} and {names[m]} ({lowest:.2f})."
         )
     if alike:
         pairs_alike = [f"{names[a]} and {names[b]} (CKA {v:.2f}{_of_labels(labels, a, b)})" for v, a, b in alike]
-        told.append(f"{_listed(pairs_alike)} share a space, and their labels go together too.")
-    return " ".join(told), failed
+        sentences.append(f"{_listed(pairs_alike)} share a space, and their labels go together too.")
+    return " ".join(sentences), failed
 
 
 def _how(highest: float) -> str:

@@ -19,7 +19,7 @@ from jaxtyping import Float, Int
 
 from mscon.errors import RunError, counted, first_few
 from mscon.evaluate.metrics.catalog import MEASURES
-from mscon.run.recipe import Recipe
+from mscon.run.recipe import Recipe, names_of
 from mscon.run.run import Run
 
 if TYPE_CHECKING:
@@ -142,6 +142,7 @@ def gather(runs: Sequence[Run]) -> Gathered:
     """
     if not runs:
         raise RunError("there is no run to report. Give one or more run directories.")
+    runs = [run.as_it_is() for run in runs]
     complaints: list[str] = []
     members: list[Member] = []
     answers: dict[Path, dict[tuple[str, Measure], _Answer]] = {}
@@ -180,7 +181,8 @@ def _title(recipe: Mapping[str, Any]) -> str:
     if recipe.get("title"):
         return str(recipe["title"])
     columns = ", ".join(part["column"] for part in recipe["similarity"])
-    return f"{recipe['objective']['name']} on {columns} ({recipe['weighting']['name']} weights)"
+    objectives = ", ".join(dict.fromkeys(names_of(recipe, "objective")))
+    return f"{objectives} on {columns} ({recipe['weighting']['name']} weights)"
 
 
 def _methods(members: Sequence[Member], complaints: list[str]) -> tuple[Method, ...]:

@@ -53,9 +53,11 @@ def principal(features: Float[np.ndarray, "rows dim"], axes: int = 2) -> Float[n
     centred = features.astype(np.float64) - features.mean(axis=0, dtype=np.float64)
     left, scale, _ = np.linalg.svd(centred, full_matrices=False)
     # Fewer rows or dimensions than axes: the rest is zero.
-    found = left[:, :axes] * scale[:axes]
-    found = found * np.where(found[np.abs(found).argmax(axis=0), np.arange(found.shape[1])] < 0, -1.0, 1.0)
-    return np.pad(found, ((0, 0), (0, axes - found.shape[1])))
+    coordinates = left[:, :axes] * scale[:axes]
+    coordinates = coordinates * np.where(
+        coordinates[np.abs(coordinates).argmax(axis=0), np.arange(coordinates.shape[1])] < 0, -1.0, 1.0
+    )
+    return np.pad(coordinates, ((0, 0), (0, axes - coordinates.shape[1])))
 
 
 def variance_shares(features: Float[np.ndarray, "rows dim"], axes: int = 2) -> Float[np.ndarray, " axes"]:

@@ -21,7 +21,7 @@ class Bar:
     x: float
     y: float
     height: float
-    own: bool
+    is_largest: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,20 +31,20 @@ class Mask:
     Attributes:
         column: the similarity.
         bars: a dimension each, in the order of all masks of the method.
-        seen: dimensions whose mask is above 0.
+        nonzero: dimensions whose mask is above 0.
         most: dimensions that it sees more than every other similarity does, or no less.
-        own_share: share of its mask's sum that lies on those; None for a mask of zeros.
+        largest_share: share of its mask's sum that lies on those; None for a mask of zeros.
     """
 
     column: str
     bars: tuple[Bar, ...]
-    seen: int
+    nonzero: int
     most: int
-    own_share: float | None
+    largest_share: float | None
 
 
 @dataclass(frozen=True, slots=True)
-class Masks:
+class MethodMasks:
     """All masks of the first seed of one method, drawn on one scale."""
 
     method: str
@@ -56,15 +56,15 @@ class Masks:
     masks: tuple[Mask, ...]
 
 
-def masks(methods: Sequence[Method]) -> tuple[Masks, ...]:
+def masks(methods: Sequence[Method]) -> tuple[MethodMasks, ...]:
     """Of each method whose heads are masks; of others nothing."""
-    found = []
+    drawn = []
     for method in methods:
         member = method.members[0]
         values = member.run.masks
         if values:
-            found.append(_drawn(method, member.seed, np.asarray(values, dtype=np.float64)))
-    return tuple(found)
+            drawn.append(_drawn(method, member.seed, np.asarray(values, dtype=np.float64)))
+    return tuple(drawn)
 
 
 def order(values: Float[np.ndarray, "similarities dim"]) -> Int[np.ndarray, " dim"]:
@@ -73,24 +73,24 @@ def order(values: Float[np.ndarray, "similarities dim"]) -> Int[np.ndarray, " di
     return np.lexsort((-values.max(axis=0), owner))
 
 
-def _drawn(method: Method, seed: int, values: Float[np.ndarray, "similarities dim"]) -> Masks:
+def _drawn(method: Method, seed: int, values: Float[np.ndarray, "similarities dim"]) -> MethodMasks:
     values = values[:, order(values)]
     largest = float(values.max()) or 1.0
     most = values.max(axis=0)
     rows = []
     for column, mask in zip(method.columns, values, strict=True):
-        own = (mask == most) & (mask > 0)
+        is_largest = (mask == most) & (mask > 0)
         heights = np.round(_HEIGHT * mask / largest, 1)
         rows.append(
             Mask(
                 column=column,
                 bars=tuple(
                     Bar(round(_WIDTH * i, 1), round(_HEIGHT - float(h), 1), float(h), bool(o))
-                    for i, (h, o) in enumerate(zip(heights, own, strict=True))
+                    for i, (h, o) in enumerate(zip(heights, is_largest, strict=True))
                 ),
-                seen=int((mask > 0).sum()),
-                most=int(own.sum()),
-                own_share=float(mask[own].sum() / mask.sum()) if mask.sum() > 0 else None,
+                nonzero=int((mask > 0).sum()),
+                most=int(is_largest.sum()),
+                largest_share=float(mask[is_largest].sum() / mask.sum()) if mask.sum() > 0 else None,
             )
         )
-    return Masks(method.title, seed, values.shape[1], largest, _WIDTH * values.shape[1], _HEIGHT, tuple(rows))
+    return MethodMasks(method.title, seed, values.shape[1], largest, _WIDTH * values.shape[1], _HEIGHT, tuple(rows))

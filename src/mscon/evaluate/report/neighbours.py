@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 from jaxtyping import Float, Int
 
-from mscon.errors import MSConError
 from mscon.evaluate.report.gather import Member
 from mscon.evaluate.report.pictures import data_uri
 from mscon.method.agreement import Agreement, in_words, shown
-from mscon.run.recipe import Data
+from mscon.run.recipe import data_of
 
 if TYPE_CHECKING:
     from mscon.data.table.label_columns import LabelColumn
@@ -188,22 +187,17 @@ def nearest(
 
 def _thumbnails(member: Member, rows: pl.DataFrame, shown: Int[np.ndarray, " shown"]) -> tuple[dict[int, str], str]:
     """Data URIs by row; or none, and a sentence that says why."""
-    from mscon.data.inputs.images import open_store
+    from mscon.data.inputs.images import some_images
 
-    settings: Mapping[str, Any] = member.recipe.get("data", {})
-    if settings.get("input", "image") != "image":
+    data = data_of(member.recipe)
+    if data.input != "image":
         return {}, "The rows are no images, so they are shown by their number."
     facts = member.run.facts
-    name = str(facts.get("table", {}).get("name", "table"))
     root = facts.get("images_root")
     if root is None:
         return {}, "The run does not say where its images are, so they are not shown."
-    known = {field.name for field in fields(Data)}
-    given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items() if k in known}
-    data = Data(**given)
-    try:
-        images = open_store(rows, Path(root), data, name)[shown]
-    except (MSConError, OSError):
+    images, faults = some_images(rows, shown, Path(root), data)
+    if faults:
         # Not why: that message names folders of the machine, and a report is passed on.
         return {}, "The images could not be read when this report was made, so rows are shown by their number."
     return {int(row): thumbnail(image) for row, image in zip(shown, images, strict=True)}, ""

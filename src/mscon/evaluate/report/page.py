@@ -16,21 +16,20 @@ from mscon import __version__
 from mscon.errors import counted
 from mscon.evaluate.report import palette
 from mscon.evaluate.report.atlas import atlas
-from mscon.evaluate.report.census import census
 from mscon.evaluate.report.citations import bibtex
 from mscon.evaluate.report.compare import FEWEST_SEEDS, Comparison, compare, comparison_json
 from mscon.evaluate.report.confusion import confusions
 from mscon.evaluate.report.curves import curves
+from mscon.evaluate.report.data import census
 from mscon.evaluate.report.diversity import Diversity, diversity
-from mscon.evaluate.report.finding import finding
+from mscon.evaluate.report.environment import commands, facts, recipes
 from mscon.evaluate.report.gather import Gathered, gather
-from mscon.evaluate.report.headline import closest_look, headline, table_name, title
 from mscon.evaluate.report.masks import masks
 from mscon.evaluate.report.neighbours import grid
-from mscon.evaluate.report.provenance import commands, facts, recipes
 from mscon.evaluate.report.results import FILE as RESULTS_FILE
 from mscon.evaluate.report.results import Results, read_results
 from mscon.evaluate.report.similarities import learnt
+from mscon.evaluate.report.summary import closest_look, finding, headline, table_name, title
 from mscon.evaluate.report.tables import macro_f1, skipped, tables, whisker
 from mscon.run import atomic, outputs
 from mscon.run.run import Run
@@ -62,6 +61,7 @@ def build_report(
     """
     page_path, numbers_path = report_files(Path(out))
     folders = [Path(folder) for folder in results]
+    runs = [run.as_it_is() for run in runs]
     outputs.need_free(
         [page_path, numbers_path] if runs else [page_path],
         reads=[*chain.from_iterable(run.files for run in runs), *(folder / RESULTS_FILE for folder in folders)],

@@ -54,7 +54,7 @@ class Block:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class ScoreTable:
     """One table: what it is, what guessing gives there, and whether its blocks have headings of their own."""
 
     title: str
@@ -68,16 +68,16 @@ class Table:
         return tuple(column for block in self.blocks for column in block.columns)
 
 
-def tables(comparison: Comparison) -> list[Table]:
+def tables(comparison: Comparison) -> list[ScoreTable]:
     """All that was asked, a table for each kind of question; none without columns, none that is too wide."""
-    linear = Table(
+    linear = ScoreTable(
         "Linear probes",
         "Accuracy of a linear classifier on frozen features. In domain: columns that at least one method trained on. "
         "Out of domain: columns that none did, tasks the encoder never saw.",
         "Guessing the largest class",
         (Block("In domain", comparison.of("in_domain")), Block("Out of domain", comparison.of("out_of_domain"))),
     )
-    retrieval = Table(
+    retrieval = ScoreTable(
         "Retrieval",
         "Rows of unseen groups search each other by cosine of the features. Precision@1: how often the nearest is of "
         "the same class. MAP@R: the same down to rank R, the number of others in the class, and their order counts.",
@@ -85,7 +85,7 @@ def tables(comparison: Comparison) -> list[Table]:
         (Block("Precision@1", comparison.of("precision_at_1")), Block("MAP@R", comparison.of("map_at_r"))),
     )
     kinds = [
-        Table(
+        ScoreTable(
             title,
             explained,
             "By guessing",
@@ -97,12 +97,12 @@ def tables(comparison: Comparison) -> list[Table]:
     return [narrow for table in (linear, *probes, retrieval, near) for narrow in _narrowed(table)]
 
 
-def _narrowed(table: Table) -> list[Table]:
+def _narrowed(table: ScoreTable) -> list[ScoreTable]:
     """The table as it is if it fits, else one for each block; and a block that is still too wide in parts."""
     blocks = tuple(block for block in table.blocks if block.columns)
     if sum(len(block.columns) for block in blocks) <= _MOST_BESIDE:
         return [replace(table, blocks=blocks)] if blocks else []
-    found: list[Table] = []
+    narrowed: list[ScoreTable] = []
     for block in blocks:
         parts = -(-len(block.columns) // _MOST_BESIDE)
         each = -(-len(block.columns) // parts)
@@ -111,9 +111,9 @@ def _narrowed(table: Table) -> list[Table]:
             title = block.title if table.title == "Retrieval" else f"{table.title}: {block.title}"
             title += f" ({part + 1} of {parts})" if parts > 1 else ""
             # Explained once, above the first of them.
-            words = "" if found else table.explained
-            found.append(replace(table, title=title, explained=words, blocks=(some,), headed=False))
-    return found
+            words = "" if narrowed else table.explained
+            narrowed.append(replace(table, title=title, explained=words, blocks=(some,), headed=False))
+    return narrowed
 
 
 def whisker(column: Column, cell: Cell) -> tuple[float, float, float]:
@@ -129,12 +129,12 @@ def whisker(column: Column, cell: Cell) -> tuple[float, float, float]:
 
 def skipped(gathered: Gathered) -> list[str]:
     """What the probes left out, and why, each once."""
-    told = [
+    lines = [
         f"{record['column']} ({record['probe']}): {record['reason']}"
         for member in gathered.members
         for record in member.run.probe.get("skipped", [])
     ]
-    return list(dict.fromkeys(told))
+    return list(dict.fromkeys(lines))
 
 
 def macro_f1(gathered: Gathered) -> Mapping[str, Any]:

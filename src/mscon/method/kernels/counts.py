@@ -26,6 +26,7 @@ class PairCounts:
     Attributes:
         positives: sum of the weights of its known candidates; for 0/1 weights the number |P(i)|.
         known: number of its known candidates |A(i)|.
+        negatives: number of those that are not alike in anything.
         floor: least value its contrastive loss can have, in nats: the entropy of its normalised
             weights, log |P(i)| for 0/1 weights. 0 for an anchor without a positive.
         ceiling: its loss where all embeddings coincide, log |A(i)| nats.
@@ -33,6 +34,7 @@ class PairCounts:
 
     positives: Float[Tensor, "*similarities anchors"]
     known: Int[Tensor, "*similarities anchors"]
+    negatives: Int[Tensor, "*similarities anchors"]
     floor: Float[Tensor, "*similarities anchors"]
     ceiling: Float[Tensor, "*similarities anchors"]
 
@@ -50,6 +52,7 @@ def count_each(pairs: Sequence[Pairs | LazyPairs]) -> PairCounts:
     return PairCounts(
         positives=torch.stack([c.positives for c in each]),
         known=torch.stack([c.known for c in each]),
+        negatives=torch.stack([c.negatives for c in each]),
         floor=torch.stack([c.floor for c in each]),
         ceiling=torch.stack([c.ceiling for c in each]),
     )
@@ -71,18 +74,20 @@ def count(pairs: Pairs | LazyPairs) -> PairCounts:
     return PairCounts(
         positives=torch.cat([b.positives for b in blocks]),
         known=torch.cat([b.known for b in blocks]),
+        negatives=torch.cat([b.negatives for b in blocks]),
         floor=torch.cat([b.floor for b in blocks]),
         ceiling=torch.cat([b.ceiling for b in blocks]),
     )
 
 
 def _count_block(pairs: Pairs) -> PairCounts:
-    weight = pairs.weight * pairs.known
+    weight = (pairs.weight * pairs.known).clamp_min(0)
     total = weight.sum(dim=1)
     # H(w / W) = log W - (1 / W) sum w log w, with 0 log 0 = 0.
     entropy = total.log() - torch.special.xlogy(weight, weight).sum(dim=1) / total
     known = pairs.known.sum(dim=1)
-    return PairCounts(total, known, torch.where(total > 0, entropy, 0.0), known.clamp_min(1).to(weight.dtype).log())
+    floor, ceiling = torch.where(total > 0, entropy, 0.0), known.clamp_min(1).to(weight.dtype).log()
+    return PairCounts(total, known, pairs.negative.sum(dim=1), floor, ceiling)
 
 
 def _count_written(pairs: Sequence[LazyPairs]) -> PairCounts:
@@ -90,7 +95,13 @@ def _count_written(pairs: Sequence[LazyPairs]) -> PairCounts:
     has_label = torch.stack([p.anchors for p in pairs]) >= 0
     numbers = known.sum(dim=2) * has_label
     positives = weight.sum(dim=2)
-    return PairCounts(positives, numbers.long(), positives.clamp_min(1).log_(), numbers.clamp_min(1).log_())
+    return PairCounts(
+        positives,
+        numbers.long(),
+        (numbers - positives).long(),
+        positives.clamp_min(1).log_(),
+        numbers.clamp_min(1).log_(),
+    )
 
 
 def _count_classes(pairs: LazyPairs) -> PairCounts:
@@ -103,7 +114,7 @@ def _count_classes(pairs: LazyPairs) -> PairCounts:
     known = labels.numel() - _occurrences(own, ids)
     positives, known = torch.where(has_label, positives, 0), torch.where(has_label, known, 0)
     log = lambda n: n.clamp_min(1).to(torch.get_default_dtype()).log()
-    return PairCounts(positives.to(torch.get_default_dtype()), known, log(positives), log(known))
+    return PairCounts(positives.to(torch.get_default_dtype()), known, known - positives, log(positives), log(known))
 
 
 def _occurrences(queries: Int[Tensor, " queries"], keys: Int[Tensor, " keys"]) -> Int[Tensor, " queries"]:

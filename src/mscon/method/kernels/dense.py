@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from mscon.method.kernels.masks import written
-from mscon.method.kernels.path import Gradients, wide
+from mscon.method.kernels.path import Denominator, Gradients, wide
 from mscon.method.kernels.shift import shift_for
 from mscon.method.pairs import Exchange, LazyPairs, Pairs
 
@@ -22,7 +22,9 @@ class Dense:
 
     With e_ij = exp(s_ij) over the known pairs, w_ij the weights of what is alike and n_i their sum,
 
-        L_out = log sum_j e_ij - sum_j w_ij s_ij / n_i,    L_in = log sum_j e_ij - log(sum_j w_ij e_ij / n_i).
+        L_out = log sum_j e_ij - sum_j w_ij s_ij / n_i,    L_in = log sum_j e_ij - log(sum_j w_ij e_ij / n_i),
+
+    where the first sum may be over the negatives alone.
 
     At the batch sizes of most people an operation costs more by being called than by its arithmetic, so
     there are as few as will do.
@@ -31,12 +33,14 @@ class Dense:
         weight: w, 0 where nothing is known.
         known: 1, or 0 for pairs left out of every sum. Numbers rather than truth values, which
             torch combines ten times slower on a CPU.
-        count: n; infinite, for nothing to come of it, where an anchor has no positive.
-        is_lonely: anchors without a positive.
+        count: n; infinite, for nothing to come of it, where an anchor is lonely.
+        is_lonely: anchors without a positive, or with nothing in the denominator.
         temperature: one for each similarity.
         largest_logit: bound on |s|, at most `LARGEST_LOGIT`.
         inside: L_in instead of L_out.
-        reverse: w and what is known of the candidates as anchors, those here being theirs; only with an exchange.
+        negative: 1 where a pair is known and of weight 0, where only such are in the denominator; else None.
+        reverse: w and what is in the denominator of the candidates as anchors, those here being theirs; only with an
+            exchange.
     """
 
     weight: Float[Tensor, "similarities anchors candidates"]
@@ -46,6 +50,7 @@ class Dense:
     temperature: tuple[float, ...]
     largest_logit: float
     inside: bool
+    negative: Float[Tensor, "similarities anchors candidates"] | None = None
     reverse: tuple[Tensor, Tensor] | None = None
 
     @classmethod
@@ -57,16 +62,20 @@ class Dense:
         dtype: torch.dtype,
         *,
         inside: bool,
+        denominator: Denominator = "all",
     ) -> Dense:
         """Write the pairs out, in the type of the sums."""
         weight, known = written(pairs, dtype)
+        negative = known * (weight == 0) if denominator == "negatives" else None
         exchanged = [p.reversed() for p in pairs if isinstance(p, LazyPairs) and p.exchange is not None]
         reverse = None
         if exchanged:
             w, k = written(exchanged, dtype)
-            reverse = w.mT, k.mT
+            reverse = w.mT, (k if negative is None else k * (w == 0)).mT
         count = weight.sum(dim=2)
         is_lonely = count == 0
+        if negative is not None:
+            is_lonely |= negative.sum(dim=2) == 0
         return cls(
             weight,
             known,
@@ -75,6 +84,7 @@ class Dense:
             temperature,
             largest_logit,
             inside,
+            negative,
             reverse,
         )
 
@@ -84,7 +94,7 @@ class Dense:
         if shift := shift_for(self.largest_logit):
             logits.sub_(shift)
         e = logits.exp().mul_(self.known)
-        total = e.sum(dim=2).masked_fill_(self.is_lonely, math.inf)
+        total = self._competing(e).sum(dim=2).masked_fill_(self.is_lonely, math.inf)
         if self.inside:
             alike = (e * self.weight).sum(dim=2).masked_fill_(self.is_lonely, math.inf)
             loss = (total * self.count).div_(alike).log_()
@@ -106,7 +116,7 @@ class Dense:
         e, total, alike = kept
         # d loss_i / d s_ij = e_ij / total_i - [w_ij / n_i, or w_ij e_ij over its sum]
         repel, attract = grad / total, grad / alike
-        pull = e * repel.unsqueeze(2)
+        pull = self._competing(e) * repel.unsqueeze(2)
         pull.addcmul_(e * self.weight if self.inside else self.weight, attract.unsqueeze(2), value=-1)
         a = wide(anchors)
         if exchange is not None and candidates is not None:
@@ -117,14 +127,18 @@ class Dense:
             return self._product(pull + pull.mT, a), None
         return self._product(pull, wide(candidates)), self._product(pull.mT, a) if wants_candidates else None
 
+    def _competing(self, e: Tensor) -> Tensor:
+        """What of exp(s) is in the denominator."""
+        return e if self.negative is None else e * self.negative
+
     def _pull_of_candidates(self, a: Tensor, c: Tensor, everyone: Tensor) -> Tensor:
         """What the losses of the candidates, as anchors, add to d / d s_ij."""
         assert self.reverse is not None
-        weight, known = self.reverse
+        weight, competing = self.reverse
         repel, attract = everyone.unsqueeze(3).mT
         e = self._product(a, c.mT).sub_(shift_for(self.largest_logit)).exp_()
         weight = weight * e if self.inside else weight
-        return e.mul_(known).mul_(repel).addcmul_(weight, attract, value=-1)
+        return e.mul_(competing).mul_(repel).addcmul_(weight, attract, value=-1)
 
     def _product(self, left: Tensor, right: Tensor) -> Tensor:
         """left @ right / temperature, for every similarity."""

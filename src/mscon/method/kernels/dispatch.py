@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from mscon.method.kernels.dense import Dense
 from mscon.method.kernels.lengths import lengths_of
 from mscon.method.kernels.online import Online
-from mscon.method.kernels.path import Path, evaluate
+from mscon.method.kernels.path import Denominator, Path, evaluate, wide
+from mscon.method.kernels.precision import no_rounding
 from mscon.method.kernels.shift import LARGEST_LOGIT
 from mscon.method.kernels.tiles import Tiles
 from mscon.method.pairs import Exchange, LazyPairs, Pairs
 
 Positives = Literal["outside", "inside"]
-Temperature = float | Float[Tensor, " similarities"]
+Temperature = float | Float[Tensor, " similarities"] | Float[Tensor, "similarities anchors"]
 
 # Pairs up to which writing them all out is fastest: three similarities of 577 rows on a CPU, where tiles then
 # begin to gain by their symmetry and their stay in cache; of 1,000 on a GPU.
@@ -38,6 +41,7 @@ def contrast(
     *,
     temperature: Temperature,
     positives: Positives = "outside",
+    denominator: Denominator = "all",
     cosine: bool = False,
 ) -> Float[Tensor, "similarities anchors"]:
     """Loss of each anchor in nats; where pairs are many, memory grows with the rows only.
@@ -53,19 +57,23 @@ def contrast(
         candidates: likewise; None for the anchors themselves, which lets a path use symmetry.
         pairs: one per similarity. If they have an `exchange`, the anchors get the whole gradient of the losses of
             all processes, for two or three numbers a candidate and similarity, and candidates get none.
-        temperature: divides the inner products, > 0; a tensor holds one per similarity and gets a gradient.
+        temperature: divides the inner products, > 0; a tensor holds one per similarity, or one per similarity and
+            anchor, and gets a gradient.
         positives: outside or inside the logarithm (L_out, L_in); see `mscon.method.objectives.supcon`.
+        denominator: what positives compete with: all known candidates, or only those of weight 0.
         cosine: divide vectors by their lengths first, in float32 at least.
 
     Returns:
-        Exactly 0, and no gradient, for anchors without a positive. It can be differentiated once; the
-        second time raises RuntimeError.
+        Exactly 0, and no gradient, for anchors without a positive or with nothing in the denominator. It can be
+        differentiated once; the second time raises RuntimeError.
 
     Raises:
         ValueError: if a temperature is not positive, a vector is zero or not finite, the batch is
             empty, or shapes or types do not fit.
     """
     _check_shapes(anchors, candidates, pairs)
+    if isinstance(temperature, Tensor) and temperature.dim() == 2:
+        return _each_anchor(anchors, candidates, pairs, temperature, positives, denominator, cosine)
     temperatures = _temperatures(temperature, len(pairs))
     anchor_lengths, longest = lengths_of(anchors, "anchors")
     candidate_lengths, longest_candidate = anchor_lengths, longest
@@ -95,12 +103,45 @@ def contrast(
         if c is None and way in ("tiles", "triton") and not all(_is_one_set(p) for p in some):
             c = a
         ts = tuple(temperatures[h] for h in heads)
-        path = _path(way, some, ts, largest_logit, positives, sums, c is None)
+        path = _path(way, some, ts, largest_logit, positives, denominator, sums, c is None)
         losses.append(evaluate(path, a, c, t, lengths, exchange))
     if len(groups) == 1:
         return losses[0]
     order = [h for heads in groups.values() for h in heads]
     return torch.cat(losses)[[order.index(h) for h in range(len(pairs))]]
+
+
+def _each_anchor(
+    anchors: Float[Tensor, "similarities anchors dim"],
+    candidates: Float[Tensor, "similarities candidates dim"] | None,
+    pairs: Sequence[Pairs | LazyPairs],
+    temperature: Float[Tensor, "similarities anchors"],
+    positives: Positives,
+    denominator: Denominator,
+    cosine: bool,
+) -> Float[Tensor, "similarities anchors"]:
+    """The same where each anchor has a temperature of its own: that divides its vector.
+
+    Nothing is symmetric in that, and an anchor is another vector than the candidate it is to others: so candidates
+    carry a gradient of their own, also those of other processes.
+    """
+    if temperature.shape != anchors.shape[:2]:
+        raise ValueError(
+            f"temperature must be one for each of {anchors.shape[1]} anchors of {anchors.shape[0]} similarities, got "
+            f"shape {tuple(temperature.shape)}."
+        )
+    if not ((temperature > 0) & temperature.isfinite()).all():
+        raise ValueError("temperature must be positive and finite for each anchor.")
+    others = anchors if candidates is None else candidates
+    for vectors, name in ((anchors, "anchors"), (others, "candidates")):
+        lengths_of(vectors, name)  # complains of what cannot be divided
+    with no_rounding(anchors):
+        a, c = (normalize(wide(v), dim=2) if cosine else wide(v) for v in (anchors, others))
+    if not a.shape[1]:  # a process may have none; the others wait for its share of the gradient
+        return a.new_zeros(a.shape[:2]) + 0 * c.sum()
+    alone = [replace(p, exchange=None) if isinstance(p, LazyPairs) else p for p in pairs]
+    scaled = a / temperature.to(a.dtype).unsqueeze(2)
+    return contrast(scaled, c, alone, temperature=1.0, positives=positives, denominator=denominator)
 
 
 def _way(
@@ -130,20 +171,21 @@ def _path(
     temperatures: tuple[float, ...],
     largest_logit: float,
     positives: Positives,
+    denominator: Denominator,
     sums: torch.dtype,
     is_square: bool,
 ) -> Path:
     is_inside = positives == "inside"
     if way == "dense":
-        return Dense.of(pairs, temperatures, largest_logit, sums, inside=is_inside)
+        return Dense.of(pairs, temperatures, largest_logit, sums, inside=is_inside, denominator=denominator)
     if way == "online":
-        return Online(tuple(pairs), temperatures, is_inside)
+        return Online(tuple(pairs), temperatures, is_inside, denominator)
     partitions = [p for p in pairs if isinstance(p, LazyPairs)]
     if way == "tiles":
-        return Tiles.of(partitions, temperatures, largest_logit, is_square=is_square)
+        return Tiles.of(partitions, temperatures, largest_logit, is_square=is_square, denominator=denominator)
     from mscon.method.kernels.triton import Triton  # only where there is a GPU: importing mscon must not import triton
 
-    return Triton.of(partitions, temperatures, largest_logit)
+    return Triton.of(partitions, temperatures, largest_logit, denominator=denominator)
 
 
 def _exchange(pairs: Sequence[Pairs | LazyPairs]) -> Exchange | None:

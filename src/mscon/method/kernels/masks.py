@@ -17,7 +17,7 @@ Written = tuple[Float[Tensor, "similarities anchors candidates"], Float[Tensor, 
 
 
 def written(pairs: Sequence[Pairs | LazyPairs], dtype: torch.dtype) -> Written:
-    """Weights, 0 where nothing is known; and 1 where a pair is known, 0 where it is to be left out of every sum.
+    """Weights, 0 where nothing is known or alike; and 1 where a pair is known, 0 where it is in no sum.
 
     Numbers rather than truth values, which torch combines ten times slower on a CPU. Of an anchor without a label
     pairs may count as known; it has no positive. What is given is read only: of classes a loss and its counts share it.
@@ -36,7 +36,7 @@ def written(pairs: Sequence[Pairs | LazyPairs], dtype: torch.dtype) -> Written:
 def _each(pairs: Sequence[Pairs | LazyPairs], dtype: torch.dtype) -> Written:
     dense: list[Pairs] = [p.dense() if isinstance(p, LazyPairs) else p for p in pairs]
     known = torch.stack([p.known for p in dense])
-    return torch.stack([p.weight for p in dense]).to(dtype).masked_fill_(~known, 0.0), known.to(dtype)
+    return torch.stack([p.weight for p in dense]).to(dtype).masked_fill_(~known, 0.0).clamp_min_(0), known.to(dtype)
 
 
 def _classes(pairs: Sequence[LazyPairs], dtype: torch.dtype) -> Written:

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mscon.method.kernels.path import Gradients, wide
+from mscon.method.kernels.path import Denominator, Gradients, wide
 from mscon.method.pairs import Exchange, LazyPairs, Pairs
 
 # Rows and columns of a block: 256 x 2,048 float32 logits are 2 MB, a handful of which stay in the caches of a
@@ -29,12 +29,14 @@ class Online:
         pairs: one for each similarity.
         temperature: one for each similarity.
         inside: positives inside the logarithm (L_in).
+        denominator: what positives compete with.
         block: rows and columns of a block; None for what suits the device.
     """
 
     pairs: tuple[Pairs | LazyPairs, ...]
     temperature: tuple[float, ...]
     inside: bool
+    denominator: Denominator = "all"
     block: tuple[int, int] | None = None
 
     def forward(self, anchors: Tensor, candidates: Tensor | None) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -55,8 +57,8 @@ class Online:
                         alike.add(logits + weight.log())
                     else:
                         attraction += (weight * logits).sum(dim=1)
-                    everyone.add(logits.masked_fill_(~known, -torch.inf))
-                counted = total > 0
+                    everyone.add(logits.masked_fill_(~self._competing(weight, known), -torch.inf))
+                counted = (total > 0) & ~everyone.highest.isinf()
                 log_sums[h, rows] = everyone.value()
                 alikes[h, rows] = torch.where(counted, alike.value() if self.inside else total, torch.inf)
                 drawn = alike.value() - total.log() if self.inside else attraction / total
@@ -104,10 +106,14 @@ class Online:
     def _pull(self, logits: Tensor, weight: Tensor, known: Tensor, of_rows: Tensor) -> Tensor:
         """d loss / d logit, in the memory of the arguments; `of_rows` as in `backward`."""
         pull_per_nat, log_sums, alike = of_rows
+        competing = self._competing(weight, known)
         share = _exp(weight.log().add_(logits).sub_(alike)) if self.inside else weight.div_(alike)
-        # Unknown candidates may be nearer than all that were summed over: above 0 here.
-        softmax = _exp(logits.sub_(log_sums).clamp_max_(0)).mul_(known)
+        # What is in no sum may be nearer than all that was summed over: above 0 here.
+        softmax = _exp(logits.sub_(log_sums).clamp_max_(0)).mul_(competing)
         return softmax.sub_(share).mul_(pull_per_nat)
+
+    def _competing(self, weight: Tensor, known: Tensor) -> Tensor:
+        return known if self.denominator == "all" else known & (weight == 0)
 
 
 class _RunningLogSum:
@@ -145,4 +151,4 @@ def _spans(length: int, size: int) -> Iterator[slice]:
 def _block(a: Tensor, c: Tensor, pairs: Pairs, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
     """Logits, weights (0 where unknown) and what is known of some anchors against some candidates."""
     logits = (wide(a) @ wide(c).T).div_(temperature)
-    return logits, pairs.weight.to(logits.dtype).masked_fill(~pairs.known, 0.0), pairs.known
+    return logits, pairs.weight.to(logits.dtype).masked_fill(~pairs.known, 0.0).clamp_min_(0), pairs.known

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -11,6 +11,9 @@ from torch import Tensor
 from mscon.method.kernels.lengths import across, divided
 from mscon.method.kernels.precision import no_rounding
 from mscon.method.pairs import Exchange
+
+Denominator = Literal["all", "negatives"]
+"""What an anchor's positives compete with: all known candidates, or those of weight 0 alone."""
 
 Gradients = tuple[Float[Tensor, "similarities anchors dim"], Float[Tensor, "similarities candidates dim"] | None]
 

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from mscon.method.kernels.path import Gradients, wide
+from mscon.method.kernels.path import Denominator, Gradients, wide
 from mscon.method.kernels.precision import float32_products
 from mscon.method.kernels.shift import shift_for
 from mscon.method.kernels.sorted_classes import SortedClasses, Tile
@@ -55,11 +55,13 @@ class Tiles:
         heads: the sorted rows of each similarity.
         temperature: one for each similarity.
         largest_logit: bound on |s|, at most `LARGEST_LOGIT`.
+        denominator: what positives compete with.
     """
 
     heads: tuple[SortedClasses, ...]
     temperature: tuple[float, ...]
     largest_logit: float
+    denominator: Denominator = "all"
 
     @classmethod
     def of(
@@ -69,13 +71,17 @@ class Tiles:
         largest_logit: float,
         *,
         is_square: bool,
+        denominator: Denominator = "all",
         size: int | None = None,
     ) -> Tiles:
         """Sort the rows. `is_square`: there are no other candidates, and both sides of `pairs` are the same rows."""
         if size is None:
             size = _cpu_size(torch.get_num_threads()) if pairs[0].anchors.device.type == "cpu" else _GPU_SIZE
         return cls(
-            tuple(SortedClasses.of(p, is_symmetric=is_square, size=size) for p in pairs), temperature, largest_logit
+            tuple(SortedClasses.of(p, is_symmetric=is_square, size=size) for p in pairs),
+            temperature,
+            largest_logit,
+            denominator,
         )
 
     def forward(self, anchors: Tensor, candidates: Tensor | None) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -84,6 +90,8 @@ class Tiles:
         with float32_products(rounded_to_bfloat16=_is_for_bfloat16_units(anchors)):
             for h, head in enumerate(self._heads(anchors, candidates)):
                 sums, (attraction, count) = head.sums(), head.positives()
+                # Nothing in the denominator: as good as no positive. (Other exponentials cannot vanish.)
+                count, sums = torch.where(sums > 0, count, 0.0), torch.where(sums > 0, sums, 1.0)
                 loss = torch.where(count > 0, sums.log() + head.shift - attraction / count.clamp_min(1), 0.0)
                 losses[h].index_copy_(0, head.rows.anchor_order, loss)
                 kept += [sums, count]
@@ -126,7 +134,7 @@ class Tiles:
     def _heads(self, anchors: Tensor, candidates: Tensor | None) -> Iterator[_Head]:
         others = anchors if candidates is None else candidates
         for a, c, rows, t in zip(anchors, others, self.heads, self.temperature, strict=True):
-            yield _Head(a, c, rows, 1 / t, self.largest_logit)
+            yield _Head(a, c, rows, 1 / t, self.largest_logit, self.denominator)
 
 
 class _Head:
@@ -139,22 +147,23 @@ class _Head:
         rows: SortedClasses,
         scale: float,
         largest_logit: float,
+        denominator: Denominator,
     ) -> None:
-        self.rows, self.scale, self.shift = rows, scale, shift_for(largest_logit)
+        self.rows, self.scale, self.shift, self.denominator = rows, scale, shift_for(largest_logit), denominator
         self.part = rows.size if largest_logit > _LARGE_LOGIT else _PART
         self.a = wide(anchors.index_select(0, rows.anchor_order))
         self.c = self.a if rows.is_symmetric else wide(candidates.index_select(0, rows.candidate_order))
         self.a_strips, self.c_strips = self.a.split(rows.size), self.c.split(rows.size)
 
     def sums(self) -> Float[Tensor, " anchors"]:
-        """sum_j exp(s_ij - shift) over candidates; 1 for anchors that have none."""
+        """sum_j exp(s_ij - shift) over the candidates in the denominator."""
         sums = self.a.new_zeros(self.a.shape[0])
         strips = sums.split(self.rows.size)
         for tile, e in self._exponentials():
             strips[tile.row].add_(e.sum(dim=1))
             if self.rows.is_symmetric and not tile.is_diagonal:
                 strips[tile.column].add_(e.sum(dim=0))
-        return torch.where(sums > 0, sums, 1.0)
+        return sums
 
     def positives(self) -> tuple[Float[Tensor, " anchors"], Float[Tensor, " anchors"]]:
         """Sum of s_ij over the positives of each anchor, and their number."""
@@ -210,7 +219,7 @@ class _Head:
         return of_a, None if is_symmetric else of_c
 
     def _exponentials(self) -> Iterator[tuple[Tile, Float[Tensor, "rows columns"]]]:
-        """exp(s_ij - shift), 0 for own pairs; each in the memory of the one before."""
+        """exp(s_ij - shift), 0 for what is not in the denominator; each in the memory of the one before."""
         memory = self.a.new_empty(self.rows.size**2)
         for tile in self.rows.tiles():
             a, c = self.a_strips[tile.row], self.c_strips[tile.column]
@@ -222,7 +231,18 @@ class _Head:
             e.exp_()
             if tile.own is not None:
                 e[tile.own] = 0.0
+            if self.denominator == "negatives":
+                _clear(e, self.rows.alike(tile))
             yield tile, e
+
+
+def _clear(e: Float[Tensor, "rows columns"], alike: list[tuple[slice, slice]] | Bool[Tensor, "rows columns"]) -> None:
+    """0 in place of what is alike."""
+    if isinstance(alike, Tensor):
+        e.masked_fill_(alike, 0.0)
+    else:
+        for p, q in alike:
+            e[p, q] = 0.0
 
 
 def _add_product(

@@ -22,7 +22,7 @@ import triton.language as tl
 from jaxtyping import Int
 from torch import Tensor
 
-from mscon.method.kernels.path import Gradients
+from mscon.method.kernels.path import Denominator, Gradients
 from mscon.method.kernels.shift import LARGEST_LOGIT, shift_for
 from mscon.method.pairs import Exchange, LazyPairs, renumbered
 
@@ -46,6 +46,7 @@ class Triton:
         anchor_ids, candidate_ids: pairs of equal ids are left out.
         temperature: one for each similarity.
         largest_logit: bound on |s|.
+        denominator: what positives compete with.
         is_deterministic: no atomics.
         precision: of float32 products: "tf32x3" (three products on matrix units, as good as float32) or
             "ieee"; never plain TF32. bfloat16 is multiplied as it is and summed in float32.
@@ -58,6 +59,7 @@ class Triton:
     candidate_ids: Int[Tensor, "similarities candidates"]
     temperature: tuple[float, ...]
     largest_logit: float
+    denominator: Denominator = "all"
     is_deterministic: bool = False
     precision: str = "tf32x3"
     block: tuple[int, int, int] | None = None
@@ -89,7 +91,8 @@ class Triton:
             _sum_triangle[(tiles[0], triton.cdiv(tiles[1], _SPAN), heads)](
                 *arguments, self._shift, SPAN=_SPAN, **settings
             )
-            sums = torch.where(sums > 0, sums, 1.0)
+            # Nothing in the denominator: as good as no positive, as `_sum_owned` says by itself.
+            count, sums = torch.where(sums > 0, count, 0.0), torch.where(sums > 0, sums, 1.0)
         else:
             _sum_owned[(tiles[0], heads)](*arguments, **settings)
         log_sums = sums.log2() + self._shift if self._is_triangle(candidates) else sums
@@ -200,6 +203,7 @@ class Triton:
         dim = max(16, triton.next_power_of_2(vectors.shape[2]))
         rows, columns, warps = self.block or _block_for(dim, vectors.dtype)
         settings = {"ROWS": rows, "COLUMNS": columns, "DIM": dim, "PRECISION": self.precision, "WIDEN": _WIDEN}
+        settings["NEGATIVES_ONLY"] = self.denominator == "negatives"
         return settings if _WIDEN else {**settings, "num_warps": warps, "num_stages": 2, "enable_fp_fusion": True}
 
 
@@ -240,17 +244,23 @@ def _load(vectors, labels, ids, head, start, count, dim, SIZE: tl.constexpr, DIM
 
 
 @triton.jit
-def _compare(a, c, label_a, label_c, id_a, id_c, scale, PRECISION: tl.constexpr):
-    """Logits to base 2, which pairs are known, and which of those are positives."""
+def _compare(
+    a, c, label_a, label_c, id_a, id_c, scale, NEGATIVES_ONLY: tl.constexpr, PRECISION: tl.constexpr
+):  # fmt: skip
+    """Logits to base 2, which pairs are in the denominator, and which known ones are positives."""
     logits = tl.dot(a, tl.trans(c), input_precision=PRECISION) * scale
     known = (label_a >= 0)[:, None] & (label_c >= 0)[None, :] & (id_a[:, None] != id_c[None, :])
-    return logits, known, known & (label_a[:, None] == label_c[None, :])
+    is_same = label_a[:, None] == label_c[None, :]
+    competing = known
+    if NEGATIVES_ONLY:
+        competing = known & (label_a[:, None] != label_c[None, :])
+    return logits, competing, known & is_same
 
 
 @triton.jit
 def _sum_triangle(
     a_, c_, label_a_, label_c_, id_a_, id_c_, sum_, attraction_, count_, scale_, rows, columns, dim, shift,
-    SPAN: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, DIM: tl.constexpr, PRECISION: tl.constexpr, WIDEN: tl.constexpr,
+    SPAN: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, DIM: tl.constexpr, PRECISION: tl.constexpr, WIDEN: tl.constexpr, NEGATIVES_ONLY: tl.constexpr,
 ):  # fmt: skip
     """Sums of a symmetric matrix from its upper triangle: a strip of rows against a span of columns."""
     head = tl.program_id(2)
@@ -264,9 +274,9 @@ def _sum_triangle(
     start = tl.maximum(first_column, first_row // COLUMNS * COLUMNS)
     for column in range(start, tl.minimum(first_column + SPAN * COLUMNS, columns), COLUMNS):
         j, c, label_c, id_c = _load(c_, label_c_, id_c_, head, column, columns, dim, COLUMNS, DIM, WIDEN)
-        logits, known, alike = _compare(a, c, label_a, label_c, id_a, id_c, scale, PRECISION)
+        logits, competing, alike = _compare(a, c, label_a, label_c, id_a, id_c, scale, NEGATIVES_ONLY, PRECISION)
         is_upper = i[:, None] < j[None, :]  # each pair of rows once; a row with itself is never known
-        e = tl.where(known & is_upper, tl.exp2(logits - shift), 0.0)
+        e = tl.where(competing & is_upper, tl.exp2(logits - shift), 0.0)
         s = tl.where(alike & is_upper, logits, 0.0)
         n = tl.where(alike & is_upper, 1.0, 0.0)
         sums += tl.sum(e, axis=1)
@@ -285,7 +295,7 @@ def _sum_triangle(
 @triton.jit
 def _sum_owned(
     a_, c_, label_a_, label_c_, id_a_, id_c_, log_sum_, attraction_, count_, scale_, rows, columns, dim,
-    ROWS: tl.constexpr, COLUMNS: tl.constexpr, DIM: tl.constexpr, PRECISION: tl.constexpr, WIDEN: tl.constexpr,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, DIM: tl.constexpr, PRECISION: tl.constexpr, WIDEN: tl.constexpr, NEGATIVES_ONLY: tl.constexpr,
 ):  # fmt: skip
     """Sums of a strip of anchors over all candidates, with a running maximum."""
     head = tl.program_id(1)
@@ -295,27 +305,27 @@ def _sum_owned(
     sums, attraction, count = tl.zeros([ROWS], tl.float32), tl.zeros([ROWS], tl.float32), tl.zeros([ROWS], tl.float32)
     for column in range(0, columns, COLUMNS):
         _, c, label_c, id_c = _load(c_, label_c_, id_c_, head, column, columns, dim, COLUMNS, DIM, WIDEN)
-        logits, known, alike = _compare(a, c, label_a, label_c, id_a, id_c, scale, PRECISION)
+        logits, competing, alike = _compare(a, c, label_a, label_c, id_a, id_c, scale, NEGATIVES_ONLY, PRECISION)
         attraction += tl.sum(tl.where(alike, logits, 0.0), axis=1)
         count += tl.sum(tl.where(alike, 1.0, 0.0), axis=1)
-        logits = tl.where(known, logits, float("-inf"))
+        logits = tl.where(competing, logits, float("-inf"))
         higher = tl.maximum(highest, tl.max(logits, axis=1))
-        finite = tl.where(higher == float("-inf"), 0.0, higher)  # nothing known yet: -inf - -inf would be NaN
+        finite = tl.where(higher == float("-inf"), 0.0, higher)  # nothing yet: -inf - -inf would be NaN
         sums = sums * tl.exp2(highest - finite) + tl.sum(tl.exp2(logits - finite[:, None]), axis=1)
         highest = higher
     at, is_inside = head.to(tl.int64) * rows + i, i < rows
-    has_known = sums > 0
-    log_sum = tl.where(has_known, tl.log2(tl.where(has_known, sums, 1.0)) + highest, 0.0)
+    has_any = sums > 0
+    log_sum = tl.where(has_any, tl.log2(tl.where(has_any, sums, 1.0)) + highest, 0.0)
     tl.store(log_sum_ + at, log_sum, mask=is_inside)
     tl.store(attraction_ + at, attraction, mask=is_inside)
-    tl.store(count_ + at, count, mask=is_inside)
+    tl.store(count_ + at, tl.where(has_any, count, 0.0), mask=is_inside)
 
 
 @triton.jit
 def _gradient_owned(
     x_, y_, label_x_, label_y_, id_x_, id_y_, repel_x_, attract_x_, offset_x_, repel_y_, attract_y_, offset_y_, gradient_, scale_,
     rows, columns, dim, OWNER_IS_ANCHOR: tl.constexpr, OTHER_IS_ANCHOR: tl.constexpr, SHARES_SHIFT: tl.constexpr,
-    ROWS: tl.constexpr, COLUMNS: tl.constexpr, DIM: tl.constexpr, PRECISION: tl.constexpr, WIDEN: tl.constexpr,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, DIM: tl.constexpr, PRECISION: tl.constexpr, WIDEN: tl.constexpr, NEGATIVES_ONLY: tl.constexpr,
 ):  # fmt: skip
     """Gradient of a strip of rows x from all rows y: sum_j [repel exp2(s - offset) - attract alike]_ij y_j.
 
@@ -333,13 +343,13 @@ def _gradient_owned(
     gradient = tl.zeros([ROWS, DIM], tl.float32)
     for column in range(0, columns, COLUMNS):
         j, y, label_y, id_y = _load(y_, label_y_, id_y_, head, column, columns, dim, COLUMNS, DIM, WIDEN)
-        logits, known, alike = _compare(x, y, label_x, label_y, id_x, id_y, scale, PRECISION)
+        logits, competing, alike = _compare(x, y, label_x, label_y, id_x, id_y, scale, NEGATIVES_ONLY, PRECISION)
         pull = tl.zeros([ROWS, COLUMNS], tl.float32)
         attract = tl.zeros([ROWS, COLUMNS], tl.float32)
         if OWNER_IS_ANCHOR:
             repel = repel_x[:, None]
             if not SHARES_SHIFT:
-                pull += repel * tl.exp2(tl.where(known, logits, float("-inf")) - offset_x[:, None])
+                pull += repel * tl.exp2(tl.where(competing, logits, float("-inf")) - offset_x[:, None])
             attract += attract_x[:, None]
         if OTHER_IS_ANCHOR:
             at_y = head.to(tl.int64) * columns + j
@@ -348,10 +358,10 @@ def _gradient_owned(
             offset_y = tl.load(offset_y_ + at_y, mask=j < columns, other=0.0)
             if SHARES_SHIFT:
                 pull += (repel_x[:, None] + repel_y[None, :]) * tl.where(
-                    known, tl.exp2(logits - offset_y[None, :]), 0.0
+                    competing, tl.exp2(logits - offset_y[None, :]), 0.0
                 )
             else:
-                pull += repel_y[None, :] * tl.exp2(tl.where(known, logits, float("-inf")) - offset_y[None, :])
+                pull += repel_y[None, :] * tl.exp2(tl.where(competing, logits, float("-inf")) - offset_y[None, :])
         pull -= tl.where(alike, attract, 0.0)
         gradient += tl.dot(pull.to(y.dtype), y, input_precision=PRECISION)
     dims = tl.arange(0, DIM)

@@ -7,10 +7,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from numbers import Real
-from typing import ClassVar, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -20,6 +20,41 @@ from mscon.method.pairs import LazyPairs, Pairs
 from mscon.method.similarities.base import Similarity
 
 AverageOver = Literal["anchors_with_a_positive", "all_anchors"]
+
+# Pairs that a formula writes out at once; above that, backward computes a block of anchors again.
+_AT_ONCE = 2**22
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What an objective sees of one step.
+
+    Attributes:
+        anchors: projections that carry the loss, a space per similarity; they need not be of unit length.
+        candidates: what anchors are compared with; None for the anchors themselves.
+        pairs: for each similarity, who is alike, and which pairs to leave out.
+        anchor_rows, candidate_rows: number of the table's row that each is a view of, the same in every process.
+        anchor_views, candidate_views: which view of its row each is, from 0.
+    """
+
+    anchors: Float[Tensor, "similarities anchors dim"]
+    candidates: Float[Tensor, "similarities candidates dim"] | None
+    pairs: Sequence[LazyPairs]
+    anchor_rows: Int[Tensor, " anchors"]
+    candidate_rows: Int[Tensor, " candidates"]
+    anchor_views: Int[Tensor, " anchors"]
+    candidate_views: Int[Tensor, " candidates"]
+
+    @classmethod
+    def of(
+        cls,
+        anchors: Float[Tensor, "similarities anchors dim"],
+        candidates: Float[Tensor, "similarities candidates dim"] | None,
+        pairs: Sequence[LazyPairs],
+    ) -> Comparison:
+        """Of samples of which only pairs are known: the ids of the pairs number their rows, and each is view 0."""
+        rows, others = pairs[0].anchor_ids, pairs[0].candidate_ids
+        return cls(anchors, candidates, pairs, rows, others, torch.zeros_like(rows), torch.zeros_like(others))
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +69,7 @@ class Losses:
         floor: least mean loss possible for these labels, nats.
         ceiling: mean loss of embeddings that all coincide, nats.
         correct: of each counted anchor the share of what it is asked that is answered rightly, for objectives that
-            classify or put candidates in order; 0 where not counted.
+            classify or put candidates in order; 0 where not counted. NaN for similarities whose objective does neither.
     """
 
     per_anchor: Float[Tensor, "similarities anchors"]
@@ -61,27 +96,19 @@ class Objective(nn.Module, ABC):
     """
 
     temperature: float | None = None
-    compares: ClassVar[bool] = True
-    reads_codes: ClassVar[bool] = False
+    compares: bool = True
+    reads_codes: bool = False
 
     def prepare(self, similarities: Sequence[Similarity], dim: int) -> None:
         """Called once before training, for objectives that learn candidates of their own."""
         del similarities, dim
 
     @abstractmethod
-    def forward(
-        self,
-        anchors: Float[Tensor, "similarities anchors dim"],
-        candidates: Float[Tensor, "similarities candidates dim"] | None,
-        pairs: Sequence[LazyPairs],
-    ) -> Losses:
-        """Losses of the anchors.
+    def forward(self, comparison: Comparison) -> Losses:
+        """Losses of the anchors of a step."""
 
-        Args:
-            anchors: projections, a space per similarity; they need not be of unit length.
-            candidates: what anchors are compared with; None for the anchors themselves.
-            pairs: for each similarity, who is alike.
-        """
+    def after_step(self) -> None:
+        """Called after each step of the optimiser, without a graph: to scale prototypes to unit length, say."""
 
 
 def positive(name: str, value: object) -> float:
@@ -99,54 +126,146 @@ def positive(name: str, value: object) -> float:
     return float(value)
 
 
+class AnchorLosses(NamedTuple):
+    """What the formula of a loss says of some anchors.
+
+    Attributes:
+        loss: exactly 0 where not counted, with a gradient of 0.
+        counted: anchors that have something to be compared by.
+        floor, ceiling: least possible loss of each, and that of embeddings that all coincide; None where
+            `pair_losses` is given them as numbers.
+        correct: share of the comparisons of each that are answered rightly, 0 where not counted; None for losses that
+            put nothing in order.
+    """
+
+    loss: Float[Tensor, " anchors"]
+    counted: Bool[Tensor, " anchors"]
+    floor: Float[Tensor, " anchors"] | None = None
+    ceiling: Float[Tensor, " anchors"] | None = None
+    correct: Float[Tensor, " anchors"] | None = None
+
+
+Formula = Callable[[Float[Tensor, "anchors dim"], Float[Tensor, "candidates dim"], Pairs], AnchorLosses]
+"""Some anchors, all candidates and their pairs written out -> losses."""
+
+
+def pair_losses(
+    formula: Formula,
+    comparison: Comparison,
+    *,
+    anchors_at_once: Callable[[int, int], int] = lambda candidates, _dim: _AT_ONCE // candidates,
+    floor: float = 0.0,
+    ceiling: float = 0.0,
+) -> Losses:
+    """A loss from its formula alone, for every similarity: all that a new objective needs to call.
+
+    Args:
+        formula: see `by_blocks`.
+        comparison: what the objective is given.
+        anchors_at_once: see `by_blocks`.
+        floor, ceiling: of the mean loss, where the formula says none of each anchor.
+    """
+    others = comparison.candidates
+    each = [
+        by_blocks(formula, own, None if others is None else others[i], pairs, anchors_at_once)
+        for i, (own, pairs) in enumerate(zip(comparison.anchors, comparison.pairs, strict=True))
+    ]
+    losses = [own for own, *_ in each]
+    counted = torch.stack([own.counted for own in losses])
+    per_anchor = torch.stack([own.loss for own in losses])
+    share = counted.to(per_anchor.dtype) / counted.sum(dim=1, keepdim=True).clamp_min(1)
+
+    def mean(values: Sequence[Tensor | None], otherwise: float) -> Float[Tensor, " similarities"]:
+        of_each = _stack(values)
+        if of_each is None:
+            return otherwise * counted.any(dim=1).to(share.dtype)
+        return (of_each * share).sum(dim=1)
+
+    return Losses(
+        per_anchor=per_anchor,
+        counted=counted,
+        has_positive=torch.stack([has_positive for _, has_positive, _ in each]),
+        labelled=torch.stack([labelled for *_, labelled in each]),
+        floor=mean([own.floor for own in losses], floor),
+        ceiling=mean([own.ceiling for own in losses], ceiling),
+        correct=_stack([own.correct for own in losses]),
+    )
+
+
+def _stack(values: Sequence[Tensor | None]) -> Tensor | None:
+    there = [value for value in values if value is not None]
+    return torch.stack(there) if there else None
+
+
 def by_blocks(
-    measure: Callable[[Tensor, Tensor, Pairs], tuple[Tensor, ...]],
+    formula: Formula,
     anchors: Float[Tensor, "anchors dim"],
     candidates: Float[Tensor, "candidates dim"] | None,
     pairs: Pairs | LazyPairs,
-    rows: Callable[[int, int], int],
-) -> tuple[Shaped[Tensor, "anchors ..."], ...]:
-    """What is measured of every anchor by looking at all its pairs, in memory for some anchors at a time.
+    anchors_at_once: Callable[[int, int], int] = lambda candidates, _dim: _AT_ONCE // candidates,
+) -> tuple[AnchorLosses, Bool[Tensor, " anchors"], Bool[Tensor, " anchors"]]:
+    """What a formula says of every anchor by looking at all its pairs, in memory for some anchors at a time.
 
     Where there is more than one block, backward computes each again instead of keeping it. Numbers are float32 or
     wider whatever autocast says: a distance in bfloat16 has two digits.
 
     Args:
-        measure: anchors of a block, all candidates, the block's pairs -> tensors, a row an anchor.
-        rows: of (candidates, dim), anchors of a block.
+        formula: is given the anchors of a block, all candidates, and the pairs of the block.
+        anchors_at_once: of (candidates, dim), anchors of a block.
+
+    Returns:
+        The losses; which anchors have a positive; and about which anything is known.
     """
     wide = torch.promote_types(anchors.dtype, torch.float32)
     with no_rounding(anchors):
         own = anchors.to(wide)
         others = own if candidates is None else candidates.to(wide)
-        size = max(1, rows(max(len(others), 1), own.shape[1]))
+        size = max(1, anchors_at_once(max(len(others), 1), own.shape[1]))
 
         # Pairs are asked for inside: a checkpoint would keep those of every block.
-        def of_block(some: Tensor, compared: Tensor, start: int) -> tuple[Tensor, ...]:
-            return measure(some, compared, pairs.block(slice(start, start + size), slice(None)))
+        def of_block(some: Tensor, compared: Tensor, start: int) -> tuple[AnchorLosses, Tensor, Tensor]:
+            written = pairs.block(slice(start, start + size), slice(None))
+            return formula(some, compared, written), written.has_positive, written.known.any(dim=1)
 
         if size >= len(own):
             return of_block(own, others, 0)
-        parts = [
+        blocks = [
             checkpoint(of_block, own[start : start + size], others, start, use_reentrant=False)
             for start in range(0, len(own), size)
         ]
-    return tuple(torch.cat(columns) for columns in zip(*parts, strict=True))
+    losses, has_positive, labelled = zip(*blocks, strict=True)
+    joined: list[Any] = [None if parts[0] is None else torch.cat(parts) for parts in zip(*losses, strict=True)]
+    return AnchorLosses(*joined), torch.cat(has_positive), torch.cat(labelled)
 
 
 def contrastive_losses(
-    per_anchor: Float[Tensor, "similarities anchors"], pairs: Sequence[LazyPairs], average_over: AverageOver
+    per_anchor: Float[Tensor, "similarities anchors"],
+    pairs: Sequence[LazyPairs],
+    average_over: AverageOver,
+    decoupled: float | None = None,
 ) -> Losses:
-    """Per-anchor losses with everything that only depends on labels."""
+    """Per-anchor losses with everything that only depends on labels.
+
+    Args:
+        per_anchor: of `mscon.method.kernels.contrast`.
+        pairs: what they were computed from.
+        average_over: which anchors count.
+        decoupled: for a denominator of negatives alone the greatest difference of two logits, else None.
+    """
     counts = count_each(pairs)
     has_positive, labelled = counts.has_positive, counts.known > 0
-    counted = has_positive if average_over == "anchors_with_a_positive" else labelled
+    compared, floor, ceiling = has_positive, counts.floor, counts.ceiling
+    if decoupled is not None:
+        compared = has_positive & (counts.negatives > 0)
+        ceiling = counts.negatives.clamp_min(1).to(per_anchor.dtype).log()
+        floor = (ceiling - decoupled) * compared
+    counted = compared if average_over == "anchors_with_a_positive" else labelled
     share = counted.to(per_anchor.dtype) / counted.sum(dim=1, keepdim=True).clamp_min(1)
     return Losses(
         per_anchor=per_anchor,
         counted=counted,
         has_positive=has_positive,
         labelled=labelled,
-        floor=(counts.floor * share).sum(dim=1),
-        ceiling=(counts.ceiling * has_positive * share).sum(dim=1),
+        floor=(floor * share).sum(dim=1),
+        ceiling=(ceiling * compared * share).sum(dim=1),
     )

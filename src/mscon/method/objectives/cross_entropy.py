@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.functional import cross_entropy
 
 from mscon.errors import RecipeError
 from mscon.method.kernels.precision import no_rounding
-from mscon.method.objectives.base import Losses, Objective
-from mscon.method.pairs import LazyPairs
+from mscon.method.objectives.base import Comparison, Losses, Objective
 from mscon.method.similarities.base import Similarity
 from mscon.method.similarities.categorical import Categorical
 
@@ -45,15 +43,9 @@ class CrossEntropy(Objective):
                 )
             self.prototypes.append(nn.Linear(dim, len(similarity.classes)))
 
-    def forward(
-        self,
-        anchors: Float[Tensor, "similarities anchors dim"],
-        candidates: Float[Tensor, "similarities candidates dim"] | None,
-        pairs: Sequence[LazyPairs],
-    ) -> Losses:
-        del candidates  # the prototypes are the candidates
+    def forward(self, comparison: Comparison) -> Losses:
         per_anchor, labelled, ceiling, correct = [], [], [], []
-        for features, pair, classifier in zip(anchors, pairs, self.prototypes, strict=True):
+        for features, pair, classifier in zip(comparison.anchors, comparison.pairs, self.prototypes, strict=True):
             assert isinstance(classifier, nn.Linear)
             has_label = pair.anchors >= 0
             # Float32 whatever autocast says: see `mscon.method.objectives.supcon`.
@@ -69,7 +61,7 @@ class CrossEntropy(Objective):
             counted=mask,
             has_positive=mask,
             labelled=mask,
-            floor=per_anchor[0].new_zeros(len(pairs)),
+            floor=per_anchor[0].new_zeros(len(per_anchor)),
             ceiling=torch.stack(ceiling),
             correct=torch.stack(correct),
         )

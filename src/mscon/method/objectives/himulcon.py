@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Literal
 
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 from mscon.errors import RecipeError
 from mscon.method.kernels import contrast
 from mscon.method.kernels.counts import PairCounts, count_each
-from mscon.method.objectives.base import Losses, Objective, positive
+from mscon.method.objectives.base import Comparison, Losses, Objective, positive
 from mscon.method.pairs import LazyPairs
 from mscon.method.similarities.base import Similarity
 from mscon.method.similarities.categorical import same_class
@@ -62,12 +62,8 @@ class HiMulCon(Objective):
                     f"{type(similarity).__name__}. Use objective 'supcon' for it."
                 )
 
-    def forward(
-        self,
-        anchors: Float[Tensor, "similarities anchors dim"],
-        candidates: Float[Tensor, "similarities candidates dim"] | None,
-        pairs: Sequence[LazyPairs],
-    ) -> Losses:
+    def forward(self, comparison: Comparison) -> Losses:
+        anchors, candidates, pairs = comparison.anchors, comparison.candidates, comparison.pairs
         levels = [_levels(pair) for pair in pairs]
         owner = [i for i, own in enumerate(levels) for _ in own]
         flat = [level for own in levels for level in own]
@@ -79,14 +75,14 @@ class HiMulCon(Objective):
             cosine=True,
         )
         counts = count_each(flat)
-        told = []
+        each = []
         for i in range(len(pairs)):
             own = [number for number, who in enumerate(owner) if who == i]
-            told.append(self._told(per_level[own], _chosen(counts, own)))
+            each.append(self._of_levels(per_level[own], _chosen(counts, own)))
         coarsest = [owner.index(i) for i in range(len(pairs))]
         has_positive, labelled = counts.has_positive[coarsest], counts.known[coarsest] > 0
         share = has_positive.to(per_level.dtype) / has_positive.sum(dim=1, keepdim=True).clamp_min(1)
-        loss, floor, ceiling = (torch.stack(parts) for parts in zip(*told, strict=True))
+        loss, floor, ceiling = (torch.stack(parts) for parts in zip(*each, strict=True))
         return Losses(
             per_anchor=loss,
             counted=has_positive,
@@ -96,7 +92,7 @@ class HiMulCon(Objective):
             ceiling=(ceiling * share).sum(dim=1),
         )
 
-    def _told(
+    def _of_levels(
         self, losses: Float[Tensor, "levels anchors"], counts: PairCounts
     ) -> tuple[Float[Tensor, " anchors"], Float[Tensor, " anchors"], Float[Tensor, " anchors"]]:
         """Loss, floor and ceiling of each anchor from those of its levels, the coarsest first."""
@@ -144,4 +140,4 @@ def _columns(codes: Tensor) -> Sequence[Tensor]:
 
 
 def _chosen(counts: PairCounts, own: list[int]) -> PairCounts:
-    return PairCounts(counts.positives[own], counts.known[own], counts.floor[own], counts.ceiling[own])
+    return PairCounts(*(getattr(counts, field.name)[own] for field in fields(PairCounts)))

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
-from mscon.method.objectives.base import Losses, Objective, by_blocks, positive
+from mscon.method.objectives.base import (
+    AnchorLosses,
+    Comparison,
+    Formula,
+    Losses,
+    Objective,
+    by_blocks,
+    pair_losses,
+    positive,
+)
 from mscon.method.pairs import LazyPairs, Pairs
-
-# Pairs written out at once; above that, backward computes a block of anchors again.
-_AT_ONCE = 2**22
 
 
 def rank_n_contrast(
@@ -54,55 +57,29 @@ def rank_n_contrast(
     Source: Zha et al. 2023, "Rank-N-Contrast", eq. 1 and 2, https://arxiv.org/abs/2210.01189; temperature 2 and plain
         distances of features as in https://github.com/kaiwenzha/Rank-N-Contrast.
     """
-    return _told(anchors, candidates, pairs, temperature).loss
+    return by_blocks(_formula(positive("temperature", temperature)), anchors, candidates, pairs)[0].loss
 
 
-@dataclass(frozen=True, slots=True)
-class _Told:
-    """What is said of each anchor: its loss, the least and the ceiling of it, and whether it says anything."""
+def _formula(temperature: float) -> Formula:
+    def formula(
+        anchors: Float[Tensor, "anchors dim"], candidates: Float[Tensor, "candidates dim"], pairs: Pairs
+    ) -> AnchorLosses:
+        # Not by the product of matrices: near distances are what counts, and it would lose their digits.
+        distance = torch.cdist(anchors, candidates, compute_mode="donot_use_mm_for_euclid_dist")
+        # The least alike first and what is unknown last, where no sum reaches it.
+        ranked, order = pairs.weight.masked_fill(~pairs.known, torch.inf).sort(dim=1)
+        logits = (distance / -temperature).masked_fill(~pairs.known, 0.0).gather(1, order)
+        ranked = ranked.contiguous()
+        behind = torch.searchsorted(ranked, ranked, right=True)  # how many are no more alike
+        as_alike = behind - torch.searchsorted(ranked, ranked)  # how many of these are equally alike
+        sums = logits.logcumsumexp(dim=1).gather(1, (behind - 1).clamp_min(0))
+        positives = (ranked > 0) & (ranked < torch.inf)
+        share = positives.to(logits.dtype) / positives.sum(dim=1, keepdim=True).clamp_min(1)
+        loss = (share * (sums - logits)).sum(dim=1)
+        floor, ceiling = ((share * number.to(share.dtype).log()).sum(dim=1) for number in (as_alike, behind))
+        return AnchorLosses(loss, positives.any(dim=1), floor, ceiling)
 
-    loss: Float[Tensor, " anchors"]
-    floor: Float[Tensor, " anchors"]
-    ceiling: Float[Tensor, " anchors"]
-    has_positive: Bool[Tensor, " anchors"]
-    labelled: Bool[Tensor, " anchors"]
-
-
-def _told(
-    anchors: Float[Tensor, "anchors dim"],
-    candidates: Float[Tensor, "candidates dim"] | None,
-    pairs: Pairs | LazyPairs,
-    temperature: float,
-) -> _Told:
-    temperature = positive("temperature", temperature)
-
-    def ranked(own: Tensor, others: Tensor, written: Pairs) -> tuple[Tensor, ...]:
-        return _ranked(own, others, written.weight, written.known, temperature)
-
-    return _Told(*by_blocks(ranked, anchors, candidates, pairs, lambda count, _dim: _AT_ONCE // count))
-
-
-def _ranked(
-    anchors: Float[Tensor, "anchors dim"],
-    candidates: Float[Tensor, "candidates dim"],
-    weight: Float[Tensor, "anchors candidates"],
-    known: Bool[Tensor, "anchors candidates"],
-    temperature: float,
-) -> tuple[Tensor, ...]:
-    # Not by the product of matrices: near distances are what counts, and it would lose their digits.
-    distance = torch.cdist(anchors, candidates, compute_mode="donot_use_mm_for_euclid_dist")
-    # The least alike first and what is unknown last, where no sum reaches it.
-    ranked, order = weight.masked_fill(~known, torch.inf).sort(dim=1)
-    logits = (distance / -temperature).masked_fill(~known, 0.0).gather(1, order)
-    ranked = ranked.contiguous()
-    behind = torch.searchsorted(ranked, ranked, right=True)  # how many are no more alike
-    as_alike = behind - torch.searchsorted(ranked, ranked)  # how many of these are equally alike
-    sums = logits.logcumsumexp(dim=1).gather(1, (behind - 1).clamp_min(0))
-    asked = (ranked > 0) & (ranked < torch.inf)
-    share = asked.to(logits.dtype) / asked.sum(dim=1, keepdim=True).clamp_min(1)
-    loss = (share * (sums - logits)).sum(dim=1)
-    floor, ceiling = ((share * number.to(share.dtype).log()).sum(dim=1) for number in (as_alike, behind))
-    return loss, floor, ceiling, asked.any(dim=1), known.any(dim=1)
+    return formula
 
 
 class RankNContrast(Objective):
@@ -119,23 +96,5 @@ class RankNContrast(Objective):
         # Not `temperature`, which weightings read as what divides cosines.
         self.of_distances = positive("temperature", temperature)
 
-    def forward(
-        self,
-        anchors: Float[Tensor, "similarities anchors dim"],
-        candidates: Float[Tensor, "similarities candidates dim"] | None,
-        pairs: Sequence[LazyPairs],
-    ) -> Losses:
-        told = [
-            _told(own, None if candidates is None else candidates[i], pair, self.of_distances)
-            for i, (own, pair) in enumerate(zip(anchors, pairs, strict=True))
-        ]
-        has_positive = torch.stack([t.has_positive for t in told])
-        share = has_positive / has_positive.sum(dim=1, keepdim=True).clamp_min(1)
-        return Losses(
-            per_anchor=torch.stack([t.loss for t in told]),
-            counted=has_positive,
-            has_positive=has_positive,
-            labelled=torch.stack([t.labelled for t in told]),
-            floor=(torch.stack([t.floor for t in told]) * share).sum(dim=1),
-            ceiling=(torch.stack([t.ceiling for t in told]) * share).sum(dim=1),
-        )
+    def forward(self, comparison: Comparison) -> Losses:
+        return pair_losses(_formula(self.of_distances), comparison)

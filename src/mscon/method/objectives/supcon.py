@@ -9,7 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mscon.method.kernels import contrast
-from mscon.method.objectives.base import AverageOver, Losses, Objective, contrastive_losses, positive
+from mscon.method.kernels.path import Denominator
+from mscon.method.objectives.base import AverageOver, Comparison, Losses, Objective, contrastive_losses, positive
 from mscon.method.pairs import LazyPairs, Pairs
 
 Positives = Literal["outside", "inside"]
@@ -22,6 +23,7 @@ def supcon(
     *,
     temperature: float = 0.1,
     positives: Positives = "outside",
+    denominator: Denominator = "all",
 ) -> Float[Tensor, " anchors"]:
     r"""Supervised contrastive loss of each anchor, in nats.
 
@@ -44,6 +46,10 @@ def supcon(
             the nearest candidates only.
         positives: "outside" the logarithm is L_out, the SupCon of everyone's tables; "inside" is
             L_in = log(sum_k w_k) - log sum_j w_j exp(s_j) + log sum_k exp(s_k).
+        denominator: what positives compete with, the k of exp(s_k): "all" known candidates; or the "negatives" alone,
+            those of weight 0, which is the decoupled loss. It equals log(number of negatives) when all
+            embeddings coincide, has no floor but that of cosines, 2 / temperature below, and anchors without a negative
+            get exactly 0 too.
 
     Returns:
         One loss per anchor. Anchors without a positive get exactly 0 and pass no gradient; average
@@ -54,7 +60,7 @@ def supcon(
 
     Source: Khosla et al. 2020, "Supervised Contrastive Learning", eq. 2 and 3,
         https://arxiv.org/abs/2004.11362. Their code also multiplies by temperature /
-        base_temperature; here that factor is 1.
+        base_temperature; here that factor is 1. Decoupled: Yeh et al. 2022, eq. 6, https://arxiv.org/abs/2110.06848.
     """
     return _contrast_unit(
         anchors[None],
@@ -62,6 +68,7 @@ def supcon(
         [pairs],
         temperature=temperature,
         positives=positives,
+        denominator=denominator,
     )[0]
 
 
@@ -72,8 +79,17 @@ def _contrast_unit(
     *,
     temperature: float,
     positives: Positives,
+    denominator: Denominator,
 ) -> Float[Tensor, "similarities anchors"]:
-    return contrast(anchors, candidates, pairs, temperature=temperature, positives=positives, cosine=True)
+    return contrast(
+        anchors,
+        candidates,
+        pairs,
+        temperature=temperature,
+        positives=positives,
+        denominator=denominator,
+        cosine=True,
+    )
 
 
 class SupCon(Objective):
@@ -84,6 +100,8 @@ class SupCon(Objective):
         average_over: "anchors_with_a_positive", or "all_anchors" as the authors' code does, which
             counts lonely anchors as zeros and so weights similarities by their share of them.
         positives: "outside" (L_out) or "inside" (L_in) the logarithm.
+        denominator: what positives compete with: "all" candidates, or "negatives" alone, the decoupled loss. That needs
+            rows that are not alike in anything, of which kinds such as `continuous` have few.
     """
 
     def __init__(
@@ -91,17 +109,22 @@ class SupCon(Objective):
         temperature: float = 0.1,
         average_over: AverageOver = "anchors_with_a_positive",
         positives: Positives = "outside",
+        denominator: Denominator = "all",
     ) -> None:
         super().__init__()
         self.temperature: float = positive("temperature", temperature)
         self.average_over: AverageOver = average_over
         self.positives: Positives = positives
+        self.denominator: Denominator = denominator
 
-    def forward(
-        self,
-        anchors: Float[Tensor, "similarities anchors dim"],
-        candidates: Float[Tensor, "similarities candidates dim"] | None,
-        pairs: Sequence[LazyPairs],
-    ) -> Losses:
-        per_anchor = _contrast_unit(anchors, candidates, pairs, temperature=self.temperature, positives=self.positives)
-        return contrastive_losses(per_anchor, pairs, self.average_over)
+    def forward(self, comparison: Comparison) -> Losses:
+        per_anchor = _contrast_unit(
+            comparison.anchors,
+            comparison.candidates,
+            comparison.pairs,
+            temperature=self.temperature,
+            positives=self.positives,
+            denominator=self.denominator,
+        )
+        decoupled = 2 / self.temperature if self.denominator == "negatives" else None
+        return contrastive_losses(per_anchor, comparison.pairs, self.average_over, decoupled)

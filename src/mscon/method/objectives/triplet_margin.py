@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
-from mscon.method.objectives.base import Losses, Objective, by_blocks, positive
+from mscon.method.objectives.base import (
+    AnchorLosses,
+    Comparison,
+    Formula,
+    Losses,
+    Objective,
+    by_blocks,
+    pair_losses,
+    positive,
+)
 from mscon.method.pairs import LazyPairs, Pairs
 
 # Comparisons (and coordinates) written out at once; above that, backward computes a block of anchors again.
@@ -50,59 +56,36 @@ def triplet_margin(
 
     Source: Veit et al. 2017, https://arxiv.org/abs/1603.07810, eq. 3: one comparison per anchor, margin 0.2.
     """
-    return _told(anchors, candidates, pairs, margin).loss
+    losses, *_ = by_blocks(_formula(positive("margin", margin)), anchors, candidates, pairs, _anchors_at_once)
+    return losses.loss
 
 
-@dataclass(frozen=True, slots=True)
-class _Told:
-    """What is said of each anchor: loss, share of comparisons in order, and whether there is any comparison."""
-
-    loss: Float[Tensor, " anchors"]
-    right: Float[Tensor, " anchors"]
-    compared: Bool[Tensor, " anchors"]
-    has_positive: Bool[Tensor, " anchors"]
-    labelled: Bool[Tensor, " anchors"]
+def _anchors_at_once(candidates: int, dim: int) -> int:
+    return _AT_ONCE // (candidates * max(candidates, dim))
 
 
-def _told(
-    anchors: Float[Tensor, "anchors dim"],
-    candidates: Float[Tensor, "candidates dim"] | None,
-    pairs: Pairs | LazyPairs,
-    margin: float,
-) -> _Told:
-    margin = positive("margin", margin)
+def _formula(margin: float) -> Formula:
+    def formula(
+        anchors: Float[Tensor, "anchors dim"], candidates: Float[Tensor, "candidates dim"], pairs: Pairs
+    ) -> AnchorLosses:
+        # Known candidates first, and no more of them than any anchor has: in a batch of triplets two, not all.
+        known = pairs.known
+        most = int(known.sum(dim=1).max()) if len(known) else 0
+        chosen = known.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :most]
+        known, weight = known.gather(1, chosen), pairs.weight.gather(1, chosen).to(anchors.dtype)
+        squared = (anchors[:, None] - candidates[chosen]).square().sum(dim=2)
+        # The root's slope at 0 is infinite; embeddings that coincide get none. Neither do unknown ones.
+        apart = (squared > 0) & known
+        distance = torch.where(apart, torch.where(apart, squared, 1.0).sqrt(), 0.0)
+        more = (weight[:, :, None] - weight[:, None, :]).clamp_min(0) * (known[:, :, None] & known[:, None, :])
+        total = more.sum(dim=(1, 2))
+        share = more / total.clamp_min(torch.finfo(more.dtype).tiny)[:, None, None]
+        further = distance[:, :, None] - distance[:, None, :]  # how much further the more alike one is
+        loss = (share * (further + margin).clamp_min(0)).sum(dim=(1, 2))
+        correct = (share * (further < 0)).sum(dim=(1, 2)).detach()
+        return AnchorLosses(loss, total > 0, correct=correct)
 
-    def hinges(own: Tensor, others: Tensor, written: Pairs) -> tuple[Tensor, ...]:
-        told = _hinges(own, others, written.weight, written.known, margin)
-        return *told, written.has_positive, written.known.any(dim=1)
-
-    return _Told(
-        *by_blocks(hinges, anchors, candidates, pairs, lambda count, dim: _AT_ONCE // (count * max(count, dim)))
-    )
-
-
-def _hinges(
-    anchors: Float[Tensor, "anchors dim"],
-    candidates: Float[Tensor, "candidates dim"],
-    weight: Float[Tensor, "anchors candidates"],
-    known: Bool[Tensor, "anchors candidates"],
-    margin: float,
-) -> tuple[Float[Tensor, " anchors"], Float[Tensor, " anchors"], Bool[Tensor, " anchors"]]:
-    # Known candidates first, and no more of them than any anchor has: in a batch of triplets two, not all.
-    most = int(known.sum(dim=1).max()) if len(known) else 0
-    chosen = known.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :most]
-    known, weight = known.gather(1, chosen), weight.gather(1, chosen).to(anchors.dtype)
-    squared = (anchors[:, None] - candidates[chosen]).square().sum(dim=2)
-    # The root's slope at 0 is infinite; embeddings that coincide get none. Neither do unknown ones.
-    apart = (squared > 0) & known
-    distance = torch.where(apart, torch.where(apart, squared, 1.0).sqrt(), 0.0)
-    more = (weight[:, :, None] - weight[:, None, :]).clamp_min(0) * (known[:, :, None] & known[:, None, :])
-    total = more.sum(dim=(1, 2))
-    share = more / total.clamp_min(torch.finfo(more.dtype).tiny)[:, None, None]
-    further = distance[:, :, None] - distance[:, None, :]  # how much further the more alike one is
-    loss = (share * (further + margin).clamp_min(0)).sum(dim=(1, 2))
-    right = (share * (further < 0)).sum(dim=(1, 2)).detach()
-    return loss, right, total > 0
+    return formula
 
 
 class TripletMargin(Objective):
@@ -119,24 +102,5 @@ class TripletMargin(Objective):
         super().__init__()
         self.margin = positive("margin", margin)
 
-    def forward(
-        self,
-        anchors: Float[Tensor, "similarities anchors dim"],
-        candidates: Float[Tensor, "similarities candidates dim"] | None,
-        pairs: Sequence[LazyPairs],
-    ) -> Losses:
-        told = [
-            _told(own, None if candidates is None else candidates[i], pair, self.margin)
-            for i, (own, pair) in enumerate(zip(anchors, pairs, strict=True))
-        ]
-        per_anchor = torch.stack([t.loss for t in told])
-        counted = torch.stack([t.compared for t in told])
-        return Losses(
-            per_anchor=per_anchor,
-            counted=counted,
-            has_positive=torch.stack([t.has_positive for t in told]),
-            labelled=torch.stack([t.labelled for t in told]),
-            floor=per_anchor.new_zeros(len(told)),
-            ceiling=self.margin * counted.any(dim=1).to(per_anchor.dtype),
-            correct=torch.stack([t.right for t in told]),
-        )
+    def forward(self, comparison: Comparison) -> Losses:
+        return pair_losses(_formula(self.margin), comparison, anchors_at_once=_anchors_at_once, ceiling=self.margin)

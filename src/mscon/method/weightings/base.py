@@ -52,14 +52,14 @@ class Weighting(nn.Module, ABC):
         have a temperature."""
         return "nothing"
 
-    def look(self, seen: Seen, temperature: float) -> None:
+    def look(self, batch: Seen, temperature: float) -> None:
         """Learn from projections what losses do not tell.
 
         Args:
-            seen: see `looks_at`.
+            batch: see `looks_at`.
             temperature: the objective's.
         """
-        del seen, temperature
+        del batch, temperature
 
     @abstractmethod
     def forward(
@@ -93,19 +93,19 @@ class Emphasised(Weighting):
 
     importance: Tensor
 
-    def __init__(self, own: Weighting, importance: Sequence[float]) -> None:
+    def __init__(self, weighting: Weighting, importance: Sequence[float]) -> None:
         super().__init__()
         if not all(0 <= i < float("inf") for i in importance) or not any(importance):
             raise ValueError(f"importance must be finite, >= 0 and not 0 for all, got {list(importance)}.")
-        self.own = own
+        self.own = weighting
         self.register_buffer("importance", torch.tensor(list(importance), dtype=torch.float32))
 
     @property
     def looks_at(self) -> Literal["nothing", "training", "validation"]:
         return self.own.looks_at
 
-    def look(self, seen: Seen, temperature: float) -> None:
-        self.own.look(seen, temperature)
+    def look(self, batch: Seen, temperature: float) -> None:
+        self.own.look(batch, temperature)
 
     def forward(
         self,

@@ -63,8 +63,8 @@ def pseudo_likelihood(
     for anchors in counted.nonzero().squeeze(1).split(_ANCHORS):
         with no_rounding(unit):
             cosine = unit[anchors] @ unit[by_class].T
-        own = rows[anchors, None] == rows[None, by_class]
-        among = zip(cosine.split(sizes.tolist(), dim=1), own.split(sizes.tolist(), dim=1), strict=True)
+        same_row = rows[anchors, None] == rows[None, by_class]
+        among = zip(cosine.split(sizes.tolist(), dim=1), same_row.split(sizes.tolist(), dim=1), strict=True)
         logits = torch.stack([_log_mean_exp(c / temperature[..., None, None], o) for c, o in among], dim=-1)
         label = torch.searchsorted(names, classes[anchors])
         of_label = logits.gather(-1, label[:, None].expand(*logits.shape[:-1], 1)).squeeze(-1)
@@ -80,13 +80,13 @@ def _shared(classes: Int[Tensor, " samples"], rows: Int[Tensor, " samples"]) -> 
 
 
 def _log_mean_exp(
-    logits: Float[Tensor, "*grid anchors candidates"], own: Bool[Tensor, "anchors candidates"]
+    logits: Float[Tensor, "*grid anchors candidates"], same_row: Bool[Tensor, "anchors candidates"]
 ) -> Float[Tensor, "*grid anchors"]:
     """Over the candidates that are not the anchor's own; -inf where there is no other, with a gradient of 0."""
-    others = (~own).sum(dim=1)
+    others = (~same_row).sum(dim=1)
     alone = others == 0
     # An anchor alone would have -inf - -inf in the gradient, so it gets logits of 0 first.
-    total = logits.masked_fill(own, -torch.inf).masked_fill(alone[:, None], 0.0).logsumexp(dim=-1)
+    total = logits.masked_fill(same_row, -torch.inf).masked_fill(alone[:, None], 0.0).logsumexp(dim=-1)
     return (total - others.clamp_min(1).to(total.dtype).log()).masked_fill(alone, -torch.inf)
 
 
@@ -163,12 +163,12 @@ class Exact(Weighting):
         return torch.where(self.judged, self.least + (self.most - self.least) * place / (_GRID - 1), 0.0)
 
     @torch.no_grad()
-    def look(self, seen: Seen, temperature: float) -> None:
+    def look(self, batch: Seen, temperature: float) -> None:
         """Fit sigma: replace what was known, or under `fit_on = "training"` move the mean over steps."""
         grid = temperature * torch.linspace(self.least, self.most, _GRID, device=self.curve.device).exp()
         decay = self.decay if self.fit_on == "training" else 0.0
-        rows = seen.rows[: self.samples]
-        for number, (projections, classes) in enumerate(zip(seen.projections, seen.classes, strict=True)):
+        rows = batch.rows[: self.samples]
+        for number, (projections, classes) in enumerate(zip(batch.projections, batch.classes, strict=True)):
             nll, counted = pseudo_likelihood(
                 projections[: self.samples], classes[: self.samples], rows, temperature=grid
             )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 Mean = Callable[[Tensor], Tensor]
 
@@ -21,6 +22,10 @@ class Heads(nn.Module, ABC):
     """
 
     output_dim: int
+
+    def widths(self, similarities: int) -> tuple[int, ...]:
+        """Of the projections of each similarity; those narrower than `output_dim` are filled up with zeros."""
+        return (self.output_dim,) * similarities
 
     @abstractmethod
     def forward(self, features: Float[Tensor, "samples features"]) -> Float[Tensor, "similarities samples dim"]:
@@ -40,3 +45,37 @@ class Heads(nn.Module, ABC):
     def shown(self) -> Float[Tensor, "similarities dim"] | None:
         """Numbers of these heads that a report can show, a row per similarity; None for most heads."""
         return None
+
+
+class HeadGroups(Heads):
+    """Heads of several kinds or widths, those of equal settings computed together.
+
+    Narrower projections are filled up with zeros, which change neither cosines nor distances.
+
+    Args:
+        groups: heads, and the numbers of the similarities that they serve, in their order.
+    """
+
+    def __init__(self, groups: Sequence[tuple[Heads, Sequence[int]]]) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList(heads for heads, _ in groups)
+        self.output_dim = max(heads.output_dim for heads, _ in groups)
+        order = [number for _, numbers in groups for number in numbers]
+        self._place = [order.index(number) for number in range(len(order))]
+        widths = [width for heads, numbers in groups for width in heads.widths(len(numbers))]
+        self._widths = tuple(widths[place] for place in self._place)
+
+    def widths(self, similarities: int) -> tuple[int, ...]:
+        del similarities
+        return self._widths
+
+    def forward(self, features: Float[Tensor, "samples features"]) -> Float[Tensor, "similarities samples dim"]:
+        each = [heads(features) for heads in self.parts]
+        return torch.cat([pad(own, (0, self.output_dim - own.shape[2])) for own in each])[self._place]
+
+    def penalty(self, features: Float[Tensor, "samples features"], mean: Mean = torch.mean) -> Float[Tensor, ""]:
+        total = features.new_zeros(())
+        for heads in self.parts:
+            assert isinstance(heads, Heads)
+            total = total + heads.penalty(features, mean)
+        return total

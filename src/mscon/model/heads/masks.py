@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mscon.model.heads.base import Heads, Mean
 
-Kind = Literal["learned", "disjoint", "preinitialised"]
+MaskKind = Literal["learned", "disjoint", "preinitialised"]
 Norm = Literal["root", "squared"]
 
 
@@ -45,7 +45,7 @@ class Masks(Heads):
         similarities: int,
         input_dim: int,
         output_dim: int = 64,
-        masks: Kind = "learned",
+        masks: MaskKind = "learned",
         embedding_penalty: float = 5e-3,
         embedding_norm: Norm = "root",
         mask_penalty: float = 5e-4,
@@ -94,9 +94,9 @@ class Masks(Heads):
         return {"mask"}
 
 
-def _first(masks: Kind, similarities: int, dim: int) -> Float[Tensor, "similarities dim"]:
+def _first(masks: MaskKind, similarities: int, dim: int) -> Float[Tensor, "similarities dim"]:
     if masks == "learned":
         return torch.empty(similarities, dim).normal_(0.9, 0.7)
-    own = torch.eye(similarities).repeat_interleave(dim // similarities, dim=1)
-    own = nn.functional.pad(own, (0, dim - own.shape[1]))
-    return own if masks == "disjoint" else own.clamp_min(0.1)
+    blocks = torch.eye(similarities).repeat_interleave(dim // similarities, dim=1)
+    blocks = nn.functional.pad(blocks, (0, dim - blocks.shape[1]))
+    return blocks if masks == "disjoint" else blocks.clamp_min(0.1)

@@ -18,12 +18,13 @@ from jaxtyping import Bool, Float, Int, UInt8
 from mscon.data.inputs.decoding import Refused, decode_one
 from mscon.data.inputs.image_files import locate
 from mscon.errors import RunError, counted
+from mscon.run.recipe import data_of
 from mscon.run.run import Run
 from mscon.search.explorer import payload as gathering
 from mscon.search.explorer.columns import Column, read_columns
 from mscon.search.explorer.maps import draw_maps
 from mscon.search.explorer.page import render, served_policy
-from mscon.search.explorer.requests import MOST_IMAGES, Asked, Reader
+from mscon.search.explorer.requests import MOST_IMAGES, Reader, Request
 from mscon.search.explorer.thumbnails import EXACT, SIDE, data_uri, images_folder
 from mscon.search.explorer.uploads import FORMATS, MOST_BYTES, read_upload
 from mscon.search.index import Index, open_index
@@ -31,13 +32,13 @@ from mscon.search.queries import Example, together
 from mscon.search.spaces import unit
 
 SAMPLE = 5_000
-"""Rows that are on the map, and known to the page from the start. All others are told when they are found."""
+"""Rows that are on the map, and known to the page from the start. All others are sent when a search returns them."""
 
-# Labels of a column of names that the page is told; of more it could do nothing with.
+# Most labels of a column of names that are sent to the page: it has no use for more.
 _MOST_NAMES = 200
-_KEPT_IMAGES = 4 * MOST_IMAGES
-_KEPT_THUMBNAILS = 1_000
-_KEPT_QUERIES = 8
+_CACHED_IMAGES = 4 * MOST_IMAGES
+_CACHED_THUMBNAILS = 1_000
+_CACHED_QUERIES = 8
 _TRIED = 12
 
 # Pictures of rows that are decoded at a time: each may take a few hundred megabytes.
@@ -46,7 +47,7 @@ _DRAWING = 2
 # Seconds to wait for others' answers.
 _PATIENCE = 10.0
 
-Kept = TypeVar("Kept")
+Value = TypeVar("Value")
 
 
 class Busy(Exception):
@@ -77,7 +78,7 @@ class Answers:
         seconds: float = 60.0,
     ) -> None:
         self.index: Index = open_index(run)
-        self._data = gathering.data_of(run)
+        self._data = data_of(run.recipe_values)
         rows = self.index.rows
         columns = read_columns(self.index.labels, (self._data.text if self._data.input == "text" else "",))
         self._columns = tuple(c for c in columns if c.kind != "name" or len(c.labels) <= _MOST_NAMES)
@@ -96,7 +97,7 @@ class Answers:
         self.page: bytes = self._page(run, most, seconds).encode("utf-8")
         self.policy: str = served_policy()
 
-    # What can be asked --------------------------------------------------------------------------
+    # Requests --------------------------------------------------------------------------
 
     def search(self, body: bytes) -> dict[str, Any]:
         """The rows most like some examples: exact, of all rows.
@@ -112,25 +113,25 @@ class Answers:
             RunError: for what cannot be asked.
             Busy: if others take too long.
         """
-        asked = self._reader.search(body)
-        assert asked.mix is not None
-        shares = asked.mix.shares
+        request = self._reader.search(body)
+        assert request.mix is not None
+        shares = request.mix.shares
         with _turn(self._busy):
-            query = self._query(asked)
+            query = self._query(request)
             if not (np.abs(query).sum(axis=1) * shares).any():
                 raise RunError(
                     "what is wanted and what is not cancel out. Take other examples, or weight other similarities."
                 )
-            keep = self._keep(asked).copy()
-            keep[[*asked.like, *asked.unlike]] = False  # examples are no answers
+            keep = self._keep(request).copy()
+            keep[[*request.like, *request.unlike]] = False  # examples are no answers
             passing = int(keep.sum())
             if not passing:
-                return {**self._told(np.empty(0, dtype=np.int64)), "scores": [], "parts": [], "passing": 0}
-            found = self.index.spaces.nearest(query, shares, asked.count, keep)
+                return {**self._records(np.empty(0, dtype=np.int64)), "scores": [], "parts": [], "passing": 0}
+            nearest = self.index.spaces.nearest(query, shares, request.count, keep)
         return {
-            **self._told(found.rows),
-            "scores": [round(float(score), 4) for score in found.scores],
-            "parts": [[round(float(score), 4) for score in part] for part in found.by_space.T],
+            **self._records(nearest.rows),
+            "scores": [round(float(score), 4) for score in nearest.scores],
+            "parts": [[round(float(score), 4) for score in part] for part in nearest.by_space.T],
             "passing": passing,
         }
 
@@ -143,21 +144,21 @@ class Answers:
         Raises:
             RunError, Busy: as `search`.
         """
-        asked = self._reader.browse(body)
+        request = self._reader.browse(body)
         with _turn(self._busy):
-            keep = self._keep(asked)
-        return {**self._told(self._mixed[keep[self._mixed]][: asked.count]), "passing": int(keep.sum())}
+            keep = self._keep(request)
+        return {**self._records(self._mixed[keep[self._mixed]][: request.count]), "passing": int(keep.sum())}
 
     def rows(self, body: bytes) -> dict[str, Any]:
         """Some rows by their numbers.
 
         Args:
-            body: see `Reader.rows_asked`.
+            body: see `Reader.rows_by_number`.
 
         Raises:
             RunError: as `search`.
         """
-        return self._told(np.array(self._reader.rows_asked(body).like, dtype=np.int64))
+        return self._records(np.array(self._reader.rows_by_number(body).like, dtype=np.int64))
 
     def upload(self, data: bytes) -> dict[str, Any]:
         """Take a new image as an example; the last few are kept.
@@ -176,88 +177,90 @@ class Answers:
         if self._data.input != "image":
             self.index.encode(b"")  # complains
         with _turn(self._encoding):
-            seen, pixels = read_upload(data, self._data.image_size, self._data.channels, self._side)
-            vectors = self.index.encode(seen[0] if len(seen) == 1 else np.ascontiguousarray(seen.transpose(1, 2, 0)))
+            stored, pixels = read_upload(data, self._data.image_size, self._data.channels, self._side)
+            vectors = self.index.encode(
+                stored[0] if len(stored) == 1 else np.ascontiguousarray(stored.transpose(1, 2, 0))
+            )
         name = secrets.token_hex(8)
         with self._keeping:
-            _keep_last(self._images, name, vectors, _KEPT_IMAGES)
+            _keep_last(self._images, name, vectors, _CACHED_IMAGES)
         return {"image": name, "picture": _picture(pixels)}
 
     def thumbnail(self, row: int) -> bytes | None:
         """The image of a row as WEBP, the centred square; None where there is none, or it cannot be read."""
         if self._folder is None or not 0 <= row < len(self.index):
             return None
-        if (kept := self._thumbnails.get(row)) is not None:
-            return kept
+        if (cached := self._thumbnails.get(row)) is not None:
+            return cached
         try:
             with self._drawing:
-                made = self._drawn(row, self._folder)
+                picture = self._drawn(row, self._folder)
         except Refused:
             return None
         with self._keeping:
-            _keep_last(self._thumbnails, row, made, _KEPT_THUMBNAILS)
-        return made
+            _keep_last(self._thumbnails, row, picture, _CACHED_THUMBNAILS)
+        return picture
 
     # How ----------------------------------------------------------------------------------------
 
-    def _query(self, asked: Asked) -> Float[np.ndarray, "spaces dim"]:
-        images = {name: vectors for name in asked.images if (vectors := self._images.get(name)) is not None}
-        if lost := [name for name in asked.images if name not in images]:
-            raise RunError(f"{counted(len(lost), 'new image')} of the query are no longer kept. Drop them in again.")
-        key = ("query", asked.like, asked.unlike, asked.images, asked.middle)
+    def _query(self, request: Request) -> Float[np.ndarray, "spaces dim"]:
+        images = {name: vectors for name in request.images if (vectors := self._images.get(name)) is not None}
+        if dropped := [name for name in request.images if name not in images]:
+            raise RunError(f"{counted(len(dropped), 'new image')} of the query are no longer kept. Drop them in again.")
+        key = ("query", request.like, request.unlike, request.images, request.middle)
 
         def make() -> Float[np.ndarray, "spaces dim"]:
-            like = [self._example(row) for row in asked.like]
+            like = [self._example(row) for row in request.like]
             like += [Example("an image", vectors) for vectors in images.values()]
-            if asked.middle is not None:
-                rows = np.flatnonzero(asked.middle.rows(self._columns[asked.middle.column]))
+            if request.middle is not None:
+                rows = np.flatnonzero(request.middle.rows(self._columns[request.middle.column]))
                 if not len(rows):
                     raise RunError("no row has this label, so it has no middle.")
                 like.append(Example("the middle of a label", unit(self.index.spaces.mean(rows))))
-            return together(like, [self._example(row) for row in asked.unlike])
+            return together(like, [self._example(row) for row in request.unlike])
 
         return self._once(key, make)
 
     def _example(self, row: int) -> Example:
         return Example(f"row {row}", self.index.spaces.vectors([row])[:, 0], row)
 
-    def _keep(self, asked: Asked) -> Bool[np.ndarray, " rows"]:
+    def _keep(self, request: Request) -> Bool[np.ndarray, " rows"]:
         """Rows that may be found. Not to be written to."""
 
         def make() -> Bool[np.ndarray, " rows"]:
             keep = np.ones(len(self.index), dtype=bool)
-            if asked.within is not None:
+            if request.within is not None:
                 keep[:] = False
-                keep[list(asked.within)] = True
-            for one in asked.filters:
+                keep[list(request.within)] = True
+            for one in request.filters:
                 keep &= one.rows(self._columns[one.column])
             return keep
 
-        return self._once(("keep", asked.filters, asked.within), make)
+        return self._once(("keep", request.filters, request.within), make)
 
-    def _once(self, key: Any, make: Callable[[], Kept]) -> Kept:
+    def _once(self, key: Any, make: Callable[[], Value]) -> Value:
         """A slider that moves asks the same of all but the weights."""
         if key in self._queries:
             self._queries.move_to_end(key)
-            found: Kept = self._queries[key]
-            return found
-        made = make()
-        _keep_last(self._queries, key, made, _KEPT_QUERIES)
-        return made
+            cached: Value = self._queries[key]
+            return cached
+        value = make()
+        _keep_last(self._queries, key, value, _CACHED_QUERIES)
+        return value
 
-    def _told(self, found: Int[np.ndarray, " found"]) -> dict[str, Any]:
-        """What a page that knows nothing of some rows must be told of them."""
-        chosen = self.index.rows[found.tolist()] if len(found) else self.index.rows.head(0)
-        cells = [[_cell(column, row) for column in self._columns] for row in found.tolist()]
-        told: dict[str, Any] = {
-            "rows": found.tolist(),
-            "lines": chosen["line"].to_list(),
-            "names": gathering.names_of(chosen, self._data),
+    def _records(self, rows: Int[np.ndarray, " found"]) -> dict[str, Any]:
+        """What a page must know of rows that it does not hold."""
+        frame = self.index.rows[rows.tolist()] if len(rows) else self.index.rows.head(0)
+        cells = [[_cell(column, row) for column in self._columns] for row in rows.tolist()]
+        record: dict[str, Any] = {
+            "rows": rows.tolist(),
+            "lines": frame["line"].to_list(),
+            "names": gathering.names_of(frame, self._data),
             "cells": cells,
         }
         if self._folder is None:
-            told["texts"] = gathering.texts_of(chosen, self._data)
-        return told
+            record["texts"] = gathering.texts_of(frame, self._data)
+        return record
 
     def _drawn(self, row: int, folder: Path) -> bytes:
         # Located anew each time: a link may have been put there since.
@@ -272,7 +275,7 @@ class Answers:
         return min(SIDE, max(self._data.image_size, EXACT))
 
     def _try_some(self, run: Run) -> None:
-        """Whether images are where they are sought; all of them are asked for only when they are seen."""
+        """Whether the images are in their folder; each is read only when it is shown."""
         assert self._folder is not None
         count = len(self.index)
         some = np.unique(np.linspace(0, count - 1, min(_TRIED, count)).astype(int)).tolist()
@@ -292,28 +295,28 @@ class Answers:
 
     def _page(self, run: Run, most: int, seconds: float) -> str:
         rows, columns = self.index.rows, self._columns
-        taken = gathering.sample(rows, [str(s["state"].get("column", "")) for s in run.similarities], most)
-        vectors = self.index.spaces.vectors(taken).astype(np.float32)
-        some = rows[taken]
-        own = tuple(
-            replace(c, values=c.values[taken]) if c.kind == "number" else replace(c, codes=c.codes[taken])
+        sampled = gathering.sample(rows, [str(s["state"].get("column", "")) for s in run.similarities], most)
+        vectors = self.index.spaces.vectors(sampled).astype(np.float32)
+        some = rows[sampled]
+        sampled_columns = tuple(
+            replace(c, values=c.values[sampled]) if c.kind == "number" else replace(c, codes=c.codes[sampled])
             for c in columns
         )
         gathered = gathering.Gathered(
             title=str(run.recipe_values.get("title") or run.name),
             table=str(run.facts.get("table", {}).get("name", "the table")),
             total=rows.height,
-            ids=taken,
+            ids=sampled,
             lines=some["line"].to_numpy().astype(np.int64),
             names=tuple(gathering.names_of(some, self._data)),
             spaces=self.index.similarities,
             vectors=np.zeros((vectors.shape[0], 0, vectors.shape[2]), dtype=np.int8),  # the server has them
-            columns=own,
-            doubts=gathering.doubts_of(own, self.index.labels, vectors, taken),
+            columns=sampled_columns,
+            doubts=gathering.doubts_of(sampled_columns, self.index.labels, vectors, sampled),
             maps=tuple(draw_maps(vectors, seconds)),
             pictures=(),
             texts=() if self._folder is not None else tuple(gathering.texts_of(some, self._data)),
-            note=" ".join([_note(len(taken), rows.height), *gathering.notes_of(own)]).strip(),
+            note=" ".join([_note(len(sampled), rows.height), *gathering.notes_of(sampled_columns)]).strip(),
         )
         return render(
             gathered,
@@ -359,14 +362,14 @@ def _note(count: int, total: int) -> str:
     )
 
 
-def _keep_last(kept: OrderedDict[Any, Any], key: Any, value: Any, most: int) -> None:
-    kept[key] = value
-    while len(kept) > most:
-        kept.popitem(last=False)
+def _keep_last(cache: OrderedDict[Any, Any], key: Any, value: Any, most: int) -> None:
+    cache[key] = value
+    while len(cache) > most:
+        cache.popitem(last=False)
 
 
 class _turn:
-    """One at a time; who waits too long is told to come again."""
+    """One at a time; who waits too long gets `Busy`."""
 
     def __init__(self, lock: threading.Lock) -> None:
         self._lock = lock

@@ -107,10 +107,10 @@ def _values(column: LabelColumn, cells: Sequence[Cell]) -> tuple[Column, Sequenc
         first = known[np.unique(places[known], return_index=True)[1]]
         return Column(name, "number", space, values=places, is_line=is_line), [str(cells[row]) for row in first]
     if similarity is not None and similarity.geometry == "set":
-        held, codes, values = _coded(cells, similarity.parts)
-        labels = tuple(sorted({label for labels in held for label in labels}, key=_natural))
+        sets_of_labels, codes, values = _coded(cells, similarity.parts)
+        labels = tuple(sorted({label for labels in sets_of_labels for label in labels}, key=_natural))
         index = {label: number for number, label in enumerate(labels)}
-        sets = tuple(tuple(sorted(index[label] for label in labels)) for labels in held)
+        sets = tuple(tuple(sorted(index[label] for label in labels)) for labels in sets_of_labels)
         return Column(name, "labels", space, labels, codes, sets=sets), values
     if similarity is not None and similarity.geometry == "path":
         paths, codes, values = _coded(cells, similarity.parts)
@@ -125,11 +125,11 @@ def _coded(
     cells: Sequence[Cell], read: Callable[[str], Value], key: Callable[[Value], object] | None = None
 ) -> tuple[list[Value], Int[np.ndarray, " rows"], list[str]]:
     """The different values that cells hold, sorted; a code a row, -1 for none; and a cell that holds each value."""
-    held = {cell: value for cell in dict.fromkeys(cells) if cell is not None and (value := read(cell))}
-    values = sorted(set(held.values()), key=key)  # type: ignore[type-var, arg-type]
+    value_of = {cell: value for cell in dict.fromkeys(cells) if cell is not None and (value := read(cell))}
+    values = sorted(set(value_of.values()), key=key)  # type: ignore[type-var, arg-type]
     index = {value: code for code, value in enumerate(values)}
-    first = {value: cell for cell, value in reversed(held.items())}
-    codes = np.array([index[held[cell]] if cell in held else -1 for cell in cells], dtype=np.int32)
+    first = {value: cell for cell, value in reversed(value_of.items())}
+    codes = np.array([index[value_of[cell]] if cell in value_of else -1 for cell in cells], dtype=np.int32)
     return values, codes, [first[value] for value in values]
 
 

@@ -32,18 +32,18 @@ class Doubt:
 def nearest(vectors: Float[np.ndarray, "rows dim"], count: int = NEAREST) -> Int[np.ndarray, "rows count"]:
     """The nearest other rows of each row by cosine, the nearest first; fewer than `count` if there are fewer rows."""
     count = min(count, len(vectors) - 1)
-    found = np.zeros((len(vectors), max(count, 0)), dtype=np.int64)
+    neighbours = np.zeros((len(vectors), max(count, 0)), dtype=np.int64)
     if count < 1:
-        return found
+        return neighbours
     for start in range(0, len(vectors), _BLOCK):
         block = vectors[start : start + _BLOCK]
         cosines = block @ vectors.T
-        own = np.arange(len(block))
-        cosines[own, start + own] = -np.inf
+        positions = np.arange(len(block))
+        cosines[positions, start + positions] = -np.inf
         some = np.argpartition(cosines, -count, axis=1)[:, -count:]
         order = np.argsort(-np.take_along_axis(cosines, some, axis=1), axis=1, kind="stable")
-        found[start : start + len(block)] = np.take_along_axis(some, order, axis=1)
-    return found
+        neighbours[start : start + len(block)] = np.take_along_axis(some, order, axis=1)
+    return neighbours
 
 
 def doubt(
@@ -58,8 +58,8 @@ def doubt(
     """
     cells = column.read(None if rows is None else rows.tolist())
     others = [cells[other] for other in near.ravel()]
-    own = [cell for cell in cells for _ in range(near.shape[1])]
-    alike = column.agreement(own, others).reshape(near.shape)
+    repeated = [cell for cell in cells for _ in range(near.shape[1])]
+    alike = column.agreement(repeated, others).reshape(near.shape)
     apart = np.full(near.shape, np.nan)
     similarity = column.similarity
     if similarity is not None and similarity.target_kind == "number" and similarity.geometry == "line":

@@ -57,12 +57,12 @@ def principal(vectors: Float[np.ndarray, "rows dim"]) -> tuple[Float[np.ndarray,
     """Coordinates along the two directions of largest variance, and their share of it. Signs are fixed."""
     centred = vectors.astype(np.float64) - vectors.mean(axis=0, dtype=np.float64)
     variance, directions = np.linalg.eigh(centred.T @ centred)
-    found = centred @ directions[:, ::-1][:, :2]
-    if found.shape[1] < 2:
-        found = np.pad(found, ((0, 0), (0, 2 - found.shape[1])))
-    signs = np.where(found[np.abs(found).argmax(axis=0), np.arange(2)] < 0, -1.0, 1.0)
+    coordinates = centred @ directions[:, ::-1][:, :2]
+    if coordinates.shape[1] < 2:
+        coordinates = np.pad(coordinates, ((0, 0), (0, 2 - coordinates.shape[1])))
+    signs = np.where(coordinates[np.abs(coordinates).argmax(axis=0), np.arange(2)] < 0, -1.0, 1.0)
     total = float(variance.sum())
-    return found * signs, float(variance[-2:].sum()) / total if total > 0 else 0.0
+    return coordinates * signs, float(variance[-2:].sum()) / total if total > 0 else 0.0
 
 
 def neighbourhoods(
@@ -80,10 +80,10 @@ def neighbourhoods(
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits
 
-    chosen = np.arange(len(vectors))
+    landmarks = np.arange(len(vectors))
     if len(vectors) > most:
-        chosen = np.sort(np.random.default_rng(seed).choice(len(vectors), most, replace=False))
-    wide = vectors[chosen].astype(np.float32)
+        landmarks = np.sort(np.random.default_rng(seed).choice(len(vectors), most, replace=False))
+    wide = vectors[landmarks].astype(np.float32)
     start = principal(wide)[0]
     start = (start / max(float(start[:, 0].std()), 1e-12) * 1e-4).astype(np.float32)
     tsne = TSNE(perplexity=min(30.0, (len(wide) - 1) / 4), init=start, max_iter=_STEPS, random_state=seed)
@@ -91,23 +91,23 @@ def neighbourhoods(
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         placed = np.asarray(tsne.fit_transform(wide), dtype=np.float64)
-    return placed if len(chosen) == len(vectors) else _between(vectors, chosen, placed)
+    return placed if len(landmarks) == len(vectors) else _between(vectors, landmarks, placed)
 
 
 def _between(
     vectors: Float[np.ndarray, "rows dim"],
-    chosen: Int[np.ndarray, " landmarks"],
+    landmarks: Int[np.ndarray, " landmarks"],
     placed: Float[np.ndarray, "landmarks 2"],
 ) -> Float[np.ndarray, "rows 2"]:
     places = np.zeros((len(vectors), 2))
     for start in range(0, len(vectors), _BLOCK):
-        cosines = vectors[start : start + _BLOCK] @ vectors[chosen].T
+        cosines = vectors[start : start + _BLOCK] @ vectors[landmarks].T
         near = np.argpartition(cosines, -_BETWEEN, axis=1)[:, -_BETWEEN:]
         weight = 1 / np.maximum(1 - np.take_along_axis(cosines, near, axis=1), 1e-3)
         places[start : start + _BLOCK] = (placed[near] * weight[:, :, None]).sum(axis=1) / weight.sum(
             axis=1, keepdims=True
         )
-    places[chosen] = placed
+    places[landmarks] = placed
     return places
 
 

@@ -82,7 +82,7 @@ def render(gathered: Gathered, served: Mapping[str, Any] | None = None) -> str:
     Args:
         gathered: what it shows.
         served: what it must know to ask a server for all that it does not hold; None for a page that holds
-            everything. It has "columns", with what is to be told of each more than `gathered` says.
+            everything. It has "columns", with what the page needs of each beyond `gathered`.
     """
     css, script = _file("explorer.css"), _file("explorer.js")
     markup = jinja2.utils.markupsafe.Markup
@@ -92,16 +92,18 @@ def render(gathered: Gathered, served: Mapping[str, Any] | None = None) -> str:
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
     )
-    told = payload(gathered)
+    content = payload(gathered)
     if served is not None:
-        told["columns"] = [own | dict(more) for own, more in zip(told["columns"], served["columns"], strict=True)]
-        told["server"] = {name: value for name, value in served.items() if name != "columns"}
+        content["columns"] = [
+            column | dict(more) for column, more in zip(content["columns"], served["columns"], strict=True)
+        ]
+        content["server"] = {name: value for name, value in served.items() if name != "columns"}
     return environment.get_template("explorer.html.j2").render(
         version=__version__,
         policy=policy(css, script, served is not None),
         css=markup(css),
         script=markup(script),
-        data=markup(island(told)),
+        data=markup(island(content)),
         title=gathered.title,
         table=gathered.table,
         rows=counted(gathered.total if served else len(gathered.ids), "row"),
@@ -164,7 +166,7 @@ def payload(gathered: Gathered) -> dict[str, Any]:
 
 
 def _column(column: Column, doubt: Doubt | None, is_split: bool) -> dict[str, Any]:
-    told: dict[str, Any] = {
+    record: dict[str, Any] = {
         "name": column.name,
         "kind": column.kind,
         "space": column.space,
@@ -174,18 +176,18 @@ def _column(column: Column, doubt: Doubt | None, is_split: bool) -> dict[str, An
         "alike": None if column.alike is None else _alike(column.alike),
     }
     if column.kind == "number":
-        told["values"] = _packed(column.values, "<f8")
+        record["values"] = _packed(column.values, "<f8")
     else:
-        told["codes"] = _packed(column.codes, "<i4")
+        record["codes"] = _packed(column.codes, "<i4")
     if column.kind == "path":
-        told["parts"] = [list(parts) for parts in column.parts]
+        record["parts"] = [list(parts) for parts in column.parts]
     if column.kind == "labels":
-        told["sets"] = [list(numbers) for numbers in column.sets]
+        record["sets"] = [list(numbers) for numbers in column.sets]
     if doubt is not None:
-        told["doubt"] = _packed(doubt.share, "<f4")
-        told["known"] = _packed(doubt.known, "u1")
-        told["apart"] = _packed(doubt.apart, "<f4")
-    return told
+        record["doubt"] = _packed(doubt.share, "<f4")
+        record["known"] = _packed(doubt.known, "u1")
+        record["apart"] = _packed(doubt.apart, "<f4")
+    return record
 
 
 def _alike(alike: Alike) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from jaxtyping import Float, Int, Int8
 
 from mscon.data.table.label_columns import LabelColumns
 from mscon.errors import RunError, counted
-from mscon.run.recipe import Data, Train
+from mscon.run.recipe import Data, Train, data_of
 from mscon.run.run import Run
 from mscon.search.explorer.columns import Column, read_columns
 from mscon.search.explorer.label_errors import Doubt, doubt, nearest
@@ -86,7 +86,7 @@ def gather(
     if not 1 <= most <= MOST_ROWS:
         raise ValueError(f"a page has from 1 to {MOST_ROWS:,} rows, asked for {most:,}.")
     vectors, similarities, rows = _spaces(run)
-    data = data_of(run)
+    data = data_of(run.recipe_values)
     taken = sample(rows, [str(s["state"].get("column", "")) for s in similarities], most)
     labels = LabelColumns(rows, run.recipe_values, similarities, run.may_import)
     total, rows, vectors = rows.height, rows[taken], _unit(vectors[:, taken])
@@ -182,14 +182,6 @@ def _spaces(run: Run) -> tuple[Float[np.ndarray, "spaces rows dim"], list[dict[s
 def _unit(vectors: Float[np.ndarray, "spaces rows dim"]) -> Float[np.ndarray, "spaces rows dim"]:
     length = np.linalg.norm(vectors, axis=2, keepdims=True)
     return vectors / np.where(length > 0, length, 1)
-
-
-def data_of(run: Run) -> Data:
-    """What its recipe says of its rows; nothing that it names is imported."""
-    settings = run.recipe_values.get("data", {})
-    known = {field.name for field in fields(Data)}
-    given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items() if k in known}
-    return Data(**given)
 
 
 def names_of(rows: pl.DataFrame, data: Data) -> list[str]:

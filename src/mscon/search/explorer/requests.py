@@ -1,4 +1,4 @@
-"""Asked: what a page asks its server for, read from JSON that anybody may have written. Complains once, of all."""
+"""Requests of a page to its server, read from JSON that anybody may have written. One message names all mistakes."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ class Filter:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """One question.
+class Request:
+    """What a page asks its server for.
 
     Attributes:
         mix: how much each similarity counts; None where nothing is ranked.
@@ -92,7 +92,7 @@ class Reader:
     columns: Sequence[Column]
     mix: Callable[[Mapping[str, Any]], Mix]
 
-    def search(self, body: bytes) -> Asked:
+    def search(self, body: bytes) -> Request:
         """The rows most like some examples: {"mix": {name: weight}, "like": [row], "unlike": [row],
         "images": [name], "middle": {"column", "codes"}, "filters": [...], "within": [row], "count"}.
 
@@ -101,7 +101,7 @@ class Reader:
         """
         return self._read(body, ("mix", "like", "unlike", "images", "middle", "filters", "within", "count"))
 
-    def browse(self, body: bytes) -> Asked:
+    def browse(self, body: bytes) -> Request:
         """Some rows that pass filters: {"filters": [...], "within": [row], "count"}.
 
         Raises:
@@ -109,7 +109,7 @@ class Reader:
         """
         return self._read(body, ("filters", "within", "count"))
 
-    def rows_asked(self, body: bytes) -> Asked:
+    def rows_by_number(self, body: bytes) -> Request:
         """Some rows by their numbers, as `like`: {"rows": [row]}.
 
         Raises:
@@ -117,99 +117,99 @@ class Reader:
         """
         return self._read(body, ("rows",))
 
-    def _read(self, body: bytes, known: Sequence[str]) -> Asked:
-        told, complaints = parse(body), _Complaints()
-        for name in told:
+    def _read(self, body: bytes, known: Sequence[str]) -> Request:
+        fields, complaints = parse(body), _Complaints()
+        for name in fields:
             if name not in known:
                 listed = ", ".join(known)
                 complaints.add(f"there is no '{_shown(name)}' to ask for.{nearest(name, known)} Known: {listed}.")
-        mix = complaints.of(lambda: self._mix(told["mix"])) if "mix" in told else None
+        mix = complaints.of(lambda: self._mix(fields["mix"])) if "mix" in fields else None
         examples = {
-            name: self._rows(told.get(name, []), name, MOST_EXAMPLES, complaints) for name in ("like", "unlike")
+            name: self._rows(fields.get(name, []), name, MOST_EXAMPLES, complaints) for name in ("like", "unlike")
         }
         if "rows" in known:
-            examples["like"] = self._rows(told.get("rows"), "rows", MOST_HITS, complaints)
+            examples["like"] = self._rows(fields.get("rows"), "rows", MOST_HITS, complaints)
         middle = None
-        if told.get("middle") is not None:
-            middle = complaints.of(lambda: self._filter(told["middle"], "middle"))
+        if fields.get("middle") is not None:
+            middle = complaints.of(lambda: self._filter(fields["middle"], "middle"))
             if middle is not None and self.columns[middle.column].kind == "number":
                 complaints.add("middle: numbers have no label to be the middle of.")
-        asked = Asked(
+        request = Request(
             mix=mix,
             like=examples["like"],
             unlike=examples["unlike"],
-            images=self._images(told.get("images", []), complaints),
+            images=self._images(fields.get("images", []), complaints),
             middle=middle,
-            filters=self._filters(told.get("filters", []), complaints),
+            filters=self._filters(fields.get("filters", []), complaints),
             within=None
-            if told.get("within") is None
-            else self._rows(told["within"], "within", MOST_WITHIN, complaints),
-            count=_count(told.get("count", 24), complaints),
+            if fields.get("within") is None
+            else self._rows(fields["within"], "within", MOST_WITHIN, complaints),
+            count=_count(fields.get("count", 24), complaints),
         )
-        if "mix" in known and "mix" not in told:
+        if "mix" in known and "mix" not in fields:
             complaints.add("'mix' is missing: how much each similarity counts.")
-        if "mix" in known and not complaints.said and not asked.has_example:
+        if "mix" in known and not complaints.messages and not request.has_example:
             complaints.add("there is no example to be like. Add one ('like', 'images' or 'middle').")
         complaints.raise_any()
-        return asked
+        return request
 
-    def _mix(self, told: Any) -> Mix:
-        if not isinstance(told, dict):
+    def _mix(self, weights: Any) -> Mix:
+        if not isinstance(weights, dict):
             raise RunError("'mix' must be an object of similarities and weights.")
-        return self.mix(told)
+        return self.mix(weights)
 
-    def _rows(self, told: Any, name: str, most: int, complaints: _Complaints) -> tuple[int, ...]:
-        if not isinstance(told, list) or not all(_is_whole(row) for row in told):
+    def _rows(self, value: Any, name: str, most: int, complaints: _Complaints) -> tuple[int, ...]:
+        if not isinstance(value, list) or not all(_is_whole(row) for row in value):
             complaints.add(f"'{name}' must be a list of whole numbers, of rows.")
             return ()
-        if len(told) > most:
-            complaints.add(f"'{name}' has {len(told):,} rows; at most {most:,} are taken.")
-        outside = [row for row in told if not 0 <= row < self.rows]
+        if len(value) > most:
+            complaints.add(f"'{name}' has {len(value):,} rows; at most {most:,} are taken.")
+        outside = [row for row in value if not 0 <= row < self.rows]
         if outside:
             complaints.add(f"there is no row {_shown(outside[0])} ('{name}'): rows go from 0 to {self.rows - 1:,}.")
-        return tuple(dict.fromkeys(told))
+        return tuple(dict.fromkeys(value))
 
-    def _images(self, told: Any, complaints: _Complaints) -> tuple[str, ...]:
-        if not isinstance(told, list) or not all(isinstance(name, str) for name in told):
+    def _images(self, value: Any, complaints: _Complaints) -> tuple[str, ...]:
+        if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
             complaints.add("'images' must be a list of names that uploads were given.")
             return ()
-        if len(told) > MOST_IMAGES:
-            complaints.add(f"'images' has {len(told):,}; at most {MOST_IMAGES} are taken.")
-        return tuple(dict.fromkeys(told))
+        if len(value) > MOST_IMAGES:
+            complaints.add(f"'images' has {len(value):,}; at most {MOST_IMAGES} are taken.")
+        return tuple(dict.fromkeys(value))
 
-    def _filters(self, told: Any, complaints: _Complaints) -> tuple[Filter, ...]:
-        if not isinstance(told, list):
+    def _filters(self, value: Any, complaints: _Complaints) -> tuple[Filter, ...]:
+        if not isinstance(value, list):
             complaints.add("'filters' must be a list.")
             return ()
-        if len(told) > len(self.columns):
-            complaints.add(f"'filters' has {len(told):,}; there are {len(self.columns)} columns.")
+        if len(value) > len(self.columns):
+            complaints.add(f"'filters' has {len(value):,}; there are {len(self.columns)} columns.")
             return ()
-        read = [complaints.of(partial(self._filter, one, "filters")) for one in told]
+        read = [complaints.of(partial(self._filter, one, "filters")) for one in value]
         return tuple(one for one in read if one is not None)
 
-    def _filter(self, told: Any, place: str) -> Filter:
-        if not isinstance(told, dict):
+    def _filter(self, value: Any, place: str) -> Filter:
+        if not isinstance(value, dict):
             raise RunError(f"{place}: each must be an object with a 'column'.")
         names = [column.name for column in self.columns]
-        name = told.get("column")
+        name = value.get("column")
         if not isinstance(name, str) or name not in names:
             raise RunError(f"{place}: there is no column '{_shown(name)}'.{nearest(str(name)[:100], names)}")
         number = names.index(name)
         column = self.columns[number]
         fields = ("low", "high") if column.kind == "number" else ("codes",)
-        if extra := sorted(set(told) - {"column", "blank", *fields}):
+        if extra := sorted(set(value) - {"column", "blank", *fields}):
             raise RunError(
                 f"{place}: column '{name}' has no '{_shown(extra[0])}' to filter by, but {', '.join(fields)}."
             )
-        blank = told.get("blank", False)
+        blank = value.get("blank", False)
         if not isinstance(blank, bool):
             raise RunError(f"{place}: 'blank' must be true or false.")
         if column.kind == "number":
-            low, high = (_bound(told.get(end), end, place) for end in ("low", "high"))
+            low, high = (_bound(value.get(end), end, place) for end in ("low", "high"))
             return Filter(
                 number, low=-math.inf if low is None else low, high=math.inf if high is None else high, blank=blank
             )
-        codes, there = told.get("codes", []), len(column.sets or column.labels)
+        codes, there = value.get("codes", []), len(column.sets or column.labels)
         if not isinstance(codes, list) or not all(_is_whole(code) and 0 <= code < there for code in codes):
             raise RunError(f"{place}: 'codes' must be a list of whole numbers from 0 to {there - 1:,}, of '{name}'.")
         return Filter(number, codes=tuple(sorted(set(codes))), blank=blank)
@@ -226,22 +226,22 @@ def parse(body: bytes) -> dict[str, Any]:
         raise ValueError(f"{name} is no number of JSON")
 
     try:
-        told = json.loads(body.decode("utf-8"), parse_constant=refuse)
+        value = json.loads(body.decode("utf-8"), parse_constant=refuse)
     except (ValueError, RecursionError) as error:
         raise RunError(f"this is not JSON as it should be: {_shown(error)}.") from None
-    if not isinstance(told, dict):
+    if not isinstance(value, dict):
         raise RunError("a question must be a JSON object.")
-    return told
+    return value
 
 
 class _Complaints:
     """All that is wrong, to be said at once."""
 
     def __init__(self) -> None:
-        self.said: list[str] = []
+        self.messages: list[str] = []
 
     def add(self, text: str) -> None:
-        self.said.append(text)
+        self.messages.append(text)
 
     def of(self, read: Callable[[], Any]) -> Any:
         """What is read, or None and a complaint."""
@@ -252,29 +252,29 @@ class _Complaints:
             return None
 
     def raise_any(self) -> None:
-        if self.said:
-            raise RunError("\n".join(dict.fromkeys(self.said)))
+        if self.messages:
+            raise RunError("\n".join(dict.fromkeys(self.messages)))
 
 
-def _count(told: Any, complaints: _Complaints) -> int:
-    if not _is_whole(told) or not 1 <= told <= MOST_HITS:
-        complaints.add(f"'count' must be a whole number from 1 to {MOST_HITS}, got {_shown(told)}.")
+def _count(value: Any, complaints: _Complaints) -> int:
+    if not _is_whole(value) or not 1 <= value <= MOST_HITS:
+        complaints.add(f"'count' must be a whole number from 1 to {MOST_HITS}, got {_shown(value)}.")
         return 1
-    return int(told)
+    return int(value)
 
 
-def _bound(told: Any, end: str, place: str) -> float | None:
-    if told is None:
+def _bound(value: Any, end: str, place: str) -> float | None:
+    if value is None:
         return None
-    if isinstance(told, bool) or not isinstance(told, int | float):
-        raise RunError(f"{place}: '{end}' must be a number, got {_shown(told)}.")
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise RunError(f"{place}: '{end}' must be a number, got {_shown(value)}.")
     try:
-        value = float(told)
+        number = float(value)
     except OverflowError:
-        value = math.inf
-    if not math.isfinite(value):
-        raise RunError(f"{place}: '{end}' must be a finite number, got {_shown(told)}.")
-    return value
+        number = math.inf
+    if not math.isfinite(number):
+        raise RunError(f"{place}: '{end}' must be a finite number, got {_shown(value)}.")
+    return number
 
 
 def _is_whole(value: Any) -> bool:

@@ -110,7 +110,7 @@ class ExplorerServer(ThreadingHTTPServer):
             return
         try:
             super().process_request(request, client_address)
-        except BaseException:
+        except Exception:  # not Ctrl-C, which may come when the thread runs already: that releases
             self._free.release()
             raise
 
@@ -121,8 +121,8 @@ class ExplorerServer(ThreadingHTTPServer):
             self._free.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        # A client that hangs up, or is too slow, is nobody's fault here.
-        if not isinstance(sys.exc_info()[1], ConnectionError | TimeoutError):
+        # A client that hangs up, or is too slow, is nobody's fault here; nor is a connection that Ctrl-C closed.
+        if request.fileno() >= 0 and not isinstance(sys.exc_info()[1], ConnectionError | TimeoutError):
             super().handle_error(request, client_address)
 
 
@@ -219,13 +219,13 @@ class _Handler(BaseHTTPRequestHandler):
                 raise _Refusal(404, "this row has no picture that can be read.")
             self._send(200, "image/webp", image)
             return
-        asked: Mapping[str, Callable[[bytes], dict[str, Any]]] = {
+        handlers: Mapping[str, Callable[[bytes], dict[str, Any]]] = {
             "search": answers.search,
             "browse": answers.browse,
             "rows": answers.rows,
             "upload": answers.upload,
         }
-        if self.command != "POST" or place not in asked:
+        if self.command != "POST" or place not in handlers:
             raise _nowhere()
         is_upload = place == "upload"
         # Neither kind can be sent from another site without asking first, and nobody here says yes.
@@ -233,7 +233,7 @@ class _Handler(BaseHTTPRequestHandler):
             "application/octet-stream" if is_upload else "application/json", MOST_BYTES if is_upload else _MOST_JSON
         )
         try:
-            answer = asked[place](body)
+            answer = handlers[place](body)
         except MSConError as error:
             raise _Refusal(400, str(error)[:_LONGEST_MESSAGE]) from None
         except Busy:
@@ -281,8 +281,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     # How it is sent -----------------------------------------------------------------------------
 
-    def _say(self, status: int, told: Mapping[str, Any]) -> None:
-        self._send(status, "application/json", json.dumps(told, allow_nan=False).encode("ascii"))
+    def _say(self, status: int, content: Mapping[str, Any]) -> None:
+        self._send(status, "application/json", json.dumps(content, allow_nan=False).encode("ascii"))
 
     def _send(self, status: int, kind: str, body: bytes, more: Mapping[str, str] | None = None) -> None:
         self.send_response(status)

@@ -85,13 +85,13 @@ def images_folder(run: Run, root: Path | None) -> Path:
     Raises:
         RunError: if it is not known, or not there.
     """
-    told = run.facts.get("images_root")
-    if root is None and told is None:
+    recorded = run.facts.get("images_root")
+    if root is None and recorded is None:
         raise RunError(
             f"run '{run.root}' does not say where its images are. Pass --images DIR, or --no-images to explore "
             "without them."
         )
-    folder = Path(str(told)) if root is None else root
+    folder = Path(str(recorded)) if root is None else root
     if not folder.is_dir():
         raise RunError(
             f"run '{run.root}': the folder of its images, '{folder}', does not exist.\n"
@@ -101,7 +101,7 @@ def images_folder(run: Run, root: Path | None) -> Path:
 
 
 def _short_side(path: Path) -> int:
-    """0 where it cannot be told; that is complained of when the image is decoded."""
+    """0 where it cannot be read; the message comes when the image is decoded."""
     try:
         with Image.open(path, formats=("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")) as image:
             return min(image.size)

@@ -12,13 +12,13 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from mscon.data.inputs.decoding import decode
-from mscon.data.table.embedded import images_root
+from mscon.data.inputs.image_files import decode_some
+from mscon.data.inputs.open import images_root
 from mscon.data.table.formats.arrow_stream import column_names
-from mscon.data.table.rows import select_rows
 from mscon.data.table.table import read_table
 from mscon.errors import TableError
 from mscon.run import recipe as recipes
+from selected import selected
 
 FEATURES = {
     "label": {"names": ["boots", "clogs"], "_type": "ClassLabel"},
@@ -75,8 +75,8 @@ def test_images_within_are_written_once_and_decode_to_what_they_were(tmp_path):
     pictures = pl.DataFrame({"image": [encoded(g) for g in (3, 7, 7, 9)], "label": [0, 1, 0, 1]})
     table = read_table(saved(tmp_path / "shoes", pictures))
     recipe = recipes.parse('[[similarity]]\ncolumn = "label"\n[data]\nsplit_shares = [0.5, 0.0, 0.5]')
-    found, root = select_rows(table, recipe), images_root(table, recipe.data)
-    greys = [decode(root / str(file), 8, 1)[0, 0, 0] for file in found["image"]]
+    found, root = selected(table, recipe), images_root(table, recipe.data)
+    greys = [decode_some([root / str(file)], 8, 1)[0][0, 0, 0, 0] for file in found["image"]]
     assert greys == [3, 7, 7, 9]
     before = root.stat().st_mtime_ns
     assert images_root(read_table(tmp_path / "shoes"), recipe.data) == root

@@ -1,4 +1,4 @@
-"""Process: the command line in a process of its own, forked from one that has imported what takes long to import."""
+"""Process: the command line, or a script, in a process of its own, forked from one that has done the long imports."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -120,27 +120,65 @@ def start(
     return call(_verb, [str(a) for a in arguments], cwd=cwd, watched=watched, act=act, killed_after=killed_after)
 
 
+def together(*arguments: object, cwd: Path, processes: int = 2) -> Outcome:
+    """Run one verb in several processes to their end, as `torchrun --nproc-per-node` does.
+
+    The status is the first that is not 0; output is one process after the other. Unlike torchrun it ends no process
+    because another has failed.
+    """
+    import torch.distributed
+
+    # Of torchrun itself, where processes meet.
+    store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    torchrun = {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(store.port),
+        "TORCHELASTIC_RUN_ID": "test",
+        "TORCHELASTIC_USE_AGENT_STORE": "True",
+        "WORLD_SIZE": str(processes),
+        "LOCAL_WORLD_SIZE": str(processes),
+    }
+    verb = [str(argument) for argument in arguments]
+    ends = wait_for(
+        call(_verb, verb, cwd=cwd, env=torchrun | {"RANK": str(rank), "LOCAL_RANK": str(rank)})
+        for rank in range(processes)
+    )
+    return Outcome(
+        next((end.status for end in ends if end.status), 0),
+        "".join(end.out for end in ends),
+        "".join(end.err for end in ends),
+    )
+
+
+def script(code: str, *arguments: object, cwd: Path) -> Started:
+    """Start a script, as `python -c code arguments` does."""
+    return call(_execute, (code, [str(argument) for argument in arguments]), cwd=cwd)
+
+
+def wait_for(processes: Iterable[Started]) -> list[Outcome]:
+    """The ends of processes that need one another: all are started first."""
+    return [process.wait() for process in list(processes)]
+
+
 def call(
     do: Callable[[Any], Any],
     given: Any,
     *,
     cwd: Path,
+    env: Mapping[str, str] | None = None,
     watched: Path | None = None,
     act: Act | None = None,
     killed_after: float = 0.0,
 ) -> Started:
-    """Call `do(given)` in a process of its own, which ends with the status that it returns."""
+    """Call `do(given)` in a process of its own, which ends with the status that it returns.
+
+    `env` is added to the variables of this process.
+    """
     folder = tempfile.TemporaryDirectory(prefix="mscon-")
-    own = (do, given, _cache().name, cwd, Path(folder.name), watched, act, killed_after)
+    own = (do, given, {**os.environ, **(env or {})}, cwd, Path(folder.name), watched, act, killed_after)
     process = _server().Process(target=_child, args=own, daemon=True)  # none outlives a test that failed
     process.start()
     return Started(process, folder)
-
-
-@functools.cache
-def _cache() -> tempfile.TemporaryDirectory[str]:
-    """Of decoded images, for all processes; gone with the last test."""
-    return tempfile.TemporaryDirectory(prefix="mscon-cache-")
 
 
 @functools.cache
@@ -156,10 +194,17 @@ def _verb(arguments: Sequence[str]) -> int:
     return main(arguments)
 
 
+def _execute(script: tuple[str, Sequence[str]]) -> int:
+    code, arguments = script
+    sys.argv = ["-c", *arguments]
+    exec(code, {"__name__": "__main__"})
+    return 0
+
+
 def _child(
     do: Callable[[Any], Any],
     given: Any,
-    cache: str,
+    env: Mapping[str, str],
     cwd: Path,
     folder: Path,
     watched: Path | None,
@@ -170,7 +215,8 @@ def _child(
         os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT), number)
     # In pytest's place: streams of the process itself.
     sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
-    os.environ["MSCON_CACHE"] = cache
+    os.environ.clear()
+    os.environ.update(env)
     os.chdir(cwd)
     events: list[Event] = []
     if watched is not None:

@@ -1,4 +1,4 @@
-"""Census: how many rows there are, what each label column holds, and where its cells are empty."""
+"""Data: how many rows there are, what each label column holds, and where its cells are empty."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import polars as pl
 
 from mscon.errors import counted
 from mscon.evaluate.report.gather import Gathered
-from mscon.evaluate.report.headline import in_order, split_counts
+from mscon.evaluate.report.summary import in_order, split_counts
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,17 +1,91 @@
-"""The main finding in words. Which words is decided by the intervals, not by taste."""
+"""Summary: what was compared, which run is looked at closely, and the main finding in words.
+
+The wording follows from the intervals, not from taste.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+import numpy as np
+
+from mscon.errors import counted
 from mscon.evaluate.metrics.bootstrap import Interval
 from mscon.evaluate.metrics.catalog import MEASURES, Measure
 from mscon.evaluate.report.compare import FEWEST_SEEDS, Cell, Column, Comparison
+from mscon.evaluate.report.gather import Gathered, Member, Method
+
+SPLITS = ("train", "validation", "test", "unseen")
+
+
+def closest_look(gathered: Gathered, comparison: Comparison) -> tuple[Method, Member]:
+    """The run to look at closely: of the methods with most similarities, that with the best mean out of domain."""
+
+    def rank(i: int) -> tuple[int, float]:
+        columns = comparison.of("out_of_domain") or comparison.of("in_domain")
+        scores = [cell.score.value for column in columns if (cell := column.cells[i]) is not None]
+        return len(gathered.methods[i].columns), float(np.mean(scores)) if scores else 0.0
+
+    method = gathered.methods[max(range(len(gathered.methods)), key=rank)]
+    return method, method.members[0]
+
+
+def table_name(gathered: Gathered) -> str:
+    """Of the table that all runs saw, without its folder."""
+    first = next(gathered.members)
+    return str(first.run.facts.get("table", {}).get("name", "the table"))
+
+
+def title(methods: Sequence[Method], table: str) -> str:
+    if len(methods) == 1:
+        return f"{methods[0].title} on {table}"
+    return f"{len(methods)} methods compared on {table}"
+
+
+def headline(gathered: Gathered, table: str) -> list[tuple[str, str]]:
+    """What every reader asks first: how many rows, trained on what, with which encoder, for how long."""
+    recipes = [member.recipe for member in gathered.members]
+    trained = dict.fromkeys(column for method in gathered.methods for column in method.columns)
+    rest = [q.column for q in gathered.questions if not q.in_domain]
+    encoders = dict.fromkeys(
+        r["encoder"]["name"] + (", pretrained" if r["encoder"].get("pretrained") else "") for r in recipes
+    )
+    epochs = dict.fromkeys(str(r["train"]["epochs"]) for r in recipes)
+    sizes = dict.fromkeys(_input(r["data"]) for r in recipes)
+    runs = counted(len(recipes), "run")
+    methods = counted(len(gathered.methods), "method")
+    return [
+        ("Table", f"{table}, {counted(gathered.rows.height, 'row')}"),
+        ("Rows per split", split_counts(gathered.rows["split"].to_list())),
+        ("Trained on", ", ".join(trained)),
+        ("Asked but not trained on", ", ".join(dict.fromkeys(rest)) or "nothing"),
+        ("Encoder", f"{', '.join(encoders)}; {' and '.join(sizes)}"),
+        ("Trained", f"{methods}, {runs}, {' or '.join(epochs)} epochs"),
+    ]
+
+
+def _input(data: Mapping[str, Any]) -> str:
+    """What is encoded: images by their side in pixels, anything else by its name."""
+    kind = data.get("input", "image")
+    return f"{data['image_size']} px" if kind == "image" else str(kind)
+
+
+def split_counts(splits: Sequence[str]) -> str:
+    counts = Counter(splits)
+    return ", ".join(f"{counts[name]:,} {name}" for name in in_order(counts))
+
+
+def in_order(splits: Sequence[str] | Counter[str]) -> list[str]:
+    """The splits that there are, train first."""
+    there = dict.fromkeys(splits)
+    return [*(s for s in SPLITS if s in there), *(s for s in there if s not in SPLITS)]
 
 
 def finding(comparison: Comparison) -> tuple[str, ...]:
     """Sentences, most important first: out of domain, in domain, retrieval, and what limits them."""
-    out, within, found = comparison.linear(False), comparison.linear(True), comparison.of("precision_at_1")
+    out, within, retrieved = comparison.linear(False), comparison.linear(True), comparison.of("precision_at_1")
     sentences: list[str] = []
     if not comparison.columns:
         return ("No column was probed, so there is nothing to say about the features yet.",)
@@ -21,7 +95,7 @@ def finding(comparison: Comparison) -> tuple[str, ...]:
         what = ["a column that no method trained on", *["likewise never trained on"] * len(out)]
         sentences += [_among(c, comparison.methods, w) for c, w in zip(out, what, strict=False)]
         sentences += _summary(within, comparison.methods)
-    sentences += _retrieval(found, comparison.methods)
+    sentences += _retrieval(retrieved, comparison.methods)
     if min(comparison.seeds) < FEWEST_SEEDS:
         alone = len(comparison.methods) == 1
         sentences.append(
@@ -42,7 +116,7 @@ def span(interval: Interval, about: Measure = MEASURES["accuracy"]) -> str:
     return f"{about.shown(interval.low)} to {about.shown(interval.high)}"
 
 
-def _asked(column: Column) -> list[tuple[int, Cell]]:
+def _scored(column: Column) -> list[tuple[int, Cell]]:
     return [(i, cell) for i, cell in enumerate(column.cells) if cell is not None]
 
 
@@ -51,7 +125,7 @@ def _guessing(column: Column, cell: Cell) -> str:
     word = about.guess if about.probe == "neighbours" else f"guessing the {about.guess}"
     if column.baseline is None:
         return f"with no {word} to compare with"
-    guess = f"{word} ({about.said(column.baseline)})"
+    guess = f"{word} ({about.with_unit(column.baseline)})"
     if cell.score.low > column.baseline:
         return f"{'worse than' if about.lower_is_better else 'above'} {guess}"
     if cell.score.high < column.baseline:
@@ -61,12 +135,12 @@ def _guessing(column: Column, cell: Cell) -> str:
 
 def _score(column: Column, cell: Cell) -> str:
     """The number with its unit, and what it is where that is not plain: "R² 0.512"."""
-    said = column.about.said(cell.score.value)
-    return said if column.measure == "accuracy" else f"{column.about.title} {said}"
+    number = column.about.with_unit(cell.score.value)
+    return number if column.measure == "accuracy" else f"{column.about.title} {number}"
 
 
 def _alone(column: Column) -> str:
-    ((_, cell),) = _asked(column)
+    ((_, cell),) = _scored(column)
     how = "which was trained on" if cell.trained else "which was not trained on"
     return (
         f"On “{column.column}”, {how}, a linear probe of the frozen features reaches {_score(column, cell)} "
@@ -77,23 +151,23 @@ def _alone(column: Column) -> str:
 def _among(column: Column, methods: Sequence[str], what: str) -> str:
     """One column with several methods: who leads, and whether that is more than chance."""
     about = column.about
-    asked = sorted(_asked(column), key=lambda entry: -about.sign * entry[1].score.value)
-    leader, top = asked[0]
+    ranked = sorted(_scored(column), key=lambda entry: -about.sign * entry[1].score.value)
+    leader, top = ranked[0]
     start = f"On “{column.column}”, {what}, "
     score = f"{_score(column, top)} (95\N{NO-BREAK SPACE}% interval {span(top.score, about)})"
-    if len(asked) == 1:
+    if len(ranked) == 1:
         return f"{start}only “{methods[leader]}” was asked: {score}, {_guessing(column, top)}."
     if top.standing == "best":
         # The rival that comes nearest to the leader, by the lower end of the difference.
-        rival, near = min(asked[1:], key=lambda entry: _gap(entry[1]).low)
+        rival, near = min(ranked[1:], key=lambda entry: _gap(entry[1]).low)
         gap = _gap(near)
         return (
             f"{start}“{methods[leader]}” is ahead of every other method: {score}; the nearest, "
             f"“{methods[rival]}”, is {about.shown(gap.value)}{' points' * about.in_percent} behind "
             f"({span(gap, about)})."
         )
-    level = [f"“{methods[i]}”" for i, cell in asked[1:] if cell.standing == "level"]
-    behind = sum(cell.standing == "behind" for _, cell in asked)
+    level = [f"“{methods[i]}”" for i, cell in ranked[1:] if cell.standing == "level"]
+    behind = sum(cell.standing == "behind" for _, cell in ranked)
     text = f"{start}“{methods[leader]}” has the {'lowest' if about.lower_is_better else 'highest'} mean, {score}"
     if level:
         text += f", but is not told apart from {_listed(level)}: the paired difference includes zero"
@@ -118,7 +192,7 @@ def _summary(columns: Sequence[Column], methods: Sequence[str]) -> list[str]:
     winners: dict[str, list[str]] = {}
     undecided = []
     for column in columns:
-        best = [methods[i] for i, cell in _asked(column) if cell.standing == "best"]
+        best = [methods[i] for i, cell in _scored(column) if cell.standing == "best"]
         if best:
             winners.setdefault(best[0], []).append(f"“{column.column}”")
         else:
@@ -136,7 +210,7 @@ def _retrieval(columns: Sequence[Column], methods: Sequence[str]) -> list[str]:
     """Precision at 1, of at most two columns, those first that no method trained on. The rest stands in the table."""
     sentences: list[str] = []
     for column in sorted(columns, key=lambda c: c.in_domain)[:2]:
-        i, cell = max(_asked(column), key=lambda entry: entry[1].score.value)
+        i, cell = max(_scored(column), key=lambda entry: entry[1].score.value)
         if cell.standing == "only":
             lead = _guessing(column, cell)
         else:

@@ -1,4 +1,4 @@
-"""Provenance: by which commands, recipes, versions and machines the runs were made."""
+"""Environment: by which commands, recipes, versions and machines the runs were made."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ def commands(gathered: Gathered, table: str) -> list[str]:
     """What trains, probes and reports the same runs again, beside their directories and the same table."""
     lines = []
     for member in gathered.members:
-        given = member.run.facts.get("command")
+        command = member.run.facts.get("command")
         name = shlex.quote(member.run.name)
         train = f"mscon train {shlex.quote(f'{member.run.name}/recipe.toml')} --table {shlex.quote(table)}"
-        lines.append(str(given) if isinstance(given, str) else f"{train} --out again/{name}")
+        lines.append(str(command) if isinstance(command, str) else f"{train} --out again/{name}")
     return [*lines, "mscon probe again/*", "mscon report again/*"]
 
 
@@ -28,12 +28,12 @@ def recipes(gathered: Gathered) -> list[tuple[str, str]]:
 
 def facts(gathered: Gathered) -> list[tuple[str, str]]:
     """Every fact by its path, with all values that occur. Folders of the machine are nobody's business."""
-    found: dict[str, list[str]] = {}
+    values_of: dict[str, list[str]] = {}
     for member in gathered.members:
         for key, value in _flat(member.run.facts):
-            if not value.startswith(("/", "~", "\\\\")) and value not in found.setdefault(key, []):
-                found[key].append(value)
-    return [(key, _some(values)) for key, values in found.items() if values]
+            if not value.startswith(("/", "~", "\\\\")) and value not in values_of.setdefault(key, []):
+                values_of[key].append(value)
+    return [(key, _some(values)) for key, values in values_of.items() if values]
 
 
 def _some(values: Sequence[str]) -> str:
