@@ -142,19 +142,20 @@ def _average(losses: Losses, candidates: Candidates) -> _Mean:
     the mean over all anchors. The value is that mean on every process, so all weigh alike.
     """
     dtype = losses.per_anchor.dtype
-    local = losses.counted.sum(dim=1).to(dtype)
-    anchors = candidates.total(local)
-    own = losses.per_anchor.where(losses.counted, 0.0).sum(dim=1) / anchors.clamp_min(1)
+    # Together: on small batches what a step of torch costs is to begin it.
+    local = torch.stack((losses.counted, losses.labelled, losses.has_positive & losses.labelled)).sum(dim=2).to(dtype)
+    anchors, labelled, with_positive = candidates.total(local)
+    at_least_one = anchors.clamp_min(1)
+    own = losses.per_anchor.where(losses.counted, 0.0).sum(dim=1) / at_least_one
     value = candidates.total(own.detach())
-    share = local / anchors.clamp_min(1)
-    labelled = candidates.total(losses.labelled.sum(dim=1).to(dtype)).clamp_min(1)
+    share = local[0] / at_least_one
     return _Mean(
         loss=own if candidates.world_size == 1 else value + candidates.world_size * (own - own.detach()),
         floor=candidates.total(losses.floor * share),
         ceiling=candidates.total(losses.ceiling * share),
-        positive_share=candidates.total((losses.has_positive & losses.labelled).sum(dim=1).to(dtype)) / labelled,
+        positive_share=with_positive / labelled.clamp_min(1),
         anchors=anchors,
         accuracy=None
         if losses.correct is None
-        else candidates.total(losses.correct.sum(dim=1).to(dtype)) / anchors.clamp_min(1),
+        else candidates.total(losses.correct.sum(dim=1).to(dtype)) / at_least_one,
     )
