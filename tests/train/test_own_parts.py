@@ -67,7 +67,7 @@ def test_cross_entropy_beside_contrastive_similarities_trains_resumes_and_goes_o
     assert_same(resume(again, **QUIET), run)
 
     model = load_model(run)
-    assert model.heads.widths(4) == (32, 8, 32, 32)
+    assert model.heads.widths == (32, 8, 32, 32)
     probe(run, progress=False)
     projections = run.projections
     assert projections.shape == (4, 64, 32)
@@ -155,7 +155,7 @@ def test_narrower_heads_are_filled_up_with_zeros_and_keep_their_order():
     features = torch.randn(7, 6)
     projections = heads(features)
     assert projections.shape == (4, 7, 5)
-    assert heads.widths(4) == (3, 4, 5, 3)
+    assert heads.widths == (3, 4, 5, 3)
     assert torch.equal(projections[[0, 3], :, :3], narrow(features))
     assert torch.equal(projections[2], wide(features)[0])
     assert torch.equal(projections[1, :, :4], masks(features)[0])

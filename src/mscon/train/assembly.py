@@ -39,7 +39,7 @@ def method_of(recipe: Recipe, similarities: Sequence[Similarity], inputs: Inputs
     model = build_model(recipe, count, None if vectors is None else vectors.width)
     if vectors is not None and isinstance(model.encoder, VectorEncoder) and not recipe.encoder.start_from:
         model.encoder.standardise(vectors.mean, vectors.std)
-    objective = _objective(recipe, model.heads.widths(count))
+    objective = _objective(recipe, model.heads.widths or (model.heads.output_dim,) * count)
     objective.prepare(similarities, model.heads.output_dim)
     weighting = catalogue.build("weighting", recipe.weighting.name, recipe.weighting.settings, similarities=count)
     importance = [part.importance for part in recipe.similarities]

@@ -19,13 +19,14 @@ class Heads(nn.Module, ABC):
     Args:
         similarities: how many heads.
         input_dim: width of the features.
+
+    Attributes:
+        output_dim: of projections.
+        widths: of the projections of each similarity, where they differ; narrower ones are filled up with zeros.
     """
 
     output_dim: int
-
-    def widths(self, similarities: int) -> tuple[int, ...]:
-        """Of the projections of each similarity; those narrower than `output_dim` are filled up with zeros."""
-        return (self.output_dim,) * similarities
+    widths: tuple[int, ...] | None = None
 
     @abstractmethod
     def forward(self, features: Float[Tensor, "samples features"]) -> Float[Tensor, "similarities samples dim"]:
@@ -62,12 +63,8 @@ class HeadGroups(Heads):
         self.output_dim = max(heads.output_dim for heads, _ in groups)
         order = [number for _, numbers in groups for number in numbers]
         self._place = [order.index(number) for number in range(len(order))]
-        widths = [width for heads, numbers in groups for width in heads.widths(len(numbers))]
-        self._widths = tuple(widths[place] for place in self._place)
-
-    def widths(self, similarities: int) -> tuple[int, ...]:
-        del similarities
-        return self._widths
+        widths = [heads.output_dim for heads, numbers in groups for _ in numbers]
+        self.widths = tuple(widths[place] for place in self._place)
 
     def forward(self, features: Float[Tensor, "samples features"]) -> Float[Tensor, "similarities samples dim"]:
         each = [heads(features) for heads in self.parts]
