@@ -50,9 +50,7 @@ def read(
         for group in groups.values()
     ]
     readers = {"transfer": _few_labels, "views": _spaces, "tuning": _validation}
-    readings, differences = (
-        readers[experiment.kind](experiment, cells) if experiment.kind in readers else _accuracies(experiment, cells)
-    )
+    readings, differences = readers.get(experiment.kind, _accuracies)(experiment, cells)
     best_rates = _best_rates(experiment, readings) if experiment.kind == "tuning" else {}
     axis = ("labelled rows a class", "log") if experiment.kind == "transfer" else experiment.sweep
     notes = [f"Chosen: {', '.join(f'{method} {rate:g}' for method, rate in best_rates.items())}."] if best_rates else []

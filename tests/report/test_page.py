@@ -6,8 +6,6 @@ import base64
 import hashlib
 import json
 import re
-import subprocess
-import sys
 from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
@@ -311,15 +309,3 @@ def test_what_the_probe_skipped_is_said(a_run, tmp_path):
     run.write_probe({**run.probe, "skipped": skipped}, run.predictions)
     text = build_report([run], tmp_path).read_text("utf-8")
     assert "family (neighbours): no row of an unseen group" in text
-
-
-def test_a_report_with_thumbnails_needs_no_torch(compared):
-    runs = sorted(str(p) for p in compared.parent.parent.glob("?-0"))
-    code = (
-        "import sys; from pathlib import Path; from mscon.run.run import Run\n"
-        "from mscon.evaluate.report.page import build_report\n"
-        f"build_report([Run.open(Path(p)) for p in {runs!r}], Path({str(compared.parent / 'again.html')!r}))\n"
-        "assert 'torch' not in sys.modules"
-    )
-    cache = {"MSCON_CACHE": str(compared.parent.parent / "cache"), "PATH": "/usr/bin:/bin"}
-    subprocess.run([sys.executable, "-c", code], check=True, env=cache)

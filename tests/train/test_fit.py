@@ -328,7 +328,7 @@ def test_a_table_of_one_training_row_is_refused(asked, table, tmp_path):
 def test_a_folder_in_the_way_is_refused_before_anything_is_read(recipe, table, tmp_path, monkeypatch):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "thesis.txt").write_text("mine")
-    monkeypatch.setattr(fits, "select_rows", lambda *a: pytest.fail("read the table first"))
+    monkeypatch.setattr(fits, "select_rows", lambda *a, **k: pytest.fail("read the table first"))
     for overwrite in (False, True):
         with pytest.raises(RunError, match=r"not empty|not a run"):
             fit(recipe, table, tmp_path / "run", overwrite=overwrite, **QUIET)

@@ -220,10 +220,8 @@ def _need_folder(folder: Path, reads: Sequence[Path]) -> None:
     """Raise if something in the folder of the shards would be replaced, or swept out, that is read or not its own."""
     with outputs.writing(folder):
         there = [path for path in folder.iterdir() if _OURS.fullmatch(path.name)] if folder.is_dir() else []
-    has_checksums = checksums.are_kept(folder)
-    outputs.need_free(
-        sorted({*there, folder / _INDEX}), reads=reads, own=lambda path: has_checksums or path.name != _INDEX
-    )
+    checked = checksums.are_kept(folder)
+    outputs.need_free(sorted({*there, folder / _INDEX}), reads=reads, own=lambda path: checked or path.name != _INDEX)
 
 
 def _drop_damaged(folder: Path, shards: Sequence[_Shard], drops: bool) -> None:

@@ -260,7 +260,7 @@ def test_an_uploaded_glyph_finds_its_letter(serving, glyph_answers, glyph_run):
 def test_uploads_are_kept_in_memory_and_only_the_last_of_them(serving, glyph_answers, glyph_run, monkeypatch):
     from mscon.search.explorer import answers as module
 
-    monkeypatch.setattr(module, "_KEPT_IMAGES", 2)
+    monkeypatch.setattr(module, "_CACHED_IMAGES", 2)
     server = serving(glyph_answers)
     before = sorted(glyph_run.root.rglob("*"))
     names = [upload(server, png(20 + n)).told["image"] for n in range(3)]

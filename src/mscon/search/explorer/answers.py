@@ -177,10 +177,8 @@ class Answers:
         if self._data.input != "image":
             self.index.encode(b"")  # complains
         with _turn(self._encoding):
-            stored, pixels = read_upload(data, self._data.image_size, self._data.channels, self._side)
-            vectors = self.index.encode(
-                stored[0] if len(stored) == 1 else np.ascontiguousarray(stored.transpose(1, 2, 0))
-            )
+            image, pixels = read_upload(data, self._data.image_size, self._data.channels, self._side)
+            vectors = self.index.encode(image[0] if len(image) == 1 else np.ascontiguousarray(image.transpose(1, 2, 0)))
         name = secrets.token_hex(8)
         with self._keeping:
             _keep_last(self._images, name, vectors, _CACHED_IMAGES)
