@@ -1,7 +1,10 @@
 """Settings of the whole suite."""
 
 import os
+import shutil
 import tempfile
+from collections.abc import Iterator
+from typing import Any
 
 # Before anything heavy is loaded: machines that run tests are shared, and two threads on a busy core are far
 # slower than one; a server has no screen; and there is no hub.
@@ -32,3 +35,17 @@ def as_users_run_it():
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", before)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """The only one of this process: playwright cannot be started twice."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("no chromium on this machine (tests/browser.py installs one)")
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--no-first-run"]
+    with playwright.sync_playwright() as driver:
+        opened = driver.chromium.launch(executable_path=chromium, args=flags)
+        yield opened
+        opened.close()

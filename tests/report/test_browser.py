@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,10 +12,6 @@ from mscon.evaluate.report.page import build_report
 
 from .runs import CLASSES, make_images, make_rows, make_run
 from .test_results import found, leave
-
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine (tests/browser.py installs one)")
 
 EVIL = "<script>document.title='owned'</script>"
 # What A4 leaves between the margins of the style, in CSS pixels.
@@ -56,15 +50,6 @@ def folder(tmp_path_factory) -> Path:
     ]
     build_report(many, folder / "many.html")
     return folder
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[object]:
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--no-first-run"]
-    with playwright.sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=CHROMIUM, args=flags)
-        yield opened
-        opened.close()
 
 
 def keep(folder: Path, name: str) -> Path:
