@@ -19,7 +19,7 @@ from mscon.data.table.table import Table
 from mscon.errors import RecipeError
 from mscon.run.recipe import Recipe
 from mscon.run.run import Run
-from mscon.train import preconditions
+from mscon.train import assembly
 from mscon.train import torchrun as torchruns
 from mscon.train.fit import fit
 from mscon.train.torchrun import by_one_process
@@ -92,7 +92,7 @@ def test_so_they_do_with_objectives_views_and_heads_of_a_similaritys_own(
     alone = fit(recipe, table, tmp_path / "alone", progress=False)
     assert alone is not None
     done = train(recipe, table, tmp_path / "together")
-    assert done.returncode == 0, done.stderr
+    assert done.status == 0, done
     assert_close(alone, Run.open(tmp_path / "together"))
 
 
@@ -225,7 +225,7 @@ def test_where_no_store_can_be_reached_each_prints(store, monkeypatch, variable,
     ],
 )
 def test_what_several_processes_cannot_do_is_refused(asked, table, tmp_path, monkeypatch, overrides, message):
-    monkeypatch.setattr(preconditions, "processes", lambda: (0, 3))
+    monkeypatch.setattr(assembly, "processes", lambda: (0, 3))
     with pytest.raises(RecipeError, match=message):
         fit(asked(*overrides), table, tmp_path / "run", progress=False)
     assert not (tmp_path / "run").exists()
