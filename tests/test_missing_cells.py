@@ -223,8 +223,8 @@ class OneBatch:
 
     def learn(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """What the step measures, and the gradient of every parameter."""
-        drawn = iter(self.views)
-        measured = self.method(self.batch.inputs, self.batch.codes, self.batch.rows, lambda _: next(drawn), 2)
+        make_views = [lambda _, view=view: view for view in self.views]
+        measured = self.method(self.batch.inputs, self.batch.codes, self.batch.rows, make_views)
         return measured, self.gradients_of(measured["total"])
 
     def gradients_of(self, total: Tensor) -> dict[str, Tensor]:

@@ -13,6 +13,7 @@ from mscon.errors import RecipeError, RunError, TableError
 from mscon.model.model import load_model
 from mscon.run import checksums
 from mscon.run.run import Run
+from mscon.train import assembly
 from mscon.train import fit as fits
 from mscon.train.fit import fit, resume
 
@@ -158,8 +159,8 @@ def test_resuming_keeps_the_precision_that_was_resolved(asked, table, tmp_path, 
     assert (run.recipe.train.precision, run.recipe.train.channels_last) == ("float32", "yes")
     assert (run.facts["precision"], run.facts["channels_last"]) == ("float32", "yes")
     seen = []
-    assembled = fits.training_of
-    monkeypatch.setattr(fits, "training_of", lambda *a: seen.append(assembled(*a)) or seen[-1])
+    assembled = assembly.training_of
+    monkeypatch.setattr(assembly, "training_of", lambda *a: seen.append(assembled(*a)) or seen[-1])
     monkeypatch.setattr(hardware, "_cpu", lambda key: {"amx_bf16", "amx_tile"})
     with pytest.raises(KeyboardInterrupt):
         resume(run, progress=False)

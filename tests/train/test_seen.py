@@ -94,7 +94,7 @@ def test_without_validation_rows_the_way_out_is_named(asked, table, tmp_path):
 
 def test_classes_and_a_temperature_are_needed(asked, table, tmp_path, monkeypatch):
     labelled = 'similarity=[{column="shape"}, {column="shade"}]'
-    with pytest.raises(RecipeError, match=r"objective 'cross_entropy' has none.*Use weighting 'equal'"):
+    with pytest.raises(RecipeError, match=r"of objective cross_entropy there is none.*Use weighting 'equal'"):
         fit(asked(*HELD_OUT, labelled, "objective.name=cross_entropy"), table, tmp_path / "run", **QUIET)
     monkeypatch.setattr(Categorical, "is_partition", False)
     with pytest.raises(RecipeError, match=r"similarity 'shape' has no classes.*'relative'"):
