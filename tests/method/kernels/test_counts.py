@@ -40,7 +40,7 @@ def test_several_similarities_count_as_each_alone(
 
 
 def test_many_pairs_are_counted_without_writing_them(monkeypatch) -> None:
-    monkeypatch.setattr(counts, "_MOST_WRITTEN_PAIRS", 0)
+    monkeypatch.setattr(counts, "MOST_COUNTED", 0)
     monkeypatch.setattr(counts, "written", None)  # calling it would fail
     codes, rows = torch.tensor([0, 0, 1]), torch.arange(3)
     pair = LazyPairs(same_class, codes, codes, rows, rows, is_partition=True)

@@ -10,13 +10,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from mscon.method.kernels.masks import written
+from mscon.method.kernels.masks import MOST_COUNTED, written
 from mscon.method.pairs import LazyPairs, Pairs, renumbered
 
 # Rows of a block when pairs are counted; 1,024 x 65,536 weights are 268 MB, so counting stays bounded.
 _COUNTING_ROWS = 1_024
-# Pairs up to which it is faster to look at every one of them than to sort rows.
-_MOST_WRITTEN_PAIRS = 500_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +44,7 @@ class PairCounts:
 def count_each(pairs: Sequence[Pairs | LazyPairs]) -> PairCounts:
     """`count` of several similarities of the same anchors, stacked; small batches of classes all in one go."""
     partitions = [p for p in pairs if isinstance(p, LazyPairs) and p.is_partition]
-    if len(partitions) == len(pairs) and len(pairs) * math.prod(pairs[0].shape) <= _MOST_WRITTEN_PAIRS:
+    if len(partitions) == len(pairs) and len(pairs) * math.prod(pairs[0].shape) <= MOST_COUNTED:
         return _count_written(partitions)
     each = [count(p) for p in pairs]
     return PairCounts(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -9,6 +10,9 @@ from jaxtyping import Float, Float32, Int
 from torch import Tensor
 
 from mscon.method.pairs import LazyPairs, Pairs, renumbered
+
+# Pairs up to which it is faster to look at every one of them than to sort rows, when they are counted.
+MOST_COUNTED = 500_000
 
 # Up to here float32 tells integers apart.
 _LARGEST_EXACT = 2**24
@@ -20,11 +24,14 @@ def written(pairs: Sequence[Pairs | LazyPairs], dtype: torch.dtype) -> Written:
     """Weights, 0 where nothing is known or alike; and 1 where a pair is known, 0 where it is in no sum.
 
     Numbers rather than truth values, which torch combines ten times slower on a CPU. Of an anchor without a label
-    pairs may count as known; it has no positive. What is given is read only: of classes a loss and its counts share it.
+    pairs may count as known; it has no positive. What is given is read only: a
+    loss and its counts share it in small batches of classes.
     """
     partitions = [p for p in pairs if isinstance(p, LazyPairs) and p.is_partition]
     if len(partitions) < len(pairs):
         return _each(pairs, dtype)
+    if len(pairs) * math.prod(pairs[0].shape) > MOST_COUNTED:  # nobody shares them, and what is kept fills caches
+        return _classes(partitions, dtype)
     key = dtype, *(id(p) for p in partitions)
     kept = partitions[0].kept
     if key not in kept:  # beside the pairs themselves, whose ids must stay theirs
