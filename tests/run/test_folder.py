@@ -46,7 +46,7 @@ def test_a_run_is_replaced_only_where_that_is_asked_for_and_no_message_asks_for_
     assert files(run.root) == before
 
 
-@pytest.mark.parametrize("name", ["recipe.toml", "run.json", "README.md", "notes.txt"])
+@pytest.mark.parametrize("name", ["recipe.toml", "run.json", "README.md", "notes.txt", "checksums.jsonl"])
 def test_a_folder_that_is_no_run_is_never_replaced(tmp_path, name):
     project = tmp_path / "project"
     project.mkdir()

@@ -50,7 +50,9 @@ def is_beginning(root: Path, names: Sequence[str]) -> bool:
 
 def _is_of_a_run(path: Path, names: Sequence[str]) -> bool:
     name = path.name
-    if name in (LOCK, checksums.NAME) or any(atomic.is_leftover(name, of) for of in names):
+    if name == checksums.NAME:  # a name that anybody may give a file; what mscon writes has lines of this form
+        return path.is_file() and all(line.startswith(b'{"file": ') for line in path.read_bytes().splitlines())
+    if name == LOCK or any(atomic.is_leftover(name, of) for of in names):
         return True
     return name in names and path.is_file() and not checksums.fault(path.parent, name)
 
