@@ -44,5 +44,5 @@ recipe = mscon.recipe.parse("""
 """)
 run = mscon.fit(folder / "bars.csv", recipe, folder / "run", progress=False)
 mscon.probe(run, progress=False)
-for score in run.probe["linear"]:
+for score in run.read_probe()["linear"]:
     print(f"{score['column']:<10} accuracy {score['accuracy']['value']:.2f}, majority {score['majority']:.2f}")

@@ -71,16 +71,16 @@ def test_every_verb_on_glyphs(glyph_table, recipe, tmp_path, capsys):
     packed, vectors = tmp_path / "glyphs.safetensors", tmp_path / "glyphs.parquet"
     assert main(["export", str(run), "--to", "safetensors", "--out", str(packed)]) == 0
     assert main(["embed", str(packed), *table, "--out", str(vectors), "--similarity", "character"]) == 0
-    assert pl.read_parquet(vectors).height == Run.open(run).rows.height
+    assert pl.read_parquet(vectors).height == Run.open(run).read_rows().height
     assert main(["card", str(run)]) == 0
     assert main(["push", str(run), "owner/glyphs", "--dry-run", str(tmp_path / "upload")]) == 0
     assert "| character " in (tmp_path / "upload" / "README.md").read_text("utf-8")
 
     done = Run.open(run)
-    asked = {score["column"] for score in done.probe["linear"]}
+    asked = {score["column"] for score in done.read_probe()["linear"]}
     assert {"character", "slant", "weight", "category"} <= asked
-    assert {"family"} <= {score["column"] for score in done.probe["neighbours"]}
-    kinds = {record["kind"] for record in done.log}
+    assert {"family"} <= {score["column"] for score in done.read_probe()["neighbours"]}
+    kinds = {record["kind"] for record in done.read_log()}
     assert kinds == {"step", "validation"}
 
 
@@ -160,7 +160,7 @@ def test_photographs_of_the_users_own_train_the_same_day(photographs, tmp_path, 
     assert "batch norms see 5 rows at a time, not 8" in capsys.readouterr().err
     assert main(["probe", str(run)]) == 0
     assert main(["report", str(run)]) == 0
-    columns = [score["column"] for score in Run.open(run).probe["linear"]]
+    columns = [score["column"] for score in Run.open(run).read_probe()["linear"]]
     assert columns == ["subject", "light", "half"]
 
 

@@ -111,7 +111,7 @@ def told(
     assert run is not None
     probe(run, progress=False)
     found: Told = {}
-    for record in run.probe["linear"]:
+    for record in run.read_probe()["linear"]:
         found.setdefault(record["column"], []).append(record)
     return found
 

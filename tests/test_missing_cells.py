@@ -454,26 +454,26 @@ def test_a_run_on_every_kind_has_no_number_that_is_none_and_tells_the_rows_it_ha
     weights, position = run.read_checkpoint("last")
     assert position["epoch"] == 2
     assert all(t.isfinite().all() for t in weights.values() if t.is_floating_point())
-    steps = [record for record in run.log if record["kind"] == "step"]
+    steps = [record for record in run.read_log() if record["kind"] == "step"]
     for key in ("loss", "floor", "ceiling", "weight", "positive_share"):
         assert all(math.isfinite(record[key][name]) for record in steps for name in KINDS), key
-    assert np.isfinite(run.features).all()
-    assert "NaN" not in json.dumps(run.probe)
-    assert not run.probe["skipped"]
+    assert np.isfinite(run.read_features()).all()
+    assert "NaN" not in json.dumps(run.read_probe())
+    assert not run.read_probe()["skipped"]
     table = pl.read_csv(holed, infer_schema=False)
-    assert run.rows.height == table.height
-    assert run.facts["table"]["rows"] == dict(table.group_by("split").len().iter_rows())
+    assert run.read_rows().height == table.height
+    assert run.read_facts()["table"]["rows"] == dict(table.group_by("split").len().iter_rows())
 
 
 def test_probes_are_fitted_and_scored_as_if_rows_with_a_hole_were_not_there(run):
     """Here those rows are taken out of the features before the probe sees them; the numbers of a run must be these."""
-    rows, x = run.rows, run.features
+    rows, x = run.read_rows(), run.read_features()
     split = rows["split"].to_numpy()
 
     def parts(y: np.ndarray, known: np.ndarray) -> list[np.ndarray]:
         return [a[(split == n) & known] for n in ("train", "validation", "test") for a in (x, y)]
 
-    for record in run.probe["linear"]:
+    for record in run.read_probe()["linear"]:
         column, cells = record["column"], rows[record["column"]].to_list()
         known = rows[column].is_not_null().to_numpy()
         if column == "family":
@@ -502,7 +502,9 @@ def test_probes_are_fitted_and_scored_as_if_rows_with_a_hole_were_not_there(run)
             y = np.array([[float(label in (c or "").split(";")) for label in labels] for c in cells])
             told = label_set_probe(*parts(y, known), labels=labels)
             assert (told.predicted == (told.probability > 0.5)).all()
-            np.testing.assert_allclose(run.predictions[f"linear/{_number(run, record)}/probability"], told.probability)
+            np.testing.assert_allclose(
+                run.read_predictions()[f"linear/{_number(run, record)}/probability"], told.probability
+            )
             expected = {}
         for part, name in (("train", "train_rows"), ("validation", "validation_rows"), ("test", "test_rows")):
             assert record[name] == ((split == part) & known).sum(), (column, name)
@@ -511,23 +513,23 @@ def test_probes_are_fitted_and_scored_as_if_rows_with_a_hole_were_not_there(run)
 
 
 def _number(run: Run, record: dict[str, object]) -> int:
-    return run.probe["linear"].index(record)
+    return run.read_probe()["linear"].index(record)
 
 
 def test_neighbours_are_those_of_the_table_without_the_rows(run):
-    unseen = run.rows.with_row_index().filter(pl.col("split") == "unseen")
-    told = {record["column"]: record for record in run.probe["neighbours"]}
+    unseen = run.read_rows().with_row_index().filter(pl.col("split") == "unseen")
+    told = {record["column"]: record for record in run.read_probe()["neighbours"]}
     assert {"character", "weight", "weight_number", "strokes"} <= set(told)
     there = unseen.filter(pl.col("character").is_not_null())
     codes, _ = codes_of(there["character"].to_list())
-    result = retrieval(run.features[there["index"].to_numpy()], codes)
+    result = retrieval(run.read_features()[there["index"].to_numpy()], codes)
     found = told["character"]
     assert found["precision_at_1"]["value"] == pytest.approx(result.precision_at_1.mean())
     assert found["map_at_r"]["value"] == pytest.approx(result.map_at_r.mean())
     assert found["rows"] + found["left_out"] == there.height < unseen.height
     there = unseen.filter(pl.col("weight_number").is_not_null())
     numbers = there["weight_number"].cast(pl.Float64).to_numpy()
-    difference = nearest_difference(run.features[there["index"].to_numpy()], numbers).difference.mean()
+    difference = nearest_difference(run.read_features()[there["index"].to_numpy()], numbers).difference.mean()
     assert told["weight_number"]["neighbour_difference"]["value"] == pytest.approx(difference)
 
 
@@ -566,7 +568,7 @@ def test_what_a_balanced_run_leaves_over_is_in_its_log(holed, tmp_path):
     recipe = asked(("character", "path"), "sampler.name=balanced", "sampler.at_least=3", "train.batch_size=16")
     run = fit(recipe, read_table(holed), tmp_path / "run", progress=False)
     assert run is not None
-    rows = run.rows
+    rows = run.read_rows()
     made = sampler_of(
         recipe.sampler,
         rows,
@@ -574,5 +576,5 @@ def test_what_a_balanced_run_leaves_over_is_in_its_log(holed, tmp_path):
         batch_size=recipe.train.batch_size,
         seed=recipe.train.seed,
     )
-    logged = [record["left_over"] for record in run.log if record["kind"] == "sampler"]
+    logged = [record["left_over"] for record in run.read_log() if record["kind"] == "sampler"]
     assert logged == [made.epoch(number).left_over.numel() for number in (1, 2)]

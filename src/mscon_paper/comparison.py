@@ -61,13 +61,17 @@ def is_finished(planned: Planned, table_hash: str) -> bool:
     try:
         run = Run.open(planned.out)
         # What the run names may be imported as far as the plan, which is this user's, names it too.
-        if foreign_code(run.recipe_values) - foreign_code(planned.recipe.to_plain()):
+        if foreign_code(run.read_recipe_values()) - foreign_code(planned.recipe.to_plain()):
             return False
         run = replace(run, trust=True)
         # The hardware choices were resolved when it was trained; all else must be equal.
-        there, wanted = run.recipe, planned.recipe
+        there, wanted = run.read_recipe(), planned.recipe
         resolved = replace(there.train, precision=wanted.train.precision, channels_last=wanted.train.channels_last)
-        return run.has_probe and replace(there, train=resolved) == wanted and run.facts["table"]["sha256"] == table_hash
+        return (
+            run.has_probe
+            and replace(there, train=resolved) == wanted
+            and run.read_facts()["table"]["sha256"] == table_hash
+        )
     except (MSConError, KeyError):
         return False
 

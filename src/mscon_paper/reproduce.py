@@ -180,7 +180,7 @@ def _is_done(planned: Planned, table_hash: str, transfer: Mapping[str, Any]) -> 
     run = Run.open(planned.out)
     if not run.has_transfer:
         return False
-    there = run.transfer
+    there = run.read_transfer()
     columns = {curve["column"] for curve in there["curves"]}
     same = (there["rows_a_class"], there["draws"]) == (list(transfer["rows_a_class"]), transfer["draws"])
     return same and columns >= set(transfer["columns"])
@@ -205,7 +205,7 @@ def _write(
     atomic.write_text(folder / "table.md", result_text(result))
     runs = [Run(pool / one.name) for one in planned if one.name not in faults]
     if experiment.kind == "views" and runs:
-        rows = runs[0].rows
+        rows = runs[0].read_rows()
         labels = {column: rows.get_column(column).to_list() for column in experiment.asked}
         pictures = draw_spaces(spaces(runs[0]), labels, rows.get_column("split").to_list(), result.changed)
     else:
@@ -215,7 +215,9 @@ def _write(
     # Runs of several cases saw other rows or had other settings: their figure and its tables stand alone.
     comparable = experiment.kind == "table" and len(experiment.cases) == 1 and not faults
     if comparable:
-        logs = {row.title: [Run(pool / p.name).log for p in planned if p.row == row] for row in experiment.rows()}
+        logs = {
+            row.title: [Run(pool / p.name).read_log() for p in planned if p.row == row] for row in experiment.rows()
+        }
         for kind, content in draw_training(logs, result.changed).items():
             atomic.write_bytes(folder / f"curves.{kind}", content)
     (folder / "report.json").unlink(missing_ok=True)

@@ -201,7 +201,7 @@ def _claimed(experiment: Experiment) -> Iterator[tuple[Row, Row]]:
 
 def _weight(runs: Sequence[Run], column: str) -> Interval | None:
     """The weight of a column in the last epoch, where the weights have a mean of 1; range over seeds."""
-    weights = [weight for run in runs if (weight := last_weights(run.log).get(column)) is not None]
+    weights = [weight for run in runs if (weight := last_weights(run.read_log()).get(column)) is not None]
     return _range(weights)
 
 
@@ -233,7 +233,7 @@ def _range(values: Sequence[float]) -> Interval | None:
 def _few_labels(experiment: Experiment, cells: Sequence[_RunGroup]) -> Read:
     readings = []
     for cell in cells:
-        curves = [{curve["column"]: curve["accuracy"] for curve in run.transfer["curves"]} for run in cell.runs]
+        curves = [{curve["column"]: curve["accuracy"] for curve in run.read_transfer()["curves"]} for run in cell.runs]
         for column in experiment.out_of_domain:
             for at, number in enumerate(experiment.transfer["rows_a_class"]):
                 values = np.array([one[column][at] for one in curves])
@@ -251,10 +251,10 @@ def _spaces(experiment: Experiment, cells: Sequence[_RunGroup]) -> Read:
     readings = []
     for cell in cells:
         for run in cell.runs[:1]:
-            test = np.flatnonzero(run.rows.get_column("split").to_numpy() == "test")
+            test = np.flatnonzero(run.read_rows().get_column("split").to_numpy() == "test")
             for space, vectors in spaces(run).items():
                 for column in experiment.asked:
-                    cells_of = run.rows.get_column(column).cast(pl.String).to_list()
+                    cells_of = run.read_rows().get_column(column).cast(pl.String).to_list()
                     codes, _ = codes_of([cells_of[row] for row in test])
                     if len(codes) == 0 or np.bincount(codes[codes >= 0], minlength=1).max() < 2:
                         continue
@@ -267,8 +267,8 @@ def _spaces(experiment: Experiment, cells: Sequence[_RunGroup]) -> Read:
 
 def spaces(run: Run) -> dict[str, np.ndarray]:
     """Vectors of all rows of a run, by what they are: one space a similarity, and the features."""
-    columns = [part["column"] for part in run.recipe_values["similarity"]]
-    return {**dict(zip(columns, run.projections, strict=True)), "features": run.features}
+    columns = [part["column"] for part in run.read_recipe_values()["similarity"]]
+    return {**dict(zip(columns, run.read_projections(), strict=True)), "features": run.read_features()}
 
 
 def _validation(experiment: Experiment, cells: Sequence[_RunGroup]) -> Read:
@@ -278,7 +278,7 @@ def _validation(experiment: Experiment, cells: Sequence[_RunGroup]) -> Read:
         columns = [cell.row.column] if cell.row.column else list(cell.case.columns)
         means = []
         for run in cell.runs:
-            by_column = {score["column"]: score["validation_accuracy"] for score in run.probe["linear"]}
+            by_column = {score["column"]: score["validation_accuracy"] for score in run.read_probe()["linear"]}
             means.append(float(np.mean([by_column[column] for column in columns])))
         readings.append(cell.reading("validation accuracy", "", _range(means)))
     order = {row.title: i for i, row in enumerate(experiment.rows())}

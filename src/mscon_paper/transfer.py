@@ -23,7 +23,7 @@ def transfer(run: Run, columns: Sequence[str], rows_a_class: Sequence[int], draw
     rows are drawn depends on the labels and the number of the draw only, so that all runs on the same rows are
     treated alike. [probe] largest holds here too.
 
-    Writes `run.transfer`: {"rows_a_class", "draws", "curves": [{"column", "classes", "train_rows": [mean a count],
+    Writes `transfer.json`: {"rows_a_class", "draws", "curves": [{"column", "classes", "train_rows": [mean a count],
     "accuracy": [[one a draw] a count]}]}.
 
     Args:
@@ -35,7 +35,11 @@ def transfer(run: Run, columns: Sequence[str], rows_a_class: Sequence[int], draw
     Raises:
         RunError: if the run has no features, or no such column, or a column leaves nothing to be told apart.
     """
-    rows, features, largest = run.rows, run.features, plain_sections(run.recipe_values)["probe"].largest
+    rows, features, largest = (
+        run.read_rows(),
+        run.read_features(),
+        plain_sections(run.read_recipe_values())["probe"].largest,
+    )
     split = rows.get_column("split").to_numpy()
     train, test = (np.flatnonzero(split == name) for name in ("train", "test"))
     curves: list[dict[str, Any]] = []

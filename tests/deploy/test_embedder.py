@@ -51,9 +51,9 @@ def test_vectors_are_those_that_the_probes_saw(run, pictures):
     extract(run, progress=False)
     model = mscon.load(run.root)
     paths = [pictures / f"{n}.png" for n in range(12)]
-    np.testing.assert_array_equal(model.embed(paths), run.features)
+    np.testing.assert_array_equal(model.embed(paths), run.read_features())
     for number, similarity in enumerate(("kind", "colour")):
-        np.testing.assert_array_equal(model.embed(paths, similarity), run.projections[number])
+        np.testing.assert_array_equal(model.embed(paths, similarity), run.read_projections()[number])
 
 
 def test_batches_change_nothing(run, pictures):

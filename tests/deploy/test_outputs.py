@@ -69,7 +69,7 @@ def test_no_export_goes_where_a_run_keeps_a_file(run, capsys, name):
 
 
 def test_the_table_that_a_run_was_trained_on_is_never_replaced_by_its_model(run, pictures, capsys):
-    facts = run.facts
+    facts = run.read_facts()
     facts["table"]["path"] = str(pictures / "shoes.json")
     run.write_facts(facts)
     (pictures / "shoes.json").write_text("[]")

@@ -56,15 +56,15 @@ def run(request, table, tmp_path):
 
 def inputs(run, table):
     """The rows as a caller in Python has them."""
-    if run.recipe.data.input == "vectors":
+    if run.read_recipe().data.input == "vectors":
         return np.load(table.parent / "clip.npy")
     return read_table(table).frame
 
 
 def test_vectors_are_those_that_the_probes_saw(run, table):
     model = mscon.load(run.root)
-    np.testing.assert_allclose(model.embed(inputs(run, table), batch_size=7), run.features, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(model.embed(inputs(run, table), "kind"), run.projections[0], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(model.embed(inputs(run, table), batch_size=7), run.read_features(), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(model.embed(inputs(run, table), "kind"), run.read_projections()[0], rtol=1e-5, atol=1e-6)
 
 
 def test_a_table_is_embedded_in_shards_without_an_image_column(run, table, tmp_path):
@@ -72,7 +72,7 @@ def test_a_table_is_embedded_in_shards_without_an_image_column(run, table, tmp_p
     frame = pl.read_parquet(folder / "*.parquet")
     assert frame.columns == ["line", "features"]
     assert frame.get_column("line").to_list() == list(range(2, 22))
-    np.testing.assert_allclose(frame.get_column("features").to_numpy(), run.features, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(frame.get_column("features").to_numpy(), run.read_features(), rtol=1e-5, atol=1e-6)
     out = embed_table(mscon.load(run.root), read_table(table), tmp_path / "out.npz")
     with np.load(out) as file:
         assert set(file) == {"line", "features"}
@@ -80,7 +80,7 @@ def test_a_table_is_embedded_in_shards_without_an_image_column(run, table, tmp_p
 
 def test_packed_they_need_no_run(run, table, tmp_path):
     pack(run, tmp_path / "model.safetensors")
-    features = run.features
+    features = run.read_features()
     run.root.rename(tmp_path / "gone")
     model = mscon.load(tmp_path / "model.safetensors")
     np.testing.assert_allclose(model.embed(inputs_of(model, table)), features, rtol=1e-5, atol=1e-6)
@@ -156,11 +156,11 @@ def test_vectors_that_are_not_finite_are_told_before_the_model_is_blamed(table, 
 
 def test_the_vectors_of_a_new_table_may_be_called_otherwise(run, table, tmp_path):
     np.save(tmp_path / "new.npy", np.load(tmp_path / "clip.npy"))
-    if run.recipe.data.input == "vectors":
+    if run.read_recipe().data.input == "vectors":
         (tmp_path / "clip.npy").unlink()
         out = embed_table(mscon.load(run.root), read_table(table), tmp_path / "out.npz", vectors="new.npy")
         with np.load(out) as file:
-            np.testing.assert_allclose(file["features"], run.features, rtol=1e-5, atol=1e-6)
+            np.testing.assert_allclose(file["features"], run.read_features(), rtol=1e-5, atol=1e-6)
         return
     with pytest.raises(RunError, match=r"encodes columns, not vectors, so --vectors 'new\.npy' says nothing"):
         embed_table(mscon.load(run.root), read_table(table), tmp_path / "out.npz", vectors="new.npy")

@@ -62,28 +62,28 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 def test_every_row_has_features_and_projections_of_unit_length(run):
     extract(run, progress=False)
-    assert run.features.shape[0] == 7
-    assert run.features.dtype == np.float32
-    assert run.projections.shape[:2] == (2, 7)
-    np.testing.assert_allclose(np.linalg.norm(run.projections, axis=-1), 1, rtol=1e-5)
-    assert len(np.unique(run.features.round(6), axis=0)) == 7
+    assert run.read_features().shape[0] == 7
+    assert run.read_features().dtype == np.float32
+    assert run.read_projections().shape[:2] == (2, 7)
+    np.testing.assert_allclose(np.linalg.norm(run.read_projections(), axis=-1), 1, rtol=1e-5)
+    assert len(np.unique(run.read_features().round(6), axis=0)) == 7
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 7])
 def test_a_rows_features_depend_on_no_other_row(run, batch_size):
     """True only in evaluation mode: in training mode batch normalisation looks at the batch."""
     extract(run, progress=False)
-    whole = run.features
+    whole = run.read_features()
     extract(run, progress=False, batch_size=batch_size, force=True)
-    np.testing.assert_allclose(run.features, whole, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(run.read_features(), whole, rtol=1e-4, atol=1e-5)
 
 
 def test_autocast_around_it_changes_nothing(run):
     extract(run, progress=False)
-    whole = run.features
+    whole = run.read_features()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         extract(run, progress=False, force=True)
-    np.testing.assert_array_equal(run.features, whole)
+    np.testing.assert_array_equal(run.read_features(), whole)
 
 
 def test_features_of_the_checkpoint_are_kept_wherever_the_run_is_copied(run, tmp_path):
@@ -105,7 +105,7 @@ def test_features_of_another_checkpoint_are_made_anew(run):
     tensors, state = run.read_checkpoint("last")
     run.write_checkpoint("last", {key: 0.5 * tensor for key, tensor in tensors.items()}, state)
     extract(run, progress=False)
-    assert run.features.any()
+    assert run.read_features().any()
 
 
 def test_a_bar_is_shown_on_standard_error_only(run, capsys):

@@ -49,11 +49,11 @@ def with_probe(*lines: str) -> str:
 
 
 def linear(run: Run) -> dict[str, dict]:
-    return {record["column"]: record for record in run.probe["linear"]}
+    return {record["column"]: record for record in run.read_probe()["linear"]}
 
 
 def neighbours(run: Run) -> dict[str, dict]:
-    return {record["column"]: record for record in run.probe["neighbours"]}
+    return {record["column"]: record for record in run.read_probe()["neighbours"]}
 
 
 def noise(classes: int = 3, seed: int = 1) -> list[str]:
@@ -63,19 +63,19 @@ def noise(classes: int = 3, seed: int = 1) -> list[str]:
 def test_a_column_that_the_features_tell_is_read_off_whole(tmp_path):
     run = make(tmp_path / "run")
     probe(run, progress=False)
-    (record,) = run.probe["linear"]
+    (record,) = run.read_probe()["linear"]
     assert (record["column"], record["trained"]) == ("kind", True)
     assert record["classes"] == ["boot", "sandal", "slipper"]
     assert [record[f"{name}_rows"] for name in ("train", "validation", "test", "dropped")] == [120, 40, 40, 0]
     assert record["accuracy"] == record["macro_f1"] == {"value": 1.0, "low": 1.0, "high": 1.0}
     assert 0.2 < record["majority"] < 0.6
     assert np.trace(record["confusion"]) == 40
-    (found,) = run.probe["neighbours"]
+    (found,) = run.read_probe()["neighbours"]
     assert found["precision_at_1"]["value"] == 1.0
     assert found["map_at_r"]["value"] > 0.99
     assert 0.1 < found["map_at_r_chance"] < found["chance"] < 0.5
     assert (found["rows"], found["left_out"], found["classes"]) == (40, 0, record["classes"])
-    assert (run.probe["checkpoint"], run.probe["skipped"]) == ("last", [])
+    assert (run.read_probe()["checkpoint"], run.read_probe()["skipped"]) == ("last", [])
 
 
 def test_a_column_that_they_do_not_tell_scores_about_its_majority(tmp_path):
@@ -91,14 +91,14 @@ def test_a_column_that_they_do_not_tell_scores_about_its_majority(tmp_path):
 def test_predictions_are_kept_row_by_row_and_give_the_scores(tmp_path):
     run = make(tmp_path / "run", with_probe('columns = ["noise"]'), noise=noise())
     probe(run, progress=False)
-    rows, arrays = run.rows, run.predictions
-    for i, record in enumerate(run.probe["linear"]):
+    rows, arrays = run.read_rows(), run.read_predictions()
+    for i, record in enumerate(run.read_probe()["linear"]):
         row, true, predicted = (arrays[f"linear/{i}/{name}"] for name in ("row", "true", "predicted"))
         assert row.dtype == true.dtype == predicted.dtype == np.int64
         assert set(rows["split"].to_numpy()[row]) == {"test"}
         assert [record["classes"][code] for code in true] == rows[record["column"]].to_numpy()[row].tolist()
         assert (true == predicted).mean() == pytest.approx(record["accuracy"]["value"])
-    for i, record in enumerate(run.probe["neighbours"]):
+    for i, record in enumerate(run.read_probe()["neighbours"]):
         assert set(rows["split"].to_numpy()[arrays[f"neighbours/{i}/row"]]) == {"unseen"}
         for name in ("precision_at_1", "r_precision", "map_at_r"):
             values = arrays[f"neighbours/{i}/{name}"]
@@ -110,8 +110,8 @@ def test_a_column_may_be_called_anything(tmp_path):
     name = "../a/b: 'ä' [bold]"
     run = make(tmp_path / "run", with_probe(f"columns = [{json.dumps(name)}]"), **{name: noise()})
     probe(run, progress=False)
-    assert [r["column"] for r in run.probe["linear"]] == ["kind", name]
-    assert set(run.predictions) == {
+    assert [r["column"] for r in run.read_probe()["linear"]] == ["kind", name]
+    assert set(run.read_predictions()) == {
         *(f"linear/{i}/{key}" for i in (0, 1) for key in ("row", "true", "predicted")),
         *(f"neighbours/{i}/{key}" for i in (0, 1) for key in ("row", "precision_at_1", "r_precision", "map_at_r")),
     }
@@ -124,8 +124,8 @@ def test_an_empty_cell_is_as_good_as_no_row(tmp_path):
     run = make(tmp_path / "run", with_probe('columns = ["noise"]'), noise=holes)
     probe(run, progress=False)
     other = make(tmp_path / "other", with_probe('columns = ["noise"]'), noise=names)
-    other.write_rows(other.rows.filter(~empty))
-    other.write_features(run.features[~empty], run.projections[:, ~empty])
+    other.write_rows(other.read_rows().filter(~empty))
+    other.write_features(run.read_features()[~empty], run.read_projections()[:, ~empty])
     probe(other, progress=False)
     assert linear(run)["noise"] == linear(other)["noise"]
     assert neighbours(run)["noise"] == neighbours(other)["noise"]
@@ -138,18 +138,18 @@ def test_labels_of_test_rows_do_not_touch_the_predictions(tmp_path):
     runs = [make(tmp_path / str(i), with_probe('columns = ["noise"]'), noise=n) for i, n in enumerate((names, turned))]
     for run in runs:
         probe(run, progress=False)
-    a, b = (run.predictions["linear/1/predicted"] for run in runs)
+    a, b = (run.read_predictions()["linear/1/predicted"] for run in runs)
     assert np.array_equal(a, b)
-    assert not np.array_equal(runs[0].predictions["linear/1/true"], runs[1].predictions["linear/1/true"])
+    assert not np.array_equal(runs[0].read_predictions()["linear/1/true"], runs[1].predictions["linear/1/true"])
 
 
 def test_the_same_run_gives_the_same_probe(tmp_path):
     run = make(tmp_path / "run", with_probe('columns = ["noise"]'), noise=noise())
     probe(run, progress=False)
-    first, arrays = run.probe, run.predictions
+    first, arrays = run.read_probe(), run.read_predictions()
     probe(run, progress=False)
-    assert run.probe == first
-    assert all(np.array_equal(arrays[key], value) for key, value in run.predictions.items())
+    assert run.read_probe() == first
+    assert all(np.array_equal(arrays[key], value) for key, value in run.read_predictions().items())
 
 
 def test_largest_keeps_the_classes_with_most_train_rows(tmp_path):
@@ -185,9 +185,9 @@ def test_neighbours_are_asked_of_the_columns_named(tmp_path):
 
 def test_without_unseen_rows_no_neighbours_are_asked(tmp_path):
     run = make(tmp_path / "run")
-    run.write_rows(run.rows.with_columns(split=pl.col("split").replace("unseen", "train")))
+    run.write_rows(run.read_rows().with_columns(split=pl.col("split").replace("unseen", "train")))
     probe(run, progress=False)
-    assert (run.probe["neighbours"], run.probe["skipped"]) == ([], [])
+    assert (run.read_probe()["neighbours"], run.read_probe()["skipped"]) == ([], [])
     assert linear(run)["kind"]["train_rows"] == 160
 
 
@@ -204,17 +204,17 @@ def test_without_unseen_rows_no_neighbours_are_asked(tmp_path):
 def test_a_column_that_cannot_be_asked_is_left_out_with_its_reason(tmp_path, cells, how, words, capsys):
     run = make(tmp_path / "run", with_probe('columns = ["x"]', 'neighbours = ["kind", "x"]'), x=cells)
     probe(run, progress=True)
-    (skipped,) = [s for s in run.probe["skipped"] if s["probe"] == how]
+    (skipped,) = [s for s in run.read_probe()["skipped"] if s["probe"] == how]
     assert skipped["column"] == "x"
     assert words in skipped["reason"]
     assert words in capsys.readouterr().err.replace("\n", " ")
     assert "kind" in linear(run)
-    assert len(run.probe[how]) == 1
+    assert len(run.read_probe()[how]) == 1
 
 
 def test_a_column_that_is_not_there_is_named_with_its_neighbours(tmp_path):
     run = make(tmp_path / "run", with_probe('columns = ["famly"]', 'neighbours = ["x"]', "largest = { kidn = 2 }"))
-    run.write_rows(run.rows.with_columns(family=pl.lit("a")))
+    run.write_rows(run.read_rows().with_columns(family=pl.lit("a")))
     with pytest.raises(RunError, match="famly") as refused:
         probe(run, progress=False)
     message = str(refused.value)
@@ -226,6 +226,6 @@ def test_a_column_that_is_not_there_is_named_with_its_neighbours(tmp_path):
 
 def test_features_of_other_rows_are_refused(tmp_path):
     run = make(tmp_path / "run")
-    run.write_rows(run.rows.head(200))
+    run.write_rows(run.read_rows().head(200))
     with pytest.raises(RunError, match="features of 240 rows, but 200 rows"):
         probe(run, progress=False)

@@ -83,13 +83,13 @@ def run(tmp_path_factory) -> Run:
 
 def by_column(run: Run, how: str) -> dict[str, list[dict]]:
     found: dict[str, list[dict]] = {}
-    for record in run.probe[how]:
+    for record in run.read_probe()[how]:
         found.setdefault(record["column"], []).append(record)
     return found
 
 
 def test_every_kind_is_asked_by_its_own_probe(run):
-    assert run.probe["skipped"] == []
+    assert run.read_probe()["skipped"] == []
     kinds = {column: records[0]["kind"] for column, records in by_column(run, "linear").items()}
     assert kinds == {"price": "number", "size": "rank", "tags": "labels", "path": "class"}
     assert set(by_column(run, "neighbours")) == set(kinds)
@@ -116,28 +116,28 @@ def test_a_hierarchy_is_asked_at_each_level(run):
 
 
 def test_rows_without_a_cell_are_left_out(run):
-    for i, record in enumerate(run.probe["linear"]):
-        rows = run.predictions[f"linear/{i}/row"]
+    for i, record in enumerate(run.read_probe()["linear"]):
+        rows = run.read_predictions()[f"linear/{i}/row"]
         assert set(SPLIT[rows]) == {"test"}
         assert 170 not in rows
         assert (record["test_rows"], len(rows)) == (39, 39)
-    for i, _ in enumerate(run.probe["neighbours"]):
-        assert 210 not in run.predictions[f"neighbours/{i}/row"]
+    for i, _ in enumerate(run.read_probe()["neighbours"]):
+        assert 210 not in run.read_predictions()[f"neighbours/{i}/row"]
 
 
 def test_scores_are_means_of_what_is_kept_row_by_row(run):
     for how in ("linear", "neighbours"):
-        for i, record in enumerate(run.probe[how]):
+        for i, record in enumerate(run.read_probe()[how]):
             for name in record.get("baseline", {}):
-                values = run.predictions[f"{how}/{i}/{name}"]
+                values = run.read_predictions()[f"{how}/{i}/{name}"]
                 assert values.mean() == pytest.approx(record[name]["value"])
                 assert record[name]["low"] <= record[name]["value"] <= record[name]["high"]
                 assert MEASURES[name].probe == how
 
 
 def test_predictions_are_in_the_unit_of_the_column(run):
-    i = next(i for i, record in enumerate(run.probe["linear"]) if record["column"] == "price")
-    rows, true = (run.predictions[f"linear/{i}/{name}"] for name in ("row", "true"))
+    i = next(i for i, record in enumerate(run.read_probe()["linear"]) if record["column"] == "price")
+    rows, true = (run.read_predictions()[f"linear/{i}/{name}"] for name in ("row", "true"))
     assert true.tolist() == NUMBER[rows].tolist()
 
 
@@ -191,5 +191,5 @@ def test_numbers_that_are_all_the_same_are_not_asked(tmp_path):
     same = [*CELLS["price"][:160], *(["7"] * 80)]
     run = make(tmp_path / "run", PARTS, price=same)
     probe(run, progress=False)
-    told = {(s["column"], s["probe"]): s["reason"] for s in run.probe["skipped"]}
+    told = {(s["column"], s["probe"]): s["reason"] for s in run.read_probe()["skipped"]}
     assert "split test has fewer than the two different numbers" in told["price", "linear"]

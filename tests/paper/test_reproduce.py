@@ -264,7 +264,7 @@ def test_table_4_reads_each_column_off_the_run_that_never_saw_it(tmp_path):
     assert {r.column for r in found.readings} == {"category", "character", "slant", "weight"}
     for reading in found.readings:
         (name,) = reading.runs
-        assert reading.column not in Run(tmp_path / name).recipe.columns
+        assert reading.column not in Run(tmp_path / name).read_recipe().columns
     assert all(r.case == "" for r in found.readings)
 
 

@@ -49,7 +49,7 @@ def run(tmp_path_factory):
 
 
 def test_more_labels_help_where_there_is_something_to_learn(run):
-    family, luck = run.transfer["curves"]
+    family, luck = run.read_transfer()["curves"]
     means = np.mean(family["accuracy"], axis=1)
     assert means[0] < means[1] < means[2]
     assert means[2] > 0.85
@@ -57,7 +57,7 @@ def test_more_labels_help_where_there_is_something_to_learn(run):
 
 
 def test_what_was_asked_is_kept_with_the_answers(run):
-    told = run.transfer
+    told = run.read_transfer()
     assert told["rows_a_class"] == [1, 5, 40]
     assert told["draws"] == 4
     family = told["curves"][0]

@@ -64,7 +64,7 @@ def test_counts_recipe_and_citation_are_there(tmp_path):
     assert "92,896 of the encoder" in card
     assert "mu2023mscon" in card
     (recipe,) = re.findall(r"```toml\n(.*?)\n```", card, re.DOTALL)
-    assert tomllib.loads(recipe) == run.recipe_values
+    assert tomllib.loads(recipe) == run.read_recipe_values()
 
 
 def test_what_mscon_cannot_know_is_left_to_fill_in(tmp_path):
@@ -115,12 +115,12 @@ def test_the_command_writes_a_card_and_keeps_one_that_was_edited(tmp_path, capsy
     run.write_card("edited")
     assert main(["card", str(run.root)]) == 2
     assert "which you may have edited. Choose another --out." in capsys.readouterr().err
-    assert run.card == "edited"
+    assert run.read_card() == "edited"
     assert main(["card", str(run.root), "--overwrite"]) == 0
-    assert run.card == model_card(run)
+    assert run.read_card() == model_card(run)
     out = tmp_path / "card.md"
     assert main(["card", str(run.root), "--out", str(out)]) == 0
-    assert out.read_text() == run.card
+    assert out.read_text() == run.read_card()
     assert main(["card", str(run.root), "--out", str(out)]) == 2
 
 

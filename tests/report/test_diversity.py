@@ -100,9 +100,9 @@ def test_words_follow_the_numbers(values, labels, failed, words):
 
 def equal_heads(run: Run) -> Run:
     """The same run whose second space is the first, turned."""
-    spaces = run.projections
+    spaces = run.read_projections()
     turn, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(spaces.shape[2], spaces.shape[2])))
-    run.write_features(run.features, np.stack([spaces[0], spaces[0] @ turn.astype(np.float32)]))
+    run.write_features(run.read_features(), np.stack([spaces[0], spaces[0] @ turn.astype(np.float32)]))
     return run
 
 
@@ -115,7 +115,7 @@ def test_only_test_rows_are_asked_and_seeds_are_averaged(a_run, rows):
     count, (told,) = of(runs)
     test = np.flatnonzero(rows["split"].to_numpy() == "test")
     assert count == len(test)
-    by_seed = [linear_cka(*run.projections[:, test]) for run in runs]
+    by_seed = [linear_cka(*run.read_projections()[:, test]) for run in runs]
     entry = told.table[0][1]
     assert entry.value == pytest.approx(np.mean(by_seed))
     assert (entry.low, entry.high) == pytest.approx((min(by_seed), max(by_seed)))

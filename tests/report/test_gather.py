@@ -23,7 +23,7 @@ def test_values_are_per_seed_and_row_in_the_order_of_the_rows(a_run):
     assert values.shape == (3, len(first.rows))
     assert (np.diff(first.rows) > 0).all()
     for seed, run in enumerate(runs):
-        assert values[seed].mean() == pytest.approx(run.probe["linear"][0]["accuracy"]["value"])
+        assert values[seed].mean() == pytest.approx(run.read_probe()["linear"][0]["accuracy"]["value"])
 
 
 def test_rows_in_another_order_are_the_same_rows(a_run):
@@ -122,7 +122,7 @@ def test_a_repeated_seed_is_refused(a_run):
 
 def test_predictions_of_another_probe_are_refused(a_run):
     run = a_run("r")
-    run.write_probe(run.probe, {"linear/0/row": np.arange(3)})
+    run.write_probe(run.read_probe(), {"linear/0/row": np.arange(3)})
     with pytest.raises(RunError, match="do not belong together"):
         gather([run])
 
@@ -135,5 +135,5 @@ def test_a_recipe_is_read_but_never_built(a_run, tmp_path, monkeypatch):
     path = run.root / "recipe.toml"
     path.write_text(path.read_text("utf-8").replace('name = "supcon"', 'name = "trap:Loss"'), "utf-8")
     (run.root / "checksums.jsonl").unlink()
-    assert "trap:Loss" in run.recipe_text
+    assert "trap:Loss" in run.read_recipe_text()
     assert gather([run]).methods[0].members[0].recipe["objective"]["name"] == "trap:Loss"

@@ -32,7 +32,7 @@ def every_kind(a_run, rows) -> Run:
     levels_of_size = 'probe.kinds={size = {name = "ordinal", levels = ["small", "middle", "large"]}}'
     run = a_run("kinds", own, settings=[levels_of_size])
     test = np.flatnonzero(own["split"].to_numpy() == "test")
-    probe, arrays = run.probe, run.predictions
+    probe, arrays = run.read_probe(), run.read_predictions()
     score = {"value": 0.5, "low": 0.4, "high": 0.6}
 
     def add(column: str, kind: str, measures: dict[str, float], values: dict[str, np.ndarray], **more: object) -> None:

@@ -65,9 +65,9 @@ def test_numbers_stand_in_their_own_unit():
 
 def asked(run: Run, skill: float, price: Sequence[str]) -> Run:
     """The same run, asked for a number and for levels besides."""
-    rows = np.flatnonzero(run.rows["split"].to_numpy() == "test")
+    rows = np.flatnonzero(run.read_rows()["split"].to_numpy() == "test")
     values = skill + 0.1 * np.random.default_rng(0).normal(size=len(rows))
-    arrays, probe = run.predictions, run.probe
+    arrays, probe = run.read_predictions(), run.read_probe()
     told = {"value": skill, "low": skill - 0.02, "high": skill + 0.02}
     place = len(probe["linear"])
     for i, (column, kind, measures) in enumerate(
@@ -80,7 +80,7 @@ def asked(run: Run, skill: float, price: Sequence[str]) -> Run:
         arrays[f"linear/{place + i}/row"] = rows
         arrays |= {f"linear/{place + i}/{measure}": values for measure in measures}
     run.write_probe(probe, arrays)
-    assert len(price) == run.rows.height
+    assert len(price) == run.read_rows().height
     return run
 
 
@@ -120,7 +120,7 @@ def test_the_page_shows_numbers_and_levels(runs, tmp_path):
 
 def test_a_level_of_a_hierarchy_is_a_question_of_its_own(a_run):
     run = a_run("r")
-    probe, arrays = run.probe, run.predictions
+    probe, arrays = run.read_probe(), run.read_predictions()
     again = {**probe["linear"][0], "level": 1, "levels": 2}
     probe["linear"][0] |= {"level": 2, "levels": 2}
     place = len(probe["linear"])

@@ -306,6 +306,6 @@ def test_a_probe_that_is_missing_names_the_verb(a_run, tmp_path):
 def test_what_the_probe_skipped_is_said(a_run, tmp_path):
     run = a_run("a")
     skipped = [{"column": "family", "probe": "neighbours", "reason": "no row of an unseen group"}]
-    run.write_probe({**run.probe, "skipped": skipped}, run.predictions)
+    run.write_probe({**run.read_probe(), "skipped": skipped}, run.read_predictions())
     text = build_report([run], tmp_path).read_text("utf-8")
     assert "family (neighbours): no row of an unseen group" in text

@@ -63,7 +63,7 @@ def test_the_words_follow_the_validation_rows(excess, validation, words):
 def test_the_end_of_training_is_a_mean_over_seeds(a_run):
     methods = gather([a_run("a"), a_run("b", seed=1)]).methods
     told = {record.column: record for record in learnt(methods)}
-    ends = [series(m.run.log, "step", "loss", "slant")[1][-2:].mean() for m in methods[0].members]
+    ends = [series(m.run.read_log(), "step", "loss", "slant")[1][-2:].mean() for m in methods[0].members]
     assert told["slant"].loss == pytest.approx(np.mean(ends))
     assert told["slant"].share == pytest.approx(0.97)
 

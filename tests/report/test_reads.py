@@ -73,13 +73,13 @@ def test_a_report_decodes_the_images_that_it_shows(tmp_path, monkeypatch):
 def test_a_run_as_it_is_stays_so_while_it_is_written(tmp_path, rows):
     run = make_run(tmp_path / "run", rows)
     before = run.as_it_is()
-    facts, features, log = before.facts, before.features.copy(), before.log
+    facts, features, log = before.read_facts(), before.read_features().copy(), before.read_log()
     run.write_facts({"changed": True})
-    run.write_features(features + 1, run.projections)
+    run.write_features(features + 1, run.read_projections())
     run.append_log({"kind": "step", "step": 99})
-    assert before.facts == facts
-    assert before.log == log
-    assert (before.features == features).all()
-    assert (before.projections == run.projections).all()  # written after the checksums were read
-    assert run.facts == {"changed": True}
-    assert (Run.open(run.root).features == features + 1).all()
+    assert before.read_facts() == facts
+    assert before.read_log() == log
+    assert (before.read_features() == features).all()
+    assert (before.read_projections() == run.read_projections()).all()  # written after the checksums were read
+    assert run.read_facts() == {"changed": True}
+    assert (Run.open(run.root).read_features() == features + 1).all()

@@ -93,7 +93,7 @@ def test_the_old_run_stays_until_the_new_one_takes_its_place(tmp_path):
     new = make(old.root, seed=2, overwrite=True)
     assert {k: v for k, v in files(old.root).items() if not k.startswith(".next")} == before
     moved = new.take_place()
-    assert moved.root == old.root and moved.facts["seed"] == 2 and moved.log == [{"epoch": 1, "seed": 2}]
+    assert moved.root == old.root and moved.read_facts()["seed"] == 2 and moved.read_log() == [{"epoch": 1, "seed": 2}]
     assert moved.read_checkpoint("last")[0]["weight"].tolist() == [2.0, 2.0]
     left = files(old.root)
     assert left.keys() == {
@@ -114,7 +114,7 @@ def test_a_model_card_that_a_person_has_edited_survives(tmp_path):
     old.write_card("a card")
     (old.root / "README.md").write_text("a card, and what I know of it")
     make(old.root, seed=2, overwrite=True).take_place()
-    assert Run.open(old.root).card == "a card, and what I know of it"
+    assert Run.open(old.root).read_card() == "a card, and what I know of it"
 
 
 def test_an_exchange_goes_on_wherever_it_was_stopped(tmp_path, monkeypatch):
@@ -153,7 +153,7 @@ def test_an_exchange_goes_on_wherever_it_was_stopped(tmp_path, monkeypatch):
         make(root, seed=2, overwrite=True)
         with pytest.raises(Killed):
             exchange(root, after)
-        assert Run.open(root).facts["seed"] == 2
+        assert Run.open(root).read_facts()["seed"] == 2
         assert files(root) == files(tmp_path / "whole")
 
 
@@ -161,7 +161,7 @@ def test_a_new_run_without_a_checkpoint_leaves_the_old_one_and_is_swept_away(tmp
     run = make(tmp_path / "run", seed=1)
     before = files(run.root)
     make(run.root, seed=2, overwrite=True, epochs=0)
-    assert Run.open(run.root).facts["seed"] == 1
+    assert Run.open(run.root).read_facts()["seed"] == 1
     with Run.held(run.root):
         pass
     assert files(run.root) == before and not (run.root / ".next").exists()

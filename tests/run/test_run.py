@@ -34,14 +34,14 @@ def test_everything_written_is_read_back(run):
     run.write_features(features, projections)
     run.write_probe({"linear": []}, {"linear/0/row": np.arange(2)})
     again = Run.open(run.root)
-    assert again.recipe == RECIPE
-    assert again.facts == FACTS | {"seed": 1}
-    assert again.similarities[0]["state"]["classes"] == ["a", "b"]
-    assert again.rows.equals(rows)
-    assert np.array_equal(again.features, features)
-    assert np.array_equal(again.projections, projections)
-    assert again.probe == {"linear": []}
-    assert again.predictions["linear/0/row"].tolist() == [0, 1]
+    assert again.read_recipe() == RECIPE
+    assert again.read_facts() == FACTS | {"seed": 1}
+    assert again.read_similarities()[0]["state"]["classes"] == ["a", "b"]
+    assert again.read_rows().equals(rows)
+    assert np.array_equal(again.read_features(), features)
+    assert np.array_equal(again.read_projections(), projections)
+    assert again.read_probe() == {"linear": []}
+    assert again.read_predictions()["linear/0/row"].tolist() == [0, 1]
 
 
 def test_a_checkpoint_keeps_tensors_and_values(run):
@@ -58,16 +58,16 @@ def test_the_log_is_appended_to_and_cut(run):
     for step in (1, 2, 3):
         run.append_log({"kind": "step", "step": step})
     run.cut_log(2)
-    assert [r["step"] for r in run.log] == [1, 2]
+    assert [r["step"] for r in run.read_log()] == [1, 2]
 
 
 def test_a_torn_line_of_the_log_is_left_out_and_the_next_is_whole(run):
     run.append_log({"kind": "step", "step": 1})
     with (run.root / "log.jsonl").open("a") as file:
         file.write('{"kind": "st')
-    assert [r["step"] for r in run.log] == [1]
+    assert [r["step"] for r in run.read_log()] == [1]
     run.append_log({"kind": "step", "step": 2})
-    assert [r["step"] for r in run.log] == [1, 2]
+    assert [r["step"] for r in run.read_log()] == [1, 2]
 
 
 def test_a_log_that_lost_what_a_checkpoint_has_taken_says_so(run):
@@ -77,9 +77,9 @@ def test_a_log_that_lost_what_a_checkpoint_has_taken_says_so(run):
     assert not run.has_lost_log
     os.truncate(run.root / "log.jsonl", 40)
     assert run.has_lost_log
-    assert [r["step"] for r in run.log] == [1]  # what is left is as it was
+    assert [r["step"] for r in run.read_log()] == [1]  # what is left is as it was
     (run.root / "log.jsonl").unlink()
-    assert run.has_lost_log and run.log == []
+    assert run.has_lost_log and run.read_log() == []
 
 
 def test_a_log_with_another_content_is_refused(run):
@@ -88,7 +88,7 @@ def test_a_log_with_another_content_is_refused(run):
     path = run.root / "log.jsonl"
     path.write_text(path.read_text().replace("1.25", "1.75"))
     with pytest.raises(RunError, match=r"log\.jsonl has changed since mscon wrote it"):
-        _ = run.log
+        _ = run.read_log()
 
 
 def flip(path):
@@ -100,16 +100,16 @@ def flip(path):
 @pytest.mark.parametrize(
     ("name", "read"),
     [
-        ("recipe.toml", lambda run: run.recipe),
-        ("recipe.toml", lambda run: run.recipe_values),
-        ("run.json", lambda run: run.facts),
-        ("rows.parquet", lambda run: run.rows),
+        ("recipe.toml", lambda run: run.read_recipe()),
+        ("recipe.toml", lambda run: run.read_recipe_values()),
+        ("run.json", lambda run: run.read_facts()),
+        ("rows.parquet", lambda run: run.read_rows()),
         ("checkpoints/last.safetensors", lambda run: run.read_checkpoint("last")),
-        ("features/features.safetensors", lambda run: run.features),
-        ("features/projections.safetensors", lambda run: run.projections),
-        ("probe.json", lambda run: run.probe),
-        ("predictions.safetensors", lambda run: run.predictions),
-        ("masks.json", lambda run: run.masks),
+        ("features/features.safetensors", lambda run: run.read_features()),
+        ("features/projections.safetensors", lambda run: run.read_projections()),
+        ("probe.json", lambda run: run.read_probe()),
+        ("predictions.safetensors", lambda run: run.read_predictions()),
+        ("masks.json", lambda run: run.read_masks()),
     ],
 )
 def test_one_bit_is_noticed_in_every_file_that_is_read(run, name, read):
@@ -150,20 +150,20 @@ def test_features_that_have_changed_are_not_whole(run):
 
 def test_a_run_of_before_there_were_checksums_is_read_and_has_them_once_it_is_written_to(run):
     (run.root / "checksums.jsonl").unlink()
-    assert run.recipe == RECIPE
+    assert run.read_recipe() == RECIPE
     run.write_masks([[1.0]])
-    assert run.recipe == RECIPE and run.masks == [[1.0]]
+    assert run.read_recipe() == RECIPE and run.read_masks() == [[1.0]]
     flip(run.root / "recipe.toml")
     with pytest.raises(RunError, match="has changed"):
-        _ = run.recipe
+        _ = run.read_recipe()
 
 
 def test_what_is_not_there_yet_is_named_with_the_verb_that_makes_it(run, tmp_path):
     with pytest.raises(RunError, match=r"probe\.json.*mscon probe"):
-        _ = run.probe
+        _ = run.read_probe()
     (run.root / "run.json").unlink()
     with pytest.raises(RunError, match=r"run\.json.*mscon train"):
-        _ = run.facts
+        _ = run.read_facts()
     with pytest.raises(RunError, match="does not exist"):
         Run.open(tmp_path / "nowhere")
 
@@ -172,4 +172,4 @@ def test_broken_json_names_the_file(run):
     (run.root / "run.json").write_text("{")
     (run.root / "checksums.jsonl").unlink()
     with pytest.raises(RunError, match=r"run\.json is not valid JSON"):
-        _ = run.facts
+        _ = run.read_facts()

@@ -198,7 +198,7 @@ def test_it_does_once_it_is_trusted(trained, table, mark, tmp_path, verb, place)
 
 
 FUNCTIONS = {
-    "recipe": lambda run, out: run.recipe,
+    "recipe": lambda run, out: run.read_recipe(),
     "probe": lambda run, out: probe(run, progress=False),
     "extract": lambda run, out: extract(run, progress=False, force=True),
     "resume": lambda run, out: resume(run, progress=False),
@@ -335,7 +335,7 @@ def test_bytes_do_not_move_from_one_signed_file_to_the_next(own):
 def test_what_is_no_signature_is_none(own, content):
     rewrite(own.root / "signature.json", content)
     with pytest.raises(RunError, match="--trust"):
-        _ = Run.open(own.root).recipe
+        _ = Run.open(own.root).read_recipe()
 
 
 @pytest.mark.parametrize("key", [None, b"", b"short", b"x" * 33])
@@ -345,7 +345,7 @@ def test_another_key_or_none_makes_no_signature_valid(own, tmp_path, monkeypatch
         (tmp_path / "state" / "mscon").mkdir(parents=True)
         (tmp_path / "state" / "mscon" / "key").write_bytes(key)
     with pytest.raises(RunError, match="--trust"):
-        _ = Run.open(own.root).recipe
+        _ = Run.open(own.root).read_recipe()
     assert (tmp_path / "state").exists() == (key is not None)  # to read never makes a key
 
 
@@ -360,9 +360,9 @@ def test_a_run_that_goes_on_with_other_settings_stays_signed_and_one_of_somebody
     theirs = sent(trained, tmp_path / "theirs", "heads")
     for run in (own, Run.open(theirs.root, trust=True)):
         resume(run, progress=False, overrides=["train.epochs=3"])
-    assert Run.open(own.root).recipe.train.epochs == 3
+    assert Run.open(own.root).read_recipe().train.epochs == 3
     with pytest.raises(RunError, match="--trust"):
-        _ = Run.open(theirs.root).recipe
+        _ = Run.open(theirs.root).read_recipe()
 
 
 def test_a_run_that_replaces_another_brings_its_signature(own, table, mark):

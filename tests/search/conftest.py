@@ -112,4 +112,4 @@ def index(run: Run) -> Index:
 
 @pytest.fixture
 def pictures(run: Run) -> Path:
-    return Path(run.facts["images_root"])
+    return Path(run.read_facts()["images_root"])

@@ -26,13 +26,13 @@ def rows_of(hits) -> list[int]:
 def by_hand(run, query, mix, left_out) -> list[int]:
     """Rows by their score, from the projections as the run keeps them."""
     shares = np.array(mix) / sum(mix)
-    score = np.einsum("crd,cd,c->r", unit(run.projections.astype(np.float64)), query, shares)
+    score = np.einsum("crd,cd,c->r", unit(run.read_projections().astype(np.float64)), query, shares)
     return [row for row in np.argsort(-score, kind="stable").tolist() if row not in left_out]
 
 
 def test_a_row_finds_the_rows_of_highest_score_and_not_itself(run):
     index = mscon.open_index(run.root, dtype="float32")
-    query = unit(run.projections[:, 5].astype(np.float64))
+    query = unit(run.read_projections()[:, 5].astype(np.float64))
     hits = index.search(5, mix="kind=1,heel=3", k=23)
     assert rows_of(hits) == by_hand(run, query, [1, 0, 3], [5])
     assert hits.searched == 23 and hits.exact
@@ -46,7 +46,7 @@ def test_the_score_of_a_hit_is_the_mean_of_its_scores_by_the_mix(index):
 
 def test_a_hit_says_what_its_row_says(index, run):
     hit = index.search(5, k=1)[0]
-    row = run.rows.row(hit.row, named=True)
+    row = run.read_rows().row(hit.row, named=True)
     assert (hit.line, hit.image, hit.split) == (row["line"], row["image"], row["split"])
     assert hit.labels == {name: row[name] for name in index.labels.names}
 
@@ -78,8 +78,8 @@ def test_a_file_that_looks_like_something_else_can_be_named(index, pictures, tmp
 
 def test_a_label_is_the_middle_of_its_rows_which_may_be_found(run):
     index = mscon.open_index(run, dtype="float32")
-    boots = [row for row, kind in enumerate(run.rows["kind"]) if kind == "boots"]
-    query = unit(unit(run.projections.astype(np.float64))[:, boots].mean(axis=1))
+    boots = [row for row, kind in enumerate(run.read_rows()["kind"]) if kind == "boots"]
+    query = unit(unit(run.read_projections().astype(np.float64))[:, boots].mean(axis=1))
     for asked in ("kind=boots", {"kind": "boots"}):
         hits = index.search(asked, k=24)
         assert rows_of(hits) == by_hand(run, query, [1, 1, 1], [])
@@ -103,7 +103,7 @@ def test_agreement_with_rows_is_with_what_all_of_them_say(index):
 
 def test_several_examples_are_their_mean_less_that_of_the_others(run):
     index = mscon.open_index(run, dtype="float32")
-    x = unit(run.projections.astype(np.float64))
+    x = unit(run.read_projections().astype(np.float64))
     query = unit(x[:, [1, 2]].mean(axis=1) - x[:, [7]].mean(axis=1))
     hits = index.search([1, 2], unlike=7, k=24)
     assert rows_of(hits) == by_hand(run, query, [1, 1, 1], [1, 2, 7])
@@ -202,7 +202,7 @@ def test_a_run_without_a_checkpoint_is_told_which_verb_writes_it(run):
 
 
 def test_projections_of_other_rows_are_refused(run):
-    run.write_features(run.features[:5], run.projections[:, :5])
+    run.write_features(run.read_features()[:5], run.read_projections()[:, :5])
     with pytest.raises(RunError, match=r"shape \[3, 5, 6\], but there are 3 similarities and 24 rows"):
         mscon.open_index(run)
 
@@ -238,9 +238,9 @@ def test_a_model_with_classes_from_elsewhere_is_not_run_unless_trusted(run, pict
 
 
 def test_a_space_that_a_mask_shuts_scores_0(run):
-    projections = run.projections.copy()
+    projections = run.read_projections().copy()
     projections[1] = 0
-    run.write_features(run.features, projections)
+    run.write_features(run.read_features(), projections)
     index = mscon.open_index(run)
     assert {hit.scores["closure"] for hit in index.search(3)} == {0.0}
     with pytest.raises(RunError, match="no direction in 'closure'"):
@@ -267,7 +267,7 @@ def test_the_command_line_prints_json(run, capsys):
 
 
 def test_names_are_no_markup_and_do_not_steer_the_terminal(run, capsys):
-    rows = run.rows
+    rows = run.read_rows()
     rows.replace_column(2, rows["image"].str.replace("png", "[red]\x1b[2J").alias("image"))
     run.write_rows(rows)
     assert main(["search", str(run.root), "--query", "5", "-k", "2"]) == 0

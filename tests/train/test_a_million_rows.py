@@ -38,7 +38,7 @@ folder = Path(sys.argv[1])
 seen = [own()]
 threading.Thread(target=watch, daemon=True).start()
 run = fit(recipe.read(folder / "r.toml"), read_table(folder / "t.parquet"), folder / "run", progress=False)
-print(max(seen) - seen[0], run.facts["trained"]["steps"])
+print(max(seen) - seen[0], run.read_facts()["trained"]["steps"])
 """
 
 RECIPE = """

@@ -28,12 +28,12 @@ def both(recipe: Recipe, table: Table, folder: Path) -> tuple[Run, Run]:
     done = train(recipe, table, folder / "together")
     assert done.status == 0, done
     together = Run.open(folder / "together")
-    assert together.facts["machine"]["processes"] == 2
+    assert together.read_facts()["machine"]["processes"] == 2
     return alone, together
 
 
 def left_over(run: Run) -> list[int]:
-    return [record["left_over"] for record in run.log if record["kind"] == "sampler"]
+    return [record["left_over"] for record in run.read_log() if record["kind"] == "sampler"]
 
 
 def assert_same(one: Run, other: Run, tolerance: float = 2e-4) -> None:
@@ -42,20 +42,20 @@ def assert_same(one: Run, other: Run, tolerance: float = 2e-4) -> None:
         torch.testing.assert_close(
             theirs[name], value, rtol=tolerance, atol=tolerance, msg=lambda m, n=name: f"{n}: {m}"
         )
-    assert [r["kind"] for r in one.log] == [r["kind"] for r in other.log]
-    for record, same in zip(one.log, other.log, strict=True):
+    assert [r["kind"] for r in one.read_log()] == [r["kind"] for r in other.read_log()]
+    for record, same in zip(one.read_log(), other.read_log(), strict=True):
         for key in ("loss", "floor", "ceiling", "positive_share"):
             assert same.get(key) == pytest.approx(record.get(key), abs=10 * tolerance)
 
 
 def smallest_batch(run: Run) -> int:
-    similarities = fit_similarities(run.rows, run.recipe.similarities)
+    similarities = fit_similarities(run.read_rows(), run.read_recipe().similarities)
     sampler = sampler_of(
-        run.recipe.sampler,
-        run.rows,
+        run.read_recipe().sampler,
+        run.read_rows(),
         similarities,
-        batch_size=run.recipe.train.batch_size,
-        seed=run.recipe.train.seed,
+        batch_size=run.read_recipe().train.batch_size,
+        seed=run.read_recipe().train.seed,
     )
     return min(batch.numel() for number in (1, 2) for batch in sampler.epoch(number).batches if batch.numel())
 

@@ -122,25 +122,25 @@ def test_changed_inputs_are_refused_by_row_and_nothing_is_written(folder, capsys
 
 def test_changes_that_are_accepted_are_noted_and_recorded_but_not_forgotten(folder, capsys):
     run = stopped(folder, OF_VECTORS)
-    kept = run.fingerprints
+    kept = run.read_fingerprints()
     one_vector(folder)
     assert main(["resume", str(run.root), "--accept-changes"]) == 0
     assert capsys.readouterr().err.count("note: 1 row of 40 has another vector than in training (line 19") == 1
-    assert run.facts["resumed"][0]["changed_rows"] == 1
+    assert run.read_facts()["resumed"][0]["changed_rows"] == 1
     assert run.read_checkpoint("last")[1]["epoch"] == 2
-    assert np.array_equal(run.fingerprints, kept)
+    assert np.array_equal(run.read_fingerprints(), kept)
 
     assert main(["probe", str(run.root), "--accept-changes"]) == 0
     assert capsys.readouterr().err.count("note: 1 row of 40 has another vector than in training (line 19") == 1
-    of_changed = run.features
+    of_changed = run.read_features()
     # A search looks at them as they are; a probe that did not accept the changes does not take them for the run's own.
     assert run.features_are_current("last")
     assert not run.features_are_current("last", of_trained_inputs=True)
     assert main(["probe", str(run.root)]) == 2
-    assert np.array_equal(run.features, of_changed)
+    assert np.array_equal(run.read_features(), of_changed)
     np.save(folder / "v.npy", vectors())
     assert main(["probe", str(run.root)]) == 0
-    assert not np.array_equal(run.features[17], of_changed[17])
+    assert not np.array_equal(run.read_features()[17], of_changed[17])
     assert run.features_are_current("last", of_trained_inputs=True)
 
 
@@ -156,7 +156,7 @@ def test_the_same_files_elsewhere_at_other_times_are_the_same(folder, recipe, ca
     assert main(["resume", str(run.root)]) == 0
     assert main(["probe", str(run.root)]) == 0
     assert "note" not in capsys.readouterr().err
-    assert "changed_rows" not in run.facts["resumed"][0]
+    assert "changed_rows" not in run.read_facts()["resumed"][0]
 
 
 def test_a_run_that_was_probed_needs_no_inputs(folder):
@@ -170,15 +170,15 @@ def test_what_the_run_keeps_itself_has_no_fingerprints(folder):
     table = read_table(folder / "t.csv").frame.with_columns(v=pl.Series(vectors().tolist()))
     run = fit(recipes.parse(OF_VECTORS, ["data.vectors=v"]), read_table(table), folder / "run", progress=False)
     assert run is not None
-    assert run.fingerprints is None
-    assert "vectors" not in run.facts
+    assert run.read_fingerprints() is None
+    assert "vectors" not in run.read_facts()
     probe(run, progress=False)
     assert run.features_are_current("last", of_trained_inputs=True)
 
 
 def test_the_facts_of_a_run_have_the_file_of_vectors(folder):
     content = (folder / "v.npy").read_bytes()
-    assert trained(folder, OF_VECTORS).facts["vectors"] == {
+    assert trained(folder, OF_VECTORS).read_facts()["vectors"] == {
         "path": str(folder / "v.npy"),
         "bytes": len(content),
         "sha256": hashlib.sha256(content).hexdigest(),
@@ -206,7 +206,7 @@ def test_a_file_that_changes_while_it_trains_stops_the_training_and_the_checkpoi
     assert f"Run '{folder / 'run'}' keeps its checkpoint of epoch {epoch}." in str(caught.value)
     run = Run.open(folder / "run")
     assert run.read_checkpoint("last")[1]["epoch"] == epoch
-    assert "trained" not in run.facts
+    assert "trained" not in run.read_facts()
 
 
 CUTS = """
@@ -244,8 +244,8 @@ def test_of_several_processes_one_speaks_and_one_writes(folder):
     done = together("train", "r.toml", "--table", "t.csv", "--out", out, "--set", "train.epochs=1", cwd=folder)
     assert done.status == 0, done
     run = Run.open(out)
-    assert run.fingerprints is not None
-    assert run.fingerprints.shape == (ROWS, 16)
+    assert run.read_fingerprints() is not None
+    assert run.read_fingerprints().shape == (ROWS, 16)
     run.write_recipe(recipes.parse(OF_VECTORS))
     in_another_order(folder)
     refused = together("resume", out, cwd=folder)
@@ -254,7 +254,7 @@ def test_of_several_processes_one_speaks_and_one_writes(folder):
     accepted = together("resume", out, "--accept-changes", cwd=folder)
     assert accepted.status == 0, accepted
     assert accepted.err.count("40 rows of 40 have another vector") == 1
-    assert [entry["changed_rows"] for entry in run.facts["resumed"]] == [ROWS]
+    assert [entry["changed_rows"] for entry in run.read_facts()["resumed"]] == [ROWS]
 
 
 def test_the_python_interface_accepts_changes_too(folder):

@@ -100,33 +100,33 @@ def test_a_batch_without_a_triplet_still_has_its_penalties():
 
 def test_a_run_logs_triplets_and_their_accuracy(asked, table, tmp_path):
     run = fit(asked(*CSN), table, tmp_path / "run", **QUIET)
-    assert run.facts["trained"]["steps"] == 6  # 50 triplets in batches of 16: three full ones an epoch
-    assert [r["kind"] for r in run.log] == ["step", "validation"] * 2
-    for record in run.log:
+    assert run.read_facts()["trained"]["steps"] == 6  # 50 triplets in batches of 16: three full ones an epoch
+    assert [r["kind"] for r in run.read_log()] == ["step", "validation"] * 2
+    for record in run.read_log():
         assert record["ceiling"] == pytest.approx({"shape": 0.2, "shade": 0.2})
         assert record["floor"] == {"shape": 0, "shade": 0}
         assert record["positive_share"] == {"shape": 1, "shade": 1}
         assert all(0 <= share <= 1 for share in record["accuracy"].values())
-    last = run.log[-1]
+    last = run.read_log()[-1]
     assert last["merit"] == pytest.approx(sum(last["accuracy"].values()) / 2)
 
 
 def test_it_learns(asked, table, tmp_path):
     run = fit(asked(*CSN, "train.epochs=8", "triplets.count=200", "views.flip=0.0"), table, tmp_path / "run", **QUIET)
-    assert run.log[-1]["kind"] == "validation"
-    assert run.log[-1]["accuracy"]["shape"] > 0.9
+    assert run.read_log()[-1]["kind"] == "validation"
+    assert run.read_log()[-1]["accuracy"]["shape"] > 0.9
 
 
 def test_masks_are_left_as_plain_numbers(asked, table, tmp_path):
     run = fit(asked(*CSN), table, tmp_path / "run", **QUIET)
-    assert run.masks is None
+    assert run.read_masks() is None
     extract(run, progress=False)
-    masks = torch.tensor(run.masks)
+    masks = torch.tensor(run.read_masks())
     assert masks.shape == (2, 8)
     torch.testing.assert_close(masks, load_model(run).heads.mask.detach().relu())
     other = fit(asked("train.epochs=1"), table, tmp_path / "other", **QUIET)
     extract(other, progress=False)
-    assert other.masks is None
+    assert other.read_masks() is None
 
 
 def test_training_moves_learned_masks_and_no_disjoint_ones(asked, table, tmp_path):
@@ -162,7 +162,7 @@ def test_resuming_gives_what_never_stopping_would_have(asked, overrides, table, 
     for name in ("last", "best"):
         one, other = whole.read_checkpoint(name)[0], halves.read_checkpoint(name)[0]
         assert [k for k in one if not torch.equal(one[k], other[k])] == []
-    assert whole.log == halves.log
+    assert whole.read_log() == halves.read_log()
 
 
 def test_a_mini_batch_holds_rows_and_not_triplets(asked, table, tmp_path, monkeypatch):
@@ -184,7 +184,7 @@ def counting(forward, sizes):
 
 def test_other_objectives_take_triplets_too_but_those_that_read_labels_do_not(asked, table, tmp_path):
     run = fit(asked(*CSN, "objective.name=supcon", "train.epochs=1"), table, tmp_path / "softmax", **QUIET)
-    assert run.log[0]["ceiling"]["shape"] == pytest.approx(torch.tensor(2.0).log().item())
+    assert run.read_log()[0]["ceiling"]["shape"] == pytest.approx(torch.tensor(2.0).log().item())
     with pytest.raises(RecipeError, match=r"objective 'cross_entropy' reads labels(?s:.*)triplet_margin"):
         fit(asked(*CSN, "objective.name=cross_entropy"), table, tmp_path / "classes", **QUIET)
     assert not (tmp_path / "classes").exists()
@@ -199,7 +199,7 @@ def test_batches_of_triplets_are_not_balanced(asked, table, tmp_path):
 def test_in_batch_triplets_need_no_section(asked, table, tmp_path):
     recipe = asked("objective.name=triplet_margin", "weighting.name=equal", "train.epochs=1")
     run = fit(recipe, table, tmp_path / "run", **QUIET)
-    assert set(run.log[-1]["accuracy"]) == {"shape", "shade", "same_row"}
+    assert set(run.read_log()[-1]["accuracy"]) == {"shape", "shade", "same_row"}
 
 
 def test_views_of_a_row_make_no_triplet(asked, table, tmp_path):

@@ -55,15 +55,15 @@ def assert_same(a: Run, b: Run) -> None:
         assert set(one) == set(other)
         assert [k for k in one if not torch.equal(one[k], other[k])] == []
         assert {**state, "seconds": 0} == {**other_state, "seconds": 0}
-    assert a.log == b.log
+    assert a.read_log() == b.read_log()
 
 
 def test_a_run_holds_all_that_later_verbs_need(recipe, table, tmp_path):
     run = fit(recipe, table, tmp_path / "run", **QUIET)
-    assert run.recipe == recipe
-    assert run.rows.height == 64
-    assert [s["name"] for s in run.similarities] == ["categorical", "categorical", "same_row"]
-    facts = run.facts
+    assert run.read_recipe() == recipe
+    assert run.read_rows().height == 64
+    assert [s["name"] for s in run.read_similarities()] == ["categorical", "categorical", "same_row"]
+    facts = run.read_facts()
     assert facts["table"]["rows"] == {"train": 40, "validation": 12, "test": 12}
     assert facts["table"]["name"] == "bars.csv"
     assert Path(facts["images_root"]) == table.path.parent
@@ -97,7 +97,7 @@ def test_the_seed_decides_everything(asked, table, tmp_path):
         fit(asked(f"train.seed={s}"), table, tmp_path / n, **QUIET) for s, n in [(1, "a"), (1, "b"), (2, "c")]
     )
     assert_same(one, same)
-    assert one.log != other.log
+    assert one.read_log() != other.read_log()
 
 
 def test_the_callers_random_numbers_are_left_alone(recipe, table, tmp_path):
@@ -128,11 +128,11 @@ def test_resuming_gives_what_never_stopping_would_have(asked, overrides, table, 
         fit(recipe, table, tmp_path / "halves", **QUIET)
     halves = Run.open(tmp_path / "halves")
     assert halves.read_checkpoint("last")[1]["epoch"] == 2
-    assert halves.log[-1]["epoch"] == 3  # of a part that is done again
+    assert halves.read_log()[-1]["epoch"] == 3  # of a part that is done again
     monkeypatch.undo()
     resume(halves, progress=False)
     assert_same(whole, halves)
-    assert [r["after_epoch"] for r in halves.facts["resumed"]] == [2]
+    assert [r["after_epoch"] for r in halves.read_facts()["resumed"]] == [2]
 
 
 def test_a_run_stopped_in_its_first_epoch_begins_anew(table, tmp_path, stopped, monkeypatch, recipe):
@@ -156,8 +156,8 @@ def test_resuming_keeps_the_precision_that_was_resolved(asked, table, tmp_path, 
     with pytest.raises(KeyboardInterrupt):
         fit(recipe, table, tmp_path / "run", **QUIET)
     run = Run.open(tmp_path / "run")
-    assert (run.recipe.train.precision, run.recipe.train.channels_last) == ("float32", "yes")
-    assert (run.facts["precision"], run.facts["channels_last"]) == ("float32", "yes")
+    assert (run.read_recipe().train.precision, run.read_recipe().train.channels_last) == ("float32", "yes")
+    assert (run.read_facts()["precision"], run.read_facts()["channels_last"]) == ("float32", "yes")
     seen = []
     assembled = assembly.training_of
     monkeypatch.setattr(assembly, "training_of", lambda *a: seen.append(assembled(*a)) or seen[-1])
@@ -200,14 +200,14 @@ def test_validation_moves_nothing(asked, table, tmp_path):
 @pytest.mark.parametrize("overrides", [[], CROSS_ENTROPY], ids=["contrastive", "classifying"])
 def test_the_best_checkpoint_is_of_the_best_validation(asked, overrides, table, tmp_path):
     run = fit(asked("train.epochs=4", *overrides), table, tmp_path / "run", **QUIET)
-    validations = [r for r in run.log if r["kind"] == "validation"]
+    validations = [r for r in run.read_log() if r["kind"] == "validation"]
     quantity = "accuracy" if overrides else "relative_excess"
     means = [sum(r[quantity].values()) / len(r[quantity]) for r in validations]
     merits = means if overrides else [-m for m in means]
     assert [r["merit"] for r in validations] == pytest.approx(merits)
     state = run.read_checkpoint("best")[1]
     assert state["best_epoch"] == state["epoch"] == 1 + merits.index(max(merits))
-    assert run.facts["trained"]["best_epoch"] == state["epoch"]
+    assert run.read_facts()["trained"]["best_epoch"] == state["epoch"]
 
 
 def test_the_best_checkpoint_holds_weights_and_no_optimiser(recipe, table, tmp_path):
@@ -251,7 +251,7 @@ def test_a_table_without_validation_rows_trains(asked, table, tmp_path, recipe):
     path = tmp_path / "t.csv"
     path.write_text(table.path.read_text().replace(",validation,", ",train,"))
     run = fit(recipe, read_table(path), tmp_path / "run", images=table.path.parent, **QUIET)
-    assert {r["kind"] for r in run.log} == {"step"}
+    assert {r["kind"] for r in run.read_log()} == {"step"}
     assert not run.has_checkpoint("best")
     best = asked("train.checkpoint=best")
     with pytest.raises(TableError, match=r't\.csv has no validation row, but \[train\] checkpoint is "best"'):
@@ -266,7 +266,7 @@ def test_a_similarity_absent_from_every_batch_is_null_in_the_log_and_does_not_mo
     path.write_text("\n".join([header, *(f"{row.rsplit(',', 1)[0]},shade{i}" for i, row in enumerate(rows))]))
     recipe = asked("views.count=1", 'similarity=[{column="shape"}, {column="shade"}]')
     run = fit(recipe, read_table(path), tmp_path / "run", images=table.path.parent, **QUIET)
-    record = run.log[0]
+    record = run.read_log()[0]
     assert all(record[k]["shade"] is None for k in ("loss", "weight", "relative_excess", "positive_share"))
     assert record["loss"]["shape"] > 0
     assert tensors(run)["weighting.log_variance"][1] == 0
@@ -274,7 +274,7 @@ def test_a_similarity_absent_from_every_batch_is_null_in_the_log_and_does_not_mo
 
 def test_a_batch_larger_than_the_table_is_all_of_it(asked, table, tmp_path):
     run = fit(asked("train.batch_size=512"), table, tmp_path / "run", **QUIET)
-    assert run.facts["trained"]["steps"] == 2
+    assert run.read_facts()["trained"]["steps"] == 2
 
 
 def test_a_dry_run_takes_a_step_and_writes_nothing(recipe, table, tmp_path, monkeypatch):
@@ -342,8 +342,8 @@ def test_a_run_is_overwritten_when_asked_and_not_by_a_recipe_at_fault(asked, rec
         fit(asked("encoder.name=resnet81"), table, first.root, overwrite=True, **QUIET)
     assert first.has_checkpoint("last")
     second = fit(asked("train.seed=9"), table, first.root, overwrite=True, **QUIET)
-    assert second.recipe.train.seed == 9
-    assert len([r for r in second.log if r["kind"] == "step"]) == 2
+    assert second.read_recipe().train.seed == 9
+    assert len([r for r in second.read_log() if r["kind"] == "step"]) == 2
 
 
 def everything(root):
@@ -365,7 +365,7 @@ def test_the_old_run_stays_until_the_new_one_has_a_checkpoint(recipe, table, tmp
         fit(replace(recipe, train=replace(recipe.train, seed=9)), table, old.root, overwrite=True, **QUIET)
     monkeypatch.undo()
     new = Run.open(old.root)
-    assert new.recipe.train.seed == 9 and new.read_checkpoint("last")[1]["epoch"] == 1
+    assert new.read_recipe().train.seed == 9 and new.read_checkpoint("last")[1]["epoch"] == 1
     assert (new.root / "notes.txt").read_text() == "mine"
     whole = fit(replace(recipe, train=replace(recipe.train, seed=9)), table, tmp_path / "whole", **QUIET)
     assert_same(whole, resume(new, progress=False))
@@ -384,7 +384,7 @@ def test_other_loggers_get_all_of_a_run_that_replaces_another(recipe, table, tmp
     events = EventAccumulator(str(second[0]))
     events.Reload()
     assert [event.step for event in events.Scalars("total")] == [
-        r["step"] for r in Run.open(tmp_path / "run").log if r["kind"] == "step"
+        r["step"] for r in Run.open(tmp_path / "run").read_log() if r["kind"] == "step"
     ]
 
 
@@ -418,9 +418,9 @@ def test_a_run_stopped_before_it_wrote_down_that_it_is_trained_is_completed(reci
         with pytest.raises(KeyboardInterrupt):
             fit(recipe, table, tmp_path / "run", **QUIET)
     run = Run.open(tmp_path / "run")
-    assert "trained" not in run.facts
+    assert "trained" not in run.read_facts()
     resume(run, progress=False)
-    assert {**run.facts["trained"], "seconds": 0} == {**whole.facts["trained"], "seconds": 0}
+    assert {**run.read_facts()["trained"], "seconds": 0} == {**whole.read_facts()["trained"], "seconds": 0}
 
 
 @pytest.mark.parametrize("written", range(1, 5))
@@ -467,7 +467,7 @@ def test_a_log_that_lost_records_is_told_and_the_training_goes_on(
     with pytest.raises(KeyboardInterrupt):
         fit(asked("train.epochs=3"), table, tmp_path / "run", **QUIET)
     monkeypatch.undo()
-    steps = whole.facts["trained"]["steps"] // 3
+    steps = whole.read_facts()["trained"]["steps"] // 3
     path = tmp_path / "run" / "log.jsonl"
     if size is None:
         path.unlink()
@@ -476,9 +476,9 @@ def test_a_log_that_lost_records_is_told_and_the_training_goes_on(
     capsys.readouterr()
     run = resume(Run.open(tmp_path / "run"))
     assert f"ends at step 0, but its checkpoint is of step {2 * steps}" in capsys.readouterr().err
-    assert run.facts["resumed"][0]["log_lost_after_step"] == 0
+    assert run.read_facts()["resumed"][0]["log_lost_after_step"] == 0
     assert {k: v.tolist() for k, v in tensors(run).items()} == {k: v.tolist() for k, v in tensors(whole).items()}
-    assert [r["epoch"] for r in run.log] == [3, 3]
+    assert [r["epoch"] for r in run.read_log()] == [3, 3]
 
 
 def test_a_recipe_that_was_edited_is_not_trained_on_and_another_epoch_has_a_way_in(asked, recipe, table, tmp_path):
@@ -494,8 +494,8 @@ def test_a_recipe_that_was_edited_is_not_trained_on_and_another_epoch_has_a_way_
     with pytest.raises(RecipeError, match=r"can change \[train\] and \[log\] only"):
         resume(run, progress=False, overrides=["encoder.width=16"])
     longer = resume(run, progress=False, overrides=["train.epochs=3"])
-    assert longer.recipe.train.epochs == 3 and longer.facts["trained"]["epochs"] == 3
-    assert longer.log[-1]["epoch"] == 3
+    assert longer.read_recipe().train.epochs == 3 and longer.read_facts()["trained"]["epochs"] == 3
+    assert longer.read_log()[-1]["epoch"] == 3
 
 
 @pytest.mark.parametrize("overrides", [[], CROSS_ENTROPY], ids=["contrastive", "classifying"])
@@ -551,5 +551,5 @@ def test_stopping_says_how_to_go_on(recipe, table, tmp_path, stopped, capsys):
 def test_training_learns(asked, table, tmp_path):
     """Lying and standing bars are told apart within seconds; a loop that does not train stays at chance."""
     run = fit(asked("train.epochs=12", "train.batch_size=20", "views.flip=0.0"), table, tmp_path / "run", **QUIET)
-    steps = [r for r in run.log if r["kind"] == "step"]
+    steps = [r for r in run.read_log() if r["kind"] == "step"]
     assert steps[-1]["relative_excess"]["shape"] < 0.3 * steps[0]["relative_excess"]["shape"]

@@ -40,9 +40,9 @@ def test_columns_are_enough_where_a_table_says_the_rest(cars, tmp_path, monkeypa
     monkeypatch.chdir(tmp_path)
     run = mscon.fit(cars, ["make", "price", "same_row"], progress=False)
     assert run.root.parent == Path("runs") and run.root.name.startswith("DataFrame-")
-    kinds = [(part.column, part.name) for part in run.recipe.similarities]
+    kinds = [(part.column, part.name) for part in run.read_recipe().similarities]
     assert kinds == [("make", "categorical"), ("price", "continuous"), ("same_row", "same_row")]
-    assert (run.recipe.data.input, run.recipe.data.vectors) == ("vectors", "vector")
+    assert (run.read_recipe().data.input, run.read_recipe().data.vectors) == ("vectors", "vector")
     mscon.probe(run, progress=False)
     assert next(iter(mscon.open_index(str(run.root)).search(0, mix={"price": 1}))).scores
 
@@ -70,7 +70,9 @@ def test_table_and_recipe_may_come_in_either_order(cars, tmp_path):
     recipe = mscon.recipe.of_columns(["make"], overrides)
     one = mscon.fit(recipe, cars, tmp_path / "one", progress=False)
     other = mscon.fit(mscon.read_table(cars), recipe, tmp_path / "other", progress=False)
-    assert [r["total"] for r in one.log if "total" in r] == [r["total"] for r in other.log if "total" in r]
+    assert [r["total"] for r in one.read_log() if "total" in r] == [
+        r["total"] for r in other.read_log() if "total" in r
+    ]
 
 
 @pytest.mark.usefixtures("as_users_run_it")

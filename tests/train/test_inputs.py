@@ -98,7 +98,7 @@ def test_vectors_of_a_file_train_and_are_probed_from_the_command_line(folder, ca
     assert "'kind' (categorical): 2 classes" in capsys.readouterr().out
     assert main(["train", str(folder / "r.toml"), *table, "--out", str(run), "--set", "train.epochs=8"]) == 0
     assert main(["probe", str(run)]) == 0
-    scores = {score["column"]: score["accuracy"]["value"] for score in Run.open(run).probe["linear"]}
+    scores = {score["column"]: score["accuracy"]["value"] for score in Run.open(run).read_probe()["linear"]}
     assert scores["kind"] > 0.9
     assert scores["shade"] > 0.7
     assert main(["report", str(run)]) == 0
@@ -115,7 +115,7 @@ def test_a_column_of_lists_trains_the_same_as_a_file_of_the_same_vectors(folder)
     (folder / "things.parquet").unlink()  # the run has kept what it needs
     for run in (of_file, of_lists):
         extract(run, progress=False)
-    assert np.array_equal(of_file.features, of_lists.features)
+    assert np.array_equal(of_file.read_features(), of_lists.features)
 
 
 def test_class_folders_and_frames_with_images_within_train_like_files(folder):
@@ -139,10 +139,10 @@ def test_class_folders_and_frames_with_images_within_train_like_files(folder):
     assert same is not None
     for each in (run, same):
         extract(each, progress=False)
-        assert each.inputs is None
+        assert each.read_inputs() is None
     # Rows stand in another order, so they are trained in another; but every image is there.
-    assert run.features.shape == same.features.shape == (24, 16)
-    assert same.rows["image"][3] == "00000/00000003"
+    assert run.read_features().shape == same.features.shape == (24, 16)
+    assert same.read_rows()["image"][3] == "00000/00000003"
 
 
 def test_columns_of_the_table_itself_train_and_are_probed(folder):
@@ -157,7 +157,7 @@ def test_columns_of_the_table_itself_train_and_are_probed(folder):
     kept = json.loads((run.root / "inputs.json").read_text())
     assert kept["width"] == 2 + 3
     extract(run, progress=False)
-    assert run.features.shape == (ROWS, 16)
+    assert run.read_features().shape == (ROWS, 16)
 
 
 def test_an_interrupted_run_goes_on_as_if_it_had_not_been(folder):
@@ -181,7 +181,7 @@ def test_vectors_are_standardised_by_the_training_rows_and_the_model_keeps_how(f
 def test_identity_hands_on_the_vectors_as_they_are(folder):
     run = trained(folder, asked("encoder={name='identity'}", "data.vectors=points.npy"))
     extract(run, progress=False)
-    np.testing.assert_array_equal(run.features, points())
+    np.testing.assert_array_equal(run.read_features(), points())
 
 
 def test_cached_gradients_and_triplets_take_vectors_too(folder):

@@ -91,12 +91,12 @@ def test_a_run_of_all_kinds_holds_the_kinds_that_were_told_from_the_cells(wide, 
     run = fit(asked(), wide, tmp_path / "run", progress=True)
     said = capsys.readouterr().err
     assert "wide.csv: column 'heel' is taken as continuous: " in said
-    assert [s.name for s in run.recipe.similarities] == [
+    assert [s.name for s in run.read_recipe().similarities] == [
         "multi_label", "continuous", "hierarchical", "hierarchical", "ordinal", "same_row",
     ]  # fmt: skip
-    assert [s["name"] for s in run.similarities] == [s.name for s in run.recipe.similarities]
-    assert run.similarities[1]["state"]["width"] > 0
-    assert all(math.isfinite(loss) for record in run.log for loss in record["loss"].values())
+    assert [s["name"] for s in run.read_similarities()] == [s.name for s in run.read_recipe().similarities]
+    assert run.read_similarities()[1]["state"]["width"] > 0
+    assert all(math.isfinite(loss) for record in run.read_log() for loss in record["loss"].values())
 
 
 def test_a_run_of_all_kinds_is_resumed_from_what_it_holds(wide, tmp_path, monkeypatch):
@@ -121,13 +121,13 @@ def test_rank_n_contrast_and_a_memory_take_every_kind(wide, tmp_path, columns):
     parts = ", ".join(f'{{ column = "{c}", name = "auto" }}' for c in columns)
     recipe = asked(f"similarity = [{parts}]", "objective.name=rank_n_contrast", "candidates.memory_size=32")
     run = fit(recipe, wide, tmp_path / "run", progress=False)
-    assert run.facts["trained"]["steps"] == 4
+    assert run.read_facts()["trained"]["steps"] == 4
 
 
 def test_himulcon_trains_on_levels_and_refuses_numbers(wide, tmp_path):
     parts = '{ column = "path", name = "auto" }, { column = "same_row", name = "same_row" }'
     run = fit(asked(f"similarity = [{parts}]", "objective.name=himulcon"), wide, tmp_path / "run", progress=False)
-    assert run.facts["trained"]["steps"] == 4
+    assert run.read_facts()["trained"]["steps"] == 4
     heel = 'similarity = [{ column = "heel", name = "auto" }]'
     with pytest.raises(RecipeError, match="needs levels or classes, but similarity 'heel' is of kind Continuous"):
         fit(asked(heel, "objective.name=himulcon"), wide, tmp_path / "other", progress=False)

@@ -67,8 +67,8 @@ def test_wandb_gets_every_record_offline(asked, table, tmp_path, monkeypatch):
     assert there.given["config"]["encoder"]["width"] == 8
     assert there.given["dir"] == str(run.root)
     assert there.finished
-    assert len(there.logged) == len(run.log)
-    for (step, numbers), record in zip(there.logged, run.log, strict=True):
+    assert len(there.logged) == len(run.read_log())
+    for (step, numbers), record in zip(there.logged, run.read_log(), strict=True):
         assert step == record["step"]
         prefix = "" if record["kind"] == "step" else "validation/"
         assert numbers[f"{prefix}shape/loss"] == record["loss"]["shape"]
@@ -80,9 +80,9 @@ def test_a_logger_that_fails_is_told_once_and_left_behind(asked, table, tmp_path
     run = fit(asked('log.to=["wandb"]'), table, tmp_path / "run")
     errors = capsys.readouterr().err
     assert errors.count("logger 'wandb' failed and gets no more (disk full); log.jsonl goes on") == 1
-    assert run.facts["trained"]["epochs"] == 2
+    assert run.read_facts()["trained"]["epochs"] == 2
     plain = fit(asked(), table, tmp_path / "plain", progress=False)
-    assert run.log == plain.log
+    assert run.read_log() == plain.read_log()
 
 
 def test_a_missing_package_is_said_before_anything_is_written(asked, table, tmp_path, monkeypatch):
@@ -109,7 +109,7 @@ def test_tensorboard_shows_the_numbers_of_the_log_also_after_a_stop(asked, table
     events = EventAccumulator(str(run.root / "tensorboard"))
     events.Reload()
     told = {e.step: e.value for e in events.Scalars("validation/shape/loss")}
-    expected = {r["step"]: r["loss"]["shape"] for r in run.log if r["kind"] == "validation"}
+    expected = {r["step"]: r["loss"]["shape"] for r in run.read_log() if r["kind"] == "validation"}
     assert told == pytest.approx(expected, rel=1e-5)
     assert len(told) == 2
 

@@ -46,8 +46,8 @@ def test_cross_entropy_beside_contrastive_similarities_trains_resumes_and_goes_o
 ):
     recipe = asked(inline, "candidates.memory_size=30")
     run = fit(recipe, sized, tmp_path / "run", **QUIET)
-    assert run.recipe == recipe
-    record = [r for r in run.log if r["kind"] == "validation"][-1]
+    assert run.read_recipe() == recipe
+    record = [r for r in run.read_log() if r["kind"] == "validation"][-1]
     assert all(loss is not None for loss in record["loss"].values())
     assert record["accuracy"]["shape"] is not None
     assert [record["accuracy"][c] for c in ("size", "shade", "same_row")] == [None] * 3
@@ -69,7 +69,7 @@ def test_cross_entropy_beside_contrastive_similarities_trains_resumes_and_goes_o
     model = load_model(run)
     assert model.heads.widths == (32, 8, 32, 32)
     probe(run, progress=False)
-    projections = run.projections
+    projections = run.read_projections()
     assert projections.shape == (4, 64, 32)
     assert (projections[1, :, 8:] == 0).all()
     assert (projections[1, :, :8] != 0).any()

@@ -56,8 +56,8 @@ def assert_close(one: Run, other: Run, tolerance: float = 2e-4) -> None:
         torch.testing.assert_close(
             theirs[name], value, rtol=tolerance, atol=tolerance, msg=lambda m, n=name: f"{n}: {m}"
         )
-    assert len(one.log) == len(other.log)
-    for record, same in zip(one.log, other.log, strict=True):
+    assert len(one.read_log()) == len(other.read_log())
+    for record, same in zip(one.read_log(), other.read_log(), strict=True):
         for key in ("loss", "floor", "ceiling", "positive_share"):
             assert same[key] == pytest.approx(record[key], abs=10 * tolerance)
 
@@ -71,8 +71,8 @@ def test_two_processes_train_what_one_does(asked: Callable[..., Recipe], table: 
     assert done.status == 0, done
     together = Run.open(tmp_path / "together")
     assert_close(alone, together)
-    assert together.facts["machine"]["processes"] == 2
-    assert alone.facts["machine"]["processes"] == 1
+    assert together.read_facts()["machine"]["processes"] == 2
+    assert alone.read_facts()["machine"]["processes"] == 1
     assert done.out.count("next: mscon probe") == 1
     assert done.err.count("epoch 2/3") == 1
     assert "batch norms" not in done.err
@@ -102,7 +102,7 @@ def test_processes_may_keep_to_their_own_rows_and_are_told_of_batch_norms(
     done = train(asked("candidates.gather_across_devices=false"), table, tmp_path / "run")
     assert done.status == 0, done
     assert done.err.count("batch norms see the rows of one process at a time, a batch in 2 parts") == 1
-    first, *_, last = Run.open(tmp_path / "run").log
+    first, *_, last = Run.open(tmp_path / "run").read_log()
     assert first["ceiling"]["same_row"] == pytest.approx(math.log(15))  # 8 of 16 rows, 2 views, without the anchor
     assert last["ceiling"]["same_row"] == pytest.approx(math.log(23))  # all 12 validation rows, in every process
     assert last["merit"] is not None

@@ -17,8 +17,8 @@ def test_every_row_is_trained_on_and_finds_another_that_is_alike(asked, table, t
     for name in ("balanced", "shuffled"):
         recipe = asked(f"sampler.name={name}", "train.batch_size=4", "views.count=1", "train.epochs=1")
         run = fit(replace(recipe, similarities=recipe.similarities[:2]), table, tmp_path / name, progress=False)
-        shares[name] = [r["positive_share"]["shape"] for r in run.log if r["kind"] == "step"]
-        told = [(r["epoch"], r["left_over"]) for r in run.log if r["kind"] == "sampler"]
+        shares[name] = [r["positive_share"]["shape"] for r in run.read_log() if r["kind"] == "step"]
+        told = [(r["epoch"], r["left_over"]) for r in run.read_log() if r["kind"] == "sampler"]
         assert told == ([(1, 0)] if name == "balanced" else [])
     assert shares["balanced"] == pytest.approx([1.0] * 2)
     assert min(shares["shuffled"]) < 1
@@ -28,10 +28,10 @@ def test_a_run_that_was_stopped_goes_on_with_the_batches_that_it_would_have_had(
     constant = (*BALANCED, "train.schedule=constant")
     whole = fit(asked(*constant), table, tmp_path / "whole", progress=False)
     first = fit(asked(*constant, "train.epochs=1"), table, tmp_path / "first", progress=False)
-    first.write_recipe(whole.recipe)
+    first.write_recipe(whole.read_recipe())
     resumed = resume(first, progress=False)
-    assert resumed.log == whole.log
-    assert [record["step"] for record in whole.log if record["kind"] == "sampler"] == [1, 8]
+    assert resumed.read_log() == whole.read_log()
+    assert [record["step"] for record in whole.read_log() if record["kind"] == "sampler"] == [1, 8]
 
 
 def test_balanced_triplets_are_refused(asked, table, tmp_path):

@@ -20,7 +20,7 @@ HELD_OUT, IN_TRAINING = ["weighting.name=exact"], ["weighting.name=exact", "weig
 
 def weights(run: Run, epoch: int) -> dict[str, float]:
     """Those of the last record of an epoch."""
-    return [r["weight"] for r in run.log if r["kind"] == "step" and r["epoch"] == epoch][-1]
+    return [r["weight"] for r in run.read_log() if r["kind"] == "step" and r["epoch"] == epoch][-1]
 
 
 def test_held_out_rows_weigh_from_the_second_epoch_on(asked, table, tmp_path):
@@ -51,7 +51,7 @@ def test_in_training_each_step_is_looked_at_before_it_is_weighed(asked, table, t
     own = Exact.look
     monkeypatch.setattr(Exact, "look", lambda self, *given: (seen.append(given[0]), own(self, *given)))
     run = fit(asked(*IN_TRAINING, "train.epochs=1"), table, tmp_path / "run", **QUIET)
-    assert len(seen) == run.facts["trained"]["steps"] == 2
+    assert len(seen) == run.read_facts()["trained"]["steps"] == 2
     assert all((s.rows < 40).all() for s in seen)
     assert weights(run, 1)["shape"] != 1
 
@@ -76,7 +76,7 @@ def test_resuming_gives_what_never_stopping_would_have(asked, overrides, table, 
         fit(recipe, table, tmp_path / "halves", **QUIET)
     monkeypatch.undo()
     halves = resume(Run.open(tmp_path / "halves"), progress=False)
-    assert whole.log == halves.log
+    assert whole.read_log() == halves.read_log()
     one, other = (run.read_checkpoint("last")[0] for run in (whole, halves))
     assert all(torch.equal(one[k], other[k]) for k in one)
 
@@ -150,6 +150,6 @@ def test_cross_entropy_keeps_its_best_epoch_by_validation_accuracy(asked, column
         tmp_path / "run",
         **QUIET,
     )
-    merits = [sum(r["accuracy"].values()) / len(columns) for r in run.log if r["kind"] == "validation"]
+    merits = [sum(r["accuracy"].values()) / len(columns) for r in run.read_log() if r["kind"] == "validation"]
     assert len(merits) == 4
     assert run.read_checkpoint("best")[1]["epoch"] == 1 + merits.index(max(merits))

@@ -197,7 +197,7 @@ def _run_push(arguments: argparse.Namespace) -> None:
 
     hub.need_name(arguments.repository, whole=True)
     run = open_run(arguments.run, arguments.trust)
-    card = (run.card or model_card(run)).replace("hf:owner/name", f"hf:{arguments.repository}")
+    card = (run.read_card() or model_card(run)).replace("hf:owner/name", f"hf:{arguments.repository}")
     if arguments.dry_run is not None:
         print(hub.lay_out(run, card, arguments.dry_run, arguments.checkpoint))
         return

@@ -47,7 +47,7 @@ def _scores(run: Run) -> str:
 
     lines = [f"{run.root}"]
     for how, whose in (("linear", ""), ("neighbours", "unseen rows")):
-        for score in scores_of(run.probe, how):
+        for score in scores_of(run.read_probe(), how):
             measure, shown = score.measure, score.measure.shown
             guess = "" if score.guess is None else f"  {measure.guess} {measure.with_unit(score.guess)}"
             role = whose or ("trained" if score.trained else "never seen")
@@ -55,7 +55,7 @@ def _scores(run: Run) -> str:
                 f"  {score.name:<16} {measure.title:<12} {measure.with_unit(score.value):>8}  "
                 f"[{shown(score.low)}, {shown(score.high)}]{guess}  {role}"
             )
-    lines += [f"  {s['column']:<16} not probed ({s['probe']}): {s['reason']}" for s in run.probe["skipped"]]
+    lines += [f"  {s['column']:<16} not probed ({s['probe']}): {s['reason']}" for s in run.read_probe()["skipped"]]
     return "\n".join(lines)
 
 
@@ -116,7 +116,7 @@ def _run_card(arguments: argparse.Namespace) -> None:
 
     run = open_run(arguments.run)
     if arguments.out is None:
-        if run.card is not None and not arguments.overwrite:
+        if run.read_card() is not None and not arguments.overwrite:
             raise RunError(f"run '{run.root}' has a card, which you may have edited. {outputs.ADVICE}")
         with outputs.writing(run.root):
             print(run.write_card(model_card(run)))

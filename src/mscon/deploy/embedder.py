@@ -187,9 +187,9 @@ def load(
     if not (path / "recipe.toml").is_file() and (path / packed.FILE_NAME).is_file():
         return _packed(path / packed.FILE_NAME, f"model '{path}'", checkpoint, trust, device)
     run = Run.open(path, trust)
-    recipe = run.recipe
+    recipe = run.read_recipe()
     name = checkpoint or recipe.train.checkpoint
-    return Embedder(load_model(run, name), recipe, f"run '{path}'", run.inputs, name, device)
+    return Embedder(load_model(run, name), recipe, f"run '{path}'", run.read_inputs(), name, device)
 
 
 def files_of(source: str | Path) -> list[Path]:

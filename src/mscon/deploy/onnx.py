@@ -107,10 +107,10 @@ def export_onnx(
             '  Install them with `pip install "mscon[onnx]"`.'
         )
     outputs.need_free([out], reads=run.files, images=run.images, own=_is_own, overwrite=overwrite)
-    recipe = run.recipe
+    recipe = run.read_recipe()
     name = checkpoint or recipe.train.checkpoint
     model = load_model(run, name).float()
-    config = packed.describe(recipe, model, name, run.inputs)
+    config = packed.describe(recipe, model, name, run.read_inputs())
     pixels, real = _inputs(run, model)
     graph = _Graph(model, projections).eval()
     content = _exported(graph, pixels, config)
@@ -144,13 +144,13 @@ def _is_own(path: Path) -> bool:
 
 def _inputs(run: Run, model: Model) -> tuple[Shaped[np.ndarray, "images ..."], bool]:
     """Images of the run if they still lie where they lay, else random ones; and which. Random vectors for vectors."""
-    data = run.recipe.data
+    data = run.read_recipe().data
     if data.input != "image":
         draws = np.random.default_rng(0).standard_normal((_IMAGES, model.encoder.mean.numel()), dtype=np.float32)
         return draws * model.encoder.std.numpy() + model.encoder.mean.numpy(), False
     try:
-        names = run.rows.get_column("image").head(_IMAGES).to_list()
-        paths = image_files.locate(Path(run.facts["images_root"]), names)
+        names = run.read_rows().get_column("image").head(_IMAGES).to_list()
+        paths = image_files.locate(Path(run.read_facts()["images_root"]), names)
         pixels, faults = image_files.decode_some(paths, data.image_size, data.channels)
         if names and not faults:
             return pixels, True

@@ -149,10 +149,10 @@ def _is_own(path: Path) -> bool:
 
 def write(run: Run, out: Path, checkpoint: str | None = None) -> dict[str, Any]:
     """The same under any name, without the JSON beside it."""
-    asked = run.recipe
+    asked = run.read_recipe()
     name = checkpoint or asked.train.checkpoint
     model = load_model(run, name)
-    config = describe(asked, model, name, run.inputs)
+    config = describe(asked, model, name, run.read_inputs())
     tensors = {k: v.detach().cpu().contiguous().clone() for k, v in model.state_dict().items()}
     text = json.dumps(config, allow_nan=False)
     metadata = {"format": "pt", "mscon": text}

@@ -27,10 +27,10 @@ def changed_since_training(run: Run, data: Data, table: Table, images: Path | No
         table: it is known by its content, and its rows by their lines.
         images: folder that image paths, or the file of vectors, are relative to; by default the table's.
     """
-    trained = run.fingerprints
-    if trained is None or data.vectors in table.vectors or run.facts["table"].get("sha256") != table.sha256:
+    trained = run.read_fingerprints()
+    if trained is None or data.vectors in table.vectors or run.read_facts()["table"].get("sha256") != table.sha256:
         return ""
-    lines = run.rows.get_column("line").to_list()
+    lines = run.read_rows().get_column("line").to_list()
     row_of = {line: row for row, line in enumerate(table.lines)}
     rows = [row_of[line] for line in lines]
     root = images_root(table, data, images)

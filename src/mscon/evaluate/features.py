@@ -41,7 +41,7 @@ def extract(
             is written.
         TableError: if an image or a vector cannot be read any more.
     """
-    recipe = run.recipe
+    recipe = run.read_recipe()
     checkpoint = recipe.train.checkpoint
     if (
         not (force or accept_changes)
@@ -49,12 +49,12 @@ def extract(
         and run.features_are_current(checkpoint, of_trained_inputs=True)
     ):
         return
-    rows, facts = run.rows, run.facts
+    rows, facts = run.read_rows(), run.read_facts()
     model = load_model(run, checkpoint)
     root, name = Path(facts["images_root"]), facts["table"]["name"]
-    inputs = open_inputs(rows, root, recipe.data, name, vectors=run.vectors_file, known=run.inputs)
+    inputs = open_inputs(rows, root, recipe.data, name, vectors=run.vectors_file, known=run.read_inputs())
     current, lines = fingerprints_of(inputs), rows.get_column("line").to_list()
-    changed, words = fingerprints.changes(run.fingerprints, current, lines, name, recipe.data, root)
+    changed, words = fingerprints.changes(run.read_fingerprints(), current, lines, name, recipe.data, root)
     if changed and not accept_changes:
         raise RunError(f"run '{run.root}': {words}\n  {fingerprints.ADVICE}")
     if changed:

@@ -24,7 +24,7 @@ from mscon.run.run import Run
 def probe(run: Run, *, progress: bool = True, accept_changes: bool = False) -> None:
     """Ask frozen features for every column that the run was trained on, and for those its recipe names under [probe].
 
-    Features are extracted first where they are missing or older than the checkpoint. Writes `run.probe`:
+    Features are extracted first where they are missing or older than the checkpoint. Writes `probe.json`:
 
         {"checkpoint": "last", "draws": 1000,
          "linear": [{"column", "kind", "trained", "train_rows", "validation_rows", "test_rows", "dropped_rows",
@@ -42,11 +42,11 @@ def probe(run: Run, *, progress: bool = True, accept_changes: bool = False) -> N
              "number", "rank": "neighbour_difference": {...}, "neighbour_spearman": {...}, "baseline"}],
          "skipped": [{"column", "probe": "linear" or "neighbours", "reason"}]}
 
-    `mscon.evaluate.metrics.catalog` says what each measure is. And `run.predictions`: for the i-th entry of "linear"
-    the arrays "linear/i/row", ".../true" and ".../predicted": numbers of rows in rows.parquet; indices into "classes",
-    or numbers, or for labels [rows, labels] of 0 and 1, with ".../probability" (float32) beside them. Unless it is of
-    classes, one array for each of its measures, whose mean over rows is the score. For the i-th of "neighbours"
-    "neighbours/i/row" and likewise one array a measure.
+    `mscon.evaluate.metrics.catalog` says what each measure is. And predictions.safetensors: for the i-th entry of
+    "linear" the arrays "linear/i/row", ".../true" and ".../predicted": numbers of rows in rows.parquet; indices into
+    "classes", or numbers, or for labels [rows, labels] of 0 and 1, with ".../probability" (float32) beside them. Unless
+    it is of classes, one array for each of its measures, whose mean over rows is the score. For the i-th of
+    "neighbours" "neighbours/i/row" and likewise one array a measure.
 
     Intervals are over rows, with 95 % of the draws inside. For neighbours they are over the rows that ask; those
     that are found stay the same.
@@ -61,11 +61,11 @@ def probe(run: Run, *, progress: bool = True, accept_changes: bool = False) -> N
             have changed, or features are not finite.
         TableError: if features must be extracted and an image cannot be read any more.
     """
-    recipe, rows = run.recipe, run.rows
+    recipe, rows = run.read_recipe(), run.read_rows()
     _need_columns(run, recipe, rows)
     probed = probe_targets(run, recipe, rows)
     extract(run, progress=progress, accept_changes=accept_changes)
-    features = run.features
+    features = run.read_features()
     if features.shape[0] != rows.height:
         raise RunError(
             f"run '{run.root}' has features of {counted(features.shape[0], 'row')}, but {counted(rows.height, 'row')}. "

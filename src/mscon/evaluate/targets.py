@@ -129,7 +129,7 @@ def _not_trained(run: Run, recipe: Recipe, rows: pl.DataFrame, column: str) -> P
 def _fitted(run: Run, rows: pl.DataFrame, column: str, kind: str | Mapping[str, Any]) -> Similarity:
     """A similarity that the run was not trained with, fitted on its training rows."""
     try:
-        (similarity,) = fit_similarities(rows, [probe_part(column, kind)], unit=unit(run.facts["table"]["name"]))
+        (similarity,) = fit_similarities(rows, [probe_part(column, kind)], unit=unit(run.read_facts()["table"]["name"]))
     except MSConError as error:
         raise RunError(f"run '{run.root}': [probe] kinds: {error}") from None
     return similarity
@@ -138,7 +138,7 @@ def _fitted(run: Run, rows: pl.DataFrame, column: str, kind: str | Mapping[str, 
 def _of_run(run: Run, part: SimilarityPart) -> Similarity:
     """The similarity that a column was trained with, as the run keeps it."""
     run.need_trust()
-    for record in run.similarities:
+    for record in run.read_similarities():
         if record["state"].get("column") == part.column:
             similarity: Similarity = catalogue.find("similarity", record["name"]).from_json(record["state"])
             return similarity

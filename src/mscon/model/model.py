@@ -86,7 +86,7 @@ def take_over(encoder: Encoder, root: Path) -> None:
     try:
         run = Run.open(root)
         # Only weights are taken, so nothing that the other run names need be imported, or trusted.
-        there = recipe.plain_sections(run.recipe_values, f"{root}: ")
+        there = recipe.plain_sections(run.read_recipe_values(), f"{root}: ")
         tensors, _ = run.read_checkpoint(there["train"].checkpoint)
     except MSConError as error:
         raise RecipeError(f"[encoder] start_from: {error}") from None
@@ -120,7 +120,7 @@ def load_model(run: Run, checkpoint: str | None = None) -> Model:
     Raises:
         RunError: if the run has no such checkpoint, or it is of another model than the recipe's.
     """
-    settings = run.recipe
+    settings = run.read_recipe()
     # The weights come from the checkpoint, so published ones, or those of another run, need not be there again.
     bare = dataclasses.replace(settings, encoder=dataclasses.replace(settings.encoder, pretrained=False, start_from=""))
     model = build_model(bare, settings.similarities, run.input_width)

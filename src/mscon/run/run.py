@@ -178,9 +178,9 @@ class Run(CheckedFiles):
     @property
     def files(self) -> list[Path]:
         """Where everything lies that it was made from or holds, there or not: nothing else may be written there."""
-        facts = self.facts if (self.root / "run.json").is_file() else {}
+        facts = self.read_facts() if (self.root / "run.json").is_file() else {}
         table, images = facts.get("table", {}).get("path"), facts.get("images_root")
-        vectors = self.recipe_values.get("data", {}).get("vectors")
+        vectors = self.read_recipe_values().get("data", {}).get("vectors")
         return [
             *(self.root / name for name in Run.NAMES if name not in _SHOWN),
             *([Path(table)] if table else []),
@@ -190,15 +190,14 @@ class Run(CheckedFiles):
     @property
     def images(self) -> Iterator[Path]:
         """Where the images of its rows lay when it was trained; none where rows are not images."""
-        images = self.facts.get("images_root") if (self.root / "run.json").is_file() else None
-        rows = self.rows if images is not None and (self.root / "rows.parquet").is_file() else None
+        images = self.read_facts().get("images_root") if (self.root / "run.json").is_file() else None
+        rows = self.read_rows() if images is not None and (self.root / "rows.parquet").is_file() else None
         if images is not None and rows is not None and "image" in rows.columns:
             yield from (Path(images) / name for name in rows.get_column("image") if name is not None)
 
     # What was asked for -------------------------------------------------------------------------
 
-    @property
-    def recipe(self) -> Recipe:
+    def read_recipe(self) -> Recipe:
         """The recipe with every part that it names, which are imported; see `recipe_with`."""
         return self.recipe_with()
 
@@ -210,7 +209,7 @@ class Run(CheckedFiles):
             RecipeError: see `mscon.run.recipe.read`.
         """
         self.need_trust()
-        return recipes.parse(self.recipe_text, overrides, where=f"{self.root / 'recipe.toml'}: ")
+        return recipes.parse(self.read_recipe_text(), overrides, where=f"{self.root / 'recipe.toml'}: ")
 
     def need_trust(self) -> None:
         """Raise if the run names code from outside mscon, and is neither trusted nor trained here by this user.
@@ -218,8 +217,8 @@ class Run(CheckedFiles):
         Raises:
             RunError: naming the code.
         """
-        states = self.similarities if (self.root / "similarities.json").is_file() else []
-        if foreign := foreign_code(self.recipe_values, states):
+        states = self.read_similarities() if (self.root / "similarities.json").is_file() else []
+        if foreign := foreign_code(self.read_recipe_values(), states):
             need_trust(f"run '{self.root}'", foreign, self.may_import)
 
     def sign(self) -> None:
@@ -244,47 +243,42 @@ class Run(CheckedFiles):
     def _signed(self) -> list[bytes]:
         return [self._bytes(name, "mscon train") for name in ("recipe.toml", "similarities.json")]
 
-    @property
-    def recipe_text(self) -> str:
+    def read_recipe_text(self) -> str:
         """The same as text, for readers that must not import what a recipe names."""
         return self._bytes("recipe.toml", "mscon train").decode("utf-8")
 
-    @property
-    def recipe_values(self) -> dict[str, Any]:
+    def read_recipe_values(self) -> dict[str, Any]:
         """The same as plain values; nothing that it names is imported."""
         try:
-            return tomllib.loads(self.recipe_text)
+            return tomllib.loads(self.read_recipe_text())
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise RunError(f"{self.root / 'recipe.toml'} is not valid TOML: {error}") from None
 
     def write_recipe(self, recipe: Recipe) -> None:
         self._write_text("recipe.toml", recipe.to_toml())
 
-    @property
-    def facts(self) -> dict[str, Any]:
+    def read_facts(self) -> dict[str, Any]:
         """Versions, machine, table, resolved hardware choices."""
         return self._json("run.json", "mscon train")
 
     def write_facts(self, facts: Mapping[str, Any]) -> None:
         self._write_json("run.json", dict(facts))
 
-    @property
-    def similarities(self) -> list[dict[str, Any]]:
+    def read_similarities(self) -> list[dict[str, Any]]:
         """For each similarity {"name": ..., "state": ...} with the state of its `to_json`."""
         return self._json("similarities.json", "mscon train")
 
     def write_similarities(self, states: list[dict[str, Any]]) -> None:
         self._write_json("similarities.json", states)
 
-    @property
-    def inputs(self) -> dict[str, Any] | None:
+    def read_inputs(self) -> dict[str, Any] | None:
         """How rows become vectors; None where they are images."""
         return self._json("inputs.json", "mscon train") if self._has("inputs.json", "mscon train") else None
 
     @property
     def input_width(self) -> int | None:
         """Numbers of such a vector."""
-        return None if (known := self.inputs) is None else known["width"]
+        return None if (known := self.read_inputs()) is None else known["width"]
 
     @property
     def vectors_file(self) -> Path | None:
@@ -298,8 +292,7 @@ class Run(CheckedFiles):
             self._write_arrays("vectors.safetensors", {"vectors": vectors})
         self._write_json("inputs.json", dict(known))
 
-    @property
-    def fingerprints(self) -> np.ndarray | None:
+    def read_fingerprints(self) -> np.ndarray | None:
         """Of the inputs that it was trained on, [rows, 16] uint8; None where they lie in the run itself."""
         name, verb = "fingerprints.safetensors", "mscon train"
         return self._arrays(name, verb)["fingerprints"] if self._has(name, verb) else None
@@ -307,8 +300,7 @@ class Run(CheckedFiles):
     def write_fingerprints(self, fingerprints: np.ndarray) -> None:
         self._write_arrays("fingerprints.safetensors", {"fingerprints": fingerprints})
 
-    @property
-    def rows(self) -> pl.DataFrame:
+    def read_rows(self) -> pl.DataFrame:
         """Columns line, split, image, and the label columns as text; null where missing."""
         import polars as pl
 
@@ -322,8 +314,7 @@ class Run(CheckedFiles):
     def append_log(self, record: Mapping[str, Any]) -> None:
         atomic.append_json(self.root / "log.jsonl", dict(record))
 
-    @property
-    def log(self) -> list[dict[str, Any]]:
+    def read_log(self) -> list[dict[str, Any]]:
         """All records, but for one that a crash tore."""
         path = self.root / "log.jsonl"
         if not path.is_file():
@@ -342,7 +333,7 @@ class Run(CheckedFiles):
 
     def cut_log(self, step: int) -> None:
         """Drop records later than `step`, as resuming from a checkpoint of that step must."""
-        kept = [json.dumps(r) + "\n" for r in self.log if r.get("step", 0) <= step]
+        kept = [json.dumps(r) + "\n" for r in self.read_log() if r.get("step", 0) <= step]
         self._write_text("log.jsonl", "".join(kept))
 
     def tracking(self, logger: str) -> Path:
@@ -394,7 +385,7 @@ class Run(CheckedFiles):
         with safe_open(self._need(_FEATURES[0], "mscon probe"), framework="np") as file:
             made_of = file.metadata() or {}
         self._need(_FEATURES[1], "mscon probe")
-        trained = _digest_of(self.fingerprints) if of_trained_inputs else None
+        trained = _digest_of(self.read_fingerprints()) if of_trained_inputs else None
         return made_of.get("checkpoint") == self._digest(checkpoint) and trained in (None, made_of.get("inputs"))
 
     @property
@@ -429,16 +420,13 @@ class Run(CheckedFiles):
         with self._need(f"checkpoints/{checkpoint}.safetensors", "mscon train").open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
-    @property
-    def features(self) -> np.ndarray:
+    def read_features(self) -> np.ndarray:
         return self._vectors("features")
 
-    @property
-    def projections(self) -> np.ndarray:
+    def read_projections(self) -> np.ndarray:
         return self._vectors("projections")
 
-    @property
-    def masks(self) -> list[list[float]] | None:
+    def read_masks(self) -> list[list[float]] | None:
         """A row of numbers per similarity; None where the heads are not masks."""
         return self._json("masks.json", "mscon probe") if self._has("masks.json", "mscon probe") else None
 
@@ -449,31 +437,27 @@ class Run(CheckedFiles):
     def has_probe(self) -> bool:
         return (self.root / "probe.json").exists()
 
-    @property
-    def probe(self) -> dict[str, Any]:
+    def read_probe(self) -> dict[str, Any]:
         return self._json("probe.json", "mscon probe")
 
     def write_probe(self, probe: Mapping[str, Any], predictions: Mapping[str, np.ndarray]) -> None:
         self._write_arrays("predictions.safetensors", predictions)
         self._write_json("probe.json", dict(probe))
 
-    @property
-    def predictions(self) -> dict[str, np.ndarray]:
+    def read_predictions(self) -> dict[str, np.ndarray]:
         return self._arrays("predictions.safetensors", "mscon probe")
 
     @property
     def has_transfer(self) -> bool:
         return (self.root / "transfer.json").exists()
 
-    @property
-    def transfer(self) -> dict[str, Any]:
+    def read_transfer(self) -> dict[str, Any]:
         return self._json("transfer.json", "mscon reproduce")
 
     def write_transfer(self, transfer: Mapping[str, Any]) -> None:
         self._write_json("transfer.json", dict(transfer))
 
-    @property
-    def card(self) -> str | None:
+    def read_card(self) -> str | None:
         """Its model card as Markdown; None if there is none yet."""
         path = self.root / "README.md"
         return path.read_text("utf-8") if path.is_file() else None

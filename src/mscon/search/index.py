@@ -36,10 +36,10 @@ class Index:
 
     def __init__(self, run: Run, spaces: Spaces) -> None:
         self.run, self.spaces = run, spaces
-        self.recipe = run.recipe_values
+        self.recipe = run.read_recipe_values()
         self.similarities: tuple[str, ...] = tuple(part["column"] for part in self.recipe["similarity"])
-        self.rows: pl.DataFrame = run.rows
-        self.labels = LabelColumns(self.rows, self.recipe, run.similarities, run.may_import)
+        self.rows: pl.DataFrame = run.read_rows()
+        self.labels = LabelColumns(self.rows, self.recipe, run.read_similarities(), run.may_import)
         self._examples = Examples(self.rows, self.labels, spaces, self.encode, self.name)
 
     @property
@@ -247,9 +247,9 @@ def open_index(
     opened = run if isinstance(run, Run) else Run.open(Path(run))
     if trust:
         opened = replace(opened, trust=True)
-    values = opened.recipe_values
+    values = opened.read_recipe_values()
     checkpoint = values["train"]["checkpoint"]
-    rows = opened.rows.height
+    rows = opened.read_rows().height
     if not opened.has_features:
         raise RunError(
             f"run '{opened.root}' has no projections to search in yet. `mscon probe {opened.root}` writes them."
@@ -260,7 +260,7 @@ def open_index(
             f"'{checkpoint}'), so a search would find what it was like before.\n"
             f"  `mscon probe {opened.root}` writes them anew."
         )
-    projections = opened.projections
+    projections = opened.read_projections()
     if projections.ndim != 3 or projections.shape[:2] != (len(values["similarity"]), rows):
         raise RunError(
             f"run '{opened.root}': projections have shape {list(projections.shape)}, but there are "

@@ -198,7 +198,7 @@ def resume(run: Run, progress: bool = True, overrides: Sequence[str] = (), *, ac
 
 
 def _resume(run: Run, recipe: Recipe, device: str, progress: bool, accept_changes: bool) -> Run:
-    known, rows = run.facts, run.rows
+    known, rows = run.read_facts(), run.read_rows()
     log.check(recipe.log.to)
     assembly.check_processes(recipe, rows)
     done = Position.of(run.read_checkpoint("last")[1]) if run.has_checkpoint("last") else Position()
@@ -208,13 +208,13 @@ def _resume(run: Run, recipe: Recipe, device: str, progress: bool, accept_change
             _write_trained(run, done)
         leave()
         return run
-    similarities = tuple(catalogue.find("similarity", s["name"]).from_json(s["state"]) for s in run.similarities)
+    similarities = tuple(catalogue.find("similarity", s["name"]).from_json(s["state"]) for s in run.read_similarities())
     with hardware.repeatable(recipe.train.seed, device):
         root, name = Path(known["images_root"]), known["table"]["name"]
         with _first_before_others():
-            inputs = open_inputs(rows, root, recipe.data, name, vectors=run.vectors_file, known=run.inputs)
+            inputs = open_inputs(rows, root, recipe.data, name, vectors=run.vectors_file, known=run.read_inputs())
             changed, words = fingerprints.changes(
-                run.fingerprints, fingerprints_of(inputs), rows["line"].to_list(), name, recipe.data, root
+                run.read_fingerprints(), fingerprints_of(inputs), rows["line"].to_list(), name, recipe.data, root
             )
             if changed and not accept_changes:
                 raise RunError(f"run '{run.root}': {words}\n  {fingerprints.ADVICE}")
@@ -234,7 +234,7 @@ def _resume(run: Run, recipe: Recipe, device: str, progress: bool, accept_change
             _say(f"note: {words} It goes on with them as they are now.", progress)
         if _is_first():
             if run.has_lost_log:
-                last = max((record.get("step", 0) for record in run.log), default=0)
+                last = max((record.get("step", 0) for record in run.read_log()), default=0)
                 again["log_lost_after_step"] = last
                 _say(
                     f"note: log.jsonl of run '{run.root}' ends at step {last:,}, but its checkpoint is of step "
@@ -265,7 +265,7 @@ def _nothing_compared(training: Training, columns: Sequence[str]) -> str:
 
 def _write_trained(run: Run, position: Position) -> None:
     trained = {"epochs": position.epoch, "steps": position.step, "seconds": round(position.seconds, 2)}
-    run.write_facts({**run.facts, "trained": {**trained, "best_epoch": position.best_epoch}})
+    run.write_facts({**run.read_facts(), "trained": {**trained, "best_epoch": position.best_epoch}})
 
 
 def _say(text: str, progress: bool) -> None:
@@ -337,7 +337,7 @@ def _train(run: Run, training: Training, position: Position, show: bool) -> Run:
                 if run.is_next:
                     run = run.take_place()
                     records = log.Log(run, to, progress.say)
-                    for record in run.log:
+                    for record in run.read_log():
                         records.copy(record)
             training.dataset.inputs[[]]  # a file of vectors is looked at once more
         except KeyboardInterrupt:

@@ -135,7 +135,7 @@ class _WeightsAndBiases:
             dir=str(run.root),  # it makes a folder of its name there
             settings={"silent": True, "console": "off"},
             mode=mode,
-            config=run.recipe_values,
+            config=run.read_recipe_values(),
         )
 
     def write(self, numbers: Mapping[str, float], step: int) -> None:

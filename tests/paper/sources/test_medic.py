@@ -267,5 +267,5 @@ def test_from_the_archive_to_a_run_with_one_column_held_out(disasters, tmp_path,
     assert "'damage_severity' (probe): 3 classes" in seen
     assert main(["train", str(recipe), "--table", table, *SHORT, "--out", str(run)]) == 0
     assert main(["probe", str(run)]) == 0
-    asked = {score["column"]: score["trained"] for score in Run.open(run).probe["linear"]}
+    asked = {score["column"]: score["trained"] for score in Run.open(run).read_probe()["linear"]}
     assert asked == {"disaster_types": True, "humanitarian": True, "informative": True, "damage_severity": False}

@@ -440,7 +440,7 @@ def test_from_the_archives_to_a_probed_run(shoes, tmp_path, capsys):
     assert "'brand' (probe): 3 classes" in seen
     assert main(["train", str(recipe), *where, *SHORT, "--out", str(run)]) == 0
     assert main(["probe", str(run)]) == 0
-    asked = {score["column"]: score["trained"] for score in Run.open(run).probe["linear"]}
+    asked = {score["column"]: score["trained"] for score in Run.open(run).read_probe()["linear"]}
     assert asked == {"category": True, "closure": True, "gender": True, "brand": False}
 
 

@@ -189,5 +189,5 @@ def shoes(made: Callable[..., Run]) -> Run:
     """The run of every kind of column, with a checkpoint that its projections are of; it holds no weights."""
     run = made("served")
     run.write_checkpoint("last", {}, {"epoch": 1})
-    run.write_features(run.features, run.projections)
+    run.write_features(run.read_features(), run.read_projections())
     return run

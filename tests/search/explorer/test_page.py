@@ -96,7 +96,9 @@ def test_an_explorer_replaces_an_earlier_one_and_no_other_file(made, tmp_path, c
     assert path.read_bytes() == page
     folder = run.root.parent / "replaces-images"
     (folder / "00001.png").rename(folder / "00001.html")
-    run.write_rows(run.rows.with_columns(image=run.rows.get_column("image").str.replace("00001.png", "00001.html")))
+    run.write_rows(
+        run.read_rows().with_columns(image=run.read_rows().get_column("image").str.replace("00001.png", "00001.html"))
+    )
     before = (folder / "00001.html").read_bytes()
     assert main([*arguments[:-1], str(folder / "00001.html"), "--overwrite"]) == 2
     assert "00001.html' is a file that is read here: not written." in capsys.readouterr().err
@@ -158,7 +160,7 @@ def test_projections_of_another_checkpoint_are_refused(made):
     checksums.record(run.root, "checkpoints/last.safetensors")
     with pytest.raises(RunError, match=r"not those of its checkpoint 'last'.*mscon probe"):
         gather(run)
-    run.write_features(run.features, run.projections)
+    run.write_features(run.read_features(), run.read_projections())
     assert gather(run, seconds=0.0).total == 60
 
 
@@ -190,7 +192,7 @@ def test_a_sample_has_each_split_and_label_in_proportion():
 
 def test_kinds_of_columns_are_read_as_they_compare(made):
     run = made("kinds")
-    columns = read_columns(LabelColumns(run.rows, run.recipe_values, run.similarities))
+    columns = read_columns(LabelColumns(run.read_rows(), run.read_recipe_values(), run.read_similarities()))
     assert [(c.kind, c.space) for c in columns] == [
         ("category", 0), ("labels", 1), ("levels", 2), ("path", 3), ("number", 4),
         ("category", None), ("category", None),

@@ -223,7 +223,7 @@ def test_a_thumbnail_is_a_webp_of_that_row(server):
 def test_pictures_that_are_gone_or_outside_are_told_and_nothing_of_them_is_read(shoes, serving, tmp_path):
     run = make_run(tmp_path / "run")
     run.write_checkpoint("last", {}, {"epoch": 1})
-    run.write_features(run.features, run.projections)
+    run.write_features(run.read_features(), run.read_projections())
     pictures = tmp_path / "run-images"
     secret = tmp_path / "secret.png"
     secret.write_bytes(png())
@@ -562,7 +562,7 @@ def test_a_run_without_weights_or_of_other_things_takes_no_new_image(server, ser
     recipe.write_text(recipe.read_text().replace('input = "image"', 'input = "columns"'))
     checksums.record(run.root, recipe.name)
     run.write_checkpoint("last", {}, {"epoch": 1})
-    run.write_features(run.features, run.projections)
+    run.write_features(run.read_features(), run.read_projections())
     answers = Answers(run, seconds=0.0)
     other = serving(answers)
     assert "made from columns, not images" in upload(other, png()).message
@@ -597,14 +597,14 @@ def test_sixty_thousand_rows_answer_within_bounds(serving, tmp_path):
     count = 60_000
     run = make_run(tmp_path / "large", count, images=False)
     run.write_checkpoint("last", {}, {"epoch": 1})
-    run.write_features(run.features, run.projections)
+    run.write_features(run.read_features(), run.read_projections())
     answers = Answers(run, with_images=False, seconds=0.0)
     assert len(answers.page) < 2_000_000
     server = serving(answers)
     page = island(get(server, ""))
     assert (page["rows"], page["total"]) == (5_000, count)
     assert "are on the map" in answers.page.decode()
-    vectors = run.projections.astype(np.float64)
+    vectors = run.read_projections().astype(np.float64)
     score = np.einsum("sd,srd->r", vectors[:, 59_999], vectors) / 5
     score[59_999] = -np.inf
     tracemalloc.start()

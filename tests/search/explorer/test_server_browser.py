@@ -64,9 +64,9 @@ def shoe_answers(shoes: Run) -> Answers:
 @pytest.fixture
 def glyph(glyph_answers: Answers, glyph_run: Run) -> tuple[str, str]:
     """A picture of a letter that was not trained on: its path and its letter."""
-    row = int(np.flatnonzero((glyph_run.rows["split"] == "test").to_numpy())[7])
-    image = glyph_run.rows["image"][row]
-    return f"{glyph_run.facts['images_root']}/{image}", glyph_run.rows["character"][row]
+    row = int(np.flatnonzero((glyph_run.read_rows()["split"] == "test").to_numpy())[7])
+    image = glyph_run.read_rows()["image"][row]
+    return f"{glyph_run.read_facts()['images_root']}/{image}", glyph_run.read_rows()["character"][row]
 
 
 def test_an_uploaded_glyph_finds_its_letter_and_a_slider_its_weight(

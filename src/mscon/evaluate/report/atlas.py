@@ -73,7 +73,7 @@ def atlas(gathered: Gathered, method: Method, member: Member) -> Atlas:
 
 
 def _features(method: Method, member: Member, rows: Int[np.ndarray, " rows"], labels: Labels) -> list[Block]:
-    features = member.run.features[rows]
+    features = member.run.read_features()[rows]
     subject = f"the features of {method.title}, seed {member.seed}"
     blocks = []
     near = maps.neighbourhoods(features)
@@ -108,7 +108,7 @@ def _spaces(method: Method, member: Member, rows: Int[np.ndarray, " rows"], labe
     every = -(-len(rows) // _FEW_ROWS)
     rows, labels = rows[::every], {column: cells[::every] for column, cells in labels.items()}
     blocks = []
-    for name, space in list(zip(method.columns, member.run.projections, strict=False))[:_MOST_SPACES]:
+    for name, space in list(zip(method.columns, member.run.read_projections(), strict=False))[:_MOST_SPACES]:
         vectors = space[rows]
         places, kind = maps.neighbourhoods(vectors), "t-SNE map"
         if places is None:
@@ -131,7 +131,7 @@ def numbers(gathered: Gathered) -> set[str]:
     return {q.column for q in gathered.questions if q.measure == "r2"} | {
         record["column"]
         for member in gathered.members
-        for record in member.run.probe.get("neighbours", [])
+        for record in member.run.read_probe().get("neighbours", [])
         if record.get("kind") == "number"
     }
 
@@ -159,7 +159,7 @@ def _by_method(gathered: Gathered, rows: Int[np.ndarray, " rows"], labels: Label
     column = min(unseen or labels, key=lambda name: len(set(labels[name])))
     drawn = []
     for method in gathered.methods:
-        places = maps.principal(method.members[0].run.features[rows])
+        places = maps.principal(method.members[0].run.read_features()[rows])
         subject = f"the features of {method.title}"
         drawn.append(
             Sheet(method.title, maps.coloured(places, labels[column], column, subject, "PCA map", _SMALL), False)

@@ -38,7 +38,7 @@ def model_card(run: Run, repository: str = "owner/name") -> str:
         RunError: if the run has not begun.
     """
     run = run.as_it_is()
-    recipe = run.recipe_values
+    recipe = run.read_recipe_values()
     example = _EXAMPLES[_input(recipe)]
     title = _text(recipe.get("title") or run.name)
     columns = [part.get("column", part.get("name", "")) for part in recipe["similarity"]]
@@ -48,7 +48,7 @@ def model_card(run: Run, repository: str = "owner/name") -> str:
             *_front_matter(run, recipe, title),
             f"# {title}",
             "",
-            _summary(recipe, columns, (run.inputs or {}).get("width")),
+            _summary(recipe, columns, (run.read_inputs() or {}).get("width")),
             "",
             "## Use",
             "",
@@ -83,7 +83,7 @@ def model_card(run: Run, repository: str = "owner/name") -> str:
             "",
             "## Recipe",
             "",
-            *_fenced(run.recipe_text.strip(), "toml"),
+            *_fenced(run.read_recipe_text().strip(), "toml"),
             "",
             *_environment(run),
             "",
@@ -139,7 +139,7 @@ def _front_matter(run: Run, recipe: Mapping[str, Any], title: str) -> list[str]:
         f"tags: {json.dumps(['mscon', 'contrastive-learning', 'metric-learning', 'multi-similarity'])}",
         "# license: to be filled in, such as apache-2.0",
     ]
-    if run.has_probe and (scores := list(scores_of(run.probe, "linear"))):
+    if run.has_probe and (scores := list(scores_of(run.read_probe(), "linear"))):
         results = [
             {
                 "task": {"type": "other", "name": f"linear probe of {score.name}"},
@@ -176,7 +176,7 @@ def _summary(recipe: Mapping[str, Any], columns: Sequence[str], width: int | Non
 def _evidence(run: Run) -> list[str]:
     if not run.has_probe:
         return ["None yet: `mscon probe` asks the features about every column, and then this card can be written anew."]
-    probe = run.probe
+    probe = run.read_probe()
     lines: list[str] = []
     for how, title in (
         ("linear", "Linear probes of the frozen features, fitted on training rows, scored on test rows:"),
@@ -207,8 +207,8 @@ def _row(score: Score) -> tuple[str, ...]:
 
 
 def _data(run: Run, recipe: Mapping[str, Any], columns: Sequence[str]) -> list[str]:
-    rows = run.rows
-    splits = run.facts.get("table", {}).get("rows", {})
+    rows = run.read_rows()
+    splits = run.read_facts().get("table", {}).get("rows", {})
     lines = [f"{counted(rows.height, 'row')}: " + ", ".join(f"{n:,} {_text(name)}" for name, n in splits.items()) + "."]
     lines += [f"What they show, and where they come from: {_FILL_IN}", ""]
     train = rows.filter(rows.get_column("split") == "train")
@@ -224,7 +224,7 @@ def _data(run: Run, recipe: Mapping[str, Any], columns: Sequence[str]) -> list[s
 
 
 def _environment(run: Run) -> list[str]:
-    facts = run.facts
+    facts = run.read_facts()
     versions = ", ".join(f"{name} {version}" for name, version in facts.get("versions", {}).items())
     parameters = facts.get("parameters", {})
     lines = [f"Made with {_text(versions)}."] if versions else []

@@ -88,9 +88,9 @@ class ColumnLabels:
 def confusions(member: Member) -> tuple[list[Confusion], list[ColumnLabels]]:
     """Of each linear probe of a run: confusions of classes, levels and numbers; and what became of each label."""
     run = member.run
-    arrays = run.predictions
+    arrays = run.read_predictions()
     matrices, sets = [], []
-    for i, record in enumerate(run.probe.get("linear", [])):
+    for i, record in enumerate(run.read_probe().get("linear", [])):
         name, kind = name_of(record), record.get("kind", "class")
         if record.get("confusion"):
             matrices.append(confusion(name, record["classes"], np.asarray(record["confusion"], dtype=np.int64)))

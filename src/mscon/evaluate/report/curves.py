@@ -78,7 +78,7 @@ def curves(methods: Sequence[Method]) -> tuple[Curves, ...]:
 
     The loss on validation rows is drawn where some method has no relative excess there, which says the same better.
     """
-    logs = [[member.run.log for member in method.members] for method in methods]
+    logs = [[member.run.read_log() for member in method.members] for method in methods]
     drawn = []
     for column in dict.fromkeys(column for method in methods for column in method.columns):
         having = tuple(i for i, method in enumerate(methods) if column in method.columns)

@@ -115,7 +115,7 @@ def _rows(splits: Sequence[str]) -> Int[np.ndarray, " rows"]:
 
 
 def _of(method: Method, rows: Int[np.ndarray, " rows"], classes: Mapping[str, Sequence[str | None]]) -> Diversity:
-    matrices = [cka_matrix([space[rows] for space in member.run.projections]) for member in method.members]
+    matrices = [cka_matrix([space[rows] for space in member.run.read_projections()]) for member in method.members]
     count = len(method.columns)
     entries = tuple(tuple(_entry([matrix[i][j] for matrix in matrices]) for j in range(count)) for i in range(count))
     shared = set(names_of(method.members[0].recipe, "heads")) == {"identity"}

@@ -14,7 +14,7 @@ def commands(gathered: Gathered, table: str) -> list[str]:
     """What trains, probes and reports the same runs again, beside their directories and the same table."""
     lines = []
     for member in gathered.members:
-        command = member.run.facts.get("command")
+        command = member.run.read_facts().get("command")
         name = shlex.quote(member.run.name)
         train = f"mscon train {shlex.quote(f'{member.run.name}/recipe.toml')} --table {shlex.quote(table)}"
         lines.append(str(command) if isinstance(command, str) else f"{train} --out again/{name}")
@@ -23,14 +23,14 @@ def commands(gathered: Gathered, table: str) -> list[str]:
 
 def recipes(gathered: Gathered) -> list[tuple[str, str]]:
     """Title and text of the recipe of each method's first seed."""
-    return [(method.title, method.members[0].run.recipe_text.strip()) for method in gathered.methods]
+    return [(method.title, method.members[0].run.read_recipe_text().strip()) for method in gathered.methods]
 
 
 def facts(gathered: Gathered) -> list[tuple[str, str]]:
     """Every fact by its path, with all values that occur. Folders of the machine are nobody's business."""
     values_of: dict[str, list[str]] = {}
     for member in gathered.members:
-        for key, value in _flat(member.run.facts):
+        for key, value in _flat(member.run.read_facts()):
             if not value.startswith(("/", "~", "\\\\")) and value not in values_of.setdefault(key, []):
                 values_of[key].append(value)
     return [(key, _some(values)) for key, values in values_of.items() if values]

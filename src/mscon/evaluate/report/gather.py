@@ -99,12 +99,12 @@ class Gathered:
     @cached_property
     def rows(self) -> pl.DataFrame:
         """Rows of the table as the runs used them; the same for all of them."""
-        return self.methods[0].members[0].run.rows
+        return self.methods[0].members[0].run.read_rows()
 
     @cached_property
     def asked(self) -> frozenset[str]:
         """Columns that some probe asked about: those of the questions, levels of a hierarchy not told apart."""
-        probes = [member.run.probe for member in self.members]
+        probes = [member.run.read_probe() for member in self.members]
         records = [record for probe in probes for how in ("linear", "neighbours") for record in probe.get(how, [])]
         return frozenset(record["column"] for record in records)
 
@@ -120,7 +120,9 @@ class Gathered:
         from mscon.data.table.label_columns import LabelColumns
 
         runs = [member.run for member in self.members]
-        read = [LabelColumns(self.rows, run.recipe_values, run.similarities, run.may_import) for run in runs]
+        read = [
+            LabelColumns(self.rows, run.read_recipe_values(), run.read_similarities(), run.may_import) for run in runs
+        ]
         columns = {}
         for name in self.label_columns:
             trained = [labels for labels in read if name in labels.trained]
@@ -172,7 +174,7 @@ def _stop(complaints: list[str]) -> None:
 
 
 def _member(run: Run) -> Member:
-    plain = tomllib.loads(run.recipe_text)
+    plain = tomllib.loads(run.read_recipe_text())
     return Member(run, int(plain["train"]["seed"]), plain)
 
 
@@ -234,9 +236,9 @@ def _flat(value: Any, path: str = "") -> dict[str, Any]:
 
 def _same_rows(members: Sequence[Member], complaints: list[str]) -> None:
     first, *others = members
-    mine = first.run.rows
+    mine = first.run.read_rows()
     for other in others:
-        theirs = other.run.rows
+        theirs = other.run.read_rows()
         shared = [column for column in mine.columns if column in theirs.columns]
         if mine.select(shared).equals(theirs.select(shared)):
             continue
@@ -307,7 +309,7 @@ class _Answer:
 
 def _answers(run: Run) -> dict[tuple[str, Measure], _Answer]:
     """What one run says, by column and measure, with rows in ascending order."""
-    probe, arrays = run.probe, run.predictions
+    probe, arrays = run.read_probe(), run.read_predictions()
     told: dict[tuple[str, Measure], _Answer] = {}
     try:
         for i, record in enumerate(probe.get("linear", [])):

@@ -61,7 +61,7 @@ def masks(methods: Sequence[Method]) -> tuple[MethodMasks, ...]:
     drawn = []
     for method in methods:
         member = method.members[0]
-        values = member.run.masks
+        values = member.run.read_masks()
         if values:
             drawn.append(_drawn(method, member.seed, np.asarray(values, dtype=np.float64)))
     return tuple(drawn)

@@ -97,11 +97,11 @@ def grid(member: Member, rows: pl.DataFrame, labels: Mapping[str, LabelColumn], 
         return Grid((), 0, "The table has no test rows, so there are no neighbours to look at.")
     asked = np.sort(np.random.default_rng(seed).choice(test, min(QUERIES, len(test)), replace=False))
 
-    spaces: list[tuple[str, str | None, np.ndarray]] = [("features", None, run.features)]
+    spaces: list[tuple[str, str | None, np.ndarray]] = [("features", None, run.read_features())]
     names = [part["column"] for part in member.recipe["similarity"]]
     spaces += [
         (column, column if column in labels else None, vectors)
-        for column, vectors in zip(names, run.projections, strict=False)
+        for column, vectors in zip(names, run.read_projections(), strict=False)
     ]
     found = [(by, column, *nearest(vectors, asked, gallery)) for by, column, vectors in spaces]
 
@@ -192,7 +192,7 @@ def _thumbnails(member: Member, rows: pl.DataFrame, shown: Int[np.ndarray, " sho
     data = data_of(member.recipe)
     if data.input != "image":
         return {}, "The rows are no images, so they are shown by their number."
-    facts = member.run.facts
+    facts = member.run.read_facts()
     root = facts.get("images_root")
     if root is None:
         return {}, "The run does not say where its images are, so they are not shown."

@@ -29,7 +29,7 @@ class Score:
 
 
 def scores_of(probe: Mapping[str, Any], how: str) -> Iterator[Score]:
-    """Each column's score by one of the two probes in `run.probe`, "linear" or "neighbours", in its order."""
+    """Each column's score by one of the two probes in `probe.json`, "linear" or "neighbours", in its order."""
     for record in probe.get(how, []):
         # Where a probe of classes says what guessing gives.
         guesses = {"accuracy": record.get("majority"), "precision_at_1": record.get("chance")}

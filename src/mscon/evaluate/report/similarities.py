@@ -42,7 +42,7 @@ def learnt(methods: Sequence[Method]) -> tuple[Learnt, ...]:
     """A record for each similarity of each method."""
     records = []
     for method in methods:
-        logs = [member.run.log for member in method.members]
+        logs = [member.run.read_log() for member in method.members]
         weights = {column: _end(logs, "step", "weight", column) for column in method.columns}
         known = [weight for weight in weights.values() if weight is not None]
         mean = sum(known) / len(known) if known else 0.0

@@ -35,7 +35,7 @@ def closest_look(gathered: Gathered, comparison: Comparison) -> tuple[Method, Me
 def table_name(gathered: Gathered) -> str:
     """Of the table that all runs saw, without its folder."""
     first = next(gathered.members)
-    return str(first.run.facts.get("table", {}).get("name", "the table"))
+    return str(first.run.read_facts().get("table", {}).get("name", "the table"))
 
 
 def title(methods: Sequence[Method], table: str) -> str:

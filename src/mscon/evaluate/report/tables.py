@@ -132,14 +132,14 @@ def skipped(gathered: Gathered) -> list[str]:
     lines = [
         f"{record['column']} ({record['probe']}): {record['reason']}"
         for member in gathered.members
-        for record in member.run.probe.get("skipped", [])
+        for record in member.run.read_probe().get("skipped", [])
     ]
     return list(dict.fromkeys(lines))
 
 
 def macro_f1(gathered: Gathered) -> Mapping[str, Any]:
     """Mean, lowest and highest seed, and how many, by method and column of classes."""
-    probes = [[member.run.probe.get("linear", []) for member in method.members] for method in gathered.methods]
+    probes = [[member.run.read_probe().get("linear", []) for member in method.members] for method in gathered.methods]
     columns = list(dict.fromkeys(q.column for q in gathered.questions if q.measure == "accuracy"))
     rows = []
     for method, group in zip(gathered.methods, probes, strict=True):

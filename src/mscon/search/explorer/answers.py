@@ -78,7 +78,7 @@ class Answers:
         seconds: float = 60.0,
     ) -> None:
         self.index: Index = open_index(run)
-        self._data = data_of(run.recipe_values)
+        self._data = data_of(run.read_recipe_values())
         rows = self.index.rows
         columns = read_columns(self.index.labels, (self._data.text if self._data.input == "text" else "",))
         self._columns = tuple(c for c in columns if c.kind != "name" or len(c.labels) <= _MOST_NAMES)
@@ -293,7 +293,7 @@ class Answers:
 
     def _page(self, run: Run, most: int, seconds: float) -> str:
         rows, columns = self.index.rows, self._columns
-        sampled = gathering.sample(rows, [str(s["state"].get("column", "")) for s in run.similarities], most)
+        sampled = gathering.sample(rows, [str(s["state"].get("column", "")) for s in run.read_similarities()], most)
         vectors = self.index.spaces.vectors(sampled).astype(np.float32)
         some = rows[sampled]
         sampled_columns = tuple(
@@ -301,8 +301,8 @@ class Answers:
             for c in columns
         )
         gathered = gathering.Gathered(
-            title=str(run.recipe_values.get("title") or run.name),
-            table=str(run.facts.get("table", {}).get("name", "the table")),
+            title=str(run.read_recipe_values().get("title") or run.name),
+            table=str(run.read_facts().get("table", {}).get("name", "the table")),
             total=rows.height,
             ids=sampled,
             lines=some["line"].to_numpy().astype(np.int64),

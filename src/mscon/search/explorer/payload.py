@@ -86,17 +86,17 @@ def gather(
     if not 1 <= most <= MOST_ROWS:
         raise ValueError(f"a page has from 1 to {MOST_ROWS:,} rows, asked for {most:,}.")
     vectors, similarities, rows = _spaces(run)
-    data = data_of(run.recipe_values)
+    data = data_of(run.read_recipe_values())
     taken = sample(rows, [str(s["state"].get("column", "")) for s in similarities], most)
-    labels = LabelColumns(rows, run.recipe_values, similarities, run.may_import)
+    labels = LabelColumns(rows, run.read_recipe_values(), similarities, run.may_import)
     total, rows, vectors = rows.height, rows[taken], _unit(vectors[:, taken])
 
     is_picture = data.input == "image" and with_images
     text_column = data.text if data.input == "text" else ""
     columns = read_columns(labels, (text_column,), taken)
     return Gathered(
-        title=str(run.recipe_values.get("title") or run.name),
-        table=str(run.facts.get("table", {}).get("name", "the table")),
+        title=str(run.read_recipe_values().get("title") or run.name),
+        table=str(run.read_facts().get("table", {}).get("name", "the table")),
         total=total,
         ids=taken,
         lines=rows["line"].to_numpy().astype(np.int64),
@@ -161,7 +161,7 @@ def quantised(vectors: Float[np.ndarray, "spaces rows dim"]) -> Int8[np.ndarray,
 
 
 def _spaces(run: Run) -> tuple[Float[np.ndarray, "spaces rows dim"], list[dict[str, Any]], pl.DataFrame]:
-    vectors, similarities, rows = run.projections, run.similarities, run.rows
+    vectors, similarities, rows = run.read_projections(), run.read_similarities(), run.read_rows()
     again = f"`mscon probe {run.root}` makes them anew."
     if vectors.ndim != 3 or not vectors.shape[0]:
         raise RunError(f"run '{run.root}' has kept no projection of a similarity to search by: {again}")
@@ -170,7 +170,7 @@ def _spaces(run: Run) -> tuple[Float[np.ndarray, "spaces rows dim"], list[dict[s
             f"run '{run.root}': its projections are of {counted(vectors.shape[1], 'row')} and "
             f"{vectors.shape[0]} similarities, but the run has {rows.height:,} and {len(similarities)}: {again}"
         )
-    settings = run.recipe_values.get("train", {})
+    settings = run.read_recipe_values().get("train", {})
     checkpoint = str(settings.get("checkpoint", Train().checkpoint))
     if run.has_checkpoint(checkpoint) and not run.features_are_current(checkpoint):
         raise RunError(f"run '{run.root}': its projections are not those of its checkpoint '{checkpoint}': {again}")

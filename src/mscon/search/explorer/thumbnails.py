@@ -85,7 +85,7 @@ def images_folder(run: Run, root: Path | None) -> Path:
     Raises:
         RunError: if it is not known, or not there.
     """
-    recorded = run.facts.get("images_root")
+    recorded = run.read_facts().get("images_root")
     if root is None and recorded is None:
         raise RunError(
             f"run '{run.root}' does not say where its images are. Pass --images DIR, or --no-images to explore "
