@@ -44,10 +44,11 @@ ALLOWED: dict[str, set[str]] = {
     "data": {"run", "method", "errors"},
     "train": {"model", "data", "method", "run", "errors"},
     "evaluate.metrics": set(),
-    "evaluate.report": {"evaluate.metrics", "data", "method.agreement", "run", "errors"},
+    "evaluate.page": {"run", "errors"},
+    "evaluate.report": {"evaluate.page", "evaluate.metrics", "data", "method.agreement", "run", "errors"},
     "evaluate": {"evaluate.metrics", "model", "data", "method", "run", "errors"},
     "deploy": {"model", "data", "run", "errors"},
-    "search": {"model", "data", "deploy", "method", "run", "errors"},
+    "search": {"evaluate.page", "model", "data", "deploy", "method", "run", "errors"},
     "mscon": set(),
 }
 TOP = {"cli", "__main__"}  # may import anything below them, and the reproduction of the paper

@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from mscon.data.inputs.decoding import Refused, decode_one
 from mscon.data.inputs.image_files import locate
 from mscon.errors import RunError, counted
+from mscon.evaluate.page.thumbnails import EXACT, SIDE, data_uri, images_folder
 from mscon.run.recipe import data_of
 from mscon.run.run import Run
 from mscon.search.explorer import payload as gathering
@@ -25,7 +26,7 @@ from mscon.search.explorer.columns import Column, read_columns
 from mscon.search.explorer.maps import draw_maps
 from mscon.search.explorer.page import render, served_policy
 from mscon.search.explorer.requests import MOST_IMAGES, Reader, Request
-from mscon.search.explorer.thumbnails import EXACT, SIDE, data_uri, images_folder
+from mscon.search.explorer.thumbnails import WITHOUT
 from mscon.search.explorer.uploads import FORMATS, MOST_BYTES, read_upload
 from mscon.search.index import Index, open_index
 from mscon.search.queries import Example, together
@@ -92,7 +93,7 @@ class Answers:
 
         self._folder: Path | None = None
         if self._data.input == "image" and with_images:
-            self._folder = images_folder(run, images)
+            self._folder = images_folder(run, images, WITHOUT)
             self._try_some(run)
         self.page: bytes = self._page(run, most, seconds).encode("utf-8")
         self.policy: str = served_policy()

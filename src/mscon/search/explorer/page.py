@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 from jaxtyping import Shaped
 
 from mscon import __version__
 from mscon.errors import RunError, counted
+from mscon.evaluate.page import frame
+from mscon.evaluate.page.colours import COLOURS
 from mscon.method.agreement import DIFFERENT, SAME
 from mscon.run import atomic, outputs
 from mscon.run.run import Run
@@ -24,9 +23,7 @@ from mscon.search.explorer.label_errors import NEAREST, Doubt
 from mscon.search.explorer.maps import Maps
 from mscon.search.explorer.payload import MOST_ROWS, Gathered, gather
 
-# Okabe and Ito 2008, https://jfly.uni-koeln.de/color/, without its yellow, which white paper swallows; where they
-# are used up, the shape of a point tells classes apart.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#4D4D4D")
+_PACKAGE, _OWN = "mscon.search.explorer", ("explorer.css", "explorer.js")
 
 # A place on a map as two numbers of 16 bits.
 _GRID = 65_535
@@ -84,51 +81,37 @@ def render(gathered: Gathered, served: Mapping[str, Any] | None = None) -> str:
         served: what it must know to ask a server for all that it does not hold; None for a page that holds
             everything. It has "columns", with what the page needs of each beyond `gathered`.
     """
-    css, script = _file("explorer.css"), _file("explorer.js")
-    markup = jinja2.utils.markupsafe.Markup
-    environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(_file),
-        autoescape=True,  # every text of a table, a recipe or a file name is a stranger's
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-    )
+    css, script = (frame.file_text(_PACKAGE, name) for name in _OWN)
     content = payload(gathered)
     if served is not None:
         content["columns"] = [
             column | dict(more) for column, more in zip(content["columns"], served["columns"], strict=True)
         ]
         content["server"] = {name: value for name, value in served.items() if name != "columns"}
-    return environment.get_template("explorer.html.j2").render(
-        version=__version__,
-        policy=policy(css, script, served is not None),
-        css=markup(css),
-        script=markup(script),
-        data=markup(island(content)),
-        title=gathered.title,
-        table=gathered.table,
-        rows=counted(gathered.total if served else len(gathered.ids), "row"),
-        served=served,
-        spaces=len(gathered.spaces),
-        note=gathered.note,
-        nearest=NEAREST,
-    )
-
-
-def policy(css: str, script: str, served: bool = False) -> str:
-    """Nothing is loaded but pictures inside the file, and nothing runs or applies but this page's own.
-
-    A page that is served may ask its server, and no other, for answers and pictures.
-    """
-    where = "img-src 'self' data:; connect-src 'self'" if served else "img-src data:"
     return (
-        f"default-src 'none'; {where}; style-src '{_hash(css)}'; script-src '{_hash(script)}'; "
-        "base-uri 'none'; form-action 'none'"
+        frame.environment(_PACKAGE)
+        .get_template("explorer.html.j2")
+        .render(
+            version=__version__,
+            policy=frame.content_policy(css, script, served is not None),
+            css=frame.trusted(css),
+            script=frame.trusted(script),
+            data=frame.trusted(island(content)),
+            title=gathered.title,
+            table=gathered.table,
+            rows=counted(gathered.total if served else len(gathered.ids), "row"),
+            served=served,
+            spaces=len(gathered.spaces),
+            note=gathered.note,
+            nearest=NEAREST,
+        )
     )
 
 
 def served_policy() -> str:
-    """The same for the header of a page that is served, where it may also forbid to be put into another page."""
-    return policy(_file("explorer.css"), _file("explorer.js"), served=True) + "; frame-ancestors 'none'"
+    """For the header of a page that is served, where it may also forbid to be put into another page."""
+    css, script = (frame.file_text(_PACKAGE, name) for name in _OWN)
+    return frame.content_policy(css, script, served=True) + "; frame-ancestors 'none'"
 
 
 def island(value: Any) -> str:
@@ -212,11 +195,3 @@ def _maps(maps: Maps) -> dict[str, Any]:
 
 def _packed(values: Shaped[np.ndarray, "values ..."], kind: str) -> str:
     return base64.b64encode(np.ascontiguousarray(values).astype(kind).tobytes()).decode("ascii")
-
-
-def _hash(text: str) -> str:
-    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode('utf-8')).digest()).decode('ascii')}"
-
-
-def _file(name: str) -> str:
-    return resources.files("mscon.search.explorer").joinpath(name).read_text("utf-8").replace("\r\n", "\n")

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from jaxtyping import UInt8
 from PIL import Image
 
 from mscon.data.inputs.image_files import decode_some, locate
 from mscon.errors import RunError, counted
+from mscon.evaluate.page.thumbnails import EXACT, SIDE, data_uri, images_folder
 from mscon.run.run import Run
 
-SIDE = 96
-# Drawings of few pixels stay exact.
-EXACT = 32
+WITHOUT = "to explore without them, pass --no-images"
 # Side in pixels and WEBP quality, from the best on; the first that keeps to the budget is taken.
 _LADDER = ((96, 80), (96, 65), (80, 65), (72, 60), (64, 55), (56, 50), (48, 45), (40, 40), (32, 30))
 _TRIED = 48
@@ -38,7 +33,7 @@ def thumbnails(run: Run, images: Sequence[str], root: Path | None, channels: int
     Raises:
         RunError: once for all images that are gone or cannot be read.
     """
-    folder = images_folder(run, root)
+    folder = images_folder(run, root, WITHOUT)
     paths = locate(folder, images)
     sizes = [size for path in paths[:_TRIED] if path is not None and (size := _short_side(path))]
     native = min(SIDE, max(sizes, default=SIDE))
@@ -63,41 +58,9 @@ def thumbnails(run: Run, images: Sequence[str], root: Path | None, channels: int
         raise RunError(
             f"run '{run.root}': {counted(len(faults), 'image')} of {len(images):,} cannot be read; the first, "
             f"'{images[first]}', {faults[first]} (looked in '{folder}').\n"
-            "  If the pictures moved, pass --images DIR; to explore without them, pass --no-images."
+            f"  If the pictures moved, pass --images DIR; {WITHOUT}."
         )
     return written
-
-
-def data_uri(pixels: UInt8[np.ndarray, "channels height width"], side: int, quality: int, exact: bool = False) -> str:
-    """One image as a data URI, scaled to `side` pixels where it is larger."""
-    image = Image.fromarray(pixels[0] if len(pixels) == 1 else np.ascontiguousarray(pixels.transpose(1, 2, 0)))
-    if image.width > side:
-        image = image.resize((side, side), Image.Resampling.BICUBIC)
-    buffer = io.BytesIO()
-    how: dict[str, Any] = {"lossless": True, "quality": 100} if exact else {"quality": quality}
-    image.convert("RGB").save(buffer, format="webp", method=4, **how)
-    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
-
-
-def images_folder(run: Run, root: Path | None) -> Path:
-    """The folder of a run's images: the given one, or where they lay when it was trained.
-
-    Raises:
-        RunError: if it is not known, or not there.
-    """
-    recorded = run.read_facts().get("images_root")
-    if root is None and recorded is None:
-        raise RunError(
-            f"run '{run.root}' does not say where its images are. Pass --images DIR, or --no-images to explore "
-            "without them."
-        )
-    folder = Path(str(recorded)) if root is None else root
-    if not folder.is_dir():
-        raise RunError(
-            f"run '{run.root}': the folder of its images, '{folder}', does not exist.\n"
-            "  If the pictures moved, pass --images DIR; to explore without them, pass --no-images."
-        )
-    return folder
 
 
 def _short_side(path: Path) -> int:

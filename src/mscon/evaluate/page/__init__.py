@@ -1,0 +1,1 @@
+"""Page: what every HTML page needs that mscon writes (report, explorer)."""
