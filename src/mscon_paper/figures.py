@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
-from mscon.evaluate.report import palette
-from mscon.evaluate.report.maps import held_out, neighbourhoods
-from mscon.evaluate.report.pictures import INK, QUIET, blank, style
+from mscon.evaluate.page.colours import MOST, OTHERS
+from mscon.evaluate.page.maps import neighbourhoods
+from mscon.evaluate.report.maps import held_out
+from mscon_paper.figure_style import INK, QUIET, blank, colour, dashes, marker, style
 from mscon_paper.table import ExperimentResult, Reading, by_row, heading
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def _line(axis: Axes, readings: Sequence[Reading], position: int, points: int) -
 
 
 def _look(position: int) -> dict[str, Any]:
-    return {"color": palette.colour(position), "linestyle": palette.DASHES[palette.turn(position)]}
+    return {"color": colour(position), "linestyle": dashes(position)}
 
 
 def _legend(figure: Figure, rows: Sequence[str]) -> None:
@@ -194,8 +195,8 @@ def _dots(result: ExperimentResult) -> Figure:
             y = place[reading.row, reading.case]
             if reading.ours is not None:
                 value, low, high = (scale * n for n in (reading.ours.value, reading.ours.low, reading.ours.high))
-                axis.plot([low, high], [y, y], color=palette.colour(0), linewidth=1.8, alpha=0.5)
-                axis.plot([value], [y], "o", color=palette.colour(0), markersize=4.5)
+                axis.plot([low, high], [y, y], color=colour(0), linewidth=1.8, alpha=0.5)
+                axis.plot([value], [y], "o", color=colour(0), markersize=4.5)
             if key[0] == "accuracy" and (number := result.beside(reading.row, reading.column)):
                 axis.plot([number[0]], [y], "D", markerfacecolor="none", markeredgecolor=QUIET, markersize=5)
                 with_paper = True
@@ -255,13 +256,13 @@ def _scatter(axis: Axes, places: Float[np.ndarray, "rows 2"], cells: Sequence[st
     axis.set_axisbelow(True)
     for i, name in enumerate(names):
         mine = places[np.array([cell == name for cell in cells])]
-        known = i <= palette.MOST
+        known = i <= MOST
         axis.scatter(
             mine[:, 0],
             mine[:, 1],
             s=7,
             linewidths=0,
             alpha=0.8,
-            color=palette.colour(i) if known else palette.OTHERS,
-            marker=palette.MARKERS[palette.turn(i)] if known else ".",
+            color=colour(i) if known else OTHERS,
+            marker=marker(i) if known else ".",
         )

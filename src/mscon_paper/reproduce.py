@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mscon.errors import MSConError, RunError, TableError, counted
-from mscon.evaluate.report.results import FILE as RESULTS_FILE
+from mscon.evaluate.report.experiments import FILE as RESULTS_FILE
 from mscon.run import atomic, outputs
 from mscon.run.run import Run
 from mscon_paper import comparison, files

@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 from mscon.evaluate.metrics.bootstrap import Interval
 from mscon.evaluate.report.compare import FEWEST_SEEDS, Standing
+from mscon.evaluate.report.experiments import heading
 from mscon.evaluate.report.markdown import aligned, plain
-from mscon.evaluate.report.results import heading
 
 Paper = Mapping[str, Mapping[str, tuple[float, float]]]
 """Of each row and column of a table of the paper: accuracy in % and its standard deviation."""

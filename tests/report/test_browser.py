@@ -11,7 +11,7 @@ import pytest
 from mscon.evaluate.report.page import build_report
 
 from .runs import CLASSES, make_images, make_rows, make_run
-from .test_results import found, leave
+from .test_experiments import experiment, leave
 
 EVIL = "<script>document.title='owned'</script>"
 # What A4 leaves between the margins of the style, in CSS pixels.
@@ -26,7 +26,7 @@ def folder(tmp_path_factory) -> Path:
     make_images(folder / "images", rows)
     monkey = pytest.MonkeyPatch()
     monkey.setenv("MSCON_CACHE", str(folder / "cache"))
-    results = leave(folder / "figure3", found(f"MSCon {EVIL}"))
+    results = leave(folder / "figure3", experiment(f"MSCon {EVIL}"))
     runs = [
         make_run(
             folder / f"{skill}-{seed}",
@@ -48,7 +48,7 @@ def folder(tmp_path_factory) -> Path:
         make_run(folder / f"many{i}", rows, title=f"A method whose title is of some length, {i}", seed=i, steps=12)
         for i in range(22)
     ]
-    build_report(many, folder / "many.html")
+    build_report(many, folder / "many.html", with_maps=False)
     return folder
 
 
@@ -72,13 +72,13 @@ def keep(folder: Path, name: str) -> Path:
 def test_the_page_opens_quietly(browser, folder, name, width, scheme):
     address = (folder / f"{name}.html").as_uri()
     page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
-    said, asked = [], []
-    page.on("console", lambda message: said.append(message.text))
-    page.on("pageerror", lambda error: said.append(str(error)))
-    page.on("request", lambda request: asked.append(request.url))
+    messages, requests = [], []
+    page.on("console", lambda message: messages.append(message.text))
+    page.on("pageerror", lambda error: messages.append(str(error)))
+    page.on("request", lambda request: requests.append(request.url))
     page.goto(address)
-    assert said == []
-    assert [url for url in asked if not url.startswith("data:")] == [address]
+    assert messages == []
+    assert [url for url in requests if not url.startswith("data:")] == [address]
     assert "owned" not in page.title().replace(EVIL, "")
     assert page.evaluate("[...document.images].every(i => i.complete && i.naturalWidth > 0)")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "the page scrolls sideways"
@@ -119,6 +119,35 @@ def test_every_picture_of_numbers_has_them_in_a_table(browser, folder):
     assert not page.is_visible("section[aria-labelledby=training] details table")
     page.keyboard.press("Enter")
     assert page.is_visible("section[aria-labelledby=training] details table")
+    page.close()
+
+
+def test_drawings_follow_dark_mode_and_print_stays_light(browser, folder):
+    """Ink of charts and maps, and what lies behind it."""
+    page = browser.new_page(viewport={"width": 1300, "height": 900}, color_scheme="light")
+    page.goto((folder / "one.html").as_uri())
+    look = """
+        [['svg.chart .tick', 'fill'], ['svg.chart .line', 'stroke'], ['svg.map .points', 'stroke'],
+         ['.plate', 'backgroundColor']
+        ].map(([what, how]) => getComputedStyle(document.querySelector(what))[how])
+    """
+    light = page.evaluate(look)
+    page.emulate_media(color_scheme="dark")
+    dark = page.evaluate(look)
+    assert all(one != other for one, other in zip(light, dark, strict=True))
+    page.emulate_media(media="print", color_scheme="dark")
+    assert page.evaluate(look)[1:] == light[1:]
+    page.close()
+
+
+def test_wide_tables_scroll_within_the_page(browser, folder):
+    page = browser.new_page(viewport={"width": 390, "height": 900})
+    page.goto((folder / "many.html").as_uri())
+    outside = page.evaluate(
+        "[...document.querySelectorAll('main table')].filter(t => t.getBoundingClientRect().right > innerWidth + 1)"
+        ".filter(t => !['auto', 'scroll'].includes(getComputedStyle(t.closest('.scroll') ?? t).overflowX)).length"
+    )
+    assert outside == 0
     page.close()
 
 

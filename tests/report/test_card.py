@@ -52,8 +52,8 @@ def test_scores_stand_with_their_intervals_and_their_baselines(tmp_path):
     assert re.search(
         r"\| closure +\| trained on +\| precision.* % +\| +55 \| +75\.1 \| +70\.0 to 80\.0 \| +10\.0 \|", card
     )
-    assert re.search(r"\| heel +\| never seen +\| R² +\| +900 \| +0\.500 \| +0\.400 to 0\.600 \| +0\.000 \|", card)
-    assert "of one run: they do not cover the luck of the seed" in card
+    assert re.search(r"\| heel +\| not trained on +\| R² +\| +900 \| +0\.500 \| +0\.400 to 0\.600 \| +0\.000 \|", card)
+    assert "of one run: they do not cover the choice of the seed" in card
 
 
 def test_counts_recipe_and_citation_are_there(tmp_path):

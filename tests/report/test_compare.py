@@ -11,17 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mscon.evaluate.metrics.bootstrap import Interval
-from mscon.evaluate.report.compare import Cell, Column, Comparison, compare_column, comparison_json, comparison_text
+from mscon.evaluate.report.compare import ColumnScores, Comparison, MethodScore, compare_column, comparison_json
 from mscon.evaluate.report.gather import Question
-from mscon.evaluate.report.summary import finding
+from mscon.evaluate.report.markdown import comparison_text
+from mscon.evaluate.report.summary import sentences
 
 SEEDS, ROWS = 3, 200
 
 
 def question(*values: np.ndarray | None, trained: tuple[bool, ...] | None = None, **what) -> Question:
     rows = next(v.shape[1] for v in values if v is not None)
-    given = {"column": "family", "measure": "accuracy", "baseline": 0.2, "classes": 5, **what}
-    return Question(rows=np.arange(rows), values=values, trained=trained or (False,) * len(values), **given)
+    settings = {"column": "family", "measure": "accuracy", "baseline": 0.2, "classes": 5, **what}
+    return Question(rows=np.arange(rows), values=values, trained=trained or (False,) * len(values), **settings)
 
 
 def share(right: int, seeds: int = SEEDS, rows: int = ROWS) -> np.ndarray:
@@ -29,11 +30,13 @@ def share(right: int, seeds: int = SEEDS, rows: int = ROWS) -> np.ndarray:
     return np.tile((np.arange(rows) < right).astype(float), (seeds, 1))
 
 
-def comparison(*columns: Column, methods: tuple[str, ...] = ("A", "B"), seeds: tuple[int, ...] = (3, 3)) -> Comparison:
+def comparison(
+    *columns: ColumnScores, methods: tuple[str, ...] = ("A", "B"), seeds: tuple[int, ...] = (3, 3)
+) -> Comparison:
     return Comparison(methods, seeds, columns, 1_000)
 
 
-def standings(column: Column) -> list[str | None]:
+def standings(column: ColumnScores) -> list[str | None]:
     return [None if cell is None else cell.standing for cell in column.cells]
 
 
@@ -98,24 +101,48 @@ def test_columns_are_in_domain_if_any_method_trained_on_them():
     inside = compare_column(question(share(10), share(20), trained=(True, False)), 100)
     outside = compare_column(question(share(10), share(20)), 100)
     both = comparison(inside, outside)
-    assert both.of("in_domain") == (inside,)
-    assert both.of("out_of_domain") == (outside,)
-    assert both.of("map_at_r") == ()
+    assert both.leading("trained on") == (inside,)
+    assert both.leading("not trained on") == (outside,)
+    assert both.leading("nearest neighbours") == ()
 
 
 def test_the_text_marks_best_level_and_untrained_and_explains_the_marks():
     clear = compare_column(question(share(160), share(100), trained=(True, False), column="slant"), 500)
     tie = compare_column(question(share(120), share(120)), 500)
     text = comparison_text(comparison(clear, tie))
-    rows = [line for line in text.splitlines() if line.startswith(("| A", "| B"))]
-    assert re.search(r"\*\*80\.0 \([\d.]+ to [\d.]+\)\*\*", rows[0])
-    assert rows[1].rstrip(" |").endswith("'")
-    assert [re.search(r"60\.0 \([\d.]+ to [\d.]+\) (.)", row)[1] for row in rows[2:]] == ["^", "="]
-    assert "clearly best" in text
-    assert "within the best's interval" in text
-    assert "did not train on the column" in text
+    slant, family = (next(line for line in text.splitlines() if line.startswith(f"| {c}")) for c in ("slant", "family"))
+    assert re.search(r"80\.0 \([\d.]+ to [\d.]+\) ★ +\|", slant)
+    assert re.search(r"50\.0 \([\d.]+ to [\d.]+\)  ' \|", slant)
+    assert re.findall(r"60\.0 \([\d.]+ to [\d.]+\) (.)", family) == ["▲", "="]
+    for line in ("★  clearly best", "▲  best mean", "=  not distinguishable", "'  this method was not trained"):
+        assert line in text
     assert "fewer than 3 seeds" not in text
-    assert len({len(line) for line in text.splitlines() if line.startswith("|")}) == 2, "columns are aligned"
+    tables = [line for line in text.splitlines() if line.startswith("|")]
+    assert len({len(line) for line in tables}) == 2, "columns are aligned"
+
+
+def test_many_methods_stand_in_several_tables():
+    many = compare_column(question(*(share(r) for r in range(20, 40))), 50)
+    table = comparison(many, methods=tuple("ABCDEFGHIJKLMNOPQRST"), seeds=(3,) * 20)
+    assert [len(block) for block in table.blocks] == [6, 7, 7]
+    assert [i for block in table.blocks for i in block] == list(range(20))
+    assert comparison_text(table).count("| family") == 3
+
+
+@pytest.mark.parametrize(
+    ("value", "measure", "mark"),
+    [
+        (0.5, "accuracy", "above"),
+        (0.1, "accuracy", "below"),
+        (0.2, "accuracy", "chance"),
+        (0.1, "level_error", "above"),
+        (0.5, "level_error", "below"),
+    ],
+)
+def test_a_number_without_a_rival_is_marked_by_guessing(value, measure, mark):
+    row = column(only := cell(value, "only"), measure=measure)
+    assert row.mark(only) == mark
+    assert column(only, measure=measure, baseline=None).mark(only) == ""
 
 
 def test_the_text_cannot_move_a_cursor_or_break_a_table():
@@ -128,62 +155,67 @@ def test_the_text_cannot_move_a_cursor_or_break_a_table():
 
 def test_the_json_holds_shares_and_survives_a_strict_writer():
     column = compare_column(question(share(160), share(100), None), 500)
-    told = json.loads(
+    record = json.loads(
         json.dumps(comparison_json(comparison(column, methods=("A", "B", "C"), seeds=(3, 3, 1))), allow_nan=False)
     )
-    first, second, third = told["columns"][0]["cells"]
+    first, second, third = record["columns"][0]["cells"]
     assert first["value"] == pytest.approx(0.8)
     assert first["standing"] == "best"
     assert second["behind_by"]["value"] == pytest.approx(0.3)
     assert third is None
 
 
-def cell(value: float, standing: str, gap: Interval | None = None, seeds: int = 3) -> Cell:
-    return Cell(Interval(value, value - 0.01, value + 0.01, 0.005), seeds, False, standing, gap)
+def cell(value: float, standing: str, gap: Interval | None = None, seeds: int = 3) -> MethodScore:
+    return MethodScore(Interval(value, value - 0.01, value + 0.01, 0.005), seeds, False, standing, gap)
 
 
-def column(*cells: Cell | None, name: str = "family", **what) -> Column:
-    return Column(
-        **{
-            "column": name,
-            "measure": "accuracy",
-            "in_domain": False,
-            "baseline": 0.2,
-            "classes": 5,
-            "rows": 9,
-            "cells": cells,
-            **what,
-        }
-    )
+def column(*cells: MethodScore | None, name: str = "family", **what) -> ColumnScores:
+    settings = {"measure": "accuracy", "in_domain": False, "baseline": 0.2, "classes": 5, "rows": 9, **what}
+    return ColumnScores(column=name, cells=cells, **settings)
 
 
-def test_the_finding_says_ahead_only_of_a_clear_winner():
+def test_the_summary_says_clearly_best_only_of_a_clear_winner():
     near, far = Interval(0.02, 0.01, 0.03, 0.005), Interval(0.2, 0.18, 0.22, 0.01)
     clear = column(cell(0.5, "best"), cell(0.3, "behind", far), cell(0.48, "behind", near))
-    (text,) = finding(comparison(clear, methods=("A", "B", "C"), seeds=(3, 3, 3)))
-    assert "“A” is ahead of every other method" in text
+    (text,) = sentences(comparison(clear, methods=("A", "B", "C"), seeds=(3, 3, 3)))
+    assert "“A” is clearly best (accuracy 50.0" in text
     assert "the nearest, “C”, is 2.0 points behind (1.0 to 3.0)" in text
 
 
-def test_the_finding_names_those_not_told_apart():
+def test_the_summary_names_those_not_distinguishable():
     tie, far = Interval(0.02, -0.01, 0.05, 0.01), Interval(0.2, 0.18, 0.22, 0.01)
     unclear = column(cell(0.5, "first"), cell(0.48, "level", tie), cell(0.3, "behind", far), cell(0.3, "behind", far))
-    (text,) = finding(comparison(unclear, methods=("A", "B", "C", "D"), seeds=(3, 3, 3, 3)))
-    assert "ahead" not in text
-    assert "not told apart from “B”" in text
-    assert "other 2 methods are clearly lower" in text
+    (text,) = sentences(comparison(unclear, methods=("A", "B", "C", "D"), seeds=(3, 3, 3, 3)))
+    assert "clearly" not in text
+    assert "“A” has the highest mean" in text and "not distinguishable from “B”" in text
 
 
-def test_the_finding_warns_of_few_seeds():
+def test_the_summary_warns_of_few_seeds():
     gap = Interval(0.2, 0.1, 0.3, 0.05)
-    told = finding(comparison(column(cell(0.5, "first", seeds=1), cell(0.3, "behind", gap)), seeds=(1, 3)))
-    assert "too few seeds to call it best" in told[0]
-    assert "fewer than 3 seeds" in told[-1]
+    few = column(cell(0.5, "first", seeds=1), cell(0.3, "behind", gap))
+    lines = sentences(comparison(few, seeds=(1, 3)))
+    assert "too few seeds to call it best" in lines[0]
+    assert "fewer than 3 seeds" in lines[-1]
+
+
+def test_a_summary_has_at_most_three_sentences_and_counts_columns():
+    won, tie = cell(0.5, "best"), Interval(0.02, -0.01, 0.05, 0.01)
+    columns = [column(won, cell(0.3, "behind", tie), name=f"c{i}", in_domain=i < 3) for i in range(6)]
+    columns += [column(cell(0.5, "first"), cell(0.4, "level", tie), name="tie", in_domain=True)]
+    columns += [column(won, None, measure="precision_at_1", name=f"n{i}") for i in range(3)]
+    lines = sentences(comparison(*columns, seeds=(1, 1)))
+    assert len(lines) == 3
+    assert lines[1] == (
+        "Of the 4 columns that at least one method was trained on, “A” is clearly best on “c0”, “c1” and “c2”; no "
+        "method is clearly best on “tie”."
+    )
 
 
 @pytest.mark.parametrize(
-    ("value", "words"), [(0.5, "above guessing"), (0.1, "below guessing"), (0.2, "not told apart from guessing")]
+    ("value", "words"),
+    [(0.5, "better than guessing"), (0.1, "worse than guessing"), (0.2, "not distinguishably better than guessing")],
 )
 def test_a_single_method_is_set_against_guessing(value, words):
-    told = finding(comparison(column(cell(value, "only")), methods=("A",), seeds=(3,)))
-    assert words in told[0]
+    (text,) = sentences(comparison(column(cell(value, "only")), methods=("A",), seeds=(3,)))
+    assert f"that it was not trained on are {words}: “family” (accuracy" in text
+    assert "guessing 20.0" in text

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mscon.evaluate.report.diversity import Diversity, cka_matrix, diversity, in_words, label_cka, linear_cka
+from mscon.evaluate.metrics.cka import cka_matrix, label_cka, linear_cka
 from mscon.evaluate.report.gather import gather
+from mscon.evaluate.report.heads import Diversity, diversity, explain
 from mscon.evaluate.report.page import build_report
 from mscon.run.run import Run
 
@@ -83,16 +84,21 @@ def matrix(*pairs: float) -> list[list[float | None]]:
 @pytest.mark.parametrize(
     ("values", "labels", "failed", "words"),
     [
-        (matrix(0.1, 0.3, 0.2), {}, False, "differ: each head found a geometry of its own.*character and weight"),
+        (matrix(0.1, 0.3, 0.2), {}, False, "The spaces differ: .*character and weight"),
         (matrix(0.1, 0.3, 0.7), {(1, 2): 0.2}, False, "differ in part.*slant and weight.*labels themselves 0.20"),
-        (matrix(0.99, 0.98, 0.99), {}, True, "A failure: all heads give the same space"),
+        (matrix(0.99, 0.98, 0.99), {}, True, "A failure: all heads have the same space"),
         (matrix(0.99, 0.2, 0.2), {(0, 1): 0.01}, True, "A failure: character and slant.*though their labels differ"),
         (matrix(0.99, 0.2, 0.2), {(0, 1): 0.97}, False, "character and slant.*their labels go together too"),
-        ([[None, None, None], [None, 1.0, 0.1], [None, 0.1, 1.0]], {}, True, "space of character holds nothing"),
+        (
+            [[None, None, None], [None, 1.0, 0.1], [None, 0.1, 1.0]],
+            {},
+            True,
+            "space of character all rows lie in one place",
+        ),
     ],
 )
 def test_words_follow_the_numbers(values, labels, failed, words):
-    text, is_failure = in_words(NAMES, values, labels)
+    text, is_failure = explain(NAMES, values, labels)
     assert is_failure is failed
     assert re.search(words, text), text
     assert text.startswith("A failure") is failed
@@ -107,50 +113,51 @@ def equal_heads(run: Run) -> Run:
 
 
 def of(runs: list[Run]) -> tuple[int, tuple[Diversity, ...]]:
-    return diversity(gather(runs))
+    diversities = diversity(gather(runs))
+    return diversities.rows, diversities.methods
 
 
 def test_only_test_rows_are_asked_and_seeds_are_averaged(a_run, rows):
     runs = [a_run(f"m{seed}", seed=seed) for seed in range(3)]
-    count, (told,) = of(runs)
+    count, (method,) = of(runs)
     test = np.flatnonzero(rows["split"].to_numpy() == "test")
     assert count == len(test)
     by_seed = [linear_cka(*run.read_projections()[:, test]) for run in runs]
-    entry = told.table[0][1]
+    entry = method.table[0][1]
     assert entry.value == pytest.approx(np.mean(by_seed))
     assert (entry.low, entry.high) == pytest.approx((min(by_seed), max(by_seed)))
-    assert [matrix[0][1] for _, matrix in told.seeds] == pytest.approx(by_seed)
-    assert not told.failed
+    assert [matrix[0][1] for _, matrix in method.seeds] == pytest.approx(by_seed)
+    assert not method.failed
 
 
 def test_a_space_that_is_a_point_in_one_seed_is_a_failure(a_run):
     runs = [a_run(f"m{seed}", seed=seed) for seed in range(2)]
     spaces = runs[1].read_projections()
     runs[1].write_features(runs[1].read_features(), np.stack([spaces[0], np.ones_like(spaces[1])]))
-    _, (told,) = of(runs)
-    assert told.failed
-    assert "the space of slant holds nothing" in told.words
+    _, (method,) = of(runs)
+    assert method.failed
+    assert "in the space of slant all rows lie in one place" in method.explanation
 
 
 def test_equal_heads_are_a_failure_that_the_page_says_first(a_run, tmp_path):
-    path = build_report([equal_heads(a_run("same"))], tmp_path / "page.html")
+    path = build_report([equal_heads(a_run("same"))], tmp_path / "page.html", with_maps=False)
     text = path.read_text("utf-8")
     opening = text[: text.index('id="comparison"')]
-    assert "A failure: all heads give the same space" in opening
-    told = json.loads(path.with_suffix(".json").read_text("utf-8"))["diversity"]
-    assert told["methods"][0]["failed"]
-    assert told["methods"][0]["mean"][0][1] == pytest.approx(1.0, abs=1e-4)
+    assert "A failure: all heads have the same space" in opening
+    (method,) = json.loads(path.with_suffix(".json").read_text("utf-8"))["diversity"]["methods"]
+    assert method["failed"]
+    assert method["mean"][0][1] == pytest.approx(1.0, abs=1e-4)
 
 
 def test_a_method_without_heads_has_one_space_and_no_fault(a_run):
     run = a_run("xent", settings=["heads.name=identity", "objective.name=cross_entropy"])
-    _, (told,) = of([equal_heads(run)])
-    assert not told.failed
-    assert told.table == ()
-    assert "It has no heads" in told.words
+    _, (method,) = of([equal_heads(run)])
+    assert not method.failed
+    assert method.table == ()
+    assert "This method has no heads" in method.explanation
 
 
 def test_one_similarity_has_no_diversity(a_run, tmp_path):
     run = a_run("one", train_on=("character",))
     assert of([run])[1] == ()
-    assert 'id="diversity"' not in build_report([run], tmp_path / "one.html").read_text("utf-8")
+    assert 'id="diversity"' not in build_report([run], tmp_path / "one.html", with_maps=False).read_text("utf-8")

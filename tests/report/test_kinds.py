@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mscon.evaluate.report.atlas import fifths
 from mscon.evaluate.report.confusion import confusions, of_labels, of_numbers
 from mscon.evaluate.report.data import census
 from mscon.evaluate.report.gather import gather
+from mscon.evaluate.report.maps import fifths
 from mscon.evaluate.report.neighbours import grid
 from mscon.evaluate.report.page import build_report
 from mscon.run.run import Run
@@ -65,17 +65,19 @@ def every_kind(a_run, rows) -> Run:
     return run
 
 
-def test_the_page_has_a_table_for_each_kind(every_kind, tmp_path):
-    page = build_report([every_kind], tmp_path / "kinds.html").read_text("utf-8")
-    captions = re.findall(r"<caption><strong>([^<]+)\.</strong>", page)
-    assert {"Numbers", "Levels in order", "Sets of labels"} <= set(captions)
-    assert "mAP</th>" in page and "MAP." not in page
-    assert "path, level 1 of 2" in page
+def test_every_kind_has_a_row_with_its_measure(every_kind, tmp_path):
+    page = build_report([every_kind], tmp_path / "kinds.html", with_maps=False).read_text("utf-8")
+    main, _, further = page.partition("Scores by other measures</summary>")
+    rows = re.findall(r'<tr><th scope="row">([^<]+)</th><td class="text">([^<]+)<small>([^<]*)</small>', main)
+    assert ("price", "R²", "") in rows and ("parts", "mAP", "%") in rows
+    assert ("size", "mean error in levels", "levels, lower is better") in rows
+    assert "Spearman" not in {measure for _, measure, _ in rows} and "Spearman" in further
+    assert ("path, level 1 of 2", "accuracy", "%") in rows
     assert "Each label by itself" in page
 
 
 def test_the_census_says_what_a_column_holds(every_kind):
-    told = census(gather([every_kind]), "t.csv")
+    told = census(gather([every_kind]))
     holds = {column.name: column.holds for column in told.columns}
     assert holds["price"].startswith("numbers, ")
     assert holds["size"] == "3 levels in order"
@@ -137,8 +139,10 @@ def test_neighbours_agree_as_the_similarity_of_their_column_says(every_kind):
         "price": "line", "size": "line", "parts": "set", "path": "path",
     }  # fmt: skip
     for query in shown.queries:
-        for near in query.answers[0].nearest:
-            weights = [c.agreement(c.read([query.row]), c.read([near.row]))[0] for c in gathered.labels.values()]
+        for near in query.nearest[0].neighbours:
+            weights = [
+                c.agreement(c.read([query.row.number]), c.read([near.row.number]))[0] for c in gathered.labels.values()
+            ]
             known = [weight for weight in weights if not np.isnan(weight)]
             assert near.label == f"{sum(known):.3g} of {len(known)} alike"
             assert near.word is None and near.agreement == ""

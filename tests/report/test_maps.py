@@ -7,15 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mscon.evaluate.report import maps, palette
+from mscon.evaluate.page import colours, maps
+from mscon.evaluate.report.maps import coloured, held_out
 
 
 @given(st.integers(2, 30), st.integers(1, 6), st.integers(0, 5))
 def test_principal_axes_carry_the_variance_that_they_say(rows, dim, seed):
     features = np.random.default_rng(seed).normal(size=(rows, dim))
-    places = maps.principal(features)
+    places, shares = maps.principal(features)
     centred = features - features.mean(axis=0)
-    shares = maps.variance_shares(features)
     assert places.shape == (rows, 2)
     np.testing.assert_allclose((places**2).sum(axis=0) / (centred**2).sum(), shares, atol=1e-9)
     assert shares[0] >= shares[1] >= 0
@@ -23,7 +23,7 @@ def test_principal_axes_carry_the_variance_that_they_say(rows, dim, seed):
 
 def test_two_dimensional_features_keep_all_their_distances():
     features = np.random.default_rng(0).normal(size=(12, 2))
-    places = maps.principal(features)
+    places, _ = maps.principal(features)
     np.testing.assert_allclose(
         np.linalg.norm(places[:, None] - places, axis=2), np.linalg.norm(features[:, None] - features, axis=2)
     )
@@ -31,12 +31,12 @@ def test_two_dimensional_features_keep_all_their_distances():
 
 def test_the_map_does_not_depend_on_where_the_features_lie():
     features = np.random.default_rng(0).normal(size=(20, 5))
-    np.testing.assert_allclose(maps.principal(features), maps.principal(features + 100), atol=1e-9)
+    np.testing.assert_allclose(maps.principal(features)[0], maps.principal(features + 100)[0], atol=1e-9)
 
 
 def test_features_that_coincide_give_one_place():
-    assert (maps.principal(np.ones((5, 3))) == 0).all()
-    assert (maps.variance_shares(np.ones((5, 3))) == 0).all()
+    places, shares = maps.principal(np.ones((5, 3)))
+    assert (places == 0).all() and (shares == 0).all()
 
 
 def test_neighbourhoods_keep_far_groups_apart_and_do_not_change():
@@ -56,26 +56,28 @@ def test_too_few_rows_have_no_neighbourhoods():
 
 def test_held_out_rows_are_those_of_test_and_unseen():
     splits = ["train", "test", "validation", "unseen", "test"]
-    assert maps.held_out(splits).tolist() == [1, 3, 4]
-    assert maps.held_out(["train", "validation"]).tolist() == [1]
-    assert maps.held_out(["train", "train"]).tolist() == [0, 1]
-    assert len(maps.held_out(["test"] * 50, most=10)) == 10
+    assert held_out(splits).tolist() == [1, 3, 4]
+    assert held_out(["train", "validation"]).tolist() == [1]
+    assert held_out(["train", "train"]).tolist() == [0, 1]
+    assert len(held_out(["test"] * 50, most=10)) == 10
 
 
 def test_the_twenty_largest_classes_are_coloured_and_the_rest_is_grey():
     labels = [f"class {i:02d}" for i in range(25) for _ in range(2 + (i < 20))] + [None]
-    drawn = maps.coloured(np.zeros((len(labels), 2)), labels, "c", "m", "PCA map")
-    assert [key.name for key in drawn.legend[:-1]] == [f"class {i:02d}" for i in range(20)]
-    assert drawn.legend[-1].position is None
-    assert drawn.legend[-1].rows == 5 * 2 + 1
+    others, *classes = coloured(np.zeros((len(labels), 2)), labels, "c", "PCA map of m").layers
+    assert [layer.name for layer in classes] == [f"class {i:02d}" for i in range(20)]
+    assert others.position is None
+    assert others.rows == 5 * 2 + 1
+    assert all(layer.path.count("M") == layer.rows for layer in (others, *classes))
 
 
 def test_every_class_of_a_map_has_a_mark_of_its_own():
-    marks = {(palette.colour(i), palette.turn(i)) for i in range(palette.MOST)}
-    assert len(marks) == palette.MOST
+    marks = {(colours.hue(i), colours.shape(i)) for i in range(colours.MOST)}
+    assert len(marks) == colours.MOST
 
 
 @pytest.mark.parametrize("labels", [["a"] * 4, [None] * 4, ["$x$", "<b>", "\\frac", None]])
 def test_any_labels_can_be_drawn(labels):
-    drawn = maps.coloured(np.random.default_rng(0).normal(size=(4, 2)), labels, "$c", "m", "PCA map")
-    assert drawn.picture.uri.startswith("data:image/png;base64,")
+    drawn = coloured(np.random.default_rng(0).normal(size=(4, 2)), labels, "$c", "PCA map of m")
+    assert sum(layer.rows for layer in drawn.layers) == 4
+    assert {"".join(filter(str.isalpha, layer.path)) for layer in drawn.layers} <= {"Mh" * n for n in range(1, 5)}

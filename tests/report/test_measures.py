@@ -10,10 +10,11 @@ import polars as pl
 import pytest
 
 from mscon.evaluate.metrics.catalog import MEASURES
-from mscon.evaluate.report.compare import Comparison, compare, compare_column, comparison_json, comparison_text
+from mscon.evaluate.report.compare import Comparison, compare, compare_column, comparison_json
 from mscon.evaluate.report.gather import Question, gather
+from mscon.evaluate.report.markdown import comparison_text
 from mscon.evaluate.report.page import build_report
-from mscon.evaluate.report.summary import finding
+from mscon.evaluate.report.summary import sentences
 from mscon.run.run import Run
 
 
@@ -35,8 +36,8 @@ def test_the_lowest_error_is_the_best():
     assert standings(column) == ["behind", "best", "behind"]
     assert column.cells[0].behind_by.value == pytest.approx(0.8, abs=0.1)
     assert column.cells[1].behind_by is None
-    (text,) = finding(Comparison(("A", "B", "C"), (3, 3, 3), (column,), 500))
-    assert "“B” is ahead of every other method: mean error in levels 0.4" in text
+    (text,) = sentences(Comparison(("A", "B", "C"), (3, 3, 3), (column,), 500))
+    assert "“B” is clearly best (mean error in levels 0.4" in text
     assert "“C”, is 0.5" in text and "points" not in text
 
 
@@ -44,15 +45,15 @@ def test_words_for_a_lower_number_that_is_not_told_apart():
     near = errors(0.4) + np.random.default_rng(1).normal(0, 0.4, size=(3, 200))
     column = compare_column(question("level_error", errors(0.4), near, baseline=1.5), 500)
     assert sorted(standings(column)) == ["first", "level"]
-    (text,) = finding(Comparison(("A", "B"), (3, 3), (column,), 500))
+    (text,) = sentences(Comparison(("A", "B"), (3, 3), (column,), 500))
     assert "has the lowest mean" in text
 
 
 @pytest.mark.parametrize(("mean", "words"), [(0.4, "better than guessing"), (2.5, "worse than guessing")])
 def test_a_lower_error_than_that_of_guessing_is_better(mean, words):
     column = compare_column(question("level_error", errors(mean), baseline=1.5), 500)
-    (text,) = finding(Comparison(("A",), (3,), (column,), 500))
-    assert f"{words} the median of the training rows" in text
+    (text,) = sentences(Comparison(("A",), (3,), (column,), 500))
+    assert f"are {words}: “heel”" in text and "guessing 1.500" in text
 
 
 def test_numbers_stand_in_their_own_unit():
@@ -63,19 +64,19 @@ def test_numbers_stand_in_their_own_unit():
     assert all(measure.name == name for name, measure in MEASURES.items())
 
 
-def asked(run: Run, skill: float, price: Sequence[str]) -> Run:
+def probed(run: Run, skill: float, price: Sequence[str]) -> Run:
     """The same run, asked for a number and for levels besides."""
     rows = np.flatnonzero(run.read_rows()["split"].to_numpy() == "test")
     values = skill + 0.1 * np.random.default_rng(0).normal(size=len(rows))
     arrays, probe = run.read_predictions(), run.read_probe()
-    told = {"value": skill, "low": skill - 0.02, "high": skill + 0.02}
+    score = {"value": skill, "low": skill - 0.02, "high": skill + 0.02}
     place = len(probe["linear"])
     for i, (column, kind, measures) in enumerate(
         (("price", "number", ("r2", "spearman")), ("size", "rank", ("level_error", "within_one")))
     ):
         probe["linear"].append(
             {"column": column, "kind": kind, "trained": False, "baseline": dict.fromkeys(measures, 0.0)}
-            | dict.fromkeys(measures, told)
+            | dict.fromkeys(measures, score)
         )
         arrays[f"linear/{place + i}/row"] = rows
         arrays |= {f"linear/{place + i}/{measure}": values for measure in measures}
@@ -90,7 +91,7 @@ def runs(a_run: Callable[..., Run], rows: pl.DataFrame) -> list[Run]:
     own = rows.with_columns(price=pl.Series(price), size=pl.lit("m"))
     skills = {"MSCon": 0.8, "SupCon": 0.5}
     return [
-        asked(a_run(f"{title}{seed}", own, title=title, seed=seed, skill=skill), skill, price)
+        probed(a_run(f"{title}{seed}", own, title=title, seed=seed, skill=skill), skill, price)
         for title, skill in skills.items()
         for seed in range(3)
     ]
@@ -102,10 +103,10 @@ def test_each_kind_has_its_table_and_best_is_where_it_is_good(runs):
     assert standings(columns["price", "r2"]) == ["best", "behind"]
     assert standings(columns["size", "level_error"]) == ["behind", "best"]
     text = comparison_text(comparison)
-    assert "R²: Ridge regression" in text and "0.8" in text
+    assert "R²: Ridge regression" in text and "| R² " in text
     assert "mean error in levels" in text and "Lower is better" in text
-    told = json.loads(json.dumps(comparison_json(comparison), allow_nan=False))
-    by_measure = {c["measure"]: (c["unit"], c["better"]) for c in told["columns"]}
+    record = json.loads(json.dumps(comparison_json(comparison), allow_nan=False))
+    by_measure = {c["measure"]: (c["unit"], c["better"]) for c in record["columns"]}
     assert by_measure["level_error"] == ("levels", "lower")
     assert by_measure["r2"] == ("", "higher")
     assert by_measure["accuracy"] == ("share", "higher")
@@ -113,8 +114,9 @@ def test_each_kind_has_its_table_and_best_is_where_it_is_good(runs):
 
 def test_the_page_shows_numbers_and_levels(runs, tmp_path):
     page = build_report(runs, tmp_path).read_text("utf-8")
-    assert "<strong>Numbers.</strong>" in page and "<strong>Levels in order.</strong>" in page
-    assert "best mean" in page or "clearly best" in page
+    assert '<td class="text">R²<small></small></td>' in page
+    assert '<td class="text">mean error in levels<small>levels, lower is better</small></td>' in page
+    assert page.count('aria-label="clearly best: ') >= 2
     assert "1: " in page, "numbers colour a map in fifths"
 
 

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-import re
+import tomllib
+from itertools import pairwise
 
 import numpy as np
+import polars as pl
 import pytest
+import tomli_w
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mscon.cli import main
+from mscon.evaluate.page.thumbnails import EXACT, data_uri
 from mscon.evaluate.report.citations import bibtex
 from mscon.evaluate.report.confusion import MOST_CLASSES, confusion
-from mscon.evaluate.report.curves import series, thin
 from mscon.evaluate.report.gather import gather
-from mscon.evaluate.report.neighbours import grid, nearest, thumbnail
-from mscon.evaluate.report.similarities import in_words, learnt
+from mscon.evaluate.report.neighbours import grid, nearest
+from mscon.evaluate.report.training import curves, endings, series, thin, ticks, verdict_on
+
+from .runs import make_images
 
 # Curves ---------------------------------------------------------------------------------------------
 
@@ -48,24 +54,56 @@ def test_a_similarity_absent_from_a_batch_leaves_a_gap_and_no_zero():
 @pytest.mark.parametrize(
     ("excess", "validation", "words"),
     [
-        (0.5, 0.05, "Learnt"),
-        (0.05, None, "Learnt"),
-        (0.05, 0.95, "Hardly better than chance.*memorised"),
-        (0.3, 0.3, "Mostly learnt"),
-        (0.7, None, "Partly learnt"),
-        (None, None, "Nothing was logged"),
+        (0.5, 0.05, "learnt"),
+        (0.05, None, "learnt"),
+        (0.05, 0.95, "hardly learnt, memorised"),
+        (0.3, 0.3, "mostly learnt"),
+        (0.7, None, "partly learnt"),
+        (None, None, "not logged"),
     ],
 )
-def test_the_words_follow_the_validation_rows(excess, validation, words):
-    assert re.match(words, in_words(excess, validation))
+def test_the_verdict_follows_the_validation_rows(excess, validation, words):
+    assert verdict_on(excess, validation) == words
+
+
+@given(st.floats(-1e3, 1e3), st.floats(1e-3, 1e3))
+def test_ticks_are_few_round_and_within_the_axis(low, extent):
+    places = ticks(low, low + extent)
+    assert 1 <= len(places) <= 6
+    assert all(low - 1e-6 <= place <= low + extent + 1e-6 for place in places)
+    assert len({round(b - a, 6) for a, b in pairwise(places)}) <= 1
+
+
+def test_weights_are_drawn_where_they_change(a_run):
+    changing, constant = a_run("a"), a_run("b", title="equal")
+    log = constant.read_log()
+    (constant.root / "log.jsonl").unlink()
+    for record in log:
+        constant.append_log(record | ({"weight": dict.fromkeys(record["weight"], 1.0)} if "weight" in record else {}))
+
+    def titles(run):
+        return [[chart.title for chart in one.charts] for one in curves(gather([run]).methods)]
+
+    assert all("Weight in the total loss" in of_column for of_column in titles(changing))
+    assert not any("Weight in the total loss" in of_column for of_column in titles(constant))
+
+
+def test_lines_lie_within_their_chart_and_begin_where_training_does(a_run):
+    for one in curves(gather([a_run("a"), a_run("b", seed=1)]).methods):
+        for chart in one.charts:
+            (line,) = chart.lines
+            points = np.array([pair.split(",") for pair in line.mean.split()], dtype=float)
+            assert (np.diff(points[:, 0]) > 0).all()
+            assert points.min() >= 8 and 300 < points[:, 0].max() <= 314 and points[:, 1].max() <= 166
+            assert len(line.seeds) == 2 and len(line.values) == len(one.ends) == 5
 
 
 def test_the_end_of_training_is_a_mean_over_seeds(a_run):
     methods = gather([a_run("a"), a_run("b", seed=1)]).methods
-    told = {record.column: record for record in learnt(methods)}
+    by_column = {record.column: record for record in endings(methods)}
     ends = [series(m.run.read_log(), "step", "loss", "slant")[1][-2:].mean() for m in methods[0].members]
-    assert told["slant"].loss == pytest.approx(np.mean(ends))
-    assert told["slant"].share == pytest.approx(0.97)
+    assert by_column["slant"].loss == pytest.approx(np.mean(ends))
+    assert by_column["slant"].share == pytest.approx(0.97)
 
 
 # Neighbours -----------------------------------------------------------------------------------------
@@ -86,27 +124,98 @@ def test_a_query_finds_only_rows_of_the_gallery():
     assert sorted(rows[0].tolist()) == [3, 11, 20]
 
 
-def test_agreement_is_told_by_the_labels_of_the_table(a_run, rows):
+def test_agreement_follows_the_labels_of_the_table(a_run, rows):
     gathered = gather([a_run("a")])
-    told = grid(gathered.methods[0].members[0], rows, gathered.labels)
-    assert "does not say where its images are" in told.without_pictures
-    for query in told.queries:
-        assert rows["split"][query.row] == "test"
-        assert [answer.by for answer in query.answers] == ["features", "character", "slant"]
-        for answer in query.answers[1:]:
-            for near in answer.nearest:
-                mine, theirs = rows[answer.by][query.row], rows[answer.by][near.row]
+    neighbours = grid(gathered.methods[0].members[0], rows, gathered.labels)
+    assert not neighbours.has_pictures
+    assert "does not say where its images are" in neighbours.missing
+    for query in neighbours.queries:
+        assert rows["split"][query.row.number] == "test"
+        assert [one.by for one in query.nearest] == ["features", "character", "slant"]
+        for one in query.nearest[1:]:
+            for near in one.neighbours:
+                mine, theirs = rows[one.by][query.row.number], rows[one.by][near.row.number]
                 assert near.word == ("unknown" if None in (mine, theirs) else "same" if mine == theirs else "different")
-                assert rows["split"][near.row] in ("test", "unseen")
+                assert rows["split"][near.row.number] in ("test", "unseen")
 
 
-@pytest.mark.parametrize(
-    ("shape", "kind"), [((1, 24, 24), "png"), ((3, 24, 24), "png"), ((3, 224, 224), "jpeg"), ((1, 112, 112), "jpeg")]
-)
-def test_a_thumbnail_is_small(shape, kind):
+def grid_of(run, rows):
+    gathered = gather([run])
+    return grid(gathered.methods[0].members[0], rows, gathered.labels)
+
+
+def with_input(run, **data):
+    """The same run, as if something else than images had been encoded."""
+    path = run.root / "recipe.toml"
+    recipe = tomllib.loads(path.read_text("utf-8"))
+    path.write_text(tomli_w.dumps(recipe | {"data": recipe["data"] | data}), "utf-8")
+    (run.root / "checksums.jsonl").unlink()
+    return run
+
+
+def test_texts_are_shown_as_neighbours(a_run, rows):
+    own = rows.with_columns(text=pl.Series([f"sentence {n} " + "x" * 200 for n in range(rows.height)]))
+    neighbours = grid_of(with_input(a_run("a", own), input="text"), own)
+    assert neighbours.missing == "" and not neighbours.has_pictures
+    for query in neighbours.queries:
+        for near in query.nearest[0].neighbours:
+            ((column, cell),) = near.row.cells
+            assert column == "" and cell.startswith(f"sentence {near.row.number} ") and len(cell) == 160
+
+
+def test_rows_of_columns_show_cells_that_are_no_labels_with_their_columns(a_run, rows):
+    own = rows.with_columns(
+        width=pl.Series([f"{n}" for n in range(rows.height)]),
+        name=pl.Series([f"thing {n}" for n in range(rows.height)]),
+    )
+    run = with_input(a_run("a", own), input="columns", numbers=["width"])
+    for query in grid_of(run, own).queries:
+        number = query.row.number
+        assert query.row.cells == (("name", f"thing {number}"), ("width", f"{number}"))
+        assert query.row.name == f"line {own['line'][number]}"
+
+
+def test_pictures_that_cannot_be_read_are_counted_and_the_others_shown(a_run, rows, tmp_path):
+    make_images(tmp_path / "images", rows)
+    run = a_run("a", images=tmp_path / "images")
+    for name in rows["image"].to_list()[::3]:
+        (tmp_path / "images" / name).unlink()
+    neighbours = grid_of(run, rows)
+    shown = {row.number: row for query in neighbours.queries for row in (query.row, *of_all(query))}
+    gone = sorted(number for number in shown if number % 3 == 0)
+    assert all((row.uri is None) == (number in gone) for number, row in shown.items())
+    (note,) = neighbours.notes
+    assert note.startswith(f"{len(gone)} of {len(shown)} pictures could not be read, the first is '{gone[0]:04d}.png'")
+    assert str(tmp_path) not in note
+    assert (
+        f"(looked in '{tmp_path / 'images'}', where it does not exist). If the pictures moved, pass --images DIR."
+        in (neighbours.missing)
+    )
+
+
+def of_all(query):
+    return [near.row for one in query.nearest for near in one.neighbours]
+
+
+def test_images_that_moved_are_found_where_the_user_says(a_run, rows, tmp_path, capsys):
+    make_images(tmp_path / "moved", rows)
+    run = a_run("a", images=tmp_path / "gone")
+    arguments = ["report", str(run.root), "--no-maps", "--out", str(tmp_path / "page.html")]
+    assert main(arguments) == 0
+    assert "None of the" in (note := capsys.readouterr().err) and "pass --images DIR" in note
+    assert main([*arguments, "--images", str(tmp_path / "moved"), "--title", "Shoes <b>"]) == 0
+    assert capsys.readouterr().err == ""
+    page = (tmp_path / "page.html").read_text("utf-8")
+    assert 'src="data:image/webp;base64,' in page and "<h1>Shoes &lt;b&gt;</h1>" in page
+    assert main([*arguments, "--images", str(tmp_path / "nowhere")]) == 2
+    assert "does not exist" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("shape", [(1, 24, 24), (3, 24, 24), (3, 224, 224), (1, 112, 112)])
+def test_a_thumbnail_is_small(shape):
     image = np.random.default_rng(0).integers(256, size=shape, dtype=np.uint8)
-    uri = thumbnail(image)
-    assert uri.startswith(f"data:image/{kind};base64,")
+    uri = data_uri(image, exact=shape[1] <= EXACT)
+    assert uri.startswith("data:image/webp;base64,")
     assert len(uri) < 16_000
 
 
@@ -114,19 +223,19 @@ def test_a_thumbnail_is_small(shape, kind):
 
 
 def test_confusions_are_shares_of_the_true_class_and_mistakes_come_by_frequency():
-    told = confusion("c", ["a", "b", "empty"], np.array([[6, 2, 0], [5, 5, 0], [0, 0, 0]]))
-    assert told.table[0][1].share == pytest.approx(0.25)
-    assert [(m.true, m.predicted, m.rows) for m in told.mistakes] == [("b", "a", 5), ("a", "b", 2)]
-    assert told.table[2][0].share == 0
-    assert {entry.shade for row in told.table for entry in row} <= set(range(9))
+    matrix = confusion("c", ["a", "b", "empty"], np.array([[6, 2, 0], [5, 5, 0], [0, 0, 0]]))
+    assert matrix.table[0][1].share == pytest.approx(0.25)
+    assert [(m.true, m.predicted, m.rows) for m in matrix.mistakes] == [("b", "a", 5), ("a", "b", 2)]
+    assert matrix.table[2][0].share == 0
+    assert {entry.shade for row in matrix.table for entry in row} <= set(range(9))
 
 
 def test_many_classes_have_mistakes_but_no_table():
     counts = np.eye(MOST_CLASSES + 1, dtype=int)
     counts[0, 1] = 3
-    told = confusion("c", [str(i) for i in range(MOST_CLASSES + 1)], counts)
-    assert told.table == ()
-    assert len(told.mistakes) == 1
+    matrix = confusion("c", [str(i) for i in range(MOST_CLASSES + 1)], counts)
+    assert matrix.table == ()
+    assert len(matrix.mistakes) == 1
 
 
 # Citations ------------------------------------------------------------------------------------------
@@ -147,7 +256,7 @@ def with_own(plain: dict, objective: str) -> dict:
 
 
 @pytest.mark.parametrize(
-    ("given", "keys"),
+    ("used", "keys"),
     [
         (recipe("categorical", "categorical", weighting="uncertainty"), {"mscon", "supcon", "uncertainty"}),
         (recipe("same_row"), {"mscon", "simclr"}),
@@ -156,8 +265,8 @@ def with_own(plain: dict, objective: str) -> dict:
         (with_own(recipe("categorical", "same_row", objective="cross_entropy"), "supcon"), {"mscon", "simclr"}),
     ],
 )
-def test_only_what_was_used_is_cited(given, keys):
-    text = bibtex([given, given])
+def test_only_what_was_used_is_cited(used, keys):
+    text = bibtex([used, used])
     names = {"mscon": "mu2023", "supcon": "khosla2020", "simclr": "chen2020", "uncertainty": "kendall2018"}
     assert {key for key, name in names.items() if text.count(name) == 1} == keys
     assert "http" not in text

@@ -43,7 +43,7 @@ def _run_probe(arguments: argparse.Namespace) -> None:
 
 
 def _scores(run: Run) -> str:
-    from mscon.evaluate.report.scores import scores_of
+    from mscon.evaluate.report.probe_scores import scores_of
 
     lines = [f"{run.root}"]
     for how, whose in (("linear", ""), ("neighbours", "unseen rows")):
@@ -65,31 +65,44 @@ def report(verbs: Verbs) -> None:
         "report",
         _run_report,
         "write one page that shows what runs have learned",
-        "One self-contained HTML file: comparison with paired intervals, curves, whether the\n"
-        "heads differ, maps of the features and of every space, nearest neighbours. Runs of\n"
-        "one title are seeds of one method. Folders that `mscon reproduce` wrote, such as a\n"
-        "figure of the paper, stand beside the runs, or alone. It prints well.",
+        "One self-contained HTML file: scores with intervals, training curves, whether the\n"
+        "similarities differ, maps of the features and of every space, nearest neighbours.\n"
+        "Runs of one title that differ in their seed only are seeds of one method; others of\n"
+        "that title are told apart by their folders. Folders that `mscon reproduce` wrote, such\n"
+        "as a figure of the paper, can be given too, with runs or alone. The page prints well.",
         "  mscon report runs/shoes\n  mscon report runs/equal runs/uncertainty --out comparison.html\n"
         "  mscon report runs/shoes runs/reproduce/glyphs/figure3 runs/reproduce/glyphs/figure4_epochs",
     )
     parser.add_argument("paths", metavar="RUN", type=Path, nargs="+", help="run directories, or folders of results")
     parser.add_argument("--out", type=Path, metavar="FILE", help="default: report.html in the run, or beside the runs")
+    parser.add_argument("--title", default="", help="of the page (default: the method's title and the table's name)")
+    parser.add_argument(
+        "--images", type=Path, metavar="DIR", help="folder of the images (default: where they lay in training)"
+    )
+    parser.add_argument("--no-maps", action="store_true", help="leave out the maps, which take most of the time")
     add_trust(parser)
     add_overwrite(parser)
 
 
 def _run_report(arguments: argparse.Namespace) -> None:
-    from mscon.evaluate.report.page import build_report, lost_logs
-    from mscon.evaluate.report.results import holds_results
+    from mscon.evaluate.report.experiments import holds_results
+    from mscon.evaluate.report.page import build_report
 
     results = [path for path in arguments.paths if holds_results(path)]
-    runs = [open_run(path, arguments.trust).as_it_is() for path in arguments.paths if path not in results]
+    runs = [open_run(path, arguments.trust) for path in arguments.paths if path not in results]
     places = [run.root for run in runs] or results
     folder = places[0] if len(places) == 1 else places[0].parent
-    out = arguments.out or folder / "report.html"
-    print(build_report(runs, out, results=results, overwrite=arguments.overwrite))
-    for sentence in lost_logs(runs):
-        print(f"note: {sentence}", file=sys.stderr)
+    path = build_report(
+        runs,
+        arguments.out or folder / "report.html",
+        results=results,
+        overwrite=arguments.overwrite,
+        title=arguments.title,
+        images=arguments.images,
+        with_maps=not arguments.no_maps,
+        note=lambda sentence: print(f"note: {sentence}", file=sys.stderr),
+    )
+    print(path)
 
 
 def card(verbs: Verbs) -> None:

@@ -94,7 +94,11 @@ def reported(labels: LabelColumns, name: str) -> list[tuple[int, int, str | None
     run = type("RunInMemory", (Run,), {"__slots__": (), **readers})(Path("nowhere"))
     recipe = {"similarity": [{"column": name}], "data": {"input": "vectors"}}
     shown_ = grid(Member(run, 0, recipe), labels.rows, {name: labels[name]})
-    return [(q.row, near.row, near.word, near.agreement) for q in shown_.queries for near in q.answers[1].nearest]
+    return [
+        (query.row.number, near.row.number, near.word, near.agreement)
+        for query in shown_.queries
+        for near in query.nearest[1].neighbours
+    ]
 
 
 def explored(labels: LabelColumns) -> np.ndarray:

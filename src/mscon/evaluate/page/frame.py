@@ -15,11 +15,11 @@ def file_text(package: str, *names: str) -> str:
     return resources.files(package).joinpath(*names).read_text("utf-8").replace("\r\n", "\n")
 
 
-def environment(package: str, *folder: str) -> jinja2.Environment:
-    """Templates that lie in a folder of a package."""
+def environment(package: str, *folder: str, autoescape: bool = True) -> jinja2.Environment:
+    """Templates that lie in a folder of a package; those of other files than HTML escape nothing."""
     return jinja2.Environment(
         loader=jinja2.FunctionLoader(lambda name: file_text(package, *folder, name)),
-        autoescape=True,  # every text of a table, a recipe or a file name is a stranger's
+        autoescape=autoescape,  # every text of a table, a recipe or a file name is a stranger's
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
     )

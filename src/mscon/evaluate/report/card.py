@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mscon.errors import counted
+from mscon.evaluate.page import frame
 from mscon.evaluate.report.citations import bibtex
 from mscon.evaluate.report.markdown import aligned, plain
-from mscon.evaluate.report.scores import Score, scores_of
+from mscon.evaluate.report.probe_scores import Score, scores_of
 from mscon.run.recipe import names_of
 from mscon.run.run import Run
 
@@ -39,60 +40,32 @@ def model_card(run: Run, repository: str = "owner/name") -> str:
     """
     run = run.as_it_is()
     recipe = run.read_recipe_values()
-    example = _EXAMPLES[_input(recipe)]
-    title = _text(recipe.get("title") or run.name)
     columns = [part.get("column", part.get("name", "")) for part in recipe["similarity"]]
-    trust = ", trust=True" if _foreign(recipe) or _text_model(recipe) else ""
-    return "\n".join(
-        [
-            *_front_matter(run, recipe, title),
-            f"# {title}",
-            "",
-            _summary(recipe, columns, (run.read_inputs() or {}).get("width")),
-            "",
-            "## Use",
-            "",
-            "```python",
-            "import mscon",
-            "",
-            f'model = mscon.load("hf:{repository}"{trust})',
-            f"features = model.embed({example})",
-            f"near = model.embed({example}, similarity={columns[0]!r})  # where alike in that sense is near",
-            "```",
-            "",
-            _needs(recipe),
-            "",
-            "## Evidence",
-            "",
-            *_evidence(run),
-            "",
-            "## Training data",
-            "",
-            *_data(run, recipe, columns),
-            "",
-            "## Licence",
-            "",
-            f"- of the weights: {_FILL_IN} Name it as `license` in the front matter, too.",
-            f"- of the data: {_FILL_IN}",
-            "",
-            "## Intended use and limits",
-            "",
-            _FILL_IN,
-            "",
-            "Scores are of the rows of one table; on rows of another kind they say little.",
-            "",
-            "## Recipe",
-            "",
-            *_fenced(run.read_recipe_text().strip(), "toml"),
-            "",
-            *_environment(run),
-            "",
-            "## Citation",
-            "",
-            *_fenced(bibtex([recipe]), "bibtex"),
-            "",
-        ]
+    title = _text(recipe.get("title") or run.name)
+    probe = run.read_probe() if run.has_probe else {}
+    # No values are escaped as HTML: each is made harmless for Markdown here.
+    template = frame.environment("mscon.evaluate.report", "template", autoescape=False).get_template("card.md.j2")
+    text = template.render(
+        input=_input(recipe),
+        tags=json.dumps(["mscon", "contrastive-learning", "metric-learning", "multi-similarity"]),
+        model_index=_model_index(probe, title),
+        title=title,
+        summary=_summary(recipe, columns, (run.read_inputs() or {}).get("width")),
+        repository=repository,
+        trust=", trust=True" if _foreign(recipe) or _text_model(recipe) else "",
+        example=_EXAMPLES[_input(recipe)],
+        similarity=repr(columns[0]),
+        requirements=_requirements(recipe),
+        evidence=_evidence(probe),
+        draws=probe.get("draws", 0),
+        checkpoint=_text(str(probe.get("checkpoint", ""))),
+        data="\n".join(_data(run, recipe, columns)),
+        fill_in=_FILL_IN,
+        recipe=_fenced(run.read_recipe_text().strip(), "toml"),
+        environment="\n".join(_environment(run)),
+        citation=_fenced(bibtex([recipe]), "bibtex"),
     )
+    return f"{text}\n"
 
 
 def _input(recipe: Mapping[str, Any]) -> str:
@@ -111,7 +84,7 @@ def _text_model(recipe: Mapping[str, Any]) -> str:
     return str(recipe.get("data", {}).get("text_model", "")) if _input(recipe) == "text" else ""
 
 
-def _needs(recipe: Mapping[str, Any]) -> str:
+def _requirements(recipe: Mapping[str, Any]) -> str:
     """What it takes to load the model, and what of it executes."""
     sentences = ["The weights are safetensors; nothing in this repository executes."]
     if foreign := _foreign(recipe):
@@ -130,26 +103,17 @@ def _needs(recipe: Mapping[str, Any]) -> str:
     return " ".join(sentences)
 
 
-def _front_matter(run: Run, recipe: Mapping[str, Any], title: str) -> list[str]:
-    # JSON is YAML, and quotes whatever a column may be called.
-    lines = [
-        "---",
-        "library_name: mscon",
-        *(["pipeline_tag: image-feature-extraction"] if _input(recipe) == "image" else []),
-        f"tags: {json.dumps(['mscon', 'contrastive-learning', 'metric-learning', 'multi-similarity'])}",
-        "# license: to be filled in, such as apache-2.0",
+def _model_index(probe: Mapping[str, Any], title: str) -> str:
+    """The scores for the hub; empty without any. JSON is YAML, and quotes whatever a column may be called."""
+    results = [
+        {
+            "task": {"type": "other", "name": f"linear probe of {score.name}"},
+            "dataset": {"type": "private", "name": "test rows of the table"},
+            "metrics": [{"type": score.measure.name, "value": round(score.value, 4)}],
+        }
+        for score in scores_of(probe, "linear")
     ]
-    if run.has_probe and (scores := list(scores_of(run.read_probe(), "linear"))):
-        results = [
-            {
-                "task": {"type": "other", "name": f"linear probe of {score.name}"},
-                "dataset": {"type": "private", "name": "test rows of the table"},
-                "metrics": [{"type": score.measure.name, "value": round(score.value, 4)}],
-            }
-            for score in scores
-        ]
-        lines.append(f"model-index: {json.dumps([{'name': title, 'results': results}], ensure_ascii=False)}")
-    return [*lines, "---", ""]
+    return json.dumps([{"name": title, "results": results}], ensure_ascii=False) if results else ""
 
 
 def _summary(recipe: Mapping[str, Any], columns: Sequence[str], width: int | None) -> str:
@@ -173,31 +137,22 @@ def _summary(recipe: Mapping[str, Any], columns: Sequence[str], width: int | Non
     )
 
 
-def _evidence(run: Run) -> list[str]:
-    if not run.has_probe:
-        return ["None yet: `mscon probe` asks the features about every column, and then this card can be written anew."]
-    probe = run.read_probe()
-    lines: list[str] = []
-    for how, title in (
-        ("linear", "Linear probes of the frozen features, fitted on training rows, scored on test rows:"),
-        ("neighbours", "Nearest neighbours among rows of groups that training never saw:"),
-    ):
-        if scores := list(scores_of(probe, how)):
-            header = ("column", "role", "measure", "rows", "score", "95 % interval", "by guessing")
-            lines += [title, "", aligned(header, [_row(score) for score in scores], words=3), ""]
-    return [
-        *lines,
-        f"Intervals are over rows ({probe.get('draws', 0):,} bootstrap draws), of one run: they do not cover the luck "
-        "of the seed, and are too narrow where rows are few or all answers are right. "
-        f"Weights: checkpoint '{_text(str(probe.get('checkpoint', '')))}'.",
-    ]
+def _evidence(probe: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """A heading and a table for each of the two probes that scored anything."""
+    header = ("column", "role", "measure", "rows", "score", "95 % interval", "by guessing")
+    headings = {
+        "linear": "Linear probes of the frozen features, fitted on training rows, scored on test rows:",
+        "neighbours": "Nearest neighbours among rows of groups that training never saw:",
+    }
+    tables = {how: [_row(score) for score in scores_of(probe, how)] for how in headings}
+    return [(headings[how], aligned(header, body, words=3)) for how, body in tables.items() if body]
 
 
 def _row(score: Score) -> tuple[str, ...]:
     shown = score.measure.shown
     return (
         _text(score.name),
-        "trained on" if score.trained else "never seen",
+        "trained on" if score.trained else "not trained on",
         _text(score.measure.title) + (" %" if score.measure.in_percent else ""),
         f"{score.rows:,}",
         shown(score.value),
@@ -233,11 +188,11 @@ def _environment(run: Run) -> list[str]:
     return lines
 
 
-def _fenced(text: str, language: str) -> list[str]:
+def _fenced(text: str, language: str) -> str:
     """A block of code whose fence no line of it can close."""
     longest = max((len(run) for run in re.findall("`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
-    return [f"{fence}{language}", text, fence]
+    return f"{fence}{language}\n{text}\n{fence}"
 
 
 def _text(text: str) -> str:

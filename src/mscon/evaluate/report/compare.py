@@ -1,11 +1,11 @@
-"""The comparison of methods: means with intervals, and who is told apart from whom.
+"""The comparison of methods: means with intervals, and which differences are more than chance.
 
+Page, terminal and report.json show the same rows: one for each column and measure, with a cell for each method.
 Pure functions of arrays. This module knows nothing of files.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,34 +13,51 @@ import numpy as np
 from jaxtyping import Float
 
 from mscon.evaluate.metrics.bootstrap import Interval, paired_difference, seeded_interval
-from mscon.evaluate.metrics.catalog import MEASURES
-from mscon.evaluate.metrics.catalog import Measure as About
-from mscon.evaluate.report.gather import RETRIEVAL, Gathered, Measure, Question
-from mscon.evaluate.report.markdown import aligned, plain
+from mscon.evaluate.metrics.catalog import MEASURES, Measure
+from mscon.evaluate.report.gather import Gathered, Question
 
 # Below this many seeds an interval says nothing of how much the seed matters.
 FEWEST_SEEDS = 3
+_MOST_BESIDE = 8
+FEW_SEEDS = (
+    f"A method with fewer than {FEWEST_SEEDS} seeds is never marked as clearly best, nor is any other method of its "
+    "row: its interval covers the choice of rows, but hardly the choice of the seed."
+)
 
 Standing = Literal["only", "best", "first", "level", "behind"]
-"""Of a cell within its column: `only` without a rival; `best` if its paired difference to every other
+"""Of a cell within its row: `only` without a rival; `best` if its paired difference to every other
 method excludes zero; `first` if it has the best mean but is not told apart from all others; `level`
 if its difference to the best mean includes zero; `behind` if that excludes zero. The best mean is the highest, or
 the lowest where that is better."""
 
+Mark = Literal["best", "first", "level", "above", "chance", "below", ""]
+"""What is shown beside a number: its standing, or, where there is no rival, how it compares with guessing."""
 
-Group = Literal["in_domain", "out_of_domain", "precision_at_1", "map_at_r"]
+# Mark -> sign and meaning, in the order of the legend.
+MARKS: dict[Mark, tuple[str, str]] = {
+    "best": ("★", "clearly best: its difference to every other method, paired by row, excludes zero"),
+    "first": ("▲", "best mean, but not clearly best"),
+    "level": ("=", "not distinguishable from the best mean: the paired difference includes zero"),
+    "above": ("+", "better than guessing: the interval excludes what guessing gives"),
+    "chance": ("~", "not distinguishable from guessing"),
+    "below": ("−", "worse than guessing"),
+}
+
+Role = Literal["trained on", "not trained on", "nearest neighbours"]
+"""Which part of the table a row belongs to: linear probes of columns that some method trained on, linear probes of
+columns that none did, or nearest neighbours among rows of unseen groups."""
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
-    """One method in one column of the comparison. Scores are shares in [0, 1], or what their measure is in.
+class MethodScore:
+    """One method in one row of the comparison. Scores are shares in [0, 1], or what their measure is in.
 
     Attributes:
         score: mean over rows and seeds, with its 95 % interval over both.
         seeds: how many runs are in it.
         trained: whether this method trained on the column.
         standing: see `Standing`.
-        behind_by: by how much it is worse than the best mean of the column, paired by row; None for the best itself.
+        behind_by: by how much it is worse than the best mean of the row, paired by row; None for the best itself.
     """
 
     score: Interval
@@ -55,21 +72,52 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
-    """One question, and a cell for each method that was asked (None for the others)."""
+class ColumnScores:
+    """One column under one measure, and a cell for each method that was scored (None for the others)."""
 
     column: str
-    measure: Measure
+    measure: str
     in_domain: bool
     baseline: float | None
     classes: int
     rows: int
-    cells: tuple[Cell | None, ...]
+    cells: tuple[MethodScore | None, ...]
 
     @property
-    def about(self) -> About:
+    def about(self) -> Measure:
         """What its measure is, and which end of it is good."""
         return MEASURES[self.measure]
+
+    @property
+    def role(self) -> Role:
+        if self.about.probe == "neighbours":
+            return "nearest neighbours"
+        return "trained on" if self.in_domain else "not trained on"
+
+    @property
+    def scored(self) -> list[tuple[int, MethodScore]]:
+        """Its cells with the number of their method."""
+        return [(i, cell) for i, cell in enumerate(self.cells) if cell is not None]
+
+    def mark(self, cell: MethodScore) -> Mark:
+        """The one mark that stands beside a number."""
+        if cell.standing != "only":
+            return "" if cell.standing == "behind" else cell.standing
+        if self.baseline is None:
+            return ""
+        if cell.score.low > self.baseline:
+            return "below" if self.about.lower_is_better else "above"
+        if cell.score.high < self.baseline:
+            return "above" if self.about.lower_is_better else "below"
+        return "chance"
+
+    def whisker(self, cell: MethodScore) -> tuple[float, float, float]:
+        """Low end, mean and high end of a cell on a bar of 112 units that spans all intervals of the row."""
+        scores = [other.score for _, other in self.scored]
+        low, high = min(s.low for s in scores), max(s.high for s in scores)
+        ends = (cell.score.low, cell.score.value, cell.score.high)
+        left, middle, right = (round(4 + 104 * (end - low) / ((high - low) or 1.0), 1) for end in ends)
+        return left, middle, right
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,30 +126,52 @@ class Comparison:
 
     methods: tuple[str, ...]
     seeds: tuple[int, ...]
-    columns: tuple[Column, ...]
+    columns: tuple[ColumnScores, ...]
     draws: int
 
-    def of(self, group: Group) -> tuple[Column, ...]:
-        """The columns of one group: a measure of retrieval, or accuracy of linear probes in or out of domain."""
-        if group in RETRIEVAL:
-            return tuple(c for c in self.columns if c.measure == group)
-        return tuple(c for c in self.columns if c.measure == "accuracy" and c.in_domain == (group == "in_domain"))
-
-    def linear(self, in_domain: bool) -> tuple[Column, ...]:
-        """The measure that speaks for each column under its linear probe, whatever its kind."""
-        return tuple(
-            c for c in self.columns if c.about.leads and c.about.probe == "linear" and c.in_domain == in_domain
-        )
+    def leading(self, role: Role) -> tuple[ColumnScores, ...]:
+        """Rows of one role by the measure that speaks for each column, whatever its kind."""
+        return tuple(column for column in self.columns if column.about.leads and column.role == role)
 
     @property
-    def further(self) -> tuple[tuple[About, tuple[Column, ...]], ...]:
-        """Measures that are in no group, each with its columns, those that some method trained on first."""
-        told = {measure: [c for c in self.columns if c.measure == measure] for measure in MEASURES}
-        return tuple(
-            (MEASURES[measure], tuple(sorted(columns, key=lambda c: not c.in_domain)))
-            for measure, columns in told.items()
-            if columns and measure not in ("accuracy", *RETRIEVAL)
-        )
+    def parts(self) -> tuple[tuple[str, tuple[ColumnScores, ...]], ...]:
+        """The rows of the table under their headings."""
+        parts = [
+            ("Linear probes of columns that were trained on", self.leading("trained on")),
+            ("Linear probes of columns that no method was trained on", self.leading("not trained on")),
+            ("Nearest neighbours among rows of groups that training never saw", self.leading("nearest neighbours")),
+        ]
+        return tuple((heading, rows) for heading, rows in parts if rows)
+
+    @property
+    def further(self) -> tuple[ColumnScores, ...]:
+        """Rows of all measures beside the leading ones."""
+        order = list(MEASURES)
+        return tuple(sorted((c for c in self.columns if not c.about.leads), key=lambda c: order.index(c.measure)))
+
+    @property
+    def blocks(self) -> tuple[tuple[int, ...], ...]:
+        """Numbers of the methods that stand beside each other: more than eight columns are not read at a glance."""
+        count = len(self.methods) if self.columns else 0
+        parts = -(-count // _MOST_BESIDE)
+        return tuple(tuple(range(part * count // parts, (part + 1) * count // parts)) for part in range(parts))
+
+    @property
+    def measures(self) -> tuple[Measure, ...]:
+        """All that occur, in their order."""
+        used = {column.measure for column in self.columns}
+        return tuple(measure for name, measure in MEASURES.items() if name in used)
+
+    @property
+    def legend(self) -> tuple[tuple[str, str], ...]:
+        """Sign and meaning of each mark that occurs, and of the ways in which numbers are written."""
+        marks = {column.mark(cell) for column in self.columns for _, cell in column.scored}
+        lines = [(sign, meaning) for mark, (sign, meaning) in MARKS.items() if mark in marks]
+        if len(self.methods) > 1 and any(cell.standing == "behind" for c in self.columns for _, cell in c.scored):
+            lines.append(("no mark", "clearly worse than the best mean"))
+        if any(column.in_domain and not cell.trained for column in self.columns for _, cell in column.scored):
+            lines.append(("'", "this method was not trained on the column"))
+        return tuple(lines)
 
 
 def compare(gathered: Gathered, draws: int | None = None) -> Comparison:
@@ -121,19 +191,18 @@ def compare(gathered: Gathered, draws: int | None = None) -> Comparison:
     )
 
 
-def compare_column(question: Question, draws: int) -> Column:
-    """One column of the comparison.
+def compare_column(question: Question, draws: int) -> ColumnScores:
+    """One row of the comparison.
 
     A cell is `best` only if it has at least three seeds, every rival has too, and each paired
     difference excludes zero. Nothing is corrected for the number of comparisons.
     """
-    asked = [i for i, values in enumerate(question.values) if values is not None]
     values = {i: v for i, v in enumerate(question.values) if v is not None}
-    scores = {i: seeded_interval(values[i], draws=draws) for i in asked}
+    scores = {i: seeded_interval(v, draws=draws) for i, v in values.items()}
     sign = MEASURES[question.measure].sign
-    first = max(asked, key=lambda i: sign * float(values[i].mean()))
-    gaps = {i: _gap(sign * values[first], sign * values[i], draws) for i in asked if i != first}
-    enough = all(values[i].shape[0] >= FEWEST_SEEDS for i in asked)
+    first = max(values, key=lambda i: sign * float(values[i].mean()))
+    gaps = {i: _gap(sign * values[first], sign * values[i], draws) for i in values if i != first}
+    enough = all(v.shape[0] >= FEWEST_SEEDS for v in values.values())
     clear = enough and all(gap.low > 0 for gap in gaps.values())
 
     def standing(i: int) -> Standing:
@@ -144,10 +213,12 @@ def compare_column(question: Question, draws: int) -> Column:
         return "behind" if gaps[i].low > 0 else "level"
 
     cells = tuple(
-        Cell(scores[i], values[i].shape[0], question.trained[i], standing(i), gaps.get(i)) if i in values else None
+        MethodScore(scores[i], values[i].shape[0], question.trained[i], standing(i), gaps.get(i))
+        if i in values
+        else None
         for i in range(len(question.values))
     )
-    return Column(
+    return ColumnScores(
         question.column,
         question.measure,
         question.in_domain,
@@ -164,71 +235,6 @@ def _gap(a: Float[np.ndarray, "seeds rows"], b: Float[np.ndarray, "others rows"]
     return paired_difference(a[:both], b[:both], draws=draws)
 
 
-# Said in text and in JSON ---------------------------------------------------------------------------
-
-_GROUPS: tuple[tuple[Group, str], ...] = (
-    ("in_domain", "In domain: linear probe of columns that were trained on, accuracy in %"),
-    ("out_of_domain", "Out of domain: linear probe of columns that no method trained on, accuracy in %"),
-    ("precision_at_1", "Nearest neighbour by cosine among rows of unseen groups: precision@1 in %"),
-    ("map_at_r", "The same down to rank R: MAP@R in %"),
-)
-
-
-def comparison_text(comparison: Comparison) -> str:
-    """The comparison as Markdown tables with aligned columns, for a terminal or a README."""
-    blocks = [
-        f"{title}\n\n{_table(comparison, columns)}" for group, title in _GROUPS if (columns := comparison.of(group))
-    ]
-    blocks += [
-        f"{about.title}{' in %' * about.in_percent}: {about.explained}\n\n{_table(comparison, columns)}"
-        for about, columns in comparison.further
-    ]
-    return "\n\n".join([*blocks, _legend(comparison)]) + "\n"
-
-
-def _table(comparison: Comparison, columns: Sequence[Column]) -> str:
-    header = ["method", "seeds", *(plain(column.column) for column in columns)]
-    body = [
-        [plain(title), str(comparison.seeds[i]), *(_cell_text(column.cells[i], column) for column in columns)]
-        for i, title in enumerate(comparison.methods)
-    ]
-    guess = columns[0].about.guess
-    body.append([f"({guess})", "", *("-" if c.baseline is None else c.about.shown(c.baseline) for c in columns)])
-    return aligned(header, body)
-
-
-def _cell_text(cell: Cell | None, column: Column) -> str:
-    if cell is None:
-        return "-"
-    value, low, high = (column.about.shown(n) for n in (cell.score.value, cell.score.low, cell.score.high))
-    text = f"{value} ({low} to {high})"
-    if cell.standing == "best":
-        text = f"**{text}**"
-    marks = {"level": "=", "first": "^"}.get(cell.standing, "")
-    if column.in_domain and not cell.trained:
-        marks += "'"
-    return f"{text} {marks}".rstrip()
-
-
-def _legend(comparison: Comparison) -> str:
-    cells = [cell for column in comparison.columns for cell in column.cells if cell]
-    lines = [f"Means with 95 % intervals over rows and seeds ({comparison.draws:,} bootstrap draws)."]
-    if any(cell.standing == "best" for cell in cells):
-        lines.append("** **  clearly best: its paired difference to every other method excludes zero.")
-    if any(cell.standing == "first" for cell in cells):
-        lines.append("^  best mean, but not clearly best.")
-    if any(cell.standing == "level" for cell in cells):
-        lines.append("=  within the best's interval: the paired difference to the best mean includes zero.")
-    if any(column.in_domain and c and not c.trained for column in comparison.columns for c in column.cells):
-        lines.append("'  this method did not train on the column.")
-    if any(cell.few_seeds for cell in cells):
-        lines.append(
-            f"With fewer than {FEWEST_SEEDS} seeds an interval leaves out most of the luck of the seed, "
-            "and nothing is called best."
-        )
-    return "\n".join(lines)
-
-
 def comparison_json(comparison: Comparison) -> dict[str, Any]:
     """The comparison as plain values for report.json; what is shown in percent is a share in [0, 1] there."""
     return {
@@ -239,22 +245,22 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
         ],
         "columns": [
             {
-                "column": column.column,
-                "measure": column.measure,
-                "unit": "share" if column.about.in_percent else column.about.unit,
-                "better": "lower" if column.about.lower_is_better else "higher",
-                "in_domain": column.in_domain,
-                "baseline": column.baseline,
-                "classes": column.classes,
-                "rows": column.rows,
-                "cells": [_cell_json(cell) for cell in column.cells],
+                "column": row.column,
+                "measure": row.measure,
+                "unit": "share" if row.about.in_percent else row.about.unit,
+                "better": "lower" if row.about.lower_is_better else "higher",
+                "in_domain": row.in_domain,
+                "baseline": row.baseline,
+                "classes": row.classes,
+                "rows": row.rows,
+                "cells": [_cell_json(cell) for cell in row.cells],
             }
-            for column in comparison.columns
+            for row in comparison.columns
         ],
     }
 
 
-def _cell_json(cell: Cell | None) -> dict[str, Any] | None:
+def _cell_json(cell: MethodScore | None) -> dict[str, Any] | None:
     if cell is None:
         return None
     return {

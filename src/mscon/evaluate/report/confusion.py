@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int, Shaped
 
-from mscon.evaluate.report.gather import Member, name_of
+from mscon.evaluate.report.gather import Member
+from mscon.evaluate.report.probe_scores import name_of
 
 MOST_CLASSES = 30
 _STEPS = 8

@@ -40,7 +40,7 @@ class Census:
     columns: tuple[Counted, ...]
 
 
-def census(gathered: Gathered, table: str) -> Census:
+def census(gathered: Gathered) -> Census:
     """Counts of the rows that all runs saw."""
     rows = gathered.rows
     names = rows["split"].to_list()
@@ -51,10 +51,10 @@ def census(gathered: Gathered, table: str) -> Census:
         training = sum(name in method.columns for method in gathered.methods)
         many = f"{training} of {len(gathered.methods)} methods"
         part = (many if len(gathered.methods) > 1 else "trained on") if training else "never trained on"
-        part = part.replace(many, f"trained on by {many}") + ("" if name in gathered.asked else ", not probed")
+        part = part.replace(many, f"trained on by {many}") + ("" if name in gathered.probed_columns else ", not probed")
         empty = tuple(_empty(cells.filter(rows["split"] == split)) for split in splits)
         columns.append(Counted(name, part, *_holds(gathered, name), empty))
-    sentence = f"{table}: {counted(rows.height, 'row')} used, {split_counts(names)}."
+    sentence = f"{gathered.table}: {counted(rows.height, 'row')} used, {split_counts(names)}."
     if "unseen" in splits:
         sentence += " Rows of “unseen” belong to whole groups that training never saw."
     return Census(sentence, tuple((s, names.count(s)) for s in splits), tuple(columns))

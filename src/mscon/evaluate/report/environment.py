@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from mscon.errors import first_few
-from mscon.evaluate.report.gather import Gathered
+from mscon.evaluate.report.gather import Gathered, flat
 
 
-def commands(gathered: Gathered, table: str) -> list[str]:
+def commands(gathered: Gathered) -> list[str]:
     """What trains, probes and reports the same runs again, beside their directories and the same table."""
     lines = []
     for member in gathered.members:
         command = member.run.read_facts().get("command")
         name = shlex.quote(member.run.name)
-        train = f"mscon train {shlex.quote(f'{member.run.name}/recipe.toml')} --table {shlex.quote(table)}"
+        train = f"mscon train {shlex.quote(f'{member.run.name}/recipe.toml')} --table {shlex.quote(gathered.table)}"
         lines.append(str(command) if isinstance(command, str) else f"{train} --out again/{name}")
     return [*lines, "mscon probe again/*", "mscon report again/*"]
 
@@ -30,9 +29,12 @@ def facts(gathered: Gathered) -> list[tuple[str, str]]:
     """Every fact by its path, with all values that occur. Folders of the machine are nobody's business."""
     values_of: dict[str, list[str]] = {}
     for member in gathered.members:
-        for key, value in _flat(member.run.read_facts()):
-            if not value.startswith(("/", "~", "\\\\")) and value not in values_of.setdefault(key, []):
-                values_of[key].append(value)
+        for path, value in flat(member.run.read_facts()):
+            key = path.replace(".", ": ").replace("_", " ")
+            text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+            is_private = path == "command" or text.startswith(("/", "~", "\\\\"))
+            if value is not None and not is_private and text not in values_of.setdefault(key, []):
+                values_of[key].append(text)
     return [(key, _some(values)) for key, values in values_of.items() if values]
 
 
@@ -45,13 +47,3 @@ def _some(values: Sequence[str]) -> str:
         except ValueError:
             pass
     return first_few(values, 3)
-
-
-def _flat(value: Any, path: str = "") -> Iterable[tuple[str, str]]:
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield from _flat(inner, f"{path}: {key}".removeprefix(": ").replace("_", " "))
-    elif isinstance(value, list):
-        yield path, ", ".join(str(v) for v in value)
-    elif value is not None and path != "command":
-        yield path, str(value)

@@ -1,4 +1,4 @@
-"""What several runs have in common: methods, the rows they were asked about, and how each row went.
+"""What several runs have in common: methods, the rows that their probes scored, and the score of each row.
 
 Reads run directories only. Recipes are read as plain values and never built. A class of the user's own that they name
 is imported only where the run may, to say how labels agree.
@@ -6,7 +6,6 @@ is imported only where the run may, to say how labels agree.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
 from functools import cached_property
@@ -19,22 +18,18 @@ from jaxtyping import Float, Int
 
 from mscon.errors import RunError, counted, first_few
 from mscon.evaluate.metrics.catalog import MEASURES
+from mscon.evaluate.report.probe_scores import RowValues, row_values_of
 from mscon.run.recipe import Recipe, names_of
 from mscon.run.run import Run
 
 if TYPE_CHECKING:
     from mscon.data.table.label_columns import LabelColumn
 
-Measure = str
-"""Name of one of `mscon.evaluate.metrics.catalog.MEASURES`."""
-
-RETRIEVAL: tuple[Measure, ...] = ("precision_at_1", "map_at_r")
-
 # Columns of a run's rows that are not labels.
 PLACES = ("line", "split", "image")
 
 # Settings in which two seeds of one method may differ: the seed itself, what the hardware decided,
-# where the log goes, and what is asked afterwards (the rows asked about are compared one by one anyway).
+# where the log goes, and what is probed afterwards (the rows of the probes are compared one by one anyway).
 _FREE = ("train.seed", "train.precision", "train.channels_last", "log.", "probe.")
 
 
@@ -66,9 +61,9 @@ class Question:
 
     Attributes:
         column: the label column; of a level of a hierarchy with its number.
-        measure: "accuracy" of a linear probe, or another measure of a linear probe or of neighbours.
+        measure: name of one of `mscon.evaluate.metrics.catalog.MEASURES`.
         rows: positions in the runs' rows, ascending; the same for all methods.
-        values: per method [seeds, rows], whose mean is the score, or None where the method was not asked.
+        values: per method [seeds, rows], whose mean is the score, or None where the method was not scored.
         trained: per method, whether this column was among its similarities.
         baseline: what guessing gives: the share of the largest class, or the measure for rows in random order, see
             `Measure.guess`; None if the probe does not say.
@@ -76,7 +71,7 @@ class Question:
     """
 
     column: str
-    measure: Measure
+    measure: str
     rows: Int[np.ndarray, " rows"]
     values: tuple[Float[np.ndarray, "_ rows"] | None, ...]
     trained: tuple[bool, ...]
@@ -96,22 +91,31 @@ class Gathered:
     methods: tuple[Method, ...]
     questions: tuple[Question, ...]
 
+    @property
+    def members(self) -> Iterator[Member]:
+        return (member for method in self.methods for member in method.members)
+
     @cached_property
     def rows(self) -> pl.DataFrame:
         """Rows of the table as the runs used them; the same for all of them."""
         return self.methods[0].members[0].run.read_rows()
 
     @cached_property
-    def asked(self) -> frozenset[str]:
-        """Columns that some probe asked about: those of the questions, levels of a hierarchy not told apart."""
+    def table(self) -> str:
+        """Name of the table that all runs saw, without its folder."""
+        return str(next(self.members).run.read_facts().get("table", {}).get("name", "the table"))
+
+    @cached_property
+    def probed_columns(self) -> frozenset[str]:
+        """Columns that some probe scored: those of the questions, levels of a hierarchy not told apart."""
         probes = [member.run.read_probe() for member in self.members]
         records = [record for probe in probes for how in ("linear", "neighbours") for record in probe.get(how, [])]
         return frozenset(record["column"] for record in records)
 
     @cached_property
     def label_columns(self) -> tuple[str, ...]:
-        """Columns of the table that some method trained on or was asked about, in the order of the table."""
-        used = {column for method in self.methods for column in method.columns} | self.asked
+        """Columns of the table that some method trained on or was probed for, in the order of the table."""
+        used = {column for method in self.methods for column in method.columns} | self.probed_columns
         return tuple(column for column in self.rows.columns if column in used and column not in PLACES)
 
     @cached_property
@@ -120,50 +124,51 @@ class Gathered:
         from mscon.data.table.label_columns import LabelColumns
 
         runs = [member.run for member in self.members]
-        read = [
+        by_run = [
             LabelColumns(self.rows, run.read_recipe_values(), run.read_similarities(), run.may_import) for run in runs
         ]
         columns = {}
         for name in self.label_columns:
-            trained = [labels for labels in read if name in labels.trained]
-            columns[name] = (trained or read)[0][name]
+            trained = [labels for labels in by_run if name in labels.trained]
+            columns[name] = (trained or by_run)[0][name]
         return columns
-
-    @property
-    def members(self) -> Iterator[Member]:
-        return (member for method in self.methods for member in method.members)
 
 
 def gather(runs: Sequence[Run]) -> Gathered:
-    """Group runs into methods by the title of their recipes, and line up what they were asked.
+    """Group runs into methods, and line up the rows that their probes scored.
+
+    Runs of one title that differ in their seed only are seeds of one method. Others of that title are methods of
+    their own, told apart by their folders.
 
     Raises:
-        RunError: if there is no run; if one has not been probed; if two of them saw different rows, or
-            were asked about different rows; if runs of one title differ in more than their seed, or
-            repeat a seed. All complaints at once.
+        RunError: if there is no run; if one has not been probed, or is given twice; if two of them saw different
+            rows, or were scored on different rows. All complaints at once.
     """
     if not runs:
         raise RunError("there is no run to report. Give one or more run directories.")
     runs = [run.as_it_is() for run in runs]
     complaints: list[str] = []
     members: list[Member] = []
-    answers: dict[Path, dict[tuple[str, Measure], _Answer]] = {}
+    scores: dict[Path, dict[tuple[str, str], RowValues]] = {}
     for run in runs:
         try:
-            members.append(_member(run))
-            answers[run.root] = _answers(run)
+            recipe = run.read_recipe_values()
+            scores[run.root] = row_values_of(run)
             if not run.has_features:
                 raise RunError(
                     f"run '{run.root}' has no features: `mscon probe` writes them, and has not finished here."
                 )
+            members.append(Member(run, int(recipe["train"]["seed"]), recipe))
         except RunError as error:
             complaints.append(str(error))
+    folders = [run.root.resolve() for run in runs]
+    again = [run for i, run in enumerate(runs) if folders[i] in folders[:i]]
+    complaints += [f"run '{run.root}' is given twice. Give each run once." for run in again]
     _stop(complaints)
-
-    methods = _methods(members, complaints)
+    methods = _methods(members)
     _same_rows(members, complaints)
     _stop(complaints)
-    questions = _questions(methods, answers, complaints)
+    questions = _questions(methods, scores, complaints)
     _stop(complaints)
     return Gathered(methods, questions)
 
@@ -173,9 +178,24 @@ def _stop(complaints: list[str]) -> None:
         raise RunError("\n".join(dict.fromkeys(complaints)))
 
 
-def _member(run: Run) -> Member:
-    plain = tomllib.loads(run.read_recipe_text())
-    return Member(run, int(plain["train"]["seed"]), plain)
+def _methods(members: Sequence[Member]) -> tuple[Method, ...]:
+    """Members of one title, of the same settings, whose seeds differ, in the order in which the first of them came."""
+    groups: dict[str, list[list[Member]]] = {}
+    for member in members:
+        of_title = groups.setdefault(_title(member.recipe), [])
+        mine = next((group for group in of_title if _are_seeds(group, member)), None)
+        if mine is None:
+            of_title.append([member])
+        else:
+            mine.append(member)
+    folders = _short_names([member.run.root for member in members])
+    methods = []
+    for title, of_title in groups.items():
+        for group in of_title:
+            among = first_few([folders[member.run.root] for member in group], 3)
+            name = title if len(of_title) == 1 else f"{title} ({among})"
+            methods.append(Method(name, tuple(sorted(group, key=lambda member: member.seed))))
+    return tuple(methods)
 
 
 def _title(recipe: Mapping[str, Any]) -> str:
@@ -187,51 +207,43 @@ def _title(recipe: Mapping[str, Any]) -> str:
     return f"{objectives} on {columns} ({recipe['weighting']['name']} weights)"
 
 
-def _methods(members: Sequence[Member], complaints: list[str]) -> tuple[Method, ...]:
-    groups: dict[str, list[Member]] = {}
-    for member in members:
-        groups.setdefault(_title(member.recipe), []).append(member)
-    for title, group in groups.items():
-        first = group[0]
-        settings = _flat(_filled(first.recipe))
-        by_seed = {first.seed: first}
-        for member in group[1:]:
-            other = _flat(_filled(member.recipe))
-            differing = sorted(
-                key
-                for key in settings.keys() | other.keys()
-                if settings.get(key) != other.get(key) and not key.startswith(_FREE)
-            )
-            if differing:
-                complaints.append(
-                    f"runs '{first.run.name}' and '{member.run.name}' are both titled '{title}' but differ in "
-                    f"{first_few(differing)}, so they are not seeds of one method.\n"
-                    f"  Give one of them another title (--set title=...) and train it again."
-                )
-            elif member.seed in by_seed:
-                complaints.append(
-                    f"runs '{by_seed[member.seed].run.name}' and '{member.run.name}' of '{title}' both have seed "
-                    f"{member.seed}: a repeated seed is no second measurement. Leave one of them out."
-                )
-            by_seed.setdefault(member.seed, member)
-    return tuple(Method(title, tuple(sorted(group, key=lambda member: member.seed))) for title, group in groups.items())
+def _are_seeds(group: Sequence[Member], member: Member) -> bool:
+    """Whether a run adds a seed to a method: a repeated seed is no second measurement."""
+    is_new = member.seed not in [other.seed for other in group]
+    return is_new and _settings(group[0].recipe) == _settings(member.recipe)
 
 
-def _filled(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """A recipe of an earlier version does not have settings that came later: what it did is their default now."""
+def _settings(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """Every setting in which seeds of one method must agree.
+
+    A recipe of an earlier version does not have settings that came later: what it did is their default now.
+    """
     sections = {f.name: asdict(f.default_factory()) for f in fields(Recipe) if f.default_factory is not MISSING}
     defaults = {
         name: {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
         for name, values in sections.items()
         if isinstance(values, dict)
     }
-    return {**recipe, **{name: {**values, **recipe.get(name, {})} for name, values in defaults.items()}}
+    complete = {**recipe, **{name: {**values, **recipe.get(name, {})} for name, values in defaults.items()}}
+    return {key: value for key, value in flat(complete) if not key.startswith(_FREE)}
 
 
-def _flat(value: Any, path: str = "") -> dict[str, Any]:
+def flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value within nested mappings, with its path: "train.seed"."""
     if isinstance(value, Mapping):
-        return {k: v for key, inner in value.items() for k, v in _flat(inner, f"{path}{key}.").items()}
-    return {path.rstrip("."): value}
+        for key, inner in value.items():
+            yield from flat(inner, f"{path}{key}.")
+    else:
+        yield path.rstrip("."), value
+
+
+def _short_names(folders: Sequence[Path]) -> dict[Path, str]:
+    """Folders by their own names, and as many of those above as it takes to tell them apart."""
+    parts = {folder: folder.resolve().parts for folder in folders}
+    depth = 1
+    while len({names[-depth:] for names in parts.values()}) < len(parts):
+        depth += 1
+    return {folder: "/".join(names[-depth:]) for folder, names in parts.items()}
 
 
 def _same_rows(members: Sequence[Member], complaints: list[str]) -> None:
@@ -255,97 +267,33 @@ def _same_rows(members: Sequence[Member], complaints: list[str]) -> None:
 
 def _questions(
     methods: Sequence[Method],
-    answers: Mapping[Path, Mapping[tuple[str, Measure], _Answer]],
+    scores: Mapping[Path, Mapping[tuple[str, str], RowValues]],
     complaints: list[str],
 ) -> tuple[Question, ...]:
-    by_method = [[answers[member.run.root] for member in method.members] for method in methods]
-    keys = list(dict.fromkeys(key for group in by_method for answer in group for key in answer))
+    by_method = [[(member.run.name, scores[member.run.root]) for member in method.members] for method in methods]
+    keys = list(dict.fromkeys(key for group in by_method for _, of_run in group for key in of_run))
     # Linear probes first, then neighbours, each in the order of the probe.
     keys.sort(key=lambda key: MEASURES[key[1]].probe != "linear")
     questions = []
-    for column, measure in keys:
-        told = [
-            (member.run.name, answer[column, measure])
-            for method, group in zip(methods, by_method, strict=True)
-            for member, answer in zip(method.members, group, strict=True)
-            if (column, measure) in answer
+    for key in keys:
+        column, measure = key
+        groups = [[(name, of_run[key]) for name, of_run in group if key in of_run] for group in by_method]
+        (name, reference), *others = (pair for group in groups for pair in group)
+        complaints += [
+            f"column '{column}' was scored on {counted(len(reference.rows), 'row')} in run '{name}' and on "
+            f"{counted(len(other.rows), 'row')}, not the same ones, in run '{other_name}'.\n"
+            "  Probe them with the same [probe] settings (columns, largest, neighbours)."
+            for other_name, other in others
+            if not np.array_equal(reference.rows, other.rows)
         ]
-        name, reference = told[0]
-        for other, answer in told[1:]:
-            if not np.array_equal(reference.rows, answer.rows):
-                complaints.append(
-                    f"column '{column}' was asked of {counted(len(reference.rows), 'row')} in run '{name}' and of "
-                    f"{counted(len(answer.rows), 'row')}, not the same ones, in run '{other}'.\n"
-                    "  Probe them with the same [probe] settings (columns, largest, neighbours)."
-                )
         if complaints:
             continue
-        groups = [[answer[column, measure] for answer in group if (column, measure) in answer] for group in by_method]
+        values = tuple(np.stack([one.values for _, one in group]) if group else None for group in groups)
+        trained = tuple(
+            any(one.trained for _, one in group) if group else column.partition(", level ")[0] in method.columns
+            for method, group in zip(methods, groups, strict=True)
+        )
         questions.append(
-            Question(
-                column,
-                measure,
-                reference.rows,
-                tuple(np.stack([a.values for a in group]) if group else None for group in groups),
-                tuple(
-                    any(a.trained for a in group) if group else column.partition(", level ")[0] in method.columns
-                    for method, group in zip(methods, groups, strict=True)
-                ),
-                reference.baseline,
-                reference.classes,
-            )
+            Question(column, measure, reference.rows, values, trained, reference.baseline, reference.classes)
         )
     return tuple(questions)
-
-
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    rows: Int[np.ndarray, " rows"]
-    values: Float[np.ndarray, " rows"]
-    trained: bool
-    baseline: float | None
-    classes: int
-
-
-def _answers(run: Run) -> dict[tuple[str, Measure], _Answer]:
-    """What one run says, by column and measure, with rows in ascending order."""
-    probe, arrays = run.read_probe(), run.read_predictions()
-    told: dict[tuple[str, Measure], _Answer] = {}
-    try:
-        for i, record in enumerate(probe.get("linear", [])):
-            rows, asked = arrays[f"linear/{i}/row"], name_of(record)
-            if record.get("kind", "class") == "class":
-                right = arrays[f"linear/{i}/true"] == arrays[f"linear/{i}/predicted"]
-                classes = len(record["classes"])
-                told[asked, "accuracy"] = _answer(rows, right, record, record["majority"], classes)
-            for measure, baseline in record.get("baseline", {}).items():
-                values = arrays[f"linear/{i}/{measure}"]
-                told[asked, measure] = _answer(rows, values, record, baseline, len(record.get("classes", ())))
-        for i, record in enumerate(probe.get("neighbours", [])):
-            rows, asked = arrays[f"neighbours/{i}/row"], name_of(record)
-            chances = record.get("baseline") or {
-                measure: record.get("chance" if measure == "precision_at_1" else f"{measure}_chance")
-                for measure in RETRIEVAL
-            }
-            for measure, chance in chances.items():
-                told[asked, measure] = _answer(rows, arrays[f"neighbours/{i}/{measure}"], record, chance, 0)
-    except KeyError as error:
-        raise RunError(
-            f"run '{run.root}': probe.json and predictions.safetensors do not belong together (no {error}). "
-            "Run `mscon probe` again."
-        ) from None
-    return told
-
-
-def name_of(record: Mapping[str, Any]) -> str:
-    """How a report calls what a record of a probe asked: its column, and of a hierarchy the level."""
-    levels = record.get("levels", 1)
-    return f"{record['column']}, level {record['level']} of {levels}" if levels > 1 else str(record["column"])
-
-
-def _answer(
-    rows: np.ndarray, values: np.ndarray, record: Mapping[str, Any], baseline: float | None, classes: int
-) -> _Answer:
-    order = np.argsort(rows, kind="stable")
-    rows, values = rows[order].astype(np.int64), values[order].astype(np.float64)
-    return _Answer(rows, values, bool(record["trained"]), baseline, classes)

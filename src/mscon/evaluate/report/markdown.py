@@ -1,8 +1,10 @@
-"""Tables as Markdown, aligned so that they read well in a terminal too."""
+"""Tables as Markdown, aligned so that they read well in a terminal too; that of the comparison among them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+
+from mscon.evaluate.report.compare import FEW_SEEDS, FEWEST_SEEDS, MARKS, ColumnScores, Comparison, MethodScore
 
 
 def aligned(header: Sequence[str], body: Sequence[Sequence[str]], words: int = 1) -> str:
@@ -23,3 +25,41 @@ def plain(text: str) -> str:
     """Text of a recipe or a table, made harmless for a terminal and for Markdown."""
     printable = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
     return printable.replace("|", "\\|")
+
+
+def comparison_text(comparison: Comparison) -> str:
+    """The comparison as Markdown tables with aligned columns, for a terminal or a README."""
+    tables = [(heading, rows) for heading, rows in (*comparison.parts, ("Other measures", comparison.further)) if rows]
+    blocks = [
+        f"{heading}\n\n{_table(comparison, rows, some)}" for heading, rows in tables for some in comparison.blocks
+    ]
+    few = min(comparison.seeds, default=FEWEST_SEEDS) < FEWEST_SEEDS
+    lines = [
+        f"Means with 95 % intervals over rows and seeds ({comparison.draws:,} bootstrap draws).",
+        *(f"{sign}  {meaning}." for sign, meaning in comparison.legend),
+        *([FEW_SEEDS] if few else []),
+        *(f"{about.title}: {about.explained}" for about in comparison.measures),
+    ]
+    return "\n\n".join([*blocks, "\n".join(lines)]) + "\n"
+
+
+def _table(comparison: Comparison, rows: Sequence[ColumnScores], methods: Sequence[int]) -> str:
+    header = ["column", "measure", *(plain(comparison.methods[i]) for i in methods), "guessing"]
+    body = [
+        [
+            plain(row.column),
+            row.about.title + " %" * row.about.in_percent,
+            *(_cell_text(row.cells[i], row) for i in methods),
+            "-" if row.baseline is None else row.about.shown(row.baseline),
+        ]
+        for row in rows
+    ]
+    return aligned(header, body, words=2)
+
+
+def _cell_text(cell: MethodScore | None, row: ColumnScores) -> str:
+    if cell is None:
+        return "-"
+    value, low, high = (row.about.shown(n) for n in (cell.score.value, cell.score.low, cell.score.high))
+    sign = MARKS[mark][0] if (mark := row.mark(cell)) else " "
+    return f"{value} ({low} to {high}) {sign}" + "'" * (row.in_domain and not cell.trained)

@@ -1,8 +1,7 @@
-"""Rows nearest to a few rows, by the features and by each similarity's projection, with their pictures."""
+"""Rows nearest to a few rows, by the features and by each similarity's projection, as pictures or as their cells."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,17 +11,36 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float, Int
 
-from mscon.evaluate.report.gather import Member
-from mscon.evaluate.report.pictures import data_uri
+from mscon.errors import RunError, counted
+from mscon.evaluate.page.thumbnails import EXACT, data_uri, images_folder
+from mscon.evaluate.report.gather import PLACES, Member
 from mscon.method.agreement import Agreement, in_words, shown
-from mscon.run.recipe import data_of
+from mscon.run.recipe import Data, data_of
 
 if TYPE_CHECKING:
     from mscon.data.table.label_columns import LabelColumn
 
 QUERIES, NEAREST = 4, 6
 _MOST_GALLERY = 20_000
-_SIDE = 96
+# Of a row that is no image: cells that are shown, and letters of each.
+_MOST_CELLS, _LONGEST = 4, 160
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What stands for a row on the page.
+
+    Attributes:
+        number: its position in the run's rows.
+        name: of its image file, or its line in the table.
+        uri: its thumbnail; None where there is none.
+        cells: some of its cells with their columns, where rows are no images; a text without its column.
+    """
+
+    number: int
+    name: str
+    uri: str | None
+    cells: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,18 +48,14 @@ class Neighbour:
     """One row near a query.
 
     Attributes:
-        uri: its thumbnail; None if the image could not be read.
-        row: its position in the run's rows.
-        image: the name of its image file.
+        row: which.
         label: its own label in the column of the similarity, or how many columns agree.
         word: how that label agrees with the query's, as the similarity says; None where it reads no column.
         agreement: the same, with the number where it is between; empty where one of them has no label.
         cosine: how near.
     """
 
-    uri: str | None
-    row: int
-    image: str
+    row: Row
     label: str
     word: Agreement | None
     agreement: str
@@ -49,172 +63,190 @@ class Neighbour:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """The nearest rows under one similarity."""
+class Nearest:
+    """The rows nearest to a query in one space, and the query's label in its column."""
 
     by: str
-    own: str | None
-    nearest: tuple[Neighbour, ...]
+    label: str | None
+    neighbours: tuple[Neighbour, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A row of the test split, its labels, and an answer for the features and for each similarity."""
+    """A row of the test split, its labels, and its nearest rows by the features and by each similarity."""
 
-    uri: str | None
-    row: int
-    image: str
+    row: Row
     labels: tuple[tuple[str, str | None], ...]
-    answers: tuple[Answer, ...]
+    nearest: tuple[Nearest, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """All queries; why there are no pictures if there are none; and which columns' agreement is not known, and why."""
+    """All queries, the number of rows that they search, whether rows are shown as pictures, and what is to be said.
+
+    `missing` tells the user of the command of pictures that are not shown, with folders, which the page keeps private.
+    """
 
     queries: tuple[Query, ...]
     gallery: int
-    without_pictures: str
+    has_pictures: bool = False
     notes: tuple[str, ...] = ()
+    missing: str = ""
 
 
-def grid(member: Member, rows: pl.DataFrame, labels: Mapping[str, LabelColumn], seed: int = 0) -> Grid:
+def grid(
+    member: Member, rows: pl.DataFrame, labels: Mapping[str, LabelColumn], images: Path | None = None, seed: int = 0
+) -> Grid:
     """Nearest neighbours of a few test rows among all rows that training never saw.
 
     Args:
-        member: the run whose features and projections are asked.
+        member: the run whose features and projections are compared.
         rows: of the run.
         labels: the columns to show, by name.
+        images: folder of the images; None for where they lay when the run was trained.
         seed: of the choice of queries.
+
+    Raises:
+        RunError: if `images` is no folder.
     """
     run = member.run
-    splits = rows["split"].to_list()
-    gallery = np.flatnonzero(np.isin(np.asarray(splits, dtype=object), ("test", "unseen")))
+    splits = np.asarray(rows["split"].to_list(), dtype=object)
+    gallery = np.flatnonzero(np.isin(splits, ("test", "unseen")))
     if len(gallery) > _MOST_GALLERY:
         gallery = np.sort(np.random.default_rng([seed, 1]).choice(gallery, _MOST_GALLERY, replace=False))
-    test = gallery[[splits[row] == "test" for row in gallery]] if len(gallery) else gallery
+    test = gallery[splits[gallery] == "test"]
     if len(test) == 0 or len(gallery) < 2:
-        return Grid((), 0, "The table has no test rows, so there are no neighbours to look at.")
-    asked = np.sort(np.random.default_rng(seed).choice(test, min(QUERIES, len(test)), replace=False))
+        return Grid((), 0)
+    queries = np.sort(np.random.default_rng(seed).choice(test, min(QUERIES, len(test)), replace=False))
 
-    spaces: list[tuple[str, str | None, np.ndarray]] = [("features", None, run.read_features())]
+    spaces: list[tuple[str, LabelColumn | None, np.ndarray]] = [("features", None, run.read_features())]
     names = [part["column"] for part in member.recipe["similarity"]]
-    spaces += [
-        (column, column if column in labels else None, vectors)
-        for column, vectors in zip(names, run.read_projections(), strict=False)
-    ]
-    found = [(by, column, *nearest(vectors, asked, gallery)) for by, column, vectors in spaces]
+    spaces += [(name, labels.get(name), space) for name, space in zip(names, run.read_projections(), strict=False)]
+    near = [(by, column, *nearest(vectors, queries, gallery)) for by, column, vectors in spaces]
 
-    needed = np.unique(np.concatenate([asked, *(near.ravel() for _, _, near, _ in found)]))
-    pictures, trouble = _thumbnails(member, rows, needed)
-    shown = _Shown(labels, rows["image"].to_list(), pictures)
-    queries = tuple(
-        shown.query(
-            int(row),
-            tuple(
-                Answer(
-                    by,
-                    labels[column].cells[int(row)] if column else None,
-                    shown.neighbours(int(row), near[i], cosines[i], labels[column] if column else None),
-                )
-                for by, column, near, cosines in found
-            ),
+    on_page = np.unique(np.concatenate([queries, *(positions.ravel() for _, _, positions, _ in near)]))
+    pictures, missing, folder = _pictures(member, rows, on_page, images)
+    shown_rows = _rows(rows, on_page, data_of(member.recipe), tuple(labels), pictures)
+    drawn = []
+    for i, query in enumerate(queries.tolist()):
+        results = tuple(
+            Nearest(
+                by,
+                None if column is None else column.cells[query],
+                tuple(_neighbours(query, positions[i], cosines[i], labels, column, shown_rows)),
+            )
+            for by, column, positions, cosines in near
         )
-        for i, row in enumerate(asked)
-    )
-    notes = tuple(f"{note[0].upper()}{note[1:]}." for label in labels.values() if (note := label.note))
-    return Grid(queries, len(gallery), trouble, notes)
+        cells = tuple((name, column.cells[query]) for name, column in labels.items())
+        drawn.append(Query(shown_rows[query], cells, results))
+    notes = [f"{note[0].upper()}{note[1:]}." for label in labels.values() if (note := label.note)]
+    if missing:
+        notes.append(f"{missing} when this report was made; such rows are shown by their name.")
+    return Grid(tuple(drawn), len(gallery), bool(pictures), tuple(notes), f"{missing}{folder}." if missing else "")
 
 
-@dataclass(frozen=True, slots=True)
-class _Shown:
-    """What is told of each row: its labels by column, the name of its image, and its thumbnail where there is one."""
-
-    labels: Mapping[str, LabelColumn]
-    images: Sequence[str]
-    pictures: Mapping[int, str]
-
-    def query(self, row: int, answers: tuple[Answer, ...]) -> Query:
-        labels = tuple((name, column.cells[row]) for name, column in self.labels.items())
-        return Query(self.pictures.get(row), row, self._name(row), labels, answers)
-
-    def neighbours(
-        self,
-        query: int,
-        near: Int[np.ndarray, " near"],
-        cosines: Float[np.ndarray, " near"],
-        column: LabelColumn | None,
-    ) -> tuple[Neighbour, ...]:
-        """The rows near a query, compared with it in one column; or, where there is none, in all of them."""
-        compared = self.labels.values() if column is None else [column]
-        weights = np.array([c.agreement(c.read([query]) * len(near), c.read(near.tolist())) for c in compared])
-        neighbours = []
-        for place, row in enumerate(near.tolist()):
-            known = weights[~np.isnan(weights[:, place]), place] if len(weights) else np.zeros(0)
-            word: Agreement | None = None
-            label, agreement = f"{known.sum():.3g} of {len(known)} alike", ""
-            if column is not None:
-                cell, weight = column.cells[row], float(weights[0, place])
-                label, word = "no label" if cell is None else cell, in_words(weight)
-                agreement = "" if cell is None or column.cells[query] is None else shown(weight)
-            picture = self.pictures.get(row)
-            neighbours.append(Neighbour(picture, row, self._name(row), label, word, agreement, float(cosines[place])))
-        return tuple(neighbours)
-
-    def _name(self, row: int) -> str:
-        return self.images[row].rpartition("/")[2]
+def _neighbours(
+    query: int,
+    near: Int[np.ndarray, " near"],
+    cosines: Float[np.ndarray, " near"],
+    labels: Mapping[str, LabelColumn],
+    column: LabelColumn | None,
+    shown_rows: Mapping[int, Row],
+) -> list[Neighbour]:
+    """The rows near a query, compared with it in one column; or, where there is none, in all of them."""
+    compared = list(labels.values()) if column is None else [column]
+    weights = np.array([c.agreement(c.read([query]) * len(near), c.read(near.tolist())) for c in compared])
+    neighbours = []
+    for place, row in enumerate(near.tolist()):
+        known = weights[~np.isnan(weights[:, place]), place] if len(weights) else np.zeros(0)
+        word: Agreement | None = None
+        label, agreement = f"{known.sum():.3g} of {len(known)} alike", ""
+        if column is not None:
+            cell, weight = column.cells[row], float(weights[0, place])
+            label, word = "no label" if cell is None else cell, in_words(weight)
+            agreement = "" if cell is None or column.cells[query] is None else shown(weight)
+        neighbours.append(Neighbour(shown_rows[row], label, word, agreement, float(cosines[place])))
+    return neighbours
 
 
 def nearest(
     vectors: Float[np.ndarray, "rows dim"],
-    asked: Int[np.ndarray, " asked"],
+    queries: Int[np.ndarray, " queries"],
     gallery: Int[np.ndarray, " gallery"],
     count: int = NEAREST,
-) -> tuple[Int[np.ndarray, "asked count"], Float[np.ndarray, "asked count"]]:
-    """Rows of the gallery with the highest cosine to each asked row, and the cosines; the row itself left out.
+) -> tuple[Int[np.ndarray, "queries count"], Float[np.ndarray, "queries count"]]:
+    """Rows of the gallery with the highest cosine to each query, and the cosines; the query itself left out.
 
     Of equal cosines the earlier row comes first. Fewer than `count` if the gallery is small.
     """
-    unit = vectors[gallery].astype(np.float32)
-    unit /= np.maximum(np.linalg.norm(unit, axis=1, keepdims=True), 1e-12)
-    query = vectors[asked].astype(np.float32)
-    query /= np.maximum(np.linalg.norm(query, axis=1, keepdims=True), 1e-12)
+    unit, query = (vectors[rows].astype(np.float32) for rows in (gallery, queries))
+    for block in (unit, query):
+        block /= np.maximum(np.linalg.norm(block, axis=1, keepdims=True), 1e-12)
     cosines = query @ unit.T
-    cosines[asked[:, None] == gallery[None, :]] = -np.inf
+    cosines[queries[:, None] == gallery[None, :]] = -np.inf
     order = np.argsort(-cosines, axis=1, kind="stable")[:, : min(count, len(gallery) - 1)]
     return gallery[order], np.take_along_axis(cosines, order, axis=1)
 
 
-def _thumbnails(member: Member, rows: pl.DataFrame, shown: Int[np.ndarray, " shown"]) -> tuple[dict[int, str], str]:
-    """Data URIs by row; or none, and a sentence that says why."""
+def _rows(
+    rows: pl.DataFrame,
+    numbers: Int[np.ndarray, " some"],
+    data: Data,
+    labels: Sequence[str],
+    pictures: Mapping[int, str],
+) -> dict[int, Row]:
+    """What stands for each of some rows, by its number."""
+    some = rows[numbers]
+    is_image = data.input == "image"
+    columns = [] if is_image else [data.text] if data.input == "text" else _telling(rows.columns, labels, data)
+    columns = [name for name in columns if name in rows.columns]
+    shown_rows = {}
+    for number, record in zip(numbers.tolist(), some.iter_rows(named=True), strict=True):
+        name = str(record["image"]).rpartition("/")[2] if is_image else f"line {record['line']}"
+        cells = tuple(
+            ("" if data.input == "text" else column, _short(str(record[column])))
+            for column in columns
+            if record[column] is not None
+        )
+        shown_rows[number] = Row(number, name, pictures.get(number), cells[:_MOST_CELLS])
+    return shown_rows
+
+
+def _telling(columns: Sequence[str], labels: Sequence[str], data: Data) -> list[str]:
+    """Columns beside the labels, those first that are not encoded, such as a name."""
+    others = [name for name in columns if name not in (*PLACES, *labels)]
+    return sorted(others, key=lambda name: name in (*data.numbers, *data.categories))
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+
+
+def _pictures(
+    member: Member, rows: pl.DataFrame, numbers: Int[np.ndarray, " some"], images: Path | None
+) -> tuple[dict[int, str], str, str]:
+    """Thumbnails by row; what is missing, in words that may stand on the page; and where they were looked for."""
     from mscon.data.inputs.images import some_images
 
     data = data_of(member.recipe)
     if data.input != "image":
-        return {}, "The rows are no images, so they are shown by their number."
-    facts = member.run.read_facts()
-    root = facts.get("images_root")
-    if root is None:
-        return {}, "The run does not say where its images are, so they are not shown."
-    images, faults = some_images(rows, shown, Path(root), data)
-    if faults:
-        # Not why: that message names folders of the machine, and a report is passed on.
-        return {}, "The images could not be read when this report was made, so rows are shown by their number."
-    return {int(row): thumbnail(image) for row, image in zip(shown, images, strict=True)}, ""
-
-
-def thumbnail(image: np.ndarray) -> str:
-    """One image [channels, height, width] of uint8 as a data URI, at most 96 pixels wide."""
-    from PIL import Image
-
-    pixels = image[0] if image.shape[0] == 1 else image.transpose(1, 2, 0)
-    small = Image.fromarray(np.ascontiguousarray(pixels))
-    if max(small.size) > _SIDE:
-        small.thumbnail((_SIDE, _SIDE))
-    buffer = io.BytesIO()
-    # Drawings of few pixels stay exact; photographs would be ten times larger that way.
-    if max(small.size) <= 32:
-        small.save(buffer, format="png", optimize=True)
-        return data_uri(buffer.getvalue(), "image/png")
-    small.convert("RGB").save(buffer, format="jpeg", quality=80)
-    return data_uri(buffer.getvalue(), "image/jpeg")
+        return {}, "", ""
+    total = counted(len(numbers), "picture")
+    try:
+        folder = images_folder(member.run, images)
+    except RunError as error:
+        if images is not None:
+            raise
+        return {}, f"None of the {total} could be read", f": {str(error).removesuffix('.')}"
+    pixels, faults = some_images(rows, numbers, folder, data)
+    exact = data.image_size <= EXACT
+    pictures = {
+        int(number): data_uri(image, exact=exact)
+        for place, (number, image) in enumerate(zip(numbers, pixels, strict=True))
+        if place not in faults
+    }
+    if not faults:
+        return pictures, "", ""
+    first = str(rows["image"][int(numbers[min(faults)])])
+    advice = f" (looked in '{folder}', where it {faults[min(faults)]}). If the pictures moved, pass --images DIR"
+    return pictures, f"{len(faults):,} of {total} could not be read, the first is '{first}'", advice

@@ -2,37 +2,32 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-from collections.abc import Mapping, Sequence
-from importlib import resources
+from collections.abc import Callable, Sequence
 from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from mscon import __version__
 from mscon.errors import counted
-from mscon.evaluate.report import palette
-from mscon.evaluate.report.atlas import atlas
+from mscon.evaluate.page import colours, frame
+from mscon.evaluate.report import environment
 from mscon.evaluate.report.citations import bibtex
-from mscon.evaluate.report.compare import FEWEST_SEEDS, Comparison, compare, comparison_json
+from mscon.evaluate.report.compare import FEW_SEEDS, FEWEST_SEEDS, MARKS, Comparison, compare, comparison_json
 from mscon.evaluate.report.confusion import confusions
-from mscon.evaluate.report.curves import curves
 from mscon.evaluate.report.data import census
-from mscon.evaluate.report.diversity import Diversity, diversity
-from mscon.evaluate.report.environment import commands, facts, recipes
+from mscon.evaluate.report.experiments import FILE as RESULTS_FILE
+from mscon.evaluate.report.experiments import Results, read_results
 from mscon.evaluate.report.gather import Gathered, gather
-from mscon.evaluate.report.masks import masks
-from mscon.evaluate.report.neighbours import grid
-from mscon.evaluate.report.results import FILE as RESULTS_FILE
-from mscon.evaluate.report.results import Results, read_results
-from mscon.evaluate.report.similarities import learnt
-from mscon.evaluate.report.summary import closest_look, finding, headline, table_name, title
-from mscon.evaluate.report.tables import macro_f1, skipped, tables, whisker
+from mscon.evaluate.report.heads import HEIGHT, Diversities, diversity, masks
+from mscon.evaluate.report.maps import SIDE, Atlas, atlas
+from mscon.evaluate.report.neighbours import Grid, grid
+from mscon.evaluate.report.summary import closest_look, default_title, facts_at_a_glance, sentences
+from mscon.evaluate.report.training import BOTTOM, LEFT, RIGHT, TOP, WIDTH, curves, endings
+from mscon.evaluate.report.training import HEIGHT as CHART_HEIGHT
 from mscon.run import atomic, outputs
 from mscon.run.run import Run
+
+_PACKAGE, _FOLDER = "mscon.evaluate.report", "template"
 
 
 def build_report(
@@ -41,23 +36,33 @@ def build_report(
     comparison: Comparison | None = None,
     results: Sequence[str | Path] = (),
     overwrite: bool = False,
+    *,
+    title: str = "",
+    images: str | Path | None = None,
+    with_maps: bool = True,
+    note: Callable[[str], None] | None = None,
 ) -> Path:
     """Write the report of some runs, of experiments, or of both, and `report.json` with the numbers beside it.
 
     Args:
-        runs: trained and probed runs on the same rows. Those whose recipes share a title are seeds of one method.
+        runs: trained and probed runs on the same rows. Those whose recipes share a title and differ in their seed
+            only are seeds of one method.
         out: the HTML file to write, or a folder to write `report.html` into.
         comparison: what `compare(gather(runs))` gave, if that is there already.
         results: folders that `mscon reproduce` wrote; with them `runs` may be empty, and no numbers are written
             beside the page then, since they lie there already.
         overwrite: also replace files that are no report; never one that a report is made from.
+        title: of the page; by default the title of the method and the name of the table.
+        images: folder of the images, if they are no longer where they lay when the run was trained.
+        with_maps: whether to draw maps, which takes most of the time.
+        note: is called with each sentence that the user should read besides: logs and pictures that are missing.
 
     Returns:
         Path of the HTML file.
 
     Raises:
-        RunError: see `gather` and `read_results`; also for a file in the way, or one that cannot be written. Nothing
-            is written then.
+        RunError: see `gather` and `read_results`; also if `images` is no folder, and for a file in the way, or one
+            that cannot be written. Nothing is written then.
     """
     page_path, numbers_path = report_files(Path(out))
     folders = [Path(folder) for folder in results]
@@ -69,19 +74,26 @@ def build_report(
         own=is_report,
         overwrite=overwrite,
     )
-    found = [read_results(folder) for folder in folders]
-    if found and not runs:
+    experiments = [read_results(folder) for folder in folders]
+    if experiments and not runs:
+        page = render_results(experiments, title)
         with outputs.writing(page_path):
-            atomic.write_text(page_path, render_results(found))
+            atomic.write_text(page_path, page)
         return page_path
     gathered = gather(runs)
     comparison = compare(gathered) if comparison is None else comparison
-    alike = diversity(gathered)
-    page = render(gathered, comparison, found, alike)
-    told = {"mscon": __version__, **comparison_json(comparison), "diversity": _diversity_json(alike)}
+    method, member = closest_look(gathered, comparison)
+    neighbours = grid(member, gathered.rows, gathered.labels, None if images is None else Path(images))
+    maps = atlas(gathered, method, member) if with_maps else Atlas("", ())
+    spaces = diversity(gathered)
+    page = render(gathered, comparison, neighbours, maps, spaces, experiments, title)
+    numbers = {"mscon": __version__, **comparison_json(comparison), "diversity": spaces.to_json()}
     with outputs.writing(page_path):
         atomic.write_text(page_path, page)
-        atomic.write_json(numbers_path, told)
+        atomic.write_json(numbers_path, numbers)
+    for sentence in (*lost_logs(runs), neighbours.missing):
+        if sentence and note is not None:
+            note(sentence)
     return page_path
 
 
@@ -101,96 +113,57 @@ def is_report(path: Path) -> bool:
 def render(
     gathered: Gathered,
     comparison: Comparison,
-    results: Sequence[Results] = (),
-    alike: tuple[int, tuple[Diversity, ...]] | None = None,
+    neighbours: Grid,
+    maps: Atlas,
+    spaces: Diversities,
+    experiments: Sequence[Results] = (),
+    title: str = "",
 ) -> str:
     """The whole page as text."""
     method, member = closest_look(gathered, comparison)
-    table = table_name(gathered)
-    count = len(list(gathered.members))
-    alike = diversity(gathered) if alike is None else alike
-    taken, label_sets = confusions(member)
+    members = list(gathered.members)
+    matrices, label_sets = confusions(member)
+    made_from = counted(len(members), "run")
     return _page(
-        title=title(gathered.methods, table),
-        finding=[*finding(comparison), *_failures(alike[1]), *lost_logs([m.run for m in gathered.members])],
-        headline=headline(gathered, table),
+        title=title or default_title(gathered.methods, gathered.table),
+        sentences=sentences(comparison),
+        warnings=[*spaces.failures, *lost_logs([m.run for m in members])],
+        glance=facts_at_a_glance(gathered),
         comparison=comparison,
-        fewest_seeds=FEWEST_SEEDS,
-        tables=tables(comparison),
-        skipped=skipped(gathered),
-        macro_f1=macro_f1(gathered),
-        results=results,
+        few_seeds=FEW_SEEDS if min(comparison.seeds) < FEWEST_SEEDS else "",
+        skipped=_skipped(gathered),
+        experiments=experiments,
         curves=curves(gathered.methods),
-        learnt=[(name, list(group)) for name, group in groupby(learnt(gathered.methods), key=lambda r: r.method)],
-        diversity=alike,
+        endings=[(name, list(group)) for name, group in groupby(endings(gathered.methods), key=lambda e: e.method)],
+        diversity=spaces,
         masks=masks(gathered.methods),
-        atlas=atlas(gathered, method, member),
-        grid=grid(member, gathered.rows, gathered.labels),
+        atlas=maps,
+        grid=neighbours,
         main={"method": method.title, "seed": member.seed},
-        confusions=taken,
+        confusions=matrices,
         label_sets=label_sets,
-        census=census(gathered, table),
-        commands=commands(gathered, table),
-        recipes=recipes(gathered),
-        facts=facts(gathered),
-        several=count > 1,
-        bibtex=bibtex(m.recipe for m in gathered.members),
-        made_from=counted(count, "run") + (f" and {counted(len(results), 'experiment')}" if results else ""),
+        census=census(gathered),
+        commands=environment.commands(gathered),
+        recipes=environment.recipes(gathered),
+        facts=environment.facts(gathered),
+        bibtex=bibtex(m.recipe for m in members),
+        made_from=made_from + (f" and {counted(len(experiments), 'experiment')}" if experiments else ""),
     )
 
 
-def render_results(results: Sequence[Results]) -> str:
+def render_results(experiments: Sequence[Results], title: str = "") -> str:
     """The page of experiments alone."""
-    what = results[0].title if len(results) == 1 else counted(len(results), "experiment")
+    default = experiments[0].title if len(experiments) == 1 else counted(len(experiments), "experiment")
     return _page(
-        title=f"{what[0].upper()}{what[1:]}",
-        finding=[],
-        headline=[("On", ", ".join(dict.fromkeys(r.source for r in results)))],
+        title=title or f"{default[0].upper()}{default[1:]}",
+        sentences=[],
+        warnings=[],
+        glance=[("On", ", ".join(dict.fromkeys(r.source for r in experiments)))],
         comparison=None,
-        results=results,
+        experiments=experiments,
         bibtex=bibtex([]),
-        made_from=counted(len(results), "experiment"),
+        made_from=counted(len(experiments), "experiment"),
     )
-
-
-def _page(**told: Any) -> str:
-    css = _file("page.css")
-    return (
-        _environment()
-        .get_template("page.html.j2")
-        .render(version=__version__, policy=_policy(css), css=jinja2.utils.markupsafe.Markup(css), **told)
-    )
-
-
-def _file(name: str) -> str:
-    return resources.files("mscon.evaluate.report").joinpath("template", name).read_text("utf-8").replace("\r\n", "\n")
-
-
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(_file),
-        autoescape=True,  # every text of a table, a recipe or a file name is a stranger's
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-    )
-    environment.globals |= {
-        "whisker": whisker,
-        "colour": palette.colour,
-        "turn": palette.turn,
-        "others": palette.OTHERS,
-    }
-    return environment
-
-
-def _policy(css: str) -> str:
-    """Nothing is loaded but pictures inside the file, and no style applies but this page's own."""
-    digest = base64.b64encode(hashlib.sha256(css.encode("utf-8")).digest()).decode("ascii")
-    return f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
-
-
-def _failures(alike: Sequence[Diversity]) -> list[str]:
-    """What nobody should have to scroll down for."""
-    return [f"“{one.method}”: {one.words}" for one in alike if one.failed]
 
 
 def lost_logs(runs: Sequence[Run]) -> list[str]:
@@ -202,19 +175,28 @@ def lost_logs(runs: Sequence[Run]) -> list[str]:
     ]
 
 
-def _diversity_json(alike: tuple[int, Sequence[Diversity]]) -> Mapping[str, Any]:
-    rows, methods = alike
-    return {
-        "measure": "linear CKA",
-        "rows": rows,
-        "methods": [
-            {
-                "title": one.method,
-                "similarities": list(one.names),
-                "mean": [[entry.value for entry in line] for line in one.table],
-                "seeds": [{"seed": seed, "cka": [list(line) for line in matrix]} for seed, matrix in one.seeds],
-                "failed": one.failed,
-            }
-            for one in methods
-        ],
+def _skipped(gathered: Gathered) -> list[str]:
+    """What the probes left out, and why, each once."""
+    lines = [
+        f"{record['column']} ({record['probe']}): {record['reason']}"
+        for member in gathered.members
+        for record in member.run.read_probe().get("skipped", [])
+    ]
+    return list(dict.fromkeys(lines))
+
+
+def _page(**values: Any) -> str:
+    css = frame.file_text(_PACKAGE, _FOLDER, "page.css")
+    templates = frame.environment(_PACKAGE, _FOLDER)
+    templates.globals |= {
+        "hue": colours.hue,
+        "shape": colours.shape,
+        "chart": {"width": WIDTH, "height": CHART_HEIGHT, "left": LEFT, "right": RIGHT, "top": TOP, "bottom": BOTTOM},
+        "signs": MARKS,
+        "fewest_seeds": FEWEST_SEEDS,
+        "side": SIDE,
+        "mask_height": HEIGHT,
     }
+    return templates.get_template("page.html.j2").render(
+        version=__version__, policy=frame.content_policy(css), css=frame.trusted(css), **values
+    )

@@ -1,4 +1,4 @@
-"""Summary: what was compared, which run is looked at closely, and the main finding in words.
+"""Summary: what was compared, which run is looked at closely, and the main results in three sentences.
 
 The wording follows from the intervals, not from taste.
 """
@@ -6,15 +6,15 @@ The wording follows from the intervals, not from taste.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from mscon.errors import counted
 from mscon.evaluate.metrics.bootstrap import Interval
-from mscon.evaluate.metrics.catalog import MEASURES, Measure
-from mscon.evaluate.report.compare import FEWEST_SEEDS, Cell, Column, Comparison
+from mscon.evaluate.metrics.catalog import Measure
+from mscon.evaluate.report.compare import FEW_SEEDS, FEWEST_SEEDS, ColumnScores, Comparison, MethodScore
 from mscon.evaluate.report.gather import Gathered, Member, Method
 
 SPLITS = ("train", "validation", "test", "unseen")
@@ -24,7 +24,8 @@ def closest_look(gathered: Gathered, comparison: Comparison) -> tuple[Method, Me
     """The run to look at closely: of the methods with most similarities, that with the best mean out of domain."""
 
     def rank(i: int) -> tuple[int, float]:
-        columns = comparison.of("out_of_domain") or comparison.of("in_domain")
+        accuracies = [c for c in comparison.columns if c.measure == "accuracy"]
+        columns = [c for c in accuracies if not c.in_domain] or accuracies
         scores = [cell.score.value for column in columns if (cell := column.cells[i]) is not None]
         return len(gathered.methods[i].columns), float(np.mean(scores)) if scores else 0.0
 
@@ -32,19 +33,13 @@ def closest_look(gathered: Gathered, comparison: Comparison) -> tuple[Method, Me
     return method, method.members[0]
 
 
-def table_name(gathered: Gathered) -> str:
-    """Of the table that all runs saw, without its folder."""
-    first = next(gathered.members)
-    return str(first.run.read_facts().get("table", {}).get("name", "the table"))
-
-
-def title(methods: Sequence[Method], table: str) -> str:
+def default_title(methods: Sequence[Method], table: str) -> str:
     if len(methods) == 1:
         return f"{methods[0].title} on {table}"
     return f"{len(methods)} methods compared on {table}"
 
 
-def headline(gathered: Gathered, table: str) -> list[tuple[str, str]]:
+def facts_at_a_glance(gathered: Gathered) -> list[tuple[str, str]]:
     """What every reader asks first: how many rows, trained on what, with which encoder, for how long."""
     recipes = [member.recipe for member in gathered.members]
     trained = dict.fromkeys(column for method in gathered.methods for column in method.columns)
@@ -53,16 +48,17 @@ def headline(gathered: Gathered, table: str) -> list[tuple[str, str]]:
         r["encoder"]["name"] + (", pretrained" if r["encoder"].get("pretrained") else "") for r in recipes
     )
     epochs = dict.fromkeys(str(r["train"]["epochs"]) for r in recipes)
-    sizes = dict.fromkeys(_input(r["data"]) for r in recipes)
-    runs = counted(len(recipes), "run")
-    methods = counted(len(gathered.methods), "method")
+    inputs = dict.fromkeys(_input(r["data"]) for r in recipes)
     return [
-        ("Table", f"{table}, {counted(gathered.rows.height, 'row')}"),
-        ("Rows per split", split_counts(gathered.rows["split"].to_list())),
+        ("Table", f"{gathered.table}, {counted(gathered.rows.height, 'row')}"),
+        ("Rows of each split", split_counts(gathered.rows["split"].to_list())),
         ("Trained on", ", ".join(trained)),
-        ("Asked but not trained on", ", ".join(dict.fromkeys(rest)) or "nothing"),
-        ("Encoder", f"{', '.join(encoders)}; {' and '.join(sizes)}"),
-        ("Trained", f"{methods}, {runs}, {' or '.join(epochs)} epochs"),
+        ("Probed, but not trained on", ", ".join(dict.fromkeys(rest)) or "nothing"),
+        ("Encoder", f"{', '.join(encoders)}; {' and '.join(inputs)}"),
+        (
+            "Training",
+            f"{counted(len(gathered.methods), 'method')}, {counted(len(recipes), 'run')}, {' or '.join(epochs)} epochs",
+        ),
     ]
 
 
@@ -77,33 +73,109 @@ def split_counts(splits: Sequence[str]) -> str:
     return ", ".join(f"{counts[name]:,} {name}" for name in in_order(counts))
 
 
-def in_order(splits: Sequence[str] | Counter[str]) -> list[str]:
+def in_order(splits: Iterable[str]) -> list[str]:
     """The splits that there are, train first."""
     there = dict.fromkeys(splits)
     return [*(s for s in SPLITS if s in there), *(s for s in there if s not in SPLITS)]
 
 
-def finding(comparison: Comparison) -> tuple[str, ...]:
-    """Sentences, most important first: out of domain, in domain, retrieval, and what limits them."""
-    out, within, retrieved = comparison.linear(False), comparison.linear(True), comparison.of("precision_at_1")
-    sentences: list[str] = []
+def sentences(comparison: Comparison) -> tuple[str, ...]:
+    """At most three, most important first: columns not trained on, those trained on, neighbours, and few seeds."""
     if not comparison.columns:
         return ("No column was probed, so there is nothing to say about the features yet.",)
+    parts = [
+        (comparison.leading("not trained on"), "no method was trained on"),
+        (comparison.leading("trained on"), "at least one method was trained on"),
+    ]
     if len(comparison.methods) == 1:
-        sentences += [_alone(c) for c in (*out, *within)]
+        lines = [_against_guessing(columns, role.replace("no method was", "it was not")) for columns, role in parts]
     else:
-        what = ["a column that no method trained on", *["likewise never trained on"] * len(out)]
-        sentences += [_among(c, comparison.methods, w) for c, w in zip(out, what, strict=False)]
-        sentences += _summary(within, comparison.methods)
-    sentences += _retrieval(retrieved, comparison.methods)
+        lines = [_between_methods(columns, comparison.methods, role) for columns, role in parts]
+    lines.append(_neighbours(comparison))
     if min(comparison.seeds) < FEWEST_SEEDS:
-        alone = len(comparison.methods) == 1
-        sentences.append(
-            f"{'There are' if alone else 'At least one method has'} fewer than {FEWEST_SEEDS} seeds: "
-            f"{'the' if alone else 'its'} intervals cover the choice of rows but hardly the luck of the seed"
-            f"{'.' if alone else ', so nothing is called best against it.'}"
+        lines.append(FEW_SEEDS)
+    return tuple(line for line in lines if line)[:3]
+
+
+def _against_guessing(columns: Sequence[ColumnScores], role: str) -> str:
+    """One method: which columns are predicted better than by guessing."""
+    role = role.replace("at least one method was", "it was")
+    by_mark: dict[str, list[str]] = {}
+    for column in columns:
+        for _, cell in column.scored:
+            by_mark.setdefault(column.mark(cell), []).append(f"“{column.column}” ({_with_guess(column, cell)})")
+    words = {
+        "above": "better than guessing",
+        "chance": "not distinguishably better than guessing",
+        "below": "worse than guessing",
+        "": "with no guess to compare with",
+    }
+    results = [f"{words[mark]}: {_listed(by_mark[mark])}" for mark in words if mark in by_mark]
+    return f"Linear probes of columns that {role} are {'; '.join(results)}." if results else ""
+
+
+def _with_guess(column: ColumnScores, cell: MethodScore) -> str:
+    guess = "" if column.baseline is None else f"; guessing {column.about.with_unit(column.baseline)}"
+    return f"{_score(column, cell)}{guess}"
+
+
+def _between_methods(columns: Sequence[ColumnScores], methods: Sequence[str], role: str) -> str:
+    """Several methods: who leads where, and whether that is more than chance. One column in full, more in counts."""
+    if not columns:
+        return ""
+    if len(columns) == 1:
+        return f"On “{columns[0].column}”, which {role}, {_leader(columns[0], methods)}."
+    best: dict[str, list[str]] = {}
+    undecided: list[str] = []
+    for column in columns:
+        winner = next((methods[i] for i, cell in column.scored if cell.standing == "best"), None)
+        (undecided if winner is None else best.setdefault(winner, [])).append(f"“{column.column}”")
+    parts = [f"“{method}” is clearly best on {_listed(names)}" for method, names in best.items()]
+    if undecided:
+        parts.append(f"no method is clearly best on {_listed(undecided)}")
+    return f"Of the {len(columns)} columns that {role}, {'; '.join(parts)}."
+
+
+def _leader(column: ColumnScores, methods: Sequence[str]) -> str:
+    about = column.about
+    ranked = sorted(column.scored, key=lambda entry: -about.sign * entry[1].score.value)
+    leader, top = ranked[0]
+    score = f"{_score(column, top)}, 95\N{NO-BREAK SPACE}% interval {span(top.score, about)}"
+    if len(ranked) == 1:
+        return f"only “{methods[leader]}” was scored ({score})"
+    if top.standing == "best":
+        # The rival that comes nearest to the leader, by the lower end of the difference.
+        rival, near = min(ranked[1:], key=lambda entry: _gap(entry[1]).low)
+        gap = _gap(near)
+        return (
+            f"“{methods[leader]}” is clearly best ({score}); the nearest, “{methods[rival]}”, is "
+            f"{about.shown(gap.value)}{' points' * about.in_percent} behind ({span(gap, about)})"
         )
-    return tuple(sentences)
+    text = f"“{methods[leader]}” has the {'lowest' if about.lower_is_better else 'highest'} mean ({score})"
+    level = [f"“{methods[i]}”" for i, cell in ranked[1:] if cell.standing == "level"]
+    if level:
+        return f"{text}, but is not distinguishable from {_listed(level)}"
+    return f"{text}, on too few seeds to call it best"
+
+
+def _neighbours(comparison: Comparison) -> str:
+    """Precision at 1 of one column, of those that no method trained on if there is one. The rest is in the table."""
+    columns = sorted(
+        (c for c in comparison.columns if c.measure == "precision_at_1"), key=lambda column: column.in_domain
+    )
+    if not columns:
+        return ""
+    column = columns[0]
+    i, cell = max(column.scored, key=lambda entry: entry[1].score.value)
+    lead = {
+        "only": f"by chance {column.about.with_unit(column.baseline)}" if column.baseline is not None else "",
+        "best": "clearly more often than for every other method",
+    }.get(cell.standing, "the highest mean, but not clearly best")
+    return (
+        f"Among rows of groups that training never saw, the nearest neighbour has the same “{column.column}” in "
+        f"{percent(cell.score.value)} of cases for “{comparison.methods[i]}” ({span(cell.score, column.about)}"
+        f"{f'; {lead}' if lead else ''})."
+    )
 
 
 def percent(share: float) -> str:
@@ -111,72 +183,17 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f}\N{NO-BREAK SPACE}%"
 
 
-def span(interval: Interval, about: Measure = MEASURES["accuracy"]) -> str:
+def span(interval: Interval, about: Measure) -> str:
     """The ends of an interval in percent or points, or the unit of its measure: "36.5 to 38.9"."""
     return f"{about.shown(interval.low)} to {about.shown(interval.high)}"
 
 
-def _scored(column: Column) -> list[tuple[int, Cell]]:
-    return [(i, cell) for i, cell in enumerate(column.cells) if cell is not None]
+def _score(column: ColumnScores, cell: MethodScore) -> str:
+    """The number with its unit, and what it is: "R² 0.512"."""
+    return f"{column.about.title} {column.about.with_unit(cell.score.value)}"
 
 
-def _guessing(column: Column, cell: Cell) -> str:
-    about = column.about
-    word = about.guess if about.probe == "neighbours" else f"guessing the {about.guess}"
-    if column.baseline is None:
-        return f"with no {word} to compare with"
-    guess = f"{word} ({about.with_unit(column.baseline)})"
-    if cell.score.low > column.baseline:
-        return f"{'worse than' if about.lower_is_better else 'above'} {guess}"
-    if cell.score.high < column.baseline:
-        return f"{'better than' if about.lower_is_better else 'below'} {guess}"
-    return f"not told apart from {guess}"
-
-
-def _score(column: Column, cell: Cell) -> str:
-    """The number with its unit, and what it is where that is not plain: "R² 0.512"."""
-    number = column.about.with_unit(cell.score.value)
-    return number if column.measure == "accuracy" else f"{column.about.title} {number}"
-
-
-def _alone(column: Column) -> str:
-    ((_, cell),) = _scored(column)
-    how = "which was trained on" if cell.trained else "which was not trained on"
-    return (
-        f"On “{column.column}”, {how}, a linear probe of the frozen features reaches {_score(column, cell)} "
-        f"(95 % interval {span(cell.score, column.about)}), {_guessing(column, cell)}."
-    )
-
-
-def _among(column: Column, methods: Sequence[str], what: str) -> str:
-    """One column with several methods: who leads, and whether that is more than chance."""
-    about = column.about
-    ranked = sorted(_scored(column), key=lambda entry: -about.sign * entry[1].score.value)
-    leader, top = ranked[0]
-    start = f"On “{column.column}”, {what}, "
-    score = f"{_score(column, top)} (95\N{NO-BREAK SPACE}% interval {span(top.score, about)})"
-    if len(ranked) == 1:
-        return f"{start}only “{methods[leader]}” was asked: {score}, {_guessing(column, top)}."
-    if top.standing == "best":
-        # The rival that comes nearest to the leader, by the lower end of the difference.
-        rival, near = min(ranked[1:], key=lambda entry: _gap(entry[1]).low)
-        gap = _gap(near)
-        return (
-            f"{start}“{methods[leader]}” is ahead of every other method: {score}; the nearest, "
-            f"“{methods[rival]}”, is {about.shown(gap.value)}{' points' * about.in_percent} behind "
-            f"({span(gap, about)})."
-        )
-    level = [f"“{methods[i]}”" for i, cell in ranked[1:] if cell.standing == "level"]
-    behind = sum(cell.standing == "behind" for _, cell in ranked)
-    text = f"{start}“{methods[leader]}” has the {'lowest' if about.lower_is_better else 'highest'} mean, {score}"
-    if level:
-        text += f", but is not told apart from {_listed(level)}: the paired difference includes zero"
-        worse = "higher" if about.lower_is_better else "lower"
-        return text + (f". The other {behind} methods are clearly {worse}." if behind > 1 else ".")
-    return text + "; its differences to all others exclude zero, but on too few seeds to call it best."
-
-
-def _gap(cell: Cell) -> Interval:
+def _gap(cell: MethodScore) -> Interval:
     assert cell.behind_by is not None, "only the leader has no gap"
     return cell.behind_by
 
@@ -185,40 +202,3 @@ def _listed(names: Sequence[str]) -> str:
     if len(names) > 3:
         return f"{', '.join(names[:2])} and {len(names) - 2} more"
     return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0]
-
-
-def _summary(columns: Sequence[Column], methods: Sequence[str]) -> list[str]:
-    """Columns that were trained on, in one or two sentences."""
-    winners: dict[str, list[str]] = {}
-    undecided = []
-    for column in columns:
-        best = [methods[i] for i, cell in _scored(column) if cell.standing == "best"]
-        if best:
-            winners.setdefault(best[0], []).append(f"“{column.column}”")
-        else:
-            undecided.append(f"“{column.column}”")
-    sentences = [
-        f"Of the columns that were trained on, “{method}” is clearly best on {_listed(won)}."
-        for method, won in winners.items()
-    ]
-    if undecided:
-        sentences.append(f"On {_listed(undecided)}, trained on by at least one method, no method is clearly best.")
-    return sentences
-
-
-def _retrieval(columns: Sequence[Column], methods: Sequence[str]) -> list[str]:
-    """Precision at 1, of at most two columns, those first that no method trained on. The rest stands in the table."""
-    sentences: list[str] = []
-    for column in sorted(columns, key=lambda c: c.in_domain)[:2]:
-        i, cell = max(_scored(column), key=lambda entry: entry[1].score.value)
-        if cell.standing == "only":
-            lead = _guessing(column, cell)
-        else:
-            best = cell.standing == "best"
-            lead = "more often than for every other method" if best else "the highest mean, though not clearly"
-        start = "It shares" if sentences else "Among rows of unseen groups, the nearest neighbour shares"
-        sentences.append(
-            f"{start} “{column.column}” in {percent(cell.score.value)} of cases ({span(cell.score)}) for "
-            f"“{methods[i]}”, {lead}."
-        )
-    return sentences

@@ -1,4 +1,4 @@
-"""Results of an experiment, such as a figure of the paper, as its folder holds them. Knows no run."""
+"""Experiments: results of `mscon reproduce`, such as a figure of the paper, as its folder holds them. Knows no run."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from mscon.errors import RunError
+from mscon.evaluate.page.thumbnails import as_data_uri
 from mscon.evaluate.report.markdown import plain
-from mscon.evaluate.report.pictures import Picture, embedded
 
 FILE = "results.json"
 # A figure of many thousand points is smaller as pixels than as lines.
@@ -19,7 +19,17 @@ _LARGEST_SVG = 600_000
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class Figure:
+    """A picture as a data URI, with its size in CSS pixels and what it shows, in words."""
+
+    uri: str
+    width: int
+    height: int
+    alt: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
     """One number of ours as text, with its interval, how it stands to the rest, and the paper's beside it.
 
     Attributes:
@@ -36,15 +46,15 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """One table: what was read, the heads of its columns, and a line for each method."""
+    """One table: what was measured, the heads of its columns, and a line for each method."""
 
     title: str
     head: tuple[str, ...]
-    lines: tuple[tuple[str, tuple[Cell | None, ...]], ...]
+    lines: tuple[tuple[str, tuple[Reading | None, ...]], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class Claim:
     """By how much one method is ahead of another, paired by row, in points."""
 
     better: str
@@ -66,13 +76,13 @@ class Results:
     changed: tuple[str, ...]
     spread: str
     beside: str
-    picture: Picture | None
+    figure: Figure | None
     sheets: tuple[Sheet, ...]
-    differences: tuple[Difference, ...]
+    claims: tuple[Claim, ...]
 
 
 def holds_results(folder: Path) -> bool:
-    """Whether `mscon reproduce` has written what an experiment found into this folder."""
+    """Whether `mscon reproduce` has written the results of an experiment into this folder."""
     return (folder / FILE).is_file()
 
 
@@ -84,8 +94,20 @@ def read_results(folder: Path) -> Results:
     """
     path = folder / FILE
     try:
-        told = json.loads(path.read_text("utf-8"))
-        return _results(told, folder)
+        record = json.loads(path.read_text("utf-8"))
+        title = str(record["title"])
+        return Results(
+            name=str(record["experiment"]),
+            title=title,
+            source=str(record["source"]),
+            about=" ".join(str(record.get("about", "")).split()),
+            changed=tuple(str(text) for text in record["changed"]),
+            spread=str(record["spread"]),
+            beside=str(record["why_no_published_number"] or ""),
+            figure=_figure(folder, title),
+            sheets=tuple(_sheets(record["readings"], record["axis"])),
+            claims=tuple(_claim(difference) for difference in record["differences"]),
+        )
     except OSError as error:
         raise RunError(f"'{folder}' holds no results of an experiment: {error.strerror or error}.") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -102,35 +124,18 @@ def heading(measure: str, column: str) -> str:
     return plain(column) if measure == "accuracy" else f"{measure} of {plain(column)}" if column else measure
 
 
-def _results(told: Mapping[str, Any], folder: Path) -> Results:
-    readings: Sequence[Mapping[str, Any]] = told["readings"]
-    title = str(told["title"])
-    return Results(
-        name=str(told["experiment"]),
-        title=title,
-        source=str(told["source"]),
-        about=" ".join(str(told.get("about", "")).split()),
-        changed=tuple(str(text) for text in told["changed"]),
-        spread=str(told["spread"]),
-        beside=str(told["why_no_published_number"] or ""),
-        picture=_figure(folder, title),
-        sheets=tuple(_sheets(readings, told["axis"])),
-        differences=tuple(_difference(d) for d in told["differences"]),
-    )
-
-
 def _sheets(readings: Sequence[Mapping[str, Any]], axis: str | None) -> list[Sheet]:
-    """With several cases a table for each thing read, its cases beside each other; else all that was read in one."""
-    asked = list(dict.fromkeys((r["measure"], r["column"]) for r in readings))
+    """With several cases a table for each measure, its cases beside each other; else all measures in one."""
+    measures = list(dict.fromkeys((r["measure"], r["column"]) for r in readings))
     cases = list(dict.fromkeys(r["case"] for r in readings))
     rows = list(dict.fromkeys(r["row"] for r in readings))
-    cells = {(r["row"], r["case"], r["measure"], r["column"]): _cell(r) for r in readings}
+    cells = {(r["row"], r["case"], r["measure"], r["column"]): _reading(r) for r in readings}
     if len(cases) == 1:
-        head = tuple(heading(*key) for key in asked)
-        lines = tuple((row, tuple(cells.get((row, cases[0], *key)) for key in asked)) for row in rows)
+        head = tuple(heading(*key) for key in measures)
+        lines = tuple((row, tuple(cells.get((row, cases[0], *key)) for key in measures)) for row in rows)
         return [Sheet("", head, lines)]
     sheets = []
-    for key in asked:
+    for key in measures:
         mine = [case for case in cases if any((row, case, *key) in cells for row in rows)]
         lines = tuple(
             (row, tuple(cells.get((row, case, *key)) for case in mine))
@@ -142,46 +147,43 @@ def _sheets(readings: Sequence[Mapping[str, Any]], axis: str | None) -> list[She
     return sheets
 
 
-def _cell(reading: Mapping[str, Any]) -> Cell:
+def _reading(reading: Mapping[str, Any]) -> Reading:
     paper = reading["paper"]
     beside = "" if paper is None else f"{paper['value']:.2f}"
     ours = reading["ours"]
     if ours is None:
-        return Cell("", paper=beside, reason=str(reading["reason"] or "not there"))
+        return Reading("", paper=beside, reason=str(reading["reason"] or "not there"))
     scale, digits = (1, 2) if reading["measure"] == "weight" else (100, 1)
     value, low, high = (f"{scale * float(ours[name]):.{digits}f}" for name in ("value", "low", "high"))
     standing = reading["standing"] if reading["standing"] in ("best", "first", "level") else ""
-    return Cell(value, "" if low == high == value else f"{low} to {high}", standing, beside)
+    return Reading(value, "" if low == high == value else f"{low} to {high}", standing, beside)
 
 
-def _difference(told: Mapping[str, Any]) -> Difference:
-    value, low, high = (100 * float(told["ours"][name]) for name in ("value", "low", "high"))
-    verdict = "told apart" if low > 0 else "told apart, behind" if high < 0 else "not told apart"
-    return Difference(
-        str(told["better"]),
-        str(told["worse"]),
-        str(told["case"]),
-        str(told["column"]),
-        f"{value:+.1f} ({low:+.1f} to {high:+.1f})",
-        verdict,
-    )
+def _claim(difference: Mapping[str, Any]) -> Claim:
+    value, low, high = (100 * float(difference["ours"][name]) for name in ("value", "low", "high"))
+    verdict = "confirmed" if low > 0 else "contradicted" if high < 0 else "not distinguishable"
+    better, worse, case, column = (str(difference[name]) for name in ("better", "worse", "case", "column"))
+    return Claim(better, worse, case, column, f"{value:+.1f} ({low:+.1f} to {high:+.1f})", verdict)
 
 
-def _figure(folder: Path, title: str) -> Picture | None:
-    """Its figure as lines, or as pixels where that is much smaller; the numbers are in the tables."""
-    alt = f"Figure of the experiment: {title}. Its numbers stand in the tables below."
+def _figure(folder: Path, title: str) -> Figure | None:
+    """Its figure as lines, or as pixels where that is much smaller; the numbers are in the tables.
+
+    As an image: no script in it runs, and nothing is loaded.
+    """
+    alt = f"Figure of the experiment: {title}. Its numbers are in the tables below."
     lines, pixels = folder / "figure.svg", folder / "figure.png"
     if lines.is_file() and lines.stat().st_size <= _LARGEST_SVG:
         content = lines.read_bytes()
         size = re.search(rb'<svg[^>]*\bwidth="([\d.]+)pt" height="([\d.]+)pt"', content)
         if size:
             width, height = (round(float(side) * 96 / 72) for side in size.groups())
-            return embedded(content, "svg", width, height, alt)
+            return Figure(as_data_uri(content, "image/svg+xml"), width, height, alt)
     if pixels.is_file():
         from PIL import Image
 
         with Image.open(pixels) as image:
             # Drawn at 144 dots an inch, shown at 96.
             width, height = (round(side / 1.5) for side in image.size)
-        return embedded(pixels.read_bytes(), "png", width, height, alt)
+        return Figure(as_data_uri(pixels.read_bytes(), "image/png"), width, height, alt)
     return None

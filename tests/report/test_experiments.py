@@ -12,8 +12,8 @@ import pytest
 from mscon.cli import main
 from mscon.errors import RunError
 from mscon.evaluate.metrics.bootstrap import Interval
+from mscon.evaluate.report.experiments import holds_results, read_results
 from mscon.evaluate.report.page import build_report
-from mscon.evaluate.report.results import holds_results, read_results
 from mscon.run import atomic
 from mscon_paper.figures import draw, draw_training
 from mscon_paper.table import Difference, ExperimentResult, Reading, result_json
@@ -25,7 +25,7 @@ def interval(x: int) -> Interval:
     return Interval(0.5 + 0.1 * x, 0.4, 0.9, 0.1)
 
 
-def found(row: str = "MSCon", points: int = 3) -> ExperimentResult:
+def experiment(row: str = "MSCon", points: int = 3) -> ExperimentResult:
     readings = [
         Reading(name, f"{x}", float(x), "accuracy", column, interval(x), 3, "best")
         for column in ("family", "weight")
@@ -51,18 +51,18 @@ def found(row: str = "MSCon", points: int = 3) -> ExperimentResult:
     )
 
 
-def leave(folder: Path, told: ExperimentResult, kinds: tuple[str, ...] = ("svg", "png")) -> Path:
-    atomic.write_json(folder / "results.json", result_json(told))
-    for kind, content in draw(told).items():
+def leave(folder: Path, result: ExperimentResult, kinds: tuple[str, ...] = ("svg", "png")) -> Path:
+    atomic.write_json(folder / "results.json", result_json(result))
+    for kind, content in draw(result).items():
         if kind in kinds:
             atomic.write_bytes(folder / f"figure.{kind}", content)
     return folder
 
 
 def test_a_curve_has_a_table_for_each_thing_read_and_its_points_beside_each_other(tmp_path):
-    told = read_results(leave(tmp_path / "f", found()))
-    assert [sheet.title for sheet in told.sheets] == ["family, by share redrawn", "weight, by share redrawn"]
-    family, weight = told.sheets
+    results = read_results(leave(tmp_path / "f", experiment()))
+    assert [sheet.title for sheet in results.sheets] == ["family, by share redrawn", "weight, by share redrawn"]
+    family, weight = results.sheets
     assert family.head == ("0", "1", "2")
     lines = dict(family.lines)
     assert [cell.value for cell in lines["MSCon"]] == ["50.0", "60.0", "70.0"]
@@ -70,22 +70,22 @@ def test_a_curve_has_a_table_for_each_thing_read_and_its_points_beside_each_othe
     assert lines["CSN"][0].reason == "training broke down"
     assert lines["CSN"][1] is None
     assert "CSN" not in dict(weight.lines)
-    assert told.differences[0].verdict == "told apart"
-    assert told.about == "A share of labels. Drawn anew."
+    assert results.claims[0].verdict == "confirmed"
+    assert results.about == "A share of labels. Drawn anew."
 
 
 @pytest.mark.parametrize(("kinds", "media"), [(("svg", "png"), "svg+xml"), (("png",), "png"), ((), None)])
 def test_the_figure_is_lines_or_else_pixels(tmp_path, kinds, media):
-    told = read_results(leave(tmp_path / "f", found(), kinds))
+    results = read_results(leave(tmp_path / "f", experiment(), kinds))
     if media is None:
-        assert told.picture is None
+        assert results.figure is None
         return
-    assert told.picture.uri.startswith(f"data:image/{media};base64,")
-    assert 500 < told.picture.width < 800
+    assert results.figure.uri.startswith(f"data:image/{media};base64,")
+    assert 500 < results.figure.width < 800
 
 
 def test_an_experiment_alone_is_a_page(tmp_path):
-    folder = leave(tmp_path / "f", found())
+    folder = leave(tmp_path / "f", experiment())
     page = build_report([], folder, results=[folder]).read_text("utf-8")
     assert page.count("<h1>") == 1 and "Figure 3: redrawn" in page
     assert 'id="results"' in page and 'id="comparison"' not in page and 'href="#data"' not in page
@@ -93,21 +93,21 @@ def test_an_experiment_alone_is_a_page(tmp_path):
 
 
 def test_experiments_stand_beside_runs(a_run, tmp_path):
-    folder = leave(tmp_path / "f", found())
-    main(["report", str(a_run("r").root), str(folder), "--out", str(tmp_path / "both.html")])
+    folder = leave(tmp_path / "f", experiment())
+    main(["report", str(a_run("r").root), str(folder), "--out", str(tmp_path / "both.html"), "--no-maps"])
     page = (tmp_path / "both.html").read_text("utf-8")
     assert 'id="results"' in page and 'id="comparison"' in page
     assert "from 1 run and 1 experiment" in page
 
 
 def test_what_is_no_evidence_says_so(tmp_path):
-    folder = leave(tmp_path / "f", replace(found(), changed=("--quick: one seed and two epochs",)))
+    folder = leave(tmp_path / "f", replace(experiment(), changed=("--quick: one seed and two epochs",)))
     page = build_report([], folder, results=[folder]).read_text("utf-8")
     assert re.search(r'class="failure">Made with --quick.*no evidence', page)
 
 
 def test_names_of_an_experiment_stay_names(tmp_path):
-    folder = leave(tmp_path / "f", replace(found(f"MSCon {EVIL}"), title=f"t {EVIL}"))
+    folder = leave(tmp_path / "f", replace(experiment(f"MSCon {EVIL}"), title=f"t {EVIL}"))
     page = build_report([], folder, results=[folder]).read_text("utf-8")
     assert "<script" not in page
     assert "&lt;script&gt;" in page
@@ -125,7 +125,7 @@ def test_a_broken_file_is_one_message(tmp_path, content):
 @pytest.mark.parametrize("methods", [1, 2, 7, 15])
 def test_the_legend_of_a_figure_fits_and_leaves_no_gap(methods):
     """Between the lowest mark of the axes and the highest of the legend lies little."""
-    from mscon.evaluate.report.pictures import style
+    from mscon_paper.figure_style import style
     from mscon_paper.figures import _lines
 
     readings = [
@@ -134,7 +134,7 @@ def test_the_legend_of_a_figure_fits_and_leaves_no_gap(methods):
         for x in (1, 2)
     ]
     with style():
-        figure = _lines(replace(found(), readings=tuple(readings), differences=()))
+        figure = _lines(replace(experiment(), readings=tuple(readings), differences=()))
         (legend,) = figure.legends
         (axis,) = [a for a in figure.axes if a.get_visible()]
         box, plot = legend.get_window_extent(), axis.get_tightbbox()
