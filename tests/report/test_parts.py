@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from mscon.cli import main
 from mscon.evaluate.page.thumbnails import EXACT, data_uri
-from mscon.evaluate.report.citations import bibtex
 from mscon.evaluate.report.confusion import MOST_CLASSES, confusion
+from mscon.evaluate.report.environment import bibtex
 from mscon.evaluate.report.gather import gather
 from mscon.evaluate.report.neighbours import grid, nearest
 from mscon.evaluate.report.training import curves, endings, series, thin, ticks, verdict_on

@@ -10,7 +10,7 @@ from typing import Any
 
 from mscon.errors import counted
 from mscon.evaluate.page import frame
-from mscon.evaluate.report.citations import bibtex
+from mscon.evaluate.report.environment import bibtex
 from mscon.evaluate.report.markdown import aligned, plain
 from mscon.evaluate.report.probe_scores import Score, scores_of
 from mscon.run.recipe import names_of
@@ -40,67 +40,39 @@ def model_card(run: Run, repository: str = "owner/name") -> str:
     """
     run = run.as_it_is()
     recipe = run.read_recipe_values()
+    data, kind = recipe.get("data", {}), str(recipe.get("data", {}).get("input", "image"))
     columns = [part.get("column", part.get("name", "")) for part in recipe["similarity"]]
+    # Classes from outside mscon without which the model cannot be built.
+    names = [str(recipe.get("encoder", {}).get("name", "")), *names_of(recipe, "heads")]
     title = _text(recipe.get("title") or run.name)
     probe = run.read_probe() if run.has_probe else {}
-    # No values are escaped as HTML: each is made harmless for Markdown here.
-    template = frame.environment("mscon.evaluate.report", "template", autoescape=False).get_template("card.md.j2")
-    text = template.render(
-        input=_input(recipe),
+    # Values are not escaped as HTML: each is made harmless for Markdown, here or by a filter in the template.
+    templates = frame.environment("mscon.evaluate.report", "template", autoescape=False)
+    templates.filters |= {"words": _text, "code": _code}
+    text = templates.get_template("card.md.j2").render(
+        input=kind if kind in _EXAMPLES else "image",
+        example=_EXAMPLES.get(kind, _EXAMPLES["image"]),
         tags=json.dumps(["mscon", "contrastive-learning", "metric-learning", "multi-similarity"]),
         model_index=_model_index(probe, title),
         title=title,
-        summary=_summary(recipe, columns, (run.read_inputs() or {}).get("width")),
+        encoder=recipe.get("encoder", {}),
+        settings=data,
+        width=(run.read_inputs() or {}).get("width"),
+        columns=columns,
         repository=repository,
-        trust=", trust=True" if _foreign(recipe) or _text_model(recipe) else "",
-        example=_EXAMPLES[_input(recipe)],
         similarity=repr(columns[0]),
-        requirements=_requirements(recipe),
+        foreign=[name for name in dict.fromkeys(names) if ":" in name],
+        text_model=str(data.get("text_model", "")) if kind == "text" else "",
         evidence=_evidence(probe),
         draws=probe.get("draws", 0),
-        checkpoint=_text(str(probe.get("checkpoint", ""))),
+        checkpoint=str(probe.get("checkpoint", "")),
         data="\n".join(_data(run, recipe, columns)),
         fill_in=_FILL_IN,
         recipe=_fenced(run.read_recipe_text().strip(), "toml"),
-        environment="\n".join(_environment(run)),
+        facts=run.read_facts(),
         citation=_fenced(bibtex([recipe]), "bibtex"),
     )
     return f"{text}\n"
-
-
-def _input(recipe: Mapping[str, Any]) -> str:
-    kind: str = recipe.get("data", {}).get("input", "image")
-    return kind if kind in _EXAMPLES else "image"
-
-
-def _foreign(recipe: Mapping[str, Any]) -> list[str]:
-    """Classes from outside mscon without which the model cannot be built."""
-    names = [str(recipe.get("encoder", {}).get("name", "")), *names_of(recipe, "heads")]
-    return [name for name in dict.fromkeys(names) if ":" in name]
-
-
-def _text_model(recipe: Mapping[str, Any]) -> str:
-    """The sentence encoder that the publisher chose; empty for that of the extra, and where there are no sentences."""
-    return str(recipe.get("data", {}).get("text_model", "")) if _input(recipe) == "text" else ""
-
-
-def _requirements(recipe: Mapping[str, Any]) -> str:
-    """What it takes to load the model, and what of it executes."""
-    sentences = ["The weights are safetensors; nothing in this repository executes."]
-    if foreign := _foreign(recipe):
-        listed = ", ".join(f"`{_code(name)}`" for name in foreign)
-        sentences.append(
-            f"To build the model mscon imports {listed}, code of its publisher that is not here and must be "
-            "importable; `trust=True` says that you have read it."
-        )
-    if _input(recipe) == "text":
-        sentences.append('Sentences need `pip install "mscon[text]"`.')
-    if text_model := _text_model(recipe):
-        sentences.append(
-            f"They are read by the sentence encoder `{_code(text_model)}`, which is not here; `trust=True` lets it be "
-            "loaded."
-        )
-    return " ".join(sentences)
 
 
 def _model_index(probe: Mapping[str, Any], title: str) -> str:
@@ -114,27 +86,6 @@ def _model_index(probe: Mapping[str, Any], title: str) -> str:
         for score in scores_of(probe, "linear")
     ]
     return json.dumps([{"name": title, "results": results}], ensure_ascii=False) if results else ""
-
-
-def _summary(recipe: Mapping[str, Any], columns: Sequence[str], width: int | None) -> str:
-    encoder, data = recipe.get("encoder", {}), recipe.get("data", {})
-    shape = f"{data.get('image_size', 64)} x {data.get('image_size', 64)} pixels"
-    colours = "in grey" if data.get("channels", 3) == 1 else "in colour"
-    start = ", from published weights" if encoder.get("pretrained") else ""
-    start = ", from the weights of another run" if encoder.get("start_from") else start
-    of_width = f" of {counted(width, 'number')}" if width else ""
-    frozen = " that was left as it was" if encoder.get("frozen") else ""
-    of = {
-        "image": f"images of {shape} {colours}",
-        "vectors": f"vectors{of_width} that were made elsewhere",
-        "columns": "columns of a table",
-        "text": "sentences, as a frozen sentence encoder gives them",
-    }[_input(recipe)]
-    return (
-        f"An encoder (`{_code(encoder.get('name', 'small_cnn'))}`{start}{frozen}) of {of}, trained by mscon "
-        f"([paper](https://arxiv.org/abs/2307.02712)) on {counted(len(columns), 'similarity').replace('ys', 'ies')}: "
-        f"{', '.join(_text(column) for column in columns)}. It gives features, and a projection for each similarity."
-    )
 
 
 def _evidence(probe: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -176,16 +127,6 @@ def _data(run: Run, recipe: Mapping[str, Any], columns: Sequence[str]) -> list[s
         cells = train.get_column(column)
         body.append((_text(column), _text(kind), f"{cells.drop_nulls().n_unique():,}", f"{cells.null_count():,}"))
     return [*lines, aligned(("similarity", "kind", "different values", "missing in training rows"), body, words=2)]
-
-
-def _environment(run: Run) -> list[str]:
-    facts = run.read_facts()
-    versions = ", ".join(f"{name} {version}" for name, version in facts.get("versions", {}).items())
-    parameters = facts.get("parameters", {})
-    lines = [f"Made with {_text(versions)}."] if versions else []
-    if "encoder" in parameters:
-        lines.append(f"Weights: {parameters['encoder']:,} of the encoder, {parameters.get('heads', 0):,} of the heads.")
-    return lines
 
 
 def _fenced(text: str, language: str) -> str:

@@ -100,21 +100,12 @@ def confusions(member: Member) -> tuple[list[Confusion], list[ColumnLabels]]:
         if true is None or predicted is None or not len(true):
             continue
         if kind == "rank":
-            matrices.append(confusion(name, record["classes"], counts(true, predicted, len(record["classes"]))))
+            matrices.append(confusion(name, record["classes"], _counts(true, predicted, len(record["classes"]))))
         elif kind == "number":
             matrices.append(of_numbers(name, true, predicted))
         elif kind == "labels":
             sets.append(of_labels(name, record["classes"], true, predicted))
     return matrices, sets
-
-
-def counts(
-    true: Shaped[np.ndarray, " rows"], predicted: Shaped[np.ndarray, " rows"], classes: int
-) -> Int[np.ndarray, "classes classes"]:
-    """How many rows of each true class were taken for which."""
-    table = np.zeros((classes, classes), dtype=np.int64)
-    np.add.at(table, (true.astype(np.int64), predicted.astype(np.int64)), 1)
-    return table
 
 
 def of_numbers(column: str, true: Shaped[np.ndarray, " rows"], predicted: Shaped[np.ndarray, " rows"]) -> Confusion:
@@ -126,7 +117,7 @@ def of_numbers(column: str, true: Shaped[np.ndarray, " rows"], predicted: Shaped
         f"below {bounds[0]}" if bounds else "all",
         *(f"from {low}" for low in bounds),
     ]
-    return confusion(column, names, counts(codes[0], codes[1], len(names)))
+    return confusion(column, names, _counts(codes[0], codes[1], len(names)))
 
 
 def of_labels(
@@ -135,15 +126,19 @@ def of_labels(
     true: Shaped[np.ndarray, "rows labels"],
     predicted: Shaped[np.ndarray, "rows labels"],
 ) -> ColumnLabels:
-    """Of each label the shares that were found and that were right, those found least first."""
+    """Of each label recall and precision, the lowest recall first; None where no row has it, or was said to have it."""
     has, claims = true.astype(bool), predicted.astype(bool)
-    both = (has & claims).sum(axis=0)
+    counts = zip(has.sum(axis=0), claims.sum(axis=0), (has & claims).sum(axis=0), strict=True)
     labels = [
-        LabelScores(name, int(h), _share(int(b), int(h)), _share(int(b), int(s)))
-        for name, h, s, b in zip(names, has.sum(axis=0), claims.sum(axis=0), both, strict=True)
+        LabelScores(name, int(rows), float(both / rows) if rows else None, float(both / claimed) if claimed else None)
+        for name, (rows, claimed, both) in zip(names, counts, strict=True)
     ]
     return ColumnLabels(column, tuple(sorted(labels, key=lambda label: 2.0 if label.recall is None else label.recall)))
 
 
-def _share(part: int, whole: int) -> float | None:
-    return float(part / whole) if whole else None
+def _counts(
+    true: Shaped[np.ndarray, " rows"], predicted: Shaped[np.ndarray, " rows"], classes: int
+) -> Int[np.ndarray, "classes classes"]:
+    """How many rows of each true class were taken for which."""
+    pairs = true.astype(np.int64) * classes + predicted.astype(np.int64)
+    return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)

@@ -1,12 +1,15 @@
-"""Environment: by which commands, recipes, versions and machines the runs were made."""
+"""Environment: by which commands, recipes, versions and machines runs were made, and which papers they build on."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from mscon.errors import first_few
+from mscon.evaluate.page.frame import file_text
 from mscon.evaluate.report.gather import Gathered, flat
+from mscon.run.recipe import names_of
 
 
 def commands(gathered: Gathered) -> list[str]:
@@ -47,3 +50,31 @@ def _some(values: Sequence[str]) -> str:
         except ValueError:
             pass
     return first_few(values, 3)
+
+
+def bibtex(recipes: Iterable[Mapping[str, Any]]) -> str:
+    """MSCon, and what these recipes (as plain values) build on, each once, in the order of references.bib."""
+    used = {"mu2023mscon"}
+    for recipe in recipes:
+        objectives = names_of(recipe, "objective")
+        kinds = {
+            part.get("name", "categorical")
+            for part, objective in zip(recipe["similarity"], objectives, strict=True)
+            if objective == "supcon"
+        }
+        data, views = recipe.get("data", {}), recipe.get("views", {})
+        uses = {
+            "chen2020simclr": "same_row" in kinds,
+            "khosla2020supcon": bool(kinds - {"same_row"}),
+            "dufumier2021yaware": "continuous" in kinds,
+            "zha2023rnc": "rank_n_contrast" in objectives,
+            "zhang2022himulcon": "himulcon" in objectives,
+            "veit2017csn": "triplet_margin" in objectives or "masks" in names_of(recipe, "heads"),
+            "wang2020xbm": int(recipe.get("candidates", {}).get("memory_size", 0)) > 0,
+            "bahri2022scarf": data.get("input", "image") != "image" and views.get("corrupt", 0) > 0,
+            "kendall2018uncertainty": recipe["weighting"]["name"] == "uncertainty" and len(recipe["similarity"]) > 1,
+        }
+        used |= {key for key, is_used in uses.items() if is_used}
+    # Identifiers instead of addresses: a report that opens offline should not look as if it linked anywhere.
+    entries = file_text("mscon.evaluate.report", "template", "references.bib").strip().split("\n\n")
+    return "\n\n".join(entry for entry in entries if entry.partition("{")[2].partition(",")[0] in used)

@@ -11,10 +11,10 @@ from mscon import __version__
 from mscon.errors import counted
 from mscon.evaluate.page import colours, frame
 from mscon.evaluate.report import environment
-from mscon.evaluate.report.citations import bibtex
 from mscon.evaluate.report.compare import FEW_SEEDS, FEWEST_SEEDS, MARKS, Comparison, compare, comparison_json
 from mscon.evaluate.report.confusion import confusions
 from mscon.evaluate.report.data import census
+from mscon.evaluate.report.environment import bibtex
 from mscon.evaluate.report.experiments import FILE as RESULTS_FILE
 from mscon.evaluate.report.experiments import Results, read_results
 from mscon.evaluate.report.gather import Gathered, gather
