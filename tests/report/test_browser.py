@@ -148,6 +148,11 @@ def test_wide_tables_scroll_within_the_page(browser, folder):
         ".filter(t => !['auto', 'scroll'].includes(getComputedStyle(t.closest('.scroll') ?? t).overflowX)).length"
     )
     assert outside == 0
+    page.set_viewport_size({"width": 1280, "height": 900})
+    cut = (
+        "[...document.querySelectorAll('.scroll')].filter(e => e.offsetParent && e.scrollWidth > e.clientWidth).length"
+    )
+    assert page.evaluate(cut) == 0, "on a wide screen nothing is cut, not even with 22 methods"
     page.close()
 
 

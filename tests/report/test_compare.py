@@ -142,6 +142,9 @@ def test_many_methods_stand_in_several_tables():
 def test_a_number_without_a_rival_is_marked_by_guessing(value, measure, mark):
     row = column(only := cell(value, "only"), measure=measure)
     assert row.mark(only) == mark
+    left, middle, right, guess = row.whisker(only)
+    assert 4 <= left <= middle <= right <= 108 and 4 <= guess <= 108
+    assert (guess < left) == (value > 0.2 + 0.01) and (guess > right) == (value < 0.2 - 0.01)
     assert column(only, measure=measure, baseline=None).mark(only) == ""
 
 
@@ -217,5 +220,5 @@ def test_a_summary_has_at_most_three_sentences_and_counts_columns():
 )
 def test_a_single_method_is_set_against_guessing(value, words):
     (text,) = sentences(comparison(column(cell(value, "only")), methods=("A",), seeds=(3,)))
-    assert f"that it was not trained on are {words}: “family” (accuracy" in text
+    assert f"On columns that “A” was not trained on, linear probes of its features are {words}: “family” (" in text
     assert "guessing 20.0" in text

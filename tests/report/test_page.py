@@ -313,7 +313,7 @@ def test_the_same_runs_give_the_same_bytes(a_run, tmp_path):
 def test_a_run_without_a_log_still_has_a_report(a_run, tmp_path):
     run = a_run("a", steps=0)
     page = build_report([run], tmp_path, with_maps=False).read_text("utf-8")
-    assert page.count('<td class="text">not logged</td>') == 2 and '<svg class="chart"' not in page
+    assert page.count('<td class="text verdict">not logged</td>') == 2 and '<svg class="chart"' not in page
 
 
 def test_nothing_is_written_for_runs_that_cannot_be_compared(a_run, rows, tmp_path):

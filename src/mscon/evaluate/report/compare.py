@@ -18,11 +18,7 @@ from mscon.evaluate.report.gather import Gathered, Question
 
 # Below this many seeds an interval says nothing of how much the seed matters.
 FEWEST_SEEDS = 3
-_MOST_BESIDE = 8
-FEW_SEEDS = (
-    f"A method with fewer than {FEWEST_SEEDS} seeds is never marked as clearly best, nor is any other method of its "
-    "row: its interval covers the choice of rows, but hardly the choice of the seed."
-)
+_MOST_BESIDE = 7
 
 Standing = Literal["only", "best", "first", "level", "behind"]
 """Of a cell within its row: `only` without a rival; `best` if its paired difference to every other
@@ -111,13 +107,20 @@ class ColumnScores:
             return "above" if self.about.lower_is_better else "below"
         return "chance"
 
-    def whisker(self, cell: MethodScore) -> tuple[float, float, float]:
-        """Low end, mean and high end of a cell on a bar of 112 units that spans all intervals of the row."""
-        scores = [other.score for _, other in self.scored]
-        low, high = min(s.low for s in scores), max(s.high for s in scores)
-        ends = (cell.score.low, cell.score.value, cell.score.high)
-        left, middle, right = (round(4 + 104 * (end - low) / ((high - low) or 1.0), 1) for end in ends)
-        return left, middle, right
+    def whisker(self, cell: MethodScore) -> tuple[float, float, float, float | None]:
+        """Low end, mean and high end of a cell, and what guessing gives, on a bar of 112 units.
+
+        The bar spans all intervals of the row, and guessing.
+        """
+        ends = [end for _, other in self.scored for end in (other.score.low, other.score.high)]
+        ends += [] if self.baseline is None else [self.baseline]
+        low, width = min(ends), (max(ends) - min(ends)) or 1.0
+
+        def place(value: float) -> float:
+            return round(4 + 104 * (value - low) / width, 1)
+
+        guess = None if self.baseline is None else place(self.baseline)
+        return place(cell.score.low), place(cell.score.value), place(cell.score.high), guess
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +153,21 @@ class Comparison:
         return tuple(sorted((c for c in self.columns if not c.about.leads), key=lambda c: order.index(c.measure)))
 
     @property
+    def few_seeds(self) -> str:
+        """What to know where a method has too few seeds; empty if none has."""
+        if min(self.seeds) >= FEWEST_SEEDS:
+            return ""
+        covered = "its interval covers the choice of rows, but hardly the choice of the seed."
+        if len(self.methods) == 1:
+            return f"There are fewer than {FEWEST_SEEDS} seeds: {covered.replace('its interval', 'the interval')}"
+        return (
+            f"A method with fewer than {FEWEST_SEEDS} seeds is never marked as clearly best, nor is any other method "
+            f"of its row: {covered}"
+        )
+
+    @property
     def blocks(self) -> tuple[tuple[int, ...], ...]:
-        """Numbers of the methods that stand beside each other: more than eight columns are not read at a glance."""
+        """Numbers of the methods that stand beside each other: more than seven columns are not read at a glance."""
         count = len(self.methods) if self.columns else 0
         parts = -(-count // _MOST_BESIDE)
         return tuple(tuple(range(part * count // parts, (part + 1) * count // parts)) for part in range(parts))

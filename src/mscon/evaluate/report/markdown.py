@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mscon.evaluate.report.compare import FEW_SEEDS, FEWEST_SEEDS, MARKS, ColumnScores, Comparison, MethodScore
+from mscon.evaluate.report.compare import MARKS, ColumnScores, Comparison, MethodScore
 
 
 def aligned(header: Sequence[str], body: Sequence[Sequence[str]], words: int = 1) -> str:
@@ -33,11 +33,10 @@ def comparison_text(comparison: Comparison) -> str:
     blocks = [
         f"{heading}\n\n{_table(comparison, rows, some)}" for heading, rows in tables for some in comparison.blocks
     ]
-    few = min(comparison.seeds, default=FEWEST_SEEDS) < FEWEST_SEEDS
     lines = [
         f"Means with 95 % intervals over rows and seeds ({comparison.draws:,} bootstrap draws).",
         *(f"{sign}  {meaning}." for sign, meaning in comparison.legend),
-        *([FEW_SEEDS] if few else []),
+        *filter(None, [comparison.few_seeds]),
         *(f"{about.title}: {about.explained}" for about in comparison.measures),
     ]
     return "\n\n".join([*blocks, "\n".join(lines)]) + "\n"

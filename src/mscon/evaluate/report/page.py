@@ -11,7 +11,7 @@ from mscon import __version__
 from mscon.errors import counted
 from mscon.evaluate.page import colours, frame
 from mscon.evaluate.report import environment
-from mscon.evaluate.report.compare import FEW_SEEDS, FEWEST_SEEDS, MARKS, Comparison, compare, comparison_json
+from mscon.evaluate.report.compare import FEWEST_SEEDS, MARKS, Comparison, compare, comparison_json
 from mscon.evaluate.report.confusion import confusions
 from mscon.evaluate.report.data import census
 from mscon.evaluate.report.environment import bibtex
@@ -130,7 +130,6 @@ def render(
         warnings=[*spaces.failures, *lost_logs([m.run for m in members])],
         glance=facts_at_a_glance(gathered),
         comparison=comparison,
-        few_seeds=FEW_SEEDS if min(comparison.seeds) < FEWEST_SEEDS else "",
         skipped=_skipped(gathered),
         experiments=experiments,
         curves=curves(gathered.methods),

@@ -14,7 +14,7 @@ import numpy as np
 from mscon.errors import counted
 from mscon.evaluate.metrics.bootstrap import Interval
 from mscon.evaluate.metrics.catalog import Measure
-from mscon.evaluate.report.compare import FEW_SEEDS, FEWEST_SEEDS, ColumnScores, Comparison, MethodScore
+from mscon.evaluate.report.compare import ColumnScores, Comparison, MethodScore
 from mscon.evaluate.report.gather import Gathered, Member, Method
 
 SPLITS = ("train", "validation", "test", "unseen")
@@ -83,23 +83,23 @@ def sentences(comparison: Comparison) -> tuple[str, ...]:
     """At most three, most important first: columns not trained on, those trained on, neighbours, and few seeds."""
     if not comparison.columns:
         return ("No column was probed, so there is nothing to say about the features yet.",)
-    parts = [
-        (comparison.leading("not trained on"), "no method was trained on"),
-        (comparison.leading("trained on"), "at least one method was trained on"),
-    ]
-    if len(comparison.methods) == 1:
-        lines = [_against_guessing(columns, role.replace("no method was", "it was not")) for columns, role in parts]
+    other, trained = comparison.leading("not trained on"), comparison.leading("trained on")
+    methods = comparison.methods
+    if len(methods) == 1:
+        lines = [
+            _against_guessing(other, f"“{methods[0]}” was not trained on"),
+            _against_guessing(trained, f"“{methods[0]}” was trained on"),
+        ]
     else:
-        lines = [_between_methods(columns, comparison.methods, role) for columns, role in parts]
-    lines.append(_neighbours(comparison))
-    if min(comparison.seeds) < FEWEST_SEEDS:
-        lines.append(FEW_SEEDS)
-    return tuple(line for line in lines if line)[:3]
+        lines = [
+            _between_methods(other, methods, "no method was trained on"),
+            _between_methods(trained, methods, "at least one method was trained on"),
+        ]
+    return tuple(line for line in (*lines, _neighbours(comparison), comparison.few_seeds) if line)[:3]
 
 
 def _against_guessing(columns: Sequence[ColumnScores], role: str) -> str:
     """One method: which columns are predicted better than by guessing."""
-    role = role.replace("at least one method was", "it was")
     by_mark: dict[str, list[str]] = {}
     for column in columns:
         for _, cell in column.scored:
@@ -111,7 +111,7 @@ def _against_guessing(columns: Sequence[ColumnScores], role: str) -> str:
         "": "with no guess to compare with",
     }
     results = [f"{words[mark]}: {_listed(by_mark[mark])}" for mark in words if mark in by_mark]
-    return f"Linear probes of columns that {role} are {'; '.join(results)}." if results else ""
+    return f"On columns that {role}, linear probes of its features are {'; '.join(results)}." if results else ""
 
 
 def _with_guess(column: ColumnScores, cell: MethodScore) -> str:
