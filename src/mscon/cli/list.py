@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 from mscon.method import catalogue
@@ -40,17 +40,19 @@ def _part(kind: str, name: str) -> list[str]:
     summary = (part.__doc__ or "").strip().splitlines()[0]
     if kind == "similarity" and part.suited_objective != "supcon":
         summary = f"{summary} Suits objective {part.suited_objective}."
-    return _with_settings(name, summary, validate.of_part(part, recipe.GIVEN_BY_MSCON[kind]))
+    return _with_settings(name, summary, recipe.settings_of(kind, part))
 
 
 def _source(name: str, summary: str, prepare: Callable[..., Path]) -> list[str]:
-    return _with_settings(name, summary, validate.of_function(prepare, ("root",)))
+    return _with_settings(name, summary, validate.parameters_of(prepare, ("root",)))
 
 
-def _with_settings(name: str, summary: str, known: Mapping[str, validate.Setting]) -> list[str]:
-    # What has None by default is named alone: TOML has no word for it.
-    written = ", ".join(s.name if s.default is None else f"{s.name} = {_toml(s.default)}" for s in known.values())
-    return [f"  {name:<20} {summary}", *([f"  {'':<20} {written}"] if written else [])]
+def _with_settings(name: str, summary: str, parameters: validate.Parameters) -> list[str]:
+    # A setting without a default, or with None, is listed by its name alone: TOML cannot write None.
+    settings = ", ".join(
+        p.name if p.default in (None, p.empty) else f"{p.name} = {_toml(p.default)}" for p in parameters.values()
+    )
+    return [f"  {name:<20} {summary}", *([f"  {'':<20} {settings}"] if settings else [])]
 
 
 def _toml(value: object) -> str:

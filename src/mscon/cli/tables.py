@@ -50,14 +50,10 @@ def _run_prepare(arguments: argparse.Namespace) -> None:
     from mscon_paper import sources
 
     prepare = sources.find(arguments.source)
-    known = validate.of_function(prepare, ("root",))
     settings = dict(validate.assignment(text) for text in arguments.set)
-    validate.refuse_unknown(settings, known, arguments.source, "")
-    values = {
-        key: validate.typed(value, known[key].hint, f"[{arguments.source}] {key}") for key, value in settings.items()
-    }
+    settings = validate.checked(validate.parameters_of(prepare, ("root",)), settings, arguments.source)
     try:
-        print(prepare(arguments.root, **values))
+        print(prepare(arguments.root, **settings))
     except ValueError as error:  # a setting of the right type that makes no sense
         raise TableError(f"{arguments.source}: {error}") from None
 
