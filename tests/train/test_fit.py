@@ -11,7 +11,7 @@ import torch
 from mscon.data.table.table import read_table
 from mscon.errors import RecipeError, RunError, TableError
 from mscon.model.model import load_model
-from mscon.run import checksums
+from mscon.run import checksums, folder
 from mscon.run.run import Run
 from mscon.train import assembly
 from mscon.train import fit as fits
@@ -404,7 +404,7 @@ def test_a_run_that_holds_its_own_table_is_not_overwritten(recipe, table, tmp_pa
 
 def test_one_process_trains_a_run(recipe, table, tmp_path):
     run = fit(recipe, table, tmp_path / "run", **QUIET)
-    with Run.held(run.root):
+    with folder.training_lock(run.root):
         with pytest.raises(RunError, match="another process trains run"):
             resume(run, progress=False)
         with pytest.raises(RunError, match="another process trains run"):

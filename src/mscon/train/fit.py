@@ -23,6 +23,7 @@ from mscon.data.table.table import Table, read_table, unit
 from mscon.errors import RecipeError, RunError, TableError, counted
 from mscon.method import catalogue
 from mscon.method.similarities.base import Similarity
+from mscon.run import folder
 from mscon.run.recipe import AUTO, Recipe, of_columns
 from mscon.run.run import Run
 from mscon.train import assembly, environment, hardware, log
@@ -80,7 +81,7 @@ def fit(
     images = None if images is None else Path(images)
     protected = [*protected, *_read_from(recipe, table, images)]
     if not dry_run:
-        Run.refuse_if_taken(out, overwrite, protected)
+        folder.refuse_if_taken(out, overwrite, protected)
     assembly.check_views(recipe)
     assembly.check_sampler(recipe)
     log.check(recipe.log.to)
@@ -119,7 +120,7 @@ def fit(
             return None
         if recipe.data.input == "image":
             protected += {(root / image).parent for image in rows.get_column("image").to_list()}
-        with Run.held(out) if _is_first() else contextlib.nullcontext():
+        with folder.training_lock(out) if _is_first() else contextlib.nullcontext():
             run = Run.create(out, overwrite, protected) if _is_first() else Run(out, trust=True)
             if _is_first():
                 run.write_recipe(training.recipe)
@@ -193,8 +194,8 @@ def resume(run: Run, progress: bool = True, overrides: Sequence[str] = (), *, ac
         )
     device = hardware.device_type()
     hardware.meet(device)
-    with Run.held(run.root) if _is_first() else contextlib.nullcontext():
-        return _resume(run, run.recipe_with(overrides), device, progress, accept_changes)
+    with folder.training_lock(run.root) if _is_first() else contextlib.nullcontext():
+        return _resume(run, run.read_recipe(overrides), device, progress, accept_changes)
 
 
 def _resume(run: Run, recipe: Recipe, device: str, progress: bool, accept_changes: bool) -> Run:
