@@ -13,7 +13,7 @@ from mscon.errors import RecipeError, RunError, TableError
 from mscon.model.model import load_model
 from mscon.run import checksums, folder
 from mscon.run.run import Run
-from mscon.train import assembly
+from mscon.train import assembly, epochs
 from mscon.train import fit as fits
 from mscon.train.fit import fit, resume
 
@@ -30,7 +30,7 @@ def stopped(monkeypatch):
     """Makes training stop, as by ctrl-c, in the middle of an epoch."""
 
     def stop_in(epoch: int) -> None:
-        own = fits.train_epoch
+        own = epochs.train_epoch
 
         def interrupted(training, number, step):
             for record in own(training, number, step):
@@ -38,7 +38,7 @@ def stopped(monkeypatch):
                 if number == epoch:
                     raise KeyboardInterrupt
 
-        monkeypatch.setattr(fits, "train_epoch", interrupted)
+        monkeypatch.setattr(epochs, "train_epoch", interrupted)
 
     yield stop_in
     monkeypatch.undo()
@@ -414,7 +414,7 @@ def test_one_process_trains_a_run(recipe, table, tmp_path):
 def test_a_run_stopped_before_it_wrote_down_that_it_is_trained_is_completed(recipe, table, tmp_path, monkeypatch):
     whole = fit(recipe, table, tmp_path / "whole", **QUIET)
     with monkeypatch.context() as patch:
-        patch.setattr(fits, "_write_trained", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(epochs, "write_trained", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             fit(recipe, table, tmp_path / "run", **QUIET)
     run = Run.open(tmp_path / "run")
@@ -511,14 +511,14 @@ def test_a_loss_that_explodes_stops_the_run_with_advice(asked, overrides, table,
 
 
 def test_a_breakdown_keeps_the_last_good_checkpoint(asked, table, tmp_path, monkeypatch):
-    own = fits.train_epoch
+    own = epochs.train_epoch
 
     def poisoned(training, epoch, step):
         yield from own(training, epoch, step)
         if epoch == 2:  # as a last step of the epoch could: its loss was finite, its gradient was not
             next(training.method.parameters()).data.fill_(torch.nan)
 
-    monkeypatch.setattr(fits, "train_epoch", poisoned)
+    monkeypatch.setattr(epochs, "train_epoch", poisoned)
     with pytest.raises(RunError, match=r"epoch 2, step 4.*'model\.encoder.*not finite(?s:.*)checkpoint of epoch 1"):
         fit(asked("train.epochs=3"), table, tmp_path / "run", **QUIET)
     kept = Run.open(tmp_path / "run").read_checkpoint("last")

@@ -27,9 +27,9 @@ from mscon.model.vector_encoder import VectorEncoder
 from mscon.run.recipe import Recipe
 from mscon.train import hardware, optimiser
 from mscon.train.gather import Candidates, Gathered, InBatch, processes
-from mscon.train.loop import Training
 from mscon.train.memory_bank import Remembered
 from mscon.train.module import Method
+from mscon.train.training import Training
 
 
 def method_of(recipe: Recipe, similarities: Sequence[Similarity], inputs: Inputs | None = None) -> Method:
