@@ -126,21 +126,17 @@ def test_one_bit_is_noticed_in_every_file_that_is_read(run, name, read):
 
 @pytest.mark.parametrize("name", ["inputs.json", "vectors.safetensors", "fingerprints.safetensors", "masks.json"])
 def test_a_file_that_not_every_run_has_is_missed_where_it_was(run, name):
-    readers = {
-        "inputs.json": lambda: run.read_inputs(),
-        "vectors.safetensors": lambda: run.vectors_file,
-        "fingerprints.safetensors": lambda: run.read_fingerprints(),
-        "masks.json": lambda: run.read_masks(),
-    }
-    read = readers[name]
-    assert read() is None
+    def read(run):
+        return run.vectors_file if name == "vectors.safetensors" else getattr(run, f"read_{name.partition('.')[0]}")()
+
+    assert read(run) is None
     run.write_inputs({"width": 2}, np.ones((1, 2), np.float32))
     run.write_fingerprints(np.zeros((1, 16), np.uint8))
     run.write_masks([[1.0]])
-    assert read() is not None
+    assert read(run) is not None
     (run.root / name).unlink()
     with pytest.raises(RunError, match=rf"{name} is gone"):
-        read()
+        read(run)
 
 
 def test_features_that_have_changed_are_not_whole(run):
