@@ -277,13 +277,14 @@ def test_a_batch_larger_than_the_table_is_all_of_it(asked, table, tmp_path):
     assert run.read_facts()["trained"]["steps"] == 2
 
 
-def test_a_dry_run_takes_a_step_and_writes_nothing(recipe, table, tmp_path, monkeypatch):
-    taken = []
-    own = fits._one_step
-    monkeypatch.setattr(fits, "_one_step", lambda training: taken.append(own(training)))
-    assert fit(recipe, table, tmp_path / "run", dry_run=True, **QUIET) is None
-    assert len(taken) == 1
+def test_a_dry_run_takes_a_step_and_writes_nothing(recipe, table, tmp_path, monkeypatch, capsys):
+    steps = []
+    one_step = fits._one_step
+    monkeypatch.setattr(fits, "_one_step", lambda training: steps.append(one_step(training)))
+    assert fit(recipe, table, tmp_path / "run", dry_run=True) is None
+    assert len(steps) == 1
     assert not (tmp_path / "run").exists()
+    assert capsys.readouterr().err.startswith("Training takes 4 steps: 2 epochs of 2 steps.\nwarning: 4 steps are few")
 
 
 @pytest.mark.parametrize(
@@ -357,7 +358,7 @@ def test_the_old_run_stays_until_the_new_one_has_a_checkpoint(recipe, table, tmp
     stopped(1)
     with pytest.raises(KeyboardInterrupt):
         fit(replace(recipe, train=replace(recipe.train, seed=9)), table, old.root, overwrite=True)
-    assert "is as it was" in capsys.readouterr().err
+    assert "is unchanged" in capsys.readouterr().err
     assert everything(old.root) == before
     monkeypatch.undo()
     stopped(2)
@@ -530,7 +531,9 @@ def test_a_line_an_epoch_where_nobody_watches(recipe, table, tmp_path, capsys):
     fit(recipe, table, tmp_path / "run")
     out, err = capsys.readouterr()
     assert out == ""
-    lines = err.strip().splitlines()
+    length, warning, *lines = err.strip().splitlines()
+    assert length == "Training takes 4 steps: 2 epochs of 2 steps."
+    assert warning.startswith("warning: 4 steps are few") and "train.epochs = 100 or more" in warning
     assert len(lines) == 2
     assert lines[0].startswith("epoch 1/2: total ")
     assert all(word in lines[1] for word in ("shape", "shade", "same_row", "with a positive", "relative excess"))
