@@ -63,7 +63,7 @@ def explore(arguments: argparse.Namespace) -> None:
         _serve(run, arguments)
         return
     if arguments.port is not None:
-        raise RunError("--port needs --serve.")
+        raise RunError("--port can only be meant together with --serve.")
     from mscon.search.explorer.page import build_explorer
 
     path = build_explorer(
@@ -84,10 +84,10 @@ def _serve(run: Run, arguments: argparse.Namespace) -> None:
     from mscon.search.explorer.server import serve
 
     if arguments.out is not None or arguments.overwrite:
-        raise RunError("--serve writes no file, so it cannot be combined with --out or --overwrite.")
+        raise RunError("--serve writes no file, so --out and --overwrite cannot be meant together with it.")
 
     def ready(url: str) -> None:
-        print(f"{url}\nOnly this machine can open it. Ctrl-C stops the server.", flush=True)
+        print(f"{url}\nOnly this machine can open it. Ctrl-C ends it.", flush=True)
         if not arguments.no_open and _has_screen():
             webbrowser.open(url)
 
@@ -99,7 +99,7 @@ def _serve(run: Run, arguments: argparse.Namespace) -> None:
         with_images=not arguments.no_images,
         ready=ready,
     )
-    print("\nThe server has stopped.")
+    print("\nThe server has ended.")
 
 
 def _has_screen() -> bool:

@@ -221,7 +221,9 @@ def _need_folder(folder: Path, reads: Sequence[Path]) -> None:
     with outputs.writing(folder):
         there = [path for path in folder.iterdir() if _OURS.fullmatch(path.name)] if folder.is_dir() else []
     checked = checksums.are_kept(folder)
-    outputs.need_free(sorted({*there, folder / _INDEX}), reads=reads, own=lambda path: checked or path.name != _INDEX)
+    outputs.need_free(
+        sorted({*there, folder / _INDEX}), reads=reads, is_ours=lambda path: checked or path.name != _INDEX
+    )
 
 
 def _drop_damaged(folder: Path, shards: Sequence[_Shard], drops: bool) -> None:
