@@ -36,6 +36,15 @@ def test_overrides_are_applied_and_typed():
     assert made.objective.settings["temperature"] == 0.2
 
 
+def test_the_last_of_several_overrides_of_one_key_counts():
+    assert recipe.parse(LEAST, ["train.epochs=3", "train.epochs=4", "train.epochs=3"]).train.epochs == 3
+
+
+def test_the_data_of_another_version_is_read_without_what_is_not_known_here():
+    plain = {"data": {"image": "photo", "channels": 4, "smell": "roses", "numbers": ["height"]}}
+    assert recipe.data_of(plain) == recipe.Data(image="photo", numbers=("height",))
+
+
 def test_same_row_may_count_double_in_one_line():
     made = recipe.parse(LEAST, ['similarity=[{column="kind"}, {name="same_row", importance=2}]'])
     assert [s.importance for s in made.similarities] == [1.0, 2.0]

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from functools import partial
+from typing import Annotated, Any, Literal, TypeVar
 
 from msgspec import Meta
 
 from mscon.errors import RecipeError
 from mscon.method import catalogue
 from mscon.run.schema import NotNegative, Seed, Share, Views
-from mscon.run.validate import Mistakes, Parameters, checked, convert, filled, parameters_of
+from mscon.run.validate import Parameters, checked, collect, convert, filled, parameters_of
 
 AUTO = "auto"
 """In place of the name of a similarity: the kind is inferred from the cells when the table is read."""
@@ -95,6 +96,9 @@ class Derived:
     seed: Seed = 0
 
 
+T = TypeVar("T", SimilarityPart, Derived)
+
+
 def settings_of(kind: str, part: type[Any]) -> Parameters:
     """What a recipe may set of a part: the parameters of its `fit`, or else of its constructor.
 
@@ -164,15 +168,10 @@ def similarities_of(entries: Any, defaults: Mapping[str, Any]) -> tuple[Similari
             "a recipe needs at least one [[similarity]], for example\n"
             '  [[similarity]]\n  column = "category"\n  name   = "categorical"'
         )
-    mistakes, parts = Mistakes(), []
-    for entry in entries:
-        with mistakes.collected():
-            parts.append(_similarity(entry, defaults))
-    mistakes.raise_if_any()
+    parts = tuple(_each(entries, partial(_similarity, defaults=defaults), "[[similarity]]"))
     if not any(part.importance for part in parts):
         raise RecipeError("every similarity has importance 0, so there is nothing to learn.")
-    need_distinct([part.column for part in parts], "is in two [[similarity]] entries")
-    return tuple(parts)
+    return parts
 
 
 def _similarity(entry: Mapping[str, Any], defaults: Mapping[str, Any]) -> SimilarityPart:
@@ -180,23 +179,14 @@ def _similarity(entry: Mapping[str, Any], defaults: Mapping[str, Any]) -> Simila
     column = entry.get("column", name if name == "same_row" else None)
     if not isinstance(column, str) or not column:
         raise RecipeError("[[similarity]] needs a column: the name of a label column of the table.")
-    place, mistakes = f"[[similarity]] '{column}': ", Mistakes()
-    importance, settings = 1.0, {}
-    own_parts: dict[str, Any] = {}
-    with mistakes.collected(place):
-        importance = convert(entry.get("importance", 1.0), NotNegative, "importance")
-    for kind in OWN_PARTS:
-        with mistakes.collected(place):
-            own_parts[kind] = _own_part(kind, entry, defaults[kind])
-    with mistakes.collected(place):
-        own_parts["views"] = _own_views(entry.get("views", {}), defaults["views"])
-    rest = {
-        k: v for k, v in entry.items() if k not in ("name", "column", "importance", "temperature", "views", *OWN_PARTS)
+    named = ("name", "column", "importance", "temperature", "views", *OWN_PARTS)
+    attempts: dict[str, Callable[[], Any]] = {
+        "importance": lambda: convert(entry.get("importance", 1.0), NotNegative, "importance"),
+        **{kind: partial(_own_part, kind, entry, defaults[kind]) for kind in OWN_PARTS},
+        "views": lambda: _own_views(entry.get("views", {}), defaults["views"]),
+        "settings": lambda: _settings_of_kind(name, {k: v for k, v in entry.items() if k not in named}),
     }
-    with mistakes.collected(place):
-        settings = _settings_of_kind(name, rest)
-    mistakes.raise_if_any()
-    return SimilarityPart(column, name, settings, importance, **own_parts)
+    return SimilarityPart(column, name, **collect(attempts, f"[[similarity]] '{column}': "))
 
 
 def _own_part(kind: Literal["objective", "heads"], entry: Mapping[str, Any], default: Part) -> Part | None:
@@ -245,19 +235,16 @@ def derived_of(entries: Any) -> tuple[Derived, ...]:
             "derived columns are a list, for example\n"
             '  [[derived]]\n  column = "category_noisy"\n  of     = "category"\n  redraw = 0.5'
         )
-    mistakes, derived = Mistakes(), []
-    for entry in entries:
-        with mistakes.collected():
-            derived.append(section_of(Derived, entry, "[derived]"))
-    mistakes.raise_if_any()
-    need_distinct([one.column for one in derived], "is in two [[derived]] entries")
-    return tuple(derived)
+    return tuple(_each(entries, partial(section_of, Derived, name="[derived]"), "[[derived]]"))
 
 
-def need_distinct(columns: list[str], trouble: str) -> None:
-    """Raises RecipeError if a column comes twice."""
+def _each(entries: Sequence[Any], build: Callable[[Any], T], name: str) -> list[T]:
+    """What is built of each entry; of these no two have one column."""
+    parts = list(collect({str(i): partial(build, entry) for i, entry in enumerate(entries)}).values())
+    columns = [part.column for part in parts]
     if repeated := sorted({column for column in columns if columns.count(column) > 1}):
-        raise RecipeError(f"column '{repeated[0]}' {trouble}. Each needs a column of its own.")
+        raise RecipeError(f"column '{repeated[0]}' is in two {name} entries. Each needs a column of its own.")
+    return parts
 
 
 def _name_in(section: Mapping[str, Any], kind: str, default: str) -> str:

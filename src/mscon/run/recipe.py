@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,6 +33,7 @@ from mscon.run.schema import Sampler as Sampler
 from mscon.run.schema import Train as Train
 from mscon.run.schema import Triplets as Triplets
 from mscon.run.schema import Views as Views
+from mscon.run.validate import collect
 
 VERSION = 1
 
@@ -151,14 +154,9 @@ def of_columns(columns: Sequence[str], overrides: Sequence[str] = ()) -> Recipe:
 
 def of_plain(plain: Mapping[str, Any], overrides: Sequence[str] = (), where: str = "") -> Recipe:
     """The same from plain values, as TOML or JSON has them."""
-    values, mistakes = copy.deepcopy(dict(plain)), validate.Mistakes()
-    for override in overrides:
-        with mistakes.collected():
-            _override(values, override)
-    with mistakes.collected():
-        recipe = _build(values)
-    mistakes.raise_if_any(where)
-    return recipe
+    values = copy.deepcopy(dict(plain))
+    attempts: dict[str, Any] = {str(n): partial(_override, values, text) for n, text in enumerate(overrides)}
+    return collect({**attempts, "recipe": partial(_build, values)}, where)["recipe"]
 
 
 def _override(plain: dict[str, Any], override: str) -> None:
@@ -178,23 +176,17 @@ def _override(plain: dict[str, Any], override: str) -> None:
 def _build(plain: Mapping[str, Any]) -> Recipe:
     if plain.get("version", VERSION) != VERSION:
         raise RecipeError(f"version is {plain['version']!r}, but this mscon reads version {VERSION}.")
-    mistakes = validate.Mistakes()
     known = {"version", "title", "similarity", "derived", *_SECTIONS, *parts.DEFAULTS}
-    with mistakes.collected():
-        validate.need_known(plain, known, "there is no section", "Sections")
     values: dict[str, Any] = {**parts.DEFAULTS, "views": Views()}
-    with mistakes.collected():
-        values["title"] = validate.convert(plain.get("title", ""), str, "title")
-    with mistakes.collected():
-        values |= plain_sections(plain)
-    for name in parts.DEFAULTS:
-        with mistakes.collected():
-            values[name] = parts.part_of(name, _section(plain, name))
-    with mistakes.collected():
-        values["derived"] = parts.derived_of(plain.get("derived", []))
-    with mistakes.collected():
-        values["similarities"] = parts.similarities_of(plain.get("similarity"), values)
-    mistakes.raise_if_any()
+    attempts: dict[str, Callable[[], Any]] = {
+        "": lambda: validate.need_known(plain, known, "there is no section", "Sections"),
+        "title": lambda: validate.convert(plain.get("title", ""), str, "title"),
+        **{name: partial(_values_of, plain, name) for name in _SECTIONS},
+        **{name: partial(_part_of, plain, name) for name in parts.DEFAULTS},
+        "derived": lambda: parts.derived_of(plain.get("derived", [])),
+        "similarities": lambda: parts.similarities_of(plain.get("similarity"), values),
+    }
+    collect(attempts, results=values).pop("")
     return Recipe(**values)
 
 
@@ -208,18 +200,25 @@ def plain_sections(plain: Mapping[str, Any], where: str = "") -> dict[str, Any]:
     Raises:
         RecipeError: for all unknown keys, and all values of another type or out of range, in them.
     """
-    values, mistakes = {}, validate.Mistakes()
-    for name, kind in _SECTIONS.items():
-        with mistakes.collected(where):
-            values[name] = parts.section_of(kind, _section(plain, name), name)
-    mistakes.raise_if_any()
-    return values
+    return collect({name: partial(_values_of, plain, name) for name in _SECTIONS}, where)
+
+
+def _values_of(plain: Mapping[str, Any], name: str) -> Any:
+    return parts.section_of(_SECTIONS[name], _section(plain, name), name)
+
+
+def _part_of(plain: Mapping[str, Any], name: str) -> Part:
+    return parts.part_of(name, _section(plain, name))
 
 
 def data_of(plain: Mapping[str, Any]) -> Data:
-    """[data] of a recipe that another version of mscon may have written: settings that are not known are left out."""
-    known = {f.name for f in dataclasses.fields(Data)}
-    return parts.section_of(Data, {k: v for k, v in plain.get("data", {}).items() if k in known}, "data")
+    """[data] of a recipe that another version of mscon may have written, without what this version cannot read."""
+    values: dict[str, Any] = {}
+    for key, value in plain.get("data", {}).items():
+        with contextlib.suppress(RecipeError):
+            parts.section_of(Data, {**values, key: value}, "data")
+            values[key] = value
+    return parts.section_of(Data, values, "data")
 
 
 def names_of(plain: Mapping[str, Any], kind: Literal["objective", "heads"]) -> list[str]:

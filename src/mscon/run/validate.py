@@ -7,8 +7,8 @@ import json
 import tomllib
 import types
 import typing
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -18,24 +18,28 @@ from mscon.errors import RecipeError, nearest
 Parameters = Mapping[str, inspect.Parameter]
 
 
-class Mistakes:
-    """Collects what is wrong, so that the user of a recipe is told all of it at once."""
+def collect(
+    attempts: Mapping[str, Callable[[], Any]], where: str = "", results: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """What each attempt returns, so that the user of a recipe is told all mistakes at once.
 
-    def __init__(self) -> None:
-        self.messages: list[str] = []
+    Args:
+        attempts: by name; a RecipeError of one does not keep the others from being made.
+        where: begins every message.
+        results: filled in this order, so that an attempt can use what earlier ones returned.
 
-    @contextmanager
-    def collected(self, where: str = "") -> Iterator[None]:
-        """A RecipeError within is collected. `where` begins each of its messages."""
+    Raises:
+        RecipeError: with the messages of all attempts.
+    """
+    results, messages = {} if results is None else results, []
+    for name, attempt in attempts.items():
         try:
-            yield
+            results[name] = attempt()
         except RecipeError as error:
-            self.messages += [f"{where}{message}" for message in error.messages]
-
-    def raise_if_any(self, where: str = "") -> None:
-        """Raises one RecipeError with all messages, each begun by `where`."""
-        if self.messages:
-            raise RecipeError(*(f"{where}{message}" for message in self.messages))
+            messages += [f"{where}{message}" for message in error.messages]
+    if messages:
+        raise RecipeError(*messages)
+    return results
 
 
 def parameters_of(function: Callable[..., Any], filled_in: tuple[str, ...] = ()) -> Parameters:
@@ -80,18 +84,16 @@ def checked(parameters: Parameters, values: Mapping[str, Any], section: str) -> 
         RecipeError: for all unknown settings, with the nearest known one; all required ones that are missing; and all
             values of another type or out of range.
     """
-    mistakes = Mistakes()
-    with mistakes.collected():
-        need_known(values, parameters, f"[{section}] has no setting", f"Settings of [{section}]")
-    converted = {}
-    for name, parameter in parameters.items():
-        with mistakes.collected():
-            if name in values:
-                converted[name] = convert(values[name], parameter.annotation, f"[{section}] {name}")
-            elif parameter.default is parameter.empty:
-                raise RecipeError(f"[{section}] needs a value for '{name}'.")
-    mistakes.raise_if_any()
-    return converted
+
+    def value_of(name: str) -> Any:
+        if name not in values:
+            raise RecipeError(f"[{section}] needs a value for '{name}'.")
+        return convert(values[name], parameters[name].annotation, f"[{section}] {name}")
+
+    unknown = partial(need_known, values, parameters, f"[{section}] has no setting", f"Settings of [{section}]")
+    names = [p.name for p in parameters.values() if p.name in values or p.default is p.empty]
+    results = collect({"": unknown, **{name: partial(value_of, name) for name in names}})
+    return {name: results[name] for name in names}
 
 
 def need_known(keys: Iterable[str], known: Collection[str], complaint: str, title: str) -> None:
