@@ -22,7 +22,7 @@ def rows() -> pl.DataFrame:
 def a_run(tmp_path: Path, rows: pl.DataFrame) -> Callable[..., Run]:
     """`a_run("name", **what)`: a run directory of that name in a folder of its own."""
 
-    def build(name: str, own_rows: pl.DataFrame | None = None, **what: object) -> Run:
-        return make_run(tmp_path / name, rows if own_rows is None else own_rows, **what)  # type: ignore[arg-type]
+    def build(name: str, table: pl.DataFrame | None = None, **what: object) -> Run:
+        return make_run(tmp_path / name, rows if table is None else table, **what)  # type: ignore[arg-type]
 
     return build

@@ -58,11 +58,11 @@ def make_run(
 ) -> Run:
     """One run directory. `skill` is the chance that a probe is right about a row."""
     generator = np.random.default_rng([seed, int(1000 * skill), len(title)])
-    own = "\n".join(
+    similarities = "\n".join(
         f"[[similarity]]\ncolumn = {column!r}" + ('\nname = "same_row"' if column == "same_row" else "")
         for column in train_on
     )
-    text = f"title = {title!r}\n[train]\nseed = {seed}\n[data]\nimage_size = 24\nchannels = 1\n{own}\n"
+    text = f"title = {title!r}\n[train]\nseed = {seed}\n[data]\nimage_size = 24\nchannels = 1\n{similarities}\n"
     run = Run.create(root)
     run.write_recipe(recipes.parse(text, settings))
     run.write_facts(
@@ -159,13 +159,13 @@ def _probe(
         if column in train_on or not len(unseen):
             continue
         k = len(neighbours)
-        found = {
+        scores = {
             "precision_at_1": (generator.random(len(unseen)) < skill).astype(np.float32),
             "r_precision": generator.random(len(unseen)).astype(np.float32) * skill,
             "map_at_r": generator.random(len(unseen)).astype(np.float32) * skill * 0.8,
         }
-        arrays |= {f"neighbours/{k}/row": unseen, **{f"neighbours/{k}/{name}": v for name, v in found.items()}}
-        means = {name: {"value": float(v.mean()), "low": 0.0, "high": 1.0} for name, v in found.items()}
+        arrays |= {f"neighbours/{k}/row": unseen, **{f"neighbours/{k}/{name}": v for name, v in scores.items()}}
+        means = {name: {"value": float(v.mean()), "low": 0.0, "high": 1.0} for name, v in scores.items()}
         chance = {"chance": 1 / len(classes), "map_at_r_chance": 0.5 / len(classes)}
         neighbours.append({"column": column, "trained": False, "rows": len(unseen), "left_out": 0, **means, **chance})
     # Rows of a class lie together, the closer the more skill.
@@ -177,8 +177,8 @@ def _probe(
     projections = []
     for column in train_on:
         code = codes.get(column, np.arange(len(rows)))
-        own = generator.normal(size=(code.max() + 2, 8))[code] * 2 + generator.normal(size=(len(rows), 8))
-        projections.append(own / np.linalg.norm(own, axis=1, keepdims=True))
+        vectors = generator.normal(size=(code.max() + 2, 8))[code] * 2 + generator.normal(size=(len(rows), 8))
+        projections.append(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
     run.write_features(features, np.stack(projections).astype(np.float32))
     run.write_probe({"checkpoint": "last", "linear": linear, "neighbours": neighbours}, arrays)
 

@@ -65,13 +65,13 @@ def test_a_curve_has_a_table_for_each_thing_read_and_its_points_beside_each_othe
     family, weight = results.sheets
     assert family.head == ("0", "1", "2")
     lines = dict(family.lines)
-    assert [cell.value for cell in lines["MSCon"]] == ["50.0", "60.0", "70.0"]
-    assert lines["MSCon"][1].span == "40.0 to 90.0"
+    assert [cell.shown[0] for cell in lines["MSCon"]] == ["50.0", "60.0", "70.0"]
+    assert lines["MSCon"][1].shown[1] == "40.0 to 90.0"
     assert lines["CSN"][0].reason == "training broke down"
     assert lines["CSN"][1] is None
     assert "CSN" not in dict(weight.lines)
-    assert results.claims[0].verdict == "confirmed"
-    assert results.about == "A share of labels. Drawn anew."
+    assert results.differences[0].verdict == "confirmed"
+    assert results.about == "A share of labels.\nDrawn anew."
 
 
 @pytest.mark.parametrize(("kinds", "media"), [(("svg", "png"), "svg+xml"), (("png",), "png"), ((), None)])
@@ -98,6 +98,11 @@ def test_experiments_stand_beside_runs(a_run, tmp_path):
     page = (tmp_path / "both.html").read_text("utf-8")
     assert 'id="results"' in page and 'id="comparison"' in page
     assert "from 1 run and 1 experiment" in page
+
+
+def test_an_experiment_without_numbers_is_a_page(tmp_path):
+    atomic.write_json(tmp_path / "results.json", result_json(replace(experiment(), readings=(), differences=())))
+    assert 'id="results"' in build_report([], tmp_path, results=[tmp_path]).read_text("utf-8")
 
 
 def test_what_is_no_evidence_says_so(tmp_path):

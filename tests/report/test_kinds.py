@@ -28,10 +28,12 @@ def every_kind(a_run, rows) -> Run:
     size = [("small", "middle", "large")[i] for i in generator.integers(3, size=count)]
     parts = [(("dot", "bar", "dot;bar")[i]) for i in generator.integers(3, size=count)]
     path = [("boots/ankle", "boots/knee", "sandals/flat")[i] for i in generator.integers(3, size=count)]
-    own = rows.with_columns(price=pl.Series(price), size=pl.Series(size), parts=pl.Series(parts), path=pl.Series(path))
+    table = rows.with_columns(
+        price=pl.Series(price), size=pl.Series(size), parts=pl.Series(parts), path=pl.Series(path)
+    )
     levels_of_size = 'probe.kinds={size = {name = "ordinal", levels = ["small", "middle", "large"]}}'
-    run = a_run("kinds", own, settings=[levels_of_size])
-    test = np.flatnonzero(own["split"].to_numpy() == "test")
+    run = a_run("kinds", table, settings=[levels_of_size])
+    test = np.flatnonzero(table["split"].to_numpy() == "test")
     probe, arrays = run.read_probe(), run.read_predictions()
     score = {"value": 0.5, "low": 0.4, "high": 0.6}
 
@@ -79,24 +81,24 @@ def test_every_kind_has_a_row_with_its_measure(every_kind, tmp_path):
 
 
 def test_the_census_says_what_a_column_holds(every_kind):
-    told = census(gather([every_kind]))
-    holds = {column.name: column.holds for column in told.columns}
+    data = census(gather([every_kind]))
+    holds = {column.name: column.holds for column in data.columns}
     assert holds["price"].startswith("numbers, ")
     assert holds["size"] == "3 levels in order"
     assert holds["parts"] == "sets of 2 labels, 3 different sets"
     assert holds["path"] == "3 paths of 2 levels"
     assert holds["slant"] == "2 classes"
     rows = every_kind.read_rows()
-    price = next(column for column in told.columns if column.name == "price")
-    assert [rows_of for _, rows_of in told.splits] == [len(rows.filter(split=name)) for name, _ in told.splits]
-    for (split, count), empty in zip(told.splits, price.empty, strict=True):
+    price = next(column for column in data.columns if column.name == "price")
+    assert [rows_of for _, rows_of in data.splits] == [len(rows.filter(split=name)) for name, _ in data.splits]
+    for (split, count), empty in zip(data.splits, price.empty, strict=True):
         assert empty.rows == rows.filter(split=split)["price"].null_count()
         assert empty.share == pytest.approx(empty.rows / count)
 
 
 def test_levels_numbers_and_labels_have_a_table_of_what_was_taken_for_what(every_kind):
-    taken, (labels,) = confusions(gather([every_kind]).methods[0].members[0])
-    by_name = {told.column: told for told in taken}
+    matrices, (labels,) = confusions(gather([every_kind]).methods[0].members[0])
+    by_name = {matrix.column: matrix for matrix in matrices}
     assert by_name["size"].classes == ("small", "middle", "large")
     assert by_name["size"].table[0][1].share == 1.0
     assert len(by_name["price"].classes) == 5
@@ -106,15 +108,15 @@ def test_levels_numbers_and_labels_have_a_table_of_what_was_taken_for_what(every
 
 def test_fifths_of_numbers_hold_every_row():
     true = np.arange(100.0)
-    told = of_numbers("c", true, true)
-    assert [sum(entry.rows for entry in line) for line in told.table] == [20] * 5
-    assert told.mistakes == ()
+    matrix = of_numbers("c", true, true)
+    assert [sum(entry.rows for entry in line) for line in matrix.table] == [20] * 5
+    assert matrix.mistakes == ()
     assert len(of_numbers("c", np.ones(4), np.zeros(4)).classes) == 1
 
 
 def test_labels_that_nobody_has_or_names_have_no_share():
-    told = of_labels("c", ["a", "b"], np.array([[1, 0], [1, 0]]), np.array([[1, 0], [0, 0]]))
-    assert [(label.name, label.rows, label.recall, label.precision) for label in told.labels] == [
+    scores = of_labels("c", ["a", "b"], np.array([[1, 0], [1, 0]]), np.array([[1, 0], [0, 0]]))
+    assert [(label.name, label.rows, label.recall, label.precision) for label in scores.labels] == [
         ("a", 2, 0.5, 1.0),
         ("b", 0, None, None),
     ]
@@ -123,9 +125,9 @@ def test_labels_that_nobody_has_or_names_have_no_share():
 @settings(deadline=None, derandomize=True, max_examples=50)
 @given(st.lists(st.one_of(st.none(), st.integers(-5, 5)), min_size=1, max_size=40))
 def test_fifths_keep_the_order_of_numbers(values):
-    told = fifths([None if value is None else str(value) for value in values])
-    assert [name is None for name in told] == [value is None for value in values]
-    known = sorted((value, name) for value, name in zip(values, told, strict=True) if value is not None)
+    names = fifths([None if value is None else str(value) for value in values])
+    assert [name is None for name in names] == [value is None for value in values]
+    known = sorted((value, name) for value, name in zip(values, names, strict=True) if value is not None)
     places = [int(name.partition(":")[0]) for _, name in known]
     assert places == sorted(places)
     for value, name in known:

@@ -88,10 +88,10 @@ def probed(run: Run, skill: float, price: Sequence[str]) -> Run:
 @pytest.fixture
 def runs(a_run: Callable[..., Run], rows: pl.DataFrame) -> list[Run]:
     price = [f"{n:g}" for n in np.random.default_rng(0).normal(50, 9, size=rows.height).round(1)]
-    own = rows.with_columns(price=pl.Series(price), size=pl.lit("m"))
+    table = rows.with_columns(price=pl.Series(price), size=pl.lit("m"))
     skills = {"MSCon": 0.8, "SupCon": 0.5}
     return [
-        probed(a_run(f"{title}{seed}", own, title=title, seed=seed, skill=skill), skill, price)
+        probed(a_run(f"{title}{seed}", table, title=title, seed=seed, skill=skill), skill, price)
         for title, skill in skills.items()
         for seed in range(3)
     ]

@@ -154,8 +154,8 @@ def with_input(run, **data):
 
 
 def test_texts_are_shown_as_neighbours(a_run, rows):
-    own = rows.with_columns(text=pl.Series([f"sentence {n} " + "x" * 200 for n in range(rows.height)]))
-    neighbours = grid_of(with_input(a_run("a", own), input="text"), own)
+    table = rows.with_columns(text=pl.Series([f"sentence {n} " + "x" * 200 for n in range(rows.height)]))
+    neighbours = grid_of(with_input(a_run("a", table), input="text"), table)
     assert neighbours.missing == "" and not neighbours.has_pictures
     for query in neighbours.queries:
         for near in query.nearest[0].neighbours:
@@ -164,15 +164,15 @@ def test_texts_are_shown_as_neighbours(a_run, rows):
 
 
 def test_rows_of_columns_show_cells_that_are_no_labels_with_their_columns(a_run, rows):
-    own = rows.with_columns(
+    table = rows.with_columns(
         width=pl.Series([f"{n}" for n in range(rows.height)]),
         name=pl.Series([f"thing {n}" for n in range(rows.height)]),
     )
-    run = with_input(a_run("a", own), input="columns", numbers=["width"])
-    for query in grid_of(run, own).queries:
+    run = with_input(a_run("a", table), input="columns", numbers=["width"])
+    for query in grid_of(run, table).queries:
         number = query.row.number
         assert query.row.cells == (("name", f"thing {number}"), ("width", f"{number}"))
-        assert query.row.name == f"line {own['line'][number]}"
+        assert query.row.name == f"line {table['line'][number]}"
 
 
 def test_pictures_that_cannot_be_read_are_counted_and_the_others_shown(a_run, rows, tmp_path):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+import msgspec
 
 from mscon.errors import RunError
 from mscon.evaluate.page.thumbnails import as_data_uri
@@ -28,57 +27,109 @@ class Figure:
     alt: str
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """One number of ours as text, with its interval, how it stands to the rest, and the paper's beside it.
+class Interval(msgspec.Struct, frozen=True):
+    """A number of ours with its interval: a share, or points of it, but for weights, whose mean is 1."""
 
-    Attributes:
-        value: "" where there is none, and `reason` says why.
-        standing: "best", "first" (best mean, not clearly best), "level" with that, or "".
-    """
+    value: float
+    low: float
+    high: float
 
-    value: str
-    span: str = ""
-    standing: str = ""
-    paper: str = ""
-    reason: str = ""
+    def shown(self, scale: int, digits: int, sign: str = "") -> tuple[str, str]:
+        """The number, and its interval unless that has no width."""
+        value, low, high = (f"{scale * end:{sign}.{digits}f}" for end in (self.value, self.low, self.high))
+        return value, "" if low == high == value else f"{low} to {high}"
+
+
+class Published(msgspec.Struct, frozen=True):
+    """A number of the paper, in percent."""
+
+    value: float
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """One number of ours, how it stands to the rest, and the paper's beside it; where there is none, the reason."""
+
+    row: str
+    case: str
+    measure: str
+    column: str
+    ours: Interval | None
+    standing: str | None
+    reason: str | None
+    paper: Published | None
+
+    @property
+    def shown(self) -> tuple[str, str]:
+        if self.ours is None:
+            return "", ""
+        return self.ours.shown(1, 2) if self.measure == "weight" else self.ours.shown(100, 1)
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """By how much one method is ahead of another, paired by row."""
+
+    better: str
+    worse: str
+    case: str
+    column: str
+    ours: Interval
+
+    @property
+    def points(self) -> str:
+        value, span = self.ours.shown(100, 1, "+")
+        return f"{value} ({span})" if span else value
+
+    @property
+    def verdict(self) -> str:
+        return "confirmed" if self.ours.low > 0 else "contradicted" if self.ours.high < 0 else "not distinguishable"
 
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """One table: what was measured, the heads of its columns, and a line for each method."""
+    """One table: its title, the heads of its columns, and a line for each method."""
 
     title: str
     head: tuple[str, ...]
     lines: tuple[tuple[str, tuple[Reading | None, ...]], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """By how much one method is ahead of another, paired by row, in points."""
+class Results(msgspec.Struct, frozen=True):
+    """All of one experiment, as results.json has it.
 
-    better: str
-    worse: str
-    case: str
-    column: str
-    value: str
-    verdict: str
+    Attributes:
+        changed: in what it is no evidence of anything.
+        why_no_published_number: if no number of the paper is beside ours.
+        figure: beside the file.
+    """
 
-
-@dataclass(frozen=True, slots=True)
-class Results:
-    """All of one experiment; `changed` says in what it is no evidence, `beside` why no number of the paper is there."""
-
-    name: str
+    experiment: str
     title: str
     source: str
-    about: str
     changed: tuple[str, ...]
     spread: str
-    beside: str
-    figure: Figure | None
-    sheets: tuple[Sheet, ...]
-    claims: tuple[Claim, ...]
+    axis: str | None
+    readings: tuple[Reading, ...]
+    differences: tuple[Claim, ...]
+    why_no_published_number: str | None
+    about: str = ""
+    figure: Figure | None = None
+
+    @property
+    def sheets(self) -> list[Sheet]:
+        """With several cases a table for each measure, its cases beside each other; else all measures in one."""
+        measures = list(dict.fromkeys((r.measure, r.column) for r in self.readings))
+        cases, rows = (list(dict.fromkeys(getattr(r, key) for r in self.readings)) for key in ("case", "row"))
+        cells = {(r.row, r.case, (r.measure, r.column)): r for r in self.readings}
+        if len(cases) == 1:
+            lines = tuple((row, tuple(cells.get((row, cases[0], key)) for key in measures)) for row in rows)
+            return [Sheet("", tuple(heading(*key) for key in measures), lines)]
+        sheets = []
+        for key in measures:
+            mine = [case for case in cases if any((row, case, key) in cells for row in rows)]
+            table = [(row, tuple(cells.get((row, case, key)) for case in mine)) for row in rows]
+            title = heading(*key) + (f", by {self.axis}" if self.axis else "")
+            sheets.append(Sheet(title, tuple(mine), tuple((row, line) for row, line in table if any(line))))
+        return sheets
 
 
 def holds_results(folder: Path) -> bool:
@@ -94,27 +145,15 @@ def read_results(folder: Path) -> Results:
     """
     path = folder / FILE
     try:
-        record = json.loads(path.read_text("utf-8"))
-        title = str(record["title"])
-        return Results(
-            name=str(record["experiment"]),
-            title=title,
-            source=str(record["source"]),
-            about=" ".join(str(record.get("about", "")).split()),
-            changed=tuple(str(text) for text in record["changed"]),
-            spread=str(record["spread"]),
-            beside=str(record["why_no_published_number"] or ""),
-            figure=_figure(folder, title),
-            sheets=tuple(_sheets(record["readings"], record["axis"])),
-            claims=tuple(_claim(difference) for difference in record["differences"]),
-        )
+        results = msgspec.json.decode(path.read_bytes(), type=Results)
     except OSError as error:
         raise RunError(f"'{folder}' holds no results of an experiment: {error.strerror or error}.") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise RunError(
-            f"'{path}' is not what `mscon reproduce` writes ({type(error).__name__}: {error}). "
+            f"'{path}' is not what `mscon reproduce` writes ({error}). "
             "Run the experiment again: runs that are there are not made anew."
         ) from None
+    return msgspec.structs.replace(results, figure=_figure(folder, results.title))
 
 
 def heading(measure: str, column: str) -> str:
@@ -122,48 +161,6 @@ def heading(measure: str, column: str) -> str:
     if measure == "weight":
         return f"weight given to {plain(column)}"
     return plain(column) if measure == "accuracy" else f"{measure} of {plain(column)}" if column else measure
-
-
-def _sheets(readings: Sequence[Mapping[str, Any]], axis: str | None) -> list[Sheet]:
-    """With several cases a table for each measure, its cases beside each other; else all measures in one."""
-    measures = list(dict.fromkeys((r["measure"], r["column"]) for r in readings))
-    cases = list(dict.fromkeys(r["case"] for r in readings))
-    rows = list(dict.fromkeys(r["row"] for r in readings))
-    cells = {(r["row"], r["case"], r["measure"], r["column"]): _reading(r) for r in readings}
-    if len(cases) == 1:
-        head = tuple(heading(*key) for key in measures)
-        lines = tuple((row, tuple(cells.get((row, cases[0], *key)) for key in measures)) for row in rows)
-        return [Sheet("", head, lines)]
-    sheets = []
-    for key in measures:
-        mine = [case for case in cases if any((row, case, *key) in cells for row in rows)]
-        lines = tuple(
-            (row, tuple(cells.get((row, case, *key)) for case in mine))
-            for row in rows
-            if any((row, case, *key) in cells for case in mine)
-        )
-        title = heading(*key) + (f", by {axis}" if axis else "")
-        sheets.append(Sheet(title, tuple(mine), lines))
-    return sheets
-
-
-def _reading(reading: Mapping[str, Any]) -> Reading:
-    paper = reading["paper"]
-    beside = "" if paper is None else f"{paper['value']:.2f}"
-    ours = reading["ours"]
-    if ours is None:
-        return Reading("", paper=beside, reason=str(reading["reason"] or "not there"))
-    scale, digits = (1, 2) if reading["measure"] == "weight" else (100, 1)
-    value, low, high = (f"{scale * float(ours[name]):.{digits}f}" for name in ("value", "low", "high"))
-    standing = reading["standing"] if reading["standing"] in ("best", "first", "level") else ""
-    return Reading(value, "" if low == high == value else f"{low} to {high}", standing, beside)
-
-
-def _claim(difference: Mapping[str, Any]) -> Claim:
-    value, low, high = (100 * float(difference["ours"][name]) for name in ("value", "low", "high"))
-    verdict = "confirmed" if low > 0 else "contradicted" if high < 0 else "not distinguishable"
-    better, worse, case, column = (str(difference[name]) for name in ("better", "worse", "case", "column"))
-    return Claim(better, worse, case, column, f"{value:+.1f} ({low:+.1f} to {high:+.1f})", verdict)
 
 
 def _figure(folder: Path, title: str) -> Figure | None:

@@ -231,8 +231,9 @@ def masks(methods: Sequence[Method]) -> tuple[MethodMasks, ...]:
         if len(values):
             values = values[:, order(values)]
             largest = float(values.max()) or 1.0
-            own = tuple(_mask(*pair, values.max(axis=0), largest) for pair in zip(method.columns, values, strict=True))
-            drawn.append(MethodMasks(method.title, member.seed, values.shape[1], largest, own))
+            of_columns = zip(method.columns, values, strict=True)
+            each = tuple(_mask(column, mask, values.max(axis=0), largest) for column, mask in of_columns)
+            drawn.append(MethodMasks(method.title, member.seed, values.shape[1], largest, each))
     return tuple(drawn)
 
 
