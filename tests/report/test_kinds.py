@@ -100,7 +100,7 @@ def test_levels_numbers_and_labels_have_a_table_of_what_was_taken_for_what(every
     matrices, (labels,) = confusions(gather([every_kind]).methods[0].members[0])
     by_name = {matrix.column: matrix for matrix in matrices}
     assert by_name["size"].classes == ("small", "middle", "large")
-    assert by_name["size"].table[0][1].share == 1.0
+    assert by_name["size"].counts[0][0] == 0 and by_name["size"].mistakes[0].share == 1.0
     assert len(by_name["price"].classes) == 5
     assert [label.name for label in labels.labels] == ["bar", "dot"]
     assert all(label.recall == 1.0 for label in labels.labels)
@@ -109,7 +109,7 @@ def test_levels_numbers_and_labels_have_a_table_of_what_was_taken_for_what(every
 def test_fifths_of_numbers_hold_every_row():
     true = np.arange(100.0)
     matrix = of_numbers("c", true, true)
-    assert [sum(entry.rows for entry in line) for line in matrix.table] == [20] * 5
+    assert [sum(line) for line in matrix.counts] == [20] * 5
     assert matrix.mistakes == ()
     assert len(of_numbers("c", np.ones(4), np.zeros(4)).classes) == 1
 

@@ -218,6 +218,16 @@ def test_tables_can_be_read_aloud(page):
     assert set(ids.values()) == {1}
 
 
+def test_shades_of_a_confusion_are_shares_of_the_true_class(compared):
+    text = compared.read_text("utf-8")
+    lines = re.findall(r'<tr><th scope="row">[^<]+</th>((?:<td class="(?:right|wrong) s\d">[\d·]+</td>)+)</tr>', text)
+    assert len(lines) == 8 + 2 + 5
+    for line in lines:
+        cells = [(int(s), 0 if n == "·" else int(n)) for s, n in re.findall(r's(\d)">([\d·]+)<', line)]
+        total = sum(n for _, n in cells) or 1
+        assert [s for s, _ in cells] == [-(-8 * n // total) for _, n in cells]
+
+
 def test_agreement_of_neighbours_is_told_in_words_too(compared):
     text = compared.read_text("utf-8")
     assert len(re.findall(r'<li class="same">', text)) == len(re.findall(r"<b>same</b>", text)) > 0

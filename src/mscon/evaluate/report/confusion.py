@@ -12,17 +12,6 @@ from mscon.evaluate.report.gather import Member
 from mscon.evaluate.report.probe_scores import name_of
 
 MOST_CLASSES = 30
-_STEPS = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One cell: rows, their share of the true class, and which of nine shades it gets."""
-
-    rows: int
-    share: float
-    shade: int
-    right: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,35 +26,32 @@ class Mistake:
 
 @dataclass(frozen=True, slots=True)
 class Confusion:
-    """Confusion of one column; no table (only mistakes) above 30 classes."""
+    """Confusion of one column: how many rows of each true class (a line) were predicted as which.
+
+    Above 30 classes it has mistakes only.
+    """
 
     column: str
     classes: tuple[str, ...]
-    table: tuple[tuple[Entry, ...], ...]
+    counts: tuple[tuple[int, ...], ...]
     mistakes: tuple[Mistake, ...]
-    wide: bool
+
+    @property
+    def is_wide(self) -> bool:
+        return len(self.classes) > 12
 
 
 def confusion(column: str, classes: Sequence[str], counts: Int[np.ndarray, "true predicted"]) -> Confusion:
-    """Counts [true, predicted] as shares of the true class, and the most frequent mistakes."""
-    per_class = np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    shares = counts / per_class
-    table = tuple(
-        tuple(
-            Entry(int(counts[t, p]), float(shares[t, p]), int(np.ceil(_STEPS * shares[t, p])), t == p)
-            for p in range(len(classes))
-        )
-        for t in range(len(classes))
-    )
+    """The counts, and the most frequent mistakes with their share of the true class."""
     wrong = counts - np.diag(np.diag(counts))
     order = np.argsort(-wrong, axis=None, kind="stable")[:5]
     mistakes = tuple(
-        Mistake(classes[t], classes[p], int(wrong[t, p]), float(shares[t, p]))
+        Mistake(classes[t], classes[p], int(wrong[t, p]), float(wrong[t, p] / counts[t].sum()))
         for t, p in (np.unravel_index(flat, wrong.shape) for flat in order)
         if wrong[t, p] > 0
     )
-    fits = len(classes) <= MOST_CLASSES
-    return Confusion(column, tuple(classes), table if fits else (), mistakes, len(classes) > 12)
+    table = tuple(tuple(line) for line in counts.tolist()) if len(classes) <= MOST_CLASSES else ()
+    return Confusion(column, tuple(classes), table, mistakes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,19 +20,17 @@ from mscon.run.recipe import names_of
 SAME, DIFFERENT, RELATED = 0.95, 0.5, 0.5
 # More rows move the second decimal at most.
 _MOST_ROWS = 4_000
-_SHADES = 8
 # Of the highest bar of a mask, in the unit of its drawing.
 HEIGHT = 48.0
 
 
 @dataclass(frozen=True, slots=True)
 class Alignment:
-    """CKA of one pair of spaces: the mean over seeds, its lowest and highest, and which of nine shades it gets."""
+    """CKA of one pair of spaces: the mean over seeds, its lowest and highest."""
 
     value: float | None
     low: float | None
     high: float | None
-    shade: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,10 +116,7 @@ def _of(method: Method, rows: Int[np.ndarray, " rows"], classes: Mapping[str, Se
 
 def _entry(values: Sequence[float | None]) -> Alignment:
     known = [value for value in values if value is not None]
-    if not known:
-        return Alignment(None, None, None, 0)
-    mean = float(np.mean(known))
-    return Alignment(mean, min(known), max(known), round(_SHADES * mean))
+    return Alignment(float(np.mean(known)), min(known), max(known)) if known else Alignment(None, None, None)
 
 
 def explain(

@@ -108,7 +108,7 @@ def curves(methods: Sequence[Method]) -> tuple[Curves, ...]:
         steps = [x[-1] for by_method in points.values() for group in by_method.values() for x, _ in group]
         if not steps:
             continue
-        last = float(max(steps))
+        last = float(max(steps)) or 1.0
         bounds = {name: _usual(logs[having[0]], name, column) for name in ("floor", "ceiling")}
         charts = tuple(
             _chart(quantity, lines, last, bounds if quantity is _LOSS else {})
