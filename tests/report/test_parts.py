@@ -175,6 +175,13 @@ def test_rows_of_columns_show_cells_that_are_no_labels_with_their_columns(a_run,
         assert query.row.name == f"line {table['line'][number]}"
 
 
+def test_a_folder_of_images_for_rows_that_are_none_is_refused(a_run, tmp_path, capsys):
+    run = with_input(a_run("a"), input="columns", numbers=["family"])
+    assert main(["report", str(run.root), "--images", str(tmp_path), "--out", str(tmp_path / "page.html")]) == 2
+    assert "was not trained on images. Leave out --images." in capsys.readouterr().err
+    assert not (tmp_path / "page.html").exists()
+
+
 def test_pictures_that_cannot_be_read_are_counted_and_the_others_shown(a_run, rows, tmp_path):
     make_images(tmp_path / "images", rows)
     run = a_run("a", images=tmp_path / "images")

@@ -107,7 +107,7 @@ def grid(
         seed: of the choice of queries.
 
     Raises:
-        RunError: if `images` is no folder.
+        RunError: if `images` is no folder, or the rows of the run are no images.
     """
     run = member.run
     splits = np.asarray(rows["split"].to_list(), dtype=object)
@@ -230,6 +230,8 @@ def _pictures(
 
     data = data_of(member.recipe)
     if data.input != "image":
+        if images is not None:
+            raise RunError(f"run '{member.run.root}' was not trained on images. Leave out --images.")
         return {}, "", ""
     total = counted(len(numbers), "picture")
     try:
