@@ -304,7 +304,7 @@ def test_settings_that_cannot_be_meant_are_refused(arguments, words):
     [
         ({"temperature": "0.1"}, "temperature must be a number, got '0.1'"),
         ({"temperature": torch.nn.Parameter(torch.tensor(0.1))}, "plain number, got a tensor; it cannot be learned"),
-        ({"weighting": "fixed"}, "weighting 'fixed': missing a required argument: 'weights'.*'fixed': weights"),
+        ({"weighting": 3}, "weighting must be a name or a Weighting object, got 3"),
         ({"weighting": "equal", "normalise": True}, "'normalise' is of neither .* weighting 'equal': none"),
         (
             {"objective": "rank_n_contrast", "positives": "inside"},

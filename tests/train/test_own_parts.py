@@ -126,7 +126,7 @@ class Flat(torch.nn.Module):
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
-        (["weighting.name=exact"], "fits temperatures, but of objective"),
+        (["weighting.name=exact"], "fits temperatures, but objective"),
         (
             ["weighting.name=exact", 'similarity=[{column="shape", views={hue=0.0}}, {column="shade"}]'],
             "some similarities have views of their own",

@@ -24,6 +24,7 @@ from mscon.method.pairs import LazyPairs, Pairs
 from mscon.method.similarities.base import Cell, Similarity, joined
 from mscon.method.similarities.hierarchical import Hierarchical
 from mscon.method.similarities.ordinal import Ordinal
+from mscon.method.weightings.base import BatchLosses
 from mscon.method.weightings.relative import Relative
 from mscon.method.weightings.uncertainty import Uncertainty
 from mscon.testing import check_similarity
@@ -143,7 +144,7 @@ def weighed(weighting: Relative | Uncertainty, losses: Tensor, pairs: LazyPairs)
     told = contrastive_losses(losses.detach()[None], [pairs], "anchors_with_a_positive")
     counted = told.counted.sum(dim=1)
     mean = told.per_anchor.sum(dim=1) / counted.clamp_min(1)
-    weighted = weighting(mean.float(), told.floor.float(), told.ceiling.float(), counted.float())
+    weighted = weighting(BatchLosses(mean.float(), told.floor.float(), told.ceiling.float(), counted.float()))
     return torch.stack([weighted.total.reshape(()), weighted.weights[0]]).detach()
 
 

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from mscon.method.kernels.masks import MOST_COUNTED, written
+from mscon.method.kernels.masks import MOST_COUNTED, pair_masks
 from mscon.method.pairs import LazyPairs, Pairs, renumbered
 
 # Rows of a block when pairs are counted; 1,024 x 65,536 weights are 268 MB, so counting stays bounded.
@@ -45,7 +45,7 @@ def count_each(pairs: Sequence[Pairs | LazyPairs]) -> PairCounts:
     """`count` of several similarities of the same anchors, stacked; small batches of classes all in one go."""
     partitions = [p for p in pairs if isinstance(p, LazyPairs) and p.is_partition]
     if len(partitions) == len(pairs) and len(pairs) * math.prod(pairs[0].shape) <= MOST_COUNTED:
-        return _count_written(partitions)
+        return _count_masks(partitions)
     each = [count(p) for p in pairs]
     return PairCounts(
         positives=torch.stack([c.positives for c in each]),
@@ -88,8 +88,8 @@ def _count_block(pairs: Pairs) -> PairCounts:
     return PairCounts(total, known, pairs.negative.sum(dim=1), floor, ceiling)
 
 
-def _count_written(pairs: Sequence[LazyPairs]) -> PairCounts:
-    weight, known = written(pairs, torch.get_default_dtype())
+def _count_masks(pairs: Sequence[LazyPairs]) -> PairCounts:
+    weight, known = pair_masks(pairs, torch.get_default_dtype())
     has_label = torch.stack([p.anchors for p in pairs]) >= 0
     numbers = known.sum(dim=2) * has_label
     positives = weight.sum(dim=2)

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from mscon.method.kernels.masks import written
+from mscon.method.kernels.masks import pair_masks
 from mscon.method.kernels.path import Denominator, Gradients, wide
 from mscon.method.kernels.shift import shift_for
 from mscon.method.pairs import Exchange, LazyPairs, Pairs
@@ -65,12 +65,12 @@ class Dense:
         denominator: Denominator = "all",
     ) -> Dense:
         """Write the pairs out, in the type of the sums."""
-        weight, known = written(pairs, dtype)
+        weight, known = pair_masks(pairs, dtype)
         negative = known * (weight == 0) if denominator == "negatives" else None
         exchanged = [p.reversed() for p in pairs if isinstance(p, LazyPairs) and p.exchange is not None]
         reverse = None
         if exchanged:
-            w, k = written(exchanged, dtype)
+            w, k = pair_masks(exchanged, dtype)
             reverse = w.mT, (k if negative is None else k * (w == 0)).mT
         count = weight.sum(dim=2)
         is_lonely = count == 0

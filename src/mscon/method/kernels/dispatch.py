@@ -16,13 +16,12 @@ from torch.nn.functional import normalize
 from mscon.method.kernels.dense import Dense
 from mscon.method.kernels.lengths import lengths_of
 from mscon.method.kernels.online import Online
-from mscon.method.kernels.path import Denominator, Path, evaluate, wide
+from mscon.method.kernels.path import Denominator, Path, Positives, evaluate, wide
 from mscon.method.kernels.precision import no_rounding
 from mscon.method.kernels.shift import LARGEST_LOGIT
 from mscon.method.kernels.tiles import Tiles
 from mscon.method.pairs import Exchange, LazyPairs, Pairs
 
-Positives = Literal["outside", "inside"]
 Temperature = float | Float[Tensor, " similarities"] | Float[Tensor, "similarities anchors"]
 
 # Pairs up to which writing them all out is fastest: three similarities of 577 rows on a CPU, where tiles then

@@ -17,36 +17,38 @@ MOST_COUNTED = 500_000
 # Up to here float32 tells integers apart.
 _LARGEST_EXACT = 2**24
 
-Written = tuple[Float[Tensor, "similarities anchors candidates"], Float[Tensor, "similarities_or_1 anchors candidates"]]
+PairMasks = tuple[
+    Float[Tensor, "similarities anchors candidates"], Float[Tensor, "similarities_or_1 anchors candidates"]
+]
 
 
-def written(pairs: Sequence[Pairs | LazyPairs], dtype: torch.dtype) -> Written:
+def pair_masks(pairs: Sequence[Pairs | LazyPairs], dtype: torch.dtype) -> PairMasks:
     """Weights, 0 where nothing is known or alike; and 1 where a pair is known, 0 where it is in no sum.
 
     Numbers rather than truth values, which torch combines ten times slower on a CPU. Of an anchor without a label
-    pairs may count as known; it has no positive. What is given is read only: a
-    loss and its counts share it in small batches of classes.
+    pairs may count as known; it has no positive. Read only: a loss and
+    its counts share them in small batches of classes.
     """
     partitions = [p for p in pairs if isinstance(p, LazyPairs) and p.is_partition]
     if len(partitions) < len(pairs):
         return _each(pairs, dtype)
-    if len(pairs) * math.prod(pairs[0].shape) > MOST_COUNTED:  # nobody shares them, and what is kept fills caches
+    if len(pairs) * math.prod(pairs[0].shape) > MOST_COUNTED:  # nobody shares them, and they would fill caches
         return _classes(partitions, dtype)
     key = dtype, *(id(p) for p in partitions)
-    kept = partitions[0].kept
-    if key not in kept:  # beside the pairs themselves, whose ids must stay theirs
-        kept[key] = _classes(partitions, dtype), partitions[1:]
-    shared: Written = kept[key][0]
-    return shared
+    cache = partitions[0].cache
+    if key not in cache:  # beside the pairs themselves, whose ids must stay theirs
+        cache[key] = _classes(partitions, dtype), partitions[1:]
+    masks: PairMasks = cache[key][0]
+    return masks
 
 
-def _each(pairs: Sequence[Pairs | LazyPairs], dtype: torch.dtype) -> Written:
+def _each(pairs: Sequence[Pairs | LazyPairs], dtype: torch.dtype) -> PairMasks:
     dense: list[Pairs] = [p.dense() if isinstance(p, LazyPairs) else p for p in pairs]
     known = torch.stack([p.known for p in dense])
     return torch.stack([p.weight for p in dense]).to(dtype).masked_fill_(~known, 0.0).clamp_min_(0), known.to(dtype)
 
 
-def _classes(pairs: Sequence[LazyPairs], dtype: torch.dtype) -> Written:
+def _classes(pairs: Sequence[LazyPairs], dtype: torch.dtype) -> PairMasks:
     a, c, is_any_missing = _numbers([p.anchors for p in pairs], [p.candidates for p in pairs])
     i, j, _ = _numbers([p.anchor_ids for p in pairs], [p.candidate_ids for p in pairs])
     other = _compared(torch.ne, i, j, dtype)

@@ -15,6 +15,9 @@ from mscon.method.pairs import Exchange
 Denominator = Literal["all", "negatives"]
 """What an anchor's positives compete with: all known candidates, or those of weight 0 alone."""
 
+Positives = Literal["outside", "inside"]
+"""Where positives stand, outside or inside the logarithm (L_out, L_in); see `mscon.method.objectives.supcon`."""
+
 Gradients = tuple[Float[Tensor, "similarities anchors dim"], Float[Tensor, "similarities candidates dim"] | None]
 
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from numbers import Real
 from typing import Any, Literal, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from mscon.method.comparison import Comparison as Comparison
+from mscon.method.comparison import Losses as Losses
 from mscon.method.kernels.counts import count_each
 from mscon.method.kernels.precision import no_rounding
 from mscon.method.pairs import LazyPairs, Pairs
@@ -23,67 +24,6 @@ AverageOver = Literal["anchors_with_a_positive", "all_anchors"]
 
 # Pairs that a formula writes out at once; above that, backward computes a block of anchors again.
 _AT_ONCE = 2**22
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """What an objective sees of one step.
-
-    Attributes:
-        anchors: projections that carry the loss, a space per similarity; they need not be of unit length.
-        candidates: what anchors are compared with; None for the anchors themselves.
-        pairs: for each similarity, who is alike, and which pairs to leave out.
-        anchor_rows, candidate_rows: number of the table's row that each is a view of, the same in every process.
-        anchor_views, candidate_views: which view of its row each is, from 0.
-    """
-
-    anchors: Float[Tensor, "similarities anchors dim"]
-    candidates: Float[Tensor, "similarities candidates dim"] | None
-    pairs: Sequence[LazyPairs]
-    anchor_rows: Int[Tensor, " anchors"]
-    candidate_rows: Int[Tensor, " candidates"]
-    anchor_views: Int[Tensor, " anchors"]
-    candidate_views: Int[Tensor, " candidates"]
-
-    @classmethod
-    def of(
-        cls,
-        anchors: Float[Tensor, "similarities anchors dim"],
-        candidates: Float[Tensor, "similarities candidates dim"] | None,
-        pairs: Sequence[LazyPairs],
-    ) -> Comparison:
-        """Of samples of which only pairs are known: the ids of the pairs number their rows, and each is view 0."""
-        rows, others = pairs[0].anchor_ids, pairs[0].candidate_ids
-        return cls(anchors, candidates, pairs, rows, others, torch.zeros_like(rows), torch.zeros_like(others))
-
-
-@dataclass(frozen=True, slots=True)
-class Losses:
-    """What an objective says of one batch, similarity by similarity.
-
-    Attributes:
-        per_anchor: nats; exactly 0 where an anchor has nothing to be compared by.
-        counted: the anchors that an average is taken over. By default those with a positive.
-        has_positive: anchors with at least one known positive.
-        labelled: anchors about which the similarity says anything at all.
-        floor: least mean loss possible for these labels, nats.
-        ceiling: mean loss of embeddings that all coincide, nats.
-        correct: of each counted anchor the share of what it is asked that is answered rightly, for objectives that
-            classify or put candidates in order; 0 where not counted. NaN for similarities whose objective does neither.
-    """
-
-    per_anchor: Float[Tensor, "similarities anchors"]
-    counted: Bool[Tensor, "similarities anchors"]
-    has_positive: Bool[Tensor, "similarities anchors"]
-    labelled: Bool[Tensor, "similarities anchors"]
-    floor: Float[Tensor, " similarities"]
-    ceiling: Float[Tensor, " similarities"]
-    correct: Bool[Tensor, "similarities anchors"] | Float[Tensor, "similarities anchors"] | None = None
-
-    @property
-    def present(self) -> Bool[Tensor, " similarities"]:
-        """Similarities with an anchor to average over in this batch."""
-        return self.counted.any(dim=1)
 
 
 class Objective(nn.Module, ABC):

@@ -3,17 +3,14 @@ r"""Supervised contrastive loss; with one positive per anchor it is NT-Xent."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 from jaxtyping import Float
 from torch import Tensor
 
 from mscon.method.kernels import contrast
-from mscon.method.kernels.path import Denominator
+from mscon.method.kernels.path import Denominator, Positives
 from mscon.method.objectives.base import AverageOver, Comparison, Losses, Objective, contrastive_losses, positive
 from mscon.method.pairs import LazyPairs, Pairs
-
-Positives = Literal["outside", "inside"]
 
 
 def supcon(
