@@ -155,5 +155,5 @@ def test_images_too_small_for_a_backbone_are_refused_before_training():
 
 def test_a_backbone_without_pooling_is_refused(monkeypatch):
     monkeypatch.setattr(encoders, "_small_cnn", lambda s, c: encoders.Encoder(torch.nn.Identity(), 1, [0.5], [0.5]))
-    with pytest.raises(RecipeError, match="not one vector an image"):
+    with pytest.raises(RecipeError, match="not one vector of features"):
         build("small_cnn", channels=1)

@@ -97,7 +97,7 @@ def test_a_run_with_an_encoder_of_ones_own_loads_again(tmp_path):
         (lambda: own("Flat", "encoder.settings={size=8}"), "does not take images of 16 pixels"),
         (lambda: own("Flat", "encoder.pretrained=true", "data.image_size=32"), "knows no published weights"),
         (lambda: own("Flat", "encoder.settings={size=16}", "data.channels=3"), "1 value, but images have 3 channels"),
-        (lambda: own("Maps"), "not one vector an image"),
+        (lambda: own("Maps"), "not one vector of features"),
         (lambda: own("NotAModule"), "is no encoder: it must be a subclass of torch.nn"),
         (lambda: own("Gone"), "cannot import encoder 'own_encoders:Gone'"),
         (lambda: parse("encoder.mean=[0.1, 0.2]"), "mean has 2 values, but images have 1 channel"),

@@ -84,9 +84,9 @@ class Losses:
     """What an objective says of one batch, similarity by similarity.
 
     Attributes:
-        per_anchor: nats; exactly 0 where an anchor has nothing to be compared with.
+        per_anchor: nats; exactly 0 for anchors that do not count, or have nothing to be compared with.
         counted: the anchors that an average is taken over. By default those with a positive.
-        has_positive: anchors with at least one known positive.
+        has_positive: anchors with at least one known positive; they are labelled.
         labelled: anchors about which the similarity says anything at all.
         floor: least mean loss possible for these labels, nats.
         ceiling: mean loss of embeddings that all coincide, nats.

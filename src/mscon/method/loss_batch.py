@@ -52,22 +52,24 @@ def samples_of(
         if code.shape[0] != count:
             what = "rows" if name == "rows" else f"labels '{name}'"
             raise ValueError(f"{what} must have one value for each of {count} rows, got shape {tuple(code.shape)}.")
+    places = torch.arange(count * views, device=stacked.device)
     if views > 1:
-        *codes, numbers = (
-            code.unsqueeze(1).expand(count, views, *code.shape[1:]).flatten(0, 1) for code in (*codes, numbers)
-        )
-    origin = SampleOrigin(numbers, *_view_numbers(views, inputs).to(stacked.device).repeat(1, count))
+        row = places // views
+        *codes, numbers = (code.index_select(0, row) for code in (*codes, numbers))
+    view = places % views
+    origin = SampleOrigin(numbers, view, _input_numbers(inputs, views, view))
     return Samples(stacked.reshape(len(names), count * views, dim), codes, origin)
 
 
-def _view_numbers(views: int, inputs: Sequence[int] | None) -> Int[Tensor, "2 views"]:
-    """Of each view its number, and that of its input."""
-    numbers = [0] * views if inputs is None else list(inputs)
-    if len(numbers) != views or not all(isinstance(number, int) and number >= 0 for number in numbers):
+def _input_numbers(inputs: Sequence[int] | None, views: int, view: Int[Tensor, " samples"]) -> Int[Tensor, " samples"]:
+    """The input of each sample, from that of each view."""
+    if inputs is None:
+        return torch.zeros_like(view)
+    if len(inputs) != views or not all(isinstance(number, int) and number >= 0 for number in inputs):
         raise ValueError(
             f"inputs must be one integer >= 0 for each of {views} views, such as {[*range(views)]}, got {inputs!r}."
         )
-    return torch.tensor([range(views), numbers])
+    return torch.tensor(list(inputs), device=view.device)[view]
 
 
 def _stack_projections(projections: Projections, names: Sequence[str]) -> Float[Tensor, "similarities rows views dim"]:

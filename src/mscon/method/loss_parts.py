@@ -59,8 +59,8 @@ def build_parts(
     temperatures = temperature if isinstance(temperature, Mapping) else {}
     complaints = [
         f"{what} is given for {unknown}, but the similarities are {list(names)}."
-        for what, given in (("objective", choices), ("temperature", temperatures), ("importance", importance))
-        if (unknown := [name for name in given if name not in names])
+        for what, by_name in (("objective", choices), ("temperature", temperatures), ("importance", importance))
+        if (unknown := [name for name in by_name if name not in names])
     ]
     complaints += [complaint for name in choices if (complaint := _complaint(name, choices[name], temperatures))]
     if not isinstance(weighting, str | Weighting):

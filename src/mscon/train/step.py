@@ -139,10 +139,10 @@ def _average(
     """
     dtype = losses.per_anchor.dtype
     # Together: on small batches what a step of torch costs is to begin it.
-    local = torch.stack((losses.counted, losses.labelled, losses.has_positive & losses.labelled)).sum(dim=2).to(dtype)
+    local = torch.stack((losses.counted, losses.labelled, losses.has_positive)).sum(dim=2).to(dtype)
     anchors, labelled, with_positive = candidates.total(local)
     at_least_one = anchors.clamp_min(1)
-    local_loss = losses.per_anchor.where(losses.counted, 0.0).sum(dim=1) / at_least_one
+    local_loss = losses.per_anchor.sum(dim=1) / at_least_one
     loss = local_loss
     if candidates.world_size > 1:
         loss = candidates.total(local_loss.detach()) + candidates.world_size * (local_loss - local_loss.detach())

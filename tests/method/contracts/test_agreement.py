@@ -290,7 +290,7 @@ def test_nothing_of_a_stranger_is_imported_and_one_sentence_says_so(monkeypatch)
     labels = labels_of(
         {"hour": (CYCLIC, {}, ["1", "2", None, "23"]), "kind": ("categorical", {}, ["a", "b", "a", "a"])}, trust=False
     )
-    monkeypatch.setattr(catalogue, "own", lambda *_, **__: pytest.fail("a stranger's class was imported"))
+    monkeypatch.setattr(catalogue, "import_class", lambda *_, **__: pytest.fail("a stranger's class was imported"))
     column = labels["hour"]
     assert np.isnan(column.agreement(["1"], ["1"])).all()
     assert labels.notes == (

@@ -15,7 +15,7 @@ from batches import Batch, Naming, draw, namings, renamed
 from mscon.method.kernels import contrast
 from mscon.method.kernels.dense import Dense
 from mscon.method.kernels.online import Online
-from mscon.method.kernels.path import Denominator, Path, evaluate
+from mscon.method.kernels.path import Denominator, Kernel, evaluate
 from mscon.method.kernels.shift import LARGEST_LOGIT
 from mscon.method.kernels.tiles import Tiles
 from mscon.method.pairs import Exchange, LazyPairs, Pairs
@@ -24,15 +24,15 @@ F64 = torch.float64
 TEMPERATURES = (0.07, 0.3, 1.0)
 
 
-def dense(pairs: Sequence[LazyPairs], inside: bool, denominator: Denominator) -> Path:
+def dense(pairs: Sequence[LazyPairs], inside: bool, denominator: Denominator) -> Kernel:
     return Dense.of(pairs, TEMPERATURES, 1 / min(TEMPERATURES), F64, inside=inside, denominator=denominator)
 
 
-def tiles(pairs: Sequence[LazyPairs], inside: bool, denominator: Denominator) -> Path:
+def tiles(pairs: Sequence[LazyPairs], inside: bool, denominator: Denominator) -> Kernel:
     return Tiles.of(pairs, TEMPERATURES, 1 / min(TEMPERATURES), is_square=False, size=3, denominator=denominator)
 
 
-def online(pairs: Sequence[LazyPairs], inside: bool, denominator: Denominator) -> Path:
+def online(pairs: Sequence[LazyPairs], inside: bool, denominator: Denominator) -> Kernel:
     return Online(tuple(pairs), TEMPERATURES, inside, denominator, block=(3, 4))
 
 
@@ -75,7 +75,7 @@ def whole_gradient(batch: Batch, inside: bool, denominator: Denominator, weight:
 
 
 def check(
-    build: Callable[..., Path],
+    build: Callable[..., Kernel],
     batch: Batch,
     inside: bool,
     sizes: Sequence[int],

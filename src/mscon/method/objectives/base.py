@@ -105,36 +105,38 @@ def pair_losses(
         anchors_at_once: see `by_blocks`.
         floor, ceiling: of the mean loss, where the formula says none of each anchor.
     """
-    others = comparison.candidates
-    each = [
-        by_blocks(formula, own, None if others is None else others[i], pairs, anchors_at_once)
-        for i, (own, pairs) in enumerate(zip(comparison.anchors, comparison.pairs, strict=True))
-    ]
-    losses = [own for own, *_ in each]
-    counted = torch.stack([own.counted for own in losses])
-    per_anchor = torch.stack([own.loss for own in losses])
+    candidates = comparison.candidates
+    losses, has_positive, labelled = zip(
+        *(
+            by_blocks(formula, anchors, None if candidates is None else candidates[i], pairs, anchors_at_once)
+            for i, (anchors, pairs) in enumerate(zip(comparison.anchors, comparison.pairs, strict=True))
+        ),
+        strict=True,
+    )
+    per_anchor, counted, floors, ceilings, correct = map(_stack, zip(*losses, strict=True))
+    assert per_anchor is not None
+    assert counted is not None
     share = counted.to(per_anchor.dtype) / counted.sum(dim=1, keepdim=True).clamp_min(1)
 
-    def mean(values: Sequence[Tensor | None], otherwise: float) -> Float[Tensor, " similarities"]:
-        of_each = _stack(values)
-        if of_each is None:
+    def mean(values: Tensor | None, otherwise: float) -> Float[Tensor, " similarities"]:
+        if values is None:
             return otherwise * counted.any(dim=1).to(share.dtype)
-        return (of_each * share).sum(dim=1)
+        return (values * share).sum(dim=1)
 
     return Losses(
         per_anchor=per_anchor,
         counted=counted,
-        has_positive=torch.stack([has_positive for _, has_positive, _ in each]),
-        labelled=torch.stack([labelled for *_, labelled in each]),
-        floor=mean([own.floor for own in losses], floor),
-        ceiling=mean([own.ceiling for own in losses], ceiling),
-        correct=_stack([own.correct for own in losses]),
+        has_positive=torch.stack(has_positive),
+        labelled=torch.stack(labelled),
+        floor=mean(floors, floor),
+        ceiling=mean(ceilings, ceiling),
+        correct=correct,
     )
 
 
 def _stack(values: Sequence[Tensor | None]) -> Tensor | None:
-    there = [value for value in values if value is not None]
-    return torch.stack(there) if there else None
+    present = [value for value in values if value is not None]
+    return torch.stack(present) if present else None
 
 
 def by_blocks(
@@ -158,20 +160,20 @@ def by_blocks(
     """
     wide = torch.promote_types(anchors.dtype, torch.float32)
     with no_rounding(anchors):
-        own = anchors.to(wide)
-        others = own if candidates is None else candidates.to(wide)
-        size = max(1, anchors_at_once(max(len(others), 1), own.shape[1]))
+        a = anchors.to(wide)
+        c = a if candidates is None else candidates.to(wide)
+        size = max(1, anchors_at_once(max(len(c), 1), a.shape[1]))
 
-        # Pairs are asked for inside: a checkpoint would keep those of every block.
+        # Pairs are computed inside: a checkpoint would store those of every block.
         def of_block(some: Tensor, compared: Tensor, start: int) -> tuple[AnchorLosses, Tensor, Tensor]:
-            written = pairs.block(slice(start, start + size), slice(None))
-            return formula(some, compared, written), written.has_positive, written.known.any(dim=1)
+            block = pairs.block(slice(start, start + size), slice(None))
+            return formula(some, compared, block), block.has_positive, block.known.any(dim=1)
 
-        if size >= len(own):
-            return of_block(own, others, 0)
+        if size >= len(a):
+            return of_block(a, c, 0)
         blocks = [
-            checkpoint(of_block, own[start : start + size], others, start, use_reentrant=False)
-            for start in range(0, len(own), size)
+            checkpoint(of_block, a[start : start + size], c, start, use_reentrant=False)
+            for start in range(0, len(a), size)
         ]
     losses, has_positive, labelled = zip(*blocks, strict=True)
     joined: list[Any] = [None if parts[0] is None else torch.cat(parts) for parts in zip(*losses, strict=True)]
@@ -207,5 +209,5 @@ def contrastive_losses(
         has_positive=has_positive,
         labelled=labelled,
         floor=(floor * share).sum(dim=1),
-        ceiling=(ceiling * compared * share).sum(dim=1),
+        ceiling=((ceiling if counted is compared else ceiling * compared) * share).sum(dim=1),
     )
