@@ -205,7 +205,10 @@ def test_labels_that_a_kind_cannot_read_are_refused_and_leave_no_trace(similarit
         (lambda: MSConLoss([Categorical]), "names or Similarity objects, got ABCMeta"),
         (lambda: MSConLoss(["c", Continuous("c", 1)]), "distinct names"),
         (lambda: MSConLoss(Categorical("c")), "must be a list of distinct names, or Similarity objects"),
-        (lambda: MSConLoss([Categorical("c", 3)], objective="cross_entropy"), "give dim=, the width of the projections"),
+        (
+            lambda: MSConLoss([Categorical("c", 3)], objective="cross_entropy"),
+            "give dim=, the width of the projections",
+        ),
         (lambda: MSConLoss([Categorical("c", 3)], objective="cross_entropy", dim=4, memory_size=9), "compares no rows"),
         (lambda: MSConLoss([Continuous("c", 1)], weighting="exact"), r"needs classes, similarities \['c'\] have none"),
         (lambda: MSConLoss(["c"], objective="triplet_margin", weighting="exact"), "temperature, but TripletMargin has"),

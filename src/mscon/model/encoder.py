@@ -283,7 +283,7 @@ def feature_width(backbone: nn.Module, example: Tensor, name: str, what: str, ad
     if features.dim() != 2:
         raise RecipeError(
             f"[encoder] '{name}' gives features of shape {list(features.shape)}, not one vector of features for each "
-            "input. Take a model that ends in global pooling."
+            "input, [rows, width]. A model of images must end in global pooling."
         )
     backbone.train(was_training)
     return features.shape[1]

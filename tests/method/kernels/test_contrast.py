@@ -23,13 +23,13 @@ F64 = torch.float64
 @pytest.fixture
 def paths_taken(monkeypatch):
     taken = []
-    real = dispatch._path
+    real = dispatch._kernel
 
     def spy(way, *arguments, **settings):
         taken.append(way)
         return real(way, *arguments, **settings)
 
-    monkeypatch.setattr(dispatch, "_path", spy)
+    monkeypatch.setattr(dispatch, "_kernel", spy)
     return taken
 
 
