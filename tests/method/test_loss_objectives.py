@@ -97,10 +97,10 @@ def test_it_is_the_loss_of_the_recipe_that_says_the_same_and_so_is_its_gradient(
 
 def test_each_similarity_has_the_loss_that_its_objective_gives_it_alone():
     projections, labels = batch()
-    chosen = {"make": SupCon(temperature=0.2), "price": RankNContrast(), "colour": SupCon(positives="inside")}
-    together = MSConLoss(NAMES[:1] + SIMILARITIES[1:3], weighting="equal", objective=chosen)
-    together(projections[:3], {name: labels[name] for name in chosen})
-    for number, (name, objective) in enumerate(chosen.items()):
+    objectives = {"make": SupCon(temperature=0.2), "price": RankNContrast(), "colour": SupCon(positives="inside")}
+    together = MSConLoss(NAMES[:1] + SIMILARITIES[1:3], weighting="equal", objective=objectives)
+    together(projections[:3], {name: labels[name] for name in objectives})
+    for number, (name, objective) in enumerate(objectives.items()):
         alone = MSConLoss([together.similarities[number]], weighting="equal", objective=objective)
         alone(projections[number : number + 1], {name: labels[name]})
         assert together.summary()[number].loss == pytest.approx(alone.summary()[0].loss)

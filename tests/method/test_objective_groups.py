@@ -46,20 +46,20 @@ def drawn() -> Tensor:
     return z.requires_grad_()
 
 
-def alone(objective: Objective, number: int, width: int, kept: slice, z: Tensor) -> Losses:
+def alone(objective: Objective, number: int, width: int, samples: slice, z: Tensor) -> Losses:
     """Of one similarity, with the samples of other views deleted."""
     whole = comparison(z)
     pair = whole.pairs[number]
-    code, ids = pair.anchors[kept], torch.arange(len(pair.anchors[kept]))
+    code, ids = pair.anchors[samples], torch.arange(len(pair.anchors[samples]))
     pairs = [LazyPairs(pair.compare, code, code, ids, ids, pair.is_partition)]
-    return objective(Comparison.of(z[number : number + 1, kept, :width], None, pairs))
+    return objective(Comparison.of(z[number : number + 1, samples, :width], None, pairs))
 
 
 def test_each_similarity_has_the_losses_of_its_own_objective_width_and_views():
     """The first compares views 0 and 1, which come first; the others view 2."""
     parts = (SupCon(0.1), RankNContrast(), SupCon(0.4, denominator="negatives"))
     views = ((0, 1), (2,), (2,))
-    kept = (slice(0, 2 * ROWS), slice(2 * ROWS, None), slice(2 * ROWS, None))
+    samples = (slice(0, 2 * ROWS), slice(2 * ROWS, None), slice(2 * ROWS, None))
     widths = (DIM, 3, DIM)
     order = (1, 2, 0)
     objective = ObjectiveGroups([ObjectiveGroup(parts[i], (i,), widths[i], views[i]) for i in order])
@@ -68,16 +68,16 @@ def test_each_similarity_has_the_losses_of_its_own_objective_width_and_views():
     (gradient,) = torch.autograd.grad(together.per_anchor.sum(), z)
     for i in range(3):
         other = drawn()
-        own = alone(parts[i], i, widths[i], kept[i], other)
+        alone_losses = alone(parts[i], i, widths[i], samples[i], other)
         for field in ("per_anchor", "counted", "has_positive", "labelled"):
             values = getattr(together, field)[i]
-            torch.testing.assert_close(values[kept[i]], getattr(own, field)[0])
+            torch.testing.assert_close(values[samples[i]], getattr(alone_losses, field)[0])
             others = values.clone()
-            others[kept[i]] = 0
+            others[samples[i]] = 0
             assert not others.any()
-        torch.testing.assert_close(together.floor[i], own.floor[0])
-        torch.testing.assert_close(together.ceiling[i], own.ceiling[0])
-        (expected,) = torch.autograd.grad(own.per_anchor.sum(), other)
+        torch.testing.assert_close(together.floor[i], alone_losses.floor[0])
+        torch.testing.assert_close(together.ceiling[i], alone_losses.ceiling[0])
+        (expected,) = torch.autograd.grad(alone_losses.per_anchor.sum(), other)
         torch.testing.assert_close(gradient[i], expected[i])
     assert together.correct is None
 

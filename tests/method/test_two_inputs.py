@@ -57,10 +57,10 @@ def drawn(rows: int = 6, seed: int = 0) -> tuple[Tensor, Tensor]:
 def by_loops(images: Tensor, texts: Tensor, old_images: Tensor, old_texts: Tensor) -> Tensor:
     """Image to text and text to image, candidate by candidate; the old ones are candidates only."""
     losses = []
-    for anchors, own, old in ((images, texts, old_texts), (texts, images, old_images)):
+    for anchors, partners, old in ((images, texts, old_texts), (texts, images, old_images)):
         for i, anchor in enumerate(anchors):
             terms = []
-            for candidate in [*own, *old]:
+            for candidate in [*partners, *old]:
                 cosine = (anchor * candidate).sum() / (anchor.square().sum() * candidate.square().sum()).sqrt()
                 terms.append((cosine / TEMPERATURE).exp())
             losses.append(torch.stack(terms).sum().log() - terms[i].log())
@@ -103,16 +103,16 @@ def test_pairs_of_labels_beside_image_and_text():
 
 def test_more_than_one_view_of_an_input():
     """Two images and a text a row: the objective sees which is which."""
-    seen = []
+    origins = []
 
     class Watched(ImageText):
         def forward(self, comparison: Comparison) -> Losses:
-            seen.append(comparison.anchor_origin)
+            origins.append(comparison.anchor_origin)
             return super().forward(comparison)
 
     criterion = MSConLoss(["same_row"], weighting="equal", objective=Watched())
     loss = criterion(torch.ones(1, 2, 3, 4), rows=[7, 9], inputs=[0, 0, 1])
-    (origin,) = seen
+    (origin,) = origins
     assert origin.rows.tolist() == [7, 7, 7, 9, 9, 9]
     assert origin.views.tolist() == [0, 1, 2, 0, 1, 2]
     assert origin.inputs.tolist() == [0, 0, 1, 0, 0, 1]

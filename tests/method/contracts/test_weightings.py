@@ -17,7 +17,7 @@ def test_a_weighting_of_the_catalogue_keeps_the_contract(name):
     check_weighting(catalogue.find("weighting", name))
 
 
-class Own(Weighting):
+class StrangersWeighting(Weighting):
     """By a running mean of the losses, of a stranger; `mistake` takes a step of it wrong."""
 
     mean: torch.Tensor
@@ -40,7 +40,7 @@ class Own(Weighting):
 
 
 def test_a_weighting_of_ones_own_that_is_right_passes():
-    check_weighting(Own)
+    check_weighting(StrangersWeighting)
 
 
 @pytest.mark.parametrize(
@@ -55,4 +55,4 @@ def test_a_weighting_of_ones_own_that_is_right_passes():
 )
 def test_a_mistake_in_a_weighting_is_told_in_a_sentence(mistake, words):
     with pytest.raises(AssertionError, match=words):
-        check_weighting(partial(Own, mistake=mistake))
+        check_weighting(partial(StrangersWeighting, mistake=mistake))

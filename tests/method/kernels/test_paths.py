@@ -55,10 +55,10 @@ def online(
 
 
 def by_loops(batch: Batch, temperatures: tuple[float, ...], positives: Positives, denominator: Denominator) -> Tensor:
-    written = [p.dense() for p in batch.pairs]
+    dense_pairs = [p.dense() for p in batch.pairs]
     losses = [
         supcon_loops(a.numpy(), c.numpy(), p.weight.numpy(), p.known.numpy(), t, positives, denominator)
-        for a, c, p, t in zip(batch.anchors, batch.others, written, temperatures, strict=True)
+        for a, c, p, t in zip(batch.anchors, batch.others, dense_pairs, temperatures, strict=True)
     ]
     return torch.from_numpy(np.stack(losses))
 
@@ -67,11 +67,11 @@ def by_autograd(
     batch: Batch, temperatures: tuple[float, ...], positives: Positives, denominator: Denominator, weight: Tensor
 ) -> list[Tensor]:
     def losses(anchors: Tensor, others: Tensor, t: Tensor) -> Tensor:
-        written = [p.dense() for p in batch.pairs]
+        dense_pairs = [p.dense() for p in batch.pairs]
         return torch.stack(
             [
                 supcon_formula(a, c, p.weight, p.known, one, positives, denominator)
-                for a, c, p, one in zip(anchors, others, written, t, strict=True)
+                for a, c, p, one in zip(anchors, others, dense_pairs, t, strict=True)
             ]
         )
 

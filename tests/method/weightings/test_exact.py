@@ -23,8 +23,8 @@ def clusters(classes: int, rows: int = 120, spread: float = 0.7, seed: int = 0) 
     rows of the samples."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.arange(rows) % classes
-    own = torch.eye(32)[labels] + spread / 32**0.5 * torch.randn(rows, 32, generator=generator)
-    views = [own + 0.05 * torch.randn(rows, 32, generator=generator) for _ in range(2)]
+    centres = torch.eye(32)[labels] + spread / 32**0.5 * torch.randn(rows, 32, generator=generator)
+    views = [centres + 0.05 * torch.randn(rows, 32, generator=generator) for _ in range(2)]
     return normalize(torch.cat(views), dim=1), labels.repeat(2), torch.arange(rows).repeat(2)
 
 
@@ -100,13 +100,13 @@ def test_it_is_never_negative_and_does_not_change_with_the_order_or_a_rotation()
 
 def test_missing_labels_equal_rows_that_are_not_there():
     z, classes, rows = scattered(1)
-    kept = classes >= 0
-    assert not kept.all()
+    others = classes >= 0
+    assert not others.all()
     nll, counted = pseudo_likelihood(z, classes, rows, temperature=0.2)
-    alone, counted_alone = pseudo_likelihood(z[kept], classes[kept], rows[kept], temperature=0.2)
-    torch.testing.assert_close(nll[kept], alone)
-    assert torch.equal(counted[kept], counted_alone)
-    assert (nll[~kept] == 0).all()
+    alone, counted_alone = pseudo_likelihood(z[others], classes[others], rows[others], temperature=0.2)
+    torch.testing.assert_close(nll[others], alone)
+    assert torch.equal(counted[others], counted_alone)
+    assert (nll[~others] == 0).all()
 
 
 def test_a_class_of_one_row_is_no_anchor_but_a_candidate_of_others():
@@ -159,17 +159,17 @@ def test_at_the_fitted_sigma_the_similarity_to_the_own_class_is_what_is_expected
 @pytest.mark.parametrize("classes", [2, 5, 20])
 def test_sigma_grows_with_label_noise_at_fixed_geometry(classes):
     z, labels, rows = clusters(classes, rows=400)
-    found = [fitted(z, redrawn(labels, share), rows) for share in (0.0, 0.25, 0.5, 0.75, 1.0)]
-    assert found == sorted(found)
-    assert found[-1] > 5 * found[1] > 5 * found[0]
+    result = [fitted(z, redrawn(labels, share), rows) for share in (0.0, 0.25, 0.5, 0.75, 1.0)]
+    assert result == sorted(result)
+    assert result[-1] > 5 * result[1] > 5 * result[0]
 
 
 def test_sigma_does_not_tell_the_number_of_classes():
-    found = []
+    result = []
     for classes in (2, 5, 20):
         z, labels, rows = clusters(classes, rows=400)
-        found.append(fitted(z, redrawn(labels, 0.5), rows))
-    assert max(found) / min(found) < 1.25
+        result.append(fitted(z, redrawn(labels, 0.5), rows))
+    assert max(result) / min(result) < 1.25
 
 
 def test_with_other_views_of_the_own_row_noise_would_look_certain():

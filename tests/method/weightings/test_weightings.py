@@ -104,15 +104,15 @@ def test_by_the_sum_sigma_rests_at_the_sum_and_the_network_is_moved_as_by_the_me
     """Closed form: at rest sigma^2 = n L or L, and the weight on the mean loss 1 / L either way."""
     losses, anchors = torch.tensor([4.0, 0.5]), torch.tensor([128.0, 40.0])
     by_sum, by_mean = (Uncertainty(2, normalise, reduction) for reduction in ("sum", "mean"))
-    found = []
+    results = []
     for weighting, rest in ((by_sum, anchors * losses), (by_mean, losses)):
         with torch.no_grad():
             weighting.log_variance.copy_(rest.log())
         weighted = weighting(BatchLosses(losses, FLOORS, CEILINGS, anchors))
         weighted.total.backward()
         torch.testing.assert_close(weighting.log_variance.grad, torch.zeros(2), atol=1e-5, rtol=0)
-        found.append(weighted.weights)
-    torch.testing.assert_close(found[0], found[1])
+        results.append(weighted.weights)
+    torch.testing.assert_close(results[0], results[1])
 
 
 def test_by_the_sum_one_step_of_gradient_descent_throws_sigma_far_and_by_the_mean_it_does_not():
