@@ -120,7 +120,7 @@ def test_settings_reach_models_of_timm():
 
 @pytest.mark.parametrize("key", ["checkpoint_path", "pretrained_cfg", "num_classes"])
 def test_what_reads_files_or_is_said_elsewhere_is_no_setting(key):
-    with pytest.raises(RecipeError, match=f"'{key}' is not a recipe's to set"):
+    with pytest.raises(RecipeError, match=f"'{key}' cannot be set here"):
         build_model(parse("encoder.name=resnet10t", "data.image_size=32", f"encoder.settings={{{key}='x'}}"), 1)
 
 

@@ -1,4 +1,4 @@
-"""Labels of anyone's loop: tensors, arrays or lists, checked; a kind turns them into its codes."""
+"""Labels in one's own training loop: tensors, arrays or lists, checked; a kind turns them into its codes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-# Shapes are told in the docstrings and checked by hand here: this is where users' own tensors come in.
+# Shapes are in the docstrings and checked by hand here: users' own tensors come in here.
 Values = Tensor | np.ndarray | Sequence[Any]
 
 
@@ -19,7 +19,7 @@ def tensor_of(what: str, values: Values, kind: str = "numbers") -> Tensor:
 
     Args:
         what: begins the message, for example "labels 'price'".
-        values: a tensor, which is given back, an array or a list.
+        values: a tensor, which is returned as it is, an array or a list.
         kind: what they should be, for the message.
 
     Raises:

@@ -29,7 +29,7 @@ from mscon.train.weighting_fit import fit_weighting, labelled_projections
 
 @dataclass(frozen=True, slots=True)
 class SimilaritySummary:
-    """What the last batch says of one similarity. See `mscon.train.step.Measured`."""
+    """Loss and weight of one similarity in the last batch. See `mscon.train.step.Measured`."""
 
     name: str
     loss: float
@@ -171,7 +171,7 @@ class MSConLoss(nn.Module):
     def fit_weights(
         self, projections: Projections, labels: BatchLabels | None = None, rows: Values | None = None
     ) -> None:
-        """Fit the weights of the weighting "exact" on these rows, which training should not have seen.
+        """Fit the weights of the weighting "exact" on these rows, which should not be in the training data.
 
         Call it after each epoch, with all held-out rows at once; no gradient is taken. Under
         `gather_across_devices` the rows of all processes count.
@@ -189,7 +189,7 @@ class MSConLoss(nn.Module):
         fit_weighting(self.weighting, self.objective, [labelled])
 
     def summary(self) -> tuple[SimilaritySummary, ...]:
-        """What the last batch said, a record per similarity; print it or log it.
+        """Losses and weights of the last batch, a record per similarity; print it or log it.
 
         Raises:
             RuntimeError: if there was no batch yet.

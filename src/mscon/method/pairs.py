@@ -23,7 +23,7 @@ class Pairs:
 
     Attributes:
         weight: how alike, at most 1, which is as alike as this similarity can say; 0 is a negative. Below 0 it is a
-            negative that is told apart from others, as far as an objective looks: contrastive losses take it for 0.
+            negative too; contrastive losses treat it as 0, other objectives may use the value.
         known: False leaves the pair out of every sum. Unknown is not negative.
     """
 

@@ -219,8 +219,8 @@ def _from_timm(settings: recipe.Encoder, channels: int, image_size: int) -> Enco
         )
     if reserved := [key for key in settings.settings if key in _SET_ELSEWHERE]:
         raise RecipeError(
-            f"[encoder.settings] '{reserved[0]}' is not a recipe's to set: which weights, channels and sizes is said "
-            "by [encoder] and [data]."
+            f"[encoder.settings] '{reserved[0]}' cannot be set here: weights, channels and sizes are set by [encoder] "
+            "and [data]."
         )
     try:
         published = timm.get_pretrained_cfg(name)

@@ -238,7 +238,7 @@ class _WithGradient(torch.autograd.Function):
 
 @contextlib.contextmanager
 def _together() -> Iterator[None]:
-    """What all processes do at once; if one is gone, that is said in words."""
+    """What all processes do at once; if one is gone, the error says so."""
     try:
         yield
     except RuntimeError as error:  # torch's own errors of a backend are of this kind, and so are gloo's

@@ -1,4 +1,4 @@
-"""Anything at any batch size: pairs asked for block by block, with a running maximum for each anchor."""
+"""Anything at any batch size: pairs computed block by block, with a running maximum for each anchor."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ class Triton:
     def of(
         cls, pairs: Sequence[LazyPairs], temperature: tuple[float, ...], largest_logit: float, **settings: Any
     ) -> Triton:
-        """Stack the codes. Deterministic where torch was asked to be."""
+        """Stack the codes. Deterministic if torch is set to be."""
         labels = _int32([p.anchors for p in pairs], [p.candidates for p in pairs])
         ids = _int32([p.anchor_ids for p in pairs], [p.candidate_ids for p in pairs])
         settings = {"is_deterministic": torch.are_deterministic_algorithms_enabled(), **settings}

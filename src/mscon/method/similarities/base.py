@@ -26,7 +26,7 @@ BETWEEN_COLUMNS = "\x1f"
 _LINES_SHOWN = 20
 
 TargetKind = Literal["class", "labels", "rank", "number", "nothing"]
-"""What a probe can ask of a similarity's cells: see `Similarity.target`."""
+"""What a probe can predict of a similarity's cells: see `Similarity.target`."""
 
 Geometry = Literal["class", "set", "path", "line", "same_row", "none"]
 """How the values of a column lie: names apart from one another; sets of labels; paths down a tree; points on a line,
@@ -124,10 +124,10 @@ class Similarity(ABC):
         column: the column it reads, also its name in logs and reports.
         is_partition: True if rows are only ever "same class" or "not"; then codes are class ids
             (int64, -1 where missing) and `classes` names them.
-        target_kind: what `target` gives, and so which probe suits it: "class", "labels", "rank", "number", or
-            "nothing" where the cells say nothing to be asked.
+        target_kind: what `target` gives, and so which probe predicts it: "class", "labels", "rank", "number", or
+            "nothing" where the cells hold nothing that a probe could predict.
         geometry: how the values of the column lie, and so how they are filtered and shown.
-        suited_objective: name of the objective that makes most of it.
+        suited_objective: name of the objective that suits it best.
     """
 
     is_partition: ClassVar[bool] = False
@@ -147,10 +147,10 @@ class Similarity(ABC):
         return ()
 
     def target(self, cells: Sequence[Cell]) -> Shaped[np.ndarray, "rows ..."]:
-        """What a probe is to tell of each row, whichever split it is in.
+        """What a probe predicts for each row, in every split.
 
         By `target_kind`:
-            "class": class index (int64), -1 where the cell is missing or its class was never seen by `fit`. Of a
+            "class": class index (int64), -1 where the cell is missing or no training row has its class. Of a
                 hierarchy the finest level.
             "labels": [rows, labels] of 0 and 1 (float64), a whole row of NaN where missing.
             "rank": rank of the level from 0 (float64), NaN where missing.
@@ -200,7 +200,7 @@ class Similarity(ABC):
 
     @classmethod
     def check(cls, column: str, cells: Sequence[Cell], lines: Sequence[int], **settings: Any) -> None:
-        """Complain of cells that this kind cannot read, in whichever split they are. By default it reads all.
+        """Raise an error for cells that this kind cannot read, in any split. By default it reads all.
 
         Args:
             column: the column, for the message.
@@ -227,7 +227,7 @@ class Similarity(ABC):
 
     @abstractmethod
     def encode(self, cells: Sequence[Cell]) -> Shaped[Tensor, "rows ..."]:
-        """Cells to codes, a row each. Cells never seen by `fit` are missing."""
+        """Cells to codes, a row each. Values that no training row has are missing."""
 
     def encode_tensor(self, labels: Values) -> Shaped[Tensor, "rows ..."]:
         """The labels of a batch to codes, for a training loop that has tensors and no cells.

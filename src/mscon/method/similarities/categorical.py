@@ -63,7 +63,7 @@ class Categorical(Similarity):
         return self.encode(cells).numpy()
 
     def agreement(self, cells: Sequence[Cell], others: Sequence[Cell]) -> Float[np.ndarray, " pairs"]:
-        """As of every similarity; but a class that training never saw is a class too, told from others by its name."""
+        """As of every similarity; but a class that no training row has counts too, and is compared by its name."""
         classes = sorted({cell for cell in (*cells, *others) if cell is not None})
         return super(Categorical, replace(self, classes=tuple(classes))).agreement(cells, others)
 

@@ -35,10 +35,10 @@ class Hierarchical(Similarity):
     `under`, then the column itself. A code is a row of class numbers, one a level, -1 from the level on at
     which nothing is known. Classes of equal names under different ones are different.
 
-    What a row does not say is unknown, not different. In several columns an empty cell leaves its level open, and the
-    levels below it. A path that ends where others go on ("boots" beside "boots/ankle") leaves what follows open,
-    one that none continues is complete. Of two rows that go together as far as both say, but not to the
-    last level, nothing is known; where they part, it is known however little is said below.
+    Levels that a row does not name are unknown, not different. In several columns an empty cell makes its level and all
+    levels below it unknown. If a path is the beginning of another ("boots" and "boots/ankle"), its further levels are
+    unknown; a path that no other continues is complete. A pair is unknown if both rows agree on every level that both
+    name and that is not the last one. If they differ on a level, the pair is known, whatever the levels below.
 
     Attributes:
         paths: all different paths of the training rows, sorted; by default any, for a training loop whose labels are

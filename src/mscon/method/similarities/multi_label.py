@@ -29,7 +29,7 @@ def labels_of(cell: str, separator: str) -> frozenset[str]:
 class MultiLabel(Similarity):
     """Rows are as alike as their sets of labels, written "buckle;zip".
 
-    A code is a row of 0 and 1, one a label, all 0 where missing. Labels never seen by `fit` are left out of a cell.
+    A code is a row of 0 and 1, one a label, all 0 where missing. Labels that no training row has are ignored.
 
     Attributes:
         labels: their names: `fit` takes all labels of the training rows, in alphabetical order; or how many there are,

@@ -94,7 +94,7 @@ def _log_mean_exp(
 class Exact(Weighting):
     r"""1 / sigma_c^2, sigma_c fitted by the exact pseudo-likelihood of eq. 5 that eq. 6 approximates.
 
-    sigma_c tells how sharply the geometry of a similarity's own projections predicts its labels on other rows: it
+    sigma_c says how sharply the geometry of a similarity's own projections predicts its labels on other rows: it
     grows with label noise and does not depend on the number of classes. The network has no say in it (projections
     are detached) and learns from SupCon as ever. On rows that were memorised noise looks certain, so validation
     rows are the better judges, if their labels are as careless as those of training: clean ones hide its noise.
@@ -109,7 +109,7 @@ class Exact(Weighting):
         normalise: scale the weights of the present similarities that could be judged to sum to their number.
             Without it weights are above 1 where labels are clean, and the network learns the faster for it.
         decay: of the exponential mean over steps, in [0, 1); for "training" only.
-        least, most: log sigma^2 stays between the two. Rows that are told apart without fault would draw sigma to 0,
+        least, most: log sigma^2 stays between the two. Labels that are predicted without error would draw sigma to 0,
             noise draws it to infinity; two weights differ at most by a factor of exp(most - least). With least = 0
             noise is turned down and all else left alone.
         samples: the fit takes no more than so many with a class, the first that come (validation rows come in a random
