@@ -14,7 +14,7 @@ from mscon.method.pairs import Pairs
 from mscon.method.similarities.categorical import Categorical
 from mscon.method.weightings.exact import Exact
 from mscon.run.run import Run
-from mscon.train import fit as fits
+from mscon.train import epochs
 from mscon.train.fit import fit, resume
 from mscon.train.gather import InBatch, Samples
 from mscon.train.step import measure
@@ -70,14 +70,14 @@ def test_in_training_the_weighting_is_fitted_before_each_step_is_weighed(asked, 
 def test_resuming_gives_what_never_stopping_would_have(asked, overrides, table, tmp_path, monkeypatch):
     recipe = asked("train.epochs=3", *overrides)
     whole = fit(recipe, table, tmp_path / "whole", **QUIET)
-    own = fits.train_epoch
+    own = epochs.train_epoch
 
     def interrupted(training, number, step):
         if number == 3:
             raise KeyboardInterrupt
         yield from own(training, number, step)
 
-    monkeypatch.setattr(fits, "train_epoch", interrupted)
+    monkeypatch.setattr(epochs, "train_epoch", interrupted)
     with pytest.raises(KeyboardInterrupt):
         fit(recipe, table, tmp_path / "halves", **QUIET)
     monkeypatch.undo()
