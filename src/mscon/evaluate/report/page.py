@@ -61,8 +61,8 @@ def build_report(
         Path of the HTML file.
 
     Raises:
-        RunError: see `gather` and `read_results`; also if `images` is no folder or rows are no images, and for a file in the way, or one
-            that cannot be written. Nothing is written then.
+        RunError: see `gather` and `read_results`; also if `images` is no folder or rows are no images, and for a
+            file in the way, or one that cannot be written. Nothing is written then.
     """
     page_path, numbers_path = report_files(Path(out))
     folders = [Path(folder) for folder in results]
