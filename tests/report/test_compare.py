@@ -78,6 +78,16 @@ def test_fewer_than_three_seeds_on_either_side_withhold_bold(few):
     assert not column.cells[1 - few].few_seeds
 
 
+def test_no_interval_of_a_share_leaves_0_to_1():
+    """Row values of macro-F1 lie on both sides of it."""
+    high = np.full((1, 40), 1.0)
+    high[0, :2] = 0.2, 1.6
+    (score,) = (cell.score for cell in compare_column(question(high, measure="macro_f1"), 500).cells)
+    assert score.high == 1.0
+    (error,) = (cell.score for cell in compare_column(question(2 * high, measure="level_error"), 500).cells)
+    assert error.high > 1.0
+
+
 def test_a_method_alone_is_not_best():
     column = compare_column(question(share(160), None), 500)
     assert standings(column) == ["only", None]

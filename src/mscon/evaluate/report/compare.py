@@ -6,7 +6,7 @@ Pure functions of arrays. This module knows nothing of files.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -214,8 +214,9 @@ def compare_column(question: Question, draws: int) -> ColumnScores:
     difference excludes zero. Nothing is corrected for the number of comparisons.
     """
     values = {i: v for i, v in enumerate(question.values) if v is not None}
-    scores = {i: seeded_interval(v, draws=draws) for i, v in values.items()}
-    sign = MEASURES[question.measure].sign
+    about = MEASURES[question.measure]
+    scores = {i: _score(v, draws, is_share=about.in_percent) for i, v in values.items()}
+    sign = about.sign
     first = max(values, key=lambda i: sign * float(values[i].mean()))
     gaps = {i: _gap(sign * values[first], sign * values[i], draws) for i in values if i != first}
     enough = all(v.shape[0] >= FEWEST_SEEDS for v in values.values())
@@ -243,6 +244,12 @@ def compare_column(question: Question, draws: int) -> ColumnScores:
         len(question.rows),
         cells,
     )
+
+
+def _score(values: Float[np.ndarray, "seeds rows"], draws: int, is_share: bool) -> Interval:
+    """A mean and its interval. Row values of F1 lie around a share, so ends of the interval may lie beyond 0 and 1."""
+    score = seeded_interval(values, draws=draws)
+    return replace(score, low=max(score.low, 0.0), high=min(score.high, 1.0)) if is_share else score
 
 
 def _gap(a: Float[np.ndarray, "seeds rows"], b: Float[np.ndarray, "others rows"], draws: int) -> Interval:
