@@ -192,4 +192,4 @@ def test_numbers_that_are_all_the_same_are_not_asked(tmp_path):
     run = make(tmp_path / "run", PARTS, price=same)
     probe(run, progress=False)
     told = {(s["column"], s["probe"]): s["reason"] for s in run.read_probe()["skipped"]}
-    assert "split test has fewer than the two different numbers" in told["price", "linear"]
+    assert "two different numbers, which the rows of split test do not have" in told["price", "linear"]

@@ -12,10 +12,10 @@ import polars as pl
 from rich.console import Console
 
 from mscon.errors import RunError, counted, nearest
+from mscon.evaluate import column_probes
+from mscon.evaluate.column_probes import Arrays, FrozenFeatures, Record
+from mscon.evaluate.estimators import CannotProbe
 from mscon.evaluate.features import extract
-from mscon.evaluate.linear_probes import LINEAR
-from mscon.evaluate.neighbour_probes import NEIGHBOURS
-from mscon.evaluate.result import Arrays, CannotProbe, Frozen, Record, by_kind
 from mscon.evaluate.targets import neighbour_targets, probe_targets
 from mscon.run.recipe import Recipe
 from mscon.run.run import Run
@@ -73,24 +73,25 @@ def probe(run: Run, *, progress: bool = True, accept_changes: bool = False) -> N
         )
     split = rows.get_column("split").to_numpy()
     names = ("train", "validation", "test", "unseen")
-    frozen = Frozen(features, {name: np.flatnonzero(split == name) for name in names}, recipe.probe.draws)
+    frozen = FrozenFeatures(features, {name: np.flatnonzero(split == name) for name in names}, recipe.probe.draws)
 
     records: dict[str, list[Record]] = {"linear": [], "neighbours": []}
     skipped: list[Record] = []
     predictions: Arrays = {}
     console = Console(stderr=True, quiet=not progress)
-    for how, probes, columns in (
-        ("linear", LINEAR, probed),
-        ("neighbours", NEIGHBOURS, neighbour_targets(run, recipe, rows, probed)),
+    for how, probe_column, columns in (
+        ("linear", column_probes.linear, probed),
+        ("neighbours", column_probes.neighbours, neighbour_targets(run, recipe, rows, probed)),
     ):
         for column in columns:
             try:
-                results = by_kind(probes, column)(column, frozen)
+                if column.kind == "nothing":
+                    raise CannotProbe("its similarity has no target_kind, so there is nothing to predict")
+                results = probe_column(column, frozen)
             except CannotProbe as reason:
                 skipped.append({"column": column.column, "probe": how, "reason": str(reason)})
-                console.print(
-                    f"column '{column.column}' is not probed ({how}): {reason}", markup=False, highlight=False
-                )
+                text = f"column '{column.column}' is not probed ({how}): {reason}"
+                console.print(text, markup=False, highlight=False, soft_wrap=True)
                 continue
             for record, arrays in results:
                 # By number, not by name: a column may be called anything.
