@@ -47,7 +47,7 @@ ALLOWED: dict[str, set[str]] = {
     "evaluate.report": {"evaluate.metrics", "data", "method.agreement", "run", "errors"},
     "evaluate": {"evaluate.metrics", "model", "data", "method", "run", "errors"},
     "deploy": {"model", "data", "run", "errors"},
-    "search": {"model", "data", "deploy", "method", "run", "errors"},
+    "search": {"evaluate.metrics", "model", "data", "deploy", "method", "run", "errors"},
     "mscon": set(),
 }
 TOP = {"cli", "__main__"}  # may import anything below them, and the reproduction of the paper
