@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float, Shaped
-from torch import nn
 
 from mscon.data.inputs.views import plain
 from mscon.deploy import image_inputs, packed
@@ -100,11 +99,15 @@ class Embedder:
     ) -> Float[np.ndarray, "rows dim"]:
         """The same of inputs as a run stores them: uint8 images [channels, size, size], or float32 vectors."""
         number = self._number(similarity)
-        with torch.inference_mode(), torch.autocast(self.device.type, enabled=False):
-            output = self.model.encoder(plain(torch.from_numpy(inputs).to(self.device)))
-            if number is not None:
-                output = nn.functional.normalize(self.model.heads(output)[number], dim=-1)
-            vectors: Float[np.ndarray, "rows dim"] = output.cpu().numpy()
+        features, projections = self.model.embed(plain(torch.from_numpy(inputs).to(self.device)))
+        return self._finite(features if number is None else projections[number])
+
+    def project(self, images: Any, batch_size: int = 256) -> Float[np.ndarray, "similarities rows dim"]:
+        """The projections of all similarities, scaled to unit length, of images as `embed` takes them."""
+        batches = (plain(torch.from_numpy(inputs).to(self.device)) for inputs in self._batches(images, batch_size))
+        return self._finite(np.concatenate([self.model.embed(batch)[1] for batch in batches], axis=1))
+
+    def _finite(self, vectors: Float[np.ndarray, ...]) -> Float[np.ndarray, ...]:
         if not np.isfinite(vectors).all():
             raise RunError(f"{self.name}: vectors are not finite. Its weights broke down while training.")
         return vectors

@@ -9,14 +9,13 @@ import torch
 from jaxtyping import Float
 from rich.console import Console
 from rich.progress import track
-from torch import nn
 
 from mscon.data.inputs import fingerprints
 from mscon.data.inputs.open import Inputs, fingerprints_of, open_inputs
 from mscon.data.inputs.views import plain
 from mscon.data.table.table import unit
 from mscon.errors import RunError, counted, numbered
-from mscon.model.model import load_model
+from mscon.model.model import Model, load_model
 from mscon.run.run import Run
 
 
@@ -62,7 +61,7 @@ def extract(
         console.print(
             f"note: {words} Features are of them as they are now.", markup=False, highlight=False, soft_wrap=True
         )
-    features, projections = embed(model.encoder, model.heads, inputs, batch_size=batch_size, progress=progress)
+    features, projections = embed(model, inputs, batch_size=batch_size, progress=progress)
     _need_finite(run, checkpoint, features, projections, lines, name)
     if (masks := model.heads.shown) is not None:
         run.write_masks(masks.detach().cpu().tolist())
@@ -70,7 +69,7 @@ def extract(
 
 
 def embed(
-    encoder: nn.Module, heads: nn.Module, inputs: Inputs, *, batch_size: int = 512, progress: bool = False
+    model: Model, inputs: Inputs, *, batch_size: int = 512, progress: bool = False
 ) -> tuple[Float[np.ndarray, "rows width"], Float[np.ndarray, "similarities rows dim"]]:
     """Features, and projections of unit length, of all inputs.
 
@@ -78,23 +77,19 @@ def embed(
     normalisation then uses its running averages, so a row's features depend on no other row.
 
     Args:
-        encoder: images in [0, 1], or vectors, to features; moved to the GPU if there is one, and left there.
-        heads: features to projections [similarities, batch, dim].
+        model: moved to the GPU if there is one, and left there.
         inputs: images or vectors, in the order of the rows.
-
-    Returns:
-        Float32 both. A projection of zeros stays zeros.
+        batch_size: rows encoded at a time.
+        progress: show a bar on standard error.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    encoder, heads = (part.to(device, torch.float32).eval() for part in (encoder, heads))
+    model = model.to(device, torch.float32).eval()
     starts = range(0, len(inputs), batch_size)
-    features, projections = [], []
-    with torch.inference_mode(), torch.autocast(device.type, enabled=False):
-        for start in track(starts, "features", console=Console(stderr=True), transient=True, disable=not progress):
-            numbers = np.arange(start, min(start + batch_size, len(inputs)))
-            batch = encoder(plain(torch.from_numpy(inputs[numbers]).to(device)))
-            features.append(batch.cpu().numpy())
-            projections.append(nn.functional.normalize(heads(batch), dim=-1).cpu().numpy())
+    batches = [
+        model.embed(plain(torch.from_numpy(inputs[np.arange(i, min(i + batch_size, len(inputs)))]).to(device)))
+        for i in track(starts, "features", console=Console(stderr=True), transient=True, disable=not progress)
+    ]
+    features, projections = zip(*batches, strict=True)
     return np.concatenate(features), np.concatenate(projections, axis=1)
 
 
