@@ -102,7 +102,6 @@ LONGER = {
     "mscon/data/batches/m_per_class.py": 310,
     "mscon/data/inputs/views.py": 380,
     "mscon/data/table/rows.py": 310,
-    "mscon/deploy/shards.py": 410,
     "mscon/evaluate/report/gather.py": 360,
     "mscon/method/kernels/triton.py": 370,
     "mscon/method/loss.py": 400,

@@ -14,8 +14,8 @@ import torch
 from jaxtyping import Float, Shaped
 
 from mscon.data.inputs.views import plain
-from mscon.deploy import image_inputs, packed
-from mscon.deploy.table_inputs import open_columns
+from mscon.deploy import packed
+from mscon.deploy.inputs import open_columns, picture_batches, pictures
 from mscon.errors import RunError, nearest, numbered
 from mscon.model.model import Model, load_model
 from mscon.run.recipe import Recipe
@@ -115,8 +115,7 @@ class Embedder:
     def _batches(self, images: Any, batch_size: int) -> Iterator[Shaped[np.ndarray, "rows ..."]]:
         data = self.recipe.data
         if data.input == "image":
-            listed = image_inputs.listed(images)
-            yield from image_inputs.batches(listed, data.image_size, data.channels, batch_size)
+            yield from picture_batches(pictures(images), data.image_size, data.channels, batch_size)
             return
         stored = self._vectors(images)
         for start in range(0, len(stored), batch_size):
