@@ -8,6 +8,7 @@ checksums.jsonl, index.json     of the files; what the shards are, where they ar
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from jaxtyping import Float
 from rich.console import Console
 
 from mscon.errors import counted
-from mscon.run import checksums, outputs
+from mscon.run import atomic, checksums, outputs
 
 INDEX = "index.json"
 _OURS = re.compile(
@@ -117,6 +118,22 @@ def concatenate(parts: Sequence[Path], path: Path, suffix: str) -> None:
     arrays: dict[str, Any] = {name: np.concatenate([part_arrays[name] for part_arrays in loaded]) for name in loaded[0]}
     with path.open("wb") as file:
         np.savez(file, **arrays)
+
+
+def mark_done(folder: Path, process: int) -> None:
+    """Let the first process know that this one has embedded all of its shards."""
+    atomic.write_text(folder / f"done-{process}", _launch())
+
+
+def is_done(folder: Path, process: int) -> bool:
+    """Whether a process of this launch has embedded all of its shards."""
+    path = folder / f"done-{process}"
+    return path.is_file() and path.read_text("utf-8") == _launch()
+
+
+def _launch() -> str:
+    """What the processes of one start by torchrun have in common, and those of an earlier one mostly had not."""
+    return " ".join(os.environ.get(name, "") for name in ("TORCHELASTIC_RUN_ID", "MASTER_PORT"))
 
 
 def sweep(folder: Path, keep: set[Path]) -> None:

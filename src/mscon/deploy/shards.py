@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -32,6 +31,8 @@ from mscon.deploy.shard_files import (
     concatenate,
     damaged_text,
     drop_damaged,
+    is_done,
+    mark_done,
     need_folder,
     note,
     sweep,
@@ -157,7 +158,7 @@ def embed_table(
             for shard in mine:
                 _embed(job, shard, advance)
         if not first:
-            atomic.write_text(folder / f"done-{process[0]}", _launch())
+            mark_done(folder, process[0])
             return None
         _wait(folder, shards, world, job.drops)
         left_out = _left_out(job, shards)
@@ -231,17 +232,10 @@ def _embed(job: _Job, shard: Shard, advance: Callable[[int], None]) -> None:
 
 def _wait(folder: Path, shards: Sequence[Shard], world: int, drops: bool) -> None:
     """Until all processes have come to the end of their shards. If one breaks down, torchrun ends this one."""
-    markers = [folder / f"done-{number}" for number in range(1, world)]
     while not (
-        all(path.is_file() and path.read_text("utf-8") == _launch() for path in markers)
-        and all(shard.is_answered(drops) for shard in shards)
+        all(is_done(folder, number) for number in range(1, world)) and all(shard.is_answered(drops) for shard in shards)
     ):
         time.sleep(_SECONDS_BETWEEN_LOOKS)
-
-
-def _launch() -> str:
-    """What the processes of one start by torchrun have in common, and those of an earlier one mostly had not."""
-    return " ".join(os.environ.get(name, "") for name in ("TORCHELASTIC_RUN_ID", "MASTER_PORT"))
 
 
 def _left_out(job: _Job, shards: Sequence[Shard]) -> dict[int, str]:
