@@ -83,7 +83,7 @@ def _build(name: str, plain: Plain) -> Experiment:
         methods=tuple(_method(key, methods[key]) for key in filled["methods"]),
         cases=cases,
         read=tuple(filled["read"]),
-        asked=tuple(dict.fromkeys([*columns, *beyond])),
+        probed=tuple(dict.fromkeys([*columns, *beyond])),
         out_of_domain=beyond,
         hold_out=filled.get("hold_out", False),
         sweep=(sweep["name"], sweep.get("axis", "linear")) if sweep else None,
@@ -135,7 +135,7 @@ def _cases(plain: Plain, columns: tuple[str, ...]) -> tuple[Case, ...]:
         derived.append({"column": f"{noisy}_noisy", "of": noisy})
     one = Case("", None, columns, untouched, tuple(derived), {})
     if plain.get("hold_out"):
-        return tuple(replace(one, name=c, columns=tuple(o for o in columns if o != c), kept=()) for c in columns)
+        return tuple(replace(one, name=c, columns=tuple(o for o in columns if o != c), untouched=()) for c in columns)
     if sweep := plain.get("sweep"):
         steps = zip(*sweep["set"].values(), strict=True)
         return tuple(_swept(one, dict(zip(sweep["set"], step, strict=True))) for step in steps)

@@ -206,7 +206,7 @@ def _write(
     runs = [Run(pool / one.name) for one in planned if one.name not in faults]
     if experiment.kind == "views" and runs:
         rows = runs[0].read_rows()
-        labels = {column: rows.get_column(column).to_list() for column in experiment.asked}
+        labels = {column: rows.get_column(column).to_list() for column in experiment.probed}
         pictures = draw_spaces(spaces(runs[0]), labels, rows.get_column("split").to_list(), result.changed)
     else:
         pictures = draw(result)

@@ -54,7 +54,7 @@ def test_runs_have_names_of_their_own_and_recipes_that_read_back(name):
     assert len({(r.row.title, r.case.name, r.recipe.train.seed) for r in planned}) == len(planned)
     assert {r.recipe.train.seed for r in planned} == {0, 1}
     for run in planned:
-        assert set(one.asked) <= set(run.recipe.probe.columns)
+        assert set(one.probed) <= set(run.recipe.probe.columns)
 
 
 @pytest.mark.parametrize("name", PLANNABLE)

@@ -301,7 +301,7 @@ def test_redundant_columns_are_set_against_the_table_as_it_is(tmp_path):
     found = read(one, planned, tmp_path, {})
     pairs = {(d.better, d.worse) for d in found.differences}
     assert ("MSCon, equal weights, twice", "MSCon, equal weights, as it is") in pairs
-    assert len(found.differences) == len(one.methods) * 2 * len(one.asked)
+    assert len(found.differences) == len(one.methods) * 2 * len(one.probed)
     weights = {(r.case, r.column) for r in found.readings if r.measure == "weight"}
     assert ("twice", "weight_again") in weights
     assert ("as it is", "weight_again") not in weights
@@ -331,7 +331,7 @@ def test_views_ask_every_space_about_every_column(tmp_path):
     one, planned = leave_all("glyphs/views", tmp_path, seeds=1)
     found = read(one, planned, tmp_path, {})
     assert found.rows == ("space of character", "space of slant", "space of weight", "space of features")
-    assert {r.column for r in found.readings} == set(one.asked)
+    assert {r.column for r in found.readings} == set(one.probed)
 
 
 def test_transfer_is_drawn_over_the_number_of_labels(tmp_path):
