@@ -113,10 +113,6 @@ LONGER = {
     "mscon/search/spaces.py": 350,
     "mscon/train/fit.py": 410,
     "mscon/train/loop.py": 320,
-    "mscon_paper/results.py": 320,
-    "mscon_paper/sources/glyphs.py": 360,
-    "mscon_paper/sources/zappos50k.py": 370,
-    "mscon_paper/table.py": 320,
 }
 
 
