@@ -34,12 +34,12 @@ class Method:
 
     name: str
     title: str
-    paper: str
-    columns: str
-    same_row: bool
-    once: bool
     settings: Mapping[str, Any]
-    on: Mapping[str, Mapping[str, Any]]
+    paper: str = ""
+    columns: str = "all"
+    same_row: bool = False
+    once: bool = False
+    on: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ class Experiment:
         numbers: the paper's on this source, by its row and column: accuracy in % and standard deviation.
         published: the same of every source that its file has numbers of, with the source in words.
         reason: why the paper has no number to set beside ours.
-        tuned_as: the source whose settings of the methods (methods.toml, on.SOURCE) are taken; mostly its own.
+        tuned_as: the source whose settings of the methods (methods.toml, on.SOURCE) are taken; "" for its own.
     """
 
     name: str
@@ -127,16 +127,16 @@ class Experiment:
     read: tuple[str, ...]
     probed: tuple[str, ...]
     out_of_domain: tuple[str, ...]
-    hold_out: bool
     sweep: tuple[str, str] | None
     usual: str
-    seeds: int
     claims: tuple[tuple[str, str], ...]
     paper: str
     numbers: Paper
     published: Mapping[str, Paper]
-    reason: str
-    tuned_as: str
+    reason: str = ""
+    hold_out: bool = False
+    seeds: int = 3
+    tuned_as: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
     transfer: Mapping[str, Any] = field(default_factory=dict)
 
@@ -198,7 +198,7 @@ class Experiment:
         largest = {k: v for k, v in probe.get("largest", {}).items() if k in probed}
         plain["probe"] = {**probe, "columns": probed, "largest": largest}
         plain["title"] = row.title
-        tuned = method.on.get(self.tuned_as, {})
+        tuned = method.on.get(self.tuned_as or self.source, {})
         for overlay in (self.settings, method.settings, tuned, _nested(case.settings)):
             _overlay(plain, overlay)
         _multiply(plain)
