@@ -87,12 +87,12 @@ def test_the_strength_is_chosen_on_the_validation_rows():
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(linear, "GRID", (strength,))
             alone[strength] = probe_of([x, y, xv[:1], np.zeros(1, dtype=np.int64), xv, np.arange(60) % 4]).predicted
-    chosen = {}
+    regularisation_of = {}
     for strength, labels in alone.items():
-        chosen[strength] = probe_of([x, y, xv, labels, xt, yt]).regularisation
+        regularisation_of[strength] = probe_of([x, y, xv, labels, xt, yt]).regularisation
         # Started from one another, fits end a little elsewhere than alone: by one row of these.
-        assert (alone[chosen[strength]] != labels).sum() <= 1
-    assert chosen[GRID[0]] == GRID[0]
+        assert (alone[regularisation_of[strength]] != labels).sum() <= 1
+    assert regularisation_of[GRID[0]] == GRID[0]
     assert (alone[GRID[0]] != alone[GRID[-1]]).sum() > 2, "all strengths are alike here, so nothing is tested"
 
 

@@ -98,14 +98,14 @@ def test_images_of_a_caps_only_font_that_contradict_each_other_are_left_out(tmp_
     """Bungee draws a and A alike, so no such image says which it is; other fonts keep both."""
     if "bungee" not in font_families.installed():
         pytest.skip("the family bungee is not installed")
-    kept = read(prepare(tmp_path, families=("bungee", "kalam"), characters="aA1", unseen_families=0))
-    assert {r["character"] for r in kept if r["family"] == "Bungee"} == {"1"}
-    assert {r["character"] for r in kept if r["family"] == "Kalam"} == {"a", "A", "1"}
+    rows = read(prepare(tmp_path, families=("bungee", "kalam"), characters="aA1", unseen_families=0))
+    assert {r["character"] for r in rows if r["family"] == "Bungee"} == {"1"}
+    assert {r["character"] for r in rows if r["family"] == "Kalam"} == {"a", "A", "1"}
 
 
 def test_characters_that_a_face_lacks_are_left_out(tmp_path):
-    kept = read(prepare(tmp_path, families=("lato", "roboto"), characters="a\u4e00 ", unseen_families=0))
-    assert {r["character"] for r in kept} == {"a"}
+    rows = read(prepare(tmp_path, families=("lato", "roboto"), characters="a\u4e00 ", unseen_families=0))
+    assert {r["character"] for r in rows} == {"a"}
 
 
 def test_a_heavier_weight_has_more_ink(table, rows):
@@ -181,11 +181,11 @@ def test_a_family_of_two_categories_has_the_one_that_stands_out():
 def test_families_are_held_out_whole_and_the_rest_is_split_by_image(rows):
     families = {split: {r["family"] for r in rows if r["split"] == split} for split in ("train", "unseen")}
     assert len(families["unseen"]) == 1 and not families["unseen"] & families["train"]
-    seen = [r["split"] for r in rows if r["split"] != "unseen"]
-    assert Counter(seen) == {
-        "train": round(0.7 * len(seen)),
-        "validation": round(0.1 * len(seen)),
-        "test": len(seen) - round(0.7 * len(seen)) - round(0.1 * len(seen)),
+    splits = [r["split"] for r in rows if r["split"] != "unseen"]
+    assert Counter(splits) == {
+        "train": round(0.7 * len(splits)),
+        "validation": round(0.1 * len(splits)),
+        "test": len(splits) - round(0.7 * len(splits)) - round(0.1 * len(splits)),
     }
     assert {r["family"] for r in rows if r["split"] == "test"} == families["train"]
 
@@ -198,9 +198,9 @@ def test_no_category_loses_its_last_family_to_the_unseen(tmp_path):
 
 
 def test_the_default_protocol_holds_out_2_to_3_families_of_each_category():
-    wanted = font_families.of_the_extra()
-    assert len(wanted) == 60
-    if not set(wanted) <= set(font_families.installed()):
+    slugs = font_families.of_the_extra()
+    assert len(slugs) == 60
+    if not set(slugs) <= set(font_families.installed()):
         pytest.skip("not all 60 families are installed")
     families = font_families.choose(None)
     category = {family.slug: family.category for family in families}
@@ -209,15 +209,15 @@ def test_the_default_protocol_holds_out_2_to_3_families_of_each_category():
 
 
 def test_a_family_has_at_most_the_images_allowed_chosen_regardless_of_other_families(tmp_path, rows):
-    kept = read(prepare(tmp_path, per_family=10))
-    assert set(Counter(r["family"] for r in kept).values()) == {10}
+    few = read(prepare(tmp_path, per_family=10))
+    assert set(Counter(r["family"] for r in few).values()) == {10}
     alone = read(prepare(tmp_path / "fewer", families=("lato", "roboto"), per_family=10))
 
     def of_roboto(some: list[dict[str, str]]) -> list[str]:
         return [Path(r["image"]).name for r in some if r["family"] == "Roboto"]
 
-    assert of_roboto(kept) == of_roboto(alone)
-    assert set(of_roboto(kept)) < set(of_roboto(rows))
+    assert of_roboto(few) == of_roboto(alone)
+    assert set(of_roboto(few)) < set(of_roboto(rows))
 
 
 # Files --------------------------------------------------------------------------------------------
