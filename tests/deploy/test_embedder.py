@@ -207,7 +207,7 @@ def forged(path, run, **changes):
     [
         ({"format": "other"}, RunError, "is no packed model of mscon"),
         ({"version": 2}, RunError, "version 2 of the format, but this mscon reads version 1"),
-        ({"recipe": []}, RunError, "does not say how to build"),
+        ({"recipe": []}, RunError, "does not describe its model"),
         ({"recipe__encoder__name": "resnet81"}, RecipeError, "no encoder 'resnet81'"),
         ({"recipe__encoder__witdh": 3}, RecipeError, "no setting 'witdh'. Did you mean 'width'"),
         ({"recipe__encoder__width": 8}, RunError, "not of the model that it describes"),

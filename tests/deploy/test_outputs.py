@@ -183,7 +183,7 @@ def test_a_damaged_shard_is_made_anew_and_told(run, tmp_path, pictures, capsys, 
     damage(shard)
     path = embed_table(model, table, out, shard_rows=again)
     errors = capsys.readouterr().err
-    assert errors.count("\n") == 1 and "1 file damaged" in errors and shard.name in errors and "Made anew." in errors
+    assert errors.count("\n") == 1 and "1 file damaged" in errors and shard.name in errors and "written again" in errors
     if again:
         assert {p: c for p, c in contents(folder).items() if p.name != "checksums.jsonl"} == {
             p: c for p, c in before.items() if p.name != "checksums.jsonl"
@@ -232,7 +232,7 @@ def test_a_shard_that_is_damaged_while_others_are_made_is_not_put_together(run, 
 
     monkeypatch.setattr(shards, "_wait", spoil)
     out = tmp_path / "new.npz"
-    with pytest.raises(RunError, match=r"1 file damaged; '00000-.*The same command makes what is damaged anew"):
+    with pytest.raises(RunError, match=r"1 file damaged; '00000-.*Run the same command again"):
         embed_table(mscon.load(run.root), read_table(pictures / "new.csv"), out)
     assert not out.exists()
     monkeypatch.setattr(shards, "_wait", wait)
@@ -292,7 +292,7 @@ def test_a_packed_model_without_a_checksum_is_to_be_written_anew(run, tmp_path):
     with safe_open(out, "pt") as file:
         tensors, metadata = {key: file.get_tensor(key) for key in file.keys()}, file.metadata()  # noqa: SIM118
     save_file(tensors, out, metadata={"format": "pt", "mscon": metadata["mscon"]})
-    with pytest.raises(RunError, match=r"has no checksum: an older mscon wrote it. Write it anew with `mscon export`"):
+    with pytest.raises(RunError, match=r"has no checksum: an older mscon wrote it. Write it again with `mscon export`"):
         mscon.load(out)
 
 

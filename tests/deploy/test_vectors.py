@@ -162,5 +162,5 @@ def test_the_vectors_of_a_new_table_may_be_called_otherwise(run, table, tmp_path
         with np.load(out) as file:
             np.testing.assert_allclose(file["features"], run.read_features(), rtol=1e-5, atol=1e-6)
         return
-    with pytest.raises(RunError, match=r"encodes columns, not vectors, so --vectors 'new\.npy' says nothing"):
+    with pytest.raises(RunError, match=r"encodes columns, not vectors. Leave out --vectors 'new\.npy'"):
         embed_table(mscon.load(run.root), read_table(table), tmp_path / "out.npz", vectors="new.npy")

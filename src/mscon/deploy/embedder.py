@@ -32,7 +32,7 @@ class Embedder:
         model: encoder and heads.
         recipe: what images are like; names the similarities.
         name: what messages call it.
-        known: what its run kept of how rows become vectors; None where they are images.
+        known: how rows become vectors, from its run; None where they are images.
         checkpoint: which weights it has, where that is known.
         device: where it computes; None for a GPU if there is one.
     """
@@ -195,7 +195,7 @@ def load(
 
 
 def files_of(source: str | Path) -> list[Path]:
-    """Files that `load` of the same source reads, where it lies on this machine: nothing may be written there."""
+    """Files on this machine that `load` of the same source reads, so that no output may replace them."""
     path = Path(source)
     if (path / "recipe.toml").is_file():
         return Run.open(path).files

@@ -1,4 +1,4 @@
-"""Inputs: what a trained model encodes, from whatever a caller has. Knows no model.
+"""Inputs of a trained model: images in memory, image files, tables in memory, table files. Knows no model.
 
 `pictures` and `picture_batches` take images in memory or by path, `open_columns` a table in memory, `open_table` the
 rows of a table that need no labels and no splits. `changed_since_training` compares such a table with that of a run.

@@ -45,7 +45,7 @@ CONFIG_NAME = "config.json"
 
 _CHECKSUM = "sha256"
 
-# Of [data], what says how a table is split rather than what images are like.
+# Settings of [data] that concern the table, not the images.
 _OF_THE_TABLE = ("split", "split_by", "split_shares", "split_seed", "missing_images")
 
 
@@ -56,8 +56,8 @@ class Packed:
     Attributes:
         model: on the CPU, in evaluation mode.
         recipe: of which only [data], [encoder], [heads] and the names of the similarities are those of the run.
-        inputs: what the run kept of how rows become vectors; None where they are images.
-        checkpoint: which of the run's it was.
+        inputs: how rows become vectors, from the run; None where they are images.
+        checkpoint: name of the run's checkpoint.
     """
 
     model: Model
@@ -75,7 +75,7 @@ def describe(
         trained_by: the recipe that it was trained by.
         model: the model itself.
         checkpoint: which weights it has.
-        inputs: what the run kept of how rows become vectors.
+        inputs: how rows become vectors, from the run.
     """
     encoder = dataclasses.asdict(trained_by.encoder) | {"pretrained": False, "start_from": "", "frozen": False}
     data = {k: v for k, v in dataclasses.asdict(trained_by.data).items() if k not in _OF_THE_TABLE}
@@ -110,7 +110,7 @@ def digest(text: str, tensors: Mapping[str, Tensor]) -> str:
 
 
 def checksum(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
-    """What a packed file says in its metadata of all else in it."""
+    """The checksum of everything else in a packed file, which its metadata holds."""
     others = {key: value for key, value in metadata.items() if key != _CHECKSUM}
     return digest(json.dumps(others, sort_keys=True), tensors)
 
@@ -206,7 +206,7 @@ def _config(metadata: Mapping[str, str], tensors: Mapping[str, Tensor], path: Pa
     if _CHECKSUM in metadata and metadata[_CHECKSUM] != checksum(metadata, tensors):
         raise RunError(
             f"'{path}' is damaged: its content is not what was written to it. Copy or download it again, or write it "
-            "anew with `mscon export`."
+            "again with `mscon export`."
         )
     try:
         config = json.loads(metadata.get("mscon", ""))
@@ -221,7 +221,7 @@ def _config(metadata: Mapping[str, str], tensors: Mapping[str, Tensor], path: Pa
             f"'{path}' has version {config.get('version')!r} of the format, but this mscon reads version {VERSION}."
         )
     if _CHECKSUM not in metadata:
-        raise RunError(f"'{path}' has no checksum: an older mscon wrote it. Write it anew with `mscon export`.")
+        raise RunError(f"'{path}' has no checksum: an older mscon wrote it. Write it again with `mscon export`.")
     return config
 
 
@@ -231,20 +231,20 @@ def _inputs(config: Mapping[str, Any], settings: Recipe, path: Path) -> dict[str
     if settings.data.input == "image":
         return None
     if not isinstance(inputs, dict) or not isinstance(inputs.get("width"), int) or not 1 <= inputs["width"] <= 2**24:
-        raise RunError(f"'{path}' does not say how rows become vectors, which its model takes.")
+        raise RunError(f"'{path}' does not describe how rows become vectors, which its model needs.")
     return inputs
 
 
 def _recipe(config: Mapping[str, Any], path: Path, trust: bool) -> Recipe:
     values, columns = config.get("recipe"), config.get("similarities")
     if not (isinstance(values, dict) and isinstance(columns, list)):
-        raise RunError(f"'{path}' does not say how to build its model: recipe and similarities are missing.")
+        raise RunError(f"'{path}' does not describe its model: recipe and similarities are missing.")
     need_trust(f"'{path}'", foreign_code(values), trust)
     sections = {key: values[key] for key in ("encoder", "data", "heads") if key in values}
     # Read as every recipe is, so that every value is checked. Of a similarity no more than its name is needed here.
     parts = values.get("similarity", [])
     if not (isinstance(parts, list) and all(isinstance(part, dict) for part in parts)):
-        raise RunError(f"'{path}' does not say how to build the heads of its similarities.")
+        raise RunError(f"'{path}' does not describe the heads of its similarities.")
     heads = {str(part.get("column")): {"heads": part["heads"]} for part in parts if "heads" in part}
     similarities = [{"column": column, **heads.get(str(column), {})} for column in columns]
     settings = recipe.of_plain({**sections, "similarity": similarities}, where=f"{path}: ")

@@ -69,14 +69,14 @@ def need_folder(folder: Path, reads: Sequence[Path]) -> None:
 
 
 def drop_damaged(folder: Path, shards: Sequence[Shard], drops: bool) -> None:
-    """Remove files whose checksum is wrong, so that they are made anew, with a note on standard error."""
+    """Remove files whose checksum is wrong, so that they are written again, with a note on standard error."""
     paths = [path for shard in shards for path in shard.files(drops) if path.is_file()]
     damaged = {name: one.fault for name, one in checksums.check(folder, [path.name for path in paths]).items()}
     damaged = {name: fault for name, fault in damaged.items() if fault}
     for name in damaged:
         (folder / name).unlink()
     if damaged:
-        note(f"{damaged_text(folder, damaged)}. Made anew.")
+        note(f"{damaged_text(folder, damaged)}. They are written again.")
 
 
 def damaged_text(folder: Path, faults: Mapping[str, str]) -> str:

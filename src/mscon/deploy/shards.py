@@ -110,7 +110,7 @@ def embed_table(
     The output has columns (Parquet) or arrays (npz) `line`, `image` (where rows are images) and `features` or
     `projection`. Work goes to the folder OUT.shards; in the end it is put together to OUT, and the folder removed.
     With `shard_rows` the folder is the output, and index.json in it, written last, names its files with their
-    checksums. A finished file in the folder that has changed since it was written is made anew.
+    checksums. A finished file in the folder that has changed since it was written is written again.
 
     Args:
         embedder: makes the vectors.
@@ -131,7 +131,7 @@ def embed_table(
         The output; None in all processes but the first.
 
     Raises:
-        TableError: for all rows without a readable image, at once; shards without such rows are kept for the next try.
+        TableError: for all rows without a readable image, at once; finished shards are used by the next call.
         RunError: for an output of another kind or in the way, an unknown similarity, or a disk at fault.
     """
     first, world = process[0] == 0, process[1]
@@ -165,7 +165,9 @@ def embed_table(
         parts = [path for shard in shards if (path := shard.finished(job.drops)) is not None]
         checked = checksums.check(folder, [path.name for path in parts])
         if damaged := {name: one.fault for name, one in checked.items() if one.fault}:
-            raise RunError(f"{damaged_text(folder, damaged)}. The same command makes what is damaged anew.")
+            raise RunError(
+                f"{damaged_text(folder, damaged)}. Run the same command again: it writes only what is damaged."
+            )
         if shard_rows is not None:
             sweep(folder, keep={*parts, *(s.faults for s in shards if job.drops), folder / checksums.NAME})
             _write_index(job, folder, checked, shards, left_out)
@@ -187,7 +189,7 @@ def _data(embedder: Encodes, vectors: str | None) -> Data:
     if vectors is None:
         return data
     if data.input != "vectors":
-        raise RunError(f"{embedder.name} encodes {data.input}, not vectors, so --vectors '{vectors}' says nothing.")
+        raise RunError(f"{embedder.name} encodes {data.input}, not vectors. Leave out --vectors '{vectors}'.")
     return replace(data, vectors=vectors)
 
 
@@ -204,7 +206,7 @@ def _shards(job: _Job, folder: Path, rows: int) -> Iterator[Shard]:
 
 
 def _embed(job: _Job, shard: Shard, advance: Callable[[int], None]) -> None:
-    """Write one shard, or what is wrong with it."""
+    """Write one shard, or the list of its rows without an image."""
     vectors: list[np.ndarray] = []
     embedded: list[int] = []
     faults: dict[int, str] = {}

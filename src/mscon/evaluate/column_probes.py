@@ -1,4 +1,4 @@
-"""Probes of one column: its scores as a record of probe.json, and what is kept row by row in predictions.safetensors.
+"""Probes of one column: its scores as a record of probe.json, and its predictions for predictions.safetensors.
 
 `linear` predicts the column of test rows from frozen features; `neighbours` compares rows of split unseen with their
 nearest rows. Both go by the kind of the column's targets.

@@ -28,7 +28,7 @@ Parts = Sequence[np.ndarray]
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What one kind of target asks of the rows of train, validation and test.
+    """One kind of target on the rows of train, validation and test: what is fitted, and how it is scored.
 
     Attributes:
         known: which rows have a target.
@@ -153,7 +153,7 @@ def _labels(has: Parts, names: Sequence[str]) -> Task:
         known,
         targets,
         models,
-        # In the precision that a run keeps, so that its scores can be computed again from what it keeps.
+        # In the precision of predictions.safetensors, so that scores can be computed again from that file.
         predict=lambda features: np.stack(
             [model.predict_proba(features)[:, 1] for model, _ in models], axis=1, dtype=np.float32, casting="same_kind"
         ),

@@ -1,4 +1,4 @@
-"""Frozen features: what the encoder makes of every row, kept in the run so that all later questions are cheap."""
+"""Frozen features: the output of the encoder for every row, written to the run for probes, report and search."""
 
 from __future__ import annotations
 
@@ -24,16 +24,15 @@ def extract(
 ) -> None:
     """Write features and projections of all rows of a run, by the checkpoint that its recipe names.
 
-    Does nothing where they are there already and were made by that checkpoint as it is now, of the images, or vectors,
-    that were trained on.
+    Does nothing if the run has features of this checkpoint and of the images, or vectors, that it was trained on.
 
     Args:
         run: a trained run; its images, or vectors, must still lie where they lay, and be the same.
         progress: show a bar on standard error.
         batch_size: rows encoded at a time; changes speed and memory only.
         force: write them in any case.
-        accept_changes: write them in any case, also of images or vectors that are not those trained on; then the
-            features say so.
+        accept_changes: write them in any case, also of images or vectors that have changed since training; then
+            this is recorded with the features.
 
     Raises:
         RunError: if there is no checkpoint, images or vectors have changed, or a feature is not finite; then nothing
@@ -73,7 +72,7 @@ def embed(
 ) -> tuple[Float[np.ndarray, "rows width"], Float[np.ndarray, "similarities rows dim"]]:
     """Features, and projections of unit length, of all inputs.
 
-    In evaluation mode, without augmentation and in float32, whatever precision the training ran in: batch
+    In evaluation mode, without augmentation and in float32, whatever the precision of training: batch
     normalisation then uses its running averages, so a row's features depend on no other row.
 
     Args:

@@ -1,4 +1,4 @@
-"""Nearest rows by cosine, exactly: a first pass in float32 keeps candidates, which are scored anew in float64."""
+"""Nearest rows by cosine, exactly: a first pass in float32 keeps candidates, which float64 products rank."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 
 # Scores of one block of queries: 4 million are 16 MB in float32, and there are a few such arrays.
 _BLOCK = 4_000_000
-# Candidates kept beside those that are wanted. With fewer, more queries would have to be compared in full.
+# Candidates beside those that are returned. With fewer, more queries would have to be compared in full.
 _SPARE = 8
 _LAST = np.iinfo(np.int64).max
 

@@ -16,14 +16,14 @@ _BLOCK = 4_000_000
 
 @dataclass(frozen=True, slots=True)
 class RetrievalResult:
-    """How well each row finds the other rows that are alike: of its class, or with a label in common.
+    """How near the rows are that are alike, for each row: of its class, or with a label in common.
 
     Attributes:
         rows: positions of the rows that were scored.
         precision_at_1: 1 where the nearest other row is alike.
         r_precision: share of alike ones among the R nearest, R being how many other rows are alike.
         map_at_r: mean over ranks 1..R of the precision up to that rank where it holds an alike row,
-            and 0 where it does not. Never above `r_precision`; it asks for order too.
+            and 0 where it does not. Never above `r_precision`; their order counts too.
         left_out: labelled rows that were not scored, because no other row is alike. They are
             candidates all the same.
         chance: expected precision at 1, and R-precision, of rows in random order.
@@ -45,14 +45,14 @@ def retrieval(
     *,
     block: int | None = None,
 ) -> RetrievalResult:
-    """Leave-one-out retrieval by cosine: each labelled row asks all other labelled rows.
+    """Leave-one-out retrieval by cosine: each labelled row is compared with all other labelled rows.
 
     Only ranks count: a nearest row at a negative cosine is the nearest row. Equal cosines (to the precision of
     float32) are ranked by row number, the lower first. Ranks are exact, by a full comparison in blocks.
 
     Args:
         features: scaled to unit length here. A row of zeros has cosine 0 with all others.
-        labels: class ids from 0, -1 where missing; such rows neither ask nor are found.
+        labels: class ids from 0, -1 where missing; such rows are neither queries nor candidates.
         block: queries compared at a time; bounds the memory, and changes nothing but the last digit of a sum.
 
     Returns:
@@ -82,8 +82,8 @@ def label_retrieval(
 
     Args:
         features: as in `retrieval`.
-        labels: 1 where a row has a label, 0 where not; a whole row of NaN where missing, and such rows neither ask
-            nor are found. A row known to have no label at all is alike to none: it is found, but does not ask.
+        labels: 1 where a row has a label, 0 where not; a whole row of NaN where missing, and such rows are
+            neither queries nor candidates. A row known to have no label is a candidate, but no query.
         block: as in `retrieval`.
 
     Raises:
@@ -134,7 +134,7 @@ def nearest_difference(
 
     Args:
         features: scaled to unit length here.
-        numbers: NaN where missing; such rows neither ask nor are found.
+        numbers: NaN where missing; such rows are neither queries nor candidates.
         block: as in `retrieval`.
 
     Raises:
