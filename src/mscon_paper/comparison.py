@@ -217,7 +217,7 @@ def _serve(connection: Connection) -> None:
 
 
 def _end_with_parent() -> None:
-    """A killed parent says nothing to its processes, and two comparisons must not write one run."""
+    """End this process with its parent, also a killed one: two comparisons must not write one run."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()

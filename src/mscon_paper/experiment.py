@@ -1,4 +1,4 @@
-"""Experiment: what is run, what is read off it, and what the paper found, as a value. Its runs are planned here.
+"""Experiment: which runs it needs, which numbers are read from them, and the numbers of the paper.
 
 This module trains nothing and reads neither files nor runs: see `files`.
 """
@@ -97,7 +97,7 @@ class PlannedRun:
 
 @dataclass(frozen=True, slots=True)
 class Experiment:
-    """See the files in `experiments/` for what its fields say.
+    """An experiment as it is written in a file of `experiments/`.
 
     Attributes:
         name: "glyphs/table1".
@@ -212,7 +212,7 @@ class Experiment:
 
 
 def _similarity(plain: Plain, case: Case, column: str) -> Plain:
-    """What the source's recipe says of a column; of a derived one, what it says of the column it is made from."""
+    """The similarity that the source's recipe has for a column, or for the column that a derived one is made from."""
     made_from = {d["column"]: d["of"] for d in case.derived}
     known = {s["column"]: s for s in plain["similarity"] if "column" in s}
     return {**copy.deepcopy(known.get(made_from.get(column, column), {})), "column": column}
@@ -227,7 +227,7 @@ def _nested(flat: Mapping[str, Any]) -> Plain:
 
 
 def _overlay(plain: Plain, over: Mapping[str, Any]) -> None:
-    """Lay settings over a recipe, section by section. A part that is named anew keeps none of the old settings."""
+    """Lay settings over a recipe, section by section. A part with a new name starts without settings."""
     for section, value in over.items():
         if isinstance(value, dict) and not (section in _PARTS and "name" in value):
             plain[section] = {**plain.get(section, {}), **value}

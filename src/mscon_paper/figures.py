@@ -1,4 +1,4 @@
-"""What an experiment found, as one picture of several panels: lines with bands, or dots with their intervals."""
+"""Figure of an experiment: one picture of several panels, with lines and bands, or with dots and intervals."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _saved(figure: Figure) -> Mapping[str, bytes]:
 
 
 def _mark(figure: Figure, changed: Sequence[str]) -> None:
-    """Across a picture that is not what its title says."""
+    """Write across the picture of a changed experiment that it is no evidence."""
     if changed:
         look: dict[str, Any] = {"fontsize": 34, "color": "#c0392b", "alpha": 0.18, "ha": "center", "va": "center"}
         figure.text(0.5, 0.5, "changed: no evidence", **look)

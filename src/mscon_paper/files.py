@@ -50,7 +50,7 @@ def find(name: str) -> Experiment:
 
 
 def _entries() -> dict[str, Plain]:
-    """What each experiment says, its [[on]] laid over its file, and that over its source."""
+    """The settings of each experiment: those of its entry [[on]] override its file, which overrides its source."""
     sources = _toml("sources")
     experiments: dict[str, Plain] = {}
     files = (f.name.removesuffix(".toml") for f in _folder().iterdir() if f.name.endswith(".toml"))
@@ -98,7 +98,7 @@ def _paper(plain: Mapping[str, Mapping[str, Sequence[float]]]) -> Paper:
 
 
 def _filled(value: Any, words: Mapping[str, str]) -> Any:
-    """The same with "{noisy}" and "{twice}" replaced; other braces are left for whoever reads them."""
+    """The same with "{noisy}" and "{twice}" replaced; other braces stay."""
     if isinstance(value, str):
         return re.sub(r"\{(noisy|twice)\}", lambda match: words.get(match[1], match[0]), value)
     if isinstance(value, dict):

@@ -38,7 +38,7 @@ def installed() -> dict[str, importlib.metadata.EntryPoint]:
 
 
 def of_the_extra() -> tuple[str, ...]:
-    """The families that the extra `fonts` of mscon asks for: they are listed there and nowhere else."""
+    """The families that the extra `fonts` of mscon requires; pyproject.toml has the only list of them."""
     requirements = importlib.metadata.requires("mscon") or []
     matches = (re.match(r"fontpkg-([a-z0-9-]+)\b.*extra\s*==\s*['\"]fonts['\"]", line) for line in requirements)
     return tuple(sorted(match[1] for match in matches if match))
@@ -56,7 +56,7 @@ def choose(families: Sequence[str] | None) -> list[FontFamily]:
         hint = nearest(missing[0], entries) if families is not None else ""
         raise TableError(
             f"glyphs are rendered from {counted(len(slugs), 'font package')}, of which "
-            f"{len(slugs) - len(missing)} were found installed.{hint}\n"
+            f"{len(slugs) - len(missing)} are installed.{hint}\n"
             f"  Missing: {first_few(missing)}.\n"
             '  Install them with: pip install "mscon[fonts]"'
         )

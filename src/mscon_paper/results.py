@@ -1,4 +1,4 @@
-"""Readings: what the finished runs of an experiment say, number by number. Trains nothing, writes nothing."""
+"""Results: the numbers of an experiment, read from its finished runs. Trains nothing, writes nothing."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def read(
     *,
     changed: Sequence[str] = (),
 ) -> ExperimentResult:
-    """What the finished runs of an experiment say, beside what the paper says.
+    """The numbers of an experiment from its finished runs.
 
     Args:
         experiment: the experiment.
@@ -110,7 +110,7 @@ def _accuracies(experiment: Experiment, cells: Sequence[_RunGroup]) -> Read:
 def _claims(
     experiment: Experiment, case: Case, columns: Sequence[str], values: Mapping[tuple[str, str, str], np.ndarray]
 ) -> Iterator[Difference]:
-    """What is claimed of pairs of rows, asked in one case. A row that is run once stands for every case."""
+    """The differences that the experiment claims, in one case. A row that is run once is compared in every case."""
     first = experiment.cases[0].name
     for better, worse in _claimed(experiment):
         for column in columns:
@@ -251,7 +251,7 @@ def spaces(run: Run) -> dict[str, np.ndarray]:
 
 
 def _validation(experiment: Experiment, cells: Sequence[_RunGroup]) -> Read:
-    """Accuracy on validation rows, averaged over the columns that a row trains on. No test row is asked."""
+    """Accuracy on validation rows, averaged over the columns that a row trains on. No test row is used."""
     readings = []
     for cell in cells:
         columns = [cell.row.column] if cell.row.column else list(cell.case.columns)

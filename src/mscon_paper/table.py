@@ -1,4 +1,4 @@
-"""The paper's numbers and ours, side by side: what an experiment found, as values, text and JSON.
+"""The paper's numbers and ours, side by side, as values, text and JSON.
 
 Pure functions of values. This module reads no run and no file.
 """
@@ -84,7 +84,7 @@ class ExperimentResult:
         return tuple(dict.fromkeys(r.row for r in self.readings))
 
     def without_ours(self) -> Iterator[tuple[str, str, tuple[float, float]]]:
-        """Published numbers on this source that no number of ours stands beside."""
+        """Published numbers on this source for which there is no number of ours."""
         paper_rows = self.experiment.paper_rows
         covered = {(paper_rows.get(r.row), r.column) for r in self.readings if r.ours is not None}
         for row, cells in self.experiment.numbers.items():
@@ -233,7 +233,7 @@ def _claimed(result: ExperimentResult, difference: Difference) -> str:
 
 
 def _published(result: ExperimentResult) -> list[str]:
-    """The paper's numbers that stand beside none of ours, and why."""
+    """The paper's numbers that are in no table with ours, and why."""
     experiment = result.experiment
     if not experiment.published:
         where = "" if experiment.paper == "text" else f" ({experiment.paper})"

@@ -1,4 +1,4 @@
-"""Files of UT-Zap50K: where its labels and its images lie, however the archives were unpacked."""
+"""Files of UT-Zap50K: where its labels and images are, in whichever folders the archives were unpacked."""
 
 from __future__ import annotations
 

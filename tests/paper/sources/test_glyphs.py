@@ -308,7 +308,7 @@ def test_missing_fonts_are_told_with_how_many_were_found_and_what_to_do(tmp_path
 
 def test_without_the_extra_no_family_is_found(tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: ())
-    with pytest.raises(TableError, match=r"60 font packages, of which 0 were found(?s:.*)mscon\[fonts\]"):
+    with pytest.raises(TableError, match=r"60 font packages, of which 0 are installed(?s:.*)mscon\[fonts\]"):
         glyphs.prepare(tmp_path)
 
 
