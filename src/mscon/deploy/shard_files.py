@@ -65,7 +65,7 @@ def need_folder(folder: Path, reads: Sequence[Path]) -> None:
     with outputs.writing(folder):
         there = [path for path in folder.iterdir() if _OURS.fullmatch(path.name)] if folder.is_dir() else []
     checked = checksums.are_kept(folder)
-    outputs.need_free(sorted({*there, folder / INDEX}), reads=reads, own=lambda path: checked or path.name != INDEX)
+    outputs.need_free(sorted({*there, folder / INDEX}), reads=reads, is_ours=lambda path: checked or path.name != INDEX)
 
 
 def drop_damaged(folder: Path, shards: Sequence[Shard], drops: bool) -> None:

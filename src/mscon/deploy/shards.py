@@ -20,8 +20,6 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Shaped
-from rich.console import Console
-from rich.progress import Progress
 
 from mscon.data.table.table import Table, unit
 from mscon.deploy.inputs import TableInputs, missing_images_text, open_table
@@ -41,6 +39,7 @@ from mscon.deploy.shard_files import (
 )
 from mscon.errors import RunError, TableError, counted, numbered
 from mscon.run import atomic, checksums, outputs
+from mscon.run.progress import ProgressBar
 from mscon.run.recipe import Data, Recipe
 
 # Rows of a shard of a job whose shards are put together in the end: what a killed job loses at most.
@@ -154,9 +153,9 @@ def embed_table(
         atomic.make_folder(folder)
         drop_damaged(folder, shards[process[0] :: world], drops)
         mine = [shard for shard in shards[process[0] :: world] if not shard.is_answered(drops)]
-        with _bar(progress and first, sum(len(shard.rows) for shard in mine)) as advance:
+        with ProgressBar("embedding", sum(len(shard.rows) for shard in mine), shown=progress and first) as bar:
             for shard in mine:
-                _embed(job, shard, advance)
+                _embed(job, shard, bar.advance)
         if not first:
             mark_done(folder, process[0])
             return None
@@ -288,11 +287,3 @@ def _write_index(
         }
     )
     write_checked(folder / INDEX, lambda path: path.write_text(text, "utf-8"))
-
-
-@contextlib.contextmanager
-def _bar(is_shown: bool, total: int) -> Iterator[Callable[[int], None]]:
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not (is_shown and console.is_terminal)) as progress:
-        task = progress.add_task("embedding", total=total)
-        yield lambda count: progress.advance(task, count)

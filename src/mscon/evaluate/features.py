@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from rich.console import Console
-from rich.progress import track
 
 from mscon.data.inputs import fingerprints
 from mscon.data.inputs.open import Inputs, fingerprints_of, open_inputs
@@ -16,6 +15,7 @@ from mscon.data.inputs.views import plain
 from mscon.data.table.table import unit
 from mscon.errors import RunError, counted, numbered
 from mscon.model.model import Model, load_model
+from mscon.run.progress import ProgressBar
 from mscon.run.run import Run
 
 
@@ -84,11 +84,14 @@ def embed(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = model.to(device, torch.float32).eval()
     starts = range(0, len(inputs), batch_size)
-    batches = [
-        model.embed(plain(torch.from_numpy(inputs[np.arange(i, min(i + batch_size, len(inputs)))]).to(device)))
-        for i in track(starts, "features", console=Console(stderr=True), transient=True, disable=not progress)
-    ]
-    features, projections = zip(*batches, strict=True)
+    features, projections = [], []
+    with ProgressBar("features", len(inputs), shown=progress) as bar:
+        for start in starts:
+            numbers = np.arange(start, min(start + batch_size, len(inputs)))
+            of_batch = model.embed(plain(torch.from_numpy(inputs[numbers]).to(device)))
+            features.append(of_batch[0])
+            projections.append(of_batch[1])
+            bar.advance(len(numbers))
     return np.concatenate(features), np.concatenate(projections, axis=1)
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from jaxtyping import UInt8
 
 from mscon.data.inputs import fingerprints
 from mscon.data.inputs.decoding import DISK_FAULT, Refused, decode_one, quiet_pillow
+from mscon.run.progress import ProgressBar
 
 _IMAGES_A_TASK = 32
 
@@ -119,11 +119,11 @@ def each_file(paths: Sequence[Path | None], do: Callable[[int, Path], None], tit
                 faults[number] = str(fault)
         return len(numbers)
 
-    with quiet_pillow(), _progress(title, len(paths)) as advance:
+    with quiet_pillow(), ProgressBar(title, len(paths), shown=bool(title)) as bar:
         pool = ThreadPoolExecutor(max_workers=_workers())
         try:
-            for done in pool.map(task, range(0, len(paths), _IMAGES_A_TASK)):
-                advance(done)
+            for count in pool.map(task, range(0, len(paths), _IMAGES_A_TASK)):
+                bar.advance(count)
         finally:
             # Not "with pool": after Ctrl-C that would decode all that is left before it stops.
             pool.shutdown(wait=True, cancel_futures=True)
@@ -134,17 +134,3 @@ def _workers() -> int:
     # sched_getaffinity also sees what a container allows; it is Linux's own.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(16, cores)
-
-
-@contextlib.contextmanager
-def _progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A progress bar on the terminal, if stderr is one and there is a title."""
-    if not title or not sys.stderr.isatty():
-        yield lambda done: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        bar = progress.add_task(title, total=total)
-        yield lambda done: progress.advance(bar, done)
