@@ -211,7 +211,7 @@ def forged(path, run, **changes):
         ({"recipe__encoder__name": "resnet81"}, RecipeError, "no encoder 'resnet81'"),
         ({"recipe__encoder__witdh": 3}, RecipeError, "no setting 'witdh'. Did you mean 'width'"),
         ({"recipe__encoder__width": 8}, RunError, "not of the model that it describes"),
-        ({"recipe__data__image_size": 10**9}, RecipeError, "from 8 to 2048 pixels"),
+        ({"recipe__data__image_size": 10**9}, RecipeError, "from 8 to 2048"),
         ({"recipe__encoder__name": None}, RecipeError, r"\[encoder\] name must be text"),
         ({"similarities": ["kind"]}, RunError, "not of the model"),
         (
