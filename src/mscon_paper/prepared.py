@@ -211,16 +211,16 @@ def is_clutter(name: str) -> bool:
     return name.startswith(".") or name.lower() in _CLUTTER
 
 
-def missing_data(source: str, root: Path, wanted: Sequence[str], obtain: str) -> TableError:
+def missing_data(source: str, root: Path, missing: Sequence[str], obtain: str) -> TableError:
     """What is missing under a root, what is there instead, and where the data comes from.
 
     Args:
         source: name of the data set.
         root: as the user named it.
-        wanted: each thing that is missing.
+        missing: each thing that is missing.
         obtain: where it is to be had, and under which licence.
     """
-    return TableError(f"{source}: missing in '{root}': {'; '.join(wanted)}.\n  {_existing_entries(root)}\n{obtain}")
+    return TableError(f"{source}: missing in '{root}': {'; '.join(missing)}.\n  {_existing_entries(root)}\n{obtain}")
 
 
 def _existing_entries(root: Path) -> str:

@@ -64,8 +64,8 @@ class CosineNeighbours:
         """By float32 products first; queries for which these decide nothing are compared in full."""
         scores = self._narrow[queries] @ self._narrow.T
         scores[np.arange(queries.size), queries] = -np.inf
-        kept = count + _SPARE
-        candidates = np.argpartition(scores, -kept, axis=1)[:, -kept:]
+        screened = count + _SPARE
+        candidates = np.argpartition(scores, -screened, axis=1)[:, -screened:]
         bound = np.take_along_axis(scores, candidates, axis=1).min(axis=1)  # no other row has more in float32
         exact = np.einsum("qd,qkd->qk", self._unit[queries], self._unit[candidates]).astype(np.float32)
         order = np.lexsort((candidates, -exact), axis=1)[:, :count]
