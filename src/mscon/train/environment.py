@@ -20,13 +20,13 @@ from mscon.data.table.table import Table
 from mscon.run.recipe import Recipe
 from mscon.train.gather import processes
 from mscon.train.hardware import cpu_info
-from mscon.train.module import Method
+from mscon.train.module import TrainingModule
 
 _PACKAGES = ("torch", "lightning-fabric", "timm", "numpy", "polars", "pillow", "safetensors")
 
 
 def describe(
-    recipe: Recipe, table: Table, rows: pl.DataFrame, images_root: Path, method: Method, device: str
+    recipe: Recipe, table: Table, rows: pl.DataFrame, images_root: Path, method: TrainingModule, device: str
 ) -> dict[str, Any]:
     """The facts of a run that is about to begin; plain JSON values.
 

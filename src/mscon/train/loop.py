@@ -19,9 +19,9 @@ from mscon.errors import RunError
 from mscon.method.weightings.base import relative_excess
 from mscon.train.gather import average_running_means, processes
 from mscon.train.log import Record, is_by_accuracy
-from mscon.train.seen import look
 from mscon.train.step import Measured
 from mscon.train.training import Training
+from mscon.train.weighting_fit import fit_weighting
 
 # Steps summed up in a record of the log. Reading a number back makes a GPU wait for it.
 LOG_EVERY = 10
@@ -109,8 +109,8 @@ def validate(training: Training, epoch: int, step: int) -> Record | None:
     means = _means(measured, torch.tensor([float(len(batch)) for batch in batches]))
     names = training.recipe.columns
     _need_finite(training, measured, epoch, [step] * len(measured), "validation ")
-    if samples := [m.seen for m in measured if m.seen is not None]:
-        look(training.method.weighting, training.method.objective, samples)
+    if samples := [m.samples for m in measured if m.samples is not None]:
+        fit_weighting(training.method.weighting, training.method.objective, samples)
     record = {
         "kind": "validation",
         "epoch": epoch,

@@ -19,7 +19,7 @@ from mscon.data.inputs.views import Part, augment
 from mscon.run.recipe import Recipe, Views
 from mscon.train.gather import average_gradients, processes
 from mscon.train.grad_cache import cached_backward
-from mscon.train.module import Method
+from mscon.train.module import TrainingModule
 from mscon.train.step import MakeView, Measured
 
 # As MakeView, with how to draw, and the part of the batch that the inputs are.
@@ -44,7 +44,7 @@ class Training:
 
     recipe: Recipe
     dataset: Dataset | TripletDataset
-    method: Method
+    method: TrainingModule
     shell: nn.Module
     optimiser: torch.optim.Optimizer
     schedule: LRScheduler
