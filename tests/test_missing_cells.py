@@ -38,14 +38,14 @@ from mscon.evaluate.probe import probe
 from mscon.evaluate.ridge import number_probe
 from mscon.evaluate.targets import codes_of
 from mscon.method.similarities.base import BETWEEN_COLUMNS, Cell
-from mscon.method.weightings.base import Seen
+from mscon.method.weightings.base import LabelledProjections
 from mscon.method.weightings.exact import Exact
 from mscon.run import recipe as recipes
 from mscon.run.recipe import Recipe
 from mscon.run.run import Run
 from mscon.train.assembly import method_of
 from mscon.train.fit import fit
-from mscon.train.module import Method
+from mscon.train.module import TrainingModule
 from mscon_paper.sources import glyphs
 from selected import selected
 
@@ -200,7 +200,7 @@ class OneBatch:
         rows = rows_of(path, self.recipe)
         similarities = fit_similarities(rows, self.recipe.similarities)
         torch.manual_seed(0)
-        self.method: Method = method_of(self.recipe, similarities).double()
+        self.method: TrainingModule = method_of(self.recipe, similarities).double()
         self.method.train()
         inputs = open_inputs(rows, path.parent, self.recipe.data, path.name)
         dataset = Dataset.build(rows, similarities, inputs)
@@ -408,8 +408,8 @@ def of_exact(batch: OneBatch, means: Tensor, projected: list[Tensor]) -> Tensor:
         names = sorted({batch.cells[column][i] or "" for i in kept}) if column != "same_row" else batch.rows
         classes = torch.tensor([names.index(batch.cells[column][i]) for i in kept])
         alone = Exact(1, fit_on="training").double()
-        seen = Seen(own.detach()[None], classes[None], torch.tensor([batch.rows[i] for i in kept]))
-        alone.look(seen, TEMPERATURE)
+        samples = LabelledProjections(own.detach()[None], classes[None], torch.tensor([batch.rows[i] for i in kept]))
+        alone.fit_to(samples, [TEMPERATURE])
         found.append((-alone.log_variance).exp())
     weights = torch.cat(found)
     return (weights * len(weights) / weights.sum() * means).sum()

@@ -18,7 +18,7 @@ def test_a_resolved_recipe_reads_back_as_itself():
     made = recipe.parse(
         'title = "mine"\n'
         + LEAST
-        + '[[similarity]]\nname = "same_row"\n[weighting]\nname = "fixed"\nweights = [1, 2]\n'
+        + '[[similarity]]\nname = "same_row"\n[weighting]\nname = "relative"\nsoftening = 0.2\n'
         "[probe]\nlargest = { family = 20 }\ncolumns = ['family']"
     )
     assert recipe.parse(made.to_toml()) == made
@@ -137,7 +137,8 @@ def test_what_a_similarity_says_again_is_not_its_own():
         (LEAST + "importance = 'much'", "importance must be a number of 0 or above, got 'much'"),
         (LEAST + "importance = 0", "every similarity has importance 0"),
         ("[[similarity]]\nname = 'categorical'", "needs a column"),
-        (LEAST + "[weighting]\nname = 'fixed'", "needs a value for 'weights'"),
+        (LEAST + "[weighting]\nname = 'fixed'", r"no weighting 'fixed'.*\n  Known: equal, exact, relative"),
+        (LEAST + "[weighting]\nname = 'mscon.method.weightings.base:ScaledWeighting'", "needs a value for 'weighting'"),
         ("version = 2\n" + LEAST, "version is 2"),
         (LEAST + "objective = 'supcom'", r"'kind': there is no objective 'supcom'. Did you mean 'supcon'"),
         (LEAST + "objective = 3", "'kind': objective must be a name, or a table such as"),
@@ -192,7 +193,7 @@ def test_all_mistakes_are_named_at_once_each_with_the_file():
         "[train] has no setting 'epoch'. Did you mean 'epochs'?",
         "[train] has no setting 'batch'. Did you mean 'batch_size'?",
         "[train] seed must be a whole number from 0 to 2^32 - 1, got -1.",
-        "[weighting] needs a value for 'weights'.",
+        "there is no weighting 'fixed'.",
         "[[derived]] needs a value for 'of'.",
         "[[similarity]] 'kind': importance must be a number of 0 or above, got -1.",
         "[[similarity]] 'kind': there is no objective 'supcom'. Did you mean 'supcon'?",

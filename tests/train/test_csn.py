@@ -20,7 +20,7 @@ from mscon.train import epochs
 from mscon.train.fit import fit, resume
 from mscon.train.gather import InBatch
 from mscon.train.grad_cache import cached_backward
-from mscon.train.module import Method
+from mscon.train.module import TrainingModule
 
 QUIET = {"progress": False}
 CSN = [
@@ -35,12 +35,12 @@ CSN = [
 ]
 
 
-def make(kind: str = "learned") -> Method:
+def make(kind: str = "learned") -> TrainingModule:
     """A network of one matrix, in float64."""
     torch.manual_seed(0)
     backbone = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(9, 6))
     heads = Masks(2, 6, 5, masks=kind)
-    return Method(
+    return TrainingModule(
         Model(Encoder(backbone, 6, [0.0], [1.0]), heads), TripletMargin(), Equal(2), InBatch(),
         [TripletRule("a"), TripletRule("b")],
     ).double()  # fmt: skip

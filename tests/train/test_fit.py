@@ -293,7 +293,7 @@ def test_a_dry_run_takes_a_step_and_writes_nothing(recipe, table, tmp_path, monk
         ("encoder.name=resnet81", "no encoder 'resnet81'"),
         ("heads.output_dim=0", "output_dim"),
         ("objective.temperature=0", "temperature must be positive"),
-        ('weighting={name="fixed", weights=[1.0]}', "one value per similarity"),
+        ('weighting={name="relative", softening=0.0}', "softening must be positive"),
         ('similarity=[{column="same_row", name="same_row"}]', "compares the views of a row"),
         ("objective.name=cross_entropy", "needs classes"),
         ("candidates.warm_up=5", "warm_up is 5 but there is no memory"),

@@ -75,7 +75,7 @@ def test_rows_without_any_label_still_learn_from_their_own_views():
     codes = [kind.encode(cells) for kind, cells in zip(kinds, (["a", None, "a", "b"], [None] * 4), strict=True)]
     projections = torch.randn(2, 8, 5, generator=torch.Generator().manual_seed(0), requires_grad=True)
     measured = measure(
-        Samples.of_views(projections, codes, torch.arange(4), 2),
+        Samples.of_views(projections, codes, torch.arange(4), [0, 0]),
         similarities=kinds,
         objective=SupCon(),
         weighting=Equal(2),

@@ -67,8 +67,11 @@ def build_model(recipe: recipe.Recipe, similarities: int | Sequence[object], dim
         encoder.freeze()
     parts = recipe.grouped("heads") if count == len(recipe.similarities) else [(recipe.heads, tuple(range(count)))]
     groups = [
-        (catalogue.build("heads", part.name, part.settings, similarities=len(own), input_dim=encoder.width), own)
-        for part, own in parts
+        (
+            catalogue.build("heads", part.name, part.settings, similarities=len(numbers), input_dim=encoder.width),
+            numbers,
+        )
+        for part, numbers in parts
     ]
     return Model(encoder, groups[0][0] if len(groups) == 1 else HeadGroups(groups))
 

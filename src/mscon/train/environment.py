@@ -30,7 +30,7 @@ from mscon.data.inputs.open import vectors_file
 from mscon.data.table.table import Table
 from mscon.run.recipe import Recipe, Train
 from mscon.train.gather import processes
-from mscon.train.module import Method
+from mscon.train.module import TrainingModule
 
 # Dense filters wider than this are slower in channels-last float32 on a CPU; narrower ones are faster.
 _WIDEST_CHANNELS_LAST = 128
@@ -174,7 +174,7 @@ def _has_narrow_filters(encoder: nn.Module) -> bool:
 
 
 def describe(
-    recipe: Recipe, table: Table, rows: pl.DataFrame, images_root: Path, method: Method, device: str
+    recipe: Recipe, table: Table, rows: pl.DataFrame, images_root: Path, method: TrainingModule, device: str
 ) -> dict[str, Any]:
     """The facts of a run that is about to begin; plain JSON values.
 

@@ -25,9 +25,9 @@ from mscon.run.recipe import Recipe, Views
 from mscon.train.gather import average_gradients, average_running_means, processes
 from mscon.train.grad_cache import cached_backward
 from mscon.train.log import Record, is_by_accuracy, means_of, step_record
-from mscon.train.module import Method
-from mscon.train.seen import look
+from mscon.train.module import TrainingModule
 from mscon.train.step import MakeView, Measured
+from mscon.train.weighting_fit import fit_weighting
 
 # Steps summed up in a record of the log. Reading a number back makes a GPU wait for it.
 LOG_EVERY = 10
@@ -54,7 +54,7 @@ class Training:
 
     recipe: Recipe
     dataset: Dataset | TripletDataset
-    method: Method
+    method: TrainingModule
     shell: nn.Module
     optimiser: torch.optim.Optimizer
     schedule: LRScheduler
@@ -216,8 +216,8 @@ def validate(training: Training, epoch: int, step: int) -> Record | None:
     means = means_of(measured, torch.tensor([float(len(batch)) for batch in batches]))
     names = training.recipe.columns
     _need_finite(training, measured, epoch, [step] * len(measured), "validation ")
-    if samples := [m.seen for m in measured if m.seen is not None]:
-        look(training.method.weighting, training.method.objective, samples)
+    if samples := [m.samples for m in measured if m.samples is not None]:
+        fit_weighting(training.method.weighting, training.method.objective, samples)
     record = {
         "kind": "validation",
         "epoch": epoch,

@@ -63,8 +63,8 @@ IDS = [f"{name}-{number}" for number, (name, _, _) in enumerate(CASES)]
 def labels_of(named: dict[str, tuple[str, dict[str, Any], Sequence[str | None]]], trust: bool = True) -> LabelColumns:
     """Columns, each of a kind that was fitted on all of its cells, as a run keeps them."""
     states = []
-    for column, (name, given_, cells) in named.items():
-        fitted = catalogue.find("similarity", name).fit(column, cells, range(len(cells)), **given_)
+    for column, (name, settings_of_kind, cells) in named.items():
+        fitted = catalogue.find("similarity", name).fit(column, cells, range(len(cells)), **settings_of_kind)
         states.append({"name": name, "state": json.loads(json.dumps(fitted.to_json()))})
     rows = {column: list(cells) for column, (_, _, cells) in named.items()}
     count = len(next(iter(rows.values())))
@@ -74,8 +74,8 @@ def labels_of(named: dict[str, tuple[str, dict[str, Any], Sequence[str | None]]]
 
 def table_of(case: tuple[str, dict[str, Any], list[str]]) -> LabelColumn:
     """All cells of a case twice, so that it can be fitted, and some holes."""
-    name, given_, cells = case
-    return labels_of({"c": (name, given_, [None, *cells, None, *cells])})["c"]
+    name, settings_of_kind, cells = case
+    return labels_of({"c": (name, settings_of_kind, [None, *cells, None, *cells])})["c"]
 
 
 def trained(column: LabelColumn) -> np.ndarray:
@@ -121,9 +121,9 @@ def explored(labels: LabelColumns) -> np.ndarray:
 @given(st.data())
 @settings(deadline=None, derandomize=True, max_examples=40)
 def test_all_who_judge_two_cells_say_what_training_says(data):
-    name, given_, vocabulary = data.draw(st.sampled_from(CASES))
+    name, settings_of_kind, vocabulary = data.draw(st.sampled_from(CASES))
     cells = [*vocabulary, *data.draw(st.lists(st.sampled_from([None, *vocabulary]), max_size=8))]
-    labels = labels_of({"c": (name, given_, cells)})
+    labels = labels_of({"c": (name, settings_of_kind, cells)})
     column, count = labels["c"], len(cells)
     expected = trained(column)
     every = np.arange(count)
@@ -184,7 +184,8 @@ def test_the_script_of_the_page_says_what_training_says():
     """Its part up to the state of the page, on what it would be told; all rows of all kinds with all."""
     longest = 2 * (max(len(cells) for _, _, cells in CASES) + 1)
     named = {
-        f"c{n}": (name, given_, ([None, *cells] * longest)[:longest]) for n, (name, given_, cells) in enumerate(CASES)
+        f"c{n}": (name, settings_of_kind, ([None, *cells] * longest)[:longest])
+        for n, (name, settings_of_kind, cells) in enumerate(CASES)
     }
     labels = labels_of(named)
     columns = read_columns(labels)
@@ -201,10 +202,10 @@ def test_the_script_of_the_page_says_what_training_says():
           return [state, number(value), words];
         }})))));
     }})();"""
-    done = subprocess.run(["node", "-"], input=program, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
+    process = subprocess.run(["node", "-"], input=program, capture_output=True, text=True, timeout=60)
+    assert process.returncode == 0, process.stderr
     states = {"same": "same", "partly": "part-way", "different": "other"}
-    for name, table in zip(named, json.loads(done.stdout), strict=True):
+    for name, table in zip(named, json.loads(process.stdout), strict=True):
         expected, cells = trained(labels[name]), labels[name].read()
         for one, row in enumerate(table):
             for other, (state, value, words) in enumerate(row):
@@ -248,7 +249,7 @@ def answers_of(column: LabelColumn, labels: LabelColumns, one: int, other: int) 
 
 
 @pytest.mark.parametrize(
-    ("name", "given_", "cells", "words"),
+    ("name", "settings_of_kind", "cells", "words"),
     [
         ("hierarchical", {}, ["boots", "boots/ankle", "boots/knee", "sandals"], "unknown"),
         ("ordinal", {}, ["1", "1.0", "2", "3"], "same"),
@@ -258,8 +259,8 @@ def answers_of(column: LabelColumn, labels: LabelColumns, one: int, other: int) 
         ("continuous", {"width": 1.0}, ["1", "2", "9", "1.0"], "partly 0.61"),
     ],
 )
-def test_one_pair_of_cells_has_one_answer_in_every_room(name, given_, cells, words):
-    labels = labels_of({"c": (name, given_, cells)})
+def test_one_pair_of_cells_has_one_answer_in_every_room(name, settings_of_kind, cells, words):
+    labels = labels_of({"c": (name, settings_of_kind, cells)})
     answers = answers_of(labels["c"], labels, 0, 1)
     assert set(answers) == {"training", "search", "explorer", "doubt", "report"}
     assert set(answers.values()) == {words}
@@ -290,7 +291,7 @@ def test_nothing_of_a_stranger_is_imported_and_one_sentence_says_so(monkeypatch)
     labels = labels_of(
         {"hour": (CYCLIC, {}, ["1", "2", None, "23"]), "kind": ("categorical", {}, ["a", "b", "a", "a"])}, trust=False
     )
-    monkeypatch.setattr(catalogue, "own", lambda *_, **__: pytest.fail("a stranger's class was imported"))
+    monkeypatch.setattr(catalogue, "import_class", lambda *_, **__: pytest.fail("a stranger's class was imported"))
     column = labels["hour"]
     assert np.isnan(column.agreement(["1"], ["1"])).all()
     assert labels.notes == (

@@ -146,7 +146,7 @@ def malformed(rows: pl.DataFrame, parts: Sequence[SimilarityPart], where: str = 
 
 
 def _complaint(error: TableError, where: str, unit: str) -> str:
-    return f"{where}{error.told(unit) if isinstance(error, MalformedCells) else error}"
+    return f"{where}{error.message(unit) if isinstance(error, MalformedCells) else error}"
 
 
 def cells_of(rows: pl.DataFrame, columns: Sequence[str]) -> list[Cell]:
