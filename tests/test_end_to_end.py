@@ -49,13 +49,16 @@ def test_every_verb_on_glyphs(glyph_table, recipe, tmp_path, capsys):
     table = ["--table", str(glyph_table)]
     run = tmp_path / "runs" / "first"
 
-    assert main(["check", str(recipe), *table]) == 0
-    assert "character" in capsys.readouterr().out
+    assert main(["check", str(recipe), *table, *SHORT]) == 0
+    checked = capsys.readouterr().out
+    assert "character" in checked
+    assert "steps are few, so the encoder may learn little. Set train.epochs = " in checked
     assert main(["check", str(recipe), *table, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)
 
     assert main(["train", str(recipe), *table, *SHORT, "--out", str(run), "--dry-run"]) == 0
     assert not run.parent.exists()
+    assert "steps are few" in capsys.readouterr().err
 
     assert main(["train", str(recipe), *table, *SHORT, "--out", str(run)]) == 0
     assert main(["resume", str(run)]) == 0

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import re
 import signal
 import threading
 import traceback
@@ -26,6 +25,7 @@ from mscon.run.progress import ProgressBar
 from mscon.run.recipe import Recipe
 from mscon.run.run import Run
 from mscon.run.trust import foreign_code
+from mscon_paper.experiment import slug
 
 T = TypeVar("T")
 
@@ -47,11 +47,7 @@ def plan(recipes: Sequence[Recipe], seeds: int, out: Path) -> list[Planned]:
         out: folder of the run directories.
     """
     seeded = [(seed, replace(r, train=replace(r.train, seed=seed))) for seed in range(seeds) for r in recipes]
-    return [Planned(recipe, out / f"{_slug(recipe.title)}-seed{seed}") for seed, recipe in seeded]
-
-
-def _slug(title: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
+    return [Planned(recipe, out / f"{slug(recipe.title)}-seed{seed}") for seed, recipe in seeded]
 
 
 def is_finished(planned: Planned, table_hash: str) -> bool:
@@ -65,11 +61,11 @@ def is_finished(planned: Planned, table_hash: str) -> bool:
             return False
         run = replace(run, trust=True)
         # The hardware choices were resolved when it was trained; all else must be equal.
-        there, wanted = run.read_recipe(), planned.recipe
-        resolved = replace(there.train, precision=wanted.train.precision, channels_last=wanted.train.channels_last)
+        trained, recipe = run.read_recipe(), planned.recipe
+        resolved = replace(trained.train, precision=recipe.train.precision, channels_last=recipe.train.channels_last)
         return (
             run.has_probe
-            and replace(there, train=resolved) == wanted
+            and replace(trained, train=resolved) == recipe
             and run.read_facts()["table"]["sha256"] == table_hash
         )
     except (MSConError, KeyError):
@@ -202,7 +198,7 @@ def _serve(connection: Connection) -> None:
 
 
 def _end_with_parent() -> None:
-    """A killed parent says nothing to its processes, and two comparisons must not write one run."""
+    """End this process with its parent, also a killed one: two comparisons must not write one run."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()

@@ -41,8 +41,12 @@ def refused(root: Path, overwrite: bool = True, protected: tuple[Path, ...] = ()
 def test_a_run_is_replaced_only_where_that_is_asked_for_and_no_message_asks_for_it(tmp_path):
     run = make(tmp_path / "run")
     before = files(run.root)
-    said = refused(run.root, overwrite=False)
-    assert "exists and is not empty: it holds a run" in said and "mscon resume" in said and "--overwrite" not in said
+    message = refused(run.root, overwrite=False)
+    assert (
+        "exists and is not empty: it holds a run" in message
+        and "mscon resume" in message
+        and "--overwrite" not in message
+    )
     assert files(run.root) == before
 
 
@@ -53,8 +57,8 @@ def test_a_folder_that_is_no_run_is_never_replaced(tmp_path, name):
     (project / name).write_text('{"versions": {}}' if name == "run.json" else "mine")
     before = files(project)
     for overwrite in (False, True):
-        said = refused(project, overwrite)
-        assert "is not a run" in said and "--overwrite" not in said
+        message = refused(project, overwrite)
+        assert "is not a run" in message and "--overwrite" not in message
     assert files(project) == before
 
 

@@ -15,13 +15,13 @@ LEAST = '[[similarity]]\ncolumn = "kind"\n'
 
 
 def test_a_resolved_recipe_reads_back_as_itself():
-    made = recipe.parse(
+    parsed = recipe.parse(
         'title = "mine"\n'
         + LEAST
         + '[[similarity]]\nname = "same_row"\n[weighting]\nname = "relative"\nsoftening = 0.2\n'
         "[probe]\nlargest = { family = 20 }\ncolumns = ['family']"
     )
-    assert recipe.parse(made.to_toml()) == made
+    assert recipe.parse(parsed.to_toml()) == parsed
 
 
 def test_defaults_are_written_out():
@@ -29,11 +29,11 @@ def test_defaults_are_written_out():
 
 
 def test_overrides_are_applied_and_typed():
-    made = recipe.parse(
+    parsed = recipe.parse(
         LEAST, ["train.epochs=3", "train.learning_rate=1", "title=short one", "objective.temperature=0.2"]
     )
-    assert (made.train.epochs, made.train.learning_rate, made.title) == (3, 1.0, "short one")
-    assert made.objective.settings["temperature"] == 0.2
+    assert (parsed.train.epochs, parsed.train.learning_rate, parsed.title) == (3, 1.0, "short one")
+    assert parsed.objective.settings["temperature"] == 0.2
 
 
 def test_the_last_of_several_overrides_of_one_key_counts():
@@ -46,17 +46,17 @@ def test_the_data_of_another_version_is_read_without_what_is_not_known_here():
 
 
 def test_same_row_may_count_double_in_one_line():
-    made = recipe.parse(LEAST, ['similarity=[{column="kind"}, {name="same_row", importance=2}]'])
-    assert [s.importance for s in made.similarities] == [1.0, 2.0]
-    assert recipe.parse(made.to_toml()) == made
+    parsed = recipe.parse(LEAST, ['similarity=[{column="kind"}, {name="same_row", importance=2}]'])
+    assert [s.importance for s in parsed.similarities] == [1.0, 2.0]
+    assert recipe.parse(parsed.to_toml()) == parsed
 
 
 def test_a_part_named_anew_drops_the_settings_of_the_old():
-    made = recipe.parse(LEAST + '[weighting]\nname = "relative"\nsoftening = 0.2', ["weighting.name=equal"])
-    assert made.weighting == recipe.Part("equal", {})
+    parsed = recipe.parse(LEAST + '[weighting]\nname = "relative"\nsoftening = 0.2', ["weighting.name=equal"])
+    assert parsed.weighting == recipe.Part("equal", {})
 
 
-OWN = """
+OWN_PARTS = """
 [[similarity]]
 column = "price"
 name = "continuous"
@@ -83,23 +83,23 @@ flip = 0.1
 
 
 def test_a_similarity_may_have_its_own_objective_temperature_heads_and_views():
-    made = recipe.parse(OWN)
-    price, make, colour, stamp, same_row = made.similarities
+    parsed = recipe.parse(OWN_PARTS)
+    price, make, colour, stamp, same_row = parsed.similarities
     assert price.objective == recipe.Part("rank_n_contrast", {"temperature": 2.0})
-    assert price.heads == recipe.Part("mlp", {**made.heads.settings, "output_dim": 8})
-    assert make.objective.settings == {**made.objective.settings, "positives": "inside"}
+    assert price.heads == recipe.Part("mlp", {**parsed.heads.settings, "output_dim": 8})
+    assert make.objective.settings == {**parsed.objective.settings, "positives": "inside"}
     assert (colour.objective, colour.heads) == (None, None)
     assert (colour.views.hue, colour.views.flip, colour.views.count) == (0.0, 0.1, 1)
     assert [s.objective.settings["temperature"] for s in (make, stamp, same_row)] == [0.3, 0.4, 0.2]
-    assert recipe.parse(made.to_toml()) == made
-    assert [numbers for _, numbers in made.grouped("objective")] == [(0,), (1,), (2,), (3,), (4,)]
-    assert [numbers for _, numbers in made.grouped("heads")] == [(0,), (1, 2, 3, 4)]
+    assert recipe.parse(parsed.to_toml()) == parsed
+    assert [numbers for _, numbers in parsed.grouped("objective")] == [(0,), (1,), (2,), (3,), (4,)]
+    assert [numbers for _, numbers in parsed.grouped("heads")] == [(0,), (1, 2, 3, 4)]
 
 
 def test_views_of_its_own_cost_one_more_view_each_kind():
-    made = recipe.parse(OWN + "[encoder]\nwidth = 8")
-    assert [views.hue for views in made.drawn_views] == [0.1, 0.1, 0.0]
-    assert made.compared_views == ((0, 1), (0, 1), (2,), (0, 1), (0, 1))
+    parsed = recipe.parse(OWN_PARTS + "[encoder]\nwidth = 8")
+    assert [views.hue for views in parsed.drawn_views] == [0.1, 0.1, 0.0]
+    assert parsed.compared_views == ((0, 1), (0, 1), (2,), (0, 1), (0, 1))
     alike = recipe.parse(LEAST + "[views]\ncount = 3")
     assert (len(alike.drawn_views), alike.compared_views) == (3, (None,))
     alone = recipe.parse(LEAST + "views = { hue = 0.0, count = 2 }")
@@ -107,8 +107,8 @@ def test_views_of_its_own_cost_one_more_view_each_kind():
 
 
 def test_what_a_similarity_says_again_is_not_its_own():
-    made = recipe.parse(LEAST + "objective = 'supcon'\ntemperature = 0.1\nheads = 'mlp'")
-    assert made == recipe.parse(LEAST)
+    parsed = recipe.parse(LEAST + "objective = 'supcon'\ntemperature = 0.1\nheads = 'mlp'")
+    assert parsed == recipe.parse(LEAST)
 
 
 @pytest.mark.parametrize(
@@ -288,7 +288,7 @@ def test_messages_begin_with_the_file(tmp_path):
 
 def test_plain_values_are_read_as_text_is_and_left_as_they_are():
     plain = {"similarity": [{"column": "kind"}], "train": {"epochs": 3}}
-    made = recipe.of_plain(plain, ["train.epochs=5", "views.crop=[0.5, 1.0]"])
+    parsed = recipe.of_plain(plain, ["train.epochs=5", "views.crop=[0.5, 1.0]"])
     assert plain == {"similarity": [{"column": "kind"}], "train": {"epochs": 3}}
-    assert made == recipe.parse(made.to_toml()) == recipe.of_plain(made.to_plain())
-    assert made.train.epochs == 5
+    assert parsed == recipe.parse(parsed.to_toml()) == recipe.of_plain(parsed.to_plain())
+    assert parsed.train.epochs == 5

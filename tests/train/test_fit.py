@@ -147,11 +147,11 @@ def test_a_run_stopped_in_its_first_epoch_begins_anew(table, tmp_path, stopped, 
 
 
 def test_resuming_keeps_the_precision_that_was_resolved(asked, table, tmp_path, stopped, monkeypatch):
-    from mscon.train import hardware
+    from mscon.train import environment
 
     recipe = asked('train.precision="auto"', 'train.channels_last="auto"')
-    monkeypatch.setattr(hardware, "cpu_info", lambda key: "")
-    monkeypatch.setattr(hardware, "device_type", lambda: "cpu")
+    monkeypatch.setattr(environment, "cpu_info", lambda key: "")
+    monkeypatch.setattr(environment, "device_type", lambda: "cpu")
     stopped(2)
     with pytest.raises(KeyboardInterrupt):
         fit(recipe, table, tmp_path / "run", **QUIET)
@@ -161,7 +161,7 @@ def test_resuming_keeps_the_precision_that_was_resolved(asked, table, tmp_path, 
     seen = []
     assembled = assembly.training_of
     monkeypatch.setattr(assembly, "training_of", lambda *a: seen.append(assembled(*a)) or seen[-1])
-    monkeypatch.setattr(hardware, "cpu_info", lambda key: "amx_bf16 amx_tile")
+    monkeypatch.setattr(environment, "cpu_info", lambda key: "amx_bf16 amx_tile")
     with pytest.raises(KeyboardInterrupt):
         resume(run, progress=False)
     assert seen[0].recipe.train.precision == "float32"

@@ -71,8 +71,8 @@ def embed(arguments: argparse.Namespace) -> None:
     """
     from mscon.data.table.table import read_table
     from mscon.deploy.embedder import files_of, load
+    from mscon.deploy.inputs import changed_since_training
     from mscon.deploy.shards import embed_table
-    from mscon.deploy.trained_inputs import changed_since_training
 
     model, table = load(arguments.model, trust=arguments.trust), read_table(arguments.table)
     output = embed_table(

@@ -82,6 +82,7 @@ def check(arguments: argparse.Namespace) -> None:
     from mscon.data.inputs.open import encoded, images_root, open_inputs
     from mscon.data.table.rows import select_rows
     from mscon.data.table.table import read_table
+    from mscon.train.epochs import training_length
 
     recipe = read_recipe(arguments)
     table = read_table(arguments.table)
@@ -96,3 +97,5 @@ def check(arguments: argparse.Namespace) -> None:
         print(json.dumps(description.to_json(), indent=2, ensure_ascii=False))
     else:
         print(description.to_text())
+        if description.batches is not None:
+            print("", *training_length(recipe.train, recipe.sampler, description.batches.batches), sep="\n")

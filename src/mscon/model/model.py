@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -39,6 +41,18 @@ class Model(nn.Module):
         """Features and projections of images in [0, 1], or of vectors. Neither is scaled to unit length."""
         features = self.encoder(inputs)
         return features, self.heads(features)
+
+    @torch.inference_mode()
+    def embed(
+        self, inputs: Float[Tensor, "samples ..."]
+    ) -> tuple[Float[np.ndarray, "samples features"], Float[np.ndarray, "similarities samples dim"]]:
+        """Features, and projections of unit length, in the precision of the weights. A projection of zeros stays zeros.
+
+        In evaluation mode, to which `load_model` sets a model, they depend on no other sample.
+        """
+        with torch.autocast(inputs.device.type, enabled=False):
+            features, projections = self(inputs)
+            return features.cpu().numpy(), nn.functional.normalize(projections, dim=-1).cpu().numpy()
 
 
 def build_model(recipe: recipe.Recipe, similarities: int | Sequence[object], dim: int | None = None) -> Model:

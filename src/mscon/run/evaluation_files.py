@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mscon.run import checksums
-from mscon.run.files import CheckedFiles, mapped
+from mscon.run.checksums import CheckedFiles, mapped
 
 if TYPE_CHECKING:
     import numpy as np

@@ -68,7 +68,7 @@ def refuse_if_taken(root: Path, overwrite: bool = False, protected: Sequence[Pat
     if not overwrite:
         raise RunError(
             f"'{root}' exists and is not empty: it holds a run. Choose another --out.\n"
-            f"  To go on with that run: mscon resume {root}"
+            f"  To continue that run: mscon resume {root}"
         )
     real = Path(os.path.realpath(root))
     for path in (*protected, Path.cwd()):

@@ -239,7 +239,7 @@ class Run(EvaluationFiles):
         content = self._once("log.jsonl", path.read_bytes)
         if fault := self._fault(lambda known: checksums.grown_fault(content, known.get("log.jsonl", []))):
             raise RunError(
-                f"{path} {fault}.\n  Restore it from a copy, or take it away: then curves lack what was in it."
+                f"{path} {fault}.\n  Restore it from a copy, or move it away; curves will then lack its records."
             )
         return [record for record in atomic.json_lines(content) if isinstance(record, dict)]
 

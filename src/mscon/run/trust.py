@@ -53,7 +53,7 @@ def need_trust(source: str, foreign: frozenset[str], trust: bool) -> None:
             f"{source} names code from outside mscon: {first_few([repr(name) for name in sorted(foreign)])}. To import "
             "is to execute it, so it is not.\n"
             "  If it is your own, or you have read it, pass --trust, in Python trust=True. A run that you trained on "
-            "this machine needs no --trust\n  as long as its recipe.toml and similarities.json are as mscon left them."
+            "this machine needs no --trust\n  as long as its recipe.toml and similarities.json have not been changed."
         )
 
 

@@ -25,11 +25,11 @@ from mscon.method.weightings.base import ScaledWeighting
 from mscon.model.model import build_model
 from mscon.model.vector_encoder import VectorEncoder
 from mscon.run.recipe import Recipe
-from mscon.train import hardware, optimiser
+from mscon.train import environment, optimiser
 from mscon.train.gather import AcrossProcesses, CandidateSource, InBatch, processes
+from mscon.train.loop import Training
 from mscon.train.memory_bank import MemoryBank
 from mscon.train.module import TrainingModule
-from mscon.train.training import Training
 
 
 def method_of(recipe: Recipe, similarities: Sequence[Similarity], inputs: Inputs | None = None) -> TrainingModule:
@@ -89,9 +89,9 @@ def _candidates(recipe: Recipe, objective: Objective) -> CandidateSource:
 
 def training_of(recipe: Recipe, dataset: Dataset | TripletDataset, method: TrainingModule, device: str) -> Training:
     """On the device, in the precision and layout that suit it, with an optimiser."""
-    settings = hardware.resolve(recipe.train, method.model.encoder, device)
+    settings = environment.resolve(recipe.train, method.model.encoder, device)
     recipe = replace(recipe, train=settings)
-    fabric = hardware.start(settings, device)
+    fabric = environment.start(settings, device)
     if settings.channels_last == "yes":
         method.model.encoder.to(memory_format=torch.channels_last)
     method.to(fabric.device)

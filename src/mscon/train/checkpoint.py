@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mscon.errors import RunError
 from mscon.run.run import Run
-from mscon.train.training import Training
+from mscon.train.loop import Training
 
 _OPTIMISER = "optimiser."
 

@@ -25,12 +25,11 @@ from mscon.method.similarities.base import Similarity
 from mscon.run import folder
 from mscon.run.recipe import AUTO, Recipe, of_columns
 from mscon.run.run import Run
-from mscon.run.training_length import training_length
-from mscon.train import assembly, environment, hardware, log
+from mscon.train import assembly, environment, log
 from mscon.train.checkpoint import Position, restore_last
-from mscon.train.epochs import is_first, train, write_trained
+from mscon.train.epochs import is_first, train, training_length, write_trained
 from mscon.train.gather import leave, wait_for_all
-from mscon.train.training import Training
+from mscon.train.loop import Training
 
 
 def default_out(name: str) -> Path:
@@ -93,11 +92,11 @@ def fit(
         for sentence in inferred:
             _say(sentence, progress)
     similarities = fit_similarities(rows, recipe.similarities, where=f"{table.name}: ", unit=unit(table.name))
-    device = "cpu" if dry_run else hardware.device_type()
+    device = "cpu" if dry_run else environment.device_type()
     if not dry_run:
-        hardware.meet(device)
+        environment.meet(device)
         assembly.check_processes(recipe, rows)
-    with hardware.repeatable(recipe.train.seed, device):
+    with environment.repeatable(recipe.train.seed, device):
         # What is wrong with the method is found in a second, so before images are decoded; how wide vectors are is not
         # known before they are opened.
         vectors = table.vectors.get(recipe.data.vectors)
@@ -193,8 +192,8 @@ def resume(run: Run, progress: bool = True, overrides: Sequence[str] = (), *, ac
             f"--set {other[0]}: a run that is resumed can change [train] and [log] only; all else is in its checkpoint "
             "already. Train a new run."
         )
-    device = hardware.device_type()
-    hardware.meet(device)
+    device = environment.device_type()
+    environment.meet(device)
     with folder.training_lock(run.root) if is_first() else contextlib.nullcontext():
         return _resume(run, run.read_recipe(overrides), device, progress, accept_changes)
 
@@ -211,7 +210,7 @@ def _resume(run: Run, recipe: Recipe, device: str, progress: bool, accept_change
         leave()
         return run
     similarities = tuple(catalogue.find("similarity", s["name"]).from_json(s["state"]) for s in run.read_similarities())
-    with hardware.repeatable(recipe.train.seed, device):
+    with environment.repeatable(recipe.train.seed, device):
         root, name = Path(known["images_root"]), known["table"]["name"]
         with _first_before_others():
             inputs = open_inputs(rows, root, recipe.data, name, vectors=run.vectors_file, known=run.read_inputs())

@@ -6,15 +6,22 @@ A logger that fails is closed and named once: what is lost is a curve elsewhere,
 from __future__ import annotations
 
 import importlib.util
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
 from mscon.errors import RecipeError
+from mscon.method.weightings.base import relative_excess
 from mscon.run.progress import ProgressBar
 from mscon.run.run import Run
+from mscon.train.step import Measured
 
 Record = Mapping[str, Any]
 
@@ -103,6 +110,44 @@ def _flat(record: Record) -> Iterator[tuple[str, float]]:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def step_record(measured: Sequence[Measured], columns: Sequence[str], epoch: int, step: int, rate: float) -> Record:
+    """Means over some steps that end with `step`, by similarity; None where it was absent from all of them."""
+    means = means_of(measured, torch.ones(len(measured)))
+    return {
+        "kind": "step",
+        "epoch": epoch,
+        "step": step,
+        "total": torch.stack([m.total for m in measured]).mean().item(),
+        "learning_rate": rate,
+        **{key: dict(zip(columns, values, strict=True)) for key, values in means.items()},
+    }
+
+
+def means_of(measured: Sequence[Measured], counts: Float[Tensor, " batches"]) -> Mapping[str, list[float | None]]:
+    """The mean of each quantity over the batches that a similarity is present in, weighted by `counts`."""
+
+    def stacked(name: str) -> Float[Tensor, "batches similarities"]:
+        return torch.stack([getattr(m, name) for m in measured]).to("cpu", torch.float64)
+
+    present: Bool[Tensor, "batches similarities"] = torch.stack([m.present for m in measured]).cpu()
+    share = present * counts[:, None].double()
+    share = share / share.sum(dim=0).clamp_min(1e-12)
+    names = ["loss", "floor", "ceiling", "weight", "positive_share"]
+    if measured[0].accuracy is not None:
+        names.append("accuracy")
+    means = {name: (share * stacked(name).where(present, 0.0)).sum(dim=0) for name in names}
+    means["relative_excess"] = relative_excess(means["loss"], means["floor"], means["ceiling"])
+    known = present.any(dim=0).tolist()
+    return {
+        # Of objectives that put nothing in order the accuracy is NaN.
+        name: [
+            value if k and not (name == "accuracy" and math.isnan(value)) else None
+            for value, k in zip(values.tolist(), known, strict=True)
+        ]
+        for name, values in means.items()
+    }
 
 
 class TrainingProgress(ProgressBar):

@@ -12,6 +12,7 @@ import polars as pl
 from jaxtyping import Float, Int
 
 from mscon.errors import RunError, counted
+from mscon.evaluate.metrics.nearest import CosineNeighbours
 from mscon.evaluate.page.thumbnails import EXACT, data_uri, images_folder
 from mscon.evaluate.report.gather import PLACES, Member
 from mscon.method.agreement import Agreement, in_words, shown
@@ -175,17 +176,9 @@ def nearest(
     gallery: Int[np.ndarray, " gallery"],
     count: int = NEAREST,
 ) -> tuple[Int[np.ndarray, "queries count"], Float[np.ndarray, "queries count"]]:
-    """Rows of the gallery with the highest cosine to each query, and the cosines; the query itself left out.
-
-    Of equal cosines the earlier row comes first. Fewer than `count` if the gallery is small.
-    """
-    unit, query = (vectors[rows].astype(np.float32) for rows in (gallery, queries))
-    for block in (unit, query):
-        block /= np.maximum(np.linalg.norm(block, axis=1, keepdims=True), 1e-12)
-    cosines = query @ unit.T
-    cosines[queries[:, None] == gallery[None, :]] = -np.inf
-    order = np.argsort(-cosines, axis=1, kind="stable")[:, : min(count, len(gallery) - 1)]
-    return gallery[order], np.take_along_axis(cosines, order, axis=1)
+    """Rows of the gallery nearest to each of `queries`, which are among them, by cosine, and the cosines."""
+    near, cosines = CosineNeighbours(vectors[gallery]).nearest(count, np.searchsorted(gallery, queries))
+    return gallery[near], cosines
 
 
 def _rows(

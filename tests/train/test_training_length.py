@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mscon.run.recipe import Sampler, Train
-from mscon.run.training_length import training_length
+from mscon.train.epochs import training_length
 
 
 def test_steps_in_all_are_stated_and_enough_of_them_get_no_advice():
