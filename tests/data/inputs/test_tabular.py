@@ -7,10 +7,13 @@ import json
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mscon.data.inputs import tabular
 from mscon.data.inputs.tabular import ColumnCoding
 from mscon.errors import TableError
+from mscon.method.similarities.continuous import number_of
 
 
 def rows(split: str = "ttttv", **cells: list[str | None]) -> pl.DataFrame:
@@ -104,3 +107,13 @@ def test_rows_must_be_there():
     for row in (-1, 5):
         with pytest.raises(IndexError):
             store[[row]]
+
+
+@given(st.text("0123456789+-.eE_inf ", min_size=1, max_size=6).map(str.strip).filter(bool))
+def test_inputs_read_the_same_texts_as_numbers_as_similarities_do(text):
+    frame = pl.DataFrame({"line": [2], "n": [text]})
+    if (number := number_of(text)) is None:
+        with pytest.raises(TableError, match="is no finite number"):
+            tabular.numbers_of(frame, "n", "t.csv")
+    else:
+        assert tabular.numbers_of(frame, "n", "t.csv").tolist() == [number]
