@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mscon.data.batches.triplet_lists import read_triplets
+from mscon.data.batches.triplets import read_triplets
 from mscon.errors import TableError
 
 NAMES = ["Shoes/Oxfords/Bostonian/1.2.jpg", "Boots/Ankle/X%2E/3.4.jpg", "Boots/Ankle/Y/5.6.jpg", "Slippers/Z/W/7.8.jpg"]

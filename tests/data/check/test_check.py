@@ -61,7 +61,9 @@ def test_with_one_view_only_other_rows_are_positives():
 
 
 class Loud(Categorical):
-    """A similarity of a user's own, which cannot be counted."""
+    """A similarity of a user's own, whose classes cannot be counted."""
+
+    is_partition = False
 
 
 def test_a_similarity_that_cannot_be_counted_is_drawn():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import normalized_mutual_info_score
 
-from mscon.data.check.dependence import classes_of, dependence, dependences
+from mscon.data.check.dependence import classes_of, dependence, dependences, tenths_of
 
 G = np.random.default_rng(0)
 FINE = G.integers(40, size=2_000)
@@ -62,7 +62,7 @@ def test_only_strong_pairs_are_listed_the_strongest_first():
 
 
 def test_numbers_are_cut_into_tenths():
-    codes = classes_of([str(i) for i in range(100)] + [None], numbers=True)
+    codes = tenths_of(np.array([*range(100), np.nan]))
     assert np.bincount(codes[:-1]).tolist() == [10] * 10
     assert codes[-1] == -1
-    assert classes_of(["b", None, "a"], numbers=False).tolist() == [1, -1, 0]
+    assert classes_of(["b", None, "a"]).tolist() == [1, -1, 0]

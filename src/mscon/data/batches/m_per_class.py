@@ -64,12 +64,12 @@ def count_balanced(rows: int, batch_size: int, at_least: int) -> int:
 
 def demanded(codes: Int[np.ndarray, "columns rows"], at_least: int) -> Int[np.ndarray, "columns rows"]:
     """The same codes, -1 also for classes that have fewer rows than the floor: nothing can be demanded of them."""
-    kept = codes.copy()
-    for column in kept:
+    large = codes.copy()
+    for column in large:
         known = column >= 0
         sizes = np.bincount(column[known], minlength=1)
         column[known & (sizes[np.maximum(column, 0)] < at_least)] = -1
-    return kept
+    return large
 
 
 def balanced_plan(
@@ -103,11 +103,11 @@ def balanced_plan(
     chance = np.random.default_rng(_hashed(seed, epoch))
     if rows == 0:
         return Plan((), np.arange(0))
-    wanted = demanded(codes, at_least)
-    risk = [_short_by_chance(column, rows, min(batch_size, rows), at_least) for column in wanted]
+    demands = demanded(codes, at_least)
+    risk = [_short_by_chance(column, rows, min(batch_size, rows), at_least) for column in demands]
     order = [int(c) for c in np.argsort(-np.array(risk), kind="stable")] if risk else []
     leading = [c for c in order if risk[c] > _RARE] or order[:1]
-    batches = _Batches.dealt(_bundles(wanted, leading, at_least, chance), wanted, count, batch_size, at_least)
+    batches = _Batches.dealt(_bundles(demands, leading, at_least, chance), demands, count, batch_size, at_least)
     batches.exchange(chance)
     left = [] if keep_short else batches.put_back(batches.take_out(), leading, chance)
     return Plan(
@@ -171,18 +171,16 @@ class _Batches:
         batch_size: int,
         at_least: int,
     ) -> _Batches:
-        made = cls(codes, count, batch_size, at_least)
+        batches = cls(codes, count, batch_size, at_least)
         emptiest = [(0, number) for number in range(count)]
         for bundle in bundles:
             size, number = heapq.heappop(emptiest)
-            made._put(bundle, number)
+            batches._put(bundle, number)
             heapq.heappush(emptiest, (size + len(bundle), number))
-        return made
+        return batches
 
     def rows(self) -> list[list[int]]:
         return [[row for bundle in batch for row in bundle] for batch in self.members]
-
-    # Counts ---------------------------------------------------------------------------------------
 
     def _put(self, bundle: list[int], number: int) -> None:
         self.members[number].append(bundle)
@@ -207,8 +205,6 @@ class _Batches:
     def _short(self, bundle: list[int], number: int) -> list[tuple[int, int]]:
         """Classes of a bundle of which its batch has too few rows."""
         return [d for row in bundle for d in self.demands[row] if self.where[d][number] < self.floor]
-
-    # Steps 3 and 4 --------------------------------------------------------------------------------
 
     def exchange(self, chance: np.random.Generator) -> None:
         """Swap bundles between batches as long as fewer rows are short for it."""
@@ -261,7 +257,7 @@ class _Batches:
 
     def take_out(self) -> list[int]:
         """Take out every row that is short, and those that are short for it, until none is."""
-        taken: list[int] = []
+        removed: list[int] = []
         for number, batch in enumerate(self.members):
             rows = [row for bundle in batch for row in bundle]
             while out := [row for row in rows if self._short([row], number)]:
@@ -269,13 +265,13 @@ class _Batches:
                     self._count([row], number, -1)
                 gone = set(out)
                 rows = [row for row in rows if row not in gone]
-                taken += out
+                removed += out
             self.members[number] = [[row] for row in rows]
-        return taken
+        return removed
 
-    def put_back(self, taken: Sequence[int], leading: Sequence[int], chance: np.random.Generator) -> list[int]:
+    def put_back(self, removed: Sequence[int], leading: Sequence[int], chance: np.random.Generator) -> list[int]:
         """Place rows one by one, then in groups of one class, where all floors hold; those without a place."""
-        left = [row for row in chance.permutation(np.array(taken, dtype=np.int64)).tolist() if not self._place([row])]
+        left = [row for row in chance.permutation(np.array(removed, dtype=np.int64)).tolist() if not self._place([row])]
         for c in leading:
             groups: defaultdict[int, list[int]] = defaultdict(list)
             for row in left:

@@ -12,7 +12,6 @@ import torch
 from jaxtyping import Int, Int64
 from torch import Tensor
 
-from mscon.data.batches.class_floors import floor_classes
 from mscon.data.batches.dataset import cells_of
 from mscon.data.batches.m_per_class import balanced_plan, count_balanced, demanded
 from mscon.errors import RecipeError, counted, nearest
@@ -71,8 +70,8 @@ class Sampler:
         """
         if self.floors is None:
             batches = tuple(epoch_batches(self.indices, self.batch_size, self.seed, number))
-            seen = torch.cat(batches) if batches else self.indices[:0]
-            return Epoch(batches, self.indices[~torch.isin(self.indices, seen)])
+            batched = torch.cat(batches) if batches else self.indices[:0]
+            return Epoch(batches, self.indices[~torch.isin(self.indices, batched)])
         plan = balanced_plan(self.floors, self.batch_size, self.at_least, self.seed, number, keep_short=self.keep_short)
         return Epoch(
             tuple(self.indices[torch.from_numpy(batch)] for batch in plan.batches),
@@ -130,7 +129,7 @@ def sampler_of(
     if complaints:
         raise RecipeError("\n".join(complaints))
     train = rows[indices.numpy()]
-    floors = [floor_classes(s, cells_of(train, s.columns), settings.at_least) for s in floored]
+    floors = [s.batch_classes(cells_of(train, s.columns), settings.at_least) for s in floored]
     names = tuple(s.column for s in floored)
     return Sampler(indices, batch_size, seed, np.stack(floors), settings.at_least, names, settings.short == "keep")
 
