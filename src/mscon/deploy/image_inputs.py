@@ -13,8 +13,7 @@ from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
 
-from mscon.data.inputs.decoding import from_picture
-from mscon.data.inputs.image_files import decode_some
+from mscon.data.inputs.image_files import decode_some, from_picture
 from mscon.errors import TableError, counted, first_few
 
 

@@ -16,7 +16,7 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from mscon.data.inputs import decoding, image_files, images
+from mscon.data.inputs import image_files, images
 from mscon.data.inputs.images import ImageStore, cache_folder, open_store, some_images, unreadable
 from mscon.errors import RunError, TableError
 from mscon.run.recipe import Data
@@ -129,7 +129,7 @@ def test_a_store_has_the_fingerprints_of_the_files_wherever_they_are_copied(root
     shutil.copytree(root, tmp_path / "copied")
     for again in (root, tmp_path / "copied"):
         assert np.array_equal(open_store(ALL, again, SMALL, "t.csv").fingerprints, store.fingerprints)
-    monkeypatch.setattr(decoding, "_READ_AT_ONCE", 10)  # files that are too large to be read at once
+    monkeypatch.setattr(image_files, "_READ_AT_ONCE", 10)  # files that are too large to be read at once
     other = open_store(ALL, root, replace(SMALL, image_size=8), "t.csv")
     assert np.array_equal(other.fingerprints, store.fingerprints)
 
@@ -149,7 +149,7 @@ def changing(root: Path, decode: Callable[..., Any]) -> Callable[..., Any]:
 
 def test_what_is_decoded_while_a_file_changes_is_not_kept(root, cache, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(images, "decode_with_fingerprint", changing(root, decoding.decode_with_fingerprint))
+        patch.setattr(images, "decode_with_fingerprint", changing(root, image_files.decode_with_fingerprint))
         with pytest.raises(TableError) as caught:
             open_store(ALL, root, SMALL, "t.csv")
     assert "t.csv, line 5: image '3.png' has changed while the images were being decoded." in str(caught.value)
@@ -160,7 +160,7 @@ def test_what_is_decoded_while_a_file_changes_is_not_kept(root, cache, monkeypat
 
 def test_what_was_unreadable_while_a_file_changed_is_not_remembered(root, cache, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(images, "decode_with_fingerprint", changing(root, decoding.decode_with_fingerprint))
+        patch.setattr(images, "decode_with_fingerprint", changing(root, image_files.decode_with_fingerprint))
         with pytest.raises(TableError, match=r"1 of 2 images in '.*' changed while they were being decoded: '3\.png'"):
             unreadable(root, ["2.png", "3.png"], SMALL)
     assert not list(cache.glob("*.json"))
@@ -268,9 +268,9 @@ def test_the_images_that_could_be_read_are_not_decoded_again(root, damaged, monk
 def test_a_few_images_are_taken_from_the_store_or_alone_decoded(root, stored, monkeypatch):
     if stored:
         open_store(ALL, root, SMALL, "t.csv")
-    decoded = []
+    decoded, decode = [], image_files.decode_one
     monkeypatch.setattr(
-        image_files, "decode_one", lambda path, *shape: decoded.append(path.name) or decoding.decode_one(path, *shape)
+        image_files, "decode_one", lambda path, *shape: decoded.append(path.name) or decode(path, *shape)
     )
     pixels, faults = some_images(ALL, np.array([3, 1]), root, SMALL)
     assert sorted(decoded) == ([] if stored else ["1.png", "3.png"])

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from mscon.data.inputs import views
+from mscon.data.inputs import image_transforms, views
 from mscon.run.recipe import Views
 
 NOTHING = Views(
@@ -47,7 +47,7 @@ def colours(**changes: Tensor) -> tuple[Tensor, Tensor]:
     """`colour_maps` of 6 images, with all but `changes` left alone."""
     one = torch.ones(6)
     given_ = {"brightness": one, "contrast": one, "saturation": one, "turns": torch.zeros(6), **changes}
-    return views.colour_maps(**given_, channels=3)
+    return image_transforms.colour_maps(**given_, channels=3)
 
 
 # Nothing asked for -------------------------------------------------------------------------------
@@ -116,18 +116,22 @@ def test_a_flip_of_probability_one_half_mirrors_about_half_of_the_images():
 @pytest.mark.parametrize("ratio", [1.0, 2.0])
 def test_turning_by_90_degrees_is_rot90(ratio):
     images = noise().float()
-    turned = views.resample(images, views.affine_maps(**still(6, degrees=torch.full((6,), 90.0))))
+    turned = image_transforms.resample(images, image_transforms.affine_maps(**still(6, degrees=torch.full((6,), 90.0))))
     torch.testing.assert_close(turned, torch.rot90(images, 1, (2, 3)), rtol=0, atol=0.05)
     # Turned about the middle, an image twice as wide as high keeps its middle square, turned.
     wide = noise(height=12, width=24).float()
-    turned = views.resample(wide, views.affine_maps(**still(6, degrees=torch.full((6,), 90.0)), ratio=2.0))
+    turned = image_transforms.resample(
+        wide, image_transforms.affine_maps(**still(6, degrees=torch.full((6,), 90.0)), ratio=2.0)
+    )
     torch.testing.assert_close(turned[..., 6:18], torch.rot90(wide[..., 6:18], 1, (2, 3)), rtol=0, atol=0.05)
 
 
 def test_a_known_crop_is_that_box_enlarged():
     images = noise().float()
     box = {"left": torch.full((6,), 3 / 12), "top": torch.full((6,), 6 / 12), "width": torch.full((6,), 6 / 12)}
-    seen = views.resample(images, views.affine_maps(**still(6, **box, height=torch.full((6,), 3 / 12))))
+    seen = image_transforms.resample(
+        images, image_transforms.affine_maps(**still(6, **box, height=torch.full((6,), 3 / 12)))
+    )
     expected = torch.nn.functional.interpolate(images[:, :, 5:10, 2:10], scale_factor=(4, 2), mode="bilinear")
     torch.testing.assert_close(seen, expected[:, :, 4:16, 2:14], rtol=0, atol=0.01)
 
@@ -135,14 +139,16 @@ def test_a_known_crop_is_that_box_enlarged():
 def test_a_shift_moves_right_and_down_and_repeats_the_edge():
     images = noise().float()
     shift = torch.tensor([3 / 12, 2 / 12]).expand(6, 2)
-    moved = views.resample(images, views.affine_maps(**still(6, shift=shift)))
+    moved = image_transforms.resample(images, image_transforms.affine_maps(**still(6, shift=shift)))
     expected = torch.nn.functional.pad(images, (3, 0, 2, 0), mode="replicate")[:, :, :12, :12]
     torch.testing.assert_close(moved, expected, rtol=0, atol=0.01)
 
 
 def test_a_shear_of_45_degrees_moves_each_line_by_its_height():
     images = noise(height=11, width=11).float()
-    sheared = views.resample(images, views.affine_maps(**still(6, shear_degrees=torch.full((6,), 45.0))))
+    sheared = image_transforms.resample(
+        images, image_transforms.affine_maps(**still(6, shear_degrees=torch.full((6,), 45.0)))
+    )
     for line in range(11):
         by = line - 5  # the middle line stays
         expected = images[:, :, line, [min(max(x - by, 0), 10) for x in range(11)]]
@@ -153,7 +159,7 @@ def test_geometry_composes_as_crop_flip_turn_shear_shift():
     """One map of all five equals their maps one after the other."""
 
     def square(**changes):
-        maps = views.affine_maps(**still(1, **changes)).double()
+        maps = image_transforms.affine_maps(**still(1, **changes)).double()
         return torch.cat([maps[0], torch.tensor([[0.0, 0.0, 1.0]], dtype=torch.float64)])
 
     box = {
@@ -185,7 +191,7 @@ def test_geometry_composes_as_crop_flip_turn_shear_shift():
 def test_a_crop_has_the_area_and_aspect_asked_for_and_fits(least, most, aspect, draws):
     least, most = min(least, most), max(least, most)
     area, ratio = (torch.tensor([d], dtype=torch.float64) for d in draws)
-    width, height = views.crop_sizes(area, ratio, (least, most), aspect)
+    width, height = image_transforms.crop_sizes(area, ratio, (least, most), aspect)
     assert 0 < width <= 1 and 0 < height <= 1
     assert math.isclose(width * height, least + (most - least) * draws[0], rel_tol=1e-6)
     assert 1 / aspect - 1e-6 <= width / height <= aspect + 1e-6
@@ -221,16 +227,16 @@ def test_contrast_scales_the_distance_from_the_images_own_mean_grey(channels):
     images = noise(channels=channels).float()
     half = torch.full((6,), 0.5)
     one, none = torch.ones(6), torch.zeros(6)
-    maps = views.colour_maps(brightness=one, contrast=half, saturation=one, turns=none, channels=channels)
+    maps = image_transforms.colour_maps(brightness=one, contrast=half, saturation=one, turns=none, channels=channels)
     luma = torch.tensor([0.299, 0.587, 0.114]) if channels == 3 else torch.ones(1)
     mean = torch.einsum("bchw,c->bhw", images, luma).mean(dim=(1, 2))[:, None, None, None]
-    torch.testing.assert_close(views.recolour(images, *maps), mean + (images - mean) / 2, rtol=0, atol=1e-3)
+    torch.testing.assert_close(image_transforms.recolour(images, *maps), mean + (images - mean) / 2, rtol=0, atol=1e-3)
 
 
 def test_brightness_comes_before_contrast():
     """Contrast is about the mean of the brightened image, so a contrast of 0 gives that mean."""
     images = noise().float()
-    seen = views.recolour(images, *colours(brightness=torch.full((6,), 0.5), contrast=torch.zeros(6)))
+    seen = image_transforms.recolour(images, *colours(brightness=torch.full((6,), 0.5), contrast=torch.zeros(6)))
     mean = torch.einsum("bchw,c->bhw", images, torch.tensor([0.299, 0.587, 0.114])).mean(dim=(1, 2)) / 2
     torch.testing.assert_close(seen, mean[:, None, None, None].expand_as(seen), rtol=0, atol=1e-3)
 
@@ -244,22 +250,22 @@ def test_grey_of_probability_1_has_the_images_luma_in_all_channels():
 
 def test_saturation_0_is_grey_and_1_is_the_image():
     images = noise().float()
-    grey = views.recolour(images, *colours(saturation=torch.zeros(6)))
+    grey = image_transforms.recolour(images, *colours(saturation=torch.zeros(6)))
     torch.testing.assert_close(grey[:, 0], grey[:, 2], rtol=0, atol=1e-3)
-    torch.testing.assert_close(views.recolour(images, *colours()), images, rtol=0, atol=1e-3)
+    torch.testing.assert_close(image_transforms.recolour(images, *colours()), images, rtol=0, atol=1e-3)
 
 
 def test_the_hue_turns_by_a_circle_keeping_luma_and_greys():
     images = noise().float()
     third = torch.full((6,), 1 / 3)
-    once = views.recolour(images, *colours(turns=third))
+    once = image_transforms.recolour(images, *colours(turns=third))
     assert (once - images).abs().max() > 10
-    thrice = views.recolour(views.recolour(once, *colours(turns=third)), *colours(turns=third))
+    thrice = image_transforms.recolour(image_transforms.recolour(once, *colours(turns=third)), *colours(turns=third))
     torch.testing.assert_close(thrice, images, rtol=0, atol=2e-2)
     luma = torch.tensor([0.299, 0.587, 0.114])
     torch.testing.assert_close(torch.einsum("bchw,c->bhw", once, luma), torch.einsum("bchw,c->bhw", images, luma))
     grey = images[:, :1].expand(6, 3, 12, 12)
-    torch.testing.assert_close(views.recolour(grey, *colours(turns=third)), grey, rtol=0, atol=1e-3)
+    torch.testing.assert_close(image_transforms.recolour(grey, *colours(turns=third)), grey, rtol=0, atol=1e-3)
 
 
 def test_only_the_share_of_views_asked_for_is_recoloured():
@@ -278,7 +284,7 @@ def test_only_the_share_of_views_asked_for_is_recoloured():
 def test_blur_is_a_separable_gaussian():
     images = noise(batch=2, height=25, width=31).float()
     sigma = torch.tensor([0.7, 1.6])
-    seen = views.blur(images, sigma)
+    seen = image_transforms.blur(images, sigma)
     for image, s, blurred in zip(images, sigma.tolist(), seen, strict=True):
         reach = 4 * s
         line = torch.tensor([math.exp(-0.5 * (d / s) ** 2) if abs(d) <= reach else 0.0 for d in range(-7, 8)])
@@ -289,17 +295,17 @@ def test_blur_is_a_separable_gaussian():
 
 def test_blur_keeps_a_flat_image_and_the_sum_of_a_spot_away_from_the_edge():
     flat = torch.full((1, 1, 16, 16), 0.7)
-    torch.testing.assert_close(views.blur(flat, torch.tensor([2.0])), flat)
+    torch.testing.assert_close(image_transforms.blur(flat, torch.tensor([2.0])), flat)
     spot = torch.zeros(1, 1, 33, 33)
     spot[..., 16, 16] = 1
-    seen = views.blur(spot, torch.tensor([2.0]))
+    seen = image_transforms.blur(spot, torch.tensor([2.0]))
     torch.testing.assert_close(seen.sum(), torch.tensor(1.0))
     torch.testing.assert_close(seen, seen.mT)
 
 
 def test_a_blur_of_next_to_nothing_changes_nothing():
     images = noise().float()
-    torch.testing.assert_close(views.blur(images, torch.full((6,), 1e-30)), images)
+    torch.testing.assert_close(image_transforms.blur(images, torch.full((6,), 1e-30)), images)
 
 
 def test_only_the_images_drawn_are_blurred():

@@ -32,12 +32,12 @@ def of_file(file: io.BufferedReader | io.BytesIO) -> UInt8[np.ndarray, " bytes"]
 def of_vectors(vectors: Shaped[np.ndarray, "rows dim"]) -> UInt8[np.ndarray, "rows bytes"]:
     """Of each row, its type of number included."""
     began = hashlib.sha256(vectors.dtype.str.encode())
-    found = []
+    digests = []
     for row in np.ascontiguousarray(vectors):
         digest = began.copy()
         digest.update(row)
-        found.append(digest.digest()[:SIZE])
-    return np.frombuffer(b"".join(found), dtype=np.uint8).reshape(len(vectors), SIZE)
+        digests.append(digest.digest()[:SIZE])
+    return np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(len(vectors), SIZE)
 
 
 def changes(

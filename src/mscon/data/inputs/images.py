@@ -16,8 +16,15 @@ import polars as pl
 from jaxtyping import Int, UInt8
 
 from mscon.data.inputs import fingerprints
-from mscon.data.inputs.decoding import DISK_FAULT, decode_with_fingerprint
-from mscon.data.inputs.image_files import Stamp, changed_since, decode_some, each_file, stamped
+from mscon.data.inputs.image_files import (
+    DISK_FAULT,
+    Stamp,
+    changed_since,
+    decode_some,
+    decode_with_fingerprint,
+    each_file,
+    stamped,
+)
 from mscon.data.table.table import at_lines
 from mscon.errors import RunError, TableError, counted, first_few
 from mscon.run import atomic
@@ -175,8 +182,8 @@ def unreadable(images_root: Path, images: Sequence[str], data: Data) -> list[int
 
 def cache_folder() -> Path:
     """Where decoded images lie: $MSCON_CACHE, else $XDG_CACHE_HOME/mscon, else ~/.cache/mscon; folder "images"."""
-    if own := os.environ.get("MSCON_CACHE"):
-        return Path(own) / "images"
+    if folder := os.environ.get("MSCON_CACHE"):
+        return Path(folder) / "images"
     users = os.environ.get("XDG_CACHE_HOME")
     return (Path(users) if users else Path.home() / ".cache") / "mscon" / "images"
 

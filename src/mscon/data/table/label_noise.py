@@ -72,12 +72,12 @@ def redrawn(cells: Sequence[Cell], split: Sequence[str], share: float, everywher
         for row, (cell, name) in enumerate(zip(cells, split, strict=True))
         if cell is not None and (everywhere or name == "train")
     ]
-    made = list(cells)
+    noisy = list(cells)
     if not classes:
-        return made
+        return noisy
     generator = np.random.default_rng(seed)
     order = generator.permutation(len(may))
     labels = generator.integers(len(classes), size=len(may))
     for at in order[: round(share * len(may))]:
-        made[may[at]] = classes[labels[at]]
-    return made
+        noisy[may[at]] = classes[labels[at]]
+    return noisy

@@ -12,7 +12,7 @@ SPLITS = ("train", "validation", "test", "unseen")
 """`unseen` are rows of held-out groups; it only ever comes from a split column."""
 
 # Words of other tools, too far from ours for a comparison by letters.
-_MEANT = {"val": "validation", "dev": "validation", "eval": "test", "ood": "unseen", "held_out": "unseen"}
+_SYNONYMS = {"val": "validation", "dev": "validation", "eval": "test", "ood": "unseen", "held_out": "unseen"}
 
 
 def read_split(table: Table, column: str) -> list[str]:
@@ -46,7 +46,7 @@ def _describe(cell: str | None, lines: Sequence[int], word: str) -> str:
     else:
         lower = cell.casefold()
         what = repr(cell)
-        hint = f" Did you mean '{_MEANT[lower]}'?" if lower in _MEANT else nearest(lower, SPLITS)
+        hint = f" Did you mean '{_SYNONYMS[lower]}'?" if lower in _SYNONYMS else nearest(lower, SPLITS)
     return f"{what} in {counted(len(lines), 'row')}: {numbered(word, lines)}.{hint}"
 
 

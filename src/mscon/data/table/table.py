@@ -41,7 +41,7 @@ class Table:
             lines, as in a Parquet file, the number of the row.
         vectors: columns of lists of numbers, all of one length, which are not in `frame`; a row of NaN where missing.
         pictures: columns of encoded images, null where missing; in `frame` a column of the same name says which file
-            each of them becomes (`mscon.data.table.embedded`).
+            each of them becomes (`mscon.data.inputs.open`).
     """
 
     path: Path
