@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
@@ -69,7 +69,7 @@ class Sampler:
         `balanced_plan`.
         """
         if self.floors is None:
-            batches = tuple(epoch_batches(self.indices, self.batch_size, self.seed, number))
+            batches = epoch_batches(self.indices, self.batch_size, self.seed, number)
             batched = torch.cat(batches) if batches else self.indices[:0]
             return Epoch(batches, self.indices[~torch.isin(self.indices, batched)])
         plan = balanced_plan(self.floors, self.batch_size, self.at_least, self.seed, number, keep_short=self.keep_short)
@@ -160,62 +160,40 @@ def count_batches(rows: int, batch_size: int, drop_last: bool = True) -> int:
 
 
 def epoch_batches(
-    indices: Int64[Tensor, " rows"],
-    batch_size: int,
-    seed: int,
-    epoch: int,
-    *,
-    shuffle: bool = True,
-    drop_last: bool = True,
-    rank: int = 0,
-    world: int = 1,
-) -> Iterator[Int64[Tensor, " batch"]]:
-    """The batches of one epoch. Every row comes at most once.
+    indices: Int64[Tensor, " rows"], batch_size: int, seed: int, epoch: int, *, drop_last: bool = True
+) -> tuple[Int64[Tensor, " batch"], ...]:
+    """The batches of one epoch, in an order by chance. Every row comes at most once.
 
     Args:
         indices: the rows to go through.
         batch_size: rows of a batch, over all processes together. Of fewer rows one batch of all is made.
         seed, epoch: the order depends on these two and nothing else; to resume in the middle of an
             epoch, skip the batches that are done.
-        shuffle: in an order by chance; else as given.
-        drop_last: leave out the rows after the last full batch; by chance they are others each epoch.
-        rank, world: this process's number and how many there are. All get as many batches, and their parts of a
-            batch, one after the other, are the batch that a single process gets. Parts differ by at most
-            one row, and may be empty if a batch has fewer rows than there are processes.
+        drop_last: leave out the rows after the last full batch, which are others in each epoch.
 
     Raises:
-        ValueError: if a number is out of range.
+        ValueError: if the size of a batch is not positive.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
-    if not 0 <= rank < world:
-        raise ValueError(f"rank must be from 0 to world - 1 = {world - 1}, got {rank}.")
-    return _batches(indices, batch_size, seed, epoch, shuffle, drop_last, rank, world)
+    rows = indices.numel()
+    order = indices[torch.randperm(rows, generator=_generator(seed, epoch))]
+    starts = (number * batch_size for number in range(count_batches(rows, batch_size, drop_last)))
+    return tuple(order[start : start + batch_size] for start in starts)
 
 
 def part_of(count: int, rank: int, world: int) -> slice:
-    """The part of a batch of so many rows that a process has, see `epoch_batches`."""
+    """The part of a batch of so many rows that a process has.
+
+    Parts of all processes, one after the other, are the batch that a single process gets. They differ by at most one
+    row, and may be empty if a batch has fewer rows than there are processes.
+
+    Args:
+        rank, world: this process's number, and how many there are.
+    """
     each, more = divmod(count, world)
     begin = rank * each + min(rank, more)
     return slice(begin, begin + each + (rank < more))
-
-
-def _batches(
-    indices: Int64[Tensor, " rows"],
-    batch_size: int,
-    seed: int,
-    epoch: int,
-    shuffle: bool,
-    drop_last: bool,
-    rank: int,
-    world: int,
-) -> Iterator[Int64[Tensor, " batch"]]:
-    rows = indices.numel()
-    if shuffle:
-        indices = indices[torch.randperm(rows, generator=_generator(seed, epoch))]
-    for number in range(count_batches(rows, batch_size, drop_last)):
-        batch = indices[number * batch_size : (number + 1) * batch_size]
-        yield batch[part_of(batch.numel(), rank, world)]
 
 
 def _generator(seed: int, epoch: int) -> torch.Generator:

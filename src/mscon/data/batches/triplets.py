@@ -222,47 +222,35 @@ def _rows_of(paths: Sequence[str], images: Sequence[str], file: Path, complaints
 def _read_list(
     file: Path, condition: int, paths: Sequence[str], rows_of: Mapping[int, int], allowed: Sequence[bool]
 ) -> Triplets:
-    triplets: list[tuple[int, int, int]] = []
-    faults: list[tuple[int, str]] = []
-    for line, text in enumerate(_lines(file), start=1):
-        if not text.strip():
-            continue
-        fault, triplet = _read_line(text, paths, rows_of, allowed)
-        if fault:
-            faults.append((line, fault))
-        else:
-            triplets.append(triplet)
+    lines = [(line, text) for line, text in enumerate(_lines(file), start=1) if text.strip()]
+    faults = [(line, fault) for line, text in lines if (fault := _line_fault(text, paths, rows_of, allowed))]
     if faults:
         line, fault = faults[0]
         raise TableError(
-            f"{file}, line {line}: {fault}\n  {counted(len(faults), 'line')} of "
-            f"{len(faults) + len(triplets):,} cannot be used."
+            f"{file}, line {line}: {fault}\n  {counted(len(faults), 'line')} of {len(lines):,} cannot be used."
         )
-    if not triplets:
+    if not lines:
         raise TableError(f"'{file}' holds no triplet.")
-    anchor, far, near = torch.tensor(triplets, dtype=torch.int64).T
+    rows = [[rows_of[int(word)] for word in text.split()] for _, text in lines]
+    anchor, far, near = torch.tensor(rows, dtype=torch.int64).T
     return Triplets(anchor, near, far, torch.full_like(anchor, condition))
 
 
-def _read_line(
-    text: str, paths: Sequence[str], rows_of: Mapping[int, int], allowed: Sequence[bool]
-) -> tuple[str, tuple[int, int, int]]:
-    """What is wrong with a line ("" if nothing is), and the rows of its anchor, far and near image."""
-    none = (0, 0, 0)
+def _line_fault(text: str, paths: Sequence[str], rows_of: Mapping[int, int], allowed: Sequence[bool]) -> str:
+    """What is wrong with a line; "" if nothing is."""
     words = text.split()
     if len(words) != 3 or not all(word.isascii() and word.isdigit() and len(word) < 19 for word in words):
-        return f"'{text.strip()[:60]}' is not three whole numbers (anchor, far, near).", none
-    first, second, third = (int(word) for word in words)
-    for number in (first, second, third):
+        return f"'{text.strip()[:60]}' is not three whole numbers (anchor, far, near)."
+    for number in map(int, words):
         if number >= len(paths):
-            return f"{number} is no line of {_IMAGES}, which has {len(paths):,}, counted from 0.", none
+            return f"{number} is no line of {_IMAGES}, which has {len(paths):,}, counted from 0."
         if number not in rows_of:
-            return f"image '{paths[number]}' (line {number + 1} of {_IMAGES}) is no row of the table.", none
+            return f"image '{paths[number]}' (line {number + 1} of {_IMAGES}) is no row of the table."
         if not allowed[rows_of[number]]:
             return (
                 f"image '{paths[number]}' is in another split of the table. Give the table a split column that agrees "
                 "with the lists, or triplets of test images would be trained on."
-            ), none
-    if len({first, second, third}) < 3:
-        return f"'{text.strip()}': anchor, far and near must be three images.", none
-    return "", (rows_of[first], rows_of[second], rows_of[third])
+            )
+    if len({int(word) for word in words}) < 3:
+        return f"'{text.strip()}': anchor, far and near must be three images."
+    return ""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 
 from mscon.errors import counted, first_few
 
@@ -178,53 +178,40 @@ def summarise(cells: Sequence[Cell], similarity: Similarity | None) -> LabelSumm
     """
     texts = [cell for cell in cells if cell is not None]
     kind = "class" if similarity is None else similarity.target_kind
-    if similarity is not None and kind in ("number", "labels"):
-        target = similarity.target(cells)
-        known = target[np.isfinite(target).reshape(len(cells), -1).all(axis=1)]
-        summary = _of_labels if kind == "labels" else _of_numbers
-        return summary(known, similarity, len(set(texts)), 1 - len(known) / max(len(cells), 1))
-    if similarity is None:
-        counts = Counter(texts)
-    elif kind == "rank":
-        ranks = Counter(similarity.target(texts).tolist())
-        counts = Counter({name: n for rank, name in enumerate(similarity.target_names) if (n := ranks[float(rank)])})
+    counts, labelled = Counter[str](), len(texts)
+    numbers = labels_a_row = path_levels = None
+    if similarity is None or kind in ("class", "nothing"):
+        counts.update(texts if similarity is None else map(similarity.shown, texts))
+        if similarity is not None and similarity.geometry == "path" and texts:
+            path_levels = max(len(similarity.parts(text)) for text in set(texts))
     else:
-        counts = Counter(similarity.shown(text) for text in texts)
-    is_path = similarity is not None and similarity.geometry == "path"
-    labelled = sum(counts.values())
+        target = similarity.target(texts)
+        target = target[np.isfinite(target) if target.ndim == 1 else np.isfinite(target).all(axis=1)]
+        labelled = len(target)
+        if kind == "labels":
+            counts.update(dict(zip(similarity.target_names, target.sum(axis=0).astype(int).tolist(), strict=True)))
+            labels_a_row = sum(counts.values()) / max(labelled, 1)
+        elif kind == "rank":
+            counts.update(similarity.target_names[int(rank)] for rank in np.sort(target))
+        elif labelled:
+            numbers = _numbers(target, similarity.alike_within)
+    most = np.unique(target, return_counts=True)[1].max() if numbers else max(counts.values(), default=0)
     return LabelSummary(
-        classes=dict(counts) if kind == "rank" else most_frequent_first(counts),
+        classes=dict(counts) if kind == "rank" else most_frequent_first({name: n for name, n in counts.items() if n}),
         different=len(set(texts)),
         missing_share=1 - labelled / max(len(cells), 1),
-        majority_share=max(counts.values(), default=0) / max(labelled, 1),
-        path_levels=max(len(similarity.parts(text)) for text in set(texts))
-        if similarity and is_path and texts
-        else None,
+        majority_share=float(most) / max(labelled, 1),
+        numbers=numbers,
+        labels_a_row=labels_a_row,
+        path_levels=path_levels,
         in_order=kind == "rank",
     )
 
 
-def _of_numbers(known: np.ndarray, similarity: Similarity, different: int, missing_share: float) -> LabelSummary:
-    numbers, majority = None, 0.0
-    if known.size:
-        _, counts = np.unique(known, return_counts=True)
-        low, middle, high = (float(q) for q in np.quantile(known, [0.25, 0.5, 0.75]))
-        least, greatest = float(known.min()), float(known.max())
-        numbers = NumberSummary(least, (low, middle, high), greatest, counts.size, similarity.alike_within)
-        majority = float(counts.max()) / known.size
-    return LabelSummary(
-        classes={}, different=different, missing_share=missing_share, majority_share=majority, numbers=numbers
-    )
-
-
-def _of_labels(known: np.ndarray, similarity: Similarity, different: int, missing_share: float) -> LabelSummary:
-    counts = Counter({name: int(n) for name, n in zip(similarity.target_names, known.sum(axis=0), strict=True) if n})
-    return LabelSummary(
-        classes=most_frequent_first(counts),
-        different=different,
-        missing_share=missing_share,
-        majority_share=max(counts.values(), default=0) / max(len(known), 1),
-        labels_a_row=float(known.sum(axis=1).mean()) if len(known) else 0.0,
+def _numbers(values: Float[np.ndarray, " rows"], width: float | None) -> NumberSummary:
+    low, middle, high = (float(q) for q in np.quantile(values, [0.25, 0.5, 0.75]))
+    return NumberSummary(
+        float(values.min()), (low, middle, high), float(values.max()), int(np.unique(values).size), width
     )
 
 
@@ -238,21 +225,15 @@ def unknown_values(cells: Sequence[Cell], similarity: Similarity | None, trainin
         similarity: fitted on training rows.
         training: what these hold.
     """
-    texts = [cell for cell in cells if cell is not None]
-    if similarity is None:
-        return most_frequent_first(Counter(text for text in texts if text not in training.classes))
-    if similarity.target_kind == "number":
-        return {}
-    if similarity.target_kind == "labels":
-        labels = Counter(label for text in texts for label in similarity.parts(text))
-        return most_frequent_first(
-            Counter({name: n for name, n in labels.items() if name not in similarity.target_names})
-        )
-    if similarity.target_kind == "rank":
-        is_unknown = np.isnan(similarity.target(texts)).tolist()
-        return most_frequent_first(Counter(text for text, odd in zip(texts, is_unknown, strict=True) if odd))
-    shown = [similarity.shown(text) for text in texts]
-    return most_frequent_first(Counter(text for text in shown if text not in training.classes))
+    values = [cell for cell in cells if cell is not None]
+    if similarity is not None and similarity.target_kind == "labels":
+        values = [label for cell in values for label in similarity.parts(cell) if label not in similarity.target_names]
+    elif similarity is not None and similarity.target_kind in ("number", "rank"):
+        is_unread = np.isnan(similarity.target(values)).tolist()
+        values = [cell for cell, unread in zip(values, is_unread, strict=True) if unread]
+    elif similarity is not None:
+        values = [similarity.shown(cell) for cell in values]
+    return most_frequent_first(Counter(value for value in values if value not in training.classes))
 
 
 def most_frequent_first(counts: Mapping[str, int]) -> dict[str, int]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 
+from mscon.data.table.formats.json_lines import RepeatedKey, without_repeats
 from mscon.data.table.formats.typed import table_of
 from mscon.data.table.table import Table
 from mscon.errors import TableError, first_few, nearest
@@ -116,27 +117,15 @@ def _with_class_names(frame: pl.DataFrame, features: dict[str, Any], name: str) 
 
 def _json(path: Path, name: str) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text("utf-8"), object_pairs_hook=_without_repeats)
+        content = json.loads(path.read_text("utf-8"), object_pairs_hook=without_repeats)
     except FileNotFoundError:
         raise TableError(f"{name}: '{path.name}' is not there. {_ADVICE}") from None
-    except _Twice as twice:
+    except RepeatedKey as key:
         raise TableError(
-            f"{name}: column names must differ, but '{twice}' stands in {path.name} more than once."
+            f"{name}: column names must differ, but '{key}' stands in {path.name} more than once."
         ) from None
     except (ValueError, RecursionError) as error:
         raise TableError(f"{name}: '{path.name}' is not JSON that can be read: {error}") from None
     if not isinstance(content, dict):
         raise TableError(f"{name}: '{path.name}' does not hold what `save_to_disk` writes. {_ADVICE}")
-    return content
-
-
-class _Twice(Exception):
-    """A key that stands in one object more than once."""
-
-
-def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    content = dict(pairs)
-    if len(content) < len(pairs):
-        names = [key for key, _ in pairs]
-        raise _Twice(next(key for key in names if names.count(key) > 1))
     return content

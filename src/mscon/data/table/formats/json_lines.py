@@ -72,9 +72,11 @@ def read(path: Path) -> Table:
 
 def _record(raw: bytes) -> dict[str, Any]:
     try:
-        record = json.loads(raw.decode("utf-8"), object_pairs_hook=_without_repeats)
+        record = json.loads(raw.decode("utf-8"), object_pairs_hook=without_repeats)
     except UnicodeDecodeError:
         raise ValueError("not UTF-8 text.") from None
+    except RepeatedKey as key:
+        raise ValueError(f"column '{key}' stands there more than once.") from None
     except json.JSONDecodeError as error:
         raise ValueError(f"not JSON ({error.msg}, column {error.colno}). Each line is an object of its own.") from None
     except RecursionError:
@@ -84,12 +86,20 @@ def _record(raw: bytes) -> dict[str, Any]:
     return record
 
 
-def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+class RepeatedKey(ValueError):
+    """A key that occurs in one object more than once."""
+
+
+def without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The pairs of a JSON object, for `json.loads`; keys stripped.
+
+    Raises:
+        RepeatedKey: with the first key that repeats.
+    """
     record = {key.strip(): value for key, value in pairs}
     if len(record) < len(pairs):
         names = [key.strip() for key, _ in pairs]
-        twice = next(key for key in names if names.count(key) > 1)
-        raise ValueError(f"column {twice!r} stands there more than once.")
+        raise RepeatedKey(next(key for key in names if names.count(key) > 1))
     return record
 
 
