@@ -87,7 +87,7 @@ def test_the_text_says_what_one_must_know():
     assert "'boots' 3, 'sandals' 2" in text
     assert "1 row with a value that no training row has: 'clogs' 1" in text
     assert "in a batch of 4 rows" in text
-    assert "(62.5% have a positive" in text
+    assert "62.5% have a positive" in text
     assert "views of one row are alike" in text
     assert "'colour' (probe)" in text
     assert "6 rows in 3 groups of equal images; 1 group with rows in more than one split" in text
@@ -181,8 +181,8 @@ def test_columns_that_tell_each_other_are_named_with_the_direction():
     assert (pair.a, pair.b) == ("family", "group")
     assert pair.a_tells_b == pytest.approx(1.0)
     assert pair.b_tells_a < 0.5
-    assert "'family' tells 100% of 'group'" in seen.to_text()
-    assert "'group' tells" not in seen.to_text()
+    assert "'family' explains 100% of 'group'" in seen.to_text()
+    assert "'group' explains" not in seen.to_text()
 
 
 def test_triplets_are_counted_for_each_similarity():

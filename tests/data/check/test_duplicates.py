@@ -37,7 +37,7 @@ def test_rows_whose_image_is_trained_on_are_counted():
     found = find_duplicates(ROWS, store([1, 2, 3, 4, 5, 6, 7, 8, 2, 2]))
     assert (found.rows, found.leaked) == (3, 2)
     (head, group) = duplicates_text(found, "line")
-    assert "trained on (2 rows elsewhere with an image of the training split)" in head
+    assert "2 rows outside the training split with an image that is trained on" in head
     assert group == "    lines 3, 10, 11: '1.png'"
 
 

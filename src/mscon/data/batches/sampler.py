@@ -1,4 +1,4 @@
-"""Which rows make which batch: a function of seed and epoch alone, so that resuming changes nothing."""
+"""The rows of each batch: a function of seed and epoch alone, so that a resumed run sees the same batches."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Sampler:
         )
 
     def without_floor(self) -> dict[str, int]:
-        """For each column with a floor, labelled rows of classes too small for it, of which nothing is demanded."""
+        """For each column with a floor, the number of labelled rows in classes that are too small for it."""
         if self.floors is None:
             return {}
         lost = (self.floors >= 0) & (demanded(self.floors, self.at_least) < 0)
@@ -95,7 +95,7 @@ def sampler_of(
     batch_size: int,
     seed: int = 0,
 ) -> Sampler:
-    """The sampler that [sampler] of a recipe asks for, of the training rows.
+    """The sampler of the training rows that [sampler] of a recipe describes.
 
     Args:
         settings: by chance, or balanced, and how.
@@ -135,7 +135,7 @@ def sampler_of(
 
 
 def check_left_over(sampler: Sampler) -> None:
-    """Refuse floors that leave over more than half of the rows: the columns contradict each other.
+    """Refuse a balanced sampler that leaves out more than half of the rows.
 
     Raises:
         RecipeError: with how many, and what to do.

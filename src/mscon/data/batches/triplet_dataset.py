@@ -27,7 +27,7 @@ _THEIR_NAMES = {"train": "train", "validation": "val"}
 def in_triplets(
     dataset: Dataset, settings: recipes.Triplets, seed: int, images_root: Path, where: str = ""
 ) -> TripletDataset:
-    """The triplets that [triplets] of a recipe asks for, of the training and the validation rows.
+    """The triplets of training and validation rows that [triplets] of a recipe describes.
 
     Args:
         dataset: all rows of the run.
@@ -103,7 +103,7 @@ class TripletRule:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TripletDataset:
-    """Triplets of a dataset's rows. It answers what a `Dataset` does, of triplets in place of rows.
+    """Triplets of a dataset's rows, with the interface of a `Dataset`.
 
     Attributes:
         dataset: the rows.

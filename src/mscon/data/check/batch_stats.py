@@ -1,4 +1,4 @@
-"""What the batches of the first epochs will hold, made by the very sampler that training uses; and what would help."""
+"""What the batches of the first epochs will contain, made by the sampler that training uses; and what would help."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _BATCHES = 100
 _ANCHORS = 256
 # What counts as alike where nearly all rows are a little, see `Similarity.half_counts`.
 _HALF = 0.5
-# Share of the labelled anchors that find an alike row; below it something is advised.
+# Share of the labelled rows that have another that is alike; advice is given below it.
 _ENOUGH = 0.9
 
 
@@ -42,7 +42,7 @@ class BatchStats:
         epochs: that were looked at.
         left_over: rows in no batch, of each of these epochs.
         without_floor: for each column with a floor labelled rows of classes too small for it.
-        alike: for each similarity the share of anchors that find another row that is alike in their batch, see
+        alike: for each similarity the share of rows that have another row in their batch that is alike, see
             `Similarity.half_counts`.
     """
 
@@ -76,7 +76,7 @@ class BatchStats:
                     "train.batch_size."
                 )
         return lines + [
-            f"    {name!r}: {counted(n, 'row')} of classes too small for the floor, of which nothing is demanded"
+            f"    {name!r}: {counted(n, 'row')} in classes of fewer rows than at_least, which the sampler ignores"
             for name, n in self.without_floor.items()
             if n
         ]
@@ -85,7 +85,7 @@ class BatchStats:
 def batch_stats(
     sampler: Sampler, similarities: Sequence[Similarity], codes: Sequence[Shaped[Tensor, "rows ..."]]
 ) -> BatchStats:
-    """Look at what a sampler will make. Classes are counted; of other similarities some anchors a batch are compared.
+    """Statistics of the first epochs of a sampler. Classes are counted; for other similarities some rows are compared.
 
     Args:
         sampler: of the rows that `codes` has.
@@ -120,7 +120,7 @@ def batch_stats(
 def _has_alike(
     similarity: Similarity, codes: Shaped[Tensor, "rows ..."], batch: Int64[Tensor, " batch"]
 ) -> Bool[Tensor, " anchors"]:
-    """Which anchors of a batch find another row that is alike."""
+    """Which rows of a batch have another row there that is alike; some rows if pairs must be compared."""
     if similarity.is_partition:
         labels = codes[batch]
         _, place, counts = torch.unique(labels, return_inverse=True, return_counts=True)
@@ -196,7 +196,7 @@ class Batching:
         return batch_stats(sampler, self.similarities, self.codes)
 
     def advised(self, columns: Sequence[CheckedColumn]) -> list[CheckedColumn]:
-        """The columns of the similarities, with what would help those whose anchors find little in their batches."""
+        """The columns of the similarities, with advice for those of which few rows have another that is alike."""
         low = {c.name for c in columns if c.alike_share is not None and c.reads and _share_of_labelled(c) < _ENOUGH}
         if not low:
             return list(columns)
@@ -209,7 +209,7 @@ class Batching:
         ]
 
     def _balanced(self, low: Collection[str]) -> tuple[str, BatchStats] | None:
-        """What a balanced sampler would make of these columns, and how a recipe says so; None if it is used already."""
+        """The statistics of a balanced sampler of these columns, and its setting; None if it is used already."""
         least = recipes.Sampler().at_least
         if self.batch_size < 2 * least - 1:
             return None
@@ -226,7 +226,7 @@ class Batching:
 
     def _advice(self, column: CheckedColumn, number: int, balanced: tuple[str, BatchStats] | None) -> list[str]:
         tips = list(self._tips(column, number, balanced))
-        few = f"that is {_share_of_labelled(column):.1%} of those with a value, which is few."
+        few = f"that is {_share_of_labelled(column):.1%} of those with a value, which is low."
         return [f"{few} What would help:", *tips] if tips else [few]
 
     def _tips(self, column: CheckedColumn, number: int, balanced: tuple[str, BatchStats] | None) -> Iterator[str]:
@@ -240,7 +240,7 @@ class Batching:
             if (share := alike_share(counts, train, larger) / known) > share_now + 0.01:
                 yield f"  train.batch_size = {larger}: {share:.1%} of them"
             if single := sum(n == 1 for n in counts):
-                yield f"  (no batch helps {counted(single, 'row')} alone in a class)"
+                yield f"  ({counted(single, 'row')} alone in a class have no alike row in any batch)"
         elif size < train:
             yield f"  a larger train.batch_size (it is {self.batch_size})"
         if balanced is not None:
@@ -253,5 +253,5 @@ class Batching:
 
 
 def _share_of_labelled(column: CheckedColumn) -> float:
-    """Share of the labelled anchors that find an alike one."""
+    """Share of the labelled rows that have another row in their batch that is alike."""
     return (column.alike_share or 0.0) / (1 - column.missing_share) if column.missing_share < 1 else 1.0

@@ -1,4 +1,4 @@
-"""What a recipe will see in a table, before anything is trained: `mscon check`."""
+"""`mscon check`: what a recipe will use of a table, before anything is trained."""
 
 from __future__ import annotations
 
@@ -156,9 +156,9 @@ def describe(
 def _trained(
     batching: Batching, number: int, part: SimilarityPart, views: Views, stats: BatchStats | None
 ) -> CheckedColumn:
-    """A column that is trained on, with the shares of anchors that find something in their batches.
+    """A column that is trained on, with the shares of rows that have a positive in their batch.
 
-    Of `views` of a row, unless the similarity has its own, each finds the others.
+    The `views` of a row are positives of each other, unless the similarity has views of its own.
     """
     similarity, codes, train = batching.similarities[number], batching.codes[number], batching.train
     cells = cells_of(batching.rows, similarity.columns)

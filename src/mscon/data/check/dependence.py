@@ -1,4 +1,4 @@
-"""Dependence: which label columns are nearly functions of one another, told by their mutual information."""
+"""Which label columns nearly determine one another, by their mutual information."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _NOTHING = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Dependence:
-    """How far two columns say the same, of the training rows that have both.
+    """How far two columns determine each other, over the training rows that have a value in both.
 
     Attributes:
         a, b: names of the columns.
         rows: with a value in both.
-        a_tells_b: share of the entropy of b that is gone once a is known: 0 unrelated, 1 where b is a function of a.
+        a_tells_b: share of the entropy of b that a explains: 0 if they are unrelated, 1 if b is a function of a.
         b_tells_a: the other way round.
         nmi: normalised mutual information, of both ways: twice the mutual information over the sum of the entropies.
         majority: share of the rows whose b is the most frequent one for their a; and whose a is for their b.
@@ -40,7 +40,7 @@ class Dependence:
 
 
 def dependences(columns: Mapping[str, Int[np.ndarray, " rows"]], at_least: float) -> tuple[Dependence, ...]:
-    """Pairs of columns of which one tells at least such a share of the other, the most dependent first.
+    """Pairs of columns of which one explains at least a share of the other's entropy, the most dependent first.
 
     Args:
         columns: class codes of the same rows, -1 where missing; see `tenths_of` for numbers.
@@ -52,7 +52,7 @@ def dependences(columns: Mapping[str, Int[np.ndarray, " rows"]], at_least: float
 
 
 def dependence(a: str, b: str, x: Int[np.ndarray, " rows"], y: Int[np.ndarray, " rows"]) -> Dependence:
-    """How far two columns of class codes say the same.
+    """How far two columns of class codes determine each other.
 
     Many classes on few rows tell each other by chance. So what the mutual information is where one of the columns is
     shuffled (the mean of four times, always the same ones) is taken off it and off the entropies. A column in which
@@ -99,15 +99,16 @@ def tenths_of(values: Float[np.ndarray, " rows"]) -> Int[np.ndarray, " rows"]:
 
 
 def dependences_text(dependences: Sequence[Dependence], at_least: float) -> list[str]:
-    """Lines for a terminal, on the directions in which a column tells at least such a share of another."""
-    lines = ["Columns that are nearly functions of one another (share of the one's entropy that the other tells):"]
+    """Lines for a terminal, for each direction in which a column explains at least that share of the other."""
+    lines = ["Columns that nearly determine each other (share of the entropy of one that the other explains):"]
     for pair in dependences:
         both = (
             (pair.a, pair.b, pair.a_tells_b, pair.majority[0]),
             (pair.b, pair.a, pair.b_tells_a, pair.majority[1]),
         )
         strong = [
-            f"{one!r} tells {share:.0%} of {other!r} (its most frequent value is right for {right:.1%})"
+            f"{one!r} explains {share:.0%} of {other!r} (the most frequent value for each {one!r} is right for "
+            f"{right:.1%})"
             for one, other, share, right in both
             if share >= at_least
         ]

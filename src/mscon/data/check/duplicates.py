@@ -1,4 +1,4 @@
-"""Duplicates: rows whose images are equal, and what of them lies in more than one split."""
+"""Rows with equal images, and those among them that are in more than one split."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Duplicates:
         groups: groups of equal images.
         rows: rows in them.
         groups_across: groups with rows in more than one split.
-        leaked: rows outside the training split whose image a training row has too: what is tested was trained on.
+        leaked: rows outside the training split whose image a training row has too.
         examples: lines of the groups, those across splits first; of many only the first 1,000.
         names: what the first image of each of these is called.
     """
@@ -62,10 +62,10 @@ def duplicates_text(duplicates: Duplicates, word: str) -> list[str]:
     if not duplicates.groups:
         return ["No two images are equal."]
     across = f"{counted(duplicates.groups_across, 'group')} with rows in more than one split"
-    leak = f"what is tested there was trained on ({counted(duplicates.leaked, 'row')} elsewhere with an image of"
+    leak = f"{counted(duplicates.leaked, 'row')} outside the training split with an image that is trained on"
     lines = [
         f"{counted(duplicates.rows, 'row')} in {counted(duplicates.groups, 'group')} of equal images; {across}"
-        + (f": {leak} the training split)." if duplicates.leaked else "."),
+        + (f"; {leak}." if duplicates.leaked else "."),
         *(
             f"    {word}s {first_few(group, 8)}: {name!r}"
             for group, name in zip(duplicates.examples[:_SHOWN], duplicates.names, strict=False)

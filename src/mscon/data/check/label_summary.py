@@ -36,7 +36,7 @@ class NumberSummary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelSummary:
-    """What some rows have in a label column.
+    """The values of some rows in a label column.
 
     Attributes:
         classes: values with their counts, the most frequent first; levels in their order; each label by itself where
@@ -89,7 +89,7 @@ class LabelSummary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckedColumn(LabelSummary):
-    """A label column as training will see it: what its training rows hold, and what anchors find in their batches.
+    """A label column as training will see it: its training rows, and how many of them have a positive in their batch.
 
     Attributes:
         name: the column, or the name of a similarity that reads none.
@@ -97,12 +97,12 @@ class CheckedColumn(LabelSummary):
         is_trained: whether a similarity is trained on it.
         reads: the columns whose cells it reads.
         outside: values that no training row has, with their rows elsewhere: see `unknown_values`.
-        alike_share: expected share of anchors that find, in a batch of training rows, an alike one besides their
-            own row. None for probes, and where batches are of triplets.
-        positive_share: the same with the further views of the own row counted, as the training log does.
+        alike_share: expected share of the rows of a batch that have another row there that is alike. None for
+            probes, and where batches are of triplets.
+        positive_share: the same where other views of the same row count, as in the training log.
             None likewise.
         half_counts: whether rows are alike from a weight of 0.5 on, see `Similarity.half_counts`.
-        advice: sentences on what would help, where few anchors find an alike one.
+        advice: sentences on what would help, where few rows have another that is alike.
     """
 
     name: str
@@ -129,10 +129,10 @@ class CheckedColumn(LabelSummary):
         if self.classes:
             lines.append(f"    {_listed(self.classes)}")
         if self.alike_share is not None and self.positive_share is not None:
-            alike = "one of weight 0.5 or more" if self.half_counts else "an alike one"
+            alike = "alike (weight 0.5 or more)" if self.half_counts else "alike"
             lines.append(
-                f"    in a batch of {batch_size:,} rows {self.alike_share:.1%} of the anchors find {alike} besides "
-                f"their own row ({self.positive_share:.1%} have a positive, further views of their row counted)"
+                f"    in a batch of {batch_size:,} rows {self.alike_share:.1%} of them have another row that is "
+                f"{alike}; {self.positive_share:.1%} have a positive if other views of the same row count"
             )
         lines += [f"    {sentence}" for sentence in self.advice]
         return lines + ([f"    {self._outside_text()}"] if self.outside else [])
@@ -170,7 +170,7 @@ def check_column(
 
 
 def summarise(cells: Sequence[Cell], similarity: Similarity | None) -> LabelSummary:
-    """What cells hold as a similarity reads them; without one, and for one that says nothing of its targets, classes.
+    """Summarise cells as a similarity reads them; without one, or for one without targets, as classes.
 
     Args:
         cells: of some rows, as the similarity reads them.
@@ -216,7 +216,7 @@ def _numbers(values: Float[np.ndarray, " rows"], width: float | None) -> NumberS
 
 
 def unknown_values(cells: Sequence[Cell], similarity: Similarity | None, training: LabelSummary) -> dict[str, int]:
-    """Values that training rows lack, with their counts; where cells hold several, such labels.
+    """Values that no training row has, with their counts; labels where cells hold several.
 
     They count as missing; of a path, from the first new level on.
 
@@ -237,7 +237,7 @@ def unknown_values(cells: Sequence[Cell], similarity: Similarity | None, trainin
 
 
 def most_frequent_first(counts: Mapping[str, int]) -> dict[str, int]:
-    """Equal counts by name."""
+    """Sorted by count, descending; equal counts by name."""
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 

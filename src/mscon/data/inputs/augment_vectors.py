@@ -1,4 +1,4 @@
-"""Random views of vectors: columns exchanged for those of other rows, and noise. What views are to images."""
+"""Random views of vectors: values replaced by those of other rows, and noise."""
 
 from __future__ import annotations
 

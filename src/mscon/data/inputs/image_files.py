@@ -42,7 +42,7 @@ Stamp = tuple[str, int, int, int, int]
 
 
 def locate(images_root: Path, images: Sequence[str]) -> list[Path | None]:
-    """The files that cells of the image column name, None for each that lies outside the root.
+    """The files named by cells of the image column; None for files outside the root.
 
     An absolute path is outside, also where it points back in; so is one whose links or ".." lead out.
     The files need not exist.
@@ -65,7 +65,7 @@ def locate(images_root: Path, images: Sequence[str]) -> list[Path | None]:
 
 
 def stamped(images_root: Path, images: Sequence[str]) -> tuple[list[Path | None], list[Stamp]]:
-    """Each image's file (None outside the root), and what tells whether it is still the same."""
+    """Each image's file (None outside the root), and a stamp that changes with the file."""
     paths, stamps = locate(images_root, images), list[Stamp]()
     for image, path in zip(images, paths, strict=True):
         stamp: Stamp = (image, -1, -1, -1, -1)
@@ -78,13 +78,13 @@ def stamped(images_root: Path, images: Sequence[str]) -> tuple[list[Path | None]
 
 
 def changed_since(stamps: Sequence[Stamp], images_root: Path) -> list[int]:
-    """Numbers of the images whose files are not what they were."""
+    """Numbers of the images whose files have changed."""
     now = stamped(images_root, [image for image, *_ in stamps])[1]
     return [number for number, (old, new) in enumerate(zip(stamps, now, strict=True)) if old != new]
 
 
 class Refused(Exception):
-    """An image that is not taken, and why."""
+    """An image that cannot be used, and why."""
 
 
 def from_picture(image: Image.Image, size: int, channels: int) -> UInt8[np.ndarray, "channels size size"]:
@@ -131,7 +131,7 @@ def decode_with_fingerprint(
 
 @contextlib.contextmanager
 def _refusing() -> Iterator[None]:
-    """What the disk and Pillow raise becomes Refused."""
+    """Turns errors of the disk and of Pillow into Refused."""
     try:
         yield
     except Refused:

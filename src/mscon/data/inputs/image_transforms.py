@@ -1,4 +1,4 @@
-"""Transforms of a batch of images, each image with numbers of its own: crop and affine map, colour, blur.
+"""Transforms of a batch of images, with parameters for each image: crop and affine map, colour, blur.
 
 Nothing here is random: `mscon.data.inputs.views` draws the numbers.
 """

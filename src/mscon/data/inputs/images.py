@@ -140,7 +140,7 @@ def some_images(
 
 
 def unreadable(images_root: Path, images: Sequence[str], data: Data) -> list[int]:
-    """Numbers of the images that cannot be decoded. Each is tried once, and the answer remembered.
+    """Numbers of the images that cannot be decoded. Each is decoded once, and the result is cached.
 
     The others are then in the store that `open_store` opens for their rows, so that none is decoded again.
 
@@ -204,7 +204,7 @@ def _key(what: str, images_root: Path, stamps: Sequence[Stamp], shape: tuple[int
 
 
 def _row(shape: tuple[int, ...]) -> np.dtype:
-    """A row of a store: its pixels and its fingerprint, in one file, so that the two are always of one another."""
+    """A row of a store: its pixels and its fingerprint, in one file, so that they always belong together."""
     return np.dtype([("image", np.uint8, shape[1:]), ("fingerprint", np.uint8, fingerprints.SIZE)])
 
 
@@ -221,7 +221,7 @@ def _open(path: Path, shape: tuple[int, ...]) -> ImageStore | None:
 
 @contextlib.contextmanager
 def _alone(path: Path) -> Iterator[None]:
-    """One process at a time for a store. What a killed one left of it is swept away.
+    """Lock a store for this process. Temporary files of processes that were killed are removed.
 
     Raises:
         RunError: if the cache folder cannot be written.

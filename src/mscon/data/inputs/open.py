@@ -1,4 +1,4 @@
-"""Inputs: what is encoded of each row, be it an image or a vector. The one place that knows the kinds. No torch."""
+"""Inputs: what the encoder gets for each row, an image or a vector. No torch here."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from mscon.run.recipe import Data
 
 @runtime_checkable
 class Inputs(Protocol):
-    """What is encoded, in the order of the rows: uint8 images [channels, size, size], or float32 vectors [dim]."""
+    """Inputs in the order of the rows: uint8 images [channels, size, size], or float32 vectors [dim]."""
 
     def __len__(self) -> int: ...
 
@@ -69,7 +69,7 @@ def open_inputs(
     vectors: Float32[np.ndarray, "rows dim"] | Path | None = None,
     known: Mapping[str, Any] | None = None,
 ) -> Inputs:
-    """The inputs of all rows, as a recipe says.
+    """The inputs of all rows, of the kind that a recipe names.
 
     Args:
         rows: as `select_rows` gives them.
@@ -171,7 +171,7 @@ def _unpack(pictures: pl.Series, files: list[str | None], name: str) -> Path:
 
 
 def fingerprints_of(inputs: Inputs) -> UInt8[np.ndarray, "rows bytes"] | None:
-    """A fingerprint a row of what lies in files outside the run; None where the run itself keeps the inputs."""
+    """A fingerprint for each row of inputs in files outside the run; None where the run keeps the inputs itself."""
     return inputs.fingerprints if isinstance(inputs, ImageStore | VectorStore) else None
 
 
@@ -205,7 +205,7 @@ def vectors_file(root: Path, data: Data, table_name: str) -> Path:
 
 
 def check_inputs(table: Table, data: Data, root: Path) -> list[str]:
-    """Complaints about the columns or the file that inputs other than images come from; cheap ones only.
+    """Complaints about the columns or the file of inputs other than images, from cheap checks only.
 
     Raises:
         RecipeError: if the recipe does not say where they come from.

@@ -1,4 +1,4 @@
-"""Columns: numbers and categories of the table itself as what is encoded, by rules learnt from the training rows.
+"""Columns of the table as inputs: numbers and categories become vectors by rules learnt from the training rows.
 
 - A number is standardised: (value - mean) / std. Missing is the mean, 0, and where training rows miss it a further
   dimension says so with a 1.
@@ -24,7 +24,7 @@ MOST_VALUES = 256
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """How a column of numbers is written.
+    """How a column of numbers is encoded.
 
     Attributes:
         column: its name.
@@ -44,7 +44,7 @@ class Number:
 
 @dataclass(frozen=True, slots=True)
 class Category:
-    """How a column of categories is written.
+    """How a column of categories is encoded.
 
     Attributes:
         column: its name.
@@ -63,7 +63,7 @@ class Category:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ColumnStore:
-    """Rows as vectors, made when they are asked for: a category is kept as one number, not as hundreds of zeros.
+    """Rows as vectors, computed on access: a category is stored as one number, not as hundreds of zeros.
 
     Attributes:
         coding: how they are written.
@@ -110,7 +110,7 @@ class ColumnStore:
 
     @property
     def mean(self) -> Float32[np.ndarray, " dim"]:
-        """Of what is written: it is standardised already, so nothing is left to take off."""
+        """Zeros: the numbers are standardised already."""
         return np.zeros(self.width, dtype=np.float32)
 
     @property

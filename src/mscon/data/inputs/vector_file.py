@@ -1,4 +1,4 @@
-"""A file of vectors that must stay as it is while rows are taken from it. No torch here."""
+"""A mapped file of vectors that must not change while rows are read from it. No torch here."""
 
 from __future__ import annotations
 

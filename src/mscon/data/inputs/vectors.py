@@ -1,6 +1,6 @@
-"""Vectors: what is encoded of a row where it is not an image; read from a file aligned with the table, or at hand.
+"""Vectors as inputs: of a file with one vector per row of the table, or in memory.
 
-Files are mapped into memory, so a million rows cost what is looked at. No torch here, and nothing is unpickled.
+Files are mapped into memory, so only the rows in use are loaded. No torch here, and nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -156,13 +156,13 @@ def checked(
 
 
 def open_file(path: Path, rows: int, table_name: str) -> VectorFile:
-    """The same as `map_file`, and noticed if the file changes from now on."""
+    """The same as `map_file`, but an error is raised if the file changes from now on."""
     stamp = stamp_of(path)
     return VectorFile(path, map_file(path, rows, table_name), stamp)
 
 
 def map_file(path: Path, rows: int, table_name: str) -> Shaped[np.ndarray, "rows dim"]:
-    """The vectors of a .npy or .safetensors file, mapped into memory and not yet looked at.
+    """The vectors of a .npy or .safetensors file, mapped into memory; their values are not checked yet.
 
     Of a safetensors file it is the only tensor, or the one called "features".
 

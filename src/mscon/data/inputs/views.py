@@ -1,8 +1,8 @@
-"""Random views of a whole batch of images at once, on its device, each image drawing for itself.
+"""Random views of a whole batch of images at once, on its device, each image with random numbers of its own.
 
 Steps of a view, in this order: crop, flip, rotate, shear and shift (one affine map, one resampling);
 brightness, contrast, saturation, hue, grey (one 3 x 3 matrix and an offset); blur; one clip to [0, 1].
-This module does not know what an image is of: what a data set can bear is said in the recipe.
+Which transforms suit a data set is said in its recipe.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Part:
 
 
 def plain(inputs: Shaped[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
-    """Inputs as they are, which is what is evaluated on: images as float32 in [0, 1], vectors unchanged."""
+    """Inputs without augmentation, as used in evaluation: images as float32 in [0, 1], vectors unchanged."""
     if inputs.is_floating_point():
         return inputs
     _check(inputs)

@@ -1,4 +1,4 @@
-"""Label columns: those of a run's rows, each with the similarity that reads it and judges its cells."""
+"""The label columns of a run, each with the similarity that reads and compares its cells."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class LabelColumn:
 
     @property
     def geometry(self) -> Geometry:
-        """How its own cells lie. Of several columns that one similarity reads, each holds names."""
+        """The geometry of its own cells. Of several columns that one similarity reads, each holds names."""
         return self.similarity.geometry if self.similarity is not None and self.is_read_alone else "class"
 
     @property
@@ -113,7 +113,7 @@ class LabelColumn:
 
     @cached_property
     def values(self) -> dict[str, int]:
-        """What one can ask for, most frequent first: whole cells, or the labels in them, or paths with all above."""
+        """Values that a filter can name, most frequent first: cells, labels of sets, or paths and their ancestors."""
         if self.similarity is None or self.geometry not in ("set", "path"):
             return self.counts
         values: Counter[str] = Counter()
@@ -128,11 +128,11 @@ class LabelColumn:
 
     @cached_property
     def places(self) -> dict[str, float]:
-        """Where each different cell stands in the order of the column; cells that stand nowhere are left out."""
+        """The place of each different cell in the order of the column; cells without a place are left out."""
         return self._placed(list(self.counts))
 
     def where(self, holds: Callable[[str], bool]) -> Bool[np.ndarray, " rows"]:
-        """Rows whose cell is there and fulfils a condition, which is asked once for each different cell."""
+        """Rows whose cell fulfils a condition, which is evaluated once for each different cell."""
         fulfil = [cell for cell in self.counts if holds(cell)]
         # A copy: what polars lends may not be written to, and torch warns of that.
         return np.array(self.cells.is_in(fulfil).fill_null(False).to_numpy())
@@ -153,7 +153,7 @@ class LabelColumn:
         return self.places[cell] if cell in self.places else self._placed([cell.strip()]).get(cell.strip())
 
     def no_value(self, value: str) -> str:
-        """The message about a value that no row has: what is near, and what there is."""
+        """The message about a value that no row has, with similar values and those that occur."""
         near = nearest(value, list(self.values)[:_MOST_NAMES])
         listed = [f"'{name}' ({count:,})" for name, count in self.values.items()]
         if not listed:

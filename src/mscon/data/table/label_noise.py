@@ -1,7 +1,7 @@
-"""Derived columns: labels made from those of another column, for one run and never in the table.
+"""Derived columns: labels computed from another column, for one run; the table is not changed.
 
-A noisy copy of a column tells what a method does about careless labels; an exact or a correlated one, what it
-does about columns that say the same twice.
+A noisy copy of a column shows how a method copes with wrong labels; an exact or a correlated copy, how it copes with
+redundant columns.
 """
 
 from __future__ import annotations

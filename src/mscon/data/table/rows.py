@@ -1,4 +1,4 @@
-"""Rows: what of a table a recipe uses, checked whole before anything is trained."""
+"""The rows and columns of a table that a recipe uses, checked completely before anything is trained."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def select_rows(
 
 
 def _image_cells(table: Table, data: Data) -> pl.Series:
-    """What a row is called by: the cells of the image column."""
+    """The cells of the image column, by which rows are named."""
     if data.image in table.frame.columns:
         return table.frame.get_column(data.image).alias("image")
     return pl.Series("image", [""], dtype=pl.String).new_from_index(0, len(table))
@@ -195,7 +195,7 @@ def _check_images(table: Table, data: Data, root: Path) -> set[int]:
 
 
 def _no_images(table: Table, data: Data) -> str:
-    """Without a column of images: either it is called otherwise, or images are not what is to be encoded."""
+    """The message for a table without the image column: it has another name, or the inputs are not images."""
     columns = table.frame.columns
     same = next((name for name in columns if name.casefold() == data.image.casefold()), None)
     # 'make' is near to 'image' by its letters; a table of columns is likelier then.
@@ -234,7 +234,7 @@ def _column_complaints(
     split: Sequence[str] | None,
     used: Sequence[int],
 ) -> list[str]:
-    """Complaints about label columns: unknown, or with nothing in them to be learnt."""
+    """Complaints about label columns that are not there, or from which nothing can be learnt."""
     similarities = list(dict.fromkeys(column for part in parts for column in part.reads))
     named_by = {
         "a [[similarity]]": similarities,

@@ -1,4 +1,4 @@
-"""Split: which rows train, validate, test, or belong to groups never seen; read from a column or drawn here."""
+"""Splits: which rows are for training, validation and test, or of unseen groups; read from a column or drawn."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _describe(cell: str | None, lines: Sequence[int], word: str) -> str:
 def draw_split(
     rows: int, shares: Sequence[float], seed: int, groups: Sequence[str | None] | None = None
 ) -> tuple[str, ...]:
-    """A split by chance, the same for the same seed for ever: it rests on a hash, not on a library's generator.
+    """A random split, the same for the same seed in every version: it uses a hash, not a library's generator.
 
     Groups come in an order by chance, each going to the split that lacks most rows. So no group lies in
     two splits, and no split exceeds its share by more rows than two thirds of the largest group. Which split a

@@ -1,6 +1,6 @@
-"""Table: the user's rows as text, and where each of them stands in its file.
+"""Table: the user's rows as text, with the line of each row in its file.
 
-It knows files and line numbers; it does not know images, splits or losses. How each format is read is said in
+It knows files and line numbers; it does not know images, splits or losses. The readers are in
 `mscon.data.table.formats`.
 """
 
@@ -110,12 +110,12 @@ class Table:
 
 
 def unit(table_name: str) -> str:
-    """What the rows of such a table are counted in: "line" where it is a file of text, else "row"."""
+    """How messages count rows of this table: in "line"s of a text file, else in "row"s."""
     return "line" if Path(table_name).suffix.lower() in _LINE_FORMATS else "row"
 
 
 def at_lines(table_name: str, lines: Sequence[int], total: int, what: str, advice: str = "") -> str:
-    """A message about rows at fault: where the first is, what, how many, which, what to do.
+    """A message about faulty rows: where the first is, what is wrong, how many, which, what to do.
 
     Args:
         table_name: how the table is called.

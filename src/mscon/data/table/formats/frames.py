@@ -1,4 +1,4 @@
-"""Frames: tables that are in memory already, of polars or of pandas.
+"""DataFrames of polars and pandas as tables.
 
 pandas is never imported here: whoever hands over one of its frames has it.
 """

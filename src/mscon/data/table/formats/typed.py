@@ -1,4 +1,4 @@
-"""Typed columns to cells: numbers, dates and truth become text as a person would write them; lists become vectors."""
+"""Typed columns as cells: numbers, dates and truth values become text; lists of numbers become vectors."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def as_text(series: pl.Series) -> pl.Series:
 
 
 def _floats_as_text(series: pl.Series) -> pl.Series:
-    """As `number` writes each of them; at once where polars and Python write alike."""
+    """The same as `number` of each value; computed by polars where it writes as Python does."""
     value, text = pl.col("value"), pl.col("value").cast(pl.String)
     is_whole = (value == value.round()) & (value.abs() < _WHOLE_FLOATS)
     columns = (
