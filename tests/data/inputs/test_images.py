@@ -78,9 +78,9 @@ def test_more_images_than_one_task_takes_keep_their_order(root):
 
 def test_what_the_store_gives_out_is_a_copy(root):
     store = open_store(ALL, root, SMALL, "t.csv")
-    got = store[[0]]
-    got[:] = 0
-    assert type(got) is np.ndarray
+    image = store[[0]]
+    image[:] = 0
+    assert type(image) is np.ndarray
     assert store[[0]].any()
 
 
@@ -125,7 +125,7 @@ def test_other_images_of_the_same_size_and_time_are_decoded_anew(root):
 def test_a_store_has_the_fingerprints_of_the_files_wherever_they_are_copied(root, tmp_path, monkeypatch):
     store = open_store(ALL, root, SMALL, "t.csv")
     expected = [hashlib.sha256((root / f"{i}.png").read_bytes()).digest()[:16] for i in range(5)]
-    assert [bytes(own) for own in store.fingerprints] == expected
+    assert [bytes(fingerprint) for fingerprint in store.fingerprints] == expected
     shutil.copytree(root, tmp_path / "copied")
     for again in (root, tmp_path / "copied"):
         assert np.array_equal(open_store(ALL, again, SMALL, "t.csv").fingerprints, store.fingerprints)
@@ -138,11 +138,11 @@ def changing(root: Path, decode: Callable[..., Any]) -> Callable[..., Any]:
     """Decodes, and lets image 3 be written anew meanwhile."""
 
     def decode_and_write(path: Path, *arguments: Any, **named: Any) -> Any:
-        found = decode(path, *arguments, **named)
+        decoded_image = decode(path, *arguments, **named)
         if path.name == "3.png":
             pattern(77).save(root / "new.png")
             (root / "new.png").replace(root / "3.png")
-        return found
+        return decoded_image
 
     return decode_and_write
 

@@ -36,29 +36,29 @@ def message(frame: pl.DataFrame, numbers: tuple[str, ...] = (), categories: tupl
 
 
 def test_a_number_is_standardised_by_the_training_rows():
-    made = encoded(rows(height=["1", "2", "3", "4", "100"]), numbers=("height",))
-    np.testing.assert_allclose(made[:4, 0], (np.arange(1, 5) - 2.5) / np.std([1, 2, 3, 4]), rtol=1e-6)
-    assert made[4, 0] > 80
+    vectors = encoded(rows(height=["1", "2", "3", "4", "100"]), numbers=("height",))
+    np.testing.assert_allclose(vectors[:4, 0], (np.arange(1, 5) - 2.5) / np.std([1, 2, 3, 4]), rtol=1e-6)
+    assert vectors[4, 0] > 80
 
 
 def test_a_missing_number_is_the_mean_and_says_so_where_training_rows_miss_it():
-    made = encoded(rows(height=["1", None, "3", "2", None]), numbers=("height",))
-    assert made.shape == (5, 2)
-    assert made[[1, 4]].tolist() == [[0, 1], [0, 1]]
-    assert made[0, 1] == 0
+    vectors = encoded(rows(height=["1", None, "3", "2", None]), numbers=("height",))
+    assert vectors.shape == (5, 2)
+    assert vectors[[1, 4]].tolist() == [[0, 1], [0, 1]]
+    assert vectors[0, 1] == 0
     complete = encoded(rows(height=["1", "2", "3", "4", None]), numbers=("height",))
     assert complete.shape == (5, 1)
     assert complete[4, 0] == 0
 
 
 def test_a_category_is_one_dimension_a_value_the_most_frequent_first():
-    made = encoded(rows(make=["b", "a", "b", "a", "new"]), categories=("make",))
-    assert made.tolist() == [[0, 1], [1, 0], [0, 1], [1, 0], [0, 0]]
+    vectors = encoded(rows(make=["b", "a", "b", "a", "new"]), categories=("make",))
+    assert vectors.tolist() == [[0, 1], [1, 0], [0, 1], [1, 0], [0, 0]]
 
 
 def test_a_missing_category_is_a_value_where_training_rows_miss_it():
-    made = encoded(rows(make=["b", None, "b", "a", None]), categories=("make",))
-    assert made.tolist() == [[1, 0, 0], [0, 0, 1], [1, 0, 0], [0, 1, 0], [0, 0, 1]]
+    vectors = encoded(rows(make=["b", None, "b", "a", None]), categories=("make",))
+    assert vectors.tolist() == [[1, 0, 0], [0, 0, 1], [1, 0, 0], [0, 1, 0], [0, 0, 1]]
     complete = encoded(rows(make=["b", "a", "b", "a", None]), categories=("make",))
     assert complete[4].tolist() == [0, 0]
 
@@ -80,8 +80,8 @@ def test_a_coding_comes_back_from_json():
     coding = ColumnCoding.fit(frame, ("height",), ("make",), "t.csv")
     again = ColumnCoding.from_json(json.loads(json.dumps(coding.to_json())))
     assert again == coding
-    kept = coding.encode(frame, "t.csv").to_json()
-    assert (kept["input"], kept["width"]) == ("columns", coding.width)
+    state = coding.encode(frame, "t.csv").to_json()
+    assert (state["input"], state["width"]) == ("columns", coding.width)
 
 
 def test_all_that_is_wrong_is_told_at_once():

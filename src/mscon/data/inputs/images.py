@@ -220,29 +220,39 @@ def _open(path: Path, shape: tuple[int, ...]) -> ImageStore | None:
 
 
 @contextlib.contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Lock a store for this process. Temporary files of processes that were killed are removed.
+def cache_writing(folder: Path, what: str) -> Iterator[None]:
+    """Around code that writes to a folder of the cache.
+
+    Args:
+        folder: is created if it is not there.
+        what: is written, in words, for the message.
 
     Raises:
-        RunError: if the cache folder cannot be written.
+        RunError: if it cannot be written.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.with_suffix(".lock").open("a") as lock:
-            if fcntl is not None:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX)
-                except OSError:  # some network disks know no locks; then two processes do the work twice
-                    pass
-                else:
-                    for left in path.parent.glob(f".{path.name}.*"):
-                        left.unlink(missing_ok=True)
-            yield
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
     except OSError as error:
         raise RunError(
-            f"the decoded images cannot be written to '{path.parent}': {error.strerror or error}. "
+            f"{what} cannot be written to '{folder}': {error.strerror or error}. "
             "Set the environment variable MSCON_CACHE to a folder that can be."
         ) from None
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Lock a store for this process. Temporary files of processes that were killed are removed."""
+    with cache_writing(path.parent, "the decoded images"), path.with_suffix(".lock").open("a") as lock:
+        if fcntl is not None:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            except OSError:  # some network disks know no locks; then two processes do the work twice
+                pass
+            else:
+                for left in path.parent.glob(f".{path.name}.*"):
+                    left.unlink(missing_ok=True)
+        yield
 
 
 def _need_room(folder: Path, size: int) -> None:
@@ -281,13 +291,8 @@ def _fault_message(faults: dict[int, str], images: Sequence[str], lines: Sequenc
     kinds: dict[str, list[int]] = {}
     for number in sorted(faults):
         kinds.setdefault(faults[number].partition(" (")[0], []).append(number)
-    return "\n".join(
-        at_lines(
-            table_name,
-            [lines[n] for n in numbers],
-            len(images),
-            f"image {images[numbers[0]]!r} {faults[numbers[0]]}.",
-            _ADVICE,
-        )
-        for numbers in kinds.values()
-    )
+    messages = []
+    for numbers in kinds.values():
+        what = f"image {images[numbers[0]]!r} {faults[numbers[0]]}."
+        messages.append(at_lines(table_name, [lines[n] for n in numbers], len(images), what, _ADVICE))
+    return "\n".join(messages)

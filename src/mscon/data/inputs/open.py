@@ -13,12 +13,12 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float32, Int, Int64, Shaped, UInt8
 
-from mscon.data.inputs.images import ImageStore, cache_folder, open_store
+from mscon.data.inputs.images import ImageStore, cache_folder, cache_writing, open_store
 from mscon.data.inputs.tabular import ColumnCoding
 from mscon.data.inputs.vector_file import VectorFile
 from mscon.data.inputs.vectors import SUFFIXES, VectorStore, checked, map_file, open_file
 from mscon.data.table.table import Table, no_column
-from mscon.errors import RecipeError, RunError, TableError, counted, nearest
+from mscon.errors import RecipeError, TableError, counted, nearest
 from mscon.run.recipe import Data
 
 
@@ -148,8 +148,7 @@ def _unpack(pictures: pl.Series, files: list[str | None], name: str) -> Path:
     folder = cache_folder().parent / "unpacked" / name
     if folder.is_dir():
         return folder
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
+    with cache_writing(folder.parent, "the images in the table"):
         temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
         try:
             for picture, file in zip(pictures, files, strict=True):
@@ -162,11 +161,6 @@ def _unpack(pictures: pl.Series, files: list[str | None], name: str) -> Path:
             shutil.rmtree(temporary, ignore_errors=True)
             if not folder.is_dir():  # else another process was faster, and wrote the same
                 raise
-    except OSError as error:
-        raise RunError(
-            f"the images in the table cannot be written to '{folder.parent}': {error.strerror or error}. "
-            "Set the environment variable MSCON_CACHE to a folder that can be."
-        ) from None
     return folder
 
 

@@ -74,8 +74,8 @@ def test_images_within_are_written_once_and_decode_to_what_they_were(tmp_path):
     pictures = pl.DataFrame({"image": [encoded(g) for g in (3, 7, 7, 9)], "label": [0, 1, 0, 1]})
     table = read_table(saved(tmp_path / "shoes", pictures))
     recipe = recipes.parse('[[similarity]]\ncolumn = "label"\n[data]\nsplit_shares = [0.5, 0.0, 0.5]')
-    found, root = selected(table, recipe), images_root(table, recipe.data)
-    greys = [decode_some([root / str(file)], 8, 1)[0][0, 0, 0, 0] for file in found["image"]]
+    rows_used, root = selected(table, recipe), images_root(table, recipe.data)
+    greys = [decode_some([root / str(file)], 8, 1)[0][0, 0, 0, 0] for file in rows_used["image"]]
     assert greys == [3, 7, 7, 9]
     before = root.stat().st_mtime_ns
     assert images_root(read_table(tmp_path / "shoes"), recipe.data) == root
