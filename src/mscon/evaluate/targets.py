@@ -74,14 +74,20 @@ def probe_targets(run: Run, recipe: Recipe, rows: pl.DataFrame) -> list[ProbeTar
     """
     trained = [part for part in recipe.similarities if part.reads]  # "same_row" reads no column: nothing to probe
     known = {part.column for part in trained}
+    states: Sequence[Mapping[str, Any]] = ()
     if any(part.name != "categorical" for part in trained):
         run.need_trust()
-    labels = LabelColumns(rows, {}, run.read_similarities(), trust=True)
+        states = run.read_similarities()
+    labels = LabelColumns(rows, {}, states, trust=True)
     columns = []
     for part in trained:
-        if part.column not in labels.trained:
-            raise RunError(f"run '{run.root}' keeps no similarity of column '{part.column}'. `mscon train` writes it.")
-        similarity = None if part.name == "categorical" else labels[part.column].similarity
+        similarity = None
+        if part.name != "categorical":
+            if part.column not in labels.trained:
+                raise RunError(
+                    f"run '{run.root}' keeps no similarity of column '{part.column}'. `mscon train` writes it."
+                )
+            similarity = labels[part.column].similarity
         cells = cells_of(_as_text(rows, part.reads), part.reads)
         columns.append(ProbeTarget(part.column, cells, similarity, True, recipe.probe.largest.get(part.column)))
     others = [name for name in dict.fromkeys(recipe.probe.columns) if name not in known]

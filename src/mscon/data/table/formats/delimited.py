@@ -15,8 +15,9 @@ from mscon.errors import TableError, counted, numbered
 # A ragged row is a slip of an editor, mostly few, and one wants to jump to each of them.
 _RAGGED_LINES_SHOWN = 20
 
-# Rows that are Python objects at a time: a cell of text takes 60 bytes more as such than in a frame.
-_ROWS_AT_ONCE = 50_000
+# Rows that are Python objects at a time: a cell of text takes 60 bytes more as such than in a frame, and the garbage
+# collector looks at every list again and again.
+_ROWS_AT_ONCE = 4_000
 
 
 def read(path: Path) -> Table:
