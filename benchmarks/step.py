@@ -53,7 +53,9 @@ from mscon.run import atomic
 from mscon.run import recipe as recipes
 from mscon.train import fit as fitting
 from mscon.train import hardware
-from mscon.train.loop import LOG_EVERY, Record, Training, train_epoch
+from mscon.train.log import Record
+from mscon.train.loop import LOG_EVERY, train_epoch
+from mscon.train.training import Training
 
 RESULTS = Path(__file__).parent / "results"
 CLASSES = (4, 5, 20)
@@ -207,7 +209,7 @@ def measure(case: Case, epochs: int, steps: int, folder: Path) -> dict[str, Any]
         forget(folder / "cache")
         with (
             mock.patch.object(Dataset, "batch", lambda dataset, rows: clock.batch(dataset, rows, read)),
-            mock.patch.object(fitting, "train_epoch", clock.train_epoch),
+            mock.patch.object(epochs, "train_epoch", clock.train_epoch),
         ):
             fitting.fit(recipe, table, folder / "run", progress=False)
     for made, wall in zip(clock.epochs, clock.walls, strict=True):

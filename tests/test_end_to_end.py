@@ -157,7 +157,7 @@ def test_photographs_of_the_users_own_train_the_same_day(photographs, tmp_path, 
     ]
     arguments = [part for value in small for part in ("--set", value)]
     assert main(["train", str(recipe), "--table", str(photographs), *arguments, "--out", str(run)]) == 0
-    assert "batch norms see 5 rows at a time, not 8" in capsys.readouterr().err
+    assert "batch normalisation uses 5 rows at a time, not 8" in capsys.readouterr().err
     assert main(["probe", str(run)]) == 0
     assert main(["report", str(run)]) == 0
     columns = [score["column"] for score in Run.open(run).read_probe()["linear"]]

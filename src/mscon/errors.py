@@ -15,7 +15,15 @@ class TableError(MSConError):
 
 
 class RecipeError(MSConError):
-    """The recipe names something that does not exist, or a value out of range."""
+    """The recipe names something that does not exist, or a value out of range.
+
+    Attributes:
+        messages: one for each mistake.
+    """
+
+    def __init__(self, *messages: str) -> None:
+        super().__init__("\n".join(messages))
+        self.messages = messages
 
 
 class RunError(MSConError):

@@ -9,7 +9,6 @@ import multiprocessing
 import os
 import re
 import signal
-import sys
 import threading
 import traceback
 from collections import deque
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from mscon.errors import MSConError, RunError
+from mscon.run.progress import ProgressBar
 from mscon.run.recipe import Recipe
 from mscon.run.run import Run
 from mscon.run.trust import foreign_code
@@ -158,32 +158,13 @@ def carry_out_with_bar(
     planned: Sequence[Planned], table: Path, jobs: int | None, work: Callable[[Planned, Path], T]
 ) -> list[T]:
     """The same with a bar on standard error, or a line a run where that is no terminal."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    console = Console(file=sys.stderr)
     results: list[T] = []
-    with Progress(*columns, console=console, disable=not planned) as bar:
-        task = bar.add_task("training and probing", total=len(planned))
+    with ProgressBar("training and probing", len(planned)) as bar:
         for result in carry_out(planned, table, jobs, work) if planned else []:
             results.append(result)
-            bar.advance(task)
-            if not console.is_terminal:
-                print(f"{len(results)}/{len(planned)} {result}", file=sys.stderr)
+            bar.advance()
+            if not bar.is_terminal:
+                bar.say(f"{len(results)}/{len(planned)} {result}")
     return results
 
 

@@ -132,7 +132,7 @@ def table_path(source: str, base: Path, header: Sequence[str], table: str) -> Pa
     path = Path(table).expanduser() if table else base / f"{source}.csv"
     if path.suffix.lower() != ".csv":
         raise TableError(f"{source}: the table '{path}' must be a file whose name ends in .csv.")
-    outputs.need_free([path], own=lambda there: has_header(there, header), advice=_ELSEWHERE)
+    outputs.need_free([path], is_ours=lambda there: has_header(there, header), advice=_ELSEWHERE)
     return path
 
 

@@ -71,7 +71,7 @@ def reproduce(
     outputs.need_free(
         [folder / file for file in _FILES],
         reads=[table],
-        own=lambda path: outputs.json_object(folder / RESULTS_FILE).get("experiment") == name,
+        is_ours=lambda path: outputs.json_object(folder / RESULTS_FILE).get("experiment") == name,
     )
     print(f"table: {table}", file=sys.stderr)
     table_hash = hashlib.sha256(table.read_bytes()).hexdigest()

@@ -102,7 +102,7 @@ def test_a_run_with_an_encoder_of_ones_own_loads_again(tmp_path):
         (lambda: own("Gone"), "cannot import encoder 'own_encoders:Gone'"),
         (lambda: parse("encoder.mean=[0.1, 0.2]"), "mean has 2 values, but images have 1 channel"),
         (lambda: parse("encoder.settings={depth=3}"), "'small_cnn' takes none"),
-        (lambda: parse("encoder.std=[0.0]"), "std must be above 0"),
+        (lambda: parse("encoder.std=[0.0]"), "std must be a list, each a number above 0"),
         (lambda: parse("encoder.start_from=nowhere"), "start_from: 'nowhere' is not a run directory"),
     ],
 )  # fmt: skip

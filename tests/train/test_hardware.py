@@ -17,9 +17,9 @@ FLAT = nn.Linear(3, 3)
 
 
 def resolved(monkeypatch, encoder, flags=WITH_UNITS, device="cpu", vendor="GenuineIntel", **values):
-    monkeypatch.setattr(hardware, "_cpu", {"flags": set(flags), "vendor_id": {vendor}}.get)
-    found = hardware.resolve(replace(Train(), **values), encoder, device)
-    return found.precision, found.channels_last
+    monkeypatch.setattr(hardware, "cpu_info", {"flags": " ".join(flags), "vendor_id": vendor}.get)
+    settings = hardware.resolve(replace(Train(), **values), encoder, device)
+    return settings.precision, settings.channels_last
 
 
 @pytest.mark.parametrize(
@@ -81,9 +81,9 @@ def test_what_the_recipe_says_is_kept(monkeypatch, precision, channels_last):
 
 
 def test_resolving_twice_changes_nothing(monkeypatch):
-    monkeypatch.setattr(hardware, "_cpu", lambda key: WITH_UNITS)
+    monkeypatch.setattr(hardware, "cpu_info", lambda key: " ".join(WITH_UNITS))
     once = hardware.resolve(Train(), NARROW, "cpu")
-    monkeypatch.setattr(hardware, "_cpu", lambda key: set())
+    monkeypatch.setattr(hardware, "cpu_info", lambda key: "")
     assert hardware.resolve(once, NARROW, "cpu") == once
 
 

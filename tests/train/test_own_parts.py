@@ -15,7 +15,7 @@ from mscon.model.heads.masks import Masks
 from mscon.model.heads.mlp import MLP
 from mscon.model.model import load_model
 from mscon.search.index import open_index
-from mscon.train import fit as fits
+from mscon.train import epochs
 from mscon.train.fit import fit, resume
 
 QUIET = {"progress": False}
@@ -58,12 +58,12 @@ def test_cross_entropy_beside_contrastive_similarities_trains_resumes_and_goes_o
         if epoch == 2:
             raise KeyboardInterrupt
 
-    train_epoch = fits.train_epoch
-    monkeypatch.setattr(fits, "train_epoch", stopped)
+    train_epoch = epochs.train_epoch
+    monkeypatch.setattr(epochs, "train_epoch", stopped)
     with pytest.raises(KeyboardInterrupt):
         fit(recipe, sized, tmp_path / "again", **QUIET)
     monkeypatch.undo()
-    (again := fits.Run.open(tmp_path / "again"))
+    (again := epochs.Run.open(tmp_path / "again"))
     assert_same(resume(again, **QUIET), run)
 
     model = load_model(run)

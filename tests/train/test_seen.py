@@ -10,7 +10,7 @@ from mscon.errors import RecipeError
 from mscon.method.similarities.categorical import Categorical
 from mscon.method.weightings.exact import Exact
 from mscon.run.run import Run
-from mscon.train import fit as fits
+from mscon.train import epochs
 from mscon.train.fit import fit, resume
 from mscon.train.seen import look, seen_by
 
@@ -64,14 +64,14 @@ def test_in_training_each_step_is_looked_at_before_it_is_weighed(asked, table, t
 def test_resuming_gives_what_never_stopping_would_have(asked, overrides, table, tmp_path, monkeypatch):
     recipe = asked("train.epochs=3", *overrides)
     whole = fit(recipe, table, tmp_path / "whole", **QUIET)
-    own = fits.train_epoch
+    own = epochs.train_epoch
 
     def interrupted(training, number, step):
         if number == 3:
             raise KeyboardInterrupt
         yield from own(training, number, step)
 
-    monkeypatch.setattr(fits, "train_epoch", interrupted)
+    monkeypatch.setattr(epochs, "train_epoch", interrupted)
     with pytest.raises(KeyboardInterrupt):
         fit(recipe, table, tmp_path / "halves", **QUIET)
     monkeypatch.undo()

@@ -106,7 +106,7 @@ def export_onnx(
             f"exporting to ONNX needs packages that are not installed: {', '.join(missing)}.\n"
             '  Install them with `pip install "mscon[onnx]"`.'
         )
-    outputs.need_free([out], reads=run.files, images=run.images, own=_is_own, overwrite=overwrite)
+    outputs.need_free([out], reads=run.files, images=run.images, is_ours=_is_own, overwrite=overwrite)
     recipe = run.read_recipe()
     name = checkpoint or recipe.train.checkpoint
     model = load_model(run, name).float()

@@ -129,7 +129,7 @@ def pack(run: Run, out: str | Path, checkpoint: str | None = None, overwrite: bo
     if out.suffix != ".safetensors":
         raise RunError(f"--out '{out}': a packed model's name ends in .safetensors.")
     beside = out.with_suffix(".json")
-    outputs.need_free([out, beside], reads=run.files, images=run.images, own=_is_own, overwrite=overwrite)
+    outputs.need_free([out, beside], reads=run.files, images=run.images, is_ours=_is_own, overwrite=overwrite)
     config = write(run, out, checkpoint)
     with outputs.writing(beside):
         atomic.write_json(beside, config)

@@ -24,12 +24,12 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float, Shaped
 from rich.console import Console
-from rich.progress import Progress
 
 from mscon.data.table.table import Table, unit
 from mscon.deploy.table_inputs import TableInputs, complaint, open_table
 from mscon.errors import RunError, TableError, counted, numbered
 from mscon.run import atomic, checksums, outputs
+from mscon.run.progress import ProgressBar
 from mscon.run.recipe import Data, Recipe
 
 # Rows of a shard of a job whose shards are put together in the end: what a killed job loses at most.
@@ -178,9 +178,9 @@ def embed_table(
         atomic.make_folder(folder)
         _drop_damaged(folder, shards[process[0] :: world], drops)
         mine = [shard for shard in shards[process[0] :: world] if not shard.is_answered(drops)]
-        with _bar(progress and first, sum(len(shard.rows) for shard in mine)) as advance:
+        with ProgressBar("embedding", sum(len(shard.rows) for shard in mine), shown=progress and first) as bar:
             for shard in mine:
-                _embed(job, shard, advance)
+                _embed(job, shard, bar.advance)
         if not first:
             atomic.write_text(folder / f"done-{process[0]}", _launch())
             return None
@@ -221,7 +221,9 @@ def _need_folder(folder: Path, reads: Sequence[Path]) -> None:
     with outputs.writing(folder):
         there = [path for path in folder.iterdir() if _OURS.fullmatch(path.name)] if folder.is_dir() else []
     checked = checksums.are_kept(folder)
-    outputs.need_free(sorted({*there, folder / _INDEX}), reads=reads, own=lambda path: checked or path.name != _INDEX)
+    outputs.need_free(
+        sorted({*there, folder / _INDEX}), reads=reads, is_ours=lambda path: checked or path.name != _INDEX
+    )
 
 
 def _drop_damaged(folder: Path, shards: Sequence[_Shard], drops: bool) -> None:
@@ -386,14 +388,3 @@ def _sweep(folder: Path, keep: set[Path]) -> None:
     for path in folder.iterdir():
         if path not in keep and _OURS.fullmatch(path.name):
             path.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _bar(shown: bool, total: int) -> Iterator[Callable[[int], None]]:
-    with Progress(console=Console(stderr=True), transient=True, disable=not (shown and _is_terminal())) as progress:
-        task = progress.add_task("embedding", total=total)
-        yield lambda count: progress.advance(task, count)
-
-
-def _is_terminal() -> bool:
-    return Console(stderr=True).is_terminal

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from rich.console import Console
-from rich.progress import track
 from torch import nn
 
 from mscon.data.inputs import fingerprints
@@ -17,6 +16,7 @@ from mscon.data.inputs.views import plain
 from mscon.data.table.table import unit
 from mscon.errors import RunError, counted, numbered
 from mscon.model.model import load_model
+from mscon.run.progress import ProgressBar
 from mscon.run.run import Run
 
 
@@ -89,12 +89,14 @@ def embed(
     encoder, heads = (part.to(device, torch.float32).eval() for part in (encoder, heads))
     starts = range(0, len(inputs), batch_size)
     features, projections = [], []
-    with torch.inference_mode(), torch.autocast(device.type, enabled=False):
-        for start in track(starts, "features", console=Console(stderr=True), transient=True, disable=not progress):
+    bar = ProgressBar("features", len(inputs), shown=progress)
+    with torch.inference_mode(), torch.autocast(device.type, enabled=False), bar:
+        for start in starts:
             numbers = np.arange(start, min(start + batch_size, len(inputs)))
             batch = encoder(plain(torch.from_numpy(inputs[numbers]).to(device)))
             features.append(batch.cpu().numpy())
             projections.append(nn.functional.normalize(heads(batch), dim=-1).cpu().numpy())
+            bar.advance(len(numbers))
     return np.concatenate(features), np.concatenate(projections, axis=1)
 
 

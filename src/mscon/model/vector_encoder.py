@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from mscon.errors import RecipeError, nearest
 from mscon.method import catalogue
 from mscon.model.encoder import Encoder
-from mscon.run import recipe
-from mscon.run import validate as recipe_settings
+from mscon.run import recipe, validate
 
 NAMES = ("mlp", "linear", "identity")
 
@@ -67,8 +66,7 @@ def build_vector_encoder(settings: recipe.Encoder, dim: int) -> VectorEncoder:
             "as 'pkg.mod:Class'."
         )
     make = {"mlp": mlp, "linear": linear, "identity": identity}[settings.name]
-    known = recipe_settings.of_function(make, ("dim",))
-    arguments = recipe_settings.filled(known, settings.settings, "encoder.settings", "")
+    arguments = validate.filled(validate.parameters_of(make, ("dim",)), settings.settings, "encoder.settings")
     try:
         backbone, width = make(dim, **arguments)
     except ValueError as error:

@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mscon.run import atomic
-
-NAME = "checksums.jsonl"
+from mscon.run.layout import CHECKSUMS as NAME
 
 Known = dict[str, list[tuple[int, str]]]
 

@@ -7,10 +7,11 @@ import mmap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mscon.errors import RunError
 from mscon.run import atomic, checksums
+from mscon.run.layout import FILES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,35 +19,30 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 # What to do, besides restoring it from a copy, about a file that has changed since a verb wrote it.
-OTHERWISE = {"mscon train": ", or train again", "mscon probe": ", or run `mscon probe` again"}
+_REWRITE = {"mscon train": ", or train again", "mscon probe": ", or run `mscon probe` again"}
 
 
 @dataclass(frozen=True, slots=True)
 class CheckedFiles:
-    """Files by name, each with a checksum. Readers raise RunError where one is not there yet, or has changed.
+    """Files of a run by name, each with a checksum. Readers raise RunError where one is missing or has changed.
 
     Attributes:
         root: the folder.
     """
 
-    # All files that such a folder may consist of.
-    NAMES: ClassVar[tuple[str, ...]] = ()
-
     root: Path
     _memory: dict[str, Any] | None = field(default=None, repr=False, compare=False, kw_only=True)
 
-    def _has(self, name: str, verb: str) -> bool:
+    def _has(self, name: str) -> bool:
         """Whether there is a file that not every run has; one that was there and is gone is a fault."""
         if (self.root / name).is_file():
             return True
         if name in self._checksums():
-            raise RunError(
-                f"{self.root / name} is gone: mscon wrote it here.\n  Restore it from a copy{OTHERWISE.get(verb, '')}."
-            )
+            raise RunError(f"{self.root / name} is gone: mscon wrote it here.\n  {_advice(name)}.")
         return False
 
     def _once(self, name: str, read: Callable[[], T]) -> T:
-        """What `read` gives; of a run `as_it_is` what it gave the first time."""
+        """What `read` returns; of a run `as_it_is` what it returned the first time."""
         if self._memory is None:
             return read()
         if name not in self._memory:
@@ -63,44 +59,46 @@ class CheckedFiles:
             fault = judge(self._checksums())
         return fault
 
-    def _bytes(self, name: str, verb: str) -> bytes:
+    def _bytes(self, name: str) -> bytes:
         """The content of a small file, which is as it was written."""
-        return self._once(name, lambda: self._read(name, verb))
+        return self._once(name, lambda: self._read(name))
 
-    def _read(self, name: str, verb: str) -> bytes:
-        content = self._there(name, verb).read_bytes()
-        self._refuse_changed(name, verb, content)
+    def _read(self, name: str) -> bytes:
+        content = self._existing(name).read_bytes()
+        self._refuse_changed(name, content)
         return content
 
-    def _need(self, name: str, verb: str) -> Path:
+    def _need(self, name: str) -> Path:
         """Where a file lies, which is as it was written."""
-        path = self._there(name, verb)
-        self._refuse_changed(name, verb)
+        path = self._existing(name)
+        self._refuse_changed(name)
         return path
 
-    def _there(self, name: str, verb: str) -> Path:
-        path = self.root / name
+    def _existing(self, name: str) -> Path:
+        path, verb = self.root / name, FILES[name]
         if path.is_dir():
-            raise RunError(f"{path} is a folder, where a file should be. Take it away; `{verb}` writes the file.")
+            raise RunError(f"{path} is a folder, where a file should be. Move it away; `{verb}` writes the file.")
         if not path.is_file():
             raise RunError(f"run '{self.root}' has no {name}: `{verb}` writes it, and has not finished here.")
         return path
 
-    def _refuse_changed(self, name: str, verb: str, content: bytes | None = None) -> None:
+    def _refuse_changed(self, name: str, content: bytes | None = None) -> None:
         if not checksums.are_kept(self.root):
             return
         if fault := self._fault(lambda known: checksums.fault(self.root, name, content, known)):
-            otherwise = f"; to train on with other settings: mscon resume {self.root} --set KEY=VALUE"
-            raise RunError(
-                f"{self.root / name} {fault}.\n  Restore it from a copy"
-                f"{otherwise if name == 'recipe.toml' else OTHERWISE.get(verb, '')}."
-            )
+            advice = _advice(name)
+            if name == "recipe.toml":
+                advice = (
+                    "Restore it from a copy; to continue training with other settings: "
+                    f"mscon resume {self.root} --set KEY=VALUE"
+                )
+            raise RunError(f"{self.root / name} {fault}.\n  {advice}.")
 
     def _write(self, name: str, write: Callable[[Path], Any]) -> None:
-        if not checksums.are_kept(self.root):  # a run of an older mscon: it is taken as it is now
-            for known in self.NAMES:
-                if (self.root / known).is_file():
-                    checksums.record(self.root, known)
+        if not checksums.are_kept(self.root):  # a run of an older mscon: its files are taken as they are now
+            for other in FILES:
+                if (self.root / other).is_file():
+                    checksums.record(self.root, other)
         checksums.write_with(self.root, name, write)
 
     def _write_text(self, name: str, text: str) -> None:
@@ -109,19 +107,19 @@ class CheckedFiles:
     def _write_json(self, name: str, value: Any) -> None:
         self._write_text(name, atomic.json_text(value))
 
-    def _json(self, name: str, verb: str) -> Any:
-        content = self._bytes(name, verb)
+    def _json(self, name: str) -> Any:
+        content = self._bytes(name)
         try:
             return self._once(f"{name} as values", lambda: json.loads(content.decode("utf-8")))
         except ValueError as error:
             raise RunError(f"{self.root / name} is not valid JSON: {error}") from None
 
-    def _arrays(self, name: str, verb: str) -> dict[str, np.ndarray]:
+    def _arrays(self, name: str) -> dict[str, np.ndarray]:
         from safetensors.numpy import load, load_file
 
         if self._memory is None:
-            return load_file(self._need(name, verb))  # large ones are not held twice
-        return self._once(name, lambda: load(self._read(name, verb)))
+            return load_file(self._need(name))  # large ones are not in memory twice
+        return self._once(name, lambda: load(self._read(name)))
 
     def _write_arrays(
         self, name: str, arrays: Mapping[str, np.ndarray], metadata: dict[str, str] | None = None
@@ -129,8 +127,12 @@ class CheckedFiles:
         import numpy as np
         from safetensors.numpy import save_file
 
-        own = {key: np.ascontiguousarray(value) for key, value in arrays.items()}
-        self._write(name, lambda path: save_file(own, path, metadata))
+        contiguous = {key: np.ascontiguousarray(value) for key, value in arrays.items()}
+        self._write(name, lambda path: save_file(contiguous, path, metadata))
+
+
+def _advice(name: str) -> str:
+    return f"Restore it from a copy{_REWRITE.get(FILES[name], '')}"
 
 
 def mapped(path: Path, name: str) -> np.ndarray:

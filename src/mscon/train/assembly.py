@@ -27,9 +27,9 @@ from mscon.model.vector_encoder import VectorEncoder
 from mscon.run.recipe import Recipe
 from mscon.train import hardware, optimiser
 from mscon.train.gather import Candidates, Gathered, InBatch, processes
-from mscon.train.loop import Training
 from mscon.train.memory_bank import Remembered
 from mscon.train.module import Method
+from mscon.train.training import Training
 
 
 def method_of(recipe: Recipe, similarities: Sequence[Similarity], inputs: Inputs | None = None) -> Method:
@@ -56,24 +56,24 @@ def _objective(recipe: Recipe, widths: Sequence[int]) -> Objective:
         alike: dict[tuple[int, tuple[int, ...] | None], list[int]] = {}
         for number in numbers:
             alike.setdefault((widths[number], recipe.compared_views[number]), []).append(number)
-        for (width, views), own in alike.items():
+        for (width, views), members in alike.items():
             objective = catalogue.build("objective", part.name, part.settings)
             if recipe.triplets.used and objective.reads_codes:
                 raise RecipeError(
                     f"[triplets] asks for triplets, but objective '{part.name}' reads labels, not what is nearer. Use "
                     "objective 'triplet_margin', or take [triplets] out."
                 )
-            groups.append(Group(objective, tuple(own), width, views))
+            groups.append(Group(objective, tuple(members), width, views))
     return groups[0].objective if len(groups) == 1 else ObjectiveGroups(groups)
 
 
 def _candidates(recipe: Recipe, objective: Objective) -> Candidates:
-    asked = recipe.candidates
-    now = Gathered() if asked.gather_across_devices else InBatch()
-    if not asked.memory_size:
-        if asked.warm_up:
+    settings = recipe.candidates
+    now = Gathered() if settings.gather_across_devices else InBatch()
+    if not settings.memory_size:
+        if settings.warm_up:
             raise RecipeError(
-                f"[candidates] warm_up is {asked.warm_up} but there is no memory to fill. Set memory_size, or leave "
+                f"[candidates] warm_up is {settings.warm_up} but there is no memory to fill. Set memory_size, or leave "
                 "warm_up out."
             )
         return now
@@ -84,7 +84,7 @@ def _candidates(recipe: Recipe, objective: Objective) -> Candidates:
         )
     if recipe.triplets.used:
         raise RecipeError("[candidates] asks for a memory, but a triplet is compared with nothing outside it.")
-    return Remembered(asked.memory_size, now, asked.warm_up)
+    return Remembered(settings.memory_size, now, settings.warm_up)
 
 
 def training_of(recipe: Recipe, dataset: Dataset | TripletDataset, method: Method, device: str) -> Training:
@@ -106,12 +106,12 @@ def training_of(recipe: Recipe, dataset: Dataset | TripletDataset, method: Metho
     )
     check_left_over(sampler)
     steps = settings.epochs * len(sampler)
-    own, schedule = optimiser.build(method.model, method.objective, method.weighting, settings, steps)
-    shell, _ = fabric.setup(method, own)
+    plain_optimiser, schedule = optimiser.build(method.model, method.objective, method.weighting, settings, steps)
+    shell, _ = fabric.setup(method, plain_optimiser)
     marginals = None
     if isinstance(dataset.inputs, Vectors):
         marginals = Marginals.of(dataset.inputs, _rows(dataset).indices("train"), settings.seed).to(fabric.device)
-    return Training(recipe, dataset, method, shell, own, schedule, fabric, sampler, marginals)
+    return Training(recipe, dataset, method, shell, plain_optimiser, schedule, fabric, sampler, marginals)
 
 
 def _rows(dataset: Dataset | TripletDataset) -> Dataset:

@@ -1,7 +1,8 @@
-"""Facts: what a run writes down about the world it ran in, for whoever asks later why a number differs."""
+"""Environment: versions, machine and data of a run, which may explain later why a number differs."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import platform
@@ -18,6 +19,7 @@ from mscon.data.inputs.open import vectors_file
 from mscon.data.table.table import Table
 from mscon.run.recipe import Recipe
 from mscon.train.gather import processes
+from mscon.train.hardware import cpu_info
 from mscon.train.module import Method
 
 _PACKAGES = ("torch", "lightning-fabric", "timm", "numpy", "polars", "pillow", "safetensors")
@@ -66,13 +68,11 @@ def _vectors(recipe: Recipe, table: Table, root: Path) -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Of mscon, Python and the packages that numbers depend on; those not installed are left out."""
-    found = {"mscon": __version__, "python": platform.python_version()}
+    numbers = {"mscon": __version__, "python": platform.python_version()}
     for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
+        with contextlib.suppress(PackageNotFoundError):
+            numbers[package] = version(package)
+    return numbers
 
 
 def machine(device: str) -> dict[str, Any]:
@@ -80,23 +80,13 @@ def machine(device: str) -> dict[str, Any]:
     gpu = {"gpu": torch.cuda.get_device_name()} if device == "cuda" else {}
     return {
         "system": f"{platform.system()} {platform.machine()}",
-        "cpu": _processor(),
+        "cpu": cpu_info("model name") or platform.processor(),
         "cores": os.cpu_count() or 1,
         "threads": torch.get_num_threads(),
         "processes": processes()[1],
         "device": device,
         **gpu,
     }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines()
-    except OSError:
-        return platform.processor()
-    return next(
-        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor()
-    )
 
 
 def _count(modules: Sequence[torch.nn.Module]) -> int:

@@ -132,17 +132,17 @@ def _keep_freed_memory() -> None:
 def _has_bfloat16_units(device: str) -> bool:
     if device == "cuda":
         return torch.cuda.get_device_capability()[0] >= 8
-    needed = _AMD_UNITS if "AuthenticAMD" in _cpu("vendor_id") else _INTEL_UNITS
-    return device == "cpu" and needed <= _cpu("flags")
+    needed = _AMD_UNITS if cpu_info("vendor_id") == "AuthenticAMD" else _INTEL_UNITS
+    return device == "cpu" and needed <= set(cpu_info("flags").split())
 
 
-def _cpu(key: str) -> set[str]:
-    """What Linux says of the first CPU; nothing is known elsewhere."""
+def cpu_info(key: str) -> str:
+    """What Linux says of the first CPU; "" on other systems."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines():
             if line.startswith(key):
-                return set(line.partition(":")[2].split())
-    return set()
+                return line.partition(":")[2].strip()
+    return ""
 
 
 def _convolutions(encoder: nn.Module) -> list[nn.Conv2d]:
@@ -155,5 +155,6 @@ def _has_grouped_filters(encoder: nn.Module) -> bool:
 
 
 def _has_narrow_filters(encoder: nn.Module) -> bool:
-    found = _convolutions(encoder)
-    return bool(found) and all(m.groups > 1 or m.out_channels <= _WIDEST_CHANNELS_LAST for m in found)
+    convolutions = _convolutions(encoder)
+    is_narrow = [m.groups > 1 or m.out_channels <= _WIDEST_CHANNELS_LAST for m in convolutions]
+    return bool(is_narrow) and all(is_narrow)

@@ -6,132 +6,25 @@ It yields records and moves parameters; it writes no file.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from hashlib import blake2b
-from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int64, Shaped
-from lightning_fabric import Fabric
-from torch import Tensor, nn
-from torch.optim.lr_scheduler import LRScheduler
+from jaxtyping import Bool, Float
+from torch import Tensor
 
-from mscon.data.batches.dataset import Batch, Dataset
-from mscon.data.batches.sampler import Sampler, epoch_batches, part_of
-from mscon.data.batches.triplet_dataset import TripletDataset
-from mscon.data.inputs.augment_vectors import Marginals, corrupt
-from mscon.data.inputs.views import Part, augment
+from mscon.data.batches.sampler import epoch_batches
 from mscon.errors import RunError
 from mscon.method.weightings.base import relative_excess
-from mscon.run.recipe import Recipe, Views
-from mscon.train.gather import average_gradients, average_running_means, processes
-from mscon.train.grad_cache import cached_backward
-from mscon.train.module import Method
-from mscon.train.progress import is_by_accuracy
+from mscon.train.gather import average_running_means, processes
+from mscon.train.log import Record, is_by_accuracy
 from mscon.train.seen import look
-from mscon.train.step import MakeView, Measured
+from mscon.train.step import Measured
+from mscon.train.training import Training
 
 # Steps summed up in a record of the log. Reading a number back makes a GPU wait for it.
 LOG_EVERY = 10
-
-Record = dict[str, Any]
-
-# As MakeView, with how to draw, and the part of the batch that the inputs are.
-DrawView = Callable[[Tensor, Views, Part], Tensor]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Training:
-    """All that a loop needs, put together.
-
-    Attributes:
-        recipe: with every "auto" resolved.
-        dataset: rows of all splits, or triplets of them.
-        method: what learns.
-        shell: the same behind Fabric's devices and precision; this one is called.
-        optimiser: torch's, behind Fabric's.
-        schedule: of the learning rates, per step.
-        fabric: device and precision.
-        sampler: makes the batches of every epoch.
-        marginals: what views of vectors are made with; None where inputs are images.
-    """
-
-    recipe: Recipe
-    dataset: Dataset | TripletDataset
-    method: Method
-    shell: nn.Module
-    optimiser: torch.optim.Optimizer
-    schedule: LRScheduler
-    fabric: Fabric
-    sampler: Sampler
-    marginals: Marginals | None = None
-
-    @property
-    def steps_an_epoch(self) -> int:
-        return len(self.sampler)
-
-    def view_maker(self, seed: int) -> DrawView:
-        """Random views that follow from the seed and the place in the batch, drawn on the device."""
-        generator = torch.Generator(self.fabric.device).manual_seed(seed)
-        layout = torch.channels_last if self.recipe.train.channels_last == "yes" else torch.contiguous_format
-
-        def draw_view(
-            inputs: Shaped[Tensor, "rows ..."], views: Views, part: Part | None = None
-        ) -> Float[Tensor, "rows ..."]:
-            if self.marginals is not None:
-                share, noise = views.corrupt, views.noise
-                return corrupt(inputs, self.marginals, share=share, noise=noise, generator=generator, part=part)
-            return augment(inputs, views, generator, part, memory_format=layout)
-
-        return draw_view
-
-    def measure(self, rows: Int64[Tensor, " rows"], draw_view: DrawView) -> Measured:
-        """What the method says of some rows. Of several processes each encodes its part of them.
-
-        Outside training a process that knows of no others has all of them to itself.
-        """
-        is_shared = self.method.training or self.method.candidates.world_size > 1
-        batch, make_views = self._part(rows, draw_view, *(processes() if is_shared else (0, 1)))
-        return Measured(**self.shell(batch.inputs, batch.codes, batch.rows, make_views))
-
-    def learn(self, rows: Int64[Tensor, " rows"], draw_view: DrawView) -> Measured:
-        """The same, and the gradient of it, and of all other processes', in every parameter."""
-        least = self.recipe.train.mini_batch_size
-        rank, world = processes()
-        own = len(rows[part_of(len(rows), rank, world)]) * self.dataset.rows_each
-        if least and own > least:
-            measured = self._learn_cached(*self._part(rows, draw_view, rank, world), least)
-        else:
-            measured = self.measure(rows, draw_view)
-            self.fabric.backward(measured.total)
-        average_gradients(self.method.parameters())
-        return measured
-
-    def _part(
-        self, rows: Int64[Tensor, " rows"], draw_view: DrawView, rank: int, world: int
-    ) -> tuple[Batch, list[MakeView]]:
-        """The rows of a batch that a process has, and how to draw each view that they have in the whole batch."""
-        own, each = part_of(len(rows), rank, world), self.dataset.rows_each
-        batch = self.dataset.batch(rows[own]).to(self.fabric.device)
-        places = torch.arange(each * len(rows)).view(each, len(rows))[:, own].reshape(-1)
-        part = Part(places, each * len(rows))
-
-        def maker(views: Views) -> MakeView:
-            return lambda inputs: draw_view(inputs, views, part)
-
-        return batch, [maker(views) for views in self.recipe.drawn_views]
-
-    def _learn_cached(self, batch: Batch, make_views: Sequence[MakeView], least: int) -> Measured:
-        return cached_backward(
-            self.method,
-            batch.inputs,
-            batch.codes,
-            batch.rows,
-            make_views=make_views,
-            mini_batch_size=least,
-            autocast=self.fabric.autocast,
-        )
 
 
 def derived_seed(seed: int, epoch: int, purpose: str) -> int:
@@ -216,8 +109,8 @@ def validate(training: Training, epoch: int, step: int) -> Record | None:
     means = _means(measured, torch.tensor([float(len(batch)) for batch in batches]))
     names = training.recipe.columns
     _need_finite(training, measured, epoch, [step] * len(measured), "validation ")
-    if seen := [m.seen for m in measured if m.seen is not None]:
-        look(training.method.weighting, training.method.objective, seen)
+    if samples := [m.seen for m in measured if m.seen is not None]:
+        look(training.method.weighting, training.method.objective, samples)
     record = {
         "kind": "validation",
         "epoch": epoch,

@@ -141,7 +141,9 @@ def prepare(
     table = root / "glyphs.csv"
     if not _is_there(root, record):
         outputs.need_free(
-            [table, root / "glyphs.json"], own=lambda path: _has_glyphs(root), advice="Name another folder than ROOT."
+            [table, root / "glyphs.json"],
+            is_ours=lambda path: _has_glyphs(root),
+            advice="Name another folder than ROOT.",
         )
         _write(root, record, _draw(selected, size, characters, per_family, seed), unseen, seed)
     return table

@@ -96,7 +96,7 @@ LEAST = '[[similarity]]\ncolumn = "noisy"\n[[derived]]\ncolumn = "noisy"\nof = "
         ("redraw = 1.5", "a share from 0 to 1"),
         ("rows = 'test'", 'must be one of "train", "all"'),
         ("share = 0.5", "no setting 'share'"),
-        ("[[derived]]\ncolumn = 'noisy'\nof = 'other'", "'noisy' is derived twice"),
+        ("[[derived]]\ncolumn = 'noisy'\nof = 'other'", "'noisy' is in two"),
         ("[[derived]]\ncolumn = 'other'", "needs a value for 'of'"),
     ],
 )

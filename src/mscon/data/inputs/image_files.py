@@ -9,7 +9,6 @@ import contextlib
 import functools
 import io
 import os
-import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +20,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from mscon.data.inputs import fingerprints
 from mscon.errors import TableError
+from mscon.run.progress import ProgressBar
 
 # Formats that Pillow decodes by itself. Never all it knows: for EPS it would start another program.
 _FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
@@ -258,11 +258,11 @@ def each_file(paths: Sequence[Path | None], do: Callable[[int, Path], None], tit
                 faults[number] = str(fault)
         return len(numbers)
 
-    with quiet_pillow(), _progress(title, len(paths)) as advance:
+    with quiet_pillow(), ProgressBar(title, len(paths), shown=bool(title)) as bar:
         pool = ThreadPoolExecutor(max_workers=_workers())
         try:
             for count in pool.map(task, range(0, len(paths), _IMAGES_A_TASK)):
-                advance(count)
+                bar.advance(count)
         finally:
             # Not "with pool": after Ctrl-C that would decode all that is left before it stops.
             pool.shutdown(wait=True, cancel_futures=True)
@@ -273,17 +273,3 @@ def _workers() -> int:
     # sched_getaffinity also sees what a container allows; it is Linux's own.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(16, cores)
-
-
-@contextlib.contextmanager
-def _progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A progress bar on the terminal, if stderr is one and there is a title."""
-    if not title or not sys.stderr.isatty():
-        yield lambda count: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        bar = progress.add_task(title, total=total)
-        yield lambda count: progress.advance(bar, count)
