@@ -8,8 +8,7 @@ How the batches of an epoch are planned:
    one whose rows would most often lack others of their class in random batches; rows without a class there are bundled
    by the next column. Within a class, rows that also share classes in the other columns come into one bundle.
 2. Bundles are put into batches, larger ones first and else in random order, each into the batch with fewest rows.
-3. A row is short if its batch has fewer rows of its class than the floor. Bundles are exchanged between batches where
-   that reduces the number of short rows.
+3. A row is short if its batch has fewer rows of its class than the floor. Bundles are exchanged where that helps.
 4. Rows that are still short are taken out, until none is, and put back into batches that have room and enough rows of
    their classes. With `keep_short` they stay.
 
