@@ -59,6 +59,10 @@ def make_run(tmp_path: Path, pictures: Path) -> MakeRun:
         settings = recipes.parse(RECIPE, overrides)
         run = Run.create(tmp_path / name)
         run.write_recipe(settings)
+        classes = ["boots", "sandals"]
+        run.write_similarities(
+            [{"name": "categorical", "state": {"column": c, "classes": classes}} for c in ("kind", "colour")]
+        )
         names = [f"{n}.png" for n in range(12)]
         run.write_facts(
             {

@@ -22,7 +22,7 @@ from PIL import Image
 from torch import Tensor
 
 from mscon.data.inputs import fingerprints, image_files
-from mscon.data.inputs.decoding import from_picture
+from mscon.data.inputs.image_files import from_picture
 from mscon.data.inputs.open import Inputs, check_inputs, images_root, open_inputs, vectors_file
 from mscon.data.inputs.vectors import checked, open_file
 from mscon.data.table.table import Table, read_table

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from mscon.errors import TableError, counted
@@ -46,6 +46,26 @@ def joined(columns: Sequence[Sequence[Cell]]) -> list[Cell]:
 
 def _as_lists(value: Any) -> Any:
     return [_as_lists(part) for part in value] if isinstance(value, tuple) else value
+
+
+def near_values(values: Float[np.ndarray, " rows"], at_least: int, width: float) -> Int[np.ndarray, " rows"]:
+    """Runs of values in their order, each as short as it can be of `at_least` rows, or else no wider than `width`.
+
+    So rows of a run lie within `width` where the column has rows that near; in sparse regions they are the nearest
+    there are. Equal values are in one run. NaN is -1.
+    """
+    classes = np.full(values.size, -1, dtype=np.int64)
+    order = np.argsort(values, kind="stable")
+    order = order[np.isfinite(values[order])]
+    run, start = 0, 0
+    for place, row in enumerate(order):
+        apart, size = values[row] - values[order[start]], place - start
+        if size >= at_least and apart > width and values[row] != values[order[place - 1]]:
+            run, start = run + 1, place
+        classes[row] = run
+    if run and order.size - start < at_least:
+        classes[order[start:]] = run - 1
+    return classes
 
 
 class MalformedCells(TableError):
@@ -159,6 +179,38 @@ class Similarity(ABC):
         """
         return np.full(len(cells), -1, dtype=np.int64)
 
+    def class_levels(self, cells: Sequence[Cell]) -> list[tuple[Int[np.ndarray, " rows"], tuple[str, ...]]]:
+        """Where the target is a class: its index a row and the names of the classes, of each level that has classes.
+
+        There is one level but in a hierarchy, whose coarsest level comes first.
+        """
+        return [(self.target(cells), self.target_names)]
+
+    def batch_classes(self, cells: Sequence[Cell], at_least: int) -> Int[np.ndarray, " rows"]:
+        """A class number a row for balanced batches, which hold enough rows of a class or none; -1 for no class.
+
+        Rows of a class are to be alike to each other, so that each finds a positive in its batch. By default classes
+        and levels are what they are; numbers are put into runs of near values (`near_values`); of all else rows of
+        equal codes are a class.
+
+        Args:
+            cells: of some rows, as the similarity reads them.
+            at_least: rows that a class is to have in a batch.
+        """
+        if self.target_kind == "number":
+            return near_values(self.target(cells), at_least, self.alike_within or 0.0)
+        if self.target_kind in ("class", "rank"):
+            target = self.target(cells).astype(np.float64)
+            return np.where(np.isfinite(target), target, -1).astype(np.int64)
+        codes = self.encode(cells)
+        _, same = np.unique(codes.reshape(len(cells), -1).numpy(), axis=0, return_inverse=True)
+        return np.where(self.missing(codes).numpy(), -1, same.reshape(-1))
+
+    @property
+    def alike_within(self) -> float | None:
+        """The difference within which numbers are alike, in the unit of the column; None where no setting says so."""
+        return None
+
     @property
     def half_counts(self) -> bool:
         """Whether nearly all rows are a little alike, so that two count as alike from a weight of 0.5 on."""
@@ -167,6 +219,10 @@ class Similarity(ABC):
     def parts(self, cell: str) -> tuple[str, ...]:
         """What a cell consists of: the labels of a set, the levels of a path from the coarsest on, else the cell."""
         return (cell,)
+
+    def shown(self, cell: str) -> str:
+        """A cell for people: as it was written, or the cells of several columns with " / " between them."""
+        return cell.replace(BETWEEN_COLUMNS, " / ")
 
     def agreement(self, cells: Sequence[Cell], others: Sequence[Cell]) -> Float[np.ndarray, " pairs"]:
         """How alike the cells of each pair are: the weight that training gives them, in [0, 1], NaN where unknown.

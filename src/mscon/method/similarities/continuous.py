@@ -92,6 +92,10 @@ class Continuous(Similarity):
                 f"got width {self.width} and centre {self.centre}."
             )
 
+    @property
+    def alike_within(self) -> float:
+        return self.width
+
     def target(self, cells: Sequence[Cell]) -> Float[np.ndarray, " rows"]:
         values = [None if cell is None else number_of(cell) for cell in cells]
         return np.array([math.nan if value is None else value for value in values], dtype=np.float64)

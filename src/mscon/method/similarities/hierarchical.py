@@ -71,7 +71,13 @@ class Hierarchical(Similarity):
     @property
     def target_names(self) -> tuple[str, ...]:
         """The classes of the finest level, as whole paths."""
-        return tuple(self.separator.join(part for part in path if part) for path in self._classes()[-1])
+        return self._names(self._classes()[-1])
+
+    def _names(self, paths: Sequence[ClassPath]) -> tuple[str, ...]:
+        return tuple(self.separator.join(part for part in path if part) for path in paths)
+
+    def class_levels(self, cells: Sequence[Cell]) -> list[tuple[Int[np.ndarray, " rows"], tuple[str, ...]]]:
+        return list(zip(self.encode(cells).numpy().T, map(self._names, self._classes()), strict=True))
 
     def target(self, cells: Sequence[Cell]) -> Int[np.ndarray, " rows"]:
         return self.encode(cells)[:, -1].numpy()

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, cast, get_args
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from mscon.errors import RecipeError, first_few
@@ -23,6 +23,19 @@ LabelOverlap = Literal["jaccard", "any", "all"]
 def labels_of(cell: str, separator: str) -> frozenset[str]:
     """The labels in a cell: "buckle; zip" has two. A separator too many, or a label twice, says nothing more."""
     return frozenset(part for label in cell.split(separator) if (part := label.strip()))
+
+
+def shared_label(has: Bool[np.ndarray, "rows labels"], at_least: int) -> Int[np.ndarray, " rows"]:
+    """One label of each row, the rarest that `at_least` rows have chosen: so rows of a class share a label.
+
+    Labels choose in turn, the rarest first, among the rows that none has chosen yet. Rows that none chooses are -1.
+    """
+    classes = np.full(len(has), -1, dtype=np.int64)
+    for label in np.argsort(has.sum(axis=0), kind="stable"):
+        free = has[:, label] & (classes < 0)
+        if free.sum() >= at_least:
+            classes[free] = label
+    return classes
 
 
 @dataclass(frozen=True, init=False)
@@ -64,6 +77,10 @@ class MultiLabel(Similarity):
     def target(self, cells: Sequence[Cell]) -> Float[np.ndarray, "rows labels"]:
         codes = self.encode(cells)
         return torch.where(self.missing(codes)[:, None], torch.nan, codes.double()).numpy()
+
+    def batch_classes(self, cells: Sequence[Cell], at_least: int) -> Int[np.ndarray, " rows"]:
+        """One label of each row, see `shared_label`."""
+        return shared_label(self.encode(cells).numpy() > 0, at_least)
 
     def parts(self, cell: str) -> tuple[str, ...]:
         return tuple(sorted(labels_of(cell, self.separator)))

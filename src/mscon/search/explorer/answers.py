@@ -15,8 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
-from mscon.data.inputs.decoding import Refused, decode_one
-from mscon.data.inputs.image_files import locate
+from mscon.data.inputs.image_files import Refused, decode_one, locate
 from mscon.errors import RunError, counted
 from mscon.evaluate.page.thumbnails import EXACT, SIDE, data_uri, images_folder
 from mscon.run.recipe import data_of
