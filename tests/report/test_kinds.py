@@ -82,7 +82,7 @@ def test_every_kind_has_a_row_with_its_measure(every_kind, tmp_path):
 
 def test_the_census_says_what_a_column_holds(every_kind):
     data = census(gather([every_kind]))
-    holds = {column.name: column.holds for column in data.columns}
+    holds = {column.name: column.values for column in data.columns}
     assert re.fullmatch(r"\d+ different numbers from .* to .*, quartiles .*", holds["price"])
     assert holds["size"] == "3 levels in order"
     assert re.fullmatch(r"2 labels, 1\.\d\d a row, in 3 different sets", holds["parts"])

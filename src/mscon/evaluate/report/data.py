@@ -20,23 +20,23 @@ class Empty:
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
-    """One label column: which part it played, what it holds in words, and its empty cells by split."""
+class ColumnCensus:
+    """One label column: its role, its values in words, and its empty cells by split."""
 
     name: str
-    part: str
-    holds: str
+    role: str
+    values: str
     largest: float | None
     empty: tuple[Empty | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Census:
-    """All label columns; `splits` with their rows, in the order of `Counted.empty`."""
+    """All label columns; `splits` with their rows, in the order of `ColumnCensus.empty`."""
 
     sentence: str
     splits: tuple[tuple[str, int], ...]
-    columns: tuple[Counted, ...]
+    columns: tuple[ColumnCensus, ...]
 
 
 def census(gathered: Gathered) -> Census:
@@ -49,12 +49,12 @@ def census(gathered: Gathered) -> Census:
         cells = rows[name]
         training = sum(name in method.columns for method in gathered.methods)
         many = f"{training} of {len(gathered.methods)} methods"
-        part = (many if len(gathered.methods) > 1 else "trained on") if training else "never trained on"
-        part = part.replace(many, f"trained on by {many}") + ("" if name in gathered.probed_columns else ", not probed")
+        role = (many if len(gathered.methods) > 1 else "trained on") if training else "never trained on"
+        role = role.replace(many, f"trained on by {many}") + ("" if name in gathered.probed_columns else ", not probed")
         empty = tuple(_empty(cells.filter(rows["split"] == split)) for split in splits)
         summary = gathered.labels[name].summary()
         largest = summary.majority_share if summary.classes and summary.labels_a_row is None else None
-        columns.append(Counted(name, part, summary.words, largest, empty))
+        columns.append(ColumnCensus(name, role, summary.words, largest, empty))
     sentence = f"{gathered.table}: {counted(rows.height, 'row')} used, {split_counts(names)}."
     if "unseen" in splits:
         sentence += " Rows of “unseen” belong to whole groups that training never saw."
