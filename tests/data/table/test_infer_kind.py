@@ -88,7 +88,7 @@ def test_what_looks_like_no_label_is_refused_for_all_columns_at_once():
 
 
 def test_a_kind_that_is_open_takes_no_settings():
-    with pytest.raises(RecipeError, match=r"'heel' has no kind of its own .* takes no setting 'width'"):
+    with pytest.raises(RecipeError, match=r"'heel': .* takes no setting 'width', since its kind is inferred"):
         recipe('similarity = [{column="heel", name="auto", width=2.0}]')
 
 

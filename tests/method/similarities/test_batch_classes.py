@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cyclic import Cyclic
-from mscon.method.similarities.base import near_values
+from mscon.method.near_values import near_values
 from mscon.method.similarities.categorical import Categorical
 from mscon.method.similarities.continuous import Continuous
 from mscon.method.similarities.hierarchical import Hierarchical

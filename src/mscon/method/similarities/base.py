@@ -14,6 +14,7 @@ from torch import Tensor
 
 from mscon.errors import TableError, counted
 from mscon.method.labels import Values, tensor_of
+from mscon.method.near_values import near_values
 from mscon.method.pairs import Pairs
 
 Cell = str | None
@@ -46,26 +47,6 @@ def joined(columns: Sequence[Sequence[Cell]]) -> list[Cell]:
 
 def _as_lists(value: Any) -> Any:
     return [_as_lists(part) for part in value] if isinstance(value, tuple) else value
-
-
-def near_values(values: Float[np.ndarray, " rows"], at_least: int, width: float) -> Int[np.ndarray, " rows"]:
-    """Runs of values in their order, each as short as it can be of `at_least` rows, or else no wider than `width`.
-
-    So rows of a run lie within `width` where the column has rows that near; in sparse regions they are the nearest
-    there are. Equal values are in one run. NaN is -1.
-    """
-    classes = np.full(values.size, -1, dtype=np.int64)
-    order = np.argsort(values, kind="stable")
-    order = order[np.isfinite(values[order])]
-    run, start = 0, 0
-    for place, row in enumerate(order):
-        apart, size = values[row] - values[order[start]], place - start
-        if size >= at_least and apart > width and values[row] != values[order[place - 1]]:
-            run, start = run + 1, place
-        classes[row] = run
-    if run and order.size - start < at_least:
-        classes[order[start:]] = run - 1
-    return classes
 
 
 class MalformedCells(TableError):
