@@ -33,7 +33,7 @@ def test_each_column_is_read_as_its_kind(index):
         "gender": "class",
         "year": "class",
     }
-    assert index.labels["heel"].similarity == Continuous.from_json(index.run.similarities[2]["state"])
+    assert index.labels["heel"].similarity == Continuous.from_json(index.run.read_similarities()[2]["state"])
     assert index.labels["size"].levels == ("small", "middle", "large")
 
 

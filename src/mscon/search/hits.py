@@ -56,7 +56,6 @@ class Hits:
         filters: as they were asked.
         searched: how many rows could have been found.
         notes: sentences on columns of whose agreement nothing can be known.
-        exact: whether all of them were looked at. False where an index of neighbours gave the candidates.
         hits: the rows that were found.
     """
 
@@ -64,7 +63,6 @@ class Hits:
     mix: Mix
     filters: tuple[str, ...]
     searched: int
-    exact: bool
     hits: tuple[Hit, ...]
     notes: tuple[str, ...] = ()
 
@@ -84,7 +82,6 @@ class Hits:
             "mix": dict(zip(self.mix.names, self.mix.weights, strict=True)),
             "filters": list(self.filters),
             "searched": self.searched,
-            "exact": self.exact,
             "notes": list(self.notes),
             "hits": [hit.to_json() for hit in self.hits],
         }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -13,9 +13,10 @@ import polars as pl
 from jaxtyping import Bool, Float
 
 from mscon.data.table.label_columns import LabelColumns
-from mscon.errors import MSConError, RunError, counted
+from mscon.errors import RunError, counted
 from mscon.run.recipe import names_of
 from mscon.run.run import Run
+from mscon.search.complaints import Complaints
 from mscon.search.filters import conditions, rows_of
 from mscon.search.hits import Hit, Hits
 from mscon.search.mix import Mix
@@ -61,7 +62,6 @@ class Index:
         mix: Mix | Mapping[str, Any] | str | None = None,
         k: int = 20,
         filters: Filters = None,
-        approximate: bool = False,
     ) -> Hits:
         """The rows that are most like some examples, and least like others.
 
@@ -75,9 +75,6 @@ class Index:
             k: how many rows, at least 1. Fewer come back where fewer are left.
             filters: which rows may be found: ["gender=women", "heel>=3"], or {"gender": "women", "heel": (3, None)};
                 see `mscon.search.filters`.
-            approximate: let FAISS (extra `faiss`) choose candidates where that is faster: from 500,000 rows on, under
-                mixes that are nearly equal. All other searches are exact all the same. The first such search
-                builds the lists: for a million rows as long as some 2,000 searches take.
 
         Returns:
             The hits, best first; of equal scores the lower row first. Rows that served as examples are not among
@@ -90,23 +87,16 @@ class Index:
         """
         if k < 1:
             raise ValueError(f"k must be at least 1, got {k}.")
-        search, complaints = _Search(), []
-        readers: list[Callable[[], None]] = [
-            lambda: setattr(search, "mix", self.mix(mix)),
-            lambda: search.filter(conditions(filters, self.labels), self.labels),
-            *(lambda one=one: search.like.append(self._examples.read(one)) for one in _listed(query)),
-            *(lambda one=one: search.unlike.append(self._examples.read(one)) for one in _listed(unlike)),
-        ]
-        for read in readers:
-            try:
-                read()
-            except MSConError as error:
-                complaints.append(error)
-        if len(complaints) == 1:
-            raise complaints[0]
-        if complaints:
-            raise RunError("\n".join(dict.fromkeys(map(str, complaints))))
-        return self._searched(search, k, approximate)
+        complaints = Complaints()
+        weights = complaints.of(self.mix, mix)
+        parsed = complaints.of(conditions, filters, self.labels) or []
+        keep = complaints.of(rows_of, parsed, self.labels)
+        like = complaints.each(self._examples.read, _listed(query))
+        away = complaints.each(self._examples.read, _listed(unlike))
+        complaints.raise_any()
+        assert weights is not None
+        keep = np.ones(len(self), dtype=bool) if keep is None else keep
+        return self._nearest(like, away, weights, k, tuple(map(str, parsed)), keep)
 
     def mix(self, weights: Mix | Mapping[str, Any] | str | None = None) -> Mix:
         """A mix of the similarities of this run.
@@ -156,22 +146,18 @@ class Index:
 
         return load(self.run.root, trust=self.run.trust)
 
-    @cached_property
-    def approximate(self) -> Any:
-        """The inverted lists of FAISS, built when first asked for.
-
-        Raises:
-            RunError: if FAISS is not installed.
-        """
-        from mscon.search.approximate import Approximate
-
-        return Approximate(self.spaces)
-
-    def _searched(self, search: _Search, k: int, approximate: bool) -> Hits:
-        if not search.like:
-            raise ValueError("a search needs an example at least to be like.")
-        shares = search.mix.shares
-        query = together(search.like, search.unlike)
+    def _nearest(
+        self,
+        like: Sequence[Example],
+        unlike: Sequence[Example],
+        mix: Mix,
+        k: int,
+        filters: tuple[str, ...],
+        keep: Bool[np.ndarray, " rows"],
+    ) -> Hits:
+        if not like:
+            raise ValueError("a search needs at least one example to be like.")
+        query, shares = together(like, unlike), mix.shares
         undirected = [
             name
             for name, share, vector in zip(self.similarities, shares, query, strict=True)
@@ -182,27 +168,16 @@ class Index:
                 f"these examples have no direction in {' and '.join(map(repr, undirected))}: what is wanted and what "
                 "is not cancel out, or the vectors are zeros. Take other examples, or weight other similarities."
             )
-        examples = sorted({e.row for e in (*search.like, *search.unlike) if e.row is not None})
-        keep = np.ones(len(self), dtype=bool) if search.keep is None else search.keep.copy()
-        keep[examples] = False
+        keep[[e.row for e in (*like, *unlike) if e.row is not None]] = False
         if not keep.any():
             raise RunError(
                 f"nothing is left of {counted(len(self), 'row')} to search in: the filters leave the examples only."
             )
-        by_faiss = approximate and self._pays(int(keep.sum()), k) and self.approximate.pays(shares)
-        finder = self.approximate if by_faiss else self.spaces
-        nearest: Neighbours = finder.nearest(query, shares, k, keep)
-        wording = " and ".join(e.wording for e in search.like)
-        if search.unlike:
-            wording += f", unlike {' and '.join(e.wording for e in search.unlike)}"
-        hits = self._hits(nearest, search.like)
-        return Hits(wording, search.mix, search.filters, int(keep.sum()), not by_faiss, hits, self.labels.notes)
-
-    def _pays(self, candidates: int, k: int) -> bool:
-        from mscon.search.approximate import FROM_ROWS
-
-        # Of few rows the lists that are visited may hold none, and then exact search skips most blocks as well.
-        return len(self) >= FROM_ROWS and 10 * candidates >= len(self) and k <= 1_000
+        wording = " and ".join(e.wording for e in like)
+        if unlike:
+            wording += f", unlike {' and '.join(e.wording for e in unlike)}"
+        hits = self._hits(self.spaces.nearest(query, shares, k, keep), like)
+        return Hits(wording, mix, filters, int(keep.sum()), hits, self.labels.notes)
 
     def _hits(self, nearest: Neighbours, like: Sequence[Example]) -> tuple[Hit, ...]:
         rows = self.rows[nearest.rows.tolist()] if len(nearest) else self.rows.head(0)
@@ -270,20 +245,6 @@ def open_index(
     if not rows:
         raise RunError(f"run '{opened.root}' has no rows to search in.")
     return Index(opened, Spaces(projections, dtype))
-
-
-class _Search:
-    """A search as it is read from the arguments."""
-
-    def __init__(self) -> None:
-        self.mix: Mix
-        self.like: list[Example] = []
-        self.unlike: list[Example] = []
-        self.filters: tuple[str, ...] = ()
-        self.keep: Bool[np.ndarray, " rows"] | None = None
-
-    def filter(self, parsed: Sequence[Any], labels: LabelColumns) -> None:
-        self.filters, self.keep = tuple(map(str, parsed)), rows_of(parsed, labels)
 
 
 def _listed(value: Any) -> list[Any]:

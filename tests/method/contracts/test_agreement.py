@@ -89,7 +89,8 @@ def reported(labels: LabelColumns, name: str) -> list[tuple[int, int, str | None
     """What a report says of some rows and all others, as nearest neighbours that come by chance."""
     count = labels.rows.height
     vectors = np.random.default_rng(0).normal(size=(1, count, 4)).astype(np.float32)
-    kept = {"__slots__": (), "features": vectors[0], "projections": vectors, "facts": {}}
+    reads = {"read_features": vectors[0], "read_projections": vectors, "read_facts": {}}
+    kept = {"__slots__": (), **{name: (lambda self, value=value: value) for name, value in reads.items()}}
     run = type("Kept", (Run,), kept)(Path("nowhere"))
     recipe = {"similarity": [{"column": name}], "data": {"input": "vectors"}}
     shown_ = grid(Member(run, 0, recipe), labels.rows, {name: labels[name]})

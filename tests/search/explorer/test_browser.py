@@ -46,7 +46,7 @@ def take(page, number: int) -> None:
 
 def test_two_sliders_find_same_weight_any_letter_and_same_letter_any_weight(open_page, glyph_page, glyph_run, pictures):
     """The point of it all, read off the page: precision@10 in a column under either mix, over a dozen queries."""
-    split = np.array(glyph_run.rows["split"].to_list())
+    split = np.array(glyph_run.read_rows()["split"].to_list())
     test = np.flatnonzero(split == "test")
     asked = test[:: len(test) // 12][:12]
     page = open_page(glyph_page, width=1400, height=950)
@@ -69,7 +69,7 @@ def test_two_sliders_find_same_weight_any_letter_and_same_letter_any_weight(open
 
 def test_the_page_ranks_as_the_definition_does(open_page, glyph_page, glyph_run):
     """The weighted mean of the cosines, eight bits a number: within a hundredth of the exact scores, in their order."""
-    vectors = glyph_run.projections.astype(np.float64)
+    vectors = glyph_run.read_projections().astype(np.float64)
     mix = np.array([20, 70, 100])
     like, unlike = [3, 40], [17]
     wanted = vectors[:, like].mean(axis=1) - vectors[:, unlike].mean(axis=1)

@@ -154,7 +154,7 @@ def test_every_answer_is_kept_by_nobody_and_is_only_what_it_says(server):
 
 
 def test_a_search_is_the_definition(server, shoes):
-    vectors = shoes.projections.astype(np.float64)
+    vectors = shoes.read_projections().astype(np.float64)
     vectors /= np.linalg.norm(vectors, axis=2, keepdims=True)
     mix = {"kind": 20, "closure": 70, "heel": 100}
     wanted = vectors[:, [3, 40]].mean(axis=1) - vectors[:, 17]
@@ -177,7 +177,7 @@ def test_the_middle_of_a_label_is_one_example_and_its_rows_are_answers(server, s
     code = column["labels"].index("boots")
     asked = {"mix": {"kind": 1}, "middle": {"column": "kind", "codes": [code]}, "count": 10}
     found = post(server, "search", asked).told
-    assert [shoes.rows["kind"][row] for row in found["rows"]] == ["boots"] * 10
+    assert [shoes.read_rows()["kind"][row] for row in found["rows"]] == ["boots"] * 10
     assert found["passing"] == 60
 
 
@@ -194,7 +194,7 @@ def test_the_middle_of_a_label_is_one_example_and_its_rows_are_answers(server, s
 )  # fmt: skip
 def test_filters_let_through_what_they_say(server, shoes, filters, expected):
     told = post(server, "browse", {"filters": filters, "count": 240}).told
-    wanted = {n for n, row in enumerate(shoes.rows.iter_rows(named=True)) if expected(row)}
+    wanted = {n for n, row in enumerate(shoes.read_rows().iter_rows(named=True)) if expected(row)}
     assert set(told["rows"]) == wanted and told["passing"] == len(wanted) > 0
     searched = post(server, "search", {"mix": EQUAL, "like": [0], "filters": filters, "count": 240}).told
     assert set(searched["rows"]) == wanted - {0}
@@ -244,7 +244,7 @@ def test_pictures_that_are_gone_or_outside_are_told_and_nothing_of_them_is_read(
 
 def test_an_uploaded_glyph_finds_its_letter(serving, glyph_answers, glyph_run):
     server = serving(glyph_answers)
-    rows = glyph_run.rows
+    rows = glyph_run.read_rows()
     row = int(np.flatnonzero((rows["split"] == "test").to_numpy())[7])
     data = (glyph_answers._folder / rows["image"][row]).read_bytes()
     told = upload(server, data).told
