@@ -80,6 +80,15 @@ def add_overwrite(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_name_column(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--name-column",
+        metavar="COLUMN",
+        help="the column to call rows by (default: of rows that are no images a column of short texts that differ, "
+        "such as name, title or id)",
+    )
+
+
 def add_trust(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--trust",

@@ -9,7 +9,7 @@ import webbrowser
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mscon.cli.arguments import Verbs, add_overwrite, add_trust, add_verb, open_run, positive
+from mscon.cli.arguments import Verbs, add_name_column, add_overwrite, add_trust, add_verb, open_run, positive
 
 if TYPE_CHECKING:
     from mscon.run.run import Run
@@ -26,11 +26,11 @@ def explore(verbs: Verbs) -> None:
         "write a page to search a run by any mix of its similarities",
         "One self-contained HTML file: click a picture, move a slider for each similarity, and\n"
         "its neighbours re-rank at once, with the score of each similarity and whether labels\n"
-        "agree. Maps with a lasso, filters, suspicious labels first. It asks the network for\n"
-        "nothing. Needs what `mscon probe` leaves in the run.\n\n"
-        "With --serve the page is served to this machine alone, until Ctrl-C: it searches all rows\n"
-        "of a table of any size, and takes new images as queries. Who has its address can look at\n"
-        "the run's rows and their images, and at nothing else.",
+        "agree. Maps with a lasso, filters, a search for words, suspicious labels first, and a CSV\n"
+        "file of what is selected. It makes no request to the network. Needs `mscon probe` first.\n\n"
+        "With --serve (extra `serve`) the page is served to this machine alone, until Ctrl-C: it\n"
+        "searches all rows of a table of any size, and takes new images as queries. Whoever has its\n"
+        "address can see the run's rows and their images, and nothing else.",
         "  mscon explore runs/shoes\n  mscon explore runs/shoes --out shoes.html --no-open --rows 5000\n"
         "  mscon explore runs/shoes --serve",
     )
@@ -49,6 +49,7 @@ def explore(verbs: Verbs) -> None:
     parser.add_argument(
         "--port", type=_port, metavar="N", help="where to serve it, on 127.0.0.1 (default: any that is free)"
     )
+    add_name_column(parser)
     add_trust(parser)
     where = parser.add_mutually_exclusive_group()
     where.add_argument(
@@ -76,6 +77,7 @@ def _run_explore(arguments: argparse.Namespace) -> None:
         most=arguments.rows or _MOST,
         images=arguments.images,
         with_images=not arguments.no_images,
+        name_column=arguments.name_column,
         overwrite=arguments.overwrite,
     )
     print(path)
@@ -101,6 +103,7 @@ def _serve(run: Run, arguments: argparse.Namespace) -> None:
         most=arguments.rows or _SERVED,
         images=arguments.images,
         with_images=not arguments.no_images,
+        name_column=arguments.name_column,
         ready=ready,
     )
     print("\nThe server has ended.")

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mscon.cli.arguments import Verbs, add_trust, add_verb, positive
+from mscon.cli.arguments import Verbs, add_name_column, add_trust, add_verb, positive
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -29,8 +29,9 @@ def search(verbs: Verbs) -> None:
         "path of a new image. Several are taken together. The mix says how much each\n"
         "similarity counts; only proportions matter, and what it leaves out counts nothing.\n\n"
         "Prints, best first, the score under the mix and that of each similarity alone, from\n"
-        "-1 to 1, and all labels: = as asked for, ≈0.61 alike in part, ≠ different, ? not known, as\n"
-        "the similarity of the column sees it. Rows that served as examples are left out.",
+        "-1 to 1, and all labels: = the same as the query's, ≈0.61 partly alike, ≠ different, ? not\n"
+        "known, as the similarity of the column compares them. Rows of the query stand first, marked\n"
+        "as such, and are not among the hits.",
         "  mscon search runs/shoes --query 17\n"
         "  mscon search runs/shoes --query photo.jpg --mix closure=1,category=0.5 -k 50\n"
         "  mscon search runs/shoes --query kind=boots --unlike 17 --filter gender=women\n"
@@ -55,6 +56,7 @@ def search(verbs: Verbs) -> None:
     )
     parser.add_argument("-k", type=positive, default=20, metavar="N", help="how many rows (default: 20)")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    add_name_column(parser)
     add_trust(parser)
 
 
@@ -63,7 +65,7 @@ def _run_search(arguments: argparse.Namespace) -> None:
 
     from mscon.search.index import open_index
 
-    index = open_index(arguments.run, trust=arguments.trust)
+    index = open_index(arguments.run, name_column=arguments.name_column, trust=arguments.trust)
     hits = index.search(
         arguments.query, unlike=arguments.unlike, mix=arguments.mix, k=arguments.k, filters=arguments.filter
     )
@@ -91,16 +93,29 @@ def _table(hits: Hits) -> Table:
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    names = list(hits[0].labels)
-    with_images = any(hit.image is not None for hit in hits)
-    for title in ("row", "line", "score", *hits.mix.names):
+    shown = (*hits.examples, *hits)
+    names = [hit.name for hit in shown if hit.name]
+    images = [hit.image for hit in shown if hit.image]
+    for title in ("row", "line"):
         table.add_column(_plain(title), justify="right")
-    for title in (*names, *(["image"] if with_images else [])):
+    if names:
+        table.add_column("name", overflow="fold")
+    for title in ("score", *hits.mix.names):
+        table.add_column(_plain(title), justify="right")
+    for title in (*hits[0].labels, *(["image"] if images else [])):
         table.add_column(_plain(title), overflow="fold")
-    for hit in hits:
-        numbers = [str(hit.row), str(hit.line), f"{hit.score:.3f}", *(f"{s:.3f}" for s in hit.scores.values())]
-        image = [_plain(hit.image or "")] if with_images else []
-        table.add_row(*numbers, *(_label(hit, name) for name in names), *image)
+    for number, hit in enumerate(shown):
+        is_query = number < len(hits.examples)
+        table.add_row(
+            str(hit.row),
+            str(hit.line),
+            *([_plain(hit.name or "")] if names else []),
+            "query" if is_query else f"{hit.score:.3f}",
+            *("" if is_query else f"{score:.3f}" for score in hit.scores.values()),
+            *(_plain(hit.labels[name] or "") if is_query else _label(hit, name) for name in hit.labels),
+            *([_plain(hit.image or "")] if images else []),
+            end_section=number == len(hits.examples) - 1,
+        )
     return table
 
 

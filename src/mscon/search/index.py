@@ -14,12 +14,13 @@ from jaxtyping import Bool, Float
 
 from mscon.data.table.label_columns import LabelColumns
 from mscon.errors import RunError, counted
-from mscon.run.recipe import names_of
+from mscon.run.recipe import Train, data_of, names_of
 from mscon.run.run import Run
 from mscon.search.complaints import Complaints
 from mscon.search.filters import conditions, rows_of
 from mscon.search.hits import Hit, Hits
 from mscon.search.mix import Mix
+from mscon.search.names import name_column as choose_name_column
 from mscon.search.queries import Example, Examples, agreement_with, together
 from mscon.search.spaces import Neighbours, Spaces
 
@@ -33,14 +34,19 @@ class Index:
     Args:
         run: where they come from.
         spaces: their projections.
+        name_column: the column that rows are called by; "" for none, None to guess it where rows are no images.
+
+    Raises:
+        RunError: if there is no such column.
     """
 
-    def __init__(self, run: Run, spaces: Spaces) -> None:
+    def __init__(self, run: Run, spaces: Spaces, name_column: str | None = None) -> None:
         self.run, self.spaces = run, spaces
         self.recipe = run.read_recipe_values()
         self.similarities: tuple[str, ...] = tuple(part["column"] for part in self.recipe["similarity"])
         self.rows: pl.DataFrame = run.read_rows()
         self.labels = LabelColumns(self.rows, self.recipe, run.read_similarities(), run.may_import)
+        self.name_column = choose_name_column(self.rows, data_of(self.recipe), name_column)
         self._examples = Examples(self.rows, self.labels, spaces, self.encode, self.name)
 
     @property
@@ -176,19 +182,32 @@ class Index:
         wording = " and ".join(e.wording for e in like)
         if unlike:
             wording += f", unlike {' and '.join(e.wording for e in unlike)}"
-        hits = self._hits(self.spaces.nearest(query, shares, k, keep), like)
-        return Hits(wording, mix, filters, int(keep.sum()), hits, self.labels.notes)
+        nearest = self.spaces.nearest(query, shares, k, keep)
+        rows = np.array([e.row for e in like if e.row is not None], dtype=np.int64)
+        examples = Neighbours(rows, *self.spaces.score(rows, query, shares))
+        return Hits(
+            wording,
+            mix,
+            filters,
+            int(keep.sum()),
+            self._hits(nearest, like),
+            self._hits(examples, like),
+            self.labels.notes,
+        )
 
     def _hits(self, nearest: Neighbours, like: Sequence[Example]) -> tuple[Hit, ...]:
         rows = self.rows[nearest.rows.tolist()] if len(nearest) else self.rows.head(0)
         weights = {name: agreement_with(like, self.labels[name], nearest.rows) for name in self.labels.names}
-        images = rows.get_column("image").to_list() if "image" in rows.columns else [None] * len(nearest)
         cells = {name: rows.get_column(name).cast(pl.String).to_list() for name in self.labels.names}
+        nothing = [None] * len(nearest)
+        images = rows.get_column("image").to_list() if "image" in rows.columns else nothing
+        names = cells.get(self.name_column, nothing)
         return tuple(
             Hit(
                 row=int(nearest.rows[n]),
                 line=int(rows["line"][n]),
-                image=images[n],
+                name=names[n],
+                image=images[n] or None,
                 split=rows["split"][n],
                 score=float(nearest.scores[n]),
                 scores={name: float(s) for name, s in zip(self.similarities, nearest.by_space[n], strict=True)},
@@ -203,6 +222,7 @@ def open_index(
     run: Run | str | Path,
     *,
     dtype: Literal["float16", "float32"] = "float16",
+    name_column: str | None = None,
     trust: bool = False,
 ) -> Index:
     """A trained and probed run, ready to be searched by any mix of its similarities.
@@ -213,38 +233,51 @@ def open_index(
 
     Args:
         run: its directory.
-        dtype: how vectors are kept in memory. float16 halves memory and time, and turns scores by some 1e-4.
+        dtype: how vectors are kept in memory. float16 halves memory and time, and changes scores by some 1e-4.
+        name_column: the column that rows are called by; "" for none, None to guess it where rows are no images.
         trust: see `mscon.load`; it matters when a new image is encoded.
 
     Raises:
-        RunError: if it is no run; if it was not probed, or trained on since; or its parts do not fit together.
+        RunError: if it is no run; if it was not probed, or trained on since; if its parts do not fit together; or
+            there is no such column.
     """
     opened = run if isinstance(run, Run) else Run.open(Path(run))
     if trust:
         opened = replace(opened, trust=True)
-    values = opened.read_recipe_values()
-    checkpoint = values["train"]["checkpoint"]
-    rows = opened.read_rows().height
-    if not opened.has_features:
+    index = read_index(opened, dtype, name_column)
+    if not opened.has_checkpoint(checkpoint := _checkpoint(opened)):
+        opened.features_are_current(checkpoint)  # complains that there is none
+    return index
+
+
+def read_index(run: Run, dtype: Literal["float16", "float32"] = "float16", name_column: str | None = None) -> Index:
+    """The same without its checkpoint, if that is gone: rows can be searched, new images cannot be encoded.
+
+    Raises:
+        RunError: as `open_index`.
+    """
+    again = f"`mscon probe {run.root}` writes them anew."
+    rows, similarities = run.read_rows().height, run.read_recipe_values()["similarity"]
+    if not run.has_features:
+        raise RunError(f"run '{run.root}' has no projections to search in yet. `mscon probe {run.root}` writes them.")
+    if run.has_checkpoint(checkpoint := _checkpoint(run)) and not run.features_are_current(checkpoint):
         raise RunError(
-            f"run '{opened.root}' has no projections to search in yet. `mscon probe {opened.root}` writes them."
+            f"run '{run.root}' was trained on since its projections were written (they are not those of checkpoint "
+            f"'{checkpoint}'), so a search would find what it was like before.\n  {again}"
         )
-    if not opened.features_are_current(checkpoint):
+    projections = run.read_projections()
+    if projections.ndim != 3 or projections.shape[:2] != (len(similarities), rows):
         raise RunError(
-            f"run '{opened.root}' was trained on since its projections were written (they are not those of checkpoint "
-            f"'{checkpoint}'), so a search would find what it was like before.\n"
-            f"  `mscon probe {opened.root}` writes them anew."
-        )
-    projections = opened.read_projections()
-    if projections.ndim != 3 or projections.shape[:2] != (len(values["similarity"]), rows):
-        raise RunError(
-            f"run '{opened.root}': projections have shape {list(projections.shape)}, but there are "
-            f"{len(values['similarity'])} similarities and {counted(rows, 'row')}. `mscon probe {opened.root}` after "
-            "removing its folder features writes them anew."
+            f"run '{run.root}': projections have shape {list(projections.shape)}, but there are "
+            f"{len(similarities)} similarities and {counted(rows, 'row')}.\n  Remove its folder features; {again}"
         )
     if not rows:
-        raise RunError(f"run '{opened.root}' has no rows to search in.")
-    return Index(opened, Spaces(projections, dtype))
+        raise RunError(f"run '{run.root}' has no rows to search in.")
+    return Index(run, Spaces(projections, dtype), name_column)
+
+
+def _checkpoint(run: Run) -> str:
+    return str(run.read_recipe_values().get("train", {}).get("checkpoint", Train().checkpoint))
 
 
 def _listed(value: Any) -> list[Any]:

@@ -145,15 +145,15 @@ def serving() -> Iterator[Callable[..., ExplorerServer]]:
 
     def start(answers: Answers, seconds: float = 20.0) -> ExplorerServer:
         server = ExplorerServer(answers, seconds=seconds)
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        thread = threading.Thread(target=server.run, daemon=True)
         thread.start()
         started.append((server, thread))
         return server
 
     yield start
-    for server, thread in started:
-        server.shutdown()
-        server.server_close()
+    for server, _ in started:
+        server.stop()
+    for _, thread in started:
         thread.join(5)
 
 

@@ -317,7 +317,7 @@ def test_rows_that_are_no_pictures_are_texts(open_page, made):
 
     run = made("texts", images=False)
     page = open_page(build_explorer(run, run.root, with_images=False, seconds=0.0).as_uri())
-    assert page.locator("#grid .frame").first.inner_text().endswith(".png")
+    assert page.locator("#grid .score small").first.inner_text().endswith(".png")
     assert page.locator("#grid img").count() == 0
     take(page, 0)
     assert page.locator(".example .words").count() == 1

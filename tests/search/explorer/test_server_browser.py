@@ -190,13 +190,12 @@ def test_a_server_that_has_ended_is_told(browser, shoe_answers):
     import threading
 
     server = ExplorerServer(shoe_answers)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread = threading.Thread(target=server.run)
     thread.start()
     page = browser.new_page()
     page.goto(server.url)
     told(page, "60 rows")
-    server.shutdown()
-    server.server_close()
+    server.stop()
     thread.join()
     page.locator("#grid .take").nth(0).click()
     until(page, "document.querySelector('#empty').textContent.includes('does not answer')")
