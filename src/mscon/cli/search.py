@@ -102,7 +102,9 @@ def _table(hits: Hits) -> Table:
         table.add_column("name", overflow="fold")
     for title in ("score", *hits.mix.names):
         table.add_column(_plain(title), justify="right")
-    for title in (*hits[0].labels, *(["image"] if images else [])):
+    # The column that rows are called by stands before the scores already.
+    labels = [label for label in hits[0].labels if [hit.labels[label] for hit in shown] != [hit.name for hit in shown]]
+    for title in (*labels, *(["image"] if images else [])):
         table.add_column(_plain(title), overflow="fold")
     for number, hit in enumerate(shown):
         is_query = number < len(hits.examples)
@@ -112,7 +114,7 @@ def _table(hits: Hits) -> Table:
             *([_plain(hit.name or "")] if names else []),
             "query" if is_query else f"{hit.score:.3f}",
             *("" if is_query else f"{score:.3f}" for score in hit.scores.values()),
-            *(_plain(hit.labels[name] or "") if is_query else _label(hit, name) for name in hit.labels),
+            *(_plain(hit.labels[name] or "") if is_query else _label(hit, name) for name in labels),
             *([_plain(hit.image or "")] if images else []),
             end_section=number == len(hits.examples) - 1,
         )

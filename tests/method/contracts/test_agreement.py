@@ -184,8 +184,8 @@ def test_many_pairs_are_compared_in_blocks(monkeypatch):
 
 
 PROGRAM = """
-import {{ agreement, reference }} from "{folder}/agreement.js";
-import {{ readData }} from "{folder}/data.js";
+import {{ agreement, reference }} from "{folder}/agreement.mjs";
+import {{ readData }} from "{folder}/data.mjs";
 
 const data = readData({island});
 const number = (value) => (Number.isNaN(value) ? null : value);

@@ -248,7 +248,7 @@ def joined_script() -> str:
         del modules[name]
         modules[name] = _EXPORT.sub("", _IMPORT.sub("", text)).strip()
 
-    add("main.js")
+    add("main.mjs")
     return '"use strict";\n(() => {\n' + "\n\n".join(modules.values()) + "\n})();\n"
 
 

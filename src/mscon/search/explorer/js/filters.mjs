@@ -1,6 +1,6 @@
 // Which rows pass: filters by labels and numbers, words in any column, and a selection on the map.
 
-import { isMissing, labelOf, short } from "./labels.js";
+import { isMissing, labelOf, short } from "./labels.mjs";
 
 /** filter: {low, high, blank} of numbers, else {names, codes, blank}. */
 export function passes(column, filter, row) {

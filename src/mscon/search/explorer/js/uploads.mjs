@@ -1,8 +1,8 @@
 // New images as the query, of a page that is served: from a file, dropped anywhere on the page, or pasted.
 
-import { change, server } from "./app.js";
-import { $ } from "./dom.js";
-import { post } from "./remote.js";
+import { change, server } from "./app.mjs";
+import { $ } from "./dom.mjs";
+import { post } from "./remote.mjs";
 
 async function upload(files) {
   const note = $("upload-note"), images = [], faults = [];

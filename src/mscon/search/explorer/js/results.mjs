@@ -1,14 +1,14 @@
 // The middle column: the rows, their scores and how their labels agree with the query.
 
-import { addExample, agreementOf, app, change, columns, data, describe, doubtedColumn, hasQuery, isRanked, isTable, nameOf, onChange, picture, rows, rowsText, server, shownColumns, source, spaces, takeAsQuery } from "./app.js";
-import { doubtText } from "./agreement.js";
-import { $, make, makeButton, makeOption, write } from "./dom.js";
-import { exampleSign, stepTo } from "./keys.js";
-import { isMissing, labelOf } from "./labels.js";
-import { MOST, STEP } from "./link.js";
-import { drawOverlay } from "./map.js";
-import { mixedOrder, top } from "./ranking.js";
-import { viewRested } from "./main.js";
+import { addExample, agreementOf, app, change, columns, data, describe, doubtedColumn, hasQuery, isRanked, isTable, nameOf, onChange, picture, rows, rowsText, server, shownColumns, source, spaces, takeAsQuery } from "./app.mjs";
+import { doubtText } from "./agreement.mjs";
+import { $, make, makeButton, makeOption, write } from "./dom.mjs";
+import { exampleSign, stepTo } from "./keys.mjs";
+import { isMissing, labelOf } from "./labels.mjs";
+import { MOST, STEP } from "./link.mjs";
+import { drawOverlay } from "./map.mjs";
+import { mixedOrder, top } from "./ranking.mjs";
+import { viewRested } from "./main.mjs";
 
 const FIRST = 10;
 const cards = [];
@@ -94,6 +94,9 @@ function fillFact(fact, row, part) {
     mark = agrees.mark;
     write(fact.labelText, label);
     words = `${fact.column.name} ${label}${agrees.words ? `, ${agrees.words}` : ""}`;
+    // The name of the row stands above all cells.
+    const isName = isTable && fact.column.name === app.state.name;
+    if (fact.fact.hidden !== isName) fact.fact.hidden = isName;
     if (fact.row !== row) fact.fact.title = `${fact.column.name}: ${label}`;
     fact.row = row;
   }
@@ -112,8 +115,8 @@ function fillFact(fact, row, part) {
 function fill(card, row, score, part, place) {
   if (card.row !== row) fillFrame(card, row);
   const called = nameOf(row);
-  if (isTable) write(card.nameText, called);
-  else if (card.take.title !== called) card.take.title = called;
+  write(card.nameText, isTable || app.state.name ? called : "");
+  if (card.take.title !== called) card.take.title = called;
   write(card.score, score);
   const words = card.facts.map((fact) => fillFact(fact, row, part)).filter((text) => text !== "");
   const label = `${place + 1}: ${score ? `${score}, ` : ""}${words.join("; ")}; ${called}`;
@@ -164,7 +167,7 @@ function show(hits) {
     const index = i === view.current ? 0 : -1;
     if (cards[i].take.tabIndex !== index) cards[i].take.tabIndex = index;
   }
-  for (const [name, isOn] of [["scored", Boolean(hits.parts)], ["bare", !hits.scores && !column && !isTable]]) {
+  for (const [name, isOn] of [["scored", Boolean(hits.parts)], ["bare", !hits.scores && !column && !isTable && !app.state.name]]) {
     if (grid.classList.contains(name) !== isOn) grid.classList.toggle(name);
   }
   drawHead(count);

@@ -1,12 +1,12 @@
 // The right column: the map, its legend, the lasso and the preview of a point.
 
-import { app, change, columnNamed, columns, data, describe, isExample, isTable, onChange, picture, rows, rowsText, server, spaces, takeAsQuery } from "./app.js";
-import { classesOf, GREY } from "./colours.js";
-import { toggleFilter, toggleLabel } from "./controls.js";
-import { unpack } from "./data.js";
-import { $, make, makeButton, makeOption } from "./dom.js";
-import { circleAround, nearestPoint, neighbourOf, selectWithin, thinned } from "./geometry.js";
-import { DIRECTIONS } from "./keys.js";
+import { app, change, columnNamed, columns, data, describe, isExample, isTable, onChange, picture, rows, rowsText, server, spaces, takeAsQuery } from "./app.mjs";
+import { classesOf, GREY } from "./colours.mjs";
+import { toggleFilter, toggleLabel } from "./controls.mjs";
+import { unpack } from "./data.mjs";
+import { $, make, makeButton, makeOption } from "./dom.mjs";
+import { circleAround, nearestPoint, neighbourOf, selectWithin, thinned } from "./geometry.mjs";
+import { DIRECTIONS } from "./keys.mjs";
 
 const PAD = 0.04;
 const points = $("points"), overlay = $("overlay");

@@ -1,11 +1,11 @@
 // The left column: the query, the mix, the middle of a label, and filters.
 
-import { app, change, columnNamed, columns, data, describe, hasExamples, hasQuery, onChange, picture, rowsText, server, spaces } from "./app.js";
-import { $, make, makeButton, makeOption } from "./dom.js";
-import { filterText } from "./filters.js";
-import { codeText, isMissing, optionNamed, optionsOf, short } from "./labels.js";
-import { EQUAL } from "./link.js";
-import { rank } from "./results.js";
+import { app, change, columnNamed, columns, data, describe, hasExamples, hasQuery, onChange, picture, rowsText, server, spaces } from "./app.mjs";
+import { $, make, makeButton, makeOption } from "./dom.mjs";
+import { filterText } from "./filters.mjs";
+import { codeText, isMissing, optionNamed, optionsOf, short } from "./labels.mjs";
+import { EQUAL } from "./link.mjs";
+import { rank } from "./results.mjs";
 
 const MOST_OPTIONS = 300;
 

@@ -1,10 +1,10 @@
 // Above the results: words in any column, a line of the table, what rows are called, and the rows as a CSV file.
 
-import { app, change, columnNamed, columns, data, doubtedColumn, isRanked, nameOf, onChange, server, source, spaces, takeAsQuery } from "./app.js";
-import { csvText } from "./csv.js";
-import { $, makeOption } from "./dom.js";
-import { isMissing, labelOf } from "./labels.js";
-import { passingRows } from "./results.js";
+import { app, change, columnNamed, columns, data, doubtedColumn, isRanked, nameOf, onChange, server, source, spaces, takeAsQuery } from "./app.mjs";
+import { csvText } from "./csv.mjs";
+import { $, makeOption } from "./dom.mjs";
+import { isMissing, labelOf } from "./labels.mjs";
+import { passingRows } from "./results.mjs";
 
 let typing = 0;
 $("words").addEventListener("input", () => {

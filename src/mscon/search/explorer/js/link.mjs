@@ -1,6 +1,6 @@
 // The view as the part of the address behind #, and back.
 
-import { optionNamed } from "./labels.js";
+import { optionNamed } from "./labels.mjs";
 
 export const EQUAL = 50, STEP = 24, MOST = 240;
 
@@ -111,7 +111,7 @@ export function fromHash(text, data) {
   const [space, kind, colour] = list("map"), place = data.spaces.indexOf(space);
   if (place >= 0) state.map.space = place;
   if (named(columns.coloured, colour)) state.map.colour = columns.coloured.indexOf(named(columns.coloured, colour));
-  if (kind === "pca" || !(data.maps[state.map.space] && data.maps[state.map.space].tsne)) state.map.kind = "pca";
+  if (kind !== undefined) state.map.kind = kind === "pca" || !data.maps[state.map.space].tsne ? "pca" : "tsne";
   const lasso = (words.get("lasso") || "").split("..").slice(0, 100).map((point) => point.split("_").map(Number));
   if (lasso.length > 2 && lasso.every((point) => point.length === 2 && point.every((value) => value >= -3 && value <= 3))) state.lasso = lasso;
   return state;

@@ -1,14 +1,14 @@
 // The view: what the page shows now, and what follows from it. Rows are numbers from 0; a link names them by their
 // position in the run.
 
-import { agreement, reference } from "./agreement.js";
-import { readData } from "./data.js";
-import { $, make } from "./dom.js";
-import { maskOf, wordsOf } from "./filters.js";
-import { counted, isMissing, labelOf } from "./labels.js";
-import { columnsOf, startOf } from "./link.js";
-import { LocalSource } from "./ranking.js";
-import { RemoteSource } from "./remote.js";
+import { agreement, reference } from "./agreement.mjs";
+import { readData } from "./data.mjs";
+import { $, make } from "./dom.mjs";
+import { maskOf, wordsOf } from "./filters.mjs";
+import { counted, isMissing, labelOf } from "./labels.mjs";
+import { columnsOf, startOf } from "./link.mjs";
+import { LocalSource } from "./ranking.mjs";
+import { RemoteSource } from "./remote.mjs";
 
 const island = $("data");
 export const data = readData(JSON.parse(island.textContent));

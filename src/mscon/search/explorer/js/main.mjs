@@ -1,14 +1,14 @@
 // The beginning: the view of the link, the link of the view, and the buttons at the top.
 
-import { app, data, refresh, server, source } from "./app.js";
-import { $ } from "./dom.js";
-import { selectWithin } from "./geometry.js";
-import { fromHash, idsIn, startOf, toHash } from "./link.js";
-import { drawMap, isDark, locate, readGround } from "./map.js";
-import { spokenResults, toFirst } from "./results.js";
-import { acceptUploads } from "./uploads.js";
-import "./controls.js";
-import "./finding.js";
+import { app, data, refresh, server, source } from "./app.mjs";
+import { $ } from "./dom.mjs";
+import { selectWithin } from "./geometry.mjs";
+import { fromHash, idsIn, startOf, toHash } from "./link.mjs";
+import { drawMap, isDark, locate, readGround } from "./map.mjs";
+import { spokenResults, toFirst } from "./results.mjs";
+import { acceptUploads } from "./uploads.mjs";
+import "./controls.mjs";
+import "./finding.mjs";
 
 const address = { text: "", timer: 0, frame: 0 };
 

@@ -1,6 +1,6 @@
 // How cells agree, as the similarity of their column compares them in training.
 
-import { isMissing, short, signed } from "./labels.js";
+import { isMissing, short, signed } from "./labels.mjs";
 
 const NOTHING = { state: "none", mark: "", value: NaN, words: "" };
 const UNKNOWN = { state: "unknown", mark: "?", value: NaN, words: "not known" };

@@ -1,6 +1,6 @@
 // Colours of the points of the map: a class or a range of numbers each.
 
-import { codeText, isMissing, short } from "./labels.js";
+import { codeText, isMissing, short } from "./labels.mjs";
 
 export const RAMP = ["#3b4cc0", "#2f8fc0", "#2aa58a", "#8ab04a", "#e0a100"];
 export const GREY = "#a9aeb6";
