@@ -140,7 +140,7 @@ def test_labels_of_test_rows_do_not_touch_the_predictions(tmp_path):
         probe(run, progress=False)
     a, b = (run.read_predictions()["linear/1/predicted"] for run in runs)
     assert np.array_equal(a, b)
-    assert not np.array_equal(runs[0].read_predictions()["linear/1/true"], runs[1].predictions["linear/1/true"])
+    assert not np.array_equal(runs[0].read_predictions()["linear/1/true"], runs[1].read_predictions()["linear/1/true"])
 
 
 def test_the_same_run_gives_the_same_probe(tmp_path):

@@ -43,7 +43,7 @@ def run(tmp_path_factory):
     code = np.array([-1 if v is None else "xyz".index(v) for v in rows["family"]])
     features = generator.normal(size=(rows.height, 6)).astype(np.float32)
     features[np.arange(rows.height), code] += 3.0
-    made.write_features(features, made.projections)
+    made.write_features(features, made.read_projections())
     transfer(made, ["family", "luck"], (1, 5, 40), draws=4)
     return made
 

@@ -125,8 +125,8 @@ def test_only_test_rows_are_asked_and_seeds_are_averaged(a_run, rows):
 
 def test_a_space_that_is_a_point_in_one_seed_is_a_failure(a_run):
     runs = [a_run(f"m{seed}", seed=seed) for seed in range(2)]
-    spaces = runs[1].projections
-    runs[1].write_features(runs[1].features, np.stack([spaces[0], np.ones_like(spaces[1])]))
+    spaces = runs[1].read_projections()
+    runs[1].write_features(runs[1].read_features(), np.stack([spaces[0], np.ones_like(spaces[1])]))
     _, (told,) = of(runs)
     assert told.failed
     assert "the space of slant holds nothing" in told.words

@@ -29,11 +29,12 @@ def test_values_are_per_seed_and_row_in_the_order_of_the_rows(a_run):
 def test_rows_in_another_order_are_the_same_rows(a_run):
     one, two = a_run("one", seed=0), a_run("two", seed=1)
     arrays = {
-        key: value[::-1].copy() if key.startswith("linear/0/") else value for key, value in two.predictions.items()
+        key: value[::-1].copy() if key.startswith("linear/0/") else value
+        for key, value in two.read_predictions().items()
     }
-    two.write_probe(two.probe, arrays)
+    two.write_probe(two.read_probe(), arrays)
     assert gather([one, two]).questions[0].values[0][1].mean() == pytest.approx(
-        two.probe["linear"][0]["accuracy"]["value"]
+        two.read_probe()["linear"][0]["accuracy"]["value"]
     )
 
 
@@ -84,8 +85,8 @@ def test_another_split_of_the_same_rows_is_refused(a_run, rows):
 
 def test_other_test_rows_of_one_column_are_refused(a_run):
     one, two = a_run("one"), a_run("two", title="SupCon")
-    arrays = {key: value[1:] if key.startswith("linear/2/") else value for key, value in two.predictions.items()}
-    two.write_probe(two.probe, arrays)
+    arrays = {key: value[1:] if key.startswith("linear/2/") else value for key, value in two.read_predictions().items()}
+    two.write_probe(two.read_probe(), arrays)
     with pytest.raises(RunError, match=r"column 'family' was asked of .* not the same ones, in run 'two'"):
         gather([one, two])
 

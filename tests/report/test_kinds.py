@@ -82,7 +82,7 @@ def test_the_census_says_what_a_column_holds(every_kind):
     assert holds["parts"] == "sets of 2 labels, 3 different sets"
     assert holds["path"] == "3 paths of 2 levels"
     assert holds["slant"] == "2 classes"
-    rows = every_kind.rows
+    rows = every_kind.read_rows()
     price = next(column for column in told.columns if column.name == "price")
     assert [rows_of for _, rows_of in told.splits] == [len(rows.filter(split=name)) for name, _ in told.splits]
     for (split, count), empty in zip(told.splits, price.empty, strict=True):

@@ -126,15 +126,17 @@ def test_one_bit_is_noticed_in_every_file_that_is_read(run, name, read):
 
 @pytest.mark.parametrize("name", ["inputs.json", "vectors.safetensors", "fingerprints.safetensors", "masks.json"])
 def test_a_file_that_not_every_run_has_is_missed_where_it_was(run, name):
-    read = {"vectors.safetensors": "vectors_file"}.get(name, name.partition(".")[0])
-    assert getattr(run, read) is None
+    def read(run):
+        return run.vectors_file if name == "vectors.safetensors" else getattr(run, f"read_{name.partition('.')[0]}")()
+
+    assert read(run) is None
     run.write_inputs({"width": 2}, np.ones((1, 2), np.float32))
     run.write_fingerprints(np.zeros((1, 16), np.uint8))
     run.write_masks([[1.0]])
-    assert getattr(run, read) is not None
+    assert read(run) is not None
     (run.root / name).unlink()
     with pytest.raises(RunError, match=rf"{name} is gone"):
-        getattr(run, read)
+        read(run)
 
 
 def test_features_that_have_changed_are_not_whole(run):

@@ -75,7 +75,7 @@ def test_a_run_holds_all_that_later_verbs_need(recipe, table, tmp_path):
 
 
 def test_the_log_says_everything_of_every_similarity(recipe, table, tmp_path):
-    log = fit(recipe, table, tmp_path / "run", **QUIET).log
+    log = fit(recipe, table, tmp_path / "run", **QUIET).read_log()
     assert [(r["kind"], r["epoch"], r["step"]) for r in log] == [
         ("step", 1, 2), ("validation", 1, 2), ("step", 2, 4), ("validation", 2, 4),
     ]  # fmt: skip
@@ -192,7 +192,7 @@ def test_validation_moves_nothing(asked, table, tmp_path):
         tmp_path / "rarely",
         **QUIET,
     )
-    assert [r["epoch"] for r in rarely.log if r["kind"] == "validation"] == [3]
+    assert [r["epoch"] for r in rarely.read_log() if r["kind"] == "validation"] == [3]
     ours, theirs = tensors(often), tensors(rarely)
     assert all(torch.equal(ours[k], theirs[k]) for k in ours)
 
@@ -228,7 +228,7 @@ def test_a_memory_is_in_the_last_checkpoint_and_not_in_the_best(asked, table, tm
 def test_a_memory_changes_what_is_learnt(asked, recipe, table, tmp_path):
     with_memory = fit(asked("candidates.memory_size=50"), table, tmp_path / "with", **QUIET)
     without = fit(recipe, table, tmp_path / "without", **QUIET)
-    assert with_memory.log[0]["ceiling"]["same_row"] > without.log[0]["ceiling"]["same_row"]
+    assert with_memory.read_log()[0]["ceiling"]["same_row"] > without.read_log()[0]["ceiling"]["same_row"]
 
 
 @pytest.mark.parametrize(

@@ -115,7 +115,7 @@ def test_a_column_of_lists_trains_the_same_as_a_file_of_the_same_vectors(folder)
     (folder / "things.parquet").unlink()  # the run has kept what it needs
     for run in (of_file, of_lists):
         extract(run, progress=False)
-    assert np.array_equal(of_file.read_features(), of_lists.features)
+    assert np.array_equal(of_file.read_features(), of_lists.read_features())
 
 
 def test_class_folders_and_frames_with_images_within_train_like_files(folder):
@@ -141,7 +141,7 @@ def test_class_folders_and_frames_with_images_within_train_like_files(folder):
         extract(each, progress=False)
         assert each.read_inputs() is None
     # Rows stand in another order, so they are trained in another; but every image is there.
-    assert run.read_features().shape == same.features.shape == (24, 16)
+    assert run.read_features().shape == same.read_features().shape == (24, 16)
     assert same.read_rows()["image"][3] == "00000/00000003"
 
 

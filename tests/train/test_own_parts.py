@@ -86,7 +86,7 @@ def test_a_similarity_with_views_of_its_own_sees_no_others(asked, table, tmp_pat
     same = '[{column="shape", views={translate=0.0, crop=[1.0, 1.0], flip=0.0}}, {name="same_row"}]'
     destroyed = ["views.crop=[0.01, 0.01]", "views.translate=0.9", "weighting.name=equal"]
     logs = [
-        fit(asked(f"similarity={same}", *more, "encoder.frozen=true"), table, tmp_path / str(n), **QUIET).log[0]
+        fit(asked(f"similarity={same}", *more, "encoder.frozen=true"), table, tmp_path / str(n), **QUIET).read_log()[0]
         for n, more in enumerate(([], destroyed))
     ]
     assert logs[0]["ceiling"] == logs[1]["ceiling"]

@@ -131,7 +131,7 @@ def test_a_store_has_the_fingerprints_of_the_files_wherever_they_are_copied(root
         assert np.array_equal(open_store(ALL, again, SMALL, "t.csv").fingerprints, store.fingerprints)
     monkeypatch.setattr(decoding, "_READ_AT_ONCE", 10)  # files that are too large to be read at once
     other = open_store(ALL, root, replace(SMALL, image_size=8), "t.csv")
-    assert np.array_equal(other.read_fingerprints(), store.fingerprints)
+    assert np.array_equal(other.fingerprints, store.fingerprints)
 
 
 def changing(root: Path, decode: Callable[..., Any]) -> Callable[..., Any]:

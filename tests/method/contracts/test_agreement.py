@@ -89,9 +89,9 @@ def reported(labels: LabelColumns, name: str) -> list[tuple[int, int, str | None
     """What a report says of some rows and all others, as nearest neighbours that come by chance."""
     count = labels.rows.height
     vectors = np.random.default_rng(0).normal(size=(1, count, 4)).astype(np.float32)
-    reads = {"read_features": vectors[0], "read_projections": vectors, "read_facts": {}}
-    kept = {"__slots__": (), **{name: (lambda self, value=value: value) for name, value in reads.items()}}
-    run = type("Kept", (Run,), kept)(Path("nowhere"))
+    contents = {"read_features": vectors[0], "read_projections": vectors, "read_facts": {}}
+    readers = {name: lambda self, content=content: content for name, content in contents.items()}
+    run = type("RunInMemory", (Run,), {"__slots__": (), **readers})(Path("nowhere"))
     recipe = {"similarity": [{"column": name}], "data": {"input": "vectors"}}
     shown_ = grid(Member(run, 0, recipe), labels.rows, {name: labels[name]})
     return [(q.row, near.row, near.word, near.agreement) for q in shown_.queries for near in q.answers[1].nearest]

@@ -150,6 +150,7 @@ test("every word must stand somewhere in the row, in any case", () => {
   assert.deepEqual(rowsWith("boots"), [0, 1, 5]);
   assert.deepEqual(rowsWith("ÉTÉ"), [4]);
   assert.deepEqual(rowsWith("nothing"), []);
+  assert.deepEqual(rowsWith("line"), [], "what rows are called for want of a name is no cell");
   assert.deepEqual(rowsWith("   "), [0, 1, 2, 3, 4, 5]);
 });
 

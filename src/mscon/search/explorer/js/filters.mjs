@@ -17,7 +17,7 @@ export function textOf(data, row) {
     if (isMissing(column, row)) return "";
     return column.values ? String(column.values[row]) : labelOf(column, row);
   });
-  return [data.names[row] || "", data.texts[row] || "", ...cells].join("\n").toLowerCase();
+  return [data.input === "image" ? data.names[row] : "", data.texts[row] || "", ...cells].join("\n").toLowerCase();
 }
 
 /** 1 for each row that passes all filters, holds all words and is selected; selected: null for all. */
