@@ -63,12 +63,12 @@ def _run_explore(arguments: argparse.Namespace) -> None:
 
     run = open_run(arguments.run, arguments.trust)
     if arguments.rows is not None and arguments.rows > _MOST:
-        raise RunError(f"a page holds at most {_MOST:,} rows, --rows asks for {arguments.rows:,}.")
+        raise RunError(f"a page holds at most {_MOST:,} rows; --rows is {arguments.rows:,}.")
     if arguments.serve:
         _serve(run, arguments)
         return
     if arguments.port is not None:
-        raise RunError("--port can only be meant together with --serve.")
+        raise RunError("--port needs --serve: without it no server listens.")
     from mscon.search.explorer.page import build_explorer
 
     path = build_explorer(
@@ -90,7 +90,7 @@ def _serve(run: Run, arguments: argparse.Namespace) -> None:
     from mscon.search.explorer.server import serve
 
     if arguments.out is not None or arguments.overwrite:
-        raise RunError("--serve writes no file, so --out and --overwrite cannot be meant together with it.")
+        raise RunError("--serve writes no file, so it does not go together with --out and --overwrite.")
 
     def ready(url: str) -> None:
         print(f"{url}\nServing to this machine alone. Ctrl-C ends it.", flush=True)

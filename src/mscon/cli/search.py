@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from mscon.search.hits import Hit, Hits
 
-# How a label stands to what was asked for: a sign, since colours are not seen everywhere.
+# How a label compares to the query: a sign, since colours are not seen everywhere.
 _SIGNS = {"same": ("=", "green"), "partly": ("≈", "yellow"), "different": ("≠", "red"), "unknown": ("?", "dim")}
 
 

@@ -107,7 +107,7 @@ def parse(text: str, labels: LabelColumns) -> Condition:
 
 
 def conditions(filters: Sequence[str] | Mapping[str, Any] | str | None, labels: LabelColumns) -> list[Condition]:
-    """What a caller asks for.
+    """Conditions as a caller writes them.
 
     Args:
         filters: written conditions; or a mapping from columns to a value, a list of alternatives, or a range as a pair

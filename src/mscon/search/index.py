@@ -75,7 +75,7 @@ class Index:
             query: an example, or a list of them. The number of a row; the path of a new image, or an image as
                 `mscon.load(...).embed` takes one; the path of an image as the table has it; {"kind": "boots"} or
                 "kind=boots" for the middle of all rows that carry a label; "line:18" for a line of the table.
-            unlike: examples of what is not wanted, likewise.
+            unlike: counterexamples, likewise.
             mix: how much each similarity counts: {"closure": 1, "category": 0.5}, or "closure=1,category=0.5". What is
                 left out counts nothing; None for all alike.
             k: how many rows, at least 1. Fewer come back where fewer are left.
@@ -171,8 +171,8 @@ class Index:
         ]
         if len(undirected) == np.count_nonzero(shares):
             raise RunError(
-                f"these examples have no direction in {' and '.join(map(repr, undirected))}: what is wanted and what "
-                "is not cancel out, or the vectors are zeros. Take other examples, or weight other similarities."
+                f"these examples have no direction in {' and '.join(map(repr, undirected))}: examples and "
+                "counterexamples cancel out, or the vectors are zeros. Take other examples, or weight other similarities."
             )
         keep[[e.row for e in (*like, *unlike) if e.row is not None]] = False
         if not keep.any():

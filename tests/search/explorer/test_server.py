@@ -688,7 +688,7 @@ def test_a_port_that_is_taken_is_one_message(server, shoes, capsys):
     ("arguments", "words"),
     [
         (["--serve", "--out", "x.html"], "--serve writes no file"),
-        (["--port", "8000"], "--port can only be meant together with --serve"),
+        (["--port", "8000"], "--port needs --serve"),
         (["--serve", "--rows", "20001"], "at most 20,000"),
     ],
 )

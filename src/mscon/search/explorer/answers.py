@@ -1,4 +1,4 @@
-"""Answers: what a page that is served asks for, as plain values. Knows no socket and no HTTP."""
+"""Answers: the replies to the requests of a page that is served, as plain values. Knows no socket and no HTTP."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Answers:
         self._mixed = np.random.default_rng(7).permutation(len(self.index))
         self._busy, self._encoding = threading.Lock(), threading.Lock()
         self._images: OrderedDict[str, Float[np.ndarray, "spaces dim"]] = OrderedDict()
-        # A slider that moves asks the same of all but the weights.
+        # While a slider moves, only the weights change from request to request.
         self._examples = lru_cache(_CACHED_QUERIES)(self._read_examples)
         self._passing = lru_cache(_CACHED_QUERIES)(self._read_passing)
         self._side = picture_side(self._data.image_size)
@@ -95,17 +95,17 @@ class Answers:
         """The rows most like some examples: exact, of all rows.
 
         Args:
-            body: see `Reader.search`.
+            body: see `Request`.
 
         Returns:
             Their numbers, scores and scores in each space, best first; what they say; and how many could have been
             found.
 
         Raises:
-            RunError: for what cannot be asked.
+            RunError: for a request that cannot be answered, with all that is wrong.
             Busy: if others take too long.
         """
-        request = self._reader.search(body)
+        request = self._reader.read(body, "search")
         assert request.mix is not None
         shares = request.mix.shares
         with _turn(self._busy):
@@ -115,7 +115,7 @@ class Answers:
             query = self._examples(request.like, request.unlike, images, request.middle)
             if not (np.abs(query).sum(axis=1) * shares).any():
                 raise RunError(
-                    "what is wanted and what is not cancel out. Take other examples, or weight other similarities."
+                    "the examples to be like and to be unlike cancel out. Take other examples, or weight other similarities."
                 )
             keep = self._keep(request).copy()
             keep[[*request.like, *request.unlike]] = False  # examples are no answers
@@ -131,12 +131,12 @@ class Answers:
         """Some rows that pass filters, in a mixed order that is always the same.
 
         Args:
-            body: see `Reader.browse`.
+            body: see `Request`.
 
         Raises:
             RunError, Busy: as `search`.
         """
-        request = self._reader.browse(body)
+        request = self._reader.read(body, "browse")
         with _turn(self._busy):
             keep = self._keep(request)
         return {**self._records(self._mixed[keep[self._mixed]][: request.count]), "passing": int(keep.sum())}
@@ -145,17 +145,17 @@ class Answers:
         """Some rows by their numbers, or by their lines in the table; lines that are none of the run are left out.
 
         Args:
-            body: see `Reader.rows_by_number`.
+            body: see `Request`.
 
         Raises:
             RunError: as `search`.
         """
-        request = self._reader.rows_by_number(body)
+        request = self._reader.read(body, "rows")
         lines = self.index.rows["line"].is_in(request.lines).arg_true().to_list() if request.lines else []
-        return self._records(np.array([*request.like, *lines], dtype=np.int64))
+        return self._records(np.array([*request.rows, *lines], dtype=np.int64))
 
     def upload(self, data: bytes) -> dict[str, Any]:
-        """Take a new image as an example; the last few are kept.
+        """Accept a new image as an example; the last few are kept.
 
         Args:
             data: of an image file.

@@ -1,4 +1,4 @@
-"""The page: one HTML file that holds everything it shows, computes by itself and asks the network for nothing."""
+"""The page: one HTML file that holds everything it shows, computes by itself, and makes no network request."""
 
 from __future__ import annotations
 
@@ -235,7 +235,7 @@ def _hash(text: str) -> str:
 
 
 def joined_script() -> str:
-    """The modules of the script as one, in the order of their imports: whoever is imported comes first."""
+    """The modules of the script as one, in the order of their imports: a module stands behind those it imports."""
     modules: dict[str, str] = {}
 
     def add(name: str) -> None:

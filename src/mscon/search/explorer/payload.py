@@ -95,7 +95,7 @@ def gather(
         ValueError: if `most` is not from 1 to 20,000.
     """
     if not 1 <= most <= MOST_ROWS:
-        raise ValueError(f"a page has from 1 to {MOST_ROWS:,} rows, asked for {most:,}.")
+        raise ValueError(f"a page has from 1 to {MOST_ROWS:,} rows, got {most:,}.")
     index = read_index(run, name_column=name_column)
     data = data_of(index.recipe)
     sampled = sample(index.rows, index.similarities, most)
@@ -171,7 +171,7 @@ def doubts_of(
     vectors: Float[np.ndarray, "spaces rows dim"],
     rows: Int[np.ndarray, " rows"],
 ) -> dict[int, Doubt]:
-    """Of the columns that a similarity was trained on and that it can be asked of, by their position."""
+    """Doubts about the labels of trained columns whose similarity may be used, by the position of the column."""
     return {
         number: doubt(labels[column.name], nearest(vectors[column.space]), rows)
         for number, column in enumerate(columns)
@@ -180,7 +180,7 @@ def doubts_of(
 
 
 def sample(rows: pl.DataFrame, columns: Sequence[str], most: int, seed: int = 0) -> Int[np.ndarray, " rows"]:
-    """Positions of at most `most` rows, ascending: every so-manieth of them, sorted by split and labels.
+    """Positions of at most `most` rows, ascending: at equal steps through all of them, sorted by split and labels.
 
     So each split, and each combination of labels in it, has its share, within one row.
     """

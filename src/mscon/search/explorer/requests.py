@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
@@ -24,35 +24,42 @@ MOST_HITS = 240
 MOST_WITHIN = 20_000
 MOST_LETTERS = 200
 
+Kind = Literal["search", "browse", "rows"]
+"""The rows most like some examples; some rows that pass filters; or rows by their numbers or lines."""
+
+_RESTRICTIONS = ("filters", "within", "text", "count")
+_KNOWN: Mapping[Kind, Sequence[str]] = {
+    "search": ("mix", "like", "unlike", "images", "middle", *_RESTRICTIONS),
+    "browse": _RESTRICTIONS,
+    "rows": ("rows", "lines"),
+}
+
+
+def _numbers(most: int) -> tuple[Any, str]:
+    return Annotated[list[int], Meta(max_length=most)] | None, f"a list of at most {most:,} whole numbers"
+
+
 # What each field must be, for msgspec and in words.
 _FIELDS: Mapping[str, tuple[Any, str]] = {
     "mix": (dict[str, Any], "an object of similarities and weights"),
-    "like": (Annotated[list[int], Meta(max_length=MOST_EXAMPLES)], f"a list of at most {MOST_EXAMPLES} whole numbers"),
-    "unlike": (
-        Annotated[list[int], Meta(max_length=MOST_EXAMPLES)],
-        f"a list of at most {MOST_EXAMPLES} whole numbers",
-    ),
-    "text": (Annotated[str, Meta(max_length=MOST_LETTERS)], f"a text of at most {MOST_LETTERS} letters"),
-    "lines": (Annotated[list[int], Meta(max_length=MOST_HITS)], f"a list of at most {MOST_HITS} whole numbers"),
-    "rows": (Annotated[list[int], Meta(max_length=MOST_HITS)], f"a list of at most {MOST_HITS} whole numbers"),
-    "within": (
-        Annotated[list[int], Meta(max_length=MOST_WITHIN)] | None,
-        f"a list of at most {MOST_WITHIN:,} whole numbers",
-    ),
+    "like": _numbers(MOST_EXAMPLES),
+    "unlike": _numbers(MOST_EXAMPLES),
+    "rows": _numbers(MOST_HITS),
+    "lines": _numbers(MOST_HITS),
+    "within": _numbers(MOST_WITHIN),
     "images": (
         Annotated[list[str], Meta(max_length=MOST_IMAGES)],
         f"a list of names that uploads were given, at most {MOST_IMAGES}",
     ),
     "middle": (dict[str, Any] | None, "an object with a 'column'"),
     "filters": (list[dict[str, Any]], "a list of objects with a 'column'"),
+    "text": (Annotated[str, Meta(max_length=MOST_LETTERS)], f"a text of at most {MOST_LETTERS} letters"),
     "count": (Annotated[int, Meta(ge=1, le=MOST_HITS)], f"a whole number from 1 to {MOST_HITS}"),
     "codes": (list[Annotated[int, Meta(ge=0)]], "a list of whole numbers, of labels"),
     "low": (float | None, "a finite number"),
     "high": (float | None, "a finite number"),
     "blank": (bool, "true or false"),
 }
-
-_RESTRICTIONS = ("filters", "within", "text", "count")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,18 +91,18 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a page asks its server for.
+    """A request of a page to its server; each field has the same name in JSON, unless it says otherwise.
 
     Attributes:
         mix: how much each similarity counts; None where nothing is ranked.
         like, unlike: rows that are examples.
         images: of uploads the names that the server gave them; examples to be like.
-        middle: a filter whose rows' middle is an example.
-        filters: which rows may be found: all must hold.
+        middle: a filter whose rows' middle is an example; in JSON {"column", "codes"}.
+        filters: which rows may be found: all must hold; in JSON {"column", "codes" or "low" and "high", "blank"}.
         within: rows that may be found; None for all.
-        words: in lower case; each must stand in some column of a row that may be found.
-        lines: of the table, whose rows are wanted.
-        count: how many are wanted.
+        words: of "text", in lower case; each must stand in some column of a row that may be found.
+        rows, lines: rows by their numbers, and by their lines in the table.
+        count: how many rows to return.
     """
 
     mix: Mix | None = None
@@ -106,6 +113,7 @@ class Request:
     filters: tuple[Filter, ...] = ()
     within: tuple[int, ...] | None = None
     words: tuple[str, ...] = ()
+    rows: tuple[int, ...] = ()
     lines: tuple[int, ...] = ()
     count: int = 24
 
@@ -124,59 +132,39 @@ class Reader:
     columns: Sequence[Column]
     mix: Callable[[Mapping[str, Any]], Mix]
 
-    def search(self, body: bytes) -> Request:
-        """The rows most like some examples: {"mix": {name: weight}, "like": [row], "unlike": [row],
-        "images": [name], "middle": {"column", "codes"}, "filters": [...], "within": [row], "text", "count"}.
+    def read(self, body: bytes, kind: Kind) -> Request:
+        """A request of one kind.
+
+        Args:
+            body: a JSON object with fields of `Request`.
+            kind: what is requested, which says what fields there are.
 
         Raises:
             RunError: once for all that is wrong.
         """
-        request = self._read(body, ("mix", "like", "unlike", "images", "middle", *_RESTRICTIONS), "mix")
-        if not (request.like or request.images or request.middle):
-            raise RunError("there is no example to be like. Add one ('like', 'images' or 'middle').")
-        return request
-
-    def browse(self, body: bytes) -> Request:
-        """Some rows that pass filters: {"filters": [...], "within": [row], "text", "count"}.
-
-        Raises:
-            RunError: once for all that is wrong.
-        """
-        return self._read(body, _RESTRICTIONS)
-
-    def rows_by_number(self, body: bytes) -> Request:
-        """Some rows by their numbers, as `like`, or by their lines: {"rows": [row]} or {"lines": [line]}.
-
-        Raises:
-            RunError: once for all that is wrong.
-        """
-        return self._read(body, ("rows", "lines"))
-
-    def _read(self, body: bytes, known: Sequence[str], needed: str = "") -> Request:
         complaints = Complaints()
-        fields = _fields(parse(body), known, complaints)
-        if needed and needed not in fields and not complaints:
-            complaints.add(f"'{needed}' is missing.")
-        rows = {
+        fields = _fields(parse(body), _KNOWN[kind], complaints, "a request")
+        if kind == "search" and "mix" not in fields and not complaints:
+            complaints.add("'mix' is missing.")
+        if kind == "search" and not any(fields.get(name) for name in ("like", "images", "middle")) and not complaints:
+            complaints.add("there is no example to be like. Add one ('like', 'images' or 'middle').")
+        if len(fields.get("filters", ())) > len(self.columns):
+            complaints.add(f"'filters' has {len(fields['filters']):,}; there are {len(self.columns)} columns.")
+        known: dict[str, Any] = {
             name: complaints.of(self._rows, fields[name], name) or ()
             for name in ("like", "unlike", "rows", "within")
             if fields.get(name) is not None
         }
-        middle = None if fields.get("middle") is None else complaints.of(self._filter, fields["middle"])
-        if middle is not None and self.columns[middle.column].kind == "number":
-            complaints.add("middle: numbers have no label to be the middle of.")
-        if len(fields.get("filters", ())) > len(self.columns):
-            complaints.add(f"'filters' has {len(fields['filters']):,}; there are {len(self.columns)} columns.")
+        if "mix" in fields:
+            known["mix"] = complaints.of(self.mix, fields["mix"])
+        if fields.get("middle") is not None:
+            known["middle"] = complaints.of(self._middle, fields["middle"])
         request = Request(
-            mix=complaints.of(self.mix, fields["mix"]) if "mix" in fields else None,
-            like=rows.get("like", rows.get("rows", ())),
-            unlike=rows.get("unlike", ()),
+            **known,
             images=tuple(dict.fromkeys(fields.get("images", ()))),
-            middle=middle,
             filters=tuple(complaints.each(self._filter, fields.get("filters", ())[: len(self.columns)])),
-            within=rows.get("within"),
             words=tuple(fields.get("text", "").lower().split()),
-            lines=tuple(fields.get("lines", ())),
+            lines=tuple(fields.get("lines") or ()),
             count=fields.get("count", 24),
         )
         complaints.raise_any()
@@ -188,23 +176,30 @@ class Reader:
             raise RunError(f"there is no row {_shown(outside)} ('{name}'): rows go from 0 to {self.rows - 1:,}.")
         return tuple(dict.fromkeys(rows))
 
+    def _middle(self, value: Mapping[str, Any]) -> Filter:
+        middle = self._filter(value)
+        if self.columns[middle.column].kind == "number":
+            raise RunError("middle: numbers have no label to be the middle of.")
+        return middle
+
     def _filter(self, value: Mapping[str, Any]) -> Filter:
-        names = [column.name for column in self.columns]
+        # Names differ in most rows: they are found by words, and have neither codes nor numbers.
+        names = {column.name: number for number, column in enumerate(self.columns) if column.kind != "name"}
         name = value.get("column")
-        if name not in names:
+        if not isinstance(name, str) or name not in names:
             raise RunError(f"there is no column '{_shown(name)}'.{nearest(str(name)[:100], names)}")
-        column = self.columns[names.index(name)]
+        column, complaints = self.columns[names[name]], Complaints()
         ends = ("low", "high") if column.kind == "number" else ("codes",)
-        complaints = Complaints()
         others = {field: content for field, content in value.items() if field != "column"}
         fields = _fields(others, ("blank", *ends), complaints, f"column '{name}'")
         count = len(column.sets or column.labels)
-        if max(fields.get("codes", ()), default=0) >= max(count, 1):
+        if max(fields.get("codes", ()), default=-1) >= count:
             complaints.add(f"'codes' must be whole numbers from 0 to {count - 1:,}, of column '{name}'.")
         complaints.raise_any()
         bounds = {end: fields[end] for end in ("low", "high") if fields.get(end) is not None}
-        codes = tuple(sorted(set(fields.get("codes", ()))))
-        return Filter(names.index(name), codes, blank=fields.get("blank", False), **bounds)
+        return Filter(
+            names[name], tuple(sorted(set(fields.get("codes", ())))), blank=fields.get("blank", False), **bounds
+        )
 
 
 def parse(body: bytes) -> dict[str, Any]:
@@ -226,9 +221,7 @@ def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is no number of JSON")
 
 
-def _fields(
-    values: Mapping[str, Any], known: Sequence[str], complaints: Complaints, where: str = "a request"
-) -> dict[str, Any]:
+def _fields(values: Mapping[str, Any], known: Sequence[str], complaints: Complaints, where: str) -> dict[str, Any]:
     """Those that are what they must be; complaints about all others."""
     fields = {}
     for name, value in values.items():
@@ -238,11 +231,12 @@ def _fields(
         kind, words = _FIELDS[name]
         try:
             field = msgspec.convert(value, kind)
-            if isinstance(field, float) and not math.isfinite(field):
-                raise msgspec.ValidationError
-            fields[name] = field
         except msgspec.ValidationError:
+            field = math.nan
+        if isinstance(field, float) and not math.isfinite(field):
             complaints.add(f"'{name}' must be {words}, got {_shown(value)}.")
+        else:
+            fields[name] = field
     return fields
 
 

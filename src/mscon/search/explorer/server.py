@@ -253,7 +253,7 @@ class _Connection(H11Protocol):
         self.loop.call_later(_LIFE * self._seconds, transport.abort)
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        # Who has asked may close that half of the connection and wait for the answer.
+        # After its request a client may close its half of the connection and wait for the answer.
         if self.cycle is not None:
             self.cycle.more_body = False
             self.cycle.message_event.set()
@@ -261,17 +261,17 @@ class _Connection(H11Protocol):
 
 
 def _check_origin(request: Request, is_page: bool) -> None:
-    """That the page asks, and no page of another site: browsers say who does."""
+    """Refuse what a page of another site requests: browsers say which page does."""
     headers = request.headers
     origins = headers.getlist("origin")
     if any(origin != f"http://{headers['host']}" for origin in origins):
-        raise HTTPException(403, "this was asked by a page of another site.")
+        raise HTTPException(403, "this was requested by a page of another site.")
     if request.method == "POST" and not origins:
-        raise HTTPException(403, "this must be asked by the page, which says its Origin.")
+        raise HTTPException(403, "only the page itself may request this; a browser then says its Origin.")
     # A link to the page may stand anywhere; all else is the page's.
     is_visit = is_page and headers.get("sec-fetch-dest", "document") == "document"
     if not is_visit and headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
-        raise HTTPException(403, "this was asked by a page of another site.")
+        raise HTTPException(403, "this was requested by a page of another site.")
 
 
 def _response(body: bytes, kind: str, status: int = 200, policy: str = _NOTHING) -> Response:
