@@ -172,7 +172,8 @@ class Index:
         if len(undirected) == np.count_nonzero(shares):
             raise RunError(
                 f"these examples have no direction in {' and '.join(map(repr, undirected))}: examples and "
-                "counterexamples cancel out, or the vectors are zeros. Take other examples, or weight other similarities."
+                "counterexamples cancel out, or the vectors are zeros. Take other examples, or weight other "
+                "similarities."
             )
         keep[[e.row for e in (*like, *unlike) if e.row is not None]] = False
         if not keep.any():

@@ -115,7 +115,8 @@ class Answers:
             query = self._examples(request.like, request.unlike, images, request.middle)
             if not (np.abs(query).sum(axis=1) * shares).any():
                 raise RunError(
-                    "the examples to be like and to be unlike cancel out. Take other examples, or weight other similarities."
+                    "the examples to be like and to be unlike cancel out. Take other examples, or weight other "
+                    "similarities."
                 )
             keep = self._keep(request).copy()
             keep[[*request.like, *request.unlike]] = False  # examples are no answers
