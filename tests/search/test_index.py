@@ -80,8 +80,8 @@ def test_a_label_is_the_middle_of_its_rows_which_may_be_found(run):
     index = mscon.open_index(run, dtype="float32")
     boots = [row for row, kind in enumerate(run.read_rows()["kind"]) if kind == "boots"]
     query = unit(unit(run.read_projections().astype(np.float64))[:, boots].mean(axis=1))
-    for asked in ("kind=boots", {"kind": "boots"}):
-        hits = index.search(asked, k=24)
+    for query_form in ("kind=boots", {"kind": "boots"}):
+        hits = index.search(query_form, k=24)
         assert rows_of(hits) == by_hand(run, query, [1, 1, 1], [])
         assert "the middle of 6 rows with kind=boots" in hits.query
 
@@ -262,9 +262,9 @@ def test_the_command_line_prints_hits_with_signs(run, capsys):
 def test_the_command_line_prints_json(run, capsys):
     argv = ["--query", "kind=boots", "--unlike", "5", "--mix", "heel=2", "-k", "2", "--json"]
     assert main(["search", str(run.root), *argv]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told == mscon.open_index(run).search("kind=boots", unlike=5, mix="heel=2", k=2).to_json()
-    assert told["mix"] == {"kind": 0.0, "closure": 0.0, "heel": 2.0} and len(told["hits"]) == 2
+    output = json.loads(capsys.readouterr().out)
+    assert output == mscon.open_index(run).search("kind=boots", unlike=5, mix="heel=2", k=2).to_json()
+    assert output["mix"] == {"kind": 0.0, "closure": 0.0, "heel": 2.0} and len(output["hits"]) == 2
 
 
 def test_names_are_no_markup_and_do_not_steer_the_terminal(run, capsys):
@@ -293,9 +293,9 @@ def test_names_are_no_markup_and_do_not_steer_the_terminal(run, capsys):
 )
 def test_a_users_mistake_is_one_message_and_status_2(run, capsys, argv, words):
     assert main(["search", str(run.root), *argv]) == 2
-    told = capsys.readouterr()
-    assert words in told.err and told.err.startswith("mscon: ") and "Traceback" not in told.err
-    assert not told.out
+    output = capsys.readouterr()
+    assert words in output.err and output.err.startswith("mscon: ") and "Traceback" not in output.err
+    assert not output.out
 
 
 def test_a_row_finds_the_same_whatever_the_threads(index):

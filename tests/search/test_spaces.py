@@ -55,18 +55,18 @@ def problems(draw):
 @given(problem=problems())
 @settings(max_examples=50)
 def test_finds_what_loops_find(dtype, problem):
-    vectors, shares, k, keep, asked = problem
+    vectors, shares, k, keep, query_row = problem
     spaces = Spaces(vectors, dtype)
-    query = spaces.vectors([asked])[:, 0]
-    found = spaces.nearest(query, shares, k, keep)
+    query = spaces.vectors([query_row])[:, 0]
+    neighbours = spaces.nearest(query, shares, k, keep)
     expected = by_loops(vectors.astype(dtype), query, shares, k, keep)
-    np.testing.assert_allclose(found.scores, [score for score, _, _ in expected], atol=1e-12)
+    np.testing.assert_allclose(neighbours.scores, [score for score, _, _ in expected], atol=1e-12)
     np.testing.assert_allclose(
-        found.by_space, np.array([e for _, _, e in expected]).reshape(-1, len(shares)), atol=1e-12
+        neighbours.by_space, np.array([e for _, _, e in expected]).reshape(-1, len(shares)), atol=1e-12
     )
-    apart = np.diff(found.scores) < -1e-12  # rows within a rounding of one another may change places
+    apart = np.diff(neighbours.scores) < -1e-12  # rows within a rounding of one another may change places
     if apart.all():
-        assert found.rows.tolist() == [row for _, row, _ in expected]
+        assert neighbours.rows.tolist() == [row for _, row, _ in expected]
 
 
 @given(st.integers(1, 50), st.integers(0, 20))
@@ -118,10 +118,10 @@ def test_the_bound_of_the_first_pass_holds():
 
 def test_a_row_is_its_own_nearest_with_score_1_in_every_space():
     spaces = Spaces(drawn(3, 200, 6, 0))
-    found = spaces.nearest(spaces.vectors([17])[:, 0], np.full(3, 1 / 3), 1)
-    assert found.rows.tolist() == [17]
-    assert found.by_space[0] == pytest.approx([1, 1, 1])
-    assert (found.by_space <= 1).all()
+    neighbours = spaces.nearest(spaces.vectors([17])[:, 0], np.full(3, 1 / 3), 1)
+    assert neighbours.rows.tolist() == [17]
+    assert neighbours.by_space[0] == pytest.approx([1, 1, 1])
+    assert (neighbours.by_space <= 1).all()
 
 
 def test_a_row_without_a_direction_in_a_space_scores_0_there():

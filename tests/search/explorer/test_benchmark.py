@@ -17,6 +17,6 @@ def test_the_benchmark_measures_a_small_page():
     if not (shutil.which("chromium") or shutil.which("google-chrome")):
         pytest.skip("no chromium on this machine (tests/browser.py installs one)")
     command = [sys.executable, str(BENCHMARK), "--rows", "200", "--moves", "4"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    assert "| 200 | " in done.stdout
+    process = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert process.returncode == 0, process.stderr
+    assert "| 200 | " in process.stdout

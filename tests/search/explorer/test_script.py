@@ -18,16 +18,16 @@ needs_node = pytest.mark.skipif(shutil.which("node") is None, reason="node is no
 @needs_node
 def test_the_modules_do_what_they_say():
     command = ["node", "--test", str(TESTS / "page.test.mjs")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert int(re.search(r"^# pass (\d+)$", done.stdout, re.MULTILINE)[1]) > 30
+    process = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert process.returncode == 0, process.stdout + process.stderr
+    assert int(re.search(r"^# pass (\d+)$", process.stdout, re.MULTILINE)[1]) > 30
 
 
 @needs_node
 def test_the_joined_script_is_one_script(tmp_path):
     (tmp_path / "page.js").write_text(joined_script(), "utf-8")
-    done = subprocess.run(["node", "--check", str(tmp_path / "page.js")], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
+    process = subprocess.run(["node", "--check", str(tmp_path / "page.js")], capture_output=True, text=True, timeout=60)
+    assert process.returncode == 0, process.stderr
 
 
 def test_every_module_is_joined_and_no_two_of_them_share_a_name():

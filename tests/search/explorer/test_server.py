@@ -43,42 +43,44 @@ class Answer:
     body: bytes
 
     @property
-    def told(self):
+    def content(self):
         return json.loads(self.body)
 
     @property
     def message(self) -> str:
         assert self.headers["Content-Type"] == "application/json"
-        assert set(self.told) == {"message"}
-        return self.told["message"]
+        assert set(self.content) == {"message"}
+        return self.content["message"]
 
 
 def ask(server: ExplorerServer, method: str, path: str, body: bytes | None = None, **headers: str | None) -> Answer:
     """A request; headers by their names with _ for -, None to leave one out."""
-    own: dict[str, str | None] = {"Host": f"127.0.0.1:{server.port}"}
+    fields: dict[str, str | None] = {"Host": f"127.0.0.1:{server.port}"}
     if body is not None:
-        own |= {"Content-Length": str(len(body)), "Content-Type": "application/json"}
+        fields |= {"Content-Length": str(len(body)), "Content-Type": "application/json"}
     if method == "POST":
-        own["Origin"] = f"http://127.0.0.1:{server.port}"
-    own |= {name.replace("_", "-"): value for name, value in headers.items()}
+        fields["Origin"] = f"http://127.0.0.1:{server.port}"
+    fields |= {name.replace("_", "-"): value for name, value in headers.items()}
     with contextlib.closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)) as connection:
         connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
-        for name, value in own.items():
+        for name, value in fields.items():
             if value is not None:
                 connection.putheader(name, value)
         connection.endheaders()
         if body:
             connection.send(body)
-        got = connection.getresponse()
-        return Answer(got.status, {name.title(): value for name, value in got.headers.items()}, got.read())
+        response = connection.getresponse()
+        return Answer(
+            response.status, {name.title(): value for name, value in response.headers.items()}, response.read()
+        )
 
 
 def get(server: ExplorerServer, place: str, **headers: str | None) -> Answer:
     return ask(server, "GET", f"/{server.token}/{place}", **headers)
 
 
-def post(server: ExplorerServer, place: str, told: object, **headers: str | None) -> Answer:
-    return ask(server, "POST", f"/{server.token}/{place}", json.dumps(told).encode(), **headers)
+def post(server: ExplorerServer, place: str, content: object, **headers: str | None) -> Answer:
+    return ask(server, "POST", f"/{server.token}/{place}", json.dumps(content).encode(), **headers)
 
 
 def upload(server: ExplorerServer, data: bytes, **headers: str | None) -> Answer:
@@ -92,11 +94,11 @@ def raw(server: ExplorerServer, sent: bytes, half_close: bool = True) -> bytes:
         connection.sendall(sent)
         if half_close:
             connection.shutdown(socket.SHUT_WR)
-        got = b""
+        response = b""
         with contextlib.suppress(ConnectionError):
             while part := connection.recv(65_536):
-                got += part
-    return got
+                response += part
+    return response
 
 
 def island(page: Answer):
@@ -131,54 +133,54 @@ def png(side: int = 24) -> bytes:
 def test_the_page_holds_the_rows_of_the_map_and_neither_vectors_nor_pictures(server):
     page = get(server, "")
     assert page.status == 200 and page.headers["Content-Type"] == "text/html; charset=utf-8"
-    told = island(page)
-    assert told["rows"] == told["total"] == 60
-    assert set(told["vectors"]) == {""} and told["pictures"] == []
-    assert told["server"]["uploads"] is True and told["server"]["pictures"] is True
-    kind = next(column for column in told["columns"] if column["name"] == "kind")
+    content = island(page)
+    assert content["rows"] == content["total"] == 60
+    assert set(content["vectors"]) == {""} and content["pictures"] == []
+    assert content["server"]["uploads"] is True and content["server"]["pictures"] is True
+    kind = next(column for column in content["columns"] if column["name"] == "kind")
     assert sum(kind["counts"]) == 59 and kind["blank"] == 1
     assert HOSTILE.encode() not in page.body
 
 
 def test_every_answer_is_kept_by_nobody_and_is_only_what_it_says(server):
     for answer in (get(server, ""), get(server, "thumbnail/3"), post(server, "browse", {}), get(server, "nothing")):
-        told = answer.headers
-        assert told["Cache-Control"] == "no-store" and told["X-Content-Type-Options"] == "nosniff"
-        assert told["X-Frame-Options"] == "DENY" and told["Cross-Origin-Resource-Policy"] == "same-origin"
-        assert told["Referrer-Policy"] == "same-origin" and told["Connection"] == "close"
-        assert told["Content-Security-Policy"].startswith("default-src 'none'; ")
-        assert "frame-ancestors 'none'" in told["Content-Security-Policy"]
-        assert "unsafe" not in told["Content-Security-Policy"] and "http" not in told["Content-Security-Policy"]
-        assert not [name for name in told if name.startswith("Access-Control")]
-        assert told["Server"] == "mscon" and "Python" not in str(told)
+        content = answer.headers
+        assert content["Cache-Control"] == "no-store" and content["X-Content-Type-Options"] == "nosniff"
+        assert content["X-Frame-Options"] == "DENY" and content["Cross-Origin-Resource-Policy"] == "same-origin"
+        assert content["Referrer-Policy"] == "same-origin" and content["Connection"] == "close"
+        assert content["Content-Security-Policy"].startswith("default-src 'none'; ")
+        assert "frame-ancestors 'none'" in content["Content-Security-Policy"]
+        assert "unsafe" not in content["Content-Security-Policy"] and "http" not in content["Content-Security-Policy"]
+        assert not [name for name in content if name.startswith("Access-Control")]
+        assert content["Server"] == "mscon" and "Python" not in str(content)
 
 
 def test_a_search_is_the_definition(server, shoes):
     vectors = shoes.read_projections().astype(np.float64)
     vectors /= np.linalg.norm(vectors, axis=2, keepdims=True)
     mix = {"kind": 20, "closure": 70, "heel": 100}
-    wanted = vectors[:, [3, 40]].mean(axis=1) - vectors[:, 17]
-    wanted /= np.linalg.norm(wanted, axis=1, keepdims=True)
+    goal = vectors[:, [3, 40]].mean(axis=1) - vectors[:, 17]
+    goal /= np.linalg.norm(goal, axis=1, keepdims=True)
     shares = np.array([20, 70, 0, 0, 100]) / 190
-    by_space = np.einsum("sd,srd->sr", wanted, vectors)
+    by_space = np.einsum("sd,srd->sr", goal, vectors)
     score = shares @ by_space
     score[[3, 40, 17]] = -np.inf
-    told = post(server, "search", {"mix": mix, "like": [3, 40], "unlike": [17], "count": 12}).told
-    np.testing.assert_allclose(told["scores"], np.sort(score)[::-1][:12], atol=2e-3)
-    np.testing.assert_allclose(told["parts"], by_space[:, told["rows"]], atol=2e-3)
-    assert told["passing"] == 57
-    assert told["lines"] == [row + 2 for row in told["rows"]]
-    assert told["names"] == [f"{row:05d}.png" for row in told["rows"]]
+    content = post(server, "search", {"mix": mix, "like": [3, 40], "unlike": [17], "count": 12}).content
+    np.testing.assert_allclose(content["scores"], np.sort(score)[::-1][:12], atol=2e-3)
+    np.testing.assert_allclose(content["parts"], by_space[:, content["rows"]], atol=2e-3)
+    assert content["passing"] == 57
+    assert content["lines"] == [row + 2 for row in content["rows"]]
+    assert content["names"] == [f"{row:05d}.png" for row in content["rows"]]
 
 
 def test_the_middle_of_a_label_is_one_example_and_its_rows_are_answers(server, shoes):
-    told = island(get(server, ""))
-    column = next(column for column in told["columns"] if column["name"] == "kind")
+    content = island(get(server, ""))
+    column = next(column for column in content["columns"] if column["name"] == "kind")
     code = column["labels"].index("boots")
-    asked = {"mix": {"kind": 1}, "middle": {"column": "kind", "codes": [code]}, "count": 10}
-    found = post(server, "search", asked).told
-    assert [shoes.read_rows()["kind"][row] for row in found["rows"]] == ["boots"] * 10
-    assert found["passing"] == 60
+    question = {"mix": {"kind": 1}, "middle": {"column": "kind", "codes": [code]}, "count": 10}
+    nearest = post(server, "search", question).content
+    assert [shoes.read_rows()["kind"][row] for row in nearest["rows"]] == ["boots"] * 10
+    assert nearest["passing"] == 60
 
 
 @pytest.mark.parametrize(
@@ -193,22 +195,22 @@ def test_the_middle_of_a_label_is_one_example_and_its_rows_are_answers(server, s
     ],
 )  # fmt: skip
 def test_filters_let_through_what_they_say(server, shoes, filters, expected):
-    told = post(server, "browse", {"filters": filters, "count": 240}).told
-    wanted = {n for n, row in enumerate(shoes.read_rows().iter_rows(named=True)) if expected(row)}
-    assert set(told["rows"]) == wanted and told["passing"] == len(wanted) > 0
-    searched = post(server, "search", {"mix": EQUAL, "like": [0], "filters": filters, "count": 240}).told
-    assert set(searched["rows"]) == wanted - {0}
+    content = post(server, "browse", {"filters": filters, "count": 240}).content
+    goal = {n for n, row in enumerate(shoes.read_rows().iter_rows(named=True)) if expected(row)}
+    assert set(content["rows"]) == goal and content["passing"] == len(goal) > 0
+    searched = post(server, "search", {"mix": EQUAL, "like": [0], "filters": filters, "count": 240}).content
+    assert set(searched["rows"]) == goal - {0}
 
 
 def test_rows_within_a_selection(server):
-    told = post(server, "search", {"mix": EQUAL, "like": [5], "within": [5, 9, 11]}).told
-    assert set(told["rows"]) == {9, 11}
-    assert post(server, "search", {"mix": EQUAL, "like": [5], "within": [5]}).told["rows"] == []
-    assert post(server, "browse", {"within": []}).told["passing"] == 0
+    content = post(server, "search", {"mix": EQUAL, "like": [5], "within": [5, 9, 11]}).content
+    assert set(content["rows"]) == {9, 11}
+    assert post(server, "search", {"mix": EQUAL, "like": [5], "within": [5]}).content["rows"] == []
+    assert post(server, "browse", {"within": []}).content["passing"] == 0
 
 
 def test_browsing_goes_on_where_it_was(server):
-    few, more = (post(server, "browse", {"count": count}).told["rows"] for count in (24, 48))
+    few, more = (post(server, "browse", {"count": count}).content["rows"] for count in (24, 48))
     assert more[:24] == few and len(set(more)) == 48 and few != sorted(few)
 
 
@@ -247,13 +249,13 @@ def test_an_uploaded_glyph_finds_its_letter(serving, glyph_answers, glyph_run):
     rows = glyph_run.read_rows()
     row = int(np.flatnonzero((rows["split"] == "test").to_numpy())[7])
     data = (glyph_answers._pictures.folder / rows["image"][row]).read_bytes()
-    told = upload(server, data).told
-    assert told["picture"].startswith("data:image/webp;base64,")
-    found = post(server, "search", {"mix": {"character": 1}, "images": [told["image"]], "count": 10}).told
-    assert row in found["rows"] and found["scores"][0] > 0.999
-    same = [rows["character"][hit] == rows["character"][row] for hit in found["rows"]]
+    content = upload(server, data).content
+    assert content["picture"].startswith("data:image/webp;base64,")
+    nearest = post(server, "search", {"mix": {"character": 1}, "images": [content["image"]], "count": 10}).content
+    assert row in nearest["rows"] and nearest["scores"][0] > 0.999
+    same = [rows["character"][hit] == rows["character"][row] for hit in nearest["rows"]]
     assert sum(same) >= 8
-    both = {"mix": {"character": 1}, "images": [told["image"]], "like": [0], "unlike": [5], "count": 1}
+    both = {"mix": {"character": 1}, "images": [content["image"]], "like": [0], "unlike": [5], "count": 1}
     assert post(server, "search", both).status == 200
 
 
@@ -263,10 +265,10 @@ def test_uploads_are_kept_in_memory_and_only_the_last_of_them(serving, glyph_ans
     monkeypatch.setattr(module, "_CACHED_IMAGES", 2)
     server = serving(glyph_answers)
     before = sorted(glyph_run.root.rglob("*"))
-    names = [upload(server, png(20 + n)).told["image"] for n in range(3)]
-    asked = {"mix": {"character": 1}, "count": 1}
-    assert post(server, "search", {**asked, "images": names[1:]}).status == 200
-    assert "1 new image of the query" in post(server, "search", {**asked, "images": names}).message
+    names = [upload(server, png(20 + n)).content["image"] for n in range(3)]
+    question = {"mix": {"character": 1}, "count": 1}
+    assert post(server, "search", {**question, "images": names[1:]}).status == 200
+    assert "1 new image of the query" in post(server, "search", {**question, "images": names}).message
     assert sorted(glyph_run.root.rglob("*")) == before
 
 
@@ -289,11 +291,11 @@ def test_uploads_are_kept_in_memory_and_only_the_last_of_them(serving, glyph_ans
 def test_an_address_that_is_not_on_the_list_is_nowhere(server, path):
     path = path.format(token=server.token, wrong=server.token[:-1] + ("A" if server.token[-1] != "A" else "B"))
     host = f"127.0.0.1:{server.port}"
-    got = raw(server, f"GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
-    head, _, body = got.partition(b"\r\n\r\n")
-    assert head.split()[1] == b"404", got
+    response = raw(server, f"GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+    head, _, body = response.partition(b"\r\n\r\n")
+    assert head.split()[1] == b"404", response
     assert set(json.loads(body)) == {"message"}
-    assert b"root:" not in got and b"title" not in got
+    assert b"root:" not in response and b"title" not in response
 
 
 @pytest.mark.parametrize("method", ["HEAD", "PUT", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PATCH", "PROPFIND", "get"])
@@ -360,7 +362,7 @@ def test_it_listens_to_this_machine_only(server):
 
 
 @pytest.mark.parametrize(
-    ("told", "words"),
+    ("content", "words"),
     [
         ({"mix": {"kind": -1}}, "weight of 'kind' is negative"),
         ({"mix": {"kind": 0, "heel": 0}}, "every weight is 0"),
@@ -404,8 +406,8 @@ def test_it_listens_to_this_machine_only(server):
         ({"mix": EQUAL, "like": [3], "filters": [{"column": "kind"}] * 99}, "'filters' has 99"),
     ],
 )  # fmt: skip
-def test_a_question_that_cannot_be_meant_is_one_message(server, told, words):
-    answer = post(server, "search", told)
+def test_a_question_that_cannot_be_meant_is_one_message(server, content, words):
+    answer = post(server, "search", content)
     assert answer.status == 400
     assert words in answer.message
 
@@ -430,13 +432,13 @@ def test_what_is_no_json_is_one_message(server, body, words):
 
 
 def test_all_mistakes_are_told_at_once_and_no_message_is_long(server):
-    told = {"mix": {"kind": -1}, "like": [99], "count": 0, "x" * 5000: 1}
-    message = post(server, "search", told).message
+    content = {"mix": {"kind": -1}, "like": [99], "count": 0, "x" * 5000: 1}
+    message = post(server, "search", content).message
     for words in ("negative", "no row 99", "from 1 to 240", "a request has no 'xxx"):
         assert words in message
     assert len(message) <= 2_000
     assert "Known: rows, lines" in post(server, "rows", {"row": [1]}).message
-    assert post(server, "rows", {}).told["rows"] == []
+    assert post(server, "rows", {}).content["rows"] == []
 
 
 def test_lengths_and_kinds_that_are_not_said_are_refused(server):
@@ -539,9 +541,9 @@ def test_a_client_that_does_not_read_its_answer_is_cut(serving, shoes):
      b"<script> <script> <script>\r\n\r\n", "GET /\u0663 HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()],
 )  # fmt: skip
 def test_what_is_no_http_is_no_fault(server, sent):
-    got = raw(server, sent)
-    assert got == b"" or got.startswith(b"HTTP/1.1 4") or got.startswith(b"HTTP/1.1 5")
-    assert b"script" not in got and b"Traceback" not in got
+    response = raw(server, sent)
+    assert response == b"" or response.startswith(b"HTTP/1.1 4") or response.startswith(b"HTTP/1.1 5")
+    assert b"script" not in response and b"Traceback" not in response
     assert get(server, "").status == 200
 
 
@@ -563,10 +565,10 @@ def test_a_fault_of_ours_tells_the_client_nothing(server, monkeypatch, capsys):
     answer = post(server, "browse", {})
     assert answer.status == 500 and "secret" not in answer.message
     end = time.monotonic() + 5
-    told = ""
-    while "a secret" not in told and time.monotonic() < end:
-        told += capsys.readouterr().err
-    assert "a secret" in told
+    content = ""
+    while "a secret" not in content and time.monotonic() < end:
+        content += capsys.readouterr().err
+    assert "a secret" in content
 
 
 def test_uploads_that_are_no_images_are_one_message_each(serving, glyph_answers):
@@ -583,10 +585,10 @@ def test_uploads_that_are_no_images_are_one_message_each(serving, glyph_answers)
         assert answer.status == 400 and words in answer.message
 
 
-def test_a_run_without_weights_or_of_other_things_takes_no_new_image(server, serving, made):
+def test_a_run_without_weights_or_of_other_things_takes_no_new_image(server, serving, fresh_run):
     answer = upload(server, png())
     assert answer.status == 400 and "checkpoint" in answer.message
-    run = made("columns", images=False)
+    run = fresh_run("columns", images=False)
     recipe = run.root / "recipe.toml"
     recipe.write_text(recipe.read_text().replace('input = "image"', 'input = "columns"'))
     checksums.record(run.root, recipe.name)
@@ -597,7 +599,7 @@ def test_a_run_without_weights_or_of_other_things_takes_no_new_image(server, ser
     assert "made from columns, not images" in upload(other, png()).message
     assert b'id="upload-button"' not in answers.page
     assert get(other, "thumbnail/1").status == 404
-    assert len(post(other, "browse", {"count": 3}).told["cells"]) == 3
+    assert len(post(other, "browse", {"count": 3}).content["cells"]) == 3
 
 
 def test_many_at_once_get_what_each_asked_for(server, answers):
@@ -606,7 +608,7 @@ def test_many_at_once_get_what_each_asked_for(server, answers):
     def ask_often(first: int) -> None:
         for row in range(first, 60, 8):
             body = {"mix": EQUAL, "like": [row], "filters": [{"column": "heel", "low": row / 10}], "count": 3}
-            if post(server, "search", body).told != answers.search(json.dumps(body).encode()):
+            if post(server, "search", body).content != answers.search(json.dumps(body).encode()):
                 wrong.append(row)
             if get(server, f"thumbnail/{row}").body != answers.thumbnail(row):
                 wrong.append(row)
@@ -637,16 +639,16 @@ def test_sixty_thousand_rows_answer_within_bounds(serving, tmp_path):
     score = np.einsum("sd,srd->r", vectors[:, 59_999], vectors) / 5
     score[59_999] = -np.inf
     tracemalloc.start()
-    found = post(server, "search", {"mix": EQUAL, "like": [59_999], "count": 240})
+    nearest = post(server, "search", {"mix": EQUAL, "like": [59_999], "count": 240})
     browsed = post(server, "browse", {"count": 240, "filters": [{"column": "heel", "low": 6}]})
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 8_000_000
-    assert len(found.body) < 100_000 and len(browsed.body) < 100_000
-    assert browsed.told["passing"] > 29_000
-    np.testing.assert_allclose(found.told["scores"], np.sort(score)[::-1][:240], atol=2e-3)
+    assert len(nearest.body) < 100_000 and len(browsed.body) < 100_000
+    assert browsed.content["passing"] > 29_000
+    np.testing.assert_allclose(nearest.content["scores"], np.sort(score)[::-1][:240], atol=2e-3)
     outside = sorted(set(range(count)) - set(np.frombuffer(base64.b64decode(page["ids"]), "<i4").tolist()))
-    known = post(server, "rows", {"rows": outside[:3]}).told
+    known = post(server, "rows", {"rows": outside[:3]}).content
     assert known["rows"] == outside[:3] and known["names"] == [f"{row:05d}.png" for row in outside[:3]]
 
 
@@ -657,26 +659,26 @@ def test_the_verb_prints_the_address_and_ends_at_ctrl_c(shoes):
     command = [sys.executable, "-m", "mscon", "explore", str(shoes.root), "--serve", "--no-open", "--rows", "15"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
-            url, told = process.stdout.readline().strip(), process.stdout.readline()
+            url, content = process.stdout.readline().strip(), process.stdout.readline()
             port = int(url.split(":")[2].split("/")[0])
             with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
                 connection.request("GET", "/" + url.split("/", 3)[3])
                 assert b"15, drawn evenly" in connection.getresponse().read()
             process.send_signal(signal.SIGINT)
-            rest, said = process.communicate(timeout=20)
+            rest, printed = process.communicate(timeout=20)
         finally:
             process.kill()
     assert process.returncode == 0
-    assert "Ctrl-C ends it" in told and "The server has ended." in rest
-    assert said == ""
+    assert "Ctrl-C ends it" in content and "The server has ended." in rest
+    assert printed == ""
 
 
 def test_without_the_extra_one_message_says_how_to_install_it(shoes, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     monkeypatch.delitem(sys.modules, "mscon.search.explorer.server")
     assert main(["explore", str(shoes.root), "--serve", "--no-open"]) == 2
-    told = capsys.readouterr().err
-    assert 'pip install "mscon[serve]"' in told and "Traceback" not in told
+    content = capsys.readouterr().err
+    assert 'pip install "mscon[serve]"' in content and "Traceback" not in content
 
 
 def test_a_port_that_is_taken_is_one_message(server, shoes, capsys):
@@ -703,7 +705,7 @@ def test_a_port_is_a_number(shoes, port):
         main(["explore", str(shoes.root), "--serve", "--port", port])
 
 
-def test_a_run_that_was_not_probed_is_told(made, capsys):
-    run = made("unprobed-served", probed=False)
+def test_a_run_that_was_not_probed_is_told(fresh_run, capsys):
+    run = fresh_run("unprobed-served", probed=False)
     assert main(["explore", str(run.root), "--serve", "--no-open"]) == 2
     assert "mscon probe" in capsys.readouterr().err

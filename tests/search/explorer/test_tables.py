@@ -119,8 +119,8 @@ def test_rows_are_called_by_a_column_of_short_texts_that_differ():
 def test_a_name_column_that_is_not_there_is_one_message(cars, capsys):
     for verb in (["explore", str(cars.root), "--no-open"], ["search", str(cars.root), "--query", "1"]):
         assert main([*verb, "--name-column", "modell"]) == 2
-        told = capsys.readouterr().err
-        assert "Did you mean 'model'" in told and "Traceback" not in told
+        message = capsys.readouterr().err
+        assert "Did you mean 'model'" in message and "Traceback" not in message
 
 
 # The page ---------------------------------------------------------------------------------------------
