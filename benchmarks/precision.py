@@ -15,7 +15,7 @@ import torch
 
 from mscon.model.model import build_model
 from mscon.run.recipe import Data, Encoder, Recipe, SimilarityPart, Train
-from mscon.train import hardware
+from mscon.train import environment
 from mscon.train.environment import machine
 
 CASES = [
@@ -50,7 +50,7 @@ def milliseconds(name: str, channels: int, size: int, samples: int, precision: s
 
 def main() -> None:
     torch.set_num_threads(1)
-    hardware.start(Train(precision="float32"), "cpu")  # as in training, freed memory is kept
+    environment.start(Train(precision="float32"), "cpu")  # as in training, freed memory is kept
     print(f"{machine('cpu')['cpu']}, torch {torch.__version__}, one thread, ms a step\n")
     print(f"{'encoder':22s} {'px':>4s} {'samples':>7s}  float32  +channels_last  bfloat16  +channels_last")
     for name, channels, size, samples in CASES:

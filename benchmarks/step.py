@@ -51,9 +51,10 @@ from mscon.data.table.table import read_table
 from mscon.model.encoder import build_encoder
 from mscon.run import atomic
 from mscon.run import recipe as recipes
+from mscon.train import environment
 from mscon.train import fit as fitting
-from mscon.train import hardware
-from mscon.train.loop import LOG_EVERY, Record, Training, train_epoch
+from mscon.train.log import Record
+from mscon.train.loop import LOG_EVERY, Training, train_epoch
 
 RESULTS = Path(__file__).parent / "results"
 CLASSES = (4, 5, 20)
@@ -198,7 +199,7 @@ def measure(case: Case, epochs: int, steps: int, folder: Path) -> dict[str, Any]
     """A record of one training; None if "auto" is float32 here, which is a case of its own."""
     recipe, clock, read = recipe_of(case, epochs), Clock(), Dataset.batch
     encoder = build_encoder(recipe.encoder, recipe.data.channels, recipe.data.image_size)
-    settings = hardware.resolve(recipe.train, encoder, "cpu")
+    settings = environment.resolve(recipe.train, encoder, "cpu")
     if case.precision == "auto" and settings.precision == "float32":
         return None
     table = read_table(write_table(folder, case.side, steps * BATCH))
@@ -207,7 +208,7 @@ def measure(case: Case, epochs: int, steps: int, folder: Path) -> dict[str, Any]
         forget(folder / "cache")
         with (
             mock.patch.object(Dataset, "batch", lambda dataset, rows: clock.batch(dataset, rows, read)),
-            mock.patch.object(fitting, "train_epoch", clock.train_epoch),
+            mock.patch.object(epochs, "train_epoch", clock.train_epoch),
         ):
             fitting.fit(recipe, table, folder / "run", progress=False)
     for made, wall in zip(clock.epochs, clock.walls, strict=True):
@@ -276,7 +277,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="two epochs of two steps")
     parser.add_argument("--write", action="store_true", help="write the tables under benchmarks/results")
     arguments = parser.parse_args()
-    if hardware.device_type() != "cpu":
+    if environment.device_type() != "cpu":
         sys.exit("A GPU does not keep the time of a clock on the CPU. Hide it: CUDA_VISIBLE_DEVICES= python ...")
     torch.set_num_threads(arguments.threads)
     where, records = machine(), []

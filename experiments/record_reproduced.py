@@ -22,7 +22,7 @@ import tomli_w
 from mscon_paper import files
 from mscon_paper.experiment import Experiment
 from mscon_paper.results import read
-from mscon_paper.table import found_text
+from mscon_paper.table import result_text
 from mscon.run.run import Run
 
 HERE = Path(__file__).parent
@@ -45,8 +45,8 @@ def record(name: str, runs: Path, trained_at: str) -> None:
     elif one.data and one.numbers:
         planned = one.plan(1)
         reason = f"not run: {one.source_title} is not at hand here; `mscon reproduce {name} --data ROOT` runs it"
-        found = read(one, planned, folder, {run.name: reason for run in planned})
-        (folder / "table.md").write_text(found_text(found), "utf-8")
+        result = read(one, planned, folder, {run.name: reason for run in planned})
+        (folder / "table.md").write_text(result_text(result), "utf-8")
     readme = folder / "README.md"
     if not readme.exists():
         readme.write_text(introduction(name, one), "utf-8")
@@ -56,15 +56,15 @@ def expected(name: str, results: dict[str, Any], pool: Path, trained_at: str) ->
     """The numbers with their intervals, and where they come from."""
     names = sorted({run for reading in results["readings"] for run in reading["runs"]})
     runs = [Run.open(pool / one) for one in names]
-    seconds = sorted(run.facts["trained"]["seconds"] for run in runs)
+    seconds = sorted(run.read_facts()["trained"]["seconds"] for run in runs)
     commit = subprocess.run(["git", "rev-parse", trained_at], capture_output=True, text=True, check=True).stdout.strip()
     return {
         "command": f"mscon reproduce {name}",
         "commit": commit,
         "date": date.today(),
-        "machine": runs[0].facts["machine"],
-        "versions": runs[0].facts["versions"],
-        "precision": runs[0].facts["precision"],
+        "machine": runs[0].read_facts()["machine"],
+        "versions": runs[0].read_facts()["versions"],
+        "precision": runs[0].read_facts()["precision"],
         "seeds": max(reading["seeds"] for reading in results["readings"]),
         "runs": len(runs),
         "median_seconds_to_train_a_run": seconds[len(seconds) // 2],

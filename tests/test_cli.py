@@ -111,9 +111,9 @@ def test_a_reader_that_has_seen_enough_is_no_fault():
         "from mscon.cli import main\n"
         "sys.exit(main(['list']))\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 1
-    assert done.stderr == ""
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert process.returncode == 1
+    assert process.stderr == ""
 
 
 def test_a_second_ctrl_c_does_not_break_into_the_end():

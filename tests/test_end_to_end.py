@@ -49,13 +49,16 @@ def test_every_verb_on_glyphs(glyph_table, recipe, tmp_path, capsys):
     table = ["--table", str(glyph_table)]
     run = tmp_path / "runs" / "first"
 
-    assert main(["check", str(recipe), *table]) == 0
-    assert "character" in capsys.readouterr().out
+    assert main(["check", str(recipe), *table, *SHORT]) == 0
+    checked = capsys.readouterr().out
+    assert "character" in checked
+    assert "steps are few, so the encoder may learn little. Set train.epochs = " in checked
     assert main(["check", str(recipe), *table, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)
 
     assert main(["train", str(recipe), *table, *SHORT, "--out", str(run), "--dry-run"]) == 0
     assert not run.parent.exists()
+    assert "steps are few" in capsys.readouterr().err
 
     assert main(["train", str(recipe), *table, *SHORT, "--out", str(run)]) == 0
     assert main(["resume", str(run)]) == 0
@@ -157,7 +160,7 @@ def test_photographs_of_the_users_own_train_the_same_day(photographs, tmp_path, 
     ]
     arguments = [part for value in small for part in ("--set", value)]
     assert main(["train", str(recipe), "--table", str(photographs), *arguments, "--out", str(run)]) == 0
-    assert "batch norms see 5 rows at a time, not 8" in capsys.readouterr().err
+    assert "batch normalisation uses 5 rows at a time, not 8" in capsys.readouterr().err
     assert main(["probe", str(run)]) == 0
     assert main(["report", str(run)]) == 0
     columns = [score["column"] for score in Run.open(run).read_probe()["linear"]]

@@ -32,20 +32,17 @@ from mscon.data.inputs.views import plain
 from mscon.data.table.table import read_table
 from mscon.evaluate.linear import linear_probe
 from mscon.evaluate.metrics.retrieval import nearest_difference, retrieval
-from mscon.evaluate.multi_label import label_set_probe
-from mscon.evaluate.ordinal import level_probe
 from mscon.evaluate.probe import probe
-from mscon.evaluate.ridge import number_probe
 from mscon.evaluate.targets import codes_of
 from mscon.method.similarities.base import BETWEEN_COLUMNS, Cell
-from mscon.method.weightings.base import Seen
+from mscon.method.weightings.base import LabelledProjections
 from mscon.method.weightings.exact import Exact
 from mscon.run import recipe as recipes
 from mscon.run.recipe import Recipe
 from mscon.run.run import Run
 from mscon.train.assembly import method_of
 from mscon.train.fit import fit
-from mscon.train.module import Method
+from mscon.train.module import TrainingModule
 from mscon_paper.sources import glyphs
 from selected import selected
 
@@ -200,7 +197,7 @@ class OneBatch:
         rows = rows_of(path, self.recipe)
         similarities = fit_similarities(rows, self.recipe.similarities)
         torch.manual_seed(0)
-        self.method: Method = method_of(self.recipe, similarities).double()
+        self.method: TrainingModule = method_of(self.recipe, similarities).double()
         self.method.train()
         inputs = open_inputs(rows, path.parent, self.recipe.data, path.name)
         dataset = Dataset.build(rows, similarities, inputs)
@@ -408,8 +405,8 @@ def of_exact(batch: OneBatch, means: Tensor, projected: list[Tensor]) -> Tensor:
         names = sorted({batch.cells[column][i] or "" for i in kept}) if column != "same_row" else batch.rows
         classes = torch.tensor([names.index(batch.cells[column][i]) for i in kept])
         alone = Exact(1, fit_on="training").double()
-        seen = Seen(own.detach()[None], classes[None], torch.tensor([batch.rows[i] for i in kept]))
-        alone.look(seen, TEMPERATURE)
+        samples = LabelledProjections(own.detach()[None], classes[None], torch.tensor([batch.rows[i] for i in kept]))
+        alone.fit_to(samples, [TEMPERATURE])
         found.append((-alone.log_variance).exp())
     weights = torch.cat(found)
     return (weights * len(weights) / weights.sum() * means).sum()
@@ -487,24 +484,22 @@ def test_probes_are_fitted_and_scored_as_if_rows_with_a_hole_were_not_there(run)
             seen = {c for c, k, s in zip(cells, known, split, strict=True) if k and s == "train"}
             known &= np.array([c in seen for c in cells])  # families that no training row has are told of, not scored
             codes, names = codes_of([c if k else None for c, k in zip(cells, known, strict=True)])
-            result = linear_probe(*parts(codes, known), names)
-            expected = {"accuracy": result.accuracy}
+            result = linear_probe("class", *parts(codes, known), names)
+            expected = {"accuracy": result.scores["accuracy"].mean()}
         elif record["kind"] == "number":
             y = np.array([np.nan if c is None else float(c) for c in cells])
-            numbers = number_probe(*parts(y, known))
-            expected = {"r2": numbers.r2.mean(), "spearman": numbers.spearman.mean()}
+            numbers = linear_probe("number", *parts(y, known))
+            expected = {name: values.mean() for name, values in numbers.scores.items()}
         elif record["kind"] == "rank":
             y = np.array([np.nan if c is None else float(LEVELS.index(c)) for c in cells])
-            levels = level_probe(*parts(y, known))
-            expected = {"level_error": levels.level_error.mean(), "within_one": levels.within_one.mean()}
+            levels = linear_probe("rank", *parts(y, known))
+            expected = {name: values.mean() for name, values in levels.scores.items()}
         else:
             labels = record["classes"]
             y = np.array([[float(label in (c or "").split(";")) for label in labels] for c in cells])
-            told = label_set_probe(*parts(y, known), labels=labels)
-            assert (told.predicted == (told.probability > 0.5)).all()
-            np.testing.assert_allclose(
-                run.read_predictions()[f"linear/{_number(run, record)}/probability"], told.probability
-            )
+            result = linear_probe("labels", *parts(y, known), labels)
+            probability = run.read_predictions()[f"linear/{_number(run, record)}/probability"]
+            np.testing.assert_allclose(probability, result.predicted)
             expected = {}
         for part, name in (("train", "train_rows"), ("validation", "validation_rows"), ("test", "test_rows")):
             assert record[name] == ((split == part) & known).sum(), (column, name)

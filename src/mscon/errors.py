@@ -1,4 +1,4 @@
-"""What a user did wrong, said once: what, where, how many, what to do next."""
+"""Errors that a user can repair, and how their messages count and list: what, where, how many, what to do."""
 
 from __future__ import annotations
 
@@ -15,7 +15,15 @@ class TableError(MSConError):
 
 
 class RecipeError(MSConError):
-    """The recipe names something that does not exist, or a value out of range."""
+    """The recipe names something that does not exist, or a value out of range.
+
+    Attributes:
+        messages: one for each mistake.
+    """
+
+    def __init__(self, *messages: str) -> None:
+        super().__init__("\n".join(messages))
+        self.messages = messages
 
 
 class RunError(MSConError):
@@ -23,7 +31,7 @@ class RunError(MSConError):
 
 
 class OthersStopped(RunError):
-    """Of several processes that train together, another one is gone; what was wrong is told there."""
+    """Of several processes that train together, another one has stopped; its own message says why."""
 
 
 def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:

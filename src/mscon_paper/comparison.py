@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import re
 import signal
-import sys
 import threading
 import traceback
 from collections import deque
@@ -23,9 +21,11 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from mscon.errors import MSConError, RunError
+from mscon.run.progress import ProgressBar
 from mscon.run.recipe import Recipe
 from mscon.run.run import Run
 from mscon.run.trust import foreign_code
+from mscon_paper.experiment import slug
 
 T = TypeVar("T")
 
@@ -47,11 +47,7 @@ def plan(recipes: Sequence[Recipe], seeds: int, out: Path) -> list[Planned]:
         out: folder of the run directories.
     """
     seeded = [(seed, replace(r, train=replace(r.train, seed=seed))) for seed in range(seeds) for r in recipes]
-    return [Planned(recipe, out / f"{_slug(recipe.title)}-seed{seed}") for seed, recipe in seeded]
-
-
-def _slug(title: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
+    return [Planned(recipe, out / f"{slug(recipe.title)}-seed{seed}") for seed, recipe in seeded]
 
 
 def is_finished(planned: Planned, table_hash: str) -> bool:
@@ -65,11 +61,11 @@ def is_finished(planned: Planned, table_hash: str) -> bool:
             return False
         run = replace(run, trust=True)
         # The hardware choices were resolved when it was trained; all else must be equal.
-        there, wanted = run.read_recipe(), planned.recipe
-        resolved = replace(there.train, precision=wanted.train.precision, channels_last=wanted.train.channels_last)
+        trained, recipe = run.read_recipe(), planned.recipe
+        resolved = replace(trained.train, precision=recipe.train.precision, channels_last=recipe.train.channels_last)
         return (
             run.has_probe
-            and replace(there, train=resolved) == wanted
+            and replace(trained, train=resolved) == recipe
             and run.read_facts()["table"]["sha256"] == table_hash
         )
     except (MSConError, KeyError):
@@ -158,32 +154,13 @@ def carry_out_with_bar(
     planned: Sequence[Planned], table: Path, jobs: int | None, work: Callable[[Planned, Path], T]
 ) -> list[T]:
     """The same with a bar on standard error, or a line a run where that is no terminal."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    console = Console(file=sys.stderr)
     results: list[T] = []
-    with Progress(*columns, console=console, disable=not planned) as bar:
-        task = bar.add_task("training and probing", total=len(planned))
+    with ProgressBar("training and probing", len(planned)) as bar:
         for result in carry_out(planned, table, jobs, work) if planned else []:
             results.append(result)
-            bar.advance(task)
-            if not console.is_terminal:
-                print(f"{len(results)}/{len(planned)} {result}", file=sys.stderr)
+            bar.advance()
+            if not bar.is_terminal:
+                bar.say(f"{len(results)}/{len(planned)} {result}")
     return results
 
 
@@ -221,7 +198,7 @@ def _serve(connection: Connection) -> None:
 
 
 def _end_with_parent() -> None:
-    """A killed parent says nothing to its processes, and two comparisons must not write one run."""
+    """End this process with its parent, also a killed one: two comparisons must not write one run."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()

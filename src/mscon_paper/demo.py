@@ -56,7 +56,7 @@ def demo(out: Path, *, seeds: int = 3, jobs: int | None = None, quick: bool = Fa
     from mscon_paper.sources import glyphs
 
     began = time.monotonic()
-    outputs.need_free(report_files(out / "report.html"), own=is_report)
+    outputs.need_free(report_files(out / "report.html"), is_ours=is_report)
     table = glyphs.prepare(cache_folder().parent / "glyphs")
     recipes = comparison.with_titles(recipe_text("glyphs"), METHODS, QUICK if quick else ())
     planned = comparison.plan(recipes, 1 if quick else seeds, out)

@@ -1,6 +1,6 @@
-"""Experiment: what is run, what is read off it, and what the paper found, as a value. Its runs are planned here.
+"""Experiment: which runs it needs, which numbers are read from them, and the numbers of the paper.
 
-This module trains nothing and reads neither files nor runs: see `experiment_files`.
+This module trains nothing and reads neither files nor runs: see `files`.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ class Method:
 
     name: str
     title: str
-    paper: str
-    columns: str
-    same_row: bool
-    once: bool
     settings: Mapping[str, Any]
-    on: Mapping[str, Mapping[str, Any]]
+    paper: str = ""
+    columns: str = "all"
+    same_row: bool = False
+    once: bool = False
+    on: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Case:
         name: what tells it from the others; "" for the only one.
         x: its place on the axis of a curve, if it has one.
         columns: what is there to be trained on.
-        kept: the same without the column that the experiment makes noisy.
+        untouched: the same without the column that the experiment makes noisy.
         derived: [[derived]] of the recipe.
         settings: of the recipe; keys "section.setting", "times.setting" to multiply one of [train], or
             "same_row.setting" of that similarity where a method has it.
@@ -59,7 +59,7 @@ class Case:
     name: str
     x: float | None
     columns: tuple[str, ...]
-    kept: tuple[str, ...]
+    untouched: tuple[str, ...]
     derived: tuple[Plain, ...]
     settings: Mapping[str, Any]
 
@@ -92,26 +92,26 @@ class PlannedRun:
     @property
     def name(self) -> str:
         """Of its directory: the method, the seed, and a hash of all else."""
-        return f"{_slug(self.recipe.title)}-seed{self.recipe.train.seed}-{_hash(self.recipe)}"
+        return f"{slug(self.recipe.title)}-seed{self.recipe.train.seed}-{_hash(self.recipe)}"
 
 
 @dataclass(frozen=True, slots=True)
 class Experiment:
-    """See the files in `experiments/` for what its fields say.
+    """An experiment as it is written in a file of `experiments/`.
 
     Attributes:
         name: "glyphs/table1".
         source: the data set it is on, and `source_title` in words; `data` says which folder --data wants, "" for none.
         base: the recipe it starts from, as TOML.
         read: groups of READINGS, or "measure:column".
-        asked: columns that are probed: those trained on, and those never seen.
+        probed: columns that are probed: those trained on, and those never seen.
         sweep: name of the axis, and "log" or "linear"; None without one.
         usual: the case that each other is set against, method by method; "" for none.
         claims: pairs of methods, the first said to be better.
         numbers: the paper's on this source, by its row and column: accuracy in % and standard deviation.
         published: the same of every source that its file has numbers of, with the source in words.
         reason: why the paper has no number to set beside ours.
-        tuned_as: the source whose settings of the methods (methods.toml, on.SOURCE) are taken; mostly its own.
+        tuned_as: the source whose settings of the methods (methods.toml, on.SOURCE) are taken; "" for its own.
     """
 
     name: str
@@ -125,20 +125,39 @@ class Experiment:
     methods: tuple[Method, ...]
     cases: tuple[Case, ...]
     read: tuple[str, ...]
-    asked: tuple[str, ...]
+    probed: tuple[str, ...]
     out_of_domain: tuple[str, ...]
-    hold_out: bool
     sweep: tuple[str, str] | None
     usual: str
-    seeds: int
     claims: tuple[tuple[str, str], ...]
     paper: str
     numbers: Paper
     published: Mapping[str, Paper]
-    reason: str
-    tuned_as: str
+    reason: str = ""
+    hold_out: bool = False
+    seeds: int = 3
+    tuned_as: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
     transfer: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def axis(self) -> tuple[str, str] | None:
+        """Name and scale ("log", "linear") of what was varied; None for a table."""
+        return ("labelled rows a class", "log") if self.kind == "transfer" else self.sweep
+
+    @property
+    def axis_name(self) -> str:
+        """The heading of a column of cases."""
+        return self.axis[0] if self.axis else "case"
+
+    def beside(self, title: str, column: str) -> tuple[float, float] | None:
+        """The paper's number for a row of ours, in %, and its standard deviation."""
+        return self.numbers.get(self.paper_rows.get(title, ""), {}).get(column)
+
+    @property
+    def paper_rows(self) -> Mapping[str, str]:
+        """Title of a row of ours -> the paper's row."""
+        return {row.title: row.paper for row in self.rows() if row.paper}
 
     def rows(self) -> Iterator[Row]:
         """Rows of the result, in the order of the file."""
@@ -171,16 +190,16 @@ class Experiment:
     def _recipe(self, row: Row, case: Case, seed: int, quick: bool, overrides: Sequence[str]) -> Recipe:
         plain = tomllib.loads(self.base)
         method = row.method
-        columns = {"all": case.columns, "none": (), "kept": case.kept, "each": (row.column,)}[method.columns]
+        columns = {"all": case.columns, "none": (), "kept": case.untouched, "each": (row.column,)}[method.columns]
         plain["similarity"] = [_similarity(plain, case, str(c)) for c in columns]
         plain["derived"] = list(case.derived)
-        asked = [*self.asked, *(d["column"] for d in case.derived)]
+        probed = [*self.probed, *(d["column"] for d in case.derived)]
         probe = plain.get("probe", {})
-        largest = {k: v for k, v in probe.get("largest", {}).items() if k in asked}
-        plain["probe"] = {**probe, "columns": asked, "largest": largest}
+        largest = {k: v for k, v in probe.get("largest", {}).items() if k in probed}
+        plain["probe"] = {**probe, "columns": probed, "largest": largest}
         plain["title"] = row.title
-        own = method.on.get(self.tuned_as, {})
-        for overlay in (self.settings, method.settings, own, _nested(case.settings)):
+        tuned = method.on.get(self.tuned_as or self.source, {})
+        for overlay in (self.settings, method.settings, tuned, _nested(case.settings)):
             _overlay(plain, overlay)
         _multiply(plain)
         if quick:
@@ -193,22 +212,22 @@ class Experiment:
 
 
 def _similarity(plain: Plain, case: Case, column: str) -> Plain:
-    """What the source's recipe says of a column; of a derived one, what it says of the column it is made from."""
+    """The similarity that the source's recipe has for a column, or for the column that a derived one is made from."""
     made_from = {d["column"]: d["of"] for d in case.derived}
     known = {s["column"]: s for s in plain["similarity"] if "column" in s}
     return {**copy.deepcopy(known.get(made_from.get(column, column), {})), "column": column}
 
 
 def _nested(flat: Mapping[str, Any]) -> Plain:
-    made: Plain = {}
+    sections: Plain = {}
     for key, value in flat.items():
         section, _, name = key.partition(".")
-        made.setdefault(section, {})[name] = value
-    return made
+        sections.setdefault(section, {})[name] = value
+    return sections
 
 
 def _overlay(plain: Plain, over: Mapping[str, Any]) -> None:
-    """Lay settings over a recipe, section by section. A part that is named anew keeps none of the old settings."""
+    """Lay settings over a recipe, section by section. A part with a new name starts without settings."""
     for section, value in over.items():
         if isinstance(value, dict) and not (section in _PARTS and "name" in value):
             plain[section] = {**plain.get(section, {}), **value}
@@ -228,18 +247,19 @@ def _words(column: str) -> str:
     return column.replace("_", " ")
 
 
-def _slug(title: str) -> str:
+def slug(title: str) -> str:
+    """A title as part of a file's name."""
     return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
 
 
 def _hash(recipe: Recipe) -> str:
     """Of what differs from the defaults, so that a new setting, which changes nothing, does not rename old runs."""
-    own, usual = recipe.to_plain(), recipes.of_plain({"similarity": [{"column": "any"}]}).to_plain()
-    for section, values in usual.items():
+    plain, defaults = recipe.to_plain(), recipes.of_plain({"similarity": [{"column": "any"}]}).to_plain()
+    for section, values in defaults.items():
         if isinstance(values, dict):
-            told = {k: v for k, v in own.pop(section, {}).items() if k not in values or values[k] != v}
-            own |= {section: told} if told else {}
-    return hashlib.sha256(tomli_w.dumps(dict(sorted(own.items()))).encode("utf-8")).hexdigest()[:8]
+            changed = {k: v for k, v in plain.pop(section, {}).items() if k not in values or values[k] != v}
+            plain |= {section: changed} if changed else {}
+    return hashlib.sha256(tomli_w.dumps(dict(sorted(plain.items()))).encode("utf-8")).hexdigest()[:8]
 
 
 def size(planned: Sequence[PlannedRun]) -> tuple[int, int]:

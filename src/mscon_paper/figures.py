@@ -1,4 +1,4 @@
-"""What an experiment found, as one picture of several panels: lines with bands, or dots with their intervals."""
+"""Figure of an experiment: one picture of several panels, with lines and bands, or with dots and intervals."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jaxtyping import Float
 from mscon.evaluate.report import palette
 from mscon.evaluate.report.maps import held_out, neighbourhoods
 from mscon.evaluate.report.pictures import INK, QUIET, blank, style
-from mscon_paper.table import ExperimentResult, Reading, by_row, heading
+from mscon_paper.table import ExperimentResult, Reading, heading
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,7 +29,7 @@ _WIDTH = 3.2
 def draw(result: ExperimentResult) -> Mapping[str, bytes]:
     """The picture as "svg" and "png"."""
     with style():
-        figure = _lines(result) if result.axis else _dots(result)
+        figure = _lines(result) if result.experiment.axis else _dots(result)
         _mark(figure, result.changed)
         return _saved(figure)
 
@@ -44,7 +44,7 @@ def _saved(figure: Figure) -> Mapping[str, bytes]:
 
 
 def _mark(figure: Figure, changed: Sequence[str]) -> None:
-    """Across a picture that is not what its title says."""
+    """Write across the picture of a changed experiment that it is no evidence."""
     if changed:
         look: dict[str, Any] = {"fontsize": 34, "color": "#c0392b", "alpha": 0.18, "ha": "center", "va": "center"}
         figure.text(0.5, 0.5, "changed: no evidence", **look)
@@ -55,7 +55,7 @@ def _mark(figure: Figure, changed: Sequence[str]) -> None:
 
 def _lines(result: ExperimentResult) -> Figure:
     """A panel for each thing read, a line for each row over the axis, its interval as a band."""
-    assert result.axis is not None
+    assert result.experiment.axis is not None
     measured = result.measured
     columns = min(len(measured), _PER_ROW)
     height = math.ceil(len(measured) / columns)
@@ -66,12 +66,12 @@ def _lines(result: ExperimentResult) -> Figure:
     position = {row: i for i, row in enumerate(result.rows)}
     for axis, key in zip(axes, measured, strict=False):
         mine = [r for r in result.readings if (r.measure, r.column) == key and r.ours is not None]
-        for row, readings in by_row(mine).items():
-            _line(axis, readings, position[row], len({r.x for r in mine}))
+        for row in dict.fromkeys(r.row for r in mine):
+            _line(axis, [r for r in mine if r.row == row], position[row], len({r.x for r in mine}))
         axis.set_title(heading(*key), loc="left")
-        axis.set_xlabel(result.axis[0])
+        axis.set_xlabel(result.experiment.axis[0])
         axis.set_ylabel("weight, mean 1" if key[0] == "weight" else "%")
-        if result.axis[1] == "log":
+        if result.experiment.axis[1] == "log":
             axis.set_xscale("log")
             ticks = sorted({r.x for r in mine if r.x})
             axis.set_xticks(ticks, [f"{x:g}" for x in ticks])
@@ -196,7 +196,7 @@ def _dots(result: ExperimentResult) -> Figure:
                 value, low, high = (scale * n for n in (reading.ours.value, reading.ours.low, reading.ours.high))
                 axis.plot([low, high], [y, y], color=palette.colour(0), linewidth=1.8, alpha=0.5)
                 axis.plot([value], [y], "o", color=palette.colour(0), markersize=4.5)
-            if key[0] == "accuracy" and (number := result.beside(reading.row, reading.column)):
+            if key[0] == "accuracy" and (number := result.experiment.beside(reading.row, reading.column)):
                 axis.plot([number[0]], [y], "D", markerfacecolor="none", markeredgecolor=QUIET, markersize=5)
                 with_paper = True
         axis.set_title(heading(*key), loc="left")

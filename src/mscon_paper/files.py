@@ -18,6 +18,7 @@ from mscon.errors import RecipeError, nearest
 from mscon_paper.experiment import Case, Experiment, Method, Paper, Plain
 
 _PRIVATE = ("methods", "sources")
+_METHOD_FIELDS = ("title", "paper", "columns", "same_row", "once", "on")
 
 
 def _folder() -> Traversable:
@@ -49,7 +50,7 @@ def find(name: str) -> Experiment:
 
 
 def _entries() -> dict[str, Plain]:
-    """What each experiment says, its [[on]] laid over its file, and that over its source."""
+    """The settings of each experiment: those of its entry [[on]] override its file, which overrides its source."""
     sources = _toml("sources")
     experiments: dict[str, Plain] = {}
     files = (f.name.removesuffix(".toml") for f in _folder().iterdir() if f.name.endswith(".toml"))
@@ -71,32 +72,24 @@ def _build(name: str, plain: Plain) -> Experiment:
     filled = _filled(plain, {key: plain[key] for key in ("noisy", "twice") if key in plain})
     columns, beyond = tuple(filled["columns"]), tuple(filled["out_of_domain"])
     sweep, cases = filled.get("sweep"), _cases(filled, columns)
+    as_written = ("title", "kind", "source", "source_title", "data", "paper")
+    optional = ("hold_out", "seeds", "reason", "tuned_as", "settings", "transfer")
     return Experiment(
         name=name,
-        title=filled["title"],
         about=" ".join(filled["about"].split()),
-        kind=filled["kind"],
-        source=filled["source"],
-        source_title=filled["source_title"],
-        data=filled["data"],
         base=recipe_text(filled["recipe"]),
         methods=tuple(_method(key, methods[key]) for key in filled["methods"]),
         cases=cases,
         read=tuple(filled["read"]),
-        asked=tuple(dict.fromkeys([*columns, *beyond])),
+        probed=tuple(dict.fromkeys([*columns, *beyond])),
         out_of_domain=beyond,
-        hold_out=filled.get("hold_out", False),
         sweep=(sweep["name"], sweep.get("axis", "linear")) if sweep else None,
         usual=_usual(filled, cases),
-        seeds=filled.get("seeds", 3),
         claims=tuple((a, b) for a, b in filled.get("claims", [])),
-        paper=filled["paper"],
         numbers=_paper(filled.get("numbers", {})),
         published={source: _paper(numbers) for source, numbers in filled["published"].items()},
-        reason=filled.get("reason", ""),
-        tuned_as=filled.get("tuned_as", filled["source"]),
-        settings=filled.get("settings", {}),
-        transfer=filled.get("transfer", {}),
+        **{key: filled[key] for key in as_written},
+        **{key: filled[key] for key in optional if key in filled},
     )
 
 
@@ -105,7 +98,7 @@ def _paper(plain: Mapping[str, Mapping[str, Sequence[float]]]) -> Paper:
 
 
 def _filled(value: Any, words: Mapping[str, str]) -> Any:
-    """The same with "{noisy}" and "{twice}" replaced; other braces are left for whoever reads them."""
+    """The same with "{noisy}" and "{twice}" replaced; other braces stay."""
     if isinstance(value, str):
         return re.sub(r"\{(noisy|twice)\}", lambda match: words.get(match[1], match[0]), value)
     if isinstance(value, dict):
@@ -114,17 +107,8 @@ def _filled(value: Any, words: Mapping[str, str]) -> Any:
 
 
 def _method(name: str, plain: Plain) -> Method:
-    known = {"title", "paper", "columns", "same_row", "once", "on"}
-    return Method(
-        name,
-        plain["title"],
-        plain.get("paper", ""),
-        plain.get("columns", "all"),
-        plain.get("same_row", False),
-        plain.get("once", False),
-        {key: value for key, value in plain.items() if key not in known},
-        plain.get("on", {}),
-    )
+    own_fields = {key: value for key, value in plain.items() if key in _METHOD_FIELDS}
+    return Method(name, settings={k: v for k, v in plain.items() if k not in _METHOD_FIELDS}, **own_fields)
 
 
 def _cases(plain: Plain, columns: tuple[str, ...]) -> tuple[Case, ...]:
@@ -135,7 +119,7 @@ def _cases(plain: Plain, columns: tuple[str, ...]) -> tuple[Case, ...]:
         derived.append({"column": f"{noisy}_noisy", "of": noisy})
     one = Case("", None, columns, untouched, tuple(derived), {})
     if plain.get("hold_out"):
-        return tuple(replace(one, name=c, columns=tuple(o for o in columns if o != c), kept=()) for c in columns)
+        return tuple(replace(one, name=c, columns=tuple(o for o in columns if o != c), untouched=()) for c in columns)
     if sweep := plain.get("sweep"):
         steps = zip(*sweep["set"].values(), strict=True)
         return tuple(_swept(one, dict(zip(sweep["set"], step, strict=True))) for step in steps)

@@ -11,10 +11,10 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from hashlib import blake2b
+from hashlib import file_digest
 from pathlib import Path
 
-from mscon.data.inputs import decoding, image_files
+from mscon.data.inputs import image_files
 from mscon.data.table.split import SPLITS
 from mscon.errors import TableError, counted, first_few
 from mscon.run import atomic, outputs
@@ -31,7 +31,7 @@ _ELSEWHERE = "Name another place with --set table=FILE.csv."
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """What a cell says.
+    """The class that a cell names, or why there is none.
 
     Attributes:
         text: the class, empty if missing.
@@ -108,14 +108,14 @@ class Prepared:
                 f"  {counted(len(places), 'row')} {reason}: {first_few(places)}"
                 for reason, places in self.left_out.items()
             )
-            raise TableError(f"{self.source}: no row is left of what was found in '{self.base}'.\n{reasons}".rstrip())
+            raise TableError(f"{self.source}: no row of '{self.base}' can be used.\n{reasons}".rstrip())
         with outputs.writing(path, _ELSEWHERE):
             atomic.write_bytes(path, "".join(map(csv_line, (self.header, *self.rows))).encode("utf-8"))
         return path
 
 
 def table_path(source: str, base: Path, header: Sequence[str], table: str) -> Path:
-    """Where the table of a data set goes, asked before it is read.
+    """The path of the table of a data set, checked before the data set is read.
 
     A table with the same columns is one that was prepared before, and may be replaced.
 
@@ -132,7 +132,7 @@ def table_path(source: str, base: Path, header: Sequence[str], table: str) -> Pa
     path = Path(table).expanduser() if table else base / f"{source}.csv"
     if path.suffix.lower() != ".csv":
         raise TableError(f"{source}: the table '{path}' must be a file whose name ends in .csv.")
-    outputs.need_free([path], own=lambda there: has_header(there, header), advice=_ELSEWHERE)
+    outputs.need_free([path], is_ours=lambda there: has_header(there, header), advice=_ELSEWHERE)
     return path
 
 
@@ -198,7 +198,7 @@ def faults(base: Path, paths: Sequence[str]) -> dict[int, str]:
     tried = [number for number in range(len(paths)) if number not in reasons]
 
     def decode(number: int, path: Path) -> None:
-        decoding.decode_one(path, _TRIED_AT, 3)
+        image_files.decode_one(path, _TRIED_AT, 3)
 
     for number, fault in image_files.each_file([base / paths[n] for n in tried], decode, "checking images").items():
         # Kinds, not cases: what stands in brackets differs from file to file.
@@ -211,16 +211,16 @@ def is_clutter(name: str) -> bool:
     return name.startswith(".") or name.lower() in _CLUTTER
 
 
-def missing_data(source: str, root: Path, wanted: Sequence[str], obtain: str) -> TableError:
+def missing_data(source: str, root: Path, missing: Sequence[str], obtain: str) -> TableError:
     """What is missing under a root, what is there instead, and where the data comes from.
 
     Args:
         source: name of the data set.
         root: as the user named it.
-        wanted: each thing that is missing.
+        missing: each thing that is missing.
         obtain: where it is to be had, and under which licence.
     """
-    return TableError(f"{source}: missing in '{root}': {'; '.join(wanted)}.\n  {_existing_entries(root)}\n{obtain}")
+    return TableError(f"{source}: missing in '{root}': {'; '.join(missing)}.\n  {_existing_entries(root)}\n{obtain}")
 
 
 def _existing_entries(root: Path) -> str:
@@ -264,10 +264,8 @@ def equal_files(base: Path, paths: Sequence[str]) -> list[list[int]]:
     for numbers in by_size.values():
         for number in numbers if len(numbers) > 1 else ():
             with (base / paths[number]).open("rb") as file:
-                digest = blake2b(digest_size=16)
-                while block := file.read(1 << 20):
-                    digest.update(block)
-            by_digest.setdefault(digest.digest(), []).append(number)
+                digest = file_digest(file, "blake2b").digest()
+            by_digest.setdefault(digest, []).append(number)
     return [group for group in by_digest.values() if len(group) > 1]
 
 
@@ -281,4 +279,4 @@ def _duplicates_text(prepared: Prepared) -> str:
     if not across:
         return text + "none across splits"
     examples = [" = ".join(f"{prepared.places[n]} {prepared.rows[n][1]}" for n in group[:4]) for group in across]
-    return text + f"{counted(len(across), 'group')} across splits, kept as they are: {'; '.join(examples[:3])}"
+    return text + f"{counted(len(across), 'group')} across splits, which stay in the table: {'; '.join(examples[:3])}"

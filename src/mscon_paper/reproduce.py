@@ -1,4 +1,4 @@
-"""Reproduce: carry an experiment out, and write what it found beside what the paper found.
+"""Reproduce: run an experiment, and write its numbers beside those of the paper.
 
 Runs of one source lie together, whatever experiment they were made for: two experiments that want the same run (same
 recipe, same seed) share it, and what is finished is not run again.
@@ -71,7 +71,7 @@ def reproduce(
     outputs.need_free(
         [folder / file for file in _FILES],
         reads=[table],
-        own=lambda path: outputs.json_object(folder / RESULTS_FILE).get("experiment") == name,
+        is_ours=lambda path: outputs.json_object(folder / RESULTS_FILE).get("experiment") == name,
     )
     print(f"table: {table}", file=sys.stderr)
     table_hash = hashlib.sha256(table.read_bytes()).hexdigest()
@@ -124,7 +124,7 @@ def find_table(experiment: Experiment, data: Path | None) -> Path:
             raise TableError(
                 f"experiment '{experiment.name}' needs {experiment.source_title}: pass --data ROOT, "
                 f"{experiment.data}.\n"
-                f"  `mscon prepare {experiment.source} ROOT` says what should lie there, and checks it."
+                f"  `mscon prepare {experiment.source} ROOT` checks the folder, and names what is missing."
             )
         data = cache_folder().parent / experiment.source
     elif not data.exists():
@@ -206,7 +206,7 @@ def _write(
     runs = [Run(pool / one.name) for one in planned if one.name not in faults]
     if experiment.kind == "views" and runs:
         rows = runs[0].read_rows()
-        labels = {column: rows.get_column(column).to_list() for column in experiment.asked}
+        labels = {column: rows.get_column(column).to_list() for column in experiment.probed}
         pictures = draw_spaces(spaces(runs[0]), labels, rows.get_column("split").to_list(), result.changed)
     else:
         pictures = draw(result)

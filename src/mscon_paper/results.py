@@ -1,4 +1,4 @@
-"""Readings: what the finished runs of an experiment say, number by number. Trains nothing, writes nothing."""
+"""Results: the numbers of an experiment, read from its finished runs. Trains nothing, writes nothing."""
 
 from __future__ import annotations
 
@@ -17,8 +17,6 @@ from mscon.run.run import Run
 from mscon_paper.experiment import Case, Experiment, PlannedRun, Row
 from mscon_paper.table import Difference, ExperimentResult, Quantity, Reading
 
-_OVER_ROWS = "mean and 95 % interval over rows and seeds, in %"
-
 
 def read(
     experiment: Experiment,
@@ -28,7 +26,7 @@ def read(
     *,
     changed: Sequence[str] = (),
 ) -> ExperimentResult:
-    """What the finished runs of an experiment say, beside what the paper says.
+    """The numbers of an experiment from its finished runs.
 
     Args:
         experiment: the experiment.
@@ -51,27 +49,8 @@ def read(
     ]
     readers = {"transfer": _few_labels, "views": _spaces, "tuning": _validation}
     readings, differences = readers.get(experiment.kind, _accuracies)(experiment, cells)
-    best_rates = _best_rates(experiment, readings) if experiment.kind == "tuning" else {}
-    axis = ("labelled rows a class", "log") if experiment.kind == "transfer" else experiment.sweep
-    notes = [f"Chosen: {', '.join(f'{method} {rate:g}' for method, rate in best_rates.items())}."] if best_rates else []
-    return ExperimentResult(
-        name=experiment.name,
-        title=experiment.title,
-        source=experiment.source_title,
-        about=experiment.about,
-        axis=axis,
-        readings=tuple(readings),
-        differences=tuple(differences),
-        paper_rows={row.title: row.paper for row in experiment.rows() if row.paper},
-        numbers=experiment.numbers,
-        published=experiment.published,
-        paper=experiment.paper,
-        reason=experiment.reason,
-        changed=tuple(changed),
-        spread=_spread(experiment),
-        notes=tuple(notes),
-        best_rates=best_rates,
-    )
+    rates = _best_rates(experiment, readings) if experiment.kind == "tuning" else {}
+    return ExperimentResult(experiment, tuple(readings), tuple(differences), tuple(changed), rates)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,19 +82,19 @@ def _accuracies(experiment: Experiment, cells: Sequence[_RunGroup]) -> Read:
     values: dict[tuple[str, str, str], np.ndarray] = {}
     for case in experiment.cases:
         mine = [cell for cell in cells if cell.case.name == case.name]
-        wanted = list(_wanted(experiment, case))
-        accuracy = [column for measure, column in wanted if measure == "accuracy"]
+        measured = list(_measured(experiment, case))
+        accuracy = [column for measure, column in measured if measure == "accuracy"]
         compared = _compared([run for cell in mine for run in cell.runs], accuracy)
         values |= {(row, case.name, column): v for (row, column), (_, v) in compared.items()}
         shown = {"case": ""} if experiment.hold_out else {}
         for cell in mine:
-            for measure, column in wanted:
+            for measure, column in measured:
                 if measure == "weight":
                     ours, standing = _weight(cell.runs, column), None
                     if ours is None and cell.runs:
                         continue  # it was not trained on
                 else:
-                    if cell.row.method.once and column not in experiment.asked:
+                    if cell.row.method.once and column not in experiment.probed:
                         continue  # of a derived column, which changes with the case
                     score = compared.get((cell.row.title, column))
                     ours, standing = (None, None) if score is None else (score[0].score, score[0].standing)
@@ -131,11 +110,11 @@ def _accuracies(experiment: Experiment, cells: Sequence[_RunGroup]) -> Read:
 def _claims(
     experiment: Experiment, case: Case, columns: Sequence[str], values: Mapping[tuple[str, str, str], np.ndarray]
 ) -> Iterator[Difference]:
-    """What is claimed of pairs of rows, asked in one case. A row that is run once stands for every case."""
+    """The differences that the experiment claims, in one case. A row that is run once is compared in every case."""
     first = experiment.cases[0].name
     for better, worse in _claimed(experiment):
         for column in columns:
-            if better.method.once and column not in experiment.asked:
+            if better.method.once and column not in experiment.probed:
                 continue  # of a derived column, which changes with the case
             a, b = (values.get((row.title, first if row.method.once else case.name, column)) for row in (better, worse))
             if a is not None and b is not None:
@@ -154,18 +133,18 @@ def _between_cases(experiment: Experiment, values: Mapping[tuple[str, str, str],
     axis = f"{experiment.sweep[0]} " if experiment.sweep else ""
     for row in experiment.rows():
         for case in (case.name for case in experiment.cases if case.name != experiment.usual):
-            for column in experiment.asked:
+            for column in experiment.probed:
                 a, b = (values.get((row.title, name, column)) for name in (case, experiment.usual))
                 if a is not None and b is not None:
                     better, worse = (f"{row.title}, {axis}{name}" for name in (case, experiment.usual))
                     yield Difference(better, worse, "", column, _gap(a, b))
 
 
-def _wanted(experiment: Experiment, case: Case) -> Iterator[tuple[Quantity, str]]:
+def _measured(experiment: Experiment, case: Case) -> Iterator[tuple[Quantity, str]]:
     """What is read in a case: measure and column."""
     for what in experiment.read:
         if what == "in_domain":
-            yield from (("accuracy", c) for c in case.columns if c in experiment.asked)
+            yield from (("accuracy", c) for c in case.columns if c in experiment.probed)
         elif what == "out_of_domain":
             yield from (("accuracy", c) for c in experiment.out_of_domain)
         elif what == "held_out":
@@ -253,7 +232,7 @@ def _spaces(experiment: Experiment, cells: Sequence[_RunGroup]) -> Read:
         for run in cell.runs[:1]:
             test = np.flatnonzero(run.read_rows().get_column("split").to_numpy() == "test")
             for space, vectors in spaces(run).items():
-                for column in experiment.asked:
+                for column in experiment.probed:
                     cells_of = run.read_rows().get_column(column).cast(pl.String).to_list()
                     codes, _ = codes_of([cells_of[row] for row in test])
                     if len(codes) == 0 or np.bincount(codes[codes >= 0], minlength=1).max() < 2:
@@ -272,7 +251,7 @@ def spaces(run: Run) -> dict[str, np.ndarray]:
 
 
 def _validation(experiment: Experiment, cells: Sequence[_RunGroup]) -> Read:
-    """Accuracy on validation rows, averaged over the columns that a row trains on. No test row is asked."""
+    """Accuracy on validation rows, averaged over the columns that a row trains on. No test row is used."""
     readings = []
     for cell in cells:
         columns = [cell.row.column] if cell.row.column else list(cell.case.columns)
@@ -298,13 +277,3 @@ def _best_rates(experiment: Experiment, readings: Sequence[Reading]) -> dict[str
         if sums and max(sums.values()) > -np.inf:
             rates[method.name] = max(sorted(sums), key=lambda x: sums[x])
     return rates
-
-
-def _spread(experiment: Experiment) -> str:
-    words = {
-        "transfer": "mean accuracy and 95 % interval over draws of the labelled rows and seeds, in %",
-        "views": "precision@1 of the nearest test row and 95 % interval over rows, in %",
-        "tuning": "mean over seeds (and their range), in %",
-    }
-    weights = "; weights: mean over seeds and their range" if any("weight" in what for what in experiment.read) else ""
-    return words.get(experiment.kind, f"accuracy of a linear probe, {_OVER_ROWS}") + weights

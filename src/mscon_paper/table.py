@@ -1,21 +1,19 @@
-"""The paper's numbers and ours, side by side: what an experiment found, as values, text and JSON.
+"""The paper's numbers and ours, side by side, as values, text and JSON.
 
-Pure functions of values. This module knows no run, no recipe and no file.
+Pure functions of values. This module reads no run and no file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from mscon.evaluate.metrics.bootstrap import Interval
 from mscon.evaluate.report.compare import FEWEST_SEEDS, Standing
 from mscon.evaluate.report.markdown import aligned, plain
 from mscon.evaluate.report.results import heading
-
-Paper = Mapping[str, Mapping[str, tuple[float, float]]]
-"""Of each row and column of a table of the paper: accuracy in % and its standard deviation."""
+from mscon_paper.experiment import Experiment
 
 Quantity = Literal["accuracy", "weight", "validation accuracy", "precision@1"]
 
@@ -60,34 +58,20 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class ExperimentResult:
-    """What an experiment found.
+    """Everything that an experiment measured.
 
     Attributes:
-        name: of the experiment, and its title, source and account of itself in words.
-        axis: name and scale ("log", "linear") of what was varied; None for a table.
-        paper_rows: our row -> the paper's.
-        numbers: the paper's on this very source; `published` on every source, by its name in words.
-        paper: where in the paper; `reason` why its numbers do not stand beside ours.
-        changed: in what it was not made as it is written, so that it is no evidence.
-        spread: what the numbers in brackets are.
-        notes: further sentences.
+        experiment: with the paper's numbers.
+        readings: one a row, case, measure and column.
+        differences: claims that were tested.
+        changed: how the runs differ from the experiment as it is written; such results are no evidence.
+        best_rates: of an experiment that tunes, the learning rate chosen for each method.
     """
 
-    name: str
-    title: str
-    source: str
-    about: str
-    axis: tuple[str, str] | None
+    experiment: Experiment
     readings: tuple[Reading, ...]
     differences: tuple[Difference, ...]
-    paper_rows: Mapping[str, str]
-    numbers: Paper
-    published: Mapping[str, Paper]
-    paper: str
-    reason: str
-    changed: tuple[str, ...]
-    spread: str
-    notes: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
     best_rates: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -99,14 +83,11 @@ class ExperimentResult:
     def rows(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(r.row for r in self.readings))
 
-    def beside(self, row: str, column: str) -> tuple[float, float] | None:
-        """The paper's number for a row of ours, in %, and its standard deviation."""
-        return self.numbers.get(self.paper_rows.get(row, ""), {}).get(column)
-
     def without_ours(self) -> Iterator[tuple[str, str, tuple[float, float]]]:
-        """Published numbers on this source that no number of ours stands beside."""
-        covered = {(self.paper_rows.get(r.row), r.column) for r in self.readings if r.ours is not None}
-        for row, cells in self.numbers.items():
+        """Published numbers on this source for which there is no number of ours."""
+        paper_rows = self.experiment.paper_rows
+        covered = {(paper_rows.get(r.row), r.column) for r in self.readings if r.ours is not None}
+        for row, cells in self.experiment.numbers.items():
             for column, number in cells.items():
                 if (row, column) not in covered:
                     yield row, column, number
@@ -117,20 +98,26 @@ class ExperimentResult:
 
 def result_text(result: ExperimentResult) -> str:
     """All of it as Markdown, for a terminal and for table.md."""
-    blocks = [f"# {result.name}: {result.title}", f"On {result.source}. {result.about}"]
+    experiment = result.experiment
+    blocks = [
+        f"# {experiment.name}: {experiment.title}",
+        f"On {experiment.source_title}. {experiment.about}",
+    ]
     if result.changed:
         blocks.append(f"**Made with {plain('; '.join(result.changed))}. These numbers are no evidence of anything.**")
-    blocks += [_table(result), _legend(result), *result.notes]
+    blocks += [_table(result), _legend(result)]
+    if result.best_rates:
+        blocks.append(f"Chosen: {', '.join(f'{method} {rate:g}' for method, rate in result.best_rates.items())}.")
     if result.differences:
         blocks.append(_differences(result))
     return "\n\n".join([*blocks, *_published(result)]) + "\n"
 
 
 def _table(result: ExperimentResult) -> str:
-    axis = result.axis[0] if result.axis else "case"
-    several = any(r.case for r in result.readings)
-    with_paper = {column for numbers in result.numbers.values() for column in numbers}
-    header = ["method", *([axis] if several else []), *(_seeds_header(result))]
+    experiment = result.experiment
+    has_cases, has_seeds = (any(getattr(r, name) for r in result.readings) for name in ("case", "seeds"))
+    with_paper = {column for numbers in experiment.numbers.values() for column in numbers}
+    header = ["method", *([experiment.axis_name] if has_cases else []), *(["seeds"] if has_seeds else [])]
     for measure, column in result.measured:
         header += [f"{plain(column)}, paper"] * (measure == "accuracy" and column in with_paper)
         header.append(heading(measure, column) + (", ours" if measure == "accuracy" and column in with_paper else ""))
@@ -138,19 +125,15 @@ def _table(result: ExperimentResult) -> str:
     body = []
     for row, case in dict.fromkeys((r.row, r.case) for r in result.readings):
         mine = [cells.get((row, case, *key)) for key in result.measured]
-        line = [plain(row), *([case] if several else [])]
-        if _seeds_header(result):
+        line = [plain(row), *([case] if has_cases else [])]
+        if has_seeds:
             line.append(str(max((r.seeds for r in mine if r), default=0)))
         for (measure, column), reading in zip(result.measured, mine, strict=True):
             if measure == "accuracy" and column in with_paper:
-                line.append(_theirs(result.beside(row, column)))
+                line.append(_theirs(experiment.beside(row, column)))
             line.append(_ours(reading))
         body.append(line)
     return aligned(header, body, words=1)
-
-
-def _seeds_header(result: ExperimentResult) -> list[str]:
-    return ["seeds"] if any(r.seeds for r in result.readings) else []
 
 
 def _theirs(number: tuple[float, float] | None) -> str:
@@ -170,10 +153,12 @@ def _ours(reading: Reading | None) -> str:
 
 def _legend(result: ExperimentResult) -> str:
     standings = {r.standing for r in result.readings}
-    lines = [f"Ours: {result.spread}."] if any(r.ours for r in result.readings) else []
-    if result.numbers:
-        lines.append(f"Paper: {result.paper}, top-1 in % and its standard deviation over bootstrapped test sets.")
-    where = f", at the same {result.axis[0]}" if result.axis else ""
+    lines = [f"Ours: {_spread(result.experiment)}."] if any(r.ours for r in result.readings) else []
+    if result.experiment.numbers:
+        lines.append(
+            f"Paper: {result.experiment.paper}, top-1 in % and its standard deviation over bootstrapped test sets."
+        )
+    where = f", at the same {result.experiment.axis[0]}" if result.experiment.axis else ""
     if "best" in standings:
         lines.append(f"** **  clearly best{where}: its paired difference to every other row excludes zero.")
     if "first" in standings:
@@ -185,6 +170,17 @@ def _legend(result: ExperimentResult) -> str:
             f"With fewer than {FEWEST_SEEDS} seeds most of the luck of the seed is left out, and nothing is best."
         )
     return "\n".join(f"- {plain(line)}" for line in [*lines, *_missing(result)])
+
+
+def _spread(experiment: Experiment) -> str:
+    words = {
+        "transfer": "mean accuracy and 95 % interval over draws of the labelled rows and seeds, in %",
+        "views": "precision@1 of the nearest test row and 95 % interval over rows, in %",
+        "tuning": "mean over seeds (and their range), in %",
+    }
+    accuracy = "accuracy of a linear probe, mean and 95 % interval over rows and seeds, in %"
+    weights = "; weights: mean over seeds and their range" if any("weight" in what for what in experiment.read) else ""
+    return words.get(experiment.kind, accuracy) + weights
 
 
 def _missing(result: ExperimentResult) -> list[str]:
@@ -202,8 +198,8 @@ def _missing(result: ExperimentResult) -> list[str]:
 
 def _differences(result: ExperimentResult) -> str:
     """What the paper claims, tested on our runs: for every pair of rows and every column."""
-    several = any(d.case for d in result.differences)
-    header = ["points ahead, paired by row", *([result.axis[0] if result.axis else "case"] if several else [])]
+    has_cases = any(d.case for d in result.differences)
+    header = ["points ahead, paired by row", *([result.experiment.axis_name] if has_cases else [])]
     claimed = [_claimed(result, d) for d in result.differences]
     header += ["column", "told apart", "ours", *(["paper"] if any(claimed) else [])]
     body = []
@@ -212,7 +208,7 @@ def _differences(result: ExperimentResult) -> str:
         body.append(
             [
                 f"{plain(d.better)} - {plain(d.worse)}",
-                *([d.case] if several else []),
+                *([d.case] if has_cases else []),
                 plain(d.column),
                 verdict,
                 f"{100 * d.ours.value:+.1f} ({100 * d.ours.low:+.1f} to {100 * d.ours.high:+.1f})",
@@ -224,35 +220,37 @@ def _differences(result: ExperimentResult) -> str:
 
 def _claimed(result: ExperimentResult, difference: Difference) -> str:
     """The paper's difference between the same two methods: on this column, or else on each it has."""
-    better, worse = (result.paper_rows.get(row, "") for row in (difference.better, difference.worse))
+    experiment = result.experiment
+    better, worse = (experiment.paper_rows.get(row, "") for row in (difference.better, difference.worse))
     if better == worse:
         return ""
     gaps = []
-    for numbers in [result.numbers] if result.numbers else result.published.values():
+    for numbers in [experiment.numbers] if experiment.numbers else experiment.published.values():
         a, b = numbers.get(better, {}), numbers.get(worse, {})
-        both = [c for c in a if c in b and (not result.numbers or c == difference.column)]
-        gaps += [f"{a[c][0] - b[c][0]:+.1f}" + ("" if result.numbers else f" {plain(c)}") for c in both]
+        both = [c for c in a if c in b and (not experiment.numbers or c == difference.column)]
+        gaps += [f"{a[c][0] - b[c][0]:+.1f}" + ("" if experiment.numbers else f" {plain(c)}") for c in both]
     return ", ".join(gaps)
 
 
 def _published(result: ExperimentResult) -> list[str]:
-    """The paper's numbers that stand beside none of ours, and why."""
-    if not result.published:
-        where = "" if result.paper == "text" else f" ({result.paper})"
-        return [f"Beside the paper{where}: no number to set beside ours, since {result.reason}."]
-    if result.numbers:
+    """The paper's numbers that are in no table with ours, and why."""
+    experiment = result.experiment
+    if not experiment.published:
+        where = "" if experiment.paper == "text" else f" ({experiment.paper})"
+        return [f"Beside the paper{where}: no number to set beside ours, since {experiment.reason}."]
+    if experiment.numbers:
         # Where there is none of ours at all, they stand in the table above, with the reason below it.
         if not (rest := list(result.without_ours())) or not any(r.ours for r in result.readings):
             return []
         body = [[plain(row), plain(column), _theirs(number)] for row, column, number in rest]
         return ["Published, without a number of ours:", aligned(["row", "column", "paper"], body, words=2)]
     blocks = []
-    for source, numbers in result.published.items():
+    for source, numbers in experiment.published.items():
         columns = list(dict.fromkeys(column for of_row in numbers.values() for column in of_row))
         body = [[plain(row), *(_theirs(of_row.get(c)) for c in columns)] for row, of_row in numbers.items()]
         blocks += [
-            f"The paper's {result.paper} is on {source}, other data than this: compare the order of methods and the "
-            "differences, not the numbers.",
+            f"The paper's {experiment.paper} is on {source}, other data than this: compare the order of methods and "
+            "the differences, not the numbers.",
             aligned([f"paper, {source}", *columns], body),
         ]
     return blocks
@@ -264,51 +262,35 @@ def _published(result: ExperimentResult) -> list[str]:
 def result_json(result: ExperimentResult) -> dict[str, Any]:
     """All of it as plain values; ours as shares in [0, 1] (weights: mean 1), the paper's in %."""
     return {
-        "experiment": result.name,
-        "title": result.title,
-        "source": result.source,
-        "about": result.about,
+        "experiment": result.experiment.name,
+        "title": result.experiment.title,
+        "source": result.experiment.source_title,
+        "about": result.experiment.about,
         "changed": list(result.changed),
-        "axis": result.axis[0] if result.axis else None,
-        "spread": result.spread,
-        "paper": result.paper,
+        "axis": result.experiment.axis[0] if result.experiment.axis else None,
+        "spread": _spread(result.experiment),
+        "paper": result.experiment.paper,
         "readings": [
             {
-                "row": r.row,
-                "case": r.case,
-                "x": r.x,
-                "measure": r.measure,
-                "column": r.column,
+                **asdict(r),
                 "ours": None if r.ours is None else r.ours.to_json(),
-                "seeds": r.seeds,
-                "standing": r.standing,
                 "runs": list(r.runs),
                 "reason": r.reason or None,
-                "paper": _paper_json(result, r),
+                "paper": _number_json(result.experiment.beside(r.row, r.column) if r.measure == "accuracy" else None),
             }
             for r in result.readings
         ],
-        "differences": [
-            {"better": d.better, "worse": d.worse, "case": d.case, "column": d.column, "ours": d.ours.to_json()}
-            for d in result.differences
-        ],
+        "differences": [{**asdict(d), "ours": d.ours.to_json()} for d in result.differences],
         "published_without_ours": [
-            {"row": row, "column": column, "value": number[0], "standard_deviation": number[1]}
+            {"row": row, "column": column, **(_number_json(number) or {})}
             for row, column, number in result.without_ours()
         ],
-        "why_no_published_number": None if result.numbers else result.reason or "the paper's are on other data",
+        "why_no_published_number": None
+        if result.experiment.numbers
+        else result.experiment.reason or "the paper's are on other data",
         **({"chosen": dict(result.best_rates)} if result.best_rates else {}),
     }
 
 
-def _paper_json(result: ExperimentResult, reading: Reading) -> dict[str, float] | None:
-    number = result.beside(reading.row, reading.column) if reading.measure == "accuracy" else None
+def _number_json(number: tuple[float, float] | None) -> dict[str, float] | None:
     return None if number is None else {"value": number[0], "standard_deviation": number[1]}
-
-
-def by_row(readings: Sequence[Reading]) -> Mapping[str, list[Reading]]:
-    """Readings of each row, in order."""
-    groups: dict[str, list[Reading]] = {}
-    for reading in readings:
-        groups.setdefault(reading.row, []).append(reading)
-    return groups

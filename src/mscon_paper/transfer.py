@@ -58,10 +58,11 @@ def transfer(run: Run, columns: Sequence[str], rows_a_class: Sequence[int], draw
                 drawn = train[few_of_each(codes[train], number, seed=draw)]
                 none = drawn[:0]
                 result = linear_probe(
+                    "class",
                     *(features[drawn], codes[drawn], features[none], codes[none], features[test], codes[test]),
                     classes,
                 )
-                accuracy[at].append(result.accuracy)
+                accuracy[at].append(float(result.scores["accuracy"].mean()))
                 used[at].append(len(drawn))
         curves.append(
             {

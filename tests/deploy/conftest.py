@@ -56,9 +56,13 @@ def make_run(tmp_path: Path, pictures: Path) -> MakeRun:
     """A run of these pictures by the recipe with some values set."""
 
     def make(*overrides: str, name: str = "run", seed: int = 0) -> Run:
-        asked = recipes.parse(RECIPE, overrides)
+        settings = recipes.parse(RECIPE, overrides)
         run = Run.create(tmp_path / name)
-        run.write_recipe(asked)
+        run.write_recipe(settings)
+        classes = ["boots", "sandals"]
+        run.write_similarities(
+            [{"name": "categorical", "state": {"column": c, "classes": classes}} for c in ("kind", "colour")]
+        )
         names = [f"{n}.png" for n in range(12)]
         run.write_facts(
             {
@@ -75,8 +79,8 @@ def make_run(tmp_path: Path, pictures: Path) -> MakeRun:
             ).with_columns(colour=pl.col("kind"))
         )
         torch.manual_seed(seed)
-        model = build_model(asked, asked.similarities)
-        shape = (asked.data.channels, asked.data.image_size, asked.data.image_size)
+        model = build_model(settings, settings.similarities)
+        shape = (settings.data.channels, settings.data.image_size, settings.data.image_size)
         model.train()(torch.rand(32, *shape))  # evaluation mode and training mode differ from now on
         for checkpoint in ("last", "best"):
             state = {CHECKPOINT_PREFIX + k: v for k, v in model.state_dict().items()}

@@ -17,7 +17,7 @@ from mscon.deploy.packed import pack
 from mscon.errors import RecipeError, RunError, TableError
 from mscon.evaluate.features import extract
 
-OWN = "deploy_own_encoder:Pooled"
+OWN_ENCODER = "deploy_own_encoder:Pooled"
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def own_module(tmp_path, monkeypatch):
 
 @pytest.fixture
 def own_recipe():
-    return [f"encoder.name={OWN}", "encoder.settings={width=5}"]
+    return [f"encoder.name={OWN_ENCODER}", "encoder.settings={width=5}"]
 
 
 def test_vectors_are_those_that_the_probes_saw(run, pictures):
@@ -174,9 +174,9 @@ def test_a_packed_model_computes_what_its_run_does_without_it(run, pictures, tmp
 def test_a_packed_model_is_read_without_mscon(run, tmp_path):
     pack(run, tmp_path / "model.safetensors", "best")
     with safe_open(tmp_path / "model.safetensors", "pt") as file:
-        told = json.loads(file.metadata()["mscon"])
+        config = json.loads(file.metadata()["mscon"])
         names = set(file.keys())
-    assert told["checkpoint"] == "best"
+    assert config["checkpoint"] == "best"
     assert "encoder.backbone.stages.0.0.weight" in names
     assert not any("optimiser" in name for name in names)
 
@@ -190,15 +190,15 @@ def forged(path, run, **changes):
     """A packed file whose description says something else."""
     pack(run, path)
     with safe_open(path, "pt") as file:
-        told = json.loads(file.metadata()["mscon"])
+        config = json.loads(file.metadata()["mscon"])
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     for key, value in changes.items():
-        place = told
+        place = config
         *steps, last = key.split("__")
         for step in steps:
             place = place[step]
         place[last] = value
-    metadata = {"mscon": json.dumps(told)}
+    metadata = {"mscon": json.dumps(config)}
     save_file(tensors, path, metadata={**metadata, "sha256": packed.checksum(metadata, tensors)})
 
 
@@ -207,11 +207,11 @@ def forged(path, run, **changes):
     [
         ({"format": "other"}, RunError, "is no packed model of mscon"),
         ({"version": 2}, RunError, "version 2 of the format, but this mscon reads version 1"),
-        ({"recipe": []}, RunError, "does not say how to build"),
+        ({"recipe": []}, RunError, "does not describe its model"),
         ({"recipe__encoder__name": "resnet81"}, RecipeError, "no encoder 'resnet81'"),
         ({"recipe__encoder__witdh": 3}, RecipeError, "no setting 'witdh'. Did you mean 'width'"),
         ({"recipe__encoder__width": 8}, RunError, "not of the model that it describes"),
-        ({"recipe__data__image_size": 10**9}, RecipeError, "from 8 to 2048 pixels"),
+        ({"recipe__data__image_size": 10**9}, RecipeError, "from 8 to 2048"),
         ({"recipe__encoder__name": None}, RecipeError, r"\[encoder\] name must be text"),
         ({"similarities": ["kind"]}, RunError, "not of the model"),
         (
@@ -273,7 +273,7 @@ def test_code_from_outside_is_not_imported_unless_trusted(make_run, own_recipe, 
     assert own_module.exists()
     own_module.unlink()
     del sys.modules["deploy_own_encoder"]
-    with pytest.raises(RunError, match=f"code from outside mscon: '{OWN}'"):
+    with pytest.raises(RunError, match=f"code from outside mscon: '{OWN_ENCODER}'"):
         mscon.load(source)
     assert not own_module.exists()
     model = mscon.load(source, trust=True)
@@ -282,7 +282,7 @@ def test_code_from_outside_is_not_imported_unless_trusted(make_run, own_recipe, 
     assert model.model.encoder.mean.flatten().tolist() == [0.25]
 
 
-@pytest.mark.parametrize("given", [3, None])
-def test_what_is_neither_an_image_nor_several_is_refused(run, given):
-    with pytest.raises(ValueError, match=f"not {type(given).__name__}"):
-        mscon.load(run.root).embed(given)
+@pytest.mark.parametrize("value", [3, None])
+def test_what_is_neither_an_image_nor_several_is_refused(run, value):
+    with pytest.raises(ValueError, match=f"not {type(value).__name__}"):
+        mscon.load(run.root).embed(value)

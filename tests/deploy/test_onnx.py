@@ -19,10 +19,10 @@ from mscon.errors import RunError
 def test_the_graph_computes_what_torch_does_for_any_number_of_images(run, tmp_path, pictures):
     import onnxruntime
 
-    done = export_onnx(run, tmp_path / "model.onnx", projections=True)
-    assert done.difference <= 1e-5
-    assert done.real and done.images == 12
-    session = onnxruntime.InferenceSession(str(done.path), providers=["CPUExecutionProvider"])
+    exported = export_onnx(run, tmp_path / "model.onnx", projections=True)
+    assert exported.difference <= 1e-5
+    assert exported.real and exported.images == 12
+    session = onnxruntime.InferenceSession(str(exported.path), providers=["CPUExecutionProvider"])
     model = mscon.load(run.root)
     for count in (1, 2, 7):
         pixels = np.random.default_rng(count).integers(0, 256, (count, 1, 16, 16), dtype=np.uint8)
@@ -36,16 +36,16 @@ def test_the_graph_computes_what_torch_does_for_any_number_of_images(run, tmp_pa
 def test_metadata_say_how_to_make_such_images(run, tmp_path):
     import onnxruntime
 
-    done = export_onnx(run, tmp_path / "model.onnx")
-    session = onnxruntime.InferenceSession(str(done.path), providers=["CPUExecutionProvider"])
-    told = session.get_modelmeta().custom_metadata_map
-    assert (told["image_size"], told["channels"]) == ("16", "1")
-    assert json.loads(told["mean"]) == [0.5] and json.loads(told["std"]) == [0.5]
-    assert json.loads(told["similarities"]) == ["kind", "colour"]
-    assert json.loads(told["model"])["features"] == 16
+    exported = export_onnx(run, tmp_path / "model.onnx")
+    session = onnxruntime.InferenceSession(str(exported.path), providers=["CPUExecutionProvider"])
+    metadata = session.get_modelmeta().custom_metadata_map
+    assert (metadata["image_size"], metadata["channels"]) == ("16", "1")
+    assert json.loads(metadata["mean"]) == [0.5] and json.loads(metadata["std"]) == [0.5]
+    assert json.loads(metadata["similarities"]) == ["kind", "colour"]
+    assert json.loads(metadata["model"])["features"] == 16
     (features,) = session.get_outputs()
     assert features.name == "features" and features.shape[1] == 16
-    assert str(tmp_path).encode() not in done.path.read_bytes()
+    assert str(tmp_path).encode() not in exported.path.read_bytes()
 
 
 @needs_onnx

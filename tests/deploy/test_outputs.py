@@ -23,9 +23,9 @@ def contents(folder) -> dict:
 
 def refused(capsys, *arguments) -> str:
     assert main([str(argument) for argument in arguments]) == 2
-    told = capsys.readouterr().err
-    assert "Traceback" not in told and "--overwrite" not in told
-    return told
+    errors = capsys.readouterr().err
+    assert "Traceback" not in errors and "--overwrite" not in errors
+    return errors
 
 
 def refused_although_told(capsys, *arguments) -> str:
@@ -63,8 +63,8 @@ def test_a_graph_replaces_an_earlier_one_and_nothing_else(run, tmp_path, capsys)
 @pytest.mark.parametrize("name", ["run", "vectors", "inputs", "checkpoints/last", "features/features"])
 def test_no_export_goes_where_a_run_keeps_a_file(run, capsys, name):
     before, out = contents(run.root), run.root / f"{name}.safetensors"
-    told = refused_although_told(capsys, "export", run.root, "--to", "safetensors", "--out", out)
-    assert "that a run keeps: not written. Choose another --out." in told
+    errors = refused_although_told(capsys, "export", run.root, "--to", "safetensors", "--out", out)
+    assert "that a run keeps: not written. Choose another --out." in errors
     assert contents(run.root) == before
 
 
@@ -87,8 +87,8 @@ def test_the_table_is_never_replaced_by_its_vectors(run, tmp_path, pictures, cap
     if link:
         out = tmp_path / "link.parquet"
         out.symlink_to(table)
-    told = refused_although_told(capsys, "embed", run.root, "--table", table, "--out", out)
-    assert "is a file that is read here" in told
+    errors = refused_although_told(capsys, "embed", run.root, "--table", table, "--out", out)
+    assert "is a file that is read here" in errors
     assert table.read_bytes() == before[table] and not (pictures / "new.parquet.shards").exists()
 
 
@@ -98,8 +98,8 @@ def test_an_image_and_the_rows_of_a_run_are_never_replaced_by_vectors(run, tmp_p
     table.write_text(table.read_text().replace("0.png", "0.npz", 1))
     before = contents(tmp_path)
     for out in (pictures / "0.npz", run.root / "rows.parquet"):
-        told = refused_although_told(capsys, "embed", run.root, "--table", table, "--out", out)
-        assert "is a file that is read here" in told
+        errors = refused_although_told(capsys, "embed", run.root, "--table", table, "--out", out)
+        assert "is a file that is read here" in errors
     assert contents(tmp_path) == before
 
 
@@ -181,9 +181,9 @@ def test_a_damaged_shard_is_made_anew_and_told(run, tmp_path, pictures, capsys, 
     sound = {path: path.stat().st_ino for path in folder.iterdir()}
     shard = sorted(folder.glob(f"0*{suffix}"))[1]
     damage(shard)
-    made = embed_table(model, table, out, shard_rows=again)
-    told = capsys.readouterr().err
-    assert told.count("\n") == 1 and "1 file damaged" in told and shard.name in told and "Made anew." in told
+    path = embed_table(model, table, out, shard_rows=again)
+    errors = capsys.readouterr().err
+    assert errors.count("\n") == 1 and "1 file damaged" in errors and shard.name in errors and "written again" in errors
     if again:
         assert {p: c for p, c in contents(folder).items() if p.name != "checksums.jsonl"} == {
             p: c for p, c in before.items() if p.name != "checksums.jsonl"
@@ -193,7 +193,7 @@ def test_a_damaged_shard_is_made_anew_and_told(run, tmp_path, pictures, capsys, 
     else:
         assert not folder.exists()
         whole = embed_table(model, table, tmp_path / f"whole{suffix}")
-        assert made.read_bytes() == whole.read_bytes()
+        assert path.read_bytes() == whole.read_bytes()
 
 
 def test_shards_whose_checksums_are_gone_are_made_anew(run, tmp_path, pictures, capsys):
@@ -232,7 +232,7 @@ def test_a_shard_that_is_damaged_while_others_are_made_is_not_put_together(run, 
 
     monkeypatch.setattr(shards, "_wait", spoil)
     out = tmp_path / "new.npz"
-    with pytest.raises(RunError, match=r"1 file damaged; '00000-.*The same command makes what is damaged anew"):
+    with pytest.raises(RunError, match=r"1 file damaged; '00000-.*Run the same command again"):
         embed_table(mscon.load(run.root), read_table(pictures / "new.csv"), out)
     assert not out.exists()
     monkeypatch.setattr(shards, "_wait", wait)
@@ -290,9 +290,9 @@ def test_a_packed_model_without_a_checksum_is_to_be_written_anew(run, tmp_path):
     out = tmp_path / "m.safetensors"
     mscon.deploy.packed.pack(run, out)
     with safe_open(out, "pt") as file:
-        tensors, told = {key: file.get_tensor(key) for key in file.keys()}, file.metadata()  # noqa: SIM118
-    save_file(tensors, out, metadata={"format": "pt", "mscon": told["mscon"]})
-    with pytest.raises(RunError, match=r"has no checksum: an older mscon wrote it. Write it anew with `mscon export`"):
+        tensors, metadata = {key: file.get_tensor(key) for key in file.keys()}, file.metadata()  # noqa: SIM118
+    save_file(tensors, out, metadata={"format": "pt", "mscon": metadata["mscon"]})
+    with pytest.raises(RunError, match=r"has no checksum: an older mscon wrote it. Write it again with `mscon export`"):
         mscon.load(out)
 
 

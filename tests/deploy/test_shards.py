@@ -57,12 +57,12 @@ def read(path) -> dict[str, np.ndarray]:
 def test_every_row_has_its_line_its_image_and_its_vector(run, table, tmp_path, suffix, similarity):
     model = mscon.load(run.root)
     out = embed_table(model, read_table(table), tmp_path / f"new{suffix}", similarity=similarity, batch_size=5)
-    got = read(out)
-    assert list(got) == ["line", "image", "features" if similarity is None else "projection"]
-    assert got["line"].tolist() == list(range(2, 14))
-    assert got["image"].tolist() == [f"{n}.png" for n in range(12)]
+    arrays = read(out)
+    assert list(arrays) == ["line", "image", "features" if similarity is None else "projection"]
+    assert arrays["line"].tolist() == list(range(2, 14))
+    assert arrays["image"].tolist() == [f"{n}.png" for n in range(12)]
     expected = model.embed([table.parent / f"{n}.png" for n in range(12)], similarity)
-    vectors = got["features" if similarity is None else "projection"]
+    vectors = arrays["features" if similarity is None else "projection"]
     assert vectors.dtype == np.float32
     np.testing.assert_allclose(vectors, expected, rtol=1e-5, atol=1e-6)
     assert not (tmp_path / f"new{suffix}.shards").exists()
@@ -194,9 +194,9 @@ def test_rows_may_be_left_out_on_purpose_and_are_told(run, table, tmp_path, monk
     (table.parent / "8.png").unlink()
     out = tmp_path / f"new{suffix}"
     embed_table(mscon.load(run.root), read_table(table), out, missing_images="drop")
-    got = read(out)
-    assert got["line"].tolist() == [2, 3, 4, 5, 8, 9, 11, 12, 13]
-    assert got["features"].shape == (9, 16)
+    arrays = read(out)
+    assert arrays["line"].tolist() == [2, 3, 4, 5, 8, 9, 11, 12, 13]
+    assert arrays["features"].shape == (9, 16)
     assert "3 rows of 12 left out, whose image cannot be read (lines 6, 7, 10)" in capsys.readouterr().err
 
 
@@ -205,9 +205,9 @@ def test_what_was_left_out_once_is_no_excuse_later(run, table, tmp_path):
     out = tmp_path / "new.parquet"
     model = mscon.load(run.root)
     folder = embed_table(model, read_table(table), out, missing_images="drop", shard_rows=4)
-    told = json.loads((folder / "index.json").read_text())
-    assert told["rows"] == 11
-    assert [left["line"] for left in told["left_out"]] == [7]
+    index = json.loads((folder / "index.json").read_text())
+    assert index["rows"] == 11
+    assert [left["line"] for left in index["left_out"]] == [7]
     before = {path: path.read_bytes() for path in folder.iterdir() if path.name != "checksums.jsonl"}
     with pytest.raises(TableError, match=r"line 7: image '5.png' is not an image"):
         embed_table(model, read_table(table), out, shard_rows=4)
@@ -215,7 +215,7 @@ def test_what_was_left_out_once_is_no_excuse_later(run, table, tmp_path):
     counting = Counting(model)
     embed_table(counting, read_table(table), out, missing_images="drop", shard_rows=4)
     assert counting.count == 0
-    assert json.loads((folder / "index.json").read_text()) == told
+    assert json.loads((folder / "index.json").read_text()) == index
 
 
 def test_images_may_lie_elsewhere(run, table, tmp_path):
@@ -276,15 +276,15 @@ def test_an_output_of_another_kind_is_refused(run, table, tmp_path):
 def test_two_processes_share_the_shards(run, table, tmp_path):
     """Each encodes its own; the first puts them together and speaks."""
     out = tmp_path / "new.parquet"
-    done = together("embed", run.root, "--table", table, "--out", out, "--shard-rows", 3, cwd=tmp_path)
-    assert done.status == 0, done
-    assert done.out.count("new.parquet.shards") == 1
+    processes = together("embed", run.root, "--table", table, "--out", out, "--shard-rows", 3, cwd=tmp_path)
+    assert processes.status == 0, processes
+    assert processes.out.count("new.parquet.shards") == 1
     folder = tmp_path / "new.parquet.shards"
-    got = pl.read_parquet(folder / "*.parquet")
-    assert got.get_column("line").to_list() == list(range(2, 14))
+    frame = pl.read_parquet(folder / "*.parquet")
+    assert frame.get_column("line").to_list() == list(range(2, 14))
     assert not list(folder.glob("done-*"))
     expected = mscon.load(run.root).embed([table.parent / f"{n}.png" for n in range(12)])
-    np.testing.assert_allclose(got.get_column("features").to_numpy(), expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(frame.get_column("features").to_numpy(), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_of_several_processes_each_does_its_part_only(run, table, tmp_path):

@@ -49,9 +49,9 @@ def table(tmp_path):
 
 @pytest.fixture(params=[VECTORS, COLUMNS], ids=["vectors", "columns"])
 def run(request, table, tmp_path):
-    made = fit(recipes.parse(RECIPE + request.param), read_table(table), tmp_path / "run", progress=False)
-    extract(made, progress=False)
-    return made
+    run = fit(recipes.parse(RECIPE + request.param), read_table(table), tmp_path / "run", progress=False)
+    extract(run, progress=False)
+    return run
 
 
 def inputs(run, table):
@@ -94,11 +94,11 @@ def inputs_of(model, table):
 def test_they_are_exported_too(run, tmp_path):
     import onnxruntime
 
-    done = export_onnx(run, tmp_path / "model.onnx")
-    session = onnxruntime.InferenceSession(str(done.path), providers=["CPUExecutionProvider"])
-    (given,) = session.get_inputs()
-    assert given.name == "vectors" and given.type == "tensor(float)"
-    assert not done.real
+    exported = export_onnx(run, tmp_path / "model.onnx")
+    session = onnxruntime.InferenceSession(str(exported.path), providers=["CPUExecutionProvider"])
+    (model_input,) = session.get_inputs()
+    assert model_input.name == "vectors" and model_input.type == "tensor(float)"
+    assert not exported.real
 
 
 def test_vectors_of_another_width_are_refused(table, tmp_path):
@@ -122,8 +122,8 @@ def test_a_frame_as_it_was_read_needs_no_preparation(table, tmp_path):
     run = fit(recipes.parse(RECIPE + COLUMNS), read_table(table), tmp_path / "run", progress=False)
     model = mscon.load(run.root)
     expected = model.embed(read_table(table).frame)
-    for own in (pl.read_csv(table), pl.read_csv(table, infer_schema=False), table):
-        np.testing.assert_array_equal(model.embed(own), expected)
+    for source in (pl.read_csv(table), pl.read_csv(table, infer_schema=False), table):
+        np.testing.assert_array_equal(model.embed(source), expected)
     empty = pl.read_csv(table, infer_schema=False).with_columns(make=pl.lit(" "))
     np.testing.assert_array_equal(model.embed(empty), model.embed(empty.with_columns(make=pl.lit(None, pl.String))))
 
@@ -141,9 +141,9 @@ def test_columns_at_fault_are_told_as_of_any_table(table, tmp_path):
 
 
 def test_a_step_of_a_pipeline_takes_the_frame_whole(run, table):
-    given = inputs(run, table)
+    vectors = inputs(run, table)
     step = EmbeddingTransformer(run.root).fit(None)
-    np.testing.assert_array_equal(step.transform(given), mscon.load(run.root).embed(given))
+    np.testing.assert_array_equal(step.transform(vectors), mscon.load(run.root).embed(vectors))
 
 
 def test_vectors_that_are_not_finite_are_told_before_the_model_is_blamed(table, tmp_path):
@@ -162,5 +162,5 @@ def test_the_vectors_of_a_new_table_may_be_called_otherwise(run, table, tmp_path
         with np.load(out) as file:
             np.testing.assert_allclose(file["features"], run.read_features(), rtol=1e-5, atol=1e-6)
         return
-    with pytest.raises(RunError, match=r"encodes columns, not vectors, so --vectors 'new\.npy' says nothing"):
+    with pytest.raises(RunError, match=r"encodes columns, not vectors. Leave out --vectors 'new\.npy'"):
         embed_table(mscon.load(run.root), read_table(table), tmp_path / "out.npz", vectors="new.npy")

@@ -15,7 +15,7 @@ from torch import nn
 
 from mscon.data.inputs.images import ImageStore
 from mscon.errors import RunError
-from mscon.evaluate import features
+from mscon.evaluate import features as extraction
 from mscon.evaluate.features import embed, extract
 from mscon.model.model import CHECKPOINT_PREFIX, build_model
 from mscon.run import recipe
@@ -47,17 +47,17 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     g = np.random.default_rng(0)
     for name in names:
         Image.fromarray(g.integers(0, 256, size=(16, 16), dtype=np.uint8)).save(pictures / name)
-    asked = recipe.parse(RECIPE)
-    made = Run.create(tmp_path / "run")
-    made.write_recipe(asked)
-    made.write_facts({"images_root": str(pictures), "table": {"name": "pictures.csv"}})
-    made.write_rows(pl.DataFrame({"line": range(2, 9), "split": ["train"] * 7, "image": names}))
+    settings = recipe.parse(RECIPE)
+    run = Run.create(tmp_path / "run")
+    run.write_recipe(settings)
+    run.write_facts({"images_root": str(pictures), "table": {"name": "pictures.csv"}})
+    run.write_rows(pl.DataFrame({"line": range(2, 9), "split": ["train"] * 7, "image": names}))
     torch.manual_seed(0)
-    model = build_model(asked, 2)
+    model = build_model(settings, 2)
     # Statistics of a trained model, so that evaluation mode and training mode differ.
     model.train()(torch.rand(32, 1, 16, 16))
-    made.write_checkpoint("last", {CHECKPOINT_PREFIX + key: value for key, value in model.state_dict().items()}, {})
-    return made
+    run.write_checkpoint("last", {CHECKPOINT_PREFIX + key: value for key, value in model.state_dict().items()}, {})
+    return run
 
 
 def test_every_row_has_features_and_projections_of_unit_length(run):
@@ -73,17 +73,17 @@ def test_every_row_has_features_and_projections_of_unit_length(run):
 def test_a_rows_features_depend_on_no_other_row(run, batch_size):
     """True only in evaluation mode: in training mode batch normalisation looks at the batch."""
     extract(run, progress=False)
-    whole = run.read_features()
+    expected = run.read_features()
     extract(run, progress=False, batch_size=batch_size, force=True)
-    np.testing.assert_allclose(run.read_features(), whole, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(run.read_features(), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_autocast_around_it_changes_nothing(run):
     extract(run, progress=False)
-    whole = run.read_features()
+    expected = run.read_features()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         extract(run, progress=False, force=True)
-    np.testing.assert_array_equal(run.read_features(), whole)
+    np.testing.assert_array_equal(run.read_features(), expected)
 
 
 def test_features_of_the_checkpoint_are_kept_wherever_the_run_is_copied(run, tmp_path):
@@ -93,11 +93,11 @@ def test_features_of_the_checkpoint_are_kept_wherever_the_run_is_copied(run, tmp
     copied = Run(shutil.copytree(run.root, tmp_path / "copied"))
     for path in copied.root.rglob("last.*"):
         os.utime(path, (2e9, 2e9))
-    for kept in (run, copied):
-        extract(kept, progress=False)
-        assert not kept.read_features().any()
-        extract(kept, progress=False, force=True)
-        assert kept.read_features().any()
+    for one in (run, copied):
+        extract(one, progress=False)
+        assert not one.read_features().any()
+        extract(one, progress=False, force=True)
+        assert one.read_features().any()
 
 
 def test_features_of_another_checkpoint_are_made_anew(run):
@@ -116,7 +116,7 @@ def test_a_bar_is_shown_on_standard_error_only(run, capsys):
 def test_features_that_are_not_finite_are_refused_with_their_lines(run, monkeypatch):
     broken = np.ones((7, 3), np.float32)
     broken[[1, 4], 0] = np.nan, np.inf
-    monkeypatch.setattr(features, "embed", lambda *_, **__: (broken, np.ones((2, 7, 3), np.float32)))
+    monkeypatch.setattr(extraction, "embed", lambda *_, **__: (broken, np.ones((2, 7, 3), np.float32)))
     with pytest.raises(RunError, match=r"features of 2 rows of 7 are not finite \(lines 3, 6\).*\n.*learning_rate"):
         extract(run, progress=False)
     assert not run.has_features
@@ -145,6 +145,8 @@ class Twice(nn.Module):
 
 def test_images_are_handed_over_plain_between_0_and_1():
     store = ImageStore(np.array([0, 51, 255], np.uint8)[:, None, None, None].repeat(4, axis=3).repeat(4, axis=2))
-    got, projections = embed(Mean().train(), Twice().train(), store, batch_size=2)
-    np.testing.assert_allclose(got[:, 0], [0, 0.2, 1])
+    model = build_model(recipe.parse(RECIPE), 2)
+    model.encoder, model.heads = Mean(), Twice()
+    features, projections = embed(model.train(), store, batch_size=2)
+    np.testing.assert_allclose(features[:, 0], [0, 0.2, 1])
     np.testing.assert_allclose(projections[..., 0], [[0, 1, 1], [0, -1, -1]])

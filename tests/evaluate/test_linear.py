@@ -6,10 +6,12 @@ import warnings
 
 import numpy as np
 import pytest
-from sklearn.metrics import f1_score
+from sklearn.metrics import accuracy_score, f1_score
 
-from mscon.evaluate import linear
+from mscon.evaluate import estimators, linear
+from mscon.evaluate.estimators import CannotProbe
 from mscon.evaluate.linear import DEFAULT, GRID, LinearResult, linear_probe
+from mscon.evaluate.metrics.bootstrap import macro_f1_interval
 
 NAMES = tuple("abcdefgh")
 
@@ -26,51 +28,55 @@ def splits(separation: float = 5.0, classes: int = 4) -> list[np.ndarray]:
     return [array for part in parts for array in part]
 
 
-def ask(data: list[np.ndarray]) -> LinearResult:
-    return linear_probe(*data, classes=NAMES)
+def probe_of(data: list[np.ndarray]) -> LinearResult:
+    return linear_probe("class", *data, NAMES)
+
+
+def accuracy(result: LinearResult) -> float:
+    return float(result.scores["accuracy"].mean())
 
 
 def same(a: LinearResult, b: LinearResult) -> bool:
-    return all(np.array_equal(getattr(a, name), getattr(b, name)) for name in LinearResult.__slots__)
+    arrays = [(getattr(a, name), getattr(b, name)) for name in LinearResult.__slots__ if name != "scores"]
+    return all(np.array_equal(x, y) for x, y in [*arrays, (a.scores["accuracy"], b.scores["accuracy"])])
 
 
 def test_separable_classes_are_all_told_apart():
-    got = ask(splits())
-    assert (got.accuracy, got.macro_f1) == (1.0, 1.0)
-    assert got.majority == 0.25
-    assert got.confusion.tolist() == (20 * np.eye(4)).tolist()
-    assert got.converged
+    result = probe_of(splits())
+    assert accuracy(result) == 1.0
+    assert result.baseline == {"accuracy": 0.25}
+    assert np.bincount(result.true).tolist() == [20] * 4
+    assert result.converged
 
 
 def test_shuffled_labels_score_about_chance():
     x, y, xv, yv, xt, yt = splits()
     shuffle = np.random.default_rng(0).permutation
-    scores = [ask([x, shuffle(y), xv, shuffle(yv), xt, shuffle(yt)]).accuracy for _ in range(4)]
+    scores = [accuracy(probe_of([x, shuffle(y), xv, shuffle(yv), xt, shuffle(yt)])) for _ in range(4)]
     assert 0.15 < np.mean(scores) < 0.35
 
 
 def test_scores_are_those_of_scikit_learn():
-    got = ask(splits(separation=0.4))
-    assert 0.3 < got.accuracy < 0.9
-    assert got.accuracy == pytest.approx((got.true == got.predicted).mean())
-    assert got.macro_f1 == pytest.approx(f1_score(got.true, got.predicted, average="macro"))
-    assert got.confusion.sum() == len(got.rows)
-    assert got.confusion[0, 1] == ((got.true == 0) & (got.predicted == 1)).sum()
+    result = probe_of(splits(separation=0.4))
+    assert 0.3 < accuracy(result) < 0.9
+    assert accuracy(result) == pytest.approx(accuracy_score(result.true, result.predicted))
+    macro_f1 = macro_f1_interval(result.predicted, result.true).value
+    assert macro_f1 == pytest.approx(f1_score(result.true, result.predicted, average="macro"))
 
 
 def test_test_labels_are_looked_at_only_to_score():
     x, y, xv, yv, xt, yt = splits(separation=0.5)
-    told = ask([x, y, xv, yv, xt, yt])
-    other = ask([x, y, xv, yv, xt, np.random.default_rng(0).permutation(yt)])
-    assert np.array_equal(told.predicted, other.predicted)
-    assert told.regularisation == other.regularisation
-    assert told.accuracy > other.accuracy
+    result = probe_of([x, y, xv, yv, xt, yt])
+    other = probe_of([x, y, xv, yv, xt, np.random.default_rng(0).permutation(yt)])
+    assert np.array_equal(result.predicted, other.predicted)
+    assert result.regularisation == other.regularisation
+    assert accuracy(result) > accuracy(other)
 
 
 def test_each_test_row_is_predicted_on_its_own():
     x, y, xv, yv, xt, yt = splits(separation=0.5)
-    whole, part = ask([x, y, xv, yv, xt, yt]), ask([x, y, xv, yv, xt[10:20], yt[10:20]])
-    assert np.array_equal(whole.predicted[10:20], part.predicted)
+    of_all, of_part = probe_of([x, y, xv, yv, xt, yt]), probe_of([x, y, xv, yv, xt[10:20], yt[10:20]])
+    assert np.array_equal(of_all.predicted[10:20], of_part.predicted)
 
 
 def test_the_strength_is_chosen_on_the_validation_rows():
@@ -80,66 +86,66 @@ def test_the_strength_is_chosen_on_the_validation_rows():
     for strength in GRID:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(linear, "GRID", (strength,))
-            alone[strength] = ask([x, y, xv[:1], np.zeros(1, dtype=np.int64), xv, np.arange(60) % 4]).predicted
-    chosen = {}
+            alone[strength] = probe_of([x, y, xv[:1], np.zeros(1, dtype=np.int64), xv, np.arange(60) % 4]).predicted
+    regularisation_of = {}
     for strength, labels in alone.items():
-        chosen[strength] = ask([x, y, xv, labels, xt, yt]).regularisation
+        regularisation_of[strength] = probe_of([x, y, xv, labels, xt, yt]).regularisation
         # Started from one another, fits end a little elsewhere than alone: by one row of these.
-        assert (alone[chosen[strength]] != labels).sum() <= 1
-    assert chosen[GRID[0]] == GRID[0]
+        assert (alone[regularisation_of[strength]] != labels).sum() <= 1
+    assert regularisation_of[GRID[0]] == GRID[0]
     assert (alone[GRID[0]] != alone[GRID[-1]]).sum() > 2, "all strengths are alike here, so nothing is tested"
 
 
 def test_of_equally_good_strengths_the_strongest_is_taken():
-    assert ask(splits()).regularisation == GRID[0]
+    assert probe_of(splits()).regularisation == GRID[0]
 
 
 def test_without_validation_rows_the_default_strength_is_used():
     x, y, xv, yv, xt, yt = splits()
     for none in ([xv[:0], yv[:0]], [xv, np.full_like(yv, -1)]):
-        got = ask([x, y, *none, xt, yt])
-        assert (got.regularisation, got.validation_rows, got.accuracy) == (DEFAULT, 0, 1.0)
+        result = probe_of([x, y, *none, xt, yt])
+        assert (result.regularisation, result.validation_rows, accuracy(result)) == (DEFAULT, 0, 1.0)
 
 
 def test_the_penalty_does_not_depend_on_the_number_of_rows():
     """Every row twice is the same mean cross-entropy, so the same classifier."""
     x, y, xv, yv, xt, yt = splits(separation=0.5)
-    once, twice = ask([x, y, xv, yv, xt, yt]), ask([np.tile(x, (2, 1)), np.tile(y, 2), xv, yv, xt, yt])
+    once, twice = probe_of([x, y, xv, yv, xt, yt]), probe_of([np.tile(x, (2, 1)), np.tile(y, 2), xv, yv, xt, yt])
     assert once.regularisation == twice.regularisation
     assert (once.predicted == twice.predicted).mean() > 0.97
 
 
 def test_missing_labels_are_as_good_as_missing_rows():
     data = splits(separation=0.5)
-    masked, deleted, kept_test = [], [], np.array([])
+    masked, deleted, labelled_test_rows = [], [], np.array([])
     for seed, (x, y) in enumerate(zip(data[::2], data[1::2], strict=True)):
         missing = np.random.default_rng(seed).random(len(y)) < 0.3
-        kept_test = np.flatnonzero(~missing)
+        labelled_test_rows = np.flatnonzero(~missing)
         masked += [x, np.where(missing, -1, y)]
         deleted += [x[~missing], y[~missing]]
-    a, b = ask(masked), ask(deleted)
-    assert np.array_equal(a.rows, kept_test)
+    a, b = probe_of(masked), probe_of(deleted)
+    assert np.array_equal(a.rows, labelled_test_rows)
     assert np.array_equal(a.predicted, b.predicted)
-    assert (a.accuracy, a.train_rows, a.validation_rows) == (b.accuracy, b.train_rows, b.validation_rows)
+    assert (a.train_rows, a.validation_rows) == (b.train_rows, b.validation_rows)
     assert a.dropped_rows == b.dropped_rows == 0
 
 
 def test_classes_that_training_rows_lack_are_dropped_and_counted():
     x, y, xv, yv, xt, yt = splits()
-    kept = y != 1
-    got = ask([x[kept], y[kept], xv, yv, xt, yt])
-    assert got.classes == ("a", "c", "d")
-    assert (got.dropped_rows, got.validation_rows, len(got.rows)) == (20, 45, 60)
-    assert 1 not in yt[got.rows]
-    assert [got.classes[i] for i in got.true[:4]] == [NAMES[i] for i in yt[got.rows][:4]]
-    assert got.accuracy == 1.0
+    others = y != 1
+    result = probe_of([x[others], y[others], xv, yv, xt, yt])
+    assert result.names == ("a", "c", "d")
+    assert (result.dropped_rows, result.validation_rows, len(result.rows)) == (20, 45, 60)
+    assert 1 not in yt[result.rows]
+    assert [result.names[i] for i in result.true[:4]] == [NAMES[i] for i in yt[result.rows][:4]]
+    assert accuracy(result) == 1.0
 
 
 def test_the_majority_is_that_of_the_training_rows():
     """Choosing it by the test rows would be looking at them."""
     x, y, xv, yv, xt, yt = splits()
-    kept = np.flatnonzero((y == 2) | (np.arange(len(y)) < 40))
-    assert ask([x[kept], y[kept], xv, yv, xt[yt != 2], yt[yt != 2]]).majority == 0.0
+    rows = np.flatnonzero((y == 2) | (np.arange(len(y)) < 40))
+    assert probe_of([x[rows], y[rows], xv, yv, xt[yt != 2], yt[yt != 2]]).baseline["accuracy"] == 0.0
 
 
 def test_two_classes_and_a_feature_that_never_varies_are_fine():
@@ -148,50 +154,54 @@ def test_two_classes_and_a_feature_that_never_varies_are_fine():
         data[i] = np.hstack([data[i], np.full((len(data[i]), 1), 0.1)])
     assert data[0].std(axis=0)[-1] != 0, "by rounding; a deviation of exactly 0 would be the easy case"
     data[4][:, -1] = 0.2  # divided by that deviation, it would swamp all other features
-    assert ask(data).accuracy == 1.0
+    assert accuracy(probe_of(data)) == 1.0
 
 
 def test_units_of_features_do_not_matter():
     x, y, xv, yv, xt, yt = splits(separation=0.5)
     scale, shift = np.logspace(-4, 4, 10), np.linspace(-3, 3, 10)
-    scaled = ask([x * scale + shift, y, xv * scale + shift, yv, xt * scale + shift, yt])
-    assert np.array_equal(scaled.predicted, ask([x, y, xv, yv, xt, yt]).predicted)
+    scaled = probe_of([x * scale + shift, y, xv * scale + shift, yv, xt * scale + shift, yt])
+    assert np.array_equal(scaled.predicted, probe_of([x, y, xv, yv, xt, yt]).predicted)
 
 
 def test_the_same_question_has_the_same_answer():
-    assert same(ask(splits(separation=0.5)), ask(splits(separation=0.5)))
+    assert same(probe_of(splits(separation=0.5)), probe_of(splits(separation=0.5)))
 
 
 def test_a_fit_cut_short_says_so_and_warns_nobody(monkeypatch):
-    monkeypatch.setattr(linear, "_ITERATIONS", 1)
+    monkeypatch.setattr(estimators, "_ITERATIONS", 1)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert not ask(splits(separation=0.5)).converged
+        assert not probe_of(splits(separation=0.5)).converged
 
 
 def test_other_warnings_of_a_fit_are_passed_on(monkeypatch):
-    original = linear.LogisticRegression.fit
+    original = estimators.LogisticRegression.fit
 
     def noisy(self, *arguments):
         warnings.warn("something else", RuntimeWarning, stacklevel=2)
         return original(self, *arguments)
 
-    monkeypatch.setattr(linear.LogisticRegression, "fit", noisy)
+    monkeypatch.setattr(estimators.LogisticRegression, "fit", noisy)
     with pytest.warns(RuntimeWarning, match="something else"):
-        ask(splits())
+        probe_of(splits())
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "error", "words"),
     [
-        ({1: np.zeros(200, dtype=np.int64)}, "at least 2 classes among the training rows, got 1"),
-        ({5: np.full(80, -1)}, "no test row has a label"),
-        ({5: np.full(80, 7)}, "no test row has a label"),
-        ({3: np.full(60, 8)}, r"codes must lie in -1..7, got 8..8"),
-        ({2: np.full((60, 10), np.inf)}, "validation rows are not all finite"),
+        (
+            {1: np.zeros(200, dtype=np.int64)},
+            CannotProbe,
+            "at least 2 classes among the rows of split train, which has 1",
+        ),
+        ({5: np.full(80, -1)}, CannotProbe, "no row of split test has a label"),
+        ({5: np.full(80, 7)}, CannotProbe, "no row of split test has a label"),
+        ({3: np.full(60, 8)}, ValueError, r"codes must lie in -1..7, got 8..8"),
+        ({2: np.full((60, 10), np.inf)}, ValueError, "validation rows are not all finite"),
     ],
 )
-def test_what_cannot_be_fitted_is_refused(change, words):
+def test_what_cannot_be_fitted_is_refused(change, error, words):
     data = [change.get(i, array) for i, array in enumerate(splits())]
-    with pytest.raises(ValueError, match=words):
-        ask(data)
+    with pytest.raises(error, match=words):
+        probe_of(data)

@@ -76,16 +76,16 @@ def make(root: Path, text: str, **cells: list[str | None]) -> Run:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> Run:
-    made = make(tmp_path_factory.mktemp("runs") / "run", PARTS)
-    probe(made, progress=False)
-    return made
+    run = make(tmp_path_factory.mktemp("runs") / "run", PARTS)
+    probe(run, progress=False)
+    return run
 
 
 def by_column(run: Run, how: str) -> dict[str, list[dict]]:
-    found: dict[str, list[dict]] = {}
+    records: dict[str, list[dict]] = {}
     for record in run.read_probe()[how]:
-        found.setdefault(record["column"], []).append(record)
-    return found
+        records.setdefault(record["column"], []).append(record)
+    return records
 
 
 def test_every_kind_is_asked_by_its_own_probe(run):
@@ -142,8 +142,8 @@ def test_predictions_are_in_the_unit_of_the_column(run):
 
 
 def test_the_command_prints_each_column_by_its_own_measure(tmp_path, capsys):
-    made = make(tmp_path / "run", PARTS)
-    assert main(["probe", str(made.root)]) == 0
+    run = make(tmp_path / "run", PARTS)
+    assert main(["probe", str(run.root)]) == 0
     printed = capsys.readouterr().out
     for column, measure in (
         ("price", "R²"),
@@ -191,5 +191,5 @@ def test_numbers_that_are_all_the_same_are_not_asked(tmp_path):
     same = [*CELLS["price"][:160], *(["7"] * 80)]
     run = make(tmp_path / "run", PARTS, price=same)
     probe(run, progress=False)
-    told = {(s["column"], s["probe"]): s["reason"] for s in run.read_probe()["skipped"]}
-    assert "split test has fewer than the two different numbers" in told["price", "linear"]
+    reasons = {(s["column"], s["probe"]): s["reason"] for s in run.read_probe()["skipped"]}
+    assert "two different numbers, which the rows of split test do not have" in reasons["price", "linear"]

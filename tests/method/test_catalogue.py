@@ -12,9 +12,9 @@ from mscon.method.objectives.supcon import SupCon
 
 @pytest.mark.parametrize("kind", catalogue.kinds())
 def test_every_file_of_a_kind_holds_one_part(kind):
-    found = [catalogue.find(kind, name) for name in catalogue.names(kind)]
-    assert len(set(found)) == len(found) > 0
-    assert all(part.__doc__ for part in found)
+    parts = [catalogue.find(kind, name) for name in catalogue.names(kind)]
+    assert len(set(parts)) == len(parts) > 0
+    assert all(part.__doc__ for part in parts)
 
 
 class Mine(Objective):
@@ -45,6 +45,6 @@ def test_a_value_that_a_part_refuses_is_the_recipes_mistake():
 
 
 def test_building_passes_settings_on():
-    made = catalogue.build("objective", "supcon", {"temperature": 0.3})
-    assert isinstance(made, SupCon)
-    assert made.temperature == 0.3
+    objective = catalogue.build("objective", "supcon", {"temperature": 0.3})
+    assert isinstance(objective, SupCon)
+    assert objective.temperature == 0.3

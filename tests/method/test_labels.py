@@ -99,8 +99,8 @@ def test_the_tensor_of_a_column_compares_as_its_cells_do(kind, settings, cells):
     codes, values = similarity.encode(cells), similarity.target(cells)
     expected = similarity.compare(codes, codes)
     for labels in (values, torch.from_numpy(values), values.tolist()):
-        own = similarity.encode_tensor(labels)
-        pairs = similarity.compare(own, own)
+        codes_of_kind = similarity.encode_tensor(labels)
+        pairs = similarity.compare(codes_of_kind, codes_of_kind)
         assert torch.equal(pairs.known, expected.known)
         torch.testing.assert_close(pairs.weight[pairs.known], expected.weight[pairs.known])
 
@@ -119,11 +119,11 @@ def test_each_class_of_a_hierarchy_may_number_its_own_from_0(rows, first):
     expected = fitted.compare(codes, codes)
     by_hand = Hierarchical("kind")
     for numbers in (again, apart):
-        own = by_hand.encode_tensor(torch.tensor(numbers))
-        pairs = by_hand.compare(own, own)
+        codes_of_kind = by_hand.encode_tensor(torch.tensor(numbers))
+        pairs = by_hand.compare(codes_of_kind, codes_of_kind)
         assert torch.equal(pairs.known, expected.known)
         assert torch.equal(pairs.weight * pairs.known, expected.weight * expected.known)
-        assert torch.equal(by_hand.missing(own), fitted.missing(codes))
+        assert torch.equal(by_hand.missing(codes_of_kind), fitted.missing(codes))
 
 
 @pytest.mark.parametrize("similarity", BY_HAND, ids=lambda s: s.column)
@@ -205,7 +205,10 @@ def test_labels_that_a_kind_cannot_read_are_refused_and_leave_no_trace(similarit
         (lambda: MSConLoss([Categorical]), "names or Similarity objects, got ABCMeta"),
         (lambda: MSConLoss(["c", Continuous("c", 1)]), "distinct names"),
         (lambda: MSConLoss(Categorical("c")), "must be a list of distinct names, or Similarity objects"),
-        (lambda: MSConLoss([Categorical("c", 3)], objective="cross_entropy"), "give dim=, the projections' width"),
+        (
+            lambda: MSConLoss([Categorical("c", 3)], objective="cross_entropy"),
+            "give dim=, the width of the projections",
+        ),
         (lambda: MSConLoss([Categorical("c", 3)], objective="cross_entropy", dim=4, memory_size=9), "compares no rows"),
         (lambda: MSConLoss([Continuous("c", 1)], weighting="exact"), r"needs classes, similarities \['c'\] have none"),
         (lambda: MSConLoss(["c"], objective="triplet_margin", weighting="exact"), "temperature, but TripletMargin has"),

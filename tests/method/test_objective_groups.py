@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mscon.method.objective_groups import Group, ObjectiveGroups
+from mscon.method.comparison import SampleOrigin
+from mscon.method.objective_groups import ObjectiveGroup, ObjectiveGroups
 from mscon.method.objectives import supcon
 from mscon.method.objectives.base import Comparison, Losses, Objective
 from mscon.method.objectives.cross_entropy import CrossEntropy
@@ -35,7 +36,8 @@ def comparison(projections: Tensor, candidates: Tensor | None = None, **settings
         for kind, code in zip(KINDS, codes, strict=True)
     ]
     rows, views = torch.arange(ROWS).repeat(VIEWS), torch.arange(VIEWS).repeat_interleave(ROWS)
-    return Comparison(projections, candidates, pairs, rows, rows, views, views)
+    origin = SampleOrigin(rows, views, torch.zeros_like(rows))
+    return Comparison(projections, candidates, pairs, origin, origin)
 
 
 def drawn() -> Tensor:
@@ -44,38 +46,38 @@ def drawn() -> Tensor:
     return z.requires_grad_()
 
 
-def alone(objective: Objective, number: int, width: int, kept: slice, z: Tensor) -> Losses:
+def alone(objective: Objective, number: int, width: int, samples: slice, z: Tensor) -> Losses:
     """Of one similarity, with the samples of other views deleted."""
     whole = comparison(z)
     pair = whole.pairs[number]
-    code, ids = pair.anchors[kept], torch.arange(len(pair.anchors[kept]))
+    code, ids = pair.anchors[samples], torch.arange(len(pair.anchors[samples]))
     pairs = [LazyPairs(pair.compare, code, code, ids, ids, pair.is_partition)]
-    return objective(Comparison.of(z[number : number + 1, kept, :width], None, pairs))
+    return objective(Comparison.of(z[number : number + 1, samples, :width], None, pairs))
 
 
 def test_each_similarity_has_the_losses_of_its_own_objective_width_and_views():
     """The first compares views 0 and 1, which come first; the others view 2."""
     parts = (SupCon(0.1), RankNContrast(), SupCon(0.4, denominator="negatives"))
     views = ((0, 1), (2,), (2,))
-    kept = (slice(0, 2 * ROWS), slice(2 * ROWS, None), slice(2 * ROWS, None))
+    samples = (slice(0, 2 * ROWS), slice(2 * ROWS, None), slice(2 * ROWS, None))
     widths = (DIM, 3, DIM)
     order = (1, 2, 0)
-    objective = ObjectiveGroups([Group(parts[i], (i,), widths[i], views[i]) for i in order])
+    objective = ObjectiveGroups([ObjectiveGroup(parts[i], (i,), widths[i], views[i]) for i in order])
     z = drawn()
     together = objective(comparison(z))
     (gradient,) = torch.autograd.grad(together.per_anchor.sum(), z)
     for i in range(3):
         other = drawn()
-        own = alone(parts[i], i, widths[i], kept[i], other)
+        alone_losses = alone(parts[i], i, widths[i], samples[i], other)
         for field in ("per_anchor", "counted", "has_positive", "labelled"):
             values = getattr(together, field)[i]
-            torch.testing.assert_close(values[kept[i]], getattr(own, field)[0])
+            torch.testing.assert_close(values[samples[i]], getattr(alone_losses, field)[0])
             others = values.clone()
-            others[kept[i]] = 0
+            others[samples[i]] = 0
             assert not others.any()
-        torch.testing.assert_close(together.floor[i], own.floor[0])
-        torch.testing.assert_close(together.ceiling[i], own.ceiling[0])
-        (expected,) = torch.autograd.grad(own.per_anchor.sum(), other)
+        torch.testing.assert_close(together.floor[i], alone_losses.floor[0])
+        torch.testing.assert_close(together.ceiling[i], alone_losses.ceiling[0])
+        (expected,) = torch.autograd.grad(alone_losses.per_anchor.sum(), other)
         torch.testing.assert_close(gradient[i], expected[i])
     assert together.correct is None
 
@@ -84,13 +86,15 @@ def test_similarities_of_one_objective_go_through_one_call_of_the_kernels(monkey
     calls = []
     contrast = supcon.contrast
     monkeypatch.setattr(supcon, "contrast", lambda a, *rest, **more: calls.append(len(a)) or contrast(a, *rest, **more))
-    objective = ObjectiveGroups([Group(SupCon(), (0, 2), DIM), Group(RankNContrast(), (1,), DIM)])
+    objective = ObjectiveGroups([ObjectiveGroup(SupCon(), (0, 2), DIM), ObjectiveGroup(RankNContrast(), (1,), DIM)])
     assert objective(comparison(drawn())).present.all()
     assert calls == [2]
 
 
 def test_accuracy_is_known_of_those_alone_whose_objective_has_one():
-    objective = ObjectiveGroups([Group(SupCon(), (1, 2), DIM), Group(CrossEntropy(), (0,), DIM)]).double()
+    objective = ObjectiveGroups(
+        [ObjectiveGroup(SupCon(), (1, 2), DIM), ObjectiveGroup(CrossEntropy(), (0,), DIM)]
+    ).double()
     objective.prepare(KINDS, 99)
     correct = objective(comparison(drawn())).correct
     assert correct[1:].isnan().all()
@@ -105,12 +109,12 @@ def test_what_is_asked_of_an_objective_is_asked_of_all_of_them():
             self.steps += 1
 
     parts = [Counted(0.1), Counted(0.1)]
-    same = ObjectiveGroups([Group(part, (i,), DIM) for i, part in enumerate(parts)])
+    same = ObjectiveGroups([ObjectiveGroup(part, (i,), DIM) for i, part in enumerate(parts)])
     same.after_step()
     assert [part.steps for part in parts] == [1, 1]
     assert same.temperature == 0.1
     assert not same.reads_codes
-    mixed = ObjectiveGroups([Group(SupCon(0.2), (0,), DIM), Group(CrossEntropy(), (1,), DIM)])
+    mixed = ObjectiveGroups([ObjectiveGroup(SupCon(0.2), (0,), DIM), ObjectiveGroup(CrossEntropy(), (1,), DIM)])
     assert mixed.temperature is None
     assert mixed.compares
     assert mixed.reads_codes
@@ -120,7 +124,9 @@ def test_what_is_asked_of_an_objective_is_asked_of_all_of_them():
 @pytest.mark.parametrize("views", [None, (0, 2)])
 def test_an_exchange_gives_the_gradient_of_anchors_that_are_candidates_too(views):
     """As of a single process: what it tells of its anchors is told of them as candidates."""
-    objective = ObjectiveGroups([Group(SupCon(), (0, 2), DIM, views), Group(SupCon(0.3), (1,), DIM, views)])
+    objective = ObjectiveGroups(
+        [ObjectiveGroup(SupCon(), (0, 2), DIM, views), ObjectiveGroup(SupCon(0.3), (1,), DIM, views)]
+    )
     gradients = []
     for settings in ({}, {"exchange": lambda numbers: numbers}):
         z = drawn()

@@ -83,10 +83,10 @@ def test_building_leaves_running_means_and_mode_as_new():
 @needs_lite0_weights
 def test_the_packaged_weights_are_all_taken_over():
     encoder = build("efficientnet_lite0", pretrained=True)
-    own = list(encoder.backbone.state_dict().values())
+    expected_keys = list(encoder.backbone.state_dict().values())
     published = list(encoders._lite0_weights().values())
-    assert len(published) == len(own) + 2  # the classifier's weight and bias are left out
-    assert all(torch.equal(a, b) for a, b in zip(own, published, strict=False))
+    assert len(published) == len(expected_keys) + 2  # the classifier's weight and bias are left out
+    assert all(torch.equal(a, b) for a, b in zip(expected_keys, published, strict=False))
 
 
 @needs_lite0_weights
@@ -155,5 +155,5 @@ def test_images_too_small_for_a_backbone_are_refused_before_training():
 
 def test_a_backbone_without_pooling_is_refused(monkeypatch):
     monkeypatch.setattr(encoders, "_small_cnn", lambda s, c: encoders.Encoder(torch.nn.Identity(), 1, [0.5], [0.5]))
-    with pytest.raises(RecipeError, match="not one vector an image"):
+    with pytest.raises(RecipeError, match="not one vector of features"):
         build("small_cnn", channels=1)

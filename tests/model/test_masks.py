@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import by_name
 from hypothesis import strategies as st
 from tests.reference import csn_penalty_loops
 
@@ -29,13 +29,13 @@ def features(samples: int = 6, seed: int = 1) -> torch.Tensor:
 def test_a_projection_is_the_shared_embedding_times_the_mask_above_zero(kind):
     heads, x = make(kind), features()
     weight, bias, mask = (t.detach().numpy() for t in (heads.embedding.weight, heads.embedding.bias, heads.mask))
-    got = heads(x)
-    assert got.shape == (3, 6, 7)
+    actual = heads(x)
+    assert actual.shape == (3, 6, 7)
     for c in range(3):
         for i in range(6):
             for d in range(7):
                 embedded = sum(float(weight[d, k]) * float(x[i, k]) for k in range(5)) + float(bias[d])
-                assert got[c, i, d].item() == pytest.approx(embedded * max(0.0, float(mask[c, d])))
+                assert actual[c, i, d].item() == pytest.approx(embedded * max(0.0, float(mask[c, d])))
 
 
 def test_disjoint_masks_share_no_dimension_and_are_not_learned():
@@ -59,7 +59,7 @@ def test_learned_masks_are_drawn_around_nine_tenths():
     assert (heads.shown >= 0).all() and (heads.shown == 0).any()
 
 
-@given(
+@by_name(
     st.integers(1, 5), st.integers(1, 9), st.sampled_from(["learned", "disjoint", "preinitialised"]),
     st.floats(0, 2), st.floats(0, 2), st.booleans(), st.integers(0, 99),
 )  # fmt: skip
@@ -79,8 +79,8 @@ def test_gradients_of_penalty_and_projections_are_those_of_finite_differences(no
     names, values = zip(*heads.named_parameters(), strict=True)
 
     def total(x, *parameters):
-        given = dict(zip(names, parameters, strict=True))
-        penalty = torch.func.functional_call(Both(heads), {f"heads.{k}": v for k, v in given.items()}, (x,))
+        by_name = dict(zip(names, parameters, strict=True))
+        penalty = torch.func.functional_call(Both(heads), {f"heads.{k}": v for k, v in by_name.items()}, (x,))
         return penalty
 
     assert torch.autograd.gradcheck(total, (x, *values))

@@ -70,8 +70,8 @@ def test_a_loaded_model_computes_what_the_trained_one_did(run, recipe):
     images = torch.rand(4, 1, 16, 16)
     loaded = load_model(run)
     assert not loaded.training
-    for got, expected in zip(loaded(images), trained.eval()(images), strict=True):
-        assert torch.equal(got, expected)
+    for actual, expected in zip(loaded(images), trained.eval()(images), strict=True):
+        assert torch.equal(actual, expected)
 
 
 def test_the_recipe_says_which_checkpoint_is_meant(run, recipe):
@@ -79,8 +79,8 @@ def test_the_recipe_says_which_checkpoint_is_meant(run, recipe):
     save(run, last, "last")
     save(run, best, "best")
     run.write_recipe(recipes.parse(RECIPE, ["train.checkpoint=best"]))
-    own = load_model(run).heads.state_dict()
-    assert all(torch.equal(v, own[k]) for k, v in best.heads.state_dict().items())
+    loaded_heads = load_model(run).heads.state_dict()
+    assert all(torch.equal(v, loaded_heads[k]) for k, v in best.heads.state_dict().items())
     other = load_model(run, "last").heads.state_dict()
     assert all(torch.equal(v, other[k]) for k, v in last.heads.state_dict().items())
 

@@ -56,7 +56,7 @@ def parse(*overrides):
     return recipes.parse(RECIPE, overrides)
 
 
-def own(name, *overrides):
+def recipe_of(name, *overrides):
     return parse(f"encoder.name=own_encoders:{name}", *overrides)
 
 
@@ -68,7 +68,7 @@ def save(model, root, recipe, **tensors):
 
 
 def test_any_module_is_an_encoder_and_its_width_is_measured():
-    model = build_model(own("Flat", "encoder.settings={size=16, gain=3.0}"), 1)
+    model = build_model(recipe_of("Flat", "encoder.settings={size=16, gain=3.0}"), 1)
     assert model.encoder.width == 256
     images = torch.rand(2, 1, 16, 16)
     # Its own mean, and 0.5 where it says nothing.
@@ -76,7 +76,7 @@ def test_any_module_is_an_encoder_and_its_width_is_measured():
 
 
 def test_a_recipe_may_say_what_an_encoder_is_to_see():
-    model = build_model(own("Flat", "encoder.settings={size=16}", "encoder.mean=[0.1]", "encoder.std=[0.2]"), 1)
+    model = build_model(recipe_of("Flat", "encoder.settings={size=16}", "encoder.mean=[0.1]", "encoder.std=[0.2]"), 1)
     assert (model.encoder.mean.item(), model.encoder.std.item()) == pytest.approx((0.1, 0.2))
     timm = build_model(parse("encoder.name=resnet10t", "data.image_size=32", "encoder.mean=[0.3]"), 1)
     assert timm.encoder.mean.item() == pytest.approx(0.3)
@@ -84,7 +84,7 @@ def test_a_recipe_may_say_what_an_encoder_is_to_see():
 
 
 def test_a_run_with_an_encoder_of_ones_own_loads_again(tmp_path):
-    recipe = own("Flat", "encoder.settings={size=16, gain=3.0}")
+    recipe = recipe_of("Flat", "encoder.settings={size=16, gain=3.0}")
     run = save(build_model(recipe, 1), tmp_path / "run", recipe)
     assert load_model(run).encoder.backbone.weight.eq(3).all()
 
@@ -92,17 +92,17 @@ def test_a_run_with_an_encoder_of_ones_own_loads_again(tmp_path):
 @pytest.mark.parametrize(
     ("recipe", "words"),
     [
-        (lambda: own("Flat"), r"cannot be built with its \[encoder.settings\].*size"),
-        (lambda: own("Flat", "encoder.settings={size=0}"), "size must be positive"),
-        (lambda: own("Flat", "encoder.settings={size=8}"), "does not take images of 16 pixels"),
-        (lambda: own("Flat", "encoder.pretrained=true", "data.image_size=32"), "knows no published weights"),
-        (lambda: own("Flat", "encoder.settings={size=16}", "data.channels=3"), "1 value, but images have 3 channels"),
-        (lambda: own("Maps"), "not one vector an image"),
-        (lambda: own("NotAModule"), "is no encoder: it must be a subclass of torch.nn"),
-        (lambda: own("Gone"), "cannot import encoder 'own_encoders:Gone'"),
+        (lambda: recipe_of("Flat"), r"cannot be built with its \[encoder.settings\].*size"),
+        (lambda: recipe_of("Flat", "encoder.settings={size=0}"), "size must be positive"),
+        (lambda: recipe_of("Flat", "encoder.settings={size=8}"), "does not take images of 16 pixels"),
+        (lambda: recipe_of("Flat", "encoder.pretrained=true", "data.image_size=32"), "knows no published weights"),
+        (lambda: recipe_of("Flat", "encoder.settings={size=16}", "data.channels=3"), "but images have 3 channels"),
+        (lambda: recipe_of("Maps"), "not one vector of features"),
+        (lambda: recipe_of("NotAModule"), "is no encoder: it must be a subclass of torch.nn"),
+        (lambda: recipe_of("Gone"), "cannot import encoder 'own_encoders:Gone'"),
         (lambda: parse("encoder.mean=[0.1, 0.2]"), "mean has 2 values, but images have 1 channel"),
         (lambda: parse("encoder.settings={depth=3}"), "'small_cnn' takes none"),
-        (lambda: parse("encoder.std=[0.0]"), "std must be above 0"),
+        (lambda: parse("encoder.std=[0.0]"), "std must be a list, each a number above 0"),
         (lambda: parse("encoder.start_from=nowhere"), "start_from: 'nowhere' is not a run directory"),
     ],
 )  # fmt: skip
@@ -120,7 +120,7 @@ def test_settings_reach_models_of_timm():
 
 @pytest.mark.parametrize("key", ["checkpoint_path", "pretrained_cfg", "num_classes"])
 def test_what_reads_files_or_is_said_elsewhere_is_no_setting(key):
-    with pytest.raises(RecipeError, match=f"'{key}' is not a recipe's to set"):
+    with pytest.raises(RecipeError, match=f"'{key}' cannot be set here"):
         build_model(parse("encoder.name=resnet10t", "data.image_size=32", f"encoder.settings={{{key}='x'}}"), 1)
 
 

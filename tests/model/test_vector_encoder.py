@@ -68,7 +68,7 @@ class Scalar(nn.Module):
 def test_a_class_of_ones_own_takes_vectors_too(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "mine", __import__("types").SimpleNamespace(D=Doubled, S=Scalar))
     assert build("mine:D", factor=3).width == 15
-    with pytest.raises(RecipeError, match=r"features of shape \[\], not \[rows, width\]"):
+    with pytest.raises(RecipeError, match=r"features of shape \[\], not one vector .*, \[rows, width\]"):
         build("mine:S")
 
 

@@ -27,9 +27,9 @@ PLANNABLE = [name for name in NAMES if name.partition("/")[0] in recipe_names()]
 
 def test_every_question_of_the_paper_is_asked_of_every_source():
     for source in ("glyphs", "zappos50k", "medic"):
-        own = {name.partition("/")[2] for name in NAMES if name.startswith(f"{source}/")}
-        assert {"figure3", "figure4_temperature", "figure4_epochs", "batch_size", "views", "ablation"} <= own
-        assert {"redundant", "transfer", "tuning", "same_row", "table4"} <= own
+        names_of = {name.partition("/")[2] for name in NAMES if name.startswith(f"{source}/")}
+        assert {"figure3", "figure4_temperature", "figure4_epochs", "batch_size", "views", "ablation"} <= names_of
+        assert {"redundant", "transfer", "tuning", "same_row", "table4"} <= names_of
     assert {"glyphs/table1", "glyphs/table2", "glyphs/table3", "zappos50k/table1", "zappos50k/table3"} <= set(NAMES)
     assert {"medic/table2", "medic/table4"} <= set(NAMES)
 
@@ -54,7 +54,7 @@ def test_runs_have_names_of_their_own_and_recipes_that_read_back(name):
     assert len({(r.row.title, r.case.name, r.recipe.train.seed) for r in planned}) == len(planned)
     assert {r.recipe.train.seed for r in planned} == {0, 1}
     for run in planned:
-        assert set(one.asked) <= set(run.recipe.probe.columns)
+        assert set(one.probed) <= set(run.recipe.probe.columns)
 
 
 @pytest.mark.parametrize("name", PLANNABLE)
@@ -74,11 +74,11 @@ def test_what_is_compared_differs_in_what_the_method_says_only(name):
 
 def test_on_glyphs_every_method_sees_as_many_images_an_epoch():
     training_rows = 4_392
-    seen = {
+    settings_of = {
         3 * r.triplets.count * r.views.count if r.triplets.used else training_rows * r.views.count
         for r in (run.recipe for run in find("glyphs/table1").plan(1))
     }
-    assert seen == {8_784}
+    assert settings_of == {8_784}
 
 
 @pytest.mark.parametrize("name", ["glyphs/table3", "glyphs/figure4_epochs", "glyphs/batch_size_steps"])
@@ -146,16 +146,16 @@ def test_tuning_gives_every_method_the_same_effort():
     ("tuning", "table"), [("glyphs/tuning", "glyphs/table1"), ("glyphs/tuning_pretrained", "glyphs/pretrained")]
 )
 def test_what_tuning_chose_is_what_the_tables_are_run_with(tuning, table):
-    chosen = json.loads((EXPERIMENTS / tuning / "results.json").read_text("utf-8"))["chosen"]
+    tuned = json.loads((EXPERIMENTS / tuning / "results.json").read_text("utf-8"))["chosen"]
     rates = {run.row.method.name: run.recipe.train.learning_rate for run in find(table).plan(1)}
-    assert {name: rates[name] for name in chosen} == chosen
+    assert {name: rates[name] for name in tuned} == tuned
 
 
 def test_the_papers_tables_are_whole():
     """As many numbers as the paper's tables 1 to 4 have cells, each an accuracy and a deviation."""
     counts = {"zappos50k/table1": 30, "medic/table2": 48, "zappos50k/table3": 2, "medic/table4": 8}
     for name, count in counts.items():
-        cells = [cell for told in find(name).numbers.values() for cell in told.values()]
+        cells = [cell for of_row in find(name).numbers.values() for cell in of_row.values()]
         assert len(cells) == count
         assert all(30 < mean < 100 and 0.2 < deviation < 1.6 for mean, deviation in cells)
 
@@ -206,20 +206,20 @@ def test_no_file_says_what_nobody_reads():
 def test_the_pretrained_encoder_is_fine_tuned_with_the_papers_batches_temperature_and_heads():
     paper = recipe.parse(recipe_text("zappos50k"), where="")
     for run in find("glyphs/pretrained").plan(1):
-        own, frozen = run.recipe, run.row.method.name == "imagenet"
-        assert (own.encoder.pretrained, own.encoder.frozen) == (True, frozen)
-        assert own.train.batch_size == paper.train.batch_size
+        settings, frozen = run.recipe, run.row.method.name == "imagenet"
+        assert (settings.encoder.pretrained, settings.encoder.frozen) == (True, frozen)
+        assert settings.train.batch_size == paper.train.batch_size
         if run.row.method.name.startswith("mscon"):
-            assert own.objective.settings["temperature"] == paper.objective.settings["temperature"]
-            assert own.heads.settings["output_dim"] == paper.heads.settings["output_dim"]
+            assert settings.objective.settings["temperature"] == paper.objective.settings["temperature"]
+            assert settings.heads.settings["output_dim"] == paper.heads.settings["output_dim"]
 
 
 def test_a_run_is_named_by_what_differs_from_the_defaults(monkeypatch):
     """A setting that is added to mscon, and left at its default, renames no run; any that is changed does."""
     one = find("glyphs/table1").plan(1)[0]
     name = one.name
-    told = Recipe.to_toml
-    monkeypatch.setattr(Recipe, "to_toml", lambda self: told(self) + "\n[added]\nsetting = 1\n")
+    to_toml = Recipe.to_toml
+    monkeypatch.setattr(Recipe, "to_toml", lambda self: to_toml(self) + "\n[added]\nsetting = 1\n")
     assert one.name == name
     monkeypatch.undo()
     changed = replace(one.recipe, views=replace(one.recipe.views, crop=(0.5, 1.0)))

@@ -51,9 +51,9 @@ def test_files_are_grouped_exactly_by_their_content(tmp_path_factory, contents):
     folder = tmp_path_factory.mktemp("files")
     for number, content in enumerate(contents):
         (folder / str(number)).write_bytes(content)
-    found = equal_files(folder, [str(n) for n in range(len(contents))])
-    assert all(len(group) > 1 and len({contents[n] for n in group}) == 1 for group in found)
-    assert sum(map(len, found)) == sum(contents.count(content) > 1 for content in contents)
+    groups = equal_files(folder, [str(n) for n in range(len(contents))])
+    assert all(len(group) > 1 and len({contents[n] for n in group}) == 1 for group in groups)
+    assert sum(map(len, groups)) == sum(contents.count(content) > 1 for content in contents)
 
 
 @pytest.mark.parametrize("name", ["._shoe.jpg", ".DS_Store", "Thumbs.db", "THUMBS.DB", "desktop.ini", "__MACOSX"])
@@ -64,19 +64,19 @@ def test_what_systems_leave_behind_is_known(name):
 
 def prepared(base) -> Prepared:
     (base / "a, b.jpg").write_bytes(b"")
-    made = Prepared("mine", base, ("image", "split", "kind"), ["mine: 2 rows"])
-    made.add("line 2", ("a, b.jpg", "train"), {"kind": Label("x")})
-    made.leave_out("without sense", "line 3")
-    return made
+    table = Prepared("mine", base, ("image", "split", "kind"), ["mine: 2 rows"])
+    table.add("line 2", ("a, b.jpg", "train"), {"kind": Label("x")})
+    table.leave_out("without sense", "line 3")
+    return table
 
 
 def test_a_table_is_written_beside_the_data_or_where_it_is_asked_for(tmp_path):
-    made = prepared(tmp_path)
-    beside = table_path("mine", tmp_path, made.header, "")
-    assert made.write(beside) == beside == tmp_path / "mine.csv"
+    table = prepared(tmp_path)
+    beside = table_path("mine", tmp_path, table.header, "")
+    assert table.write(beside) == beside == tmp_path / "mine.csv"
     assert beside.read_bytes() == b'image,split,kind\n"a, b.jpg",train,x\n'
-    deeper = table_path("mine", tmp_path, made.header, str(tmp_path / "deep" / "er.csv"))
-    assert made.write(deeper).read_bytes() == beside.read_bytes()
+    deeper = table_path("mine", tmp_path, table.header, str(tmp_path / "deep" / "er.csv"))
+    assert table.write(deeper).read_bytes() == beside.read_bytes()
 
 
 def test_the_report_counts_what_is_there_and_what_is_not(tmp_path):
@@ -86,25 +86,25 @@ def test_the_report_counts_what_is_there_and_what_is_not(tmp_path):
 
 
 def test_no_row_and_no_place_are_refused(tmp_path):
-    made = prepared(tmp_path)
-    made.write(tmp_path / "mine.csv")
+    table = prepared(tmp_path)
+    table.write(tmp_path / "mine.csv")
     with pytest.raises(TableError, match=r"ends in \.csv"):
-        table_path("mine", tmp_path, made.header, "table.tsv")
+        table_path("mine", tmp_path, table.header, "table.tsv")
     with pytest.raises(RunError, match=r"mine\.csv' is not a folder. Name another place with --set table=FILE\.csv"):
-        table_path("mine", tmp_path, made.header, str(tmp_path / "mine.csv" / "t.csv"))
-    made.rows.clear()
-    with pytest.raises(TableError, match=r"no row is left(.|\n)*1 row without sense: line 3"):
-        made.write(tmp_path / "mine.csv")
+        table_path("mine", tmp_path, table.header, str(tmp_path / "mine.csv" / "t.csv"))
+    table.rows.clear()
+    with pytest.raises(TableError, match=r"no row of(.|\n)*can be used(.|\n)*1 row without sense: line 3"):
+        table.write(tmp_path / "mine.csv")
 
 
 def test_a_table_that_was_prepared_before_is_replaced_and_no_other_file(tmp_path):
-    made, path = prepared(tmp_path), tmp_path / "mine.csv"
-    made.write(path)
-    assert table_path("mine", tmp_path, made.header, "") == path
+    table, path = prepared(tmp_path), tmp_path / "mine.csv"
+    table.write(path)
+    assert table_path("mine", tmp_path, table.header, "") == path
     for content in ("image,split,kind,note\na.jpg,train,x,mine\n", "image,split\n", ""):
         path.write_text(content)
         with pytest.raises(RunError, match=r"was not written by this command: not replaced\. Name another place"):
-            table_path("mine", tmp_path, made.header, "")
+            table_path("mine", tmp_path, table.header, "")
         assert path.read_text() == content
 
 

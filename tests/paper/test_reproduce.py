@@ -95,30 +95,30 @@ def test_a_finished_run_is_known_by_its_whole_recipe_and_table(tmp_path):
 
 
 @pytest.fixture
-def made(tmp_path, monkeypatch) -> list[str]:
+def trained(tmp_path, monkeypatch) -> list[str]:
     """Names of the runs that were trained; nothing is."""
     table = tmp_path / "glyphs.csv"
     table.write_text("image\n")
-    trained: list[str] = []
+    names: list[str] = []
 
     def train_and_probe(planned: Planned, table: Path) -> str:
         leave_run(planned, table_hash=hashlib.sha256(table.read_bytes()).hexdigest())
-        trained.append(planned.out.name)
+        names.append(planned.out.name)
         return planned.out.name
 
     monkeypatch.setattr(glyphs, "prepare", lambda root: table)
     monkeypatch.setattr(page, "build_report", lambda runs, out, **_: atomic.write_text(out, f"{len(runs)} runs"))
     monkeypatch.setattr(figures, "_saved", lambda figure: {"svg": b"<svg/>", "png": b"pixels"})
     monkeypatch.setattr(comparison, "train_and_probe", train_and_probe)
-    return trained
+    return names
 
 
-def test_a_stopped_experiment_goes_on_and_loses_only_what_was_under_way(made, tmp_path, monkeypatch, capsys):
+def test_a_stopped_experiment_goes_on_and_loses_only_what_was_under_way(trained, tmp_path, monkeypatch, capsys):
     out = tmp_path / "out"
     to_its_end = comparison.train_and_probe
 
     def killed(planned: Planned, table: Path) -> str:
-        if len(made) == 4:
+        if len(trained) == 4:
             Run.create(planned.out).write_recipe(planned.recipe)  # begun, and not finished
             raise KeyboardInterrupt
         return to_its_end(planned, table)
@@ -126,10 +126,10 @@ def test_a_stopped_experiment_goes_on_and_loses_only_what_was_under_way(made, tm
     monkeypatch.setattr(comparison, "train_and_probe", killed)
     with pytest.raises(KeyboardInterrupt):
         reproduce.reproduce("glyphs/ablation", quick=True, jobs=1, out=out)
-    assert len(made) == 4
+    assert len(trained) == 4
     monkeypatch.setattr(comparison, "train_and_probe", to_its_end)
     folder = reproduce.reproduce("glyphs/ablation", quick=True, jobs=1, out=out)
-    assert len(made) == len(set(made)) == 5
+    assert len(trained) == len(set(trained)) == 5
     assert "4 runs of 5 are there already" in capsys.readouterr().out
     assert folder == out / "glyphs" / "ablation-quick"
     names = {path.name for path in folder.iterdir()}
@@ -137,7 +137,7 @@ def test_a_stopped_experiment_goes_on_and_loses_only_what_was_under_way(made, tm
     assert names == {"table.md", "results.json", "report.html"} | pictures
 
 
-def test_results_replace_earlier_ones_and_no_other_file(made, tmp_path, capsys):
+def test_results_replace_earlier_ones_and_no_other_file(trained, tmp_path, capsys):
     folder = tmp_path / "out" / "glyphs" / "ablation-quick"
     folder.mkdir(parents=True)
     arguments = ["reproduce", "glyphs/ablation", "--quick", "--jobs", "1", "--out", str(tmp_path / "out")]
@@ -145,14 +145,14 @@ def test_results_replace_earlier_ones_and_no_other_file(made, tmp_path, capsys):
         (folder / name).write_text("mine")
         assert main(arguments) == 2
         assert f"{name}' exists and was not written by this command: not replaced." in capsys.readouterr().err
-        assert not made and [path.read_text() for path in folder.iterdir()] == ["mine"]
+        assert not trained and [path.read_text() for path in folder.iterdir()] == ["mine"]
         (folder / name).unlink()
     assert main(arguments) == main(arguments) == 0
 
 
-@pytest.mark.parametrize("written", [0, 1, 2, 3])
-def test_a_call_that_is_killed_between_two_results_can_be_made_again(made, tmp_path, monkeypatch, written):
-    write, left = atomic.write_bytes, ["a file"] * written
+@pytest.mark.parametrize("files", [0, 1, 2, 3])
+def test_a_call_that_is_killed_between_two_results_can_be_made_again(trained, tmp_path, monkeypatch, files):
+    write, left = atomic.write_bytes, ["a file"] * files
 
     def killed(path, content):
         if not left:
@@ -168,26 +168,26 @@ def test_a_call_that_is_killed_between_two_results_can_be_made_again(made, tmp_p
     assert (folder / "report.html").is_file()
 
 
-def test_the_page_of_a_curve_is_of_its_figure_and_not_of_its_runs(made, tmp_path):
+def test_the_page_of_a_curve_is_of_its_figure_and_not_of_its_runs(trained, tmp_path):
     """Its runs differ in more than their seed, so there is nothing to compare row by row."""
     folder = reproduce.reproduce("glyphs/figure4_epochs", quick=True, jobs=1, out=tmp_path / "out")
-    assert made
+    assert trained
     assert (folder / "report.html").read_text() == "0 runs"
     assert not (folder / "curves.svg").exists()
     folder = reproduce.reproduce("glyphs/ablation", quick=True, jobs=1, out=tmp_path / "out")
     assert (folder / "report.html").read_text() == "5 runs"
 
 
-def test_experiments_share_runs_and_a_second_call_makes_none(made, tmp_path):
+def test_experiments_share_runs_and_a_second_call_makes_none(trained, tmp_path):
     out = tmp_path / "out"
     reproduce.reproduce("glyphs/table1", quick=True, jobs=1, out=out)
-    before = len(made)
+    before = len(trained)
     reproduce.reproduce("glyphs/table3", quick=True, jobs=1, out=out)
     reproduce.reproduce("glyphs/ablation", quick=True, jobs=1, out=out)
-    assert len(made) == before
+    assert len(trained) == before
 
 
-def test_training_that_breaks_down_is_a_reason_and_not_the_end(made, tmp_path, monkeypatch, capsys):
+def test_training_that_breaks_down_is_a_reason_and_not_the_end(trained, tmp_path, monkeypatch, capsys):
     to_its_end = comparison.train_and_probe
 
     def breaks(planned: Planned, table: Path) -> str:
@@ -199,8 +199,8 @@ def test_training_that_breaks_down_is_a_reason_and_not_the_end(made, tmp_path, m
     folder = reproduce.reproduce("glyphs/ablation", quick=True, jobs=1, out=tmp_path / "out")
     text = (folder / "table.md").read_text("utf-8")
     assert "MSCon, exact weights: epoch 1, step 3: training broke down" in text
-    told = json.loads((folder / "results.json").read_text("utf-8"))["readings"]
-    assert all((r["ours"] is None) == (r["row"] == "MSCon, exact weights") for r in told)
+    readings = json.loads((folder / "results.json").read_text("utf-8"))["readings"]
+    assert all((r["ours"] is None) == (r["row"] == "MSCon, exact weights") for r in readings)
 
 
 # What is read -------------------------------------------------------------------------------------
@@ -212,38 +212,38 @@ def test_the_papers_number_stands_beside_ours(tmp_path):
     shoes = find("zappos50k/table3")
     one, planned = leave_all("glyphs/table3", tmp_path, skills={"mscon": 0.9, "xent_multi": 0.5})
     renamed = {row: {"family": cells["brand"]} for row, cells in shoes.numbers.items()}
-    found = read(replace(one, numbers=renamed), planned, tmp_path, {})
-    lines = result_text(found).splitlines()
+    result = read(replace(one, numbers=renamed), planned, tmp_path, {})
+    lines = result_text(result).splitlines()
     header = next(line for line in lines if line.startswith("| method"))
     assert [cell.strip() for cell in header.split("|")[3:5]] == ["family, paper", "family, ours"]
     row = next(line for line in lines if line.startswith("| MSCon, paper's weights "))
     cells = [cell.strip() for cell in row.split("|")]
     assert cells[2:4] == ["3", "42.62 (1.52)"]
     assert cells[4].startswith("**9") or cells[4].startswith("9") or cells[4].startswith("8")
-    assert not list(found.without_ours())
+    assert not list(result.without_ours())
 
 
 def test_a_difference_is_paired_and_the_papers_stands_beside_it(tmp_path):
     one, planned = leave_all("glyphs/table3", tmp_path, skills={"mscon": 0.95, "xent_multi": 0.5})
-    found = read(one, planned, tmp_path, {})
+    result = read(one, planned, tmp_path, {})
     (gap,) = (
         d
-        for d in found.differences
+        for d in result.differences
         if (d.better, d.worse, d.column) == ("MSCon, paper's weights", "XEnt multi-task", "family")
     )
     assert 0.2 < gap.ours.low < gap.ours.value < gap.ours.high < 0.7
-    assert "+10.5 brand" in result_text(found)
+    assert "+10.5 brand" in result_text(result)
 
 
 def test_a_published_number_without_ours_is_listed(tmp_path):
     shoes = find("zappos50k/table3")
     one, planned = leave_all("glyphs/table3", tmp_path, seeds=1)
-    found = read(replace(one, numbers=shoes.numbers), planned, tmp_path, {})
-    assert {(row, column) for row, column, _ in found.without_ours()} == {
+    result = read(replace(one, numbers=shoes.numbers), planned, tmp_path, {})
+    assert {(row, column) for row, column, _ in result.without_ours()} == {
         ("XEnt multi-task", "brand"),
         ("MSCon", "brand"),
     }
-    assert "Published, without a number of ours" in result_text(found)
+    assert "Published, without a number of ours" in result_text(result)
 
 
 def test_where_nothing_was_run_the_papers_numbers_stand_alone_and_the_reason_once(tmp_path):
@@ -260,18 +260,18 @@ def test_where_nothing_was_run_the_papers_numbers_stand_alone_and_the_reason_onc
 
 def test_table_4_reads_each_column_off_the_run_that_never_saw_it(tmp_path):
     one, planned = leave_all("glyphs/table4", tmp_path, seeds=1)
-    found = read(one, planned, tmp_path, {})
-    assert {r.column for r in found.readings} == {"category", "character", "slant", "weight"}
-    for reading in found.readings:
+    result = read(one, planned, tmp_path, {})
+    assert {r.column for r in result.readings} == {"category", "character", "slant", "weight"}
+    for reading in result.readings:
         (name,) = reading.runs
         assert reading.column not in Run(tmp_path / name).read_recipe().columns
-    assert all(r.case == "" for r in found.readings)
+    assert all(r.case == "" for r in result.readings)
 
 
 def test_figure_3_reads_weights_and_accuracies_along_its_axis(tmp_path):
     one, planned = leave_all("glyphs/figure3", tmp_path, seeds=2)
-    found = read(one, planned, tmp_path, {})
-    assert found.measured == (
+    result = read(one, planned, tmp_path, {})
+    assert result.measured == (
         ("weight", "weight_noisy"),
         ("accuracy", "weight_noisy"),
         ("accuracy", "weight"),
@@ -280,14 +280,14 @@ def test_figure_3_reads_weights_and_accuracies_along_its_axis(tmp_path):
         ("accuracy", "family"),
         ("accuracy", "category"),
     )
-    weights = [r for r in found.readings if r.measure == "weight" and r.row == "MSCon, paper's weights"]
+    weights = [r for r in result.readings if r.measure == "weight" and r.row == "MSCon, paper's weights"]
     assert [r.x for r in weights] == [0.0, 0.25, 0.5, 0.75, 1.0]
     # The last epoch says 2, 4, 6 for three columns: the third has one and a half times the mean.
     assert all(r.ours.value == pytest.approx(1.5) for r in weights)
-    dropped = [r for r in found.readings if r.row == "MSCon, column dropped"]
+    dropped = [r for r in result.readings if r.row == "MSCon, column dropped"]
     assert {r.x for r in dropped} == {0.0}
     assert {r.column for r in dropped} == {"weight", "character", "slant", "family", "category"}
-    assert {d.case for d in found.differences if d.better == "MSCon, column dropped"} == {
+    assert {d.case for d in result.differences if d.better == "MSCon, column dropped"} == {
         "0",
         "0.25",
         "0.5",
@@ -298,40 +298,40 @@ def test_figure_3_reads_weights_and_accuracies_along_its_axis(tmp_path):
 
 def test_redundant_columns_are_set_against_the_table_as_it_is(tmp_path):
     one, planned = leave_all("glyphs/redundant", tmp_path, seeds=1)
-    found = read(one, planned, tmp_path, {})
-    pairs = {(d.better, d.worse) for d in found.differences}
+    result = read(one, planned, tmp_path, {})
+    pairs = {(d.better, d.worse) for d in result.differences}
     assert ("MSCon, equal weights, twice", "MSCon, equal weights, as it is") in pairs
-    assert len(found.differences) == len(one.methods) * 2 * len(one.asked)
-    weights = {(r.case, r.column) for r in found.readings if r.measure == "weight"}
+    assert len(result.differences) == len(one.methods) * 2 * len(one.probed)
+    weights = {(r.case, r.column) for r in result.readings if r.measure == "weight"}
     assert ("twice", "weight_again") in weights
     assert ("as it is", "weight_again") not in weights
 
 
 def test_points_of_a_curve_are_set_against_the_usual_one(tmp_path):
     one, planned = leave_all("glyphs/figure4_temperature", tmp_path, seeds=1)
-    found = read(one, planned, tmp_path, {})
-    told = {(d.better, d.worse): d for d in found.differences if d.column == "family"}
-    assert len(told) == len(one.methods) * (len(one.cases) - 1)
-    assert ("MSCon, equal weights, temperature 1", "MSCon, equal weights, temperature 0.1") in told
-    assert "temperature 0.1 - " not in result_text(found)
+    result = read(one, planned, tmp_path, {})
+    gaps = {(d.better, d.worse): d for d in result.differences if d.column == "family"}
+    assert len(gaps) == len(one.methods) * (len(one.cases) - 1)
+    assert ("MSCon, equal weights, temperature 1", "MSCon, equal weights, temperature 0.1") in gaps
+    assert "temperature 0.1 - " not in result_text(result)
 
 
 def test_tuning_chooses_by_validation_rows_and_says_what(tmp_path):
     one, planned = leave_all("glyphs/tuning", tmp_path, seeds=1)
-    found = read(one, planned, tmp_path, {})
-    assert set(found.best_rates) == {method.name for method in one.methods}
-    assert set(found.best_rates.values()) == {0.006}
+    result = read(one, planned, tmp_path, {})
+    assert set(result.best_rates) == {method.name for method in one.methods}
+    assert set(result.best_rates.values()) == {0.006}
     broken = next(run.name for run in planned if run.row.method.name == "csn" and run.case.x == 0.006)
-    found = read(one, planned, tmp_path, {broken: "broke down"})
-    assert found.best_rates["csn"] != 0.006
-    assert result_json(found)["chosen"]["simclr"] == 0.006
+    result = read(one, planned, tmp_path, {broken: "broke down"})
+    assert result.best_rates["csn"] != 0.006
+    assert result_json(result)["chosen"]["simclr"] == 0.006
 
 
 def test_views_ask_every_space_about_every_column(tmp_path):
     one, planned = leave_all("glyphs/views", tmp_path, seeds=1)
-    found = read(one, planned, tmp_path, {})
-    assert found.rows == ("space of character", "space of slant", "space of weight", "space of features")
-    assert {r.column for r in found.readings} == set(one.asked)
+    result = read(one, planned, tmp_path, {})
+    assert result.rows == ("space of character", "space of slant", "space of weight", "space of features")
+    assert {r.column for r in result.readings} == set(one.probed)
 
 
 def test_transfer_is_drawn_over_the_number_of_labels(tmp_path):
@@ -341,8 +341,8 @@ def test_transfer_is_drawn_over_the_number_of_labels(tmp_path):
         curves = [{"column": c, "classes": 3, "train_rows": [1.0] * 6, "accuracy": accuracy} for c in one.out_of_domain]
         numbers = one.transfer["rows_a_class"]
         Run(tmp_path / run).write_transfer({"rows_a_class": numbers, "draws": 10, "curves": curves})
-    found = read(one, planned, tmp_path, {})
-    mine = [r for r in found.readings if r.row == "SimCLR" and r.column == "family"]
+    result = read(one, planned, tmp_path, {})
+    mine = [r for r in result.readings if r.row == "SimCLR" and r.column == "family"]
     assert [(r.x, round(r.ours.value, 3)) for r in mine] == [
         (1, 0.1),
         (2, 0.2),

@@ -16,11 +16,11 @@ CODES = st.lists(st.integers(-1, 3), min_size=1, max_size=60).map(np.array)
 
 @given(CODES, st.integers(1, 8), st.integers(0, 50))
 def test_each_class_gives_as_many_rows_as_asked_or_all_it_has(codes, number, seed):
-    chosen = few_of_each(codes, number, seed)
-    assert len(set(chosen.tolist())) == len(chosen)
-    assert (codes[chosen] >= 0).all()
+    rows = few_of_each(codes, number, seed)
+    assert len(set(rows.tolist())) == len(rows)
+    assert (codes[rows] >= 0).all()
     for code in range(4):
-        assert (codes[chosen] == code).sum() == min(number, (codes == code).sum())
+        assert (codes[rows] == code).sum() == min(number, (codes == code).sum())
 
 
 @given(CODES, st.integers(1, 8), st.integers(0, 50))
@@ -38,14 +38,14 @@ def run(tmp_path_factory):
     """Features in which the classes of `family` are apart and those of `luck` are nowhere."""
     classes = {"family": ["x", "y", "z"], "luck": ["p", "q"]}
     rows = make_rows(classes, {"train": 150, "validation": 8, "test": 200})
-    made = make_run(tmp_path_factory.mktemp("transfer") / "run", rows, train_on=("luck",), ask=("luck", "family"))
+    run = make_run(tmp_path_factory.mktemp("transfer") / "run", rows, train_on=("luck",), ask=("luck", "family"))
     generator = np.random.default_rng(0)
     code = np.array([-1 if v is None else "xyz".index(v) for v in rows["family"]])
     features = generator.normal(size=(rows.height, 6)).astype(np.float32)
     features[np.arange(rows.height), code] += 3.0
-    made.write_features(features, made.read_projections())
-    transfer(made, ["family", "luck"], (1, 5, 40), draws=4)
-    return made
+    run.write_features(features, run.read_projections())
+    transfer(run, ["family", "luck"], (1, 5, 40), draws=4)
+    return run
 
 
 def test_more_labels_help_where_there_is_something_to_learn(run):
@@ -57,10 +57,10 @@ def test_more_labels_help_where_there_is_something_to_learn(run):
 
 
 def test_what_was_asked_is_kept_with_the_answers(run):
-    told = run.read_transfer()
-    assert told["rows_a_class"] == [1, 5, 40]
-    assert told["draws"] == 4
-    family = told["curves"][0]
+    transferred = run.read_transfer()
+    assert transferred["rows_a_class"] == [1, 5, 40]
+    assert transferred["draws"] == 4
+    family = transferred["curves"][0]
     assert family["train_rows"][:2] == [3.0, 15.0]
     assert [len(a) for a in family["accuracy"]] == [4, 4, 4]
 

@@ -21,6 +21,10 @@ def make(tmp_path, title="Shoes", column="closure", probed=True):
     )
     run = Run.create(tmp_path / "run")
     run.write_recipe(recipes.parse(text))
+    state = {"column": column, "classes": ["b", "secret label"]}
+    run.write_similarities(
+        [{"name": "categorical", "state": state}, {"name": "same_row", "state": {"column": "same_row"}}]
+    )
     run.write_facts(
         {
             "versions": {"mscon": "0.1.0"},
@@ -60,7 +64,7 @@ def test_counts_recipe_and_citation_are_there(tmp_path):
     run = make(tmp_path)
     card = model_card(run)
     assert "4 rows: 3 train, 1 test." in card
-    assert re.search(r"\| closure +\| categorical \| +2 \| +1 \|", card)
+    assert re.search(r"\| closure +\| categorical \| 2 classes +\| +33\.3% \|", card)
     assert "92,896 of the encoder" in card
     assert "mu2023mscon" in card
     (recipe,) = re.findall(r"```toml\n(.*?)\n```", card, re.DOTALL)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mscon.cli import main
-from mscon.data.inputs import decoding, image_files, images
+from mscon.data.inputs import image_files, images
 from mscon.evaluate.report.page import build_report
 from mscon.run.run import Run
 
@@ -58,10 +58,11 @@ def test_a_report_decodes_the_images_that_it_shows(tmp_path, monkeypatch):
     monkeypatch.setenv("MSCON_CACHE", str(tmp_path / "cache"))
     run = make_run(tmp_path / "run", rows, images=tmp_path / "images")
     decoded: list[Path] = []
+    decode = image_files.decode_one
 
     def counting(path: Path, size: int, channels: int):
         decoded.append(path)
-        return decoding.decode_one(path, size, channels)
+        return decode(path, size, channels)
 
     monkeypatch.setattr(image_files, "decode_one", counting)
     monkeypatch.setattr(images, "decode_with_fingerprint", None)

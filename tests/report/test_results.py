@@ -16,6 +16,7 @@ from mscon.evaluate.report.page import build_report
 from mscon.evaluate.report.results import holds_results, read_results
 from mscon.run import atomic
 from mscon_paper.figures import draw, draw_training
+from mscon_paper.files import find
 from mscon_paper.table import Difference, ExperimentResult, Reading, result_json
 
 EVIL = "<script>alert(1)</script>"
@@ -33,22 +34,15 @@ def found(row: str = "MSCon", points: int = 3) -> ExperimentResult:
         for x in range(points)
     ]
     readings.append(Reading("CSN", "0", 0.0, "accuracy", "family", None, reason="training broke down"))
-    return ExperimentResult(
-        name="glyphs/figure3",
+    experiment = replace(
+        find("glyphs/figure3"),
         title="Figure 3: redrawn",
-        source="rendered glyphs",
         about="A share of labels.\nDrawn anew.",
-        axis=("share redrawn", "linear"),
-        readings=tuple(readings),
-        differences=(Difference(row, "SupCon", "0", "family", Interval(0.02, 0.01, 0.03, 0.005)),),
-        paper_rows={},
-        numbers={},
+        sweep=("share redrawn", "linear"),
         published={},
-        paper="Figure 3",
-        reason="the paper prints a plot",
-        changed=(),
-        spread="mean over seeds",
     )
+    differences = (Difference(row, "SupCon", "0", "family", Interval(0.02, 0.01, 0.03, 0.005)),)
+    return ExperimentResult(experiment, tuple(readings), differences)
 
 
 def leave(folder: Path, told: ExperimentResult, kinds: tuple[str, ...] = ("svg", "png")) -> Path:
@@ -107,7 +101,8 @@ def test_what_is_no_evidence_says_so(tmp_path):
 
 
 def test_names_of_an_experiment_stay_names(tmp_path):
-    folder = leave(tmp_path / "f", replace(found(f"MSCon {EVIL}"), title=f"t {EVIL}"))
+    result = found(f"MSCon {EVIL}")
+    folder = leave(tmp_path / "f", replace(result, experiment=replace(result.experiment, title=f"t {EVIL}")))
     page = build_report([], folder, results=[folder]).read_text("utf-8")
     assert "<script" not in page
     assert "&lt;script&gt;" in page

@@ -41,8 +41,12 @@ def refused(root: Path, overwrite: bool = True, protected: tuple[Path, ...] = ()
 def test_a_run_is_replaced_only_where_that_is_asked_for_and_no_message_asks_for_it(tmp_path):
     run = make(tmp_path / "run")
     before = files(run.root)
-    said = refused(run.root, overwrite=False)
-    assert "exists and is not empty: it holds a run" in said and "mscon resume" in said and "--overwrite" not in said
+    message = refused(run.root, overwrite=False)
+    assert (
+        "exists and is not empty: it holds a run" in message
+        and "mscon resume" in message
+        and "--overwrite" not in message
+    )
     assert files(run.root) == before
 
 
@@ -53,8 +57,8 @@ def test_a_folder_that_is_no_run_is_never_replaced(tmp_path, name):
     (project / name).write_text('{"versions": {}}' if name == "run.json" else "mine")
     before = files(project)
     for overwrite in (False, True):
-        said = refused(project, overwrite)
-        assert "is not a run" in said and "--overwrite" not in said
+        message = refused(project, overwrite)
+        assert "is not a run" in message and "--overwrite" not in message
     assert files(project) == before
 
 
@@ -162,7 +166,7 @@ def test_a_new_run_without_a_checkpoint_leaves_the_old_one_and_is_swept_away(tmp
     before = files(run.root)
     make(run.root, seed=2, overwrite=True, epochs=0)
     assert Run.open(run.root).read_facts()["seed"] == 1
-    with Run.held(run.root):
+    with folder.training_lock(run.root):
         pass
     assert files(run.root) == before and not (run.root / ".next").exists()
 
@@ -187,8 +191,9 @@ def test_what_a_run_left_that_never_began_is_not_in_the_way(tmp_path):
 
 def test_one_process_holds_a_run(tmp_path):
     run = make(tmp_path / "run")
-    code = f"from mscon.run.run import Run; from pathlib import Path\nwith Run.held(Path({str(run.root)!r})): pass"
-    with Run.held(run.root):
+    code = "from pathlib import Path\nfrom mscon.run.folder import training_lock\n"
+    code += f"with training_lock(Path({str(run.root)!r})): pass"
+    with folder.training_lock(run.root):
         other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ)
     assert "another process trains run" in other.stderr
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, env=os.environ).returncode == 0

@@ -18,7 +18,7 @@ def is_mine(path) -> bool:
 
 def test_what_is_free_or_its_own_may_be_written(tmp_path):
     (tmp_path / "own.txt").write_text("mine")
-    need_free([tmp_path / "own.txt", tmp_path / "new.txt", tmp_path / "a" / "b" / "deep.txt"], own=is_mine)
+    need_free([tmp_path / "own.txt", tmp_path / "new.txt", tmp_path / "a" / "b" / "deep.txt"], is_ours=is_mine)
     assert [path.name for path in tmp_path.iterdir()] == ["own.txt"]
 
 
@@ -27,16 +27,16 @@ def test_what_others_made_is_named_and_may_be_replaced_on_purpose_only(tmp_path)
     for path in paths[:2]:
         path.write_text("yours")
     with pytest.raises(RunError, match=r"1.txt', '.*2.txt' exist and were not written by this command: not replaced\."):
-        need_free(paths, own=is_mine)
+        need_free(paths, is_ours=is_mine)
     with pytest.raises(RunError, match=r"1.txt' exists\. Choose another --out\.$"):
         need_free(paths[:1])
-    need_free(paths, own=is_mine, overwrite=True)
+    need_free(paths, is_ours=is_mine, overwrite=True)
 
 
 def test_no_message_advises_what_would_destroy_a_file(tmp_path):
     (tmp_path / "1.txt").write_text("yours")
     with pytest.raises(RunError) as refused:
-        need_free([tmp_path / "1.txt"], own=is_mine)
+        need_free([tmp_path / "1.txt"], is_ours=is_mine)
     assert "overwrite" not in str(refused.value)
 
 
@@ -70,7 +70,7 @@ def test_images_are_looked_at_only_where_something_would_be_replaced(tmp_path):
         yield
 
     (tmp_path / "own.txt").write_text("mine")
-    need_free([tmp_path / "own.txt", tmp_path / "new.txt"], images=images(), own=is_mine, overwrite=True)
+    need_free([tmp_path / "own.txt", tmp_path / "new.txt"], images=images(), is_ours=is_mine, overwrite=True)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_where_no_file_can_be_is_said_in_one_message(tmp_path, name, words):
     (tmp_path / "nowhere.html").symlink_to(tmp_path / "gone")
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(RunError, match=rf"{name}' cannot be written: .*{words}\. Choose another --out\.$"):
-        need_free([tmp_path / name], own=is_mine, overwrite=True)
+        need_free([tmp_path / name], is_ours=is_mine, overwrite=True)
 
 
 def test_a_folder_that_takes_no_files_is_told_before_the_work(tmp_path, monkeypatch):

@@ -19,10 +19,10 @@ RECIPE = recipe.parse('[[similarity]]\ncolumn = "kind"')
 
 @pytest.fixture
 def run(tmp_path):
-    made = Run.create(tmp_path / "run")
-    made.write_recipe(RECIPE)
-    made.write_facts(FACTS)
-    return made
+    new = Run.create(tmp_path / "run")
+    new.write_recipe(RECIPE)
+    new.write_facts(FACTS)
+    return new
 
 
 def test_everything_written_is_read_back(run):

@@ -242,9 +242,9 @@ def test_a_packed_model_has_no_signature_and_asks(trained, mark, tmp_path):
 
 
 def test_one_run_of_several_is_told_before_any_is_probed(trained, mark, tmp_path):
-    own = shutil.copytree(trained.root, tmp_path / "own")
+    signed_run = shutil.copytree(trained.root, tmp_path / "own")
     run, before = sent(trained, tmp_path / "theirs", "heads"), contents(tmp_path)
-    assert main(["probe", str(own), str(run.root)]) == 2
+    assert main(["probe", str(signed_run), str(run.root)]) == 2
     assert contents(tmp_path) == before
 
 
@@ -299,7 +299,7 @@ def test_beginning_with_the_weights_of_a_run_imports_nothing_of_it(trained, tabl
 
 
 @pytest.fixture
-def own(table, mark, tmp_path):
+def signed_run(table, mark, tmp_path):
     """A run of this user's, with a class of theirs."""
     run = fit(recipes.parse(RECIPE, ["heads.name=evilmod:Heads"]), read_table(table), tmp_path / "own", progress=False)
     assert is_imported(mark)
@@ -307,45 +307,45 @@ def own(table, mark, tmp_path):
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_a_run_that_was_trained_here_needs_no_word_wherever_it_lies(own, table, mark, tmp_path, verb):
-    root = own.root.rename(tmp_path / "elsewhere")
+def test_a_run_that_was_trained_here_needs_no_word_wherever_it_lies(signed_run, table, mark, tmp_path, verb):
+    root = signed_run.root.rename(tmp_path / "elsewhere")
     assert main([*map(str, arguments(verb, root, table, tmp_path))]) == 0
     assert is_imported(mark)
 
 
 @pytest.mark.parametrize("name", ["recipe.toml", "similarities.json"])
-def test_a_byte_changed_is_a_run_of_somebody_else(own, mark, name):
-    path = own.root / name
+def test_a_byte_changed_is_a_run_of_somebody_else(signed_run, mark, name):
+    path = signed_run.root / name
     rewrite(path, path.read_bytes() + b"\n")
     with pytest.raises(RunError, match="evilmod:Heads"):
-        probe(Run.open(own.root), progress=False)
+        probe(Run.open(signed_run.root), progress=False)
     assert not is_imported(mark)
     rewrite(path, path.read_bytes()[:-1])
-    probe(Run.open(own.root), progress=False)
+    probe(Run.open(signed_run.root), progress=False)
     assert is_imported(mark)
 
 
-def test_bytes_do_not_move_from_one_signed_file_to_the_next(own):
+def test_bytes_do_not_move_from_one_signed_file_to_the_next(signed_run):
     assert trust.signature([b"ab", b"c"]) != trust.signature([b"a", b"bc"])
 
 
 @pytest.mark.parametrize(
     "content", [b"", b"\xff", b"[]", b"null", b"{}", b'{"hmac_sha256": 3}', b'{"hmac_sha256": "\\ud800\xc3\xa4"}']
 )
-def test_what_is_no_signature_is_none(own, content):
-    rewrite(own.root / "signature.json", content)
+def test_what_is_no_signature_is_none(signed_run, content):
+    rewrite(signed_run.root / "signature.json", content)
     with pytest.raises(RunError, match="--trust"):
-        _ = Run.open(own.root).read_recipe()
+        _ = Run.open(signed_run.root).read_recipe()
 
 
 @pytest.mark.parametrize("key", [None, b"", b"short", b"x" * 33])
-def test_another_key_or_none_makes_no_signature_valid(own, tmp_path, monkeypatch, key):
+def test_another_key_or_none_makes_no_signature_valid(signed_run, tmp_path, monkeypatch, key):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     if key is not None:
         (tmp_path / "state" / "mscon").mkdir(parents=True)
         (tmp_path / "state" / "mscon" / "key").write_bytes(key)
     with pytest.raises(RunError, match="--trust"):
-        _ = Run.open(own.root).read_recipe()
+        _ = Run.open(signed_run.root).read_recipe()
     assert (tmp_path / "state").exists() == (key is not None)  # to read never makes a key
 
 
@@ -356,18 +356,20 @@ def test_names_as_deep_as_json_can_be_nested_are_found():
     assert trust.foreign_code({}, nested) == {"evilmod:Kind"}
 
 
-def test_a_run_that_goes_on_with_other_settings_stays_signed_and_one_of_somebody_else_unsigned(own, trained, tmp_path):
+def test_a_run_resumed_with_other_settings_stays_signed_and_one_of_somebody_else_unsigned(
+    signed_run, trained, tmp_path
+):
     theirs = sent(trained, tmp_path / "theirs", "heads")
-    for run in (own, Run.open(theirs.root, trust=True)):
+    for run in (signed_run, Run.open(theirs.root, trust=True)):
         resume(run, progress=False, overrides=["train.epochs=3"])
-    assert Run.open(own.root).read_recipe().train.epochs == 3
+    assert Run.open(signed_run.root).read_recipe().train.epochs == 3
     with pytest.raises(RunError, match="--trust"):
         _ = Run.open(theirs.root).read_recipe()
 
 
-def test_a_run_that_replaces_another_brings_its_signature(own, table, mark):
-    again = fit(recipes.parse(RECIPE, ["heads.name=evilmod:Heads"]), read_table(table), own.root, overwrite=True)
-    assert again.root == own.root and Run.open(own.root).is_signed
+def test_a_run_that_replaces_another_brings_its_signature(signed_run, table, mark):
+    again = fit(recipes.parse(RECIPE, ["heads.name=evilmod:Heads"]), read_table(table), signed_run.root, overwrite=True)
+    assert again.root == signed_run.root and Run.open(signed_run.root).is_signed
 
 
 # The key ------------------------------------------------------------------------------------------
@@ -445,18 +447,18 @@ def test_modules_in_the_current_folder_are_not_imported(trained, tmp_path):
     run, mark = sent(trained, tmp_path / "theirs"), tmp_path / "imported"
     for name in ("timm", "torch", "numpy", "polars"):
         (run.root / f"{name}.py").write_text(f"from pathlib import Path\nPath({str(mark)!r}).touch()\n")
-    done = in_folder(run.root, "probe", ".")
-    assert done.returncode == 0, done.stderr
+    process = in_folder(run.root, "probe", ".")
+    assert process.returncode == 0, process.stderr
     assert not mark.exists()
 
 
 def test_a_class_in_the_current_folder_is_found_only_by_pythonpath(trained, tmp_path):
     run, mark = sent(trained, tmp_path / "theirs", "heads"), tmp_path / "imported"
     (run.root / "evilmod.py").write_text(EVIL.format(mark=str(mark)))
-    done = in_folder(run.root, "probe", ".", "--trust")
-    assert done.returncode == 2 and "cannot import heads 'evilmod:Heads'" in done.stderr
+    process = in_folder(run.root, "probe", ".", "--trust")
+    assert process.returncode == 2 and "cannot import heads 'evilmod:Heads'" in process.stderr
     assert not mark.exists()
     for flags in ([], ["-P"]):
-        done = in_folder(run.root, "probe", ".", "--trust", flags=flags, path=["."])
-        assert done.returncode == 0, done.stderr
+        process = in_folder(run.root, "probe", ".", "--trust", flags=flags, path=["."])
+        assert process.returncode == 0, process.stderr
         assert is_imported(mark)

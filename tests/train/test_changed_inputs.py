@@ -20,7 +20,7 @@ from mscon.errors import TableError
 from mscon.evaluate.probe import probe
 from mscon.run import recipe as recipes
 from mscon.run.run import Run
-from mscon.train import fit as fitting
+from mscon.train import epochs
 from mscon.train.fit import fit, resume
 from process import mscon, together
 
@@ -186,14 +186,14 @@ def test_the_facts_of_a_run_have_the_file_of_vectors(folder):
 
 
 def after_epoch(epoch: int, change: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> None:
-    saving = fitting.save_last
+    saving = epochs.save_last
 
-    def save_and_change(run: Run, training: object, position: fitting.Position) -> None:
+    def save_and_change(run: Run, training: object, position: epochs.Position) -> None:
         saving(run, training, position)
         if position.epoch == epoch:
             change()
 
-    monkeypatch.setattr(fitting, "save_last", save_and_change)
+    monkeypatch.setattr(epochs, "save_last", save_and_change)
 
 
 @pytest.mark.parametrize("epoch", [1, 2])

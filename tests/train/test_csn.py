@@ -16,11 +16,11 @@ from mscon.model.encoder import Encoder
 from mscon.model.heads.masks import Masks
 from mscon.model.model import Model, load_model
 from mscon.run.run import Run
-from mscon.train import fit as fits
+from mscon.train import epochs
 from mscon.train.fit import fit, resume
 from mscon.train.gather import InBatch
 from mscon.train.grad_cache import cached_backward
-from mscon.train.module import Method
+from mscon.train.module import TrainingModule
 
 QUIET = {"progress": False}
 CSN = [
@@ -35,12 +35,12 @@ CSN = [
 ]
 
 
-def make(kind: str = "learned") -> Method:
+def make(kind: str = "learned") -> TrainingModule:
     """A network of one matrix, in float64."""
     torch.manual_seed(0)
     backbone = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(9, 6))
     heads = Masks(2, 6, 5, masks=kind)
-    return Method(
+    return TrainingModule(
         Model(Encoder(backbone, 6, [0.0], [1.0]), heads), TripletMargin(), Equal(2), InBatch(),
         [TripletRule("a"), TripletRule("b")],
     ).double()  # fmt: skip
@@ -146,14 +146,14 @@ def test_training_moves_learned_masks_and_no_disjoint_ones(asked, table, tmp_pat
 def test_resuming_gives_what_never_stopping_would_have(asked, overrides, table, tmp_path, monkeypatch):
     recipe = asked(*CSN, "train.epochs=3", *overrides)
     whole = fit(recipe, table, tmp_path / "whole", **QUIET)
-    own = fits.train_epoch
+    own = epochs.train_epoch
 
     def interrupted(training, number, step):
         yield from own(training, number, step)
         if number == 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(fits, "train_epoch", interrupted)
+    monkeypatch.setattr(epochs, "train_epoch", interrupted)
     with pytest.raises(KeyboardInterrupt):
         fit(recipe, table, tmp_path / "halves", **QUIET)
     monkeypatch.undo()

@@ -11,9 +11,9 @@ import torch
 from mscon.data.table.table import read_table
 from mscon.errors import RecipeError, RunError, TableError
 from mscon.model.model import load_model
-from mscon.run import checksums
+from mscon.run import checksums, folder
 from mscon.run.run import Run
-from mscon.train import assembly
+from mscon.train import assembly, epochs
 from mscon.train import fit as fits
 from mscon.train.fit import fit, resume
 
@@ -30,7 +30,7 @@ def stopped(monkeypatch):
     """Makes training stop, as by ctrl-c, in the middle of an epoch."""
 
     def stop_in(epoch: int) -> None:
-        own = fits.train_epoch
+        own = epochs.train_epoch
 
         def interrupted(training, number, step):
             for record in own(training, number, step):
@@ -38,7 +38,7 @@ def stopped(monkeypatch):
                 if number == epoch:
                     raise KeyboardInterrupt
 
-        monkeypatch.setattr(fits, "train_epoch", interrupted)
+        monkeypatch.setattr(epochs, "train_epoch", interrupted)
 
     yield stop_in
     monkeypatch.undo()
@@ -147,11 +147,11 @@ def test_a_run_stopped_in_its_first_epoch_begins_anew(table, tmp_path, stopped, 
 
 
 def test_resuming_keeps_the_precision_that_was_resolved(asked, table, tmp_path, stopped, monkeypatch):
-    from mscon.train import hardware
+    from mscon.train import environment
 
     recipe = asked('train.precision="auto"', 'train.channels_last="auto"')
-    monkeypatch.setattr(hardware, "_cpu", lambda key: set())
-    monkeypatch.setattr(hardware, "device_type", lambda: "cpu")
+    monkeypatch.setattr(environment, "cpu_info", lambda key: "")
+    monkeypatch.setattr(environment, "device_type", lambda: "cpu")
     stopped(2)
     with pytest.raises(KeyboardInterrupt):
         fit(recipe, table, tmp_path / "run", **QUIET)
@@ -161,7 +161,7 @@ def test_resuming_keeps_the_precision_that_was_resolved(asked, table, tmp_path, 
     seen = []
     assembled = assembly.training_of
     monkeypatch.setattr(assembly, "training_of", lambda *a: seen.append(assembled(*a)) or seen[-1])
-    monkeypatch.setattr(hardware, "_cpu", lambda key: {"amx_bf16", "amx_tile"})
+    monkeypatch.setattr(environment, "cpu_info", lambda key: "amx_bf16 amx_tile")
     with pytest.raises(KeyboardInterrupt):
         resume(run, progress=False)
     assert seen[0].recipe.train.precision == "float32"
@@ -277,13 +277,14 @@ def test_a_batch_larger_than_the_table_is_all_of_it(asked, table, tmp_path):
     assert run.read_facts()["trained"]["steps"] == 2
 
 
-def test_a_dry_run_takes_a_step_and_writes_nothing(recipe, table, tmp_path, monkeypatch):
-    taken = []
-    own = fits._one_step
-    monkeypatch.setattr(fits, "_one_step", lambda training: taken.append(own(training)))
-    assert fit(recipe, table, tmp_path / "run", dry_run=True, **QUIET) is None
-    assert len(taken) == 1
+def test_a_dry_run_takes_a_step_and_writes_nothing(recipe, table, tmp_path, monkeypatch, capsys):
+    steps = []
+    one_step = fits._one_step
+    monkeypatch.setattr(fits, "_one_step", lambda training: steps.append(one_step(training)))
+    assert fit(recipe, table, tmp_path / "run", dry_run=True) is None
+    assert len(steps) == 1
     assert not (tmp_path / "run").exists()
+    assert capsys.readouterr().err.startswith("Training takes 4 steps: 2 epochs of 2 steps.\nwarning: 4 steps are few")
 
 
 @pytest.mark.parametrize(
@@ -292,7 +293,7 @@ def test_a_dry_run_takes_a_step_and_writes_nothing(recipe, table, tmp_path, monk
         ("encoder.name=resnet81", "no encoder 'resnet81'"),
         ("heads.output_dim=0", "output_dim"),
         ("objective.temperature=0", "temperature must be positive"),
-        ('weighting={name="fixed", weights=[1.0]}', "one value per similarity"),
+        ('weighting={name="relative", softening=0.0}', "softening must be positive"),
         ('similarity=[{column="same_row", name="same_row"}]', "compares the views of a row"),
         ("objective.name=cross_entropy", "needs classes"),
         ("candidates.warm_up=5", "warm_up is 5 but there is no memory"),
@@ -357,7 +358,7 @@ def test_the_old_run_stays_until_the_new_one_has_a_checkpoint(recipe, table, tmp
     stopped(1)
     with pytest.raises(KeyboardInterrupt):
         fit(replace(recipe, train=replace(recipe.train, seed=9)), table, old.root, overwrite=True)
-    assert "is as it was" in capsys.readouterr().err
+    assert "is unchanged" in capsys.readouterr().err
     assert everything(old.root) == before
     monkeypatch.undo()
     stopped(2)
@@ -404,7 +405,7 @@ def test_a_run_that_holds_its_own_table_is_not_overwritten(recipe, table, tmp_pa
 
 def test_one_process_trains_a_run(recipe, table, tmp_path):
     run = fit(recipe, table, tmp_path / "run", **QUIET)
-    with Run.held(run.root):
+    with folder.training_lock(run.root):
         with pytest.raises(RunError, match="another process trains run"):
             resume(run, progress=False)
         with pytest.raises(RunError, match="another process trains run"):
@@ -414,7 +415,7 @@ def test_one_process_trains_a_run(recipe, table, tmp_path):
 def test_a_run_stopped_before_it_wrote_down_that_it_is_trained_is_completed(recipe, table, tmp_path, monkeypatch):
     whole = fit(recipe, table, tmp_path / "whole", **QUIET)
     with monkeypatch.context() as patch:
-        patch.setattr(fits, "_write_trained", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(epochs, "write_trained", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             fit(recipe, table, tmp_path / "run", **QUIET)
     run = Run.open(tmp_path / "run")
@@ -511,14 +512,14 @@ def test_a_loss_that_explodes_stops_the_run_with_advice(asked, overrides, table,
 
 
 def test_a_breakdown_keeps_the_last_good_checkpoint(asked, table, tmp_path, monkeypatch):
-    own = fits.train_epoch
+    own = epochs.train_epoch
 
     def poisoned(training, epoch, step):
         yield from own(training, epoch, step)
         if epoch == 2:  # as a last step of the epoch could: its loss was finite, its gradient was not
             next(training.method.parameters()).data.fill_(torch.nan)
 
-    monkeypatch.setattr(fits, "train_epoch", poisoned)
+    monkeypatch.setattr(epochs, "train_epoch", poisoned)
     with pytest.raises(RunError, match=r"epoch 2, step 4.*'model\.encoder.*not finite(?s:.*)checkpoint of epoch 1"):
         fit(asked("train.epochs=3"), table, tmp_path / "run", **QUIET)
     kept = Run.open(tmp_path / "run").read_checkpoint("last")
@@ -530,7 +531,9 @@ def test_a_line_an_epoch_where_nobody_watches(recipe, table, tmp_path, capsys):
     fit(recipe, table, tmp_path / "run")
     out, err = capsys.readouterr()
     assert out == ""
-    lines = err.strip().splitlines()
+    length, warning, *lines = err.strip().splitlines()
+    assert length == "Training takes 4 steps: 2 epochs of 2 steps."
+    assert warning.startswith("warning: 4 steps are few") and "train.epochs = 100 or more" in warning
     assert len(lines) == 2
     assert lines[0].startswith("epoch 1/2: total ")
     assert all(word in lines[1] for word in ("shape", "shade", "same_row", "with a positive", "relative excess"))

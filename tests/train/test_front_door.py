@@ -84,7 +84,7 @@ def test_table_and_recipe_may_come_in_either_order(cars, tmp_path):
         (("nowhere.csv", ["make"]), TableError, "table 'nowhere.csv' does not exist"),
         ((None, ["make", 3]), ValueError, r"columns must be a list of names of label columns, got \['make', 3\]"),
         ((None, []), RecipeError, "needs at least one"),
-        ((None, ["make", "make"]), RecipeError, "column 'make' stands in two similarities"),
+        ((None, ["make", "make"]), RecipeError, "column 'make' is in two"),
         ((None, ["mke"]), TableError, "mke.*Did you mean 'make'"),
     ],
 )

@@ -18,8 +18,8 @@ from mscon.method.weightings.exact import Exact
 from mscon.model.encoder import Encoder
 from mscon.model.heads.identity import Identity
 from mscon.model.model import Model
-from mscon.train.gather import Candidates, Compared, Gathered, InBatch, Samples
-from mscon.train.memory_bank import Remembered
+from mscon.train.gather import AcrossProcesses, CandidateSet, CandidateSource, InBatch, Samples
+from mscon.train.memory_bank import MemoryBank
 from mscon.train.step import step
 from process import script, wait_for
 
@@ -29,17 +29,17 @@ def samples(rows: list[int], first: float = 0.0) -> Samples:
     count = len(rows)
     projections = (first + torch.arange(2.0 * count)).view(2, count, 1).requires_grad_()
     numbers = torch.tensor(rows)
-    return Samples.of_views(projections, [numbers % 2, numbers], numbers, 1)
+    return Samples.of_views(projections, [numbers % 2, numbers], numbers, [0])
 
 
-def after(memory: Remembered, anchors: Samples) -> Compared:
+def after(memory: MemoryBank, anchors: Samples) -> CandidateSet:
     """What a step is compared with, once the step is done."""
     compared = memory(anchors)
     memory.remember(compared)
     return compared
 
 
-@pytest.mark.parametrize("candidates", [InBatch(), Gathered()])
+@pytest.mark.parametrize("candidates", [InBatch(), AcrossProcesses()])
 def test_alone_the_candidates_are_the_anchors_themselves(candidates):
     anchors = samples([4, 5, 4, 5])
     compared = candidates(anchors)
@@ -49,11 +49,11 @@ def test_alone_the_candidates_are_the_anchors_themselves(candidates):
 
 
 def test_a_memory_adds_the_past_without_gradient_and_never_the_own_rows():
-    memory = Remembered(10)
+    memory = MemoryBank(10)
     after(memory, samples([1, 2, 3], first=100.0))
     now = samples([3, 4])
     compared = after(memory, now)
-    assert compared.samples.rows.tolist() == [3, 4, 1, 2]
+    assert compared.samples.origin.rows.tolist() == [3, 4, 1, 2]
     assert compared.samples.projections[0, :, 0].tolist() == [0, 1, 100, 101]
     assert compared.samples.projections[1, :, 0].tolist() == [2, 3, 103, 104]
     assert [code.tolist() for code in compared.samples.codes] == [[1, 0, 1, 0], [3, 4, 1, 2]]
@@ -64,48 +64,48 @@ def test_a_memory_adds_the_past_without_gradient_and_never_the_own_rows():
 
 
 def test_a_memory_forgets_the_oldest_first():
-    memory = Remembered(3)
+    memory = MemoryBank(3)
     for row in range(5):
         after(memory, samples([row]))
-    assert after(memory, samples([9])).samples.rows.tolist() == [9, 4, 3, 2]
+    assert after(memory, samples([9])).samples.origin.rows.tolist() == [9, 4, 3, 2]
 
 
 def test_what_a_memory_keeps_does_not_depend_on_who_has_which_rows():
     """All views of a row come together: two processes with rows 7, 3 and 5 gather what one with all has in blocks."""
     kept = []
     for rows in ([7, 3, 5, 7, 3, 5], [7, 3, 7, 3, 5, 5]):
-        memory = Remembered(5)
+        memory = MemoryBank(5)
         after(memory, samples(rows))
-        kept.append(after(memory, samples([9])).samples.rows.tolist())
+        kept.append(after(memory, samples([9])).samples.origin.rows.tolist())
     assert kept[0] == kept[1] == [9, 7, 7, 3, 3, 5]
 
 
 def test_a_memory_fills_but_is_not_used_while_it_warms_up():
-    memory = Remembered(5, warm_up=2)
+    memory = MemoryBank(5, warm_up=2)
     assert [len(after(memory, samples([row])).samples) for row in range(4)] == [1, 1, 3, 4]
 
 
 def test_a_memory_stands_still_in_evaluation():
-    memory = Remembered(5)
+    memory = MemoryBank(5)
     after(memory, samples([1]))
     memory.eval()
     after(memory, samples([2]))
-    assert after(memory, samples([3])).samples.rows.tolist() == [3, 1]
+    assert after(memory, samples([3])).samples.origin.rows.tolist() == [3, 1]
 
 
 def test_a_memory_survives_saving_and_loading():
-    memory, again = Remembered(5, warm_up=1), Remembered(5, warm_up=1)
+    memory, again = MemoryBank(5, warm_up=1), MemoryBank(5, warm_up=1)
     for row in range(4):
         after(memory, samples([row], first=float(row)))
     again.load_state_dict(memory.state_dict())
     one, two = after(memory, samples([9])), after(again, samples([9]))
     assert torch.equal(one.samples.projections, two.samples.projections)
-    assert one.samples.rows.tolist() == two.samples.rows.tolist()
+    assert one.samples.origin.rows.tolist() == two.samples.origin.rows.tolist()
     assert torch.equal(memory.new_rows(2, torch.device("cpu")), again.new_rows(2, torch.device("cpu")))
 
 
 def test_rows_of_which_nothing_is_said_are_new_every_time():
-    memory, device = Remembered(99), torch.device("cpu")
+    memory, device = MemoryBank(99), torch.device("cpu")
     numbers: list[int] = []
     for count in (3, 2, 4):
         new = memory.new_rows(count, device).tolist()
@@ -117,20 +117,20 @@ def test_rows_of_which_nothing_is_said_are_new_every_time():
 
 @pytest.mark.parametrize("naming", LARGE_NAMINGS)
 def test_a_memory_tells_large_rows_and_codes_apart(naming):
-    memory = Remembered(10)
+    memory = MemoryBank(10)
     past, now = (
-        replace(s, codes=[naming(c) for c in s.codes], rows=naming(s.rows))
+        replace(s, codes=[naming(c) for c in s.codes], origin=s.origin._replace(rows=naming(s.origin.rows)))
         for s in map(samples, ([1, 2, 3, 1], [3, 4]))
     )
     after(memory, past)
     compared = after(memory, now)
     expected = torch.tensor([3, 4, 1, 1, 2])
-    assert torch.equal(compared.samples.rows, naming(expected))
+    assert torch.equal(compared.samples.origin.rows, naming(expected))
     assert torch.equal(compared.samples.codes[1], naming(expected))
 
 
 def test_a_memory_narrows_no_code_of_the_past():
-    memory = Remembered(10, warm_up=2)
+    memory = MemoryBank(10, warm_up=2)
     codes = (torch.tensor([2**53 + 1]), torch.tensor([5], dtype=torch.int8), torch.tensor([6]))
     for row, code in enumerate(codes):
         compared = after(memory, replace(samples([row]), codes=[code]))
@@ -140,7 +140,7 @@ def test_a_memory_narrows_no_code_of_the_past():
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 0.0])
 def test_a_step_whose_projections_are_refused_leaves_no_trace(value):
     model = Model(Encoder(nn.Flatten(), 3, [0.0], [1.0]), Identity(2, 3))
-    memory, weighting, codes = Remembered(9), Exact(2, fit_on="training"), torch.tensor([0, 1, 0, 1])
+    memory, weighting, codes = MemoryBank(9), Exact(2, fit_on="training"), torch.tensor([0, 1, 0, 1])
 
     def one(inputs: Tensor, rows: Tensor) -> Tensor:
         return step(
@@ -176,11 +176,11 @@ def test_a_step_whose_projections_are_refused_leaves_no_trace(value):
 )
 def test_a_memory_that_cannot_be_meant_is_refused(settings, words):
     with pytest.raises(ValueError, match=words):
-        Remembered(**settings)
+        MemoryBank(**settings)
 
 
 def test_all_are_candidates():
-    assert all(issubclass(kind, Candidates) for kind in (InBatch, Gathered, Remembered))
+    assert all(issubclass(kind, CandidateSource) for kind in (InBatch, AcrossProcesses, MemoryBank))
 
 
 PROCESS = """
@@ -270,7 +270,8 @@ def test_several_processes_equal_one(tmp_path: Path, sizes, settings, numbers):
 
 OWN_LOSS = """
 import sys, datetime, torch, torch.distributed as dist
-from mscon.train.gather import Gathered, Samples
+from mscon.method.comparison import SampleOrigin
+from mscon.train.gather import AcrossProcesses, Samples
 rank, folder = int(sys.argv[1]), sys.argv[2]
 dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2,
                         timeout=datetime.timedelta(seconds=60))
@@ -278,10 +279,12 @@ z = torch.arange(12.0, dtype=torch.float64).view(2, 3, 2)
 own = (slice(0, 2), slice(2, 3))[rank]
 mine = z[:, own].clone().requires_grad_()
 codes, rows = [torch.arange(3)[own] > 1, torch.rand(3, 2)[own]], torch.arange(3)[own] + 7
-gathered = Gathered()(Samples(mine, codes, rows, torch.tensor([0, 1, 1])[own]))
+origin = SampleOrigin(rows, torch.tensor([0, 1, 1])[own], torch.tensor([1, 0, 1])[own])
+gathered = AcrossProcesses()(Samples(mine, codes, origin))
 samples = gathered.samples
-assert torch.equal(samples.projections, z) and samples.rows.tolist() == [7, 8, 9]
-assert samples.views.tolist() == [0, 1, 1]
+assert torch.equal(samples.projections, z) and samples.origin.rows.tolist() == [7, 8, 9]
+assert samples.origin.views.tolist() == [0, 1, 1]
+assert samples.origin.inputs.tolist() == [1, 0, 1]
 assert samples.codes[0].tolist() == [False, False, True] and samples.codes[1].shape == (3, 2)
 assert gathered.anchor_ids.tolist() == [[0, 1], [2]][rank]
 ((rank + 1) * samples.projections.square()).sum().backward()

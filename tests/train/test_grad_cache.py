@@ -14,7 +14,7 @@ from mscon.model.heads.mlp import MLP
 from mscon.model.model import Model
 from mscon.train.gather import InBatch
 from mscon.train.grad_cache import cached_backward, has_batch_norm
-from mscon.train.module import Method
+from mscon.train.module import TrainingModule
 
 ROWS, VIEWS = 11, 2
 
@@ -32,11 +32,11 @@ class Flat(nn.Module):
         return self.layers(images)
 
 
-def make(norm: bool = False, dropout: float = 0.0) -> Method:
+def make(norm: bool = False, dropout: float = 0.0) -> TrainingModule:
     torch.manual_seed(0)
     similarities = [Categorical("a", ("x", "y")), Categorical("b", ("p", "q", "r"))]
     model = Model(Encoder(Flat(norm, dropout), 8, [0.0], [1.0]), MLP(2, 8, 6, 4, batch_norm=False))
-    return Method(model, SupCon(), Uncertainty(2), InBatch(), similarities).double()
+    return TrainingModule(model, SupCon(), Uncertainty(2), InBatch(), similarities).double()
 
 
 def batch() -> tuple[Tensor, list[Tensor], Tensor]:
@@ -50,7 +50,7 @@ def views_of(seed: int = 2):
     return lambda images: images.double() / 255 + torch.randn(images.shape, dtype=torch.float64, generator=generator)
 
 
-def learn(method: Method, mini_batch_size: int) -> tuple[Tensor, list[Tensor]]:
+def learn(method: TrainingModule, mini_batch_size: int) -> tuple[Tensor, list[Tensor]]:
     images, codes, rows = batch()
     if mini_batch_size:
         total = cached_backward(

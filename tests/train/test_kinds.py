@@ -18,7 +18,7 @@ from mscon.method.weightings.equal import Equal
 from mscon.run import recipe as recipes
 from mscon.run.recipe import Recipe
 from mscon.run.run import Run
-from mscon.train import fit as fits
+from mscon.train import epochs
 from mscon.train.fit import fit, resume
 from mscon.train.gather import InBatch, Samples
 from mscon.train.step import measure
@@ -75,7 +75,7 @@ def test_rows_without_any_label_still_learn_from_their_own_views():
     codes = [kind.encode(cells) for kind, cells in zip(kinds, (["a", None, "a", "b"], [None] * 4), strict=True)]
     projections = torch.randn(2, 8, 5, generator=torch.Generator().manual_seed(0), requires_grad=True)
     measured = measure(
-        Samples.of_views(projections, codes, torch.arange(4), 2),
+        Samples.of_views(projections, codes, torch.arange(4), [0, 0]),
         similarities=kinds,
         objective=SupCon(),
         weighting=Equal(2),
@@ -105,9 +105,9 @@ def test_a_run_of_all_kinds_is_resumed_from_what_it_holds(wide, tmp_path, monkey
         if number == 2:
             raise KeyboardInterrupt
 
-    train_epoch = fits.train_epoch
+    train_epoch = epochs.train_epoch
     with monkeypatch.context() as patched:
-        patched.setattr(fits, "train_epoch", interrupted)
+        patched.setattr(epochs, "train_epoch", interrupted)
         with pytest.raises(KeyboardInterrupt):
             fit(asked(), wide, tmp_path / "run", progress=False)
     again = resume(Run(tmp_path / "run"), progress=False)

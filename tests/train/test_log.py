@@ -93,7 +93,7 @@ def test_a_missing_package_is_said_before_anything_is_written(asked, table, tmp_
 
 
 def test_an_unknown_logger_is_refused(asked):
-    with pytest.raises(RecipeError, match='must be one of "tensorboard", "wandb"'):
+    with pytest.raises(RecipeError, match='each one of "tensorboard", "wandb"'):
         asked('log.to=["mlflow"]')
 
 

@@ -11,7 +11,7 @@ from mscon.method.similarities.categorical import Categorical
 from mscon.method.weightings.equal import Equal
 from mscon.train.fit import fit
 from mscon.train.gather import Samples
-from mscon.train.memory_bank import Remembered
+from mscon.train.memory_bank import MemoryBank
 from mscon.train.step import measure
 
 QUIET = {"progress": False}
@@ -25,11 +25,11 @@ def test_an_objective_sees_the_row_and_the_view_of_each_sample_also_of_remembere
             comparisons.append(comparison)
             return super().forward(comparison)
 
-    memory = Remembered(20)
+    memory = MemoryBank(20)
     for first in (0, 3):
         projections = torch.randn(1, 6, 2, generator=torch.Generator().manual_seed(first))
         measure(
-            Samples.of_views(projections, [torch.tensor([0, 1, 0])], torch.arange(first, first + 3), 2),
+            Samples.of_views(projections, [torch.tensor([0, 1, 0])], torch.arange(first, first + 3), [0, 0]),
             similarities=[Categorical("c", ("x", "y"))],
             objective=Watched(),
             weighting=Equal(1),
@@ -37,15 +37,15 @@ def test_an_objective_sees_the_row_and_the_view_of_each_sample_also_of_remembere
         )
     alone, with_past = comparisons
     assert alone.candidates is None
-    assert with_past.anchor_rows.tolist() == [3, 4, 5, 3, 4, 5]
-    assert with_past.anchor_views.tolist() == [0, 0, 0, 1, 1, 1]
-    assert with_past.candidate_rows.tolist() == [3, 4, 5, 3, 4, 5, 0, 0, 1, 1, 2, 2]
-    assert with_past.candidate_views.tolist() == [0, 0, 0, 1, 1, 1, 0, 1, 0, 1, 0, 1]
+    assert with_past.anchor_origin.rows.tolist() == [3, 4, 5, 3, 4, 5]
+    assert with_past.anchor_origin.views.tolist() == [0, 0, 0, 1, 1, 1]
+    assert with_past.candidate_origin.rows.tolist() == [3, 4, 5, 3, 4, 5, 0, 0, 1, 1, 2, 2]
+    assert with_past.candidate_origin.views.tolist() == [0, 0, 0, 1, 1, 1, 0, 1, 0, 1, 0, 1]
 
 
 def test_a_memory_of_before_views_had_numbers_is_read():
-    memory, again = Remembered(9), Remembered(9)
-    memory.remember(memory(Samples.of_views(torch.ones(1, 2, 3), [torch.arange(2)], torch.arange(2), 1)))
+    memory, again = MemoryBank(9), MemoryBank(9)
+    memory.remember(memory(Samples.of_views(torch.ones(1, 2, 3), [torch.arange(2)], torch.arange(2), [0])))
     again.load_state_dict({key: value for key, value in memory.state_dict().items() if key != "views"})
     assert again.get_buffer("views").tolist() == [0, 0]
 

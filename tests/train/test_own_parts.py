@@ -14,8 +14,10 @@ from mscon.model.heads.base import HeadGroups
 from mscon.model.heads.masks import Masks
 from mscon.model.heads.mlp import MLP
 from mscon.model.model import load_model
+from mscon.run import recipe as recipes
+from mscon.run.starting_recipes import recipe_text
 from mscon.search.index import open_index
-from mscon.train import fit as fits
+from mscon.train import epochs
 from mscon.train.fit import fit, resume
 
 QUIET = {"progress": False}
@@ -58,12 +60,12 @@ def test_cross_entropy_beside_contrastive_similarities_trains_resumes_and_goes_o
         if epoch == 2:
             raise KeyboardInterrupt
 
-    train_epoch = fits.train_epoch
-    monkeypatch.setattr(fits, "train_epoch", stopped)
+    train_epoch = epochs.train_epoch
+    monkeypatch.setattr(epochs, "train_epoch", stopped)
     with pytest.raises(KeyboardInterrupt):
         fit(recipe, sized, tmp_path / "again", **QUIET)
     monkeypatch.undo()
-    (again := fits.Run.open(tmp_path / "again"))
+    (again := epochs.Run.open(tmp_path / "again"))
     assert_same(resume(again, **QUIET), run)
 
     model = load_model(run)
@@ -126,11 +128,7 @@ class Flat(torch.nn.Module):
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
-        (["weighting.name=exact"], "fits temperatures, but of objective"),
-        (
-            ["weighting.name=exact", 'similarity=[{column="shape", views={hue=0.0}}, {column="shade"}]'],
-            "some similarities have views of their own",
-        ),
+        (["weighting.name=exact"], "fits temperatures, but objective"),
         (['similarity=[{column="shape"}, {name="same_row", views={hue=0.0}}]'], "the count of its own views is 1"),
         (
             [
@@ -162,3 +160,15 @@ def test_narrower_heads_are_filled_up_with_zeros_and_keep_their_order():
     assert not projections[[0, 3], :, 3:].any()
     assert torch.equal(heads.penalty(features), masks.penalty(features))
     assert masks.penalty(features) > 0
+
+
+def test_the_recipe_for_photographs_has_mild_views_for_the_colour_column_and_strong_ones_for_the_others():
+    """N2: a turn of hue, or a grey picture, is no longer of the colour that the column names."""
+    recipe = recipes.parse(recipe_text("photos"))
+    first, second, mild = recipe.drawn_views
+    assert first == second == recipe.views
+    assert (recipe.views.hue, recipe.views.grey) == (0.1, 0.2)
+    assert (mild.hue, mild.grey) == (0.0, 0.0)
+    assert mild.crop == recipe.views.crop
+    compared = dict(zip(recipe.columns, recipe.compared_views, strict=True))
+    assert compared == {"category": (0, 1), "colour": (2,), "same_row": (0, 1)}

@@ -101,7 +101,7 @@ def test_processes_may_keep_to_their_own_rows_and_are_told_of_batch_norms(
 ):
     done = train(asked("candidates.gather_across_devices=false"), table, tmp_path / "run")
     assert done.status == 0, done
-    assert done.err.count("batch norms see the rows of one process at a time, a batch in 2 parts") == 1
+    assert done.err.count("uses the rows of one process at a time (2 parts of a batch)") == 1
     first, *_, last = Run.open(tmp_path / "run").read_log()
     assert first["ceiling"]["same_row"] == pytest.approx(math.log(15))  # 8 of 16 rows, 2 views, without the anchor
     assert last["ceiling"]["same_row"] == pytest.approx(math.log(23))  # all 12 validation rows, in every process

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from mscon.train.progress import TrainingProgress, merit, sentence, short
+from mscon.train.log import TrainingProgress, merit, sentence, short
 
 RECORD = {
     "epoch": 1,

@@ -16,7 +16,7 @@ import pytest
 import mscon
 from mscon import cli
 from mscon.data.batches.dataset import Dataset
-from mscon.data.inputs import decoding
+from mscon.data.inputs import image_files
 from mscon.data.table.table import read_table
 from mscon.train.fit import fit
 from sample_images import pattern
@@ -26,13 +26,13 @@ from sample_images import pattern
 def decoded(monkeypatch) -> Counter[tuple[int, int]]:
     """How often images of each size were decoded."""
     counts: Counter[tuple[int, int]] = Counter()
-    decode = decoding._of_file
+    decode = image_files._of_file
 
     def counting(image, size, channels):
         counts[image.size] += 1
         return decode(image, size, channels)
 
-    monkeypatch.setattr(decoding, "_of_file", counting)
+    monkeypatch.setattr(image_files, "_of_file", counting)
     return counts
 
 
@@ -85,7 +85,7 @@ def once(hashed: Counter[bytes]) -> bool:
 
 
 def test_the_way_to_the_first_batch_enters_few_files(recipe, table, tmp_path, monkeypatch):
-    """Files of mscon of which a function is called, from the call of `fit` to its first batch; see decision 20."""
+    """Files of which a function is called, from the call of `fit` to its first batch; see decisions 20 and 25."""
 
     class FirstBatch(BaseException):
         pass
@@ -111,8 +111,8 @@ def test_the_way_to_the_first_batch_enters_few_files(recipe, table, tmp_path, mo
         sys.setprofile(None)
         threading.setprofile(None)
     rooms = Counter(name.partition("/")[0] for name in entered)
-    assert {"data/table/rows.py", "data/inputs/decoding.py", "train/fit.py", "run/run.py"} <= entered
-    assert rooms["data"] <= 10
+    assert {"data/table/rows.py", "data/inputs/image_files.py", "train/fit.py", "run/run.py"} <= entered
+    assert rooms["data"] <= 9
     assert rooms["train"] <= 10
     assert len(entered) <= 41
 

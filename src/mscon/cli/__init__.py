@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 import mscon
-from mscon.cli import deployment, evidence, experiments, explore, search, tables, training
+from mscon.cli import deployment, evidence, experiments, explore, list, search, tables, training
 from mscon.cli.arguments import process_number, started_by_torchrun
 from mscon.errors import MSConError, OthersStopped
 
@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _print_once(error)
         return 2
     except BrokenPipeError:
-        # Whoever read our output, such as `head`, has seen enough. Python would complain again as it ends.
+        # The reader of our output, such as `head`, has closed the pipe. Python would complain again as it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
@@ -58,32 +58,36 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="mscon",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Learn one embedding from several notions of similarity at once.\n\n"
-        "A table has one row per thing and several label columns, some coarse, some fine,\n"
-        "some noisy, some with holes. mscon trains one encoder on all of them, learns how\n"
-        "much to trust each, and shows what the embedding is worth, also for tasks that it\n"
-        "never saw.",
+        description="Learn one embedding from several label columns of a table (multi-similarity contrastive\n"
+        "learning).\n\n"
+        "Each label column says in its own way which rows are similar: by class, by number, by\n"
+        "level. Columns may be incomplete or noisy. mscon trains one encoder on all of them, weighs\n"
+        "the columns against each other, and measures what the embedding is good for, also for\n"
+        "tasks that it was not trained on.",
         epilog="start here:\n"
-        "  mscon demo                                   the whole job on real glyphs, minutes\n"
+        "  mscon demo                                   everything on rendered letters, in minutes\n"
         "  mscon list recipes                           recipes to start from\n"
         "  mscon check shoes.toml --table shoes.csv     is my table all right?\n"
         "  mscon train shoes.toml --table shoes.csv",
     )
     parser.add_argument("-V", "--version", action="version", version=f"mscon {mscon.__version__}")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
-    experiments.demo(verbs)
-    tables.prepare(verbs)
-    tables.check(verbs)
-    training.train(verbs)
-    training.resume(verbs)
-    evidence.probe(verbs)
-    evidence.report(verbs)
-    explore.explore(verbs)
-    search.search(verbs)
-    deployment.embed(verbs)
-    deployment.export(verbs)
-    evidence.card(verbs)
-    deployment.push(verbs)
-    experiments.reproduce(verbs)
-    experiments.list_(verbs)
+    for verb in (
+        experiments.demo,
+        tables.prepare,
+        tables.check,
+        training.train,
+        training.resume,
+        evidence.probe,
+        evidence.report,
+        explore.explore,
+        search.search,
+        deployment.embed,
+        deployment.export,
+        evidence.card,
+        deployment.push,
+        experiments.reproduce,
+        list.list_,
+    ):
+        verb.add_to(verbs)
     return parser

@@ -1,125 +1,83 @@
-"""What verbs share: how one is added, and the arguments that several take."""
+"""What verbs share: how one is declared, and the arguments that several of them take."""
 
 from __future__ import annotations
 
 import argparse
+import inspect
 import os
-from collections.abc import Callable
+import textwrap
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mscon.run.recipe import Recipe
     from mscon.run.run import Run
 
-_EXIT = """exit status: 0 done, 1 stopped on the way, 2 the recipe, the table or the run is at fault
-(nothing was written)."""
 
-# What add_subparsers gives has no public name, and takes a type argument for type checkers only.
-if TYPE_CHECKING:
-    Verbs = argparse._SubParsersAction[argparse.ArgumentParser]
-else:
-    Verbs = argparse._SubParsersAction
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """An argument of a verb. `options` are those of argparse's `add_argument`."""
+
+    name: str
+    help: str
+    options: Mapping[str, Any]
+
+    def described(self, help: str) -> Argument:
+        """The same argument with another help text."""
+        return replace(self, help=help)
 
 
-def add_verb(
-    verbs: Verbs,
-    name: str,
-    run: Callable[[argparse.Namespace], None],
-    summary: str,
-    body: str,
+def argument(name: str, help: str, **options: Any) -> Argument:
+    """A positional argument, or an option where its name begins with dashes."""
+    return Argument(name, help, options)
+
+
+def flag(name: str, help: str) -> Argument:
+    """An option without a value."""
+    return Argument(name, help, {"action": "store_true"})
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """A verb of the command line. Its help is the docstring of the function that runs it.
+
+    Attributes:
+        run: the function; the verb has its name.
+        arguments: in the order of the help.
+        examples: a command a line.
+        fault: what exit status 2 means.
+    """
+
+    run: Callable[[argparse.Namespace], None]
+    arguments: tuple[Argument, ...]
+    examples: str
+    fault: str
+
+    def add_to(self, verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+        description = inspect.getdoc(self.run) or ""
+        summary = description.partition("\n")[0].removesuffix(".")
+        status = textwrap.fill(f"exit status: 0 success, 1 interrupted, 2 {self.fault}.", 88)
+        parser = verbs.add_parser(
+            self.run.__name__.removesuffix("_"),
+            help=summary[:1].lower() + summary[1:],
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            description=description,
+            epilog=f"examples:\n{textwrap.indent(textwrap.dedent(self.examples).strip(), '  ')}\n\n{status}",
+        )
+        parser.set_defaults(verb=self.run)
+        for one in self.arguments:
+            parser.add_argument(one.name, help=one.help, **one.options)
+
+
+def verb(
+    *arguments: Argument,
     examples: str,
-    status: str = _EXIT,
-) -> argparse.ArgumentParser:
-    parser = verbs.add_parser(
-        name,
-        help=summary,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        description=f"{summary[0].upper()}{summary[1:]}.\n\n{body}",
-        epilog=f"examples:\n{examples}\n\n{status}",
-    )
-    parser.set_defaults(verb=run)
-    return parser
-
-
-def add_recipe_and_table(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "recipe", metavar="RECIPE", type=Path, help="TOML file; `mscon list recipes` names some to start from"
-    )
-    parser.add_argument(
-        "--table",
-        metavar="TABLE",
-        type=Path,
-        required=True,
-        help="file or folder, one row per thing; README: your own table",
-    )
-    parser.add_argument(
-        "--images",
-        metavar="DIR",
-        type=Path,
-        help="folder that image paths, or a file of vectors, are relative to (default: the table's)",
-    )
-    parser.add_argument(
-        "--set",
-        metavar="KEY=VALUE",
-        action="append",
-        default=[],
-        help="override one recipe value, such as train.epochs=12; repeatable; the key must exist",
-    )
-
-
-def add_checkpoint(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--checkpoint", choices=("last", "best"), help="whose weights (default: the one that the run's recipe names)"
-    )
-
-
-def add_overwrite(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--overwrite", action="store_true", help="also replace files there that this command did not write"
-    )
-
-
-def add_name_column(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--name-column",
-        metavar="COLUMN",
-        help="the column to call rows by (default: of rows that are no images a column of short texts that differ, "
-        "such as name, title or id)",
-    )
-
-
-def add_trust(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--trust",
-        action="store_true",
-        help="also import classes from outside mscon that the run or model names; a run that you trained on this "
-        "machine needs no --trust",
-    )
-
-
-def add_accept_changes(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--accept-changes",
-        action="store_true",
-        help="go on also where images or vectors are not those trained on, and record it",
-    )
-
-
-def add_runs(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("runs", metavar="RUN", type=Path, nargs="+", help="run directories")
-
-
-def read_recipe(arguments: argparse.Namespace) -> Recipe:
-    from mscon.run import recipe
-
-    return recipe.read(arguments.recipe, arguments.set)
-
-
-def open_run(path: Path, trust: bool = False) -> Run:
-    from mscon.run.run import Run
-
-    return Run.open(path, trust)
+    fault: str = "a mistake in the recipe, the table or the run (nothing was written)",
+) -> Callable[[Callable[[argparse.Namespace], None]], Verb]:
+    """Decorates the function that runs a verb, see `Verb`."""
+    return lambda run: Verb(run, arguments, examples, fault)
 
 
 def positive(text: str) -> int:
@@ -137,6 +95,68 @@ def share(text: str) -> float:
     if not 0 <= number < float("inf"):
         raise argparse.ArgumentTypeError(f"must be a number, 0 or above, got '{text}'")
     return number
+
+
+def port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 65_535):
+        raise argparse.ArgumentTypeError(f"must be a port from 1 to 65535, got '{text}'")
+    return int(text)
+
+
+RECIPE = argument("recipe", "TOML file; `mscon list recipes` shows some to start from", metavar="RECIPE", type=Path)
+RUN = argument("run", "run directory", metavar="RUN", type=Path)
+RUNS = argument("runs", "run directories", metavar="RUN", type=Path, nargs="+")
+TABLE = argument(
+    "--table",
+    "table: .csv, .tsv, .jsonl, .parquet or a folder, one row per example (docs/tables.md)",
+    metavar="TABLE",
+    type=Path,
+    required=True,
+)
+IMAGES = argument(
+    "--images",
+    "folder that image paths, or the file of vectors, are relative to (default: the folder of the table)",
+    metavar="DIR",
+    type=Path,
+)
+SET = argument(
+    "--set",
+    "change one value of the recipe, such as train.epochs=12; may be repeated",
+    metavar="KEY=VALUE",
+    action="append",
+    default=[],
+)
+CHECKPOINT = argument(
+    "--checkpoint", "which weights to use (default: as [train] checkpoint of the run says)", choices=("last", "best")
+)
+OVERWRITE = flag("--overwrite", "also replace existing files that this command did not write")
+TRUST = flag(
+    "--trust",
+    "import classes from outside mscon that the run or model names, which executes their code; not needed for runs "
+    "that you trained on this machine",
+)
+NAME_COLUMN = argument(
+    "--name-column",
+    "column by which rows are called (default: if rows are not images, a column of short texts that differ, such as "
+    "name, title or id)",
+    metavar="COLUMN",
+)
+ACCEPT_CHANGES = flag(
+    "--accept-changes", "continue even if images or vectors have changed since training, and record it in the run"
+)
+JOBS = argument("--jobs", "runs at the same time (default: one per core, at most 8)", metavar="N", type=positive)
+
+
+def read_recipe(arguments: argparse.Namespace) -> Recipe:
+    from mscon.run import recipe
+
+    return recipe.read(arguments.recipe, arguments.set)
+
+
+def open_run(path: Path, trust: bool = False) -> Run:
+    from mscon.run.run import Run
+
+    return Run.open(path, trust)
 
 
 def process_number() -> int:

@@ -1,4 +1,4 @@
-"""Verbs that take a run to where it is used."""
+"""Verbs that take a trained model to where it is used."""
 
 from __future__ import annotations
 
@@ -9,84 +9,70 @@ from dataclasses import replace
 from pathlib import Path
 
 from mscon.cli.arguments import (
-    Verbs,
-    add_checkpoint,
-    add_overwrite,
-    add_trust,
-    add_verb,
+    CHECKPOINT,
+    IMAGES,
+    OVERWRITE,
+    RUN,
+    TABLE,
+    TRUST,
+    argument,
+    flag,
     open_run,
     positive,
     process_number,
     share,
     started_by_torchrun,
+    verb,
 )
 
 
-def embed(verbs: Verbs) -> None:
-    parser = add_verb(
-        verbs,
-        "embed",
-        _run_embed,
-        "write the vectors of a new table",
-        "Writes a row per image with its line, its path as written, and its features, or with\n"
-        "--similarity its projection of that similarity, scaled to unit length. A killed job\n"
-        "goes on where it was: finished parts lie in OUT.shards, and are known again by the\n"
-        "weights, the rows, and size, times and number on the disk of the images; one that was\n"
-        "damaged since is made anew. Under torchrun each process takes its part. MODEL is a run, a\n"
-        "packed model (`mscon export`), or hf:owner/name. Of the table that a run was trained on,\n"
-        "a note names rows whose image or vector has changed.",
-        "  mscon embed runs/shoes --table new.csv --out new.parquet\n"
-        "  mscon embed runs/shoes --table new.csv --out new.npz --similarity closure\n"
-        "  mscon embed hf:owner/shoes --table new.csv --out new.parquet --shard-rows 100000\n"
-        "  torchrun --nproc-per-node 2 -m mscon embed runs/shoes --table new.csv --out new.parquet",
-        "exit status: 0 done, 1 stopped on the way, 2 the model, the table or an image is at fault\n"
-        "(OUT was not written).",
-    )
-    parser.add_argument("model", metavar="MODEL", help="run directory, packed model, or hf:owner/name")
-    parser.add_argument(
-        "--table",
-        metavar="TABLE",
-        type=Path,
-        required=True,
-        help="file or folder, one row per thing; README: your own table",
-    )
-    parser.add_argument("--out", metavar="OUT", type=Path, required=True, help="a name that ends in .parquet or .npz")
-    parser.add_argument("--similarity", metavar="NAME", help="its projection (default: features)")
-    parser.add_argument(
-        "--images",
-        metavar="DIR",
-        type=Path,
-        help="folder that image paths, or a file of vectors, are relative to (default: the table's)",
-    )
-    parser.add_argument(
+@verb(
+    argument("model", "run directory, packed model, or hf:OWNER/NAME", metavar="MODEL"),
+    TABLE,
+    argument("--out", "output file, .parquet or .npz", metavar="OUT", type=Path, required=True),
+    argument("--similarity", "write the projections of this similarity (default: features)", metavar="NAME"),
+    IMAGES,
+    argument(
         "--vectors",
+        "for models of vectors: the file or column with the vectors (default: the name used in training)",
         metavar="NAME",
-        help="of a model of vectors: file or column that has them here (default: called as in training)",
-    )
-    parser.add_argument(
+    ),
+    argument(
         "--missing-images",
+        "drop: leave out rows whose image cannot be read, and name them (default: error)",
         choices=("error", "drop"),
         default="error",
-        help="drop: leave out rows whose image cannot be read, and say which (default: error)",
-    )
-    parser.add_argument(
-        "--shard-rows",
-        type=positive,
-        metavar="N",
-        help="leave the output in files of N rows, in the folder OUT.shards",
-    )
-    parser.add_argument(
-        "--batch-size", type=positive, default=256, metavar="N", help="images in memory at a time (default: 256)"
-    )
-    parser.add_argument("--overwrite", action="store_true", help="replace OUT if it is there, unless it is read here")
-    add_trust(parser)
+    ),
+    argument(
+        "--shard-rows", "leave the output in files of N rows, in the folder OUT.shards", metavar="N", type=positive
+    ),
+    argument("--batch-size", "rows in memory at a time (default: 256)", metavar="N", type=positive, default=256),
+    OVERWRITE.described("replace an existing OUT, unless it is a file that is read here"),
+    TRUST,
+    examples="""
+    mscon embed runs/shoes --table new.csv --out new.parquet
+    mscon embed runs/shoes --table new.csv --out new.npz --similarity closure
+    mscon embed hf:owner/shoes --table new.csv --out new.parquet --shard-rows 100000
+    torchrun --nproc-per-node 2 -m mscon embed runs/shoes --table new.csv --out new.parquet
+    """,
+    fault="a mistake in the model, the table or an image (OUT was not written)",
+)
+def embed(arguments: argparse.Namespace) -> None:
+    """Write one vector per row of a table.
 
+    Writes for each row its line, its image path and its features, or with --similarity its
+    projection of that similarity, scaled to unit length. MODEL is a run directory, a packed model
+    (`mscon export`) or hf:OWNER/NAME.
 
-def _run_embed(arguments: argparse.Namespace) -> None:
+    The same command continues a job that was killed: finished parts are in the folder OUT.shards.
+    They are used again if weights, rows and image files (size, times, number on the disk) are the
+    same, and computed again if they are damaged. Under torchrun each process computes its share.
+    For the table that a run was trained on, a note names rows whose image or vector has changed.
+    """
     from mscon.data.table.table import read_table
     from mscon.deploy.embedder import files_of, load
+    from mscon.deploy.inputs import changed_since_training
     from mscon.deploy.shards import embed_table
-    from mscon.deploy.trained_inputs import changed_since_training
 
     model, table = load(arguments.model, trust=arguments.trust), read_table(arguments.table)
     output = embed_table(
@@ -112,38 +98,36 @@ def _run_embed(arguments: argparse.Namespace) -> None:
     print(output)
 
 
-def export(verbs: Verbs) -> None:
-    parser = add_verb(
-        verbs,
-        "export",
-        _run_export,
-        "write the model of a run as one file for elsewhere",
-        "safetensors  encoder and heads, with JSON beside it that says how to build them;\n"
-        "             mscon.load(FILE) reads it without the run.\n"
-        "onnx         a graph from uint8 images to features, of any number of images at a time;\n"
-        "             it is run beside torch, and not kept if the two differ. Needs the extra:\n"
-        '             pip install "mscon[onnx]"',
-        "  mscon export runs/shoes --to safetensors --out shoes.safetensors\n"
-        "  mscon export runs/shoes --to onnx --out shoes.onnx --projections",
-    )
-    parser.add_argument("run", metavar="RUN", type=Path, help="run directory")
-    parser.add_argument("--to", choices=("onnx", "safetensors"), required=True, help="which kind of file")
-    parser.add_argument(
-        "--out", metavar="FILE", type=Path, required=True, help="where it goes; an earlier export there is replaced"
-    )
-    add_overwrite(parser)
-    add_checkpoint(parser)
-    parser.add_argument("--projections", action="store_true", help="onnx: also the projections, as a second output")
-    parser.add_argument(
+@verb(
+    RUN,
+    argument("--to", "format of the file", choices=("onnx", "safetensors"), required=True),
+    argument(
+        "--out", "the file to write; an earlier export there is replaced", metavar="FILE", type=Path, required=True
+    ),
+    OVERWRITE,
+    CHECKPOINT,
+    flag("--projections", "onnx: a second output with the projections"),
+    argument(
         "--tolerance",
-        type=share,
+        "onnx: largest allowed difference to torch, as a share of the largest number (default: 1e-4)",
         metavar="X",
-        help="onnx: largest difference to torch that passes, as a share of the largest number (default: 1e-4)",
-    )
-    add_trust(parser)
+        type=share,
+    ),
+    TRUST,
+    examples="""
+    mscon export runs/shoes --to safetensors --out shoes.safetensors
+    mscon export runs/shoes --to onnx --out shoes.onnx --projections
+    """,
+)
+def export(arguments: argparse.Namespace) -> None:
+    """Write the model of a run as one file.
 
-
-def _run_export(arguments: argparse.Namespace) -> None:
+    safetensors  encoder and heads, and a JSON file beside it that says how to build them;
+                 mscon.load(FILE) reads it without the run.
+    onnx         a graph from uint8 images to features, for any number of images at a time.
+                 Its results are compared with those of torch, and it is not kept if they
+                 differ. Needs: pip install "mscon[onnx]"
+    """
     run = open_run(arguments.run, arguments.trust)
     if arguments.to == "safetensors":
         from mscon.deploy.packed import pack
@@ -168,30 +152,28 @@ def _run_export(arguments: argparse.Namespace) -> None:
     )
 
 
-def push(verbs: Verbs) -> None:
-    parser = add_verb(
-        verbs,
-        "push",
-        _run_push,
-        "put the model of a run on the Hugging Face hub, with its card",
-        "Uploads weights (safetensors), how to build them (JSON) and the model card: the one in\n"
-        "the run (`mscon card`), else a new one. Neither images nor labels nor paths of the\n"
-        "table go along, except what the recipe says (levels, say), and of inputs that are\n"
-        "columns the names of their categories. Log in first with `hf auth login`, or set HF_TOKEN.\n"
-        'Then mscon.load("hf:OWNER/NAME") loads it anywhere.',
-        "  mscon push runs/shoes owner/shoes --dry-run upload     # what would be sent, in a folder\n"
-        "  mscon push runs/shoes owner/shoes --private",
-        "exit status: 0 done, 1 stopped on the way, 2 the run is at fault, or the hub refuses.",
-    )
-    parser.add_argument("run", metavar="RUN", type=Path, help="run directory")
-    parser.add_argument("repository", metavar="OWNER/NAME", help="repository on the hub; made if it is not there")
-    add_checkpoint(parser)
-    parser.add_argument("--private", action="store_true", help="make a private repository")
-    parser.add_argument("--dry-run", type=Path, metavar="DIR", help="write what would be sent to DIR; send nothing")
-    add_trust(parser)
+@verb(
+    RUN,
+    argument("repository", "repository on the hub; created if it does not exist", metavar="OWNER/NAME"),
+    CHECKPOINT,
+    flag("--private", "create a private repository"),
+    argument("--dry-run", "write what would be sent to DIR, and send nothing", metavar="DIR", type=Path),
+    TRUST,
+    examples="""
+    mscon push runs/shoes owner/shoes --dry-run upload     # writes what would be sent to a folder
+    mscon push runs/shoes owner/shoes --private
+    """,
+    fault="a mistake in the run, or the hub refused",
+)
+def push(arguments: argparse.Namespace) -> None:
+    """Upload the model of a run to the Hugging Face hub.
 
-
-def _run_push(arguments: argparse.Namespace) -> None:
+    Uploads the weights (safetensors), how to build the model (JSON) and the model card: that of
+    the run (`mscon card`), or a new one. Images, labels and paths of the table are not uploaded,
+    except for values that the recipe contains (such as levels) and, where inputs are columns,
+    the names of their categories. Log in first with `hf auth login`, or set HF_TOKEN.
+    Then mscon.load("hf:OWNER/NAME") loads the model anywhere.
+    """
     from mscon.deploy import hub
     from mscon.evaluate.report.card import model_card
 

@@ -1,4 +1,4 @@
-"""Verbs that ask what a run is worth."""
+"""Verbs that evaluate runs."""
 
 from __future__ import annotations
 
@@ -7,38 +7,38 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mscon.cli.arguments import Verbs, add_accept_changes, add_overwrite, add_runs, add_trust, add_verb, open_run
+from mscon.cli.arguments import ACCEPT_CHANGES, OVERWRITE, RUN, RUNS, TRUST, argument, open_run, verb
 
 if TYPE_CHECKING:
     from mscon.run.run import Run
 
 
-def probe(verbs: Verbs) -> None:
-    parser = add_verb(
-        verbs,
-        "probe",
-        _run_probe,
-        "ask the frozen features of a run about every column",
-        "Fits a linear model per column on the training rows (a classifier, one for each\n"
-        "label or step between levels, or ridge regression, by the kind of the column),\n"
-        "scores it on the test rows with bootstrap intervals, and asks nearest neighbours\n"
-        "among rows of groups that training never saw. Columns: those trained on, and\n"
-        "[probe] columns. Images and vectors must be those that the run was trained on.",
-        "  mscon probe runs/shoes\n  mscon probe runs/*",
-    )
-    add_runs(parser)
-    add_trust(parser)
-    add_accept_changes(parser)
+@verb(
+    RUNS,
+    TRUST,
+    ACCEPT_CHANGES,
+    examples="""
+    mscon probe runs/shoes
+    mscon probe runs/*
+    """,
+)
+def probe(arguments: argparse.Namespace) -> None:
+    """Evaluate runs by predicting every label column from their features.
 
-
-def _run_probe(arguments: argparse.Namespace) -> None:
-    from mscon.evaluate.probe import probe as ask
+    Computes the features of all rows with the trained encoder, which stays unchanged. Fits one
+    linear model per column on the training rows (logistic regression for classes, labels and
+    levels, ridge regression for numbers) and scores it on the test rows, with bootstrap
+    intervals. Rows of groups that training never saw are scored by nearest neighbours. The
+    columns are those trained on and those of [probe] columns in the recipe. Images and vectors
+    must not have changed since training.
+    """
+    from mscon.evaluate.probe import probe
 
     runs = [open_run(path, arguments.trust) for path in arguments.runs]
     for run in runs:
         run.need_trust()
     for run in runs:
-        ask(run, accept_changes=arguments.accept_changes)
+        probe(run, accept_changes=arguments.accept_changes)
         print(_scores(run))
 
 
@@ -59,26 +59,25 @@ def _scores(run: Run) -> str:
     return "\n".join(lines)
 
 
-def report(verbs: Verbs) -> None:
-    parser = add_verb(
-        verbs,
-        "report",
-        _run_report,
-        "write one page that shows what runs have learned",
-        "One self-contained HTML file: comparison with paired intervals, curves, whether the\n"
-        "heads differ, maps of the features and of every space, nearest neighbours. Runs of\n"
-        "one title are seeds of one method. Folders that `mscon reproduce` wrote, such as a\n"
-        "figure of the paper, stand beside the runs, or alone. It prints well.",
-        "  mscon report runs/shoes\n  mscon report runs/equal runs/uncertainty --out comparison.html\n"
-        "  mscon report runs/shoes runs/reproduce/glyphs/figure3 runs/reproduce/glyphs/figure4_epochs",
-    )
-    parser.add_argument("paths", metavar="RUN", type=Path, nargs="+", help="run directories, or folders of results")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="default: report.html in the run, or beside the runs")
-    add_trust(parser)
-    add_overwrite(parser)
+@verb(
+    argument("paths", "run directories, or folders of `mscon reproduce`", metavar="RUN", type=Path, nargs="+"),
+    argument("--out", "default: report.html in the run, or beside the runs", metavar="FILE", type=Path),
+    TRUST,
+    OVERWRITE,
+    examples="""
+    mscon report runs/shoes
+    mscon report runs/equal runs/uncertainty --out comparison.html
+    mscon report runs/shoes runs/reproduce/glyphs/figure3 runs/reproduce/glyphs/figure4_epochs
+    """,
+)
+def report(arguments: argparse.Namespace) -> None:
+    """Write one HTML page that compares runs.
 
-
-def _run_report(arguments: argparse.Namespace) -> None:
+    One file that needs nothing else: scores with paired intervals, training curves, how much the
+    heads differ, maps of the features and of each similarity's projections, and nearest
+    neighbours. Runs with the same title count as seeds of one method. Folders that
+    `mscon reproduce` wrote can be given too, beside runs or alone. The page can be printed.
+    """
     from mscon.evaluate.report.page import build_report, lost_logs
     from mscon.evaluate.report.results import holds_results
 
@@ -92,24 +91,22 @@ def _run_report(arguments: argparse.Namespace) -> None:
         print(f"note: {sentence}", file=sys.stderr)
 
 
-def card(verbs: Verbs) -> None:
-    parser = add_verb(
-        verbs,
-        "card",
-        _run_card,
-        "write the model card of a run, with the evidence for it",
-        "Markdown: how to load the model, scores of the probes with intervals, counts of the\n"
-        "data, the recipe, what to cite. Licences and intended use are left for you to fill in;\n"
-        "`mscon push` takes the card as you leave it.",
-        "  mscon card runs/shoes                     # writes runs/shoes/README.md\n"
-        "  mscon card runs/shoes --out card.md",
-    )
-    parser.add_argument("run", metavar="RUN", type=Path, help="run directory")
-    parser.add_argument("--out", metavar="FILE", type=Path, help="default: README.md in the run")
-    parser.add_argument("--overwrite", action="store_true", help="replace a card that is there")
+@verb(
+    RUN,
+    argument("--out", "default: README.md in the run", metavar="FILE", type=Path),
+    OVERWRITE.described("replace an existing card"),
+    examples="""
+    mscon card runs/shoes                     # writes runs/shoes/README.md
+    mscon card runs/shoes --out card.md
+    """,
+)
+def card(arguments: argparse.Namespace) -> None:
+    """Write the model card of a run.
 
-
-def _run_card(arguments: argparse.Namespace) -> None:
+    Markdown: how to load the model, scores with intervals, counts of the data, the recipe, what
+    to cite. Licence and intended use are left for you to fill in. `mscon push` uploads the card
+    as you edited it.
+    """
     from mscon.errors import RunError
     from mscon.evaluate.report.card import model_card
     from mscon.run import atomic, outputs

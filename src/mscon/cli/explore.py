@@ -9,7 +9,7 @@ import webbrowser
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mscon.cli.arguments import Verbs, add_name_column, add_overwrite, add_trust, add_verb, open_run, positive
+from mscon.cli.arguments import NAME_COLUMN, OVERWRITE, RUN, TRUST, argument, flag, open_run, port, positive, verb
 
 if TYPE_CHECKING:
     from mscon.run.run import Run
@@ -18,52 +18,49 @@ _MOST = 20_000
 _SERVED = 5_000
 
 
-def explore(verbs: Verbs) -> None:
-    parser = add_verb(
-        verbs,
-        "explore",
-        _run_explore,
-        "write a page to search a run by any mix of its similarities",
-        "One self-contained HTML file: click a picture, move a slider for each similarity, and\n"
-        "its neighbours re-rank at once, with the score of each similarity and whether labels\n"
-        "agree. Maps with a lasso, filters, a search for words, suspicious labels first, and a CSV\n"
-        "file of what is selected. It makes no request to the network. Needs `mscon probe` first.\n\n"
-        "With --serve (extra `serve`) the page is served to this machine alone, until Ctrl-C: it\n"
-        "searches all rows of a table of any size, and takes new images as queries. Whoever has its\n"
-        "address can see the run's rows and their images, and nothing else.",
-        "  mscon explore runs/shoes\n  mscon explore runs/shoes --out shoes.html --no-open --rows 5000\n"
-        "  mscon explore runs/shoes --serve",
-    )
-    parser.add_argument("run", metavar="RUN", type=Path, help="run directory")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="default: explorer.html in the run")
-    add_overwrite(parser)
-    parser.add_argument("--no-open", action="store_true", help="do not open it in the browser")
-    parser.add_argument(
+@verb(
+    RUN,
+    argument("--out", "default: explorer.html in the run", metavar="FILE", type=Path),
+    OVERWRITE,
+    flag("--no-open", "do not open it in the browser"),
+    argument(
         "--rows",
-        type=positive,
+        f"random sample of a larger table (default and most: {_MOST:,}); with --serve only for the map (default: "
+        f"{_SERVED:,})",
         metavar="N",
-        help=f"of a larger table, a sample of so many (default and most: {_MOST:,}); with --serve it is what the map "
-        f"shows (default: {_SERVED:,})",
-    )
-    parser.add_argument("--serve", action="store_true", help="serve the page instead of writing it")
-    parser.add_argument(
-        "--port", type=_port, metavar="N", help="where to serve it, on 127.0.0.1 (default: any that is free)"
-    )
-    add_name_column(parser)
-    add_trust(parser)
-    where = parser.add_mutually_exclusive_group()
-    where.add_argument(
-        "--images", type=Path, metavar="DIR", help="folder of the images (default: where they lay in training)"
-    )
-    where.add_argument("--no-images", action="store_true", help="show rows as text, also where they are images")
+        type=positive,
+    ),
+    flag("--serve", "serve the page instead of writing it"),
+    argument("--port", "port of the server on 127.0.0.1 (default: any free one)", metavar="N", type=port),
+    NAME_COLUMN,
+    TRUST,
+    argument("--images", "folder of the images (default: as in training)", metavar="DIR", type=Path),
+    flag("--no-images", "show rows as text, even where they are images"),
+    examples="""
+    mscon explore runs/shoes
+    mscon explore runs/shoes --out shoes.html --no-open --rows 5000
+    mscon explore runs/shoes --serve
+    """,
+)
+def explore(arguments: argparse.Namespace) -> None:
+    """Write an HTML page to search the rows of a run with sliders.
 
+    One file that needs nothing else: click an image, move a slider for each similarity, and its
+    neighbours are ranked again at once, with the score of each similarity and whether labels
+    agree. Maps with a lasso, filters, a search for words, suspicious labels first, and a CSV file
+    of the rows that are listed. Needs `mscon probe RUN` before.
 
-def _run_explore(arguments: argparse.Namespace) -> None:
+    With --serve (pip install "mscon[serve]") the page is served to this machine only, until
+    Ctrl-C. It then searches all rows of a table of any size and takes new images as queries.
+    Whoever has its address can see the rows of the run and their images, and nothing else.
+    """
     from mscon.errors import RunError
 
     run = open_run(arguments.run, arguments.trust)
     if arguments.rows is not None and arguments.rows > _MOST:
-        raise RunError(f"a page holds at most {_MOST:,} rows; --rows is {arguments.rows:,}.")
+        raise RunError(f"a page holds at most {_MOST:,} rows, but --rows is {arguments.rows:,}.")
+    if arguments.no_images and arguments.images is not None:
+        raise RunError("--images and --no-images exclude each other. Leave one of them out.")
     if arguments.serve:
         _serve(run, arguments)
         return
@@ -93,7 +90,7 @@ def _serve(run: Run, arguments: argparse.Namespace) -> None:
         raise RunError("--serve writes no file, so it does not go together with --out and --overwrite.")
 
     def ready(url: str) -> None:
-        print(f"{url}\nServing to this machine alone. Ctrl-C ends it.", flush=True)
+        print(f"{url}\nOnly this machine can open it. Ctrl-C ends it.", flush=True)
         if not arguments.no_open and _has_screen():
             webbrowser.open(url)
 
@@ -109,14 +106,8 @@ def _serve(run: Run, arguments: argparse.Namespace) -> None:
     print("\nThe server has ended.")
 
 
-def _port(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 65_535):
-        raise argparse.ArgumentTypeError(f"a port is a number from 1 to 65535, got '{text}'")
-    return int(text)
-
-
 def _has_screen() -> bool:
-    """On a server the browser would be one in the terminal, or none."""
+    """Whether a browser can open a window: without a screen it would be one in the terminal, or none."""
     if sys.platform in ("win32", "darwin"):
         return True
     return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))

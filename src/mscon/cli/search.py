@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mscon.cli.arguments import Verbs, add_name_column, add_trust, add_verb, positive
+from mscon.cli.arguments import NAME_COLUMN, RUN, TRUST, argument, flag, positive, verb
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -18,49 +17,43 @@ if TYPE_CHECKING:
 _SIGNS = {"same": ("=", "green"), "partly": ("≈", "yellow"), "different": ("≠", "red"), "unknown": ("?", "dim")}
 
 
-def search(verbs: Verbs) -> None:
-    parser = add_verb(
-        verbs,
-        "search",
-        _run_search,
-        "find the rows of a run that are like this one, in what you say",
-        "A query is the number of a row (17), a line of the table (line:18), an image as the\n"
-        "table has it, a label (kind=boots) for the middle of all rows that carry it, or the\n"
-        "path of a new image. Several are taken together. The mix says how much each\n"
-        "similarity counts; only proportions matter, and what it leaves out counts nothing.\n\n"
-        "Prints, best first, the score under the mix and that of each similarity alone, from\n"
-        "-1 to 1, and all labels: = the same as the query's, ≈0.61 partly alike, ≠ different, ? not\n"
-        "known, as the similarity of the column compares them. Rows of the query stand first, marked\n"
-        "as such, and are not among the hits.",
-        "  mscon search runs/shoes --query 17\n"
-        "  mscon search runs/shoes --query photo.jpg --mix closure=1,category=0.5 -k 50\n"
-        "  mscon search runs/shoes --query kind=boots --unlike 17 --filter gender=women\n"
-        "  mscon search runs/shoes --query line:18 --filter 'heel>=3' --json",
-        "exit status: 0 done, 1 stopped on the way, 2 the run, the query, the mix or a filter is at fault.",
-    )
-    parser.add_argument("run", metavar="RUN", type=Path, help="run directory, probed (`mscon probe`)")
-    parser.add_argument(
-        "--query", metavar="QUERY", action="append", required=True, help="what to be like, see above; repeatable"
-    )
-    parser.add_argument(
-        "--unlike", metavar="QUERY", action="append", default=[], help="what not to be like, likewise; repeatable"
-    )
-    parser.add_argument("--mix", metavar="NAME=WEIGHT,...", help="weights of similarities (default: all alike)")
-    parser.add_argument(
+@verb(
+    RUN.described("run directory, evaluated with `mscon probe`"),
+    argument("--query", "what to be similar to; may be repeated", metavar="QUERY", action="append", required=True),
+    argument("--unlike", "what not to be similar to; may be repeated", metavar="QUERY", action="append", default=[]),
+    argument("--mix", "weights of similarities (default: equal)", metavar="NAME=WEIGHT,..."),
+    argument(
         "--filter",
+        "gender=women, heel=2..4 or 'heel>=3', for any label column or the split; may be repeated: all must hold, "
+        "but several values of one column are alternatives",
         metavar="CONDITION",
         action="append",
         default=[],
-        help="gender=women, heel=2..4 or 'heel>=3', of any label column or the split; repeatable: all must hold, but "
-        "several values of one column are alternatives",
-    )
-    parser.add_argument("-k", type=positive, default=20, metavar="N", help="how many rows (default: 20)")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    add_name_column(parser)
-    add_trust(parser)
+    ),
+    argument("-k", "number of rows (default: 20)", metavar="N", type=positive, default=20),
+    flag("--json", "print JSON instead of a table"),
+    NAME_COLUMN,
+    TRUST,
+    examples="""
+    mscon search runs/shoes --query 17
+    mscon search runs/shoes --query photo.jpg --mix closure=1,category=0.5 -k 50
+    mscon search runs/shoes --query kind=boots --unlike 17 --filter gender=women
+    mscon search runs/shoes --query line:18 --filter 'heel>=3' --json
+    """,
+    fault="a mistake in the run, the query, the mix or a filter",
+)
+def search(arguments: argparse.Namespace) -> None:
+    """Find the rows of a run that are most similar to a query.
 
+    A query is the number of a row (17), a line of the table (line:18), an image path as the table
+    has it, the path of a new image, or a label (kind=boots) for the mean of all rows that have it.
+    Several queries are combined. --mix says how much each similarity counts; only proportions
+    matter, and similarities that are not named count nothing.
 
-def _run_search(arguments: argparse.Namespace) -> None:
+    Prints the best rows first: the score under the mix and that of each similarity, from -1 to 1,
+    and all labels with a sign: = same as the query, ≈0.61 partly the same, ≠ different, ? unknown,
+    as the similarity of that column compares them. Rows of the query stand first, marked "query".
+    """
     import json
 
     from mscon.search.index import open_index

@@ -6,47 +6,47 @@ import argparse
 from pathlib import Path
 
 from mscon.cli.arguments import (
-    Verbs,
-    add_accept_changes,
-    add_recipe_and_table,
-    add_trust,
-    add_verb,
+    ACCEPT_CHANGES,
+    IMAGES,
+    RECIPE,
+    RUN,
+    SET,
+    TABLE,
+    TRUST,
+    argument,
+    flag,
     open_run,
     process_number,
     read_recipe,
+    verb,
 )
 
 
-def train(verbs: Verbs) -> None:
-    parser = add_verb(
-        verbs,
-        "train",
-        _run_train,
-        "train an encoder on every similarity that a recipe names",
-        "Reads one row per image, vector or text from TABLE, writes a run directory\n"
-        "holding the resolved recipe, the log, and the checkpoints. `mscon probe` and\n"
-        "`mscon report` take that directory and need nothing else but the images.",
-        "  mscon train shoes.toml --table shoes.csv\n"
-        "  mscon train shoes.toml --table shoes.csv --set weighting.name=equal --out runs/equal\n"
-        "  mscon train shoes.toml --table shoes.csv --dry-run     # checks all, takes one step\n"
-        "  torchrun --nproc-per-node 2 -m mscon train shoes.toml --table shoes.csv --out runs/shoes",
-    )
-    add_recipe_and_table(parser)
-    parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="run directory; must not exist yet (default: runs/<recipe>-<date>)"
-    )
-    parser.add_argument(
+@verb(
+    RECIPE,
+    TABLE,
+    IMAGES,
+    SET,
+    argument("--out", "run directory; must not exist yet (default: runs/<recipe>-<date>)", metavar="DIR", type=Path),
+    flag(
         "--overwrite",
-        action="store_true",
-        help="replace a run that is there: it goes once the new one has its first checkpoint; other files in its "
-        "folder stay, and a folder that is no run, or holds the recipe or table, is left alone",
-    )
-    parser.add_argument(
-        "--dry-run", action="store_true", help="read and build everything, take one step, write nothing"
-    )
+        "replace an existing run; it is kept until the new one has its first checkpoint. Other files in its folder "
+        "stay. A folder that is not a run, or that holds the recipe or the table, is never replaced",
+    ),
+    flag("--dry-run", "read and build everything, take one step, write nothing"),
+    examples="""
+    mscon train shoes.toml --table shoes.csv
+    mscon train shoes.toml --table shoes.csv --set weighting.name=equal --out runs/equal
+    mscon train shoes.toml --table shoes.csv --dry-run     # checks everything, takes one step
+    torchrun --nproc-per-node 2 -m mscon train shoes.toml --table shoes.csv --out runs/shoes
+    """,
+)
+def train(arguments: argparse.Namespace) -> None:
+    """Train an encoder on all similarities of a recipe.
 
-
-def _run_train(arguments: argparse.Namespace) -> None:
+    Reads TABLE and writes a run directory with the complete recipe, the log and the checkpoints.
+    `mscon probe` and `mscon report` need that directory and the images, and nothing else.
+    """
     from mscon.data.table.table import read_table
     from mscon.train.fit import default_out, fit
 
@@ -62,42 +62,34 @@ def _run_train(arguments: argparse.Namespace) -> None:
         dry_run=arguments.dry_run,
         protected=[arguments.recipe],
     )
-    if process_number():  # the first process speaks for all
+    if process_number():  # the first process prints for all
         return
     if run is None:
-        print("One step taken, nothing written: this will train.")
+        print("One step was taken and nothing was written: this will train.")
         return
     print(f"{run.root}\nnext: mscon probe {run.root} && mscon report {run.root}")
 
 
-def resume(verbs: Verbs) -> None:
-    parser = add_verb(
-        verbs,
-        "resume",
-        _run_resume,
-        "go on with a run that was stopped",
-        "Continues from the last checkpoint to the epochs that the run's recipe says. The\n"
-        "result is the one that an uninterrupted run would have had on the same machine.\n"
-        "Images and vectors must be those that the run was trained on.",
-        "  mscon resume runs/shoes\n  mscon resume runs/shoes --set train.epochs=40     # and train for longer",
-    )
-    parser.add_argument("run", metavar="RUN", type=Path, help="run directory")
-    parser.add_argument(
-        "--set",
-        metavar="KEY=VALUE",
-        action="append",
-        default=[],
-        help="from here on train with another value of [train] or [log] in its recipe; repeatable",
-    )
-    add_trust(parser)
-    add_accept_changes(parser)
+@verb(
+    RUN,
+    SET.described("from now on use another value of [train] or [log] of its recipe; may be repeated"),
+    TRUST,
+    ACCEPT_CHANGES,
+    examples="""
+    mscon resume runs/shoes
+    mscon resume runs/shoes --set train.epochs=40     # and train for longer
+    """,
+)
+def resume(arguments: argparse.Namespace) -> None:
+    """Continue the training of a run that was stopped.
 
-
-def _run_resume(arguments: argparse.Namespace) -> None:
+    Continues from the last checkpoint until the epochs of the run's recipe are done. On the same
+    machine the result equals that of an uninterrupted run. Images and vectors must not have
+    changed since the run began.
+    """
     from mscon.train.fit import resume
 
-    run = resume(
-        open_run(arguments.run, arguments.trust), overrides=arguments.set, accept_changes=arguments.accept_changes
-    )
+    run = open_run(arguments.run, arguments.trust)
+    run = resume(run, overrides=arguments.set, accept_changes=arguments.accept_changes)
     if not process_number():
         print(run.root)

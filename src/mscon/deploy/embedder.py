@@ -12,11 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float, Shaped
-from torch import nn
 
 from mscon.data.inputs.views import plain
-from mscon.deploy import image_inputs, packed
-from mscon.deploy.table_inputs import open_columns
+from mscon.deploy import packed
+from mscon.deploy.inputs import open_columns, picture_batches, pictures
 from mscon.errors import RunError, nearest, numbered
 from mscon.model.model import Model, load_model
 from mscon.run.recipe import Recipe
@@ -33,7 +32,7 @@ class Embedder:
         model: encoder and heads.
         recipe: what images are like; names the similarities.
         name: what messages call it.
-        known: what its run kept of how rows become vectors; None where they are images.
+        known: how rows become vectors, from its run; None where they are images.
         checkpoint: which weights it has, where that is known.
         device: where it computes; None for a GPU if there is one.
     """
@@ -100,11 +99,15 @@ class Embedder:
     ) -> Float[np.ndarray, "rows dim"]:
         """The same of inputs as a run stores them: uint8 images [channels, size, size], or float32 vectors."""
         number = self._number(similarity)
-        with torch.inference_mode(), torch.autocast(self.device.type, enabled=False):
-            output = self.model.encoder(plain(torch.from_numpy(inputs).to(self.device)))
-            if number is not None:
-                output = nn.functional.normalize(self.model.heads(output)[number], dim=-1)
-            vectors: Float[np.ndarray, "rows dim"] = output.cpu().numpy()
+        features, projections = self.model.embed(plain(torch.from_numpy(inputs).to(self.device)))
+        return self._finite(features if number is None else projections[number])
+
+    def project(self, images: Any, batch_size: int = 256) -> Float[np.ndarray, "similarities rows dim"]:
+        """The projections of all similarities, scaled to unit length, of images as `embed` takes them."""
+        batches = (plain(torch.from_numpy(inputs).to(self.device)) for inputs in self._batches(images, batch_size))
+        return self._finite(np.concatenate([self.model.embed(batch)[1] for batch in batches], axis=1))
+
+    def _finite(self, vectors: Float[np.ndarray, ...]) -> Float[np.ndarray, ...]:
         if not np.isfinite(vectors).all():
             raise RunError(f"{self.name}: vectors are not finite. Its weights broke down while training.")
         return vectors
@@ -112,8 +115,7 @@ class Embedder:
     def _batches(self, images: Any, batch_size: int) -> Iterator[Shaped[np.ndarray, "rows ..."]]:
         data = self.recipe.data
         if data.input == "image":
-            listed = image_inputs.listed(images)
-            yield from image_inputs.batches(listed, data.image_size, data.channels, batch_size)
+            yield from picture_batches(pictures(images), data.image_size, data.channels, batch_size)
             return
         stored = self._vectors(images)
         for start in range(0, len(stored), batch_size):
@@ -193,7 +195,7 @@ def load(
 
 
 def files_of(source: str | Path) -> list[Path]:
-    """Files that `load` of the same source reads, where it lies on this machine: nothing may be written there."""
+    """Files on this machine that `load` of the same source reads, so that no output may replace them."""
     path = Path(source)
     if (path / "recipe.toml").is_file():
         return Run.open(path).files

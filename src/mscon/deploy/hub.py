@@ -16,9 +16,9 @@ _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
 def lay_out(run: Run, card: str, folder: Path, checkpoint: str | None = None) -> Path:
-    """What a repository holds, in a folder: model.safetensors, config.json, README.md. Nothing is sent.
+    """Write the content of a repository to a folder: model.safetensors, config.json, README.md. Nothing is sent.
 
-    `mscon.load(folder)` takes it. Neither the table, nor labels, nor where they lie is among it.
+    `mscon.load(folder)` takes it. It contains no table, no labels and no paths.
 
     Args:
         card: the model card.
@@ -43,11 +43,11 @@ def lay_out(run: Run, card: str, folder: Path, checkpoint: str | None = None) ->
 def push(run: Run, repository: str, card: str, *, private: bool = False, checkpoint: str | None = None) -> str:
     """Make a repository if there is none, and upload the model of a run with its card, as one commit.
 
-    Who may is for huggingface_hub to say: log in with `hf auth login`, or set the environment variable HF_TOKEN.
+    The hub decides who may push: log in with `hf auth login`, or set the environment variable HF_TOKEN.
 
     Args:
         repository: "owner/name".
-        private: of a repository that is made now.
+        private: whether a new repository is private.
 
     Returns:
         The address of the commit.
@@ -66,7 +66,7 @@ def push(run: Run, repository: str, card: str, *, private: bool = False, checkpo
             commit = api.upload_folder(
                 repo_id=repository, folder_path=str(folder), commit_message="Model, and the evidence for it"
             )
-        except Exception as error:  # of huggingface_hub, or of whatever it speaks HTTP with in this version
+        except Exception as error:  # of huggingface_hub, or of the HTTP client that this version of it uses
             raise RunError(f"'{repository}' could not be pushed: {_reason(error)}") from None
     return str(commit)
 
@@ -86,7 +86,7 @@ def download(repository: str) -> Path:
     need_name(name)
     try:
         return Path(huggingface_hub.hf_hub_download(name, packed.FILE_NAME, revision=revision or None))
-    except Exception as error:  # of huggingface_hub, or of whatever it speaks HTTP with in this version
+    except Exception as error:  # of huggingface_hub, or of the HTTP client that this version of it uses
         raise RunError(
             f"'{repository}' could not be loaded from the hub: {_reason(error)}\n"
             f"  A model that was pushed by mscon is a repository with a file {packed.FILE_NAME}."

@@ -39,7 +39,7 @@ _PIXELS = (
 
 @dataclass(frozen=True, slots=True)
 class ExportCheck:
-    """What the comparison found.
+    """The comparison of an exported model with torch.
 
     Attributes:
         path: the exported file.
@@ -106,7 +106,7 @@ def export_onnx(
             f"exporting to ONNX needs packages that are not installed: {', '.join(missing)}.\n"
             '  Install them with `pip install "mscon[onnx]"`.'
         )
-    outputs.need_free([out], reads=run.files, images=run.images, own=_is_own, overwrite=overwrite)
+    outputs.need_free([out], reads=run.files, images=run.images, is_ours=_is_own, overwrite=overwrite)
     recipe = run.read_recipe()
     name = checkpoint or recipe.train.checkpoint
     model = load_model(run, name).float()
@@ -122,7 +122,7 @@ def export_onnx(
         if not difference <= tolerance:
             raise RunError(
                 f"the exported model differs from torch by {difference:.2g}, more than the tolerance of {tolerance:.2g}"
-                f" ({len(pixels)} {'images of the run' if real else 'random ones'}), so it is not kept.\n"
+                f" ({len(pixels)} {'images of the run' if real else 'random ones'}), so it was removed.\n"
                 "  If that is precise enough for you, pass a larger --tolerance."
             )
         checked.append(ExportCheck(Path(out), difference, len(pixels), real, outputs))
@@ -138,7 +138,7 @@ def _is_own(path: Path) -> bool:
 
     try:
         return "mscon" in {entry.key for entry in onnx.load(path, load_external_data=False).metadata_props}
-    except Exception:  # of protobuf or onnx, for whatever else lies there
+    except Exception:  # of protobuf or onnx, for any other file
         return False
 
 

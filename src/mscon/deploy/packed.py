@@ -45,7 +45,7 @@ CONFIG_NAME = "config.json"
 
 _CHECKSUM = "sha256"
 
-# Of [data], what says how a table is split rather than what images are like.
+# Settings of [data] that concern the table, not the images.
 _OF_THE_TABLE = ("split", "split_by", "split_shares", "split_seed", "missing_images")
 
 
@@ -56,8 +56,8 @@ class Packed:
     Attributes:
         model: on the CPU, in evaluation mode.
         recipe: of which only [data], [encoder], [heads] and the names of the similarities are those of the run.
-        inputs: what the run kept of how rows become vectors; None where they are images.
-        checkpoint: which of the run's it was.
+        inputs: how rows become vectors, from the run; None where they are images.
+        checkpoint: name of the run's checkpoint.
     """
 
     model: Model
@@ -66,47 +66,51 @@ class Packed:
     checkpoint: str
 
 
-def describe(asked: Recipe, model: Model, checkpoint: str, inputs: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def describe(
+    trained_by: Recipe, model: Model, checkpoint: str, inputs: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """How to build a model again; plain JSON values.
 
     Args:
-        asked: the recipe that it was trained by.
+        trained_by: the recipe that it was trained by.
         model: the model itself.
         checkpoint: which weights it has.
-        inputs: what the run kept of how rows become vectors.
+        inputs: how rows become vectors, from the run.
     """
-    encoder = dataclasses.asdict(asked.encoder) | {"pretrained": False, "start_from": "", "frozen": False}
-    data = {k: v for k, v in dataclasses.asdict(asked.data).items() if k not in _OF_THE_TABLE}
-    own_heads = [{"column": s.column, "heads": s.heads.to_toml()} for s in asked.similarities if s.heads is not None]
+    encoder = dataclasses.asdict(trained_by.encoder) | {"pretrained": False, "start_from": "", "frozen": False}
+    data = {k: v for k, v in dataclasses.asdict(trained_by.data).items() if k not in _OF_THE_TABLE}
+    own_heads = [
+        {"column": s.column, "heads": s.heads.to_toml()} for s in trained_by.similarities if s.heads is not None
+    ]
     config = {
         "format": FORMAT,
         "version": VERSION,
         "mscon": __version__,
-        "title": asked.title,
+        "title": trained_by.title,
         "checkpoint": checkpoint,
-        "recipe": {"encoder": encoder, "data": data, "heads": asked.heads.to_toml()}
+        "recipe": {"encoder": encoder, "data": data, "heads": trained_by.heads.to_toml()}
         | ({"similarity": own_heads} if own_heads else {}),
         "inputs": None if inputs is None else dict(inputs),
-        "similarities": list(asked.columns),
+        "similarities": list(trained_by.columns),
         "features": model.encoder.width,
         "projection": model.heads.output_dim,
     }
-    told: dict[str, Any] = json.loads(json.dumps(config, allow_nan=False))  # tuples are lists there
-    return told
+    plain: dict[str, Any] = json.loads(json.dumps(config, allow_nan=False))  # tuples are lists there
+    return plain
 
 
 def digest(text: str, tensors: Mapping[str, Tensor]) -> str:
     """SHA-256 over a text, and over name, type, shape and bytes of each tensor, in the order of their names."""
-    made = hashlib.sha256(text.encode("utf-8"))
+    hasher = hashlib.sha256(text.encode("utf-8"))
     for key in sorted(tensors):
         tensor = tensors[key].detach().cpu().contiguous()
-        made.update(f"\n{key} {tensor.dtype} {list(tensor.shape)}\n".encode())
-        made.update(tensor.reshape(-1).view(torch.uint8).numpy().data)  # numpy has no bfloat16
-    return made.hexdigest()
+        hasher.update(f"\n{key} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        hasher.update(tensor.reshape(-1).view(torch.uint8).numpy().data)  # numpy has no bfloat16
+    return hasher.hexdigest()
 
 
 def checksum(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
-    """What a packed file says in its metadata of all else in it."""
+    """The checksum of everything else in a packed file, which its metadata holds."""
     others = {key: value for key, value in metadata.items() if key != _CHECKSUM}
     return digest(json.dumps(others, sort_keys=True), tensors)
 
@@ -129,7 +133,7 @@ def pack(run: Run, out: str | Path, checkpoint: str | None = None, overwrite: bo
     if out.suffix != ".safetensors":
         raise RunError(f"--out '{out}': a packed model's name ends in .safetensors.")
     beside = out.with_suffix(".json")
-    outputs.need_free([out, beside], reads=run.files, images=run.images, own=_is_own, overwrite=overwrite)
+    outputs.need_free([out, beside], reads=run.files, images=run.images, is_ours=_is_own, overwrite=overwrite)
     config = write(run, out, checkpoint)
     with outputs.writing(beside):
         atomic.write_json(beside, config)
@@ -137,7 +141,7 @@ def pack(run: Run, out: str | Path, checkpoint: str | None = None, overwrite: bo
 
 
 def _is_own(path: Path) -> bool:
-    """Whether a file is a packed model, or the JSON beside one."""
+    """Whether a file is a packed model, or the JSON file beside one."""
     if path.suffix == ".json":
         return outputs.json_object(path).get("format") == FORMAT
     try:
@@ -149,10 +153,10 @@ def _is_own(path: Path) -> bool:
 
 def write(run: Run, out: Path, checkpoint: str | None = None) -> dict[str, Any]:
     """The same under any name, without the JSON beside it."""
-    asked = run.read_recipe()
-    name = checkpoint or asked.train.checkpoint
+    settings = run.read_recipe()
+    name = checkpoint or settings.train.checkpoint
     model = load_model(run, name)
-    config = describe(asked, model, name, run.read_inputs())
+    config = describe(settings, model, name, run.read_inputs())
     tensors = {k: v.detach().cpu().contiguous().clone() for k, v in model.state_dict().items()}
     text = json.dumps(config, allow_nan=False)
     metadata = {"format": "pt", "mscon": text}
@@ -184,9 +188,9 @@ def load_packed(path: Path, trust: bool = False) -> Packed:
     except (SafetensorError, OSError) as error:
         raise RunError(f"'{path}' is not a safetensors file that can be read: {error}.") from None
     config = _config(metadata, tensors, path)
-    asked = _recipe(config, path, trust)
-    inputs = _inputs(config, asked, path)
-    model = build_model(asked, asked.similarities, None if inputs is None else inputs["width"])
+    settings = _recipe(config, path, trust)
+    inputs = _inputs(config, settings, path)
+    model = build_model(settings, settings.similarities, None if inputs is None else inputs["width"])
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:
@@ -195,14 +199,14 @@ def load_packed(path: Path, trust: bool = False) -> Packed:
             f"the tensors of '{path}' are not of the model that it describes: {last}\n"
             f"  It was written by mscon {config.get('mscon')}, this is {__version__}; or timm is of another version."
         ) from None
-    return Packed(model.eval(), asked, inputs, str(config.get("checkpoint", "")))
+    return Packed(model.eval(), settings, inputs, str(config.get("checkpoint", "")))
 
 
 def _config(metadata: Mapping[str, str], tensors: Mapping[str, Tensor], path: Path) -> dict[str, Any]:
     if _CHECKSUM in metadata and metadata[_CHECKSUM] != checksum(metadata, tensors):
         raise RunError(
             f"'{path}' is damaged: its content is not what was written to it. Copy or download it again, or write it "
-            "anew with `mscon export`."
+            "again with `mscon export`."
         )
     try:
         config = json.loads(metadata.get("mscon", ""))
@@ -217,33 +221,33 @@ def _config(metadata: Mapping[str, str], tensors: Mapping[str, Tensor], path: Pa
             f"'{path}' has version {config.get('version')!r} of the format, but this mscon reads version {VERSION}."
         )
     if _CHECKSUM not in metadata:
-        raise RunError(f"'{path}' has no checksum: an older mscon wrote it. Write it anew with `mscon export`.")
+        raise RunError(f"'{path}' has no checksum: an older mscon wrote it. Write it again with `mscon export`.")
     return config
 
 
-def _inputs(config: Mapping[str, Any], asked: Recipe, path: Path) -> dict[str, Any] | None:
+def _inputs(config: Mapping[str, Any], settings: Recipe, path: Path) -> dict[str, Any] | None:
     """How rows become vectors, checked as far as building a model needs it."""
     inputs = config.get("inputs")
-    if asked.data.input == "image":
+    if settings.data.input == "image":
         return None
     if not isinstance(inputs, dict) or not isinstance(inputs.get("width"), int) or not 1 <= inputs["width"] <= 2**24:
-        raise RunError(f"'{path}' does not say how rows become vectors, which its model takes.")
+        raise RunError(f"'{path}' does not describe how rows become vectors, which its model needs.")
     return inputs
 
 
 def _recipe(config: Mapping[str, Any], path: Path, trust: bool) -> Recipe:
     values, columns = config.get("recipe"), config.get("similarities")
     if not (isinstance(values, dict) and isinstance(columns, list)):
-        raise RunError(f"'{path}' does not say how to build its model: recipe and similarities are missing.")
+        raise RunError(f"'{path}' does not describe its model: recipe and similarities are missing.")
     need_trust(f"'{path}'", foreign_code(values), trust)
-    kept = {key: values[key] for key in ("encoder", "data", "heads") if key in values}
+    sections = {key: values[key] for key in ("encoder", "data", "heads") if key in values}
     # Read as every recipe is, so that every value is checked. Of a similarity no more than its name is needed here.
     parts = values.get("similarity", [])
     if not (isinstance(parts, list) and all(isinstance(part, dict) for part in parts)):
-        raise RunError(f"'{path}' does not say how to build the heads of its similarities.")
+        raise RunError(f"'{path}' does not describe the heads of its similarities.")
     heads = {str(part.get("column")): {"heads": part["heads"]} for part in parts if "heads" in part}
     similarities = [{"column": column, **heads.get(str(column), {})} for column in columns]
-    asked = recipe.of_plain({**kept, "similarity": similarities}, where=f"{path}: ")
-    # Neither a hub nor another run is asked for weights: they are here.
-    bare = dataclasses.replace(asked.encoder, pretrained=False, start_from="", frozen=False)
-    return dataclasses.replace(asked, encoder=bare, title=str(config.get("title", "")))
+    settings = recipe.of_plain({**sections, "similarity": similarities}, where=f"{path}: ")
+    # The weights are in the file, so none are taken from a hub or another run.
+    bare = dataclasses.replace(settings.encoder, pretrained=False, start_from="", frozen=False)
+    return dataclasses.replace(settings, encoder=bare, title=str(config.get("title", "")))

@@ -1,8 +1,8 @@
 """Shards: the vectors of a whole table, written a part at a time, so that a stopped job goes on where it was.
 
-A shard's name holds a hash of the weights, of the rows and of size, times and inode of their images; its checksum is
-kept when it is written. What is there under that name, and as it was written, is finished and right, whoever wrote it
-and when. Several processes take a part of the shards each and meet on disk; the first of them puts the shards together.
+A shard's name contains a hash of the weights, of the rows and of size, times and inode of their images, and its
+checksum is written with it. So a file of that name whose checksum is right is finished, whoever wrote it and when.
+Of several processes each embeds a part of the shards; the first waits for the others and joins the files.
 
 This module does not know torch.
 """
@@ -12,8 +12,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,15 +19,27 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
-import polars as pl
 from jaxtyping import Float, Shaped
-from rich.console import Console
-from rich.progress import Progress
 
 from mscon.data.table.table import Table, unit
-from mscon.deploy.table_inputs import TableInputs, complaint, open_table
+from mscon.deploy.inputs import TableInputs, missing_images_text, open_table
+from mscon.deploy.shard_files import (
+    INDEX,
+    Shard,
+    concatenate,
+    damaged_text,
+    drop_damaged,
+    is_done,
+    mark_done,
+    need_folder,
+    note,
+    sweep,
+    write_checked,
+    write_vectors,
+)
 from mscon.errors import RunError, TableError, counted, numbered
 from mscon.run import atomic, checksums, outputs
+from mscon.run.progress import ProgressBar
 from mscon.run.recipe import Data, Recipe
 
 # Rows of a shard of a job whose shards are put together in the end: what a killed job loses at most.
@@ -38,16 +48,12 @@ ROWS = 4_096
 _SUFFIXES = (".parquet", ".npz")
 # Raised whenever the same rows would give another file.
 _FORMAT = 1
-_INDEX = "index.json"
-_OURS = re.compile(
-    r"\.?(\d{5,}-[0-9a-f]{16}(-partial)?\.(parquet|npz|json)|done-\d+|index\.json|checksums\.jsonl)(\..*)?"
-)
 _SECONDS_BETWEEN_LOOKS = 0.1
 
 
 @runtime_checkable
 class Encodes(Protocol):
-    """What of an Embedder is needed here."""
+    """The part of an Embedder that is needed here."""
 
     recipe: Recipe
     known: Mapping[str, Any] | None
@@ -61,37 +67,6 @@ class Encodes(Protocol):
     def encode(
         self, inputs: Shaped[np.ndarray, "rows ..."], similarity: str | None = None
     ) -> Float[np.ndarray, "rows dim"]: ...
-
-
-@dataclass(frozen=True, slots=True)
-class _Shard:
-    """Some rows of the table, and where their vectors go.
-
-    Attributes:
-        rows: numbers in the table.
-        full: there once the shard is finished with all of its rows.
-        partial: the same without rows whose image cannot be read, where such rows may be left out.
-        faults: there before `partial` is, or instead of it: which rows, and why, as [[row, fault], ...].
-    """
-
-    rows: range
-    full: Path
-    partial: Path
-    faults: Path
-
-    def files(self, drops: bool) -> tuple[Path, ...]:
-        """All that would answer it."""
-        return (self.full, self.faults, *((self.partial,) if drops else ()))
-
-    def finished(self, drops: bool) -> Path | None:
-        """The file that is there, if it will do."""
-        if self.full.is_file():
-            return self.full
-        return self.partial if drops and self.partial.is_file() and self.faults.is_file() else None
-
-    def is_answered(self, drops: bool) -> bool:
-        """Whether it is finished, or known why it cannot be."""
-        return self.finished(drops) is not None or (not drops and self.faults.is_file())
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +109,7 @@ def embed_table(
     The output has columns (Parquet) or arrays (npz) `line`, `image` (where rows are images) and `features` or
     `projection`. Work goes to the folder OUT.shards; in the end it is put together to OUT, and the folder removed.
     With `shard_rows` the folder is the output, and index.json in it, written last, names its files with their
-    checksums. A finished file in the folder that has changed since it was written is made anew.
+    checksums. A finished file in the folder that has changed since it was written is written again.
 
     Args:
         embedder: makes the vectors.
@@ -155,7 +130,7 @@ def embed_table(
         The output; None in all processes but the first.
 
     Raises:
-        TableError: for all rows without a readable image, at once; shards without such rows are kept for the next try.
+        TableError: for all rows without a readable image, at once; finished shards are used by the next call.
         RunError: for an output of another kind or in the way, an unknown similarity, or a disk at fault.
     """
     first, world = process[0] == 0, process[1]
@@ -166,7 +141,7 @@ def embed_table(
     final = [out] if first and shard_rows is None else []
     outputs.need_free(final, reads=[table.path, *reads], overwrite=overwrite)
     if first:
-        _need_folder(folder, [table.path, *reads])
+        need_folder(folder, [table.path, *reads])
     embedder.width(similarity)
     drops = missing_images == "drop"
     inputs = open_table(table, _data(embedder, vectors), images, embedder.known, drops)
@@ -176,27 +151,28 @@ def embed_table(
     shards = list(_shards(job, folder, shard_rows or ROWS))
     try:
         atomic.make_folder(folder)
-        _drop_damaged(folder, shards[process[0] :: world], drops)
+        drop_damaged(folder, shards[process[0] :: world], drops)
         mine = [shard for shard in shards[process[0] :: world] if not shard.is_answered(drops)]
-        with _bar(progress and first, sum(len(shard.rows) for shard in mine)) as advance:
+        with ProgressBar("embedding", sum(len(shard.rows) for shard in mine), shown=progress and first) as bar:
             for shard in mine:
-                _embed(job, shard, advance)
+                _embed(job, shard, bar.advance)
         if not first:
-            atomic.write_text(folder / f"done-{process[0]}", _launch())
+            mark_done(folder, process[0])
             return None
         _wait(folder, shards, world, job.drops)
         left_out = _left_out(job, shards)
         parts = [path for shard in shards if (path := shard.finished(job.drops)) is not None]
         checked = checksums.check(folder, [path.name for path in parts])
         if damaged := {name: one.fault for name, one in checked.items() if one.fault}:
-            raise RunError(f"{_damaged_text(folder, damaged)}. The same command makes what is damaged anew.")
+            raise RunError(
+                f"{damaged_text(folder, damaged)}. Run the same command again: it writes only what is damaged."
+            )
         if shard_rows is not None:
-            needed = {*parts, *(shard.faults for shard in shards if job.drops), folder / checksums.NAME}
-            _sweep(folder, keep=needed)
+            sweep(folder, keep={*parts, *(s.faults for s in shards if job.drops), folder / checksums.NAME})
             _write_index(job, folder, checked, shards, left_out)
             return folder
-        atomic.write_with(out, lambda path: _together(parts, path, out.suffix))
-        _sweep(folder, keep=set())
+        atomic.write_with(out, lambda path: concatenate(parts, path, out.suffix))
+        sweep(folder, keep=set())
         with contextlib.suppress(OSError):  # not empty: something of the user's is in it
             folder.rmdir()
         return out
@@ -212,35 +188,11 @@ def _data(embedder: Encodes, vectors: str | None) -> Data:
     if vectors is None:
         return data
     if data.input != "vectors":
-        raise RunError(f"{embedder.name} encodes {data.input}, not vectors, so --vectors '{vectors}' says nothing.")
+        raise RunError(f"{embedder.name} encodes {data.input}, not vectors. Leave out --vectors '{vectors}'.")
     return replace(data, vectors=vectors)
 
 
-def _need_folder(folder: Path, reads: Sequence[Path]) -> None:
-    """Raise if something in the folder of the shards would be replaced, or swept out, that is read or not its own."""
-    with outputs.writing(folder):
-        there = [path for path in folder.iterdir() if _OURS.fullmatch(path.name)] if folder.is_dir() else []
-    checked = checksums.are_kept(folder)
-    outputs.need_free(sorted({*there, folder / _INDEX}), reads=reads, own=lambda path: checked or path.name != _INDEX)
-
-
-def _drop_damaged(folder: Path, shards: Sequence[_Shard], drops: bool) -> None:
-    """Take out what is not as it was written, so that it counts as not there; a note on standard error says so."""
-    wanted = [path for shard in shards for path in shard.files(drops) if path.is_file()]
-    damaged = {name: one.fault for name, one in checksums.check(folder, [path.name for path in wanted]).items()}
-    damaged = {name: fault for name, fault in damaged.items() if fault}
-    for name in damaged:
-        (folder / name).unlink()
-    if damaged:
-        _tell(f"{_damaged_text(folder, damaged)}. Made anew.")
-
-
-def _damaged_text(folder: Path, faults: Mapping[str, str]) -> str:
-    name, fault = next(iter(faults.items()))
-    return f"{folder}: {counted(len(faults), 'file')} damaged; '{name}' {fault}"
-
-
-def _shards(job: _Job, folder: Path, rows: int) -> Iterator[_Shard]:
+def _shards(job: _Job, folder: Path, rows: int) -> Iterator[Shard]:
     for number, start in enumerate(range(0, len(job.table), rows)):
         span = range(start, min(start + rows, len(job.table)))
         digest = hashlib.sha256(json.dumps([_FORMAT, job.embedder.digest, job.similarity, job.suffix]).encode())
@@ -249,11 +201,11 @@ def _shards(job: _Job, folder: Path, rows: int) -> Iterator[_Shard]:
         name = f"{number:05d}-{digest.hexdigest()[:16]}"
         # The list of rows left out on purpose stays, that of refused ones goes: they may be mended. So two names.
         faults = folder / f"{name}{'-partial' if job.drops else ''}.json"
-        yield _Shard(span, folder / f"{name}{job.suffix}", folder / f"{name}-partial{job.suffix}", faults)
+        yield Shard(span, folder / f"{name}{job.suffix}", folder / f"{name}-partial{job.suffix}", faults)
 
 
-def _embed(job: _Job, shard: _Shard, advance: Callable[[int], None]) -> None:
-    """Write one shard, or what is wrong with it."""
+def _embed(job: _Job, shard: Shard, advance: Callable[[int], None]) -> None:
+    """Write one shard, or the list of its rows without an image."""
     vectors: list[np.ndarray] = []
     embedded: list[int] = []
     faults: dict[int, str] = {}
@@ -268,7 +220,7 @@ def _embed(job: _Job, shard: _Shard, advance: Callable[[int], None]) -> None:
         advance(len(rows))
     if faults:
         text = atomic.json_text([[row, faults[row]] for row in sorted(faults)])
-        _write_checked(shard.faults, lambda path: path.write_text(text, "utf-8"))
+        write_checked(shard.faults, lambda path: path.write_text(text, "utf-8"))
     if job.drops or not faults:
         width = job.embedder.width(job.similarity)
         matrix = np.concatenate(vectors) if vectors else np.zeros((0, width), dtype=np.float32)
@@ -276,58 +228,18 @@ def _embed(job: _Job, shard: _Shard, advance: Callable[[int], None]) -> None:
         cells = job.inputs.names
         names = None if cells is None else [str(cells[row]) for row in embedded]
         target = shard.partial if faults else shard.full
-        _write_checked(target, lambda path: _write(path, lines, names, job.column, matrix))
+        write_checked(target, lambda path: write_vectors(path, lines, names, job.column, matrix))
 
 
-def _write_checked(path: Path, write: Callable[[Path], Any]) -> None:
-    checksums.write_with(path.parent, path.name, write)
-
-
-def _write(
-    path: Path, lines: Sequence[int], names: Sequence[str] | None, column: str, vectors: Float[np.ndarray, "rows dim"]
-) -> None:
-    """A file of the output; `names` is None where rows are not images."""
-    numbers = np.asarray(lines, dtype=np.int64)
-    if path.suffix == ".npz":
-        texts = {} if names is None else {"image": np.asarray(names, dtype=np.str_)}
-        arrays: dict[str, Any] = {"line": numbers, **texts, column: vectors}
-        with path.open("wb") as file:
-            np.savez(file, **arrays)
-        return
-    keys = [pl.Series("line", numbers)] + ([] if names is None else [pl.Series("image", names, dtype=pl.String)])
-    flat = pl.Series(column, vectors.reshape(-1), dtype=pl.Float32)
-    pl.DataFrame([*keys, flat.reshape(vectors.shape)]).write_parquet(path)
-
-
-def _together(parts: Sequence[Path], path: Path, suffix: str) -> None:
-    if suffix == ".parquet":  # streamed: the table may be larger than the memory
-        pl.scan_parquet(list(parts)).sink_parquet(path)
-        return
-    loaded = []
-    for part in parts:
-        with np.load(part, allow_pickle=False) as file:
-            loaded.append(dict(file))
-    arrays: dict[str, Any] = {name: np.concatenate([part_arrays[name] for part_arrays in loaded]) for name in loaded[0]}
-    with path.open("wb") as file:
-        np.savez(file, **arrays)
-
-
-def _wait(folder: Path, shards: Sequence[_Shard], world: int, drops: bool) -> None:
+def _wait(folder: Path, shards: Sequence[Shard], world: int, drops: bool) -> None:
     """Until all processes have come to the end of their shards. If one breaks down, torchrun ends this one."""
-    markers = [folder / f"done-{number}" for number in range(1, world)]
     while not (
-        all(path.is_file() and path.read_text("utf-8") == _launch() for path in markers)
-        and all(shard.is_answered(drops) for shard in shards)
+        all(is_done(folder, number) for number in range(1, world)) and all(shard.is_answered(drops) for shard in shards)
     ):
         time.sleep(_SECONDS_BETWEEN_LOOKS)
 
 
-def _launch() -> str:
-    """What the processes of one start by torchrun have in common, and those of an earlier one mostly had not."""
-    return " ".join(os.environ.get(name, "") for name in ("TORCHELASTIC_RUN_ID", "MASTER_PORT"))
-
-
-def _left_out(job: _Job, shards: Sequence[_Shard]) -> dict[int, str]:
+def _left_out(job: _Job, shards: Sequence[Shard]) -> dict[int, str]:
     """Rows without a vector, and why; a note on standard error names them.
 
     Raises:
@@ -340,25 +252,21 @@ def _left_out(job: _Job, shards: Sequence[_Shard]) -> dict[int, str]:
     if faults and not job.drops:
         for shard in shards:
             shard.faults.unlink(missing_ok=True)
-        raise TableError(complaint(job.table, faults))
+        raise TableError(missing_images_text(job.table, faults))
     if faults:
         lines = numbered(unit(job.table.name), [job.table.lines[row] for row in sorted(faults)])
-        _tell(
+        note(
             f"{job.table.name}: {counted(len(faults), 'row')} of {len(job.table):,} left out, whose image cannot be "
             f"read ({lines})."
         )
     return faults
 
 
-def _tell(text: str) -> None:
-    Console(stderr=True).print(text, markup=False, highlight=False, soft_wrap=True)
-
-
 def _write_index(
     job: _Job,
     folder: Path,
     parts: Mapping[str, checksums.Checked],
-    shards: Sequence[_Shard],
+    shards: Sequence[Shard],
     left_out: dict[int, str],
 ) -> None:
     rows = [len(shard.rows) - sum(row in left_out for row in shard.rows) for shard in shards]
@@ -378,22 +286,4 @@ def _write_index(
             "left_out": [{"line": job.table.lines[row], "why": left_out[row]} for row in sorted(left_out)],
         }
     )
-    _write_checked(folder / _INDEX, lambda path: path.write_text(text, "utf-8"))
-
-
-def _sweep(folder: Path, keep: set[Path]) -> None:
-    """Take out what this job, or an earlier one, no longer needs; never a file of another name."""
-    for path in folder.iterdir():
-        if path not in keep and _OURS.fullmatch(path.name):
-            path.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _bar(shown: bool, total: int) -> Iterator[Callable[[int], None]]:
-    with Progress(console=Console(stderr=True), transient=True, disable=not (shown and _is_terminal())) as progress:
-        task = progress.add_task("embedding", total=total)
-        yield lambda count: progress.advance(task, count)
-
-
-def _is_terminal() -> bool:
-    return Console(stderr=True).is_terminal
+    write_checked(folder / INDEX, lambda path: path.write_text(text, "utf-8"))

@@ -33,14 +33,14 @@ class EmbeddingTransformer(TransformerMixin, BaseEstimator):
         batch_size: int = 256,
         trust: bool = False,
     ) -> None:
-        # scikit-learn clones an estimator by these: they are kept as they were given, and looked at in fit.
+        # scikit-learn clones an estimator by these: they stay unchanged here, and are checked in fit.
         self.source = source
         self.similarity = similarity
         self.batch_size = batch_size
         self.trust = trust
 
     def fit(self, X: Any, y: Any = None) -> EmbeddingTransformer:
-        """Load the model. `X` and `y` are not looked at.
+        """Load the model. `X` and `y` are ignored.
 
         Raises:
             RunError: see `mscon.load`; or if there is no such similarity.

@@ -1,4 +1,4 @@
-"""Frozen features: what the encoder makes of every row, kept in the run so that all later questions are cheap."""
+"""Frozen features: the output of the encoder for every row, written to the run for probes, report and search."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from rich.console import Console
-from rich.progress import track
-from torch import nn
 
 from mscon.data.inputs import fingerprints
 from mscon.data.inputs.open import Inputs, fingerprints_of, open_inputs
 from mscon.data.inputs.views import plain
 from mscon.data.table.table import unit
 from mscon.errors import RunError, counted, numbered
-from mscon.model.model import load_model
+from mscon.model.model import Model, load_model
+from mscon.run.progress import ProgressBar
 from mscon.run.run import Run
 
 
@@ -25,16 +24,15 @@ def extract(
 ) -> None:
     """Write features and projections of all rows of a run, by the checkpoint that its recipe names.
 
-    Does nothing where they are there already and were made by that checkpoint as it is now, of the images, or vectors,
-    that were trained on.
+    Does nothing if the run has features of this checkpoint and of the images, or vectors, that it was trained on.
 
     Args:
         run: a trained run; its images, or vectors, must still lie where they lay, and be the same.
         progress: show a bar on standard error.
         batch_size: rows encoded at a time; changes speed and memory only.
         force: write them in any case.
-        accept_changes: write them in any case, also of images or vectors that are not those trained on; then the
-            features say so.
+        accept_changes: write them in any case, also of images or vectors that have changed since training; then
+            this is recorded with the features.
 
     Raises:
         RunError: if there is no checkpoint, images or vectors have changed, or a feature is not finite; then nothing
@@ -62,7 +60,7 @@ def extract(
         console.print(
             f"note: {words} Features are of them as they are now.", markup=False, highlight=False, soft_wrap=True
         )
-    features, projections = embed(model.encoder, model.heads, inputs, batch_size=batch_size, progress=progress)
+    features, projections = embed(model, inputs, batch_size=batch_size, progress=progress)
     _need_finite(run, checkpoint, features, projections, lines, name)
     if (masks := model.heads.shown) is not None:
         run.write_masks(masks.detach().cpu().tolist())
@@ -70,31 +68,30 @@ def extract(
 
 
 def embed(
-    encoder: nn.Module, heads: nn.Module, inputs: Inputs, *, batch_size: int = 512, progress: bool = False
+    model: Model, inputs: Inputs, *, batch_size: int = 512, progress: bool = False
 ) -> tuple[Float[np.ndarray, "rows width"], Float[np.ndarray, "similarities rows dim"]]:
     """Features, and projections of unit length, of all inputs.
 
-    In evaluation mode, without augmentation and in float32, whatever precision the training ran in: batch
+    In evaluation mode, without augmentation and in float32, whatever the precision of training: batch
     normalisation then uses its running averages, so a row's features depend on no other row.
 
     Args:
-        encoder: images in [0, 1], or vectors, to features; moved to the GPU if there is one, and left there.
-        heads: features to projections [similarities, batch, dim].
+        model: moved to the GPU if there is one, and left there.
         inputs: images or vectors, in the order of the rows.
-
-    Returns:
-        Float32 both. A projection of zeros stays zeros.
+        batch_size: rows encoded at a time.
+        progress: show a bar on standard error.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    encoder, heads = (part.to(device, torch.float32).eval() for part in (encoder, heads))
+    model = model.to(device, torch.float32).eval()
     starts = range(0, len(inputs), batch_size)
     features, projections = [], []
-    with torch.inference_mode(), torch.autocast(device.type, enabled=False):
-        for start in track(starts, "features", console=Console(stderr=True), transient=True, disable=not progress):
+    with ProgressBar("features", len(inputs), shown=progress) as bar:
+        for start in starts:
             numbers = np.arange(start, min(start + batch_size, len(inputs)))
-            batch = encoder(plain(torch.from_numpy(inputs[numbers]).to(device)))
-            features.append(batch.cpu().numpy())
-            projections.append(nn.functional.normalize(heads(batch), dim=-1).cpu().numpy())
+            of_batch = model.embed(plain(torch.from_numpy(inputs[numbers]).to(device)))
+            features.append(of_batch[0])
+            projections.append(of_batch[1])
+            bar.advance(len(numbers))
     return np.concatenate(features), np.concatenate(projections, axis=1)
 
 

@@ -1,8 +1,8 @@
-"""Probe: what can be read off the frozen features of a run, column by column, with intervals.
+"""Probe: how well the frozen features of a run predict its columns, with intervals.
 
-A column is asked twice: by a linear probe of its kind, fitted on the rows of split train, chosen on validation and
-scored on test; and by nearest neighbours among the rows of split unseen, whose groups the encoder never saw. Scores go
-to the run's probe.json, answers row by row to its predictions, so that runs can be compared in pairs later.
+Each column has two probes: a linear model of its kind, fitted on the rows of split train, chosen on validation and
+scored on test; and nearest neighbours among the rows of split unseen, whose groups the encoder never saw. Scores go
+to the run's probe.json, predictions row by row to predictions.safetensors, so that runs can be compared in pairs.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ import polars as pl
 from rich.console import Console
 
 from mscon.errors import RunError, counted, nearest
+from mscon.evaluate import column_probes
+from mscon.evaluate.column_probes import Arrays, FrozenFeatures, Record
+from mscon.evaluate.estimators import CannotProbe
 from mscon.evaluate.features import extract
-from mscon.evaluate.linear_probes import LINEAR
-from mscon.evaluate.neighbour_probes import NEIGHBOURS
-from mscon.evaluate.result import Arrays, CannotProbe, Frozen, Record, by_kind
 from mscon.evaluate.targets import neighbour_targets, probe_targets
 from mscon.run.recipe import Recipe
 from mscon.run.run import Run
 
 
 def probe(run: Run, *, progress: bool = True, accept_changes: bool = False) -> None:
-    """Ask frozen features for every column that the run was trained on, and for those its recipe names under [probe].
+    """Probe every column that the run was trained on, and those that its recipe names under [probe].
 
     Features are extracted first where they are missing or older than the checkpoint. Writes `probe.json`:
 
@@ -42,19 +42,19 @@ def probe(run: Run, *, progress: bool = True, accept_changes: bool = False) -> N
              "number", "rank": "neighbour_difference": {...}, "neighbour_spearman": {...}, "baseline"}],
          "skipped": [{"column", "probe": "linear" or "neighbours", "reason"}]}
 
-    `mscon.evaluate.metrics.catalog` says what each measure is. And predictions.safetensors: for the i-th entry of
+    `mscon.evaluate.metrics.catalog` describes the measures. And predictions.safetensors: for the i-th entry of
     "linear" the arrays "linear/i/row", ".../true" and ".../predicted": numbers of rows in rows.parquet; indices into
     "classes", or numbers, or for labels [rows, labels] of 0 and 1, with ".../probability" (float32) beside them. Unless
     it is of classes, one array for each of its measures, whose mean over rows is the score. For the i-th of
     "neighbours" "neighbours/i/row" and likewise one array a measure.
 
-    Intervals are over rows, with 95 % of the draws inside. For neighbours they are over the rows that ask; those
-    that are found stay the same.
+    Intervals are over rows, with 95 % of the draws inside. For neighbours the queries are drawn, and the rows that
+    they are compared with stay the same.
 
     Args:
         run: a trained run.
-        progress: say on standard error what is being done, and which columns are skipped.
-        accept_changes: extract features anew, also where images or vectors are not those that the run was trained on.
+        progress: show progress, and the columns that are skipped, on standard error.
+        accept_changes: extract features anew, also where images or vectors have changed since training.
 
     Raises:
         RunError: if the run has no checkpoint, its recipe names a column that its rows do not have, images or vectors
@@ -73,24 +73,25 @@ def probe(run: Run, *, progress: bool = True, accept_changes: bool = False) -> N
         )
     split = rows.get_column("split").to_numpy()
     names = ("train", "validation", "test", "unseen")
-    frozen = Frozen(features, {name: np.flatnonzero(split == name) for name in names}, recipe.probe.draws)
+    frozen = FrozenFeatures(features, {name: np.flatnonzero(split == name) for name in names}, recipe.probe.draws)
 
     records: dict[str, list[Record]] = {"linear": [], "neighbours": []}
     skipped: list[Record] = []
     predictions: Arrays = {}
     console = Console(stderr=True, quiet=not progress)
-    for how, probes, columns in (
-        ("linear", LINEAR, probed),
-        ("neighbours", NEIGHBOURS, neighbour_targets(run, recipe, rows, probed)),
+    for how, probe_column, columns in (
+        ("linear", column_probes.linear, probed),
+        ("neighbours", column_probes.neighbours, neighbour_targets(run, recipe, rows, probed)),
     ):
         for column in columns:
             try:
-                results = by_kind(probes, column)(column, frozen)
+                if column.kind == "nothing":
+                    raise CannotProbe("its similarity has no target_kind, so there is nothing to predict")
+                results = probe_column(column, frozen)
             except CannotProbe as reason:
                 skipped.append({"column": column.column, "probe": how, "reason": str(reason)})
-                console.print(
-                    f"column '{column.column}' is not probed ({how}): {reason}", markup=False, highlight=False
-                )
+                text = f"column '{column.column}' is not probed ({how}): {reason}"
+                console.print(text, markup=False, highlight=False, soft_wrap=True)
                 continue
             for record, arrays in results:
                 # By number, not by name: a column may be called anything.

@@ -12,12 +12,11 @@ import polars as pl
 from jaxtyping import Bool, Int, Shaped
 
 from mscon.data.batches.dataset import cells_of, fit_similarities
+from mscon.data.table.label_columns import LabelColumns
 from mscon.data.table.table import unit
 from mscon.errors import MSConError, RunError
-from mscon.method import catalogue
 from mscon.method.similarities.base import BETWEEN_COLUMNS, Cell, Similarity, TargetKind
-from mscon.method.similarities.hierarchical import Hierarchical
-from mscon.run.recipe import Recipe, SimilarityPart, probe_part
+from mscon.run.recipe import Recipe, probe_part
 from mscon.run.run import Run
 
 
@@ -57,22 +56,7 @@ class ProbeTarget:
 
     def class_levels(self) -> list[tuple[Int[np.ndarray, " rows"], Sequence[str]]]:
         """Class codes, -1 where missing, and names of the classes; of a hierarchy for each level, coarsest first."""
-        if self.similarity is None:
-            return [codes_of(self.cells)]
-        if not isinstance(self.similarity, Hierarchical):
-            return [(self.similarity.target(self.cells), self.names)]
-        codes = self.similarity.encode(self.cells).numpy()
-        return [(codes[:, level], self._level_names(codes[:, level], level)) for level in range(codes.shape[1])]
-
-    def _level_names(self, codes: Int[np.ndarray, " rows"], level: int) -> tuple[str, ...]:
-        """Every class of a level has a row, since it was learnt from one; its path so far is the name."""
-        assert isinstance(self.similarity, Hierarchical)
-        shown, sign = self.similarity.separator, BETWEEN_COLUMNS if self.similarity.under else self.similarity.separator
-        names = [""] * (int(codes.max(initial=-1)) + 1)
-        for code, cell in zip(codes.tolist(), self.cells, strict=True):
-            if code >= 0 and not names[code]:
-                names[code] = shown.join(part.strip() for part in (cell or "").split(sign)[: level + 1])
-        return tuple(names)
+        return [codes_of(self.cells)] if self.similarity is None else [*self.similarity.class_levels(self.cells)]
 
     def whole_cells(self) -> list[Cell]:
         """The cells as classes; of several columns only where none of them is empty."""
@@ -88,20 +72,24 @@ def probe_targets(run: Run, recipe: Recipe, rows: pl.DataFrame) -> list[ProbeTar
     Raises:
         RunError: if a column cannot be read as the kind that [probe] kinds names.
     """
-    # "same_row" reads no column, so there is nothing to probe.
-    trained = [part for part in recipe.similarities if part.name != "same_row"]
+    trained = [part for part in recipe.similarities if part.reads]  # "same_row" reads no column: nothing to probe
     known = {part.column for part in trained}
-    largest = recipe.probe.largest
-    columns = [
-        ProbeTarget(
-            part.column,
-            cells_of(_as_text(rows, part.reads), part.reads),
-            None if part.name == "categorical" else _of_run(run, part),
-            True,
-            largest.get(part.column),
-        )
-        for part in trained
-    ]
+    states: Sequence[Mapping[str, Any]] = ()
+    if any(part.name != "categorical" for part in trained):
+        run.need_trust()
+        states = run.read_similarities()
+    labels = LabelColumns(rows, {}, states, trust=True)
+    columns = []
+    for part in trained:
+        similarity = None
+        if part.name != "categorical":
+            if part.column not in labels.trained:
+                raise RunError(
+                    f"run '{run.root}' keeps no similarity of column '{part.column}'. `mscon train` writes it."
+                )
+            similarity = labels[part.column].similarity
+        cells = cells_of(_as_text(rows, part.reads), part.reads)
+        columns.append(ProbeTarget(part.column, cells, similarity, True, recipe.probe.largest.get(part.column)))
     others = [name for name in dict.fromkeys(recipe.probe.columns) if name not in known]
     return columns + [_not_trained(run, recipe, rows, name) for name in others]
 
@@ -133,16 +121,6 @@ def _fitted(run: Run, rows: pl.DataFrame, column: str, kind: str | Mapping[str, 
     except MSConError as error:
         raise RunError(f"run '{run.root}': [probe] kinds: {error}") from None
     return similarity
-
-
-def _of_run(run: Run, part: SimilarityPart) -> Similarity:
-    """The similarity that a column was trained with, as the run keeps it."""
-    run.need_trust()
-    for record in run.read_similarities():
-        if record["state"].get("column") == part.column:
-            similarity: Similarity = catalogue.find("similarity", record["name"]).from_json(record["state"])
-            return similarity
-    raise RunError(f"run '{run.root}' keeps no similarity of column '{part.column}'. `mscon train` writes it.")
 
 
 def _as_text(rows: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:

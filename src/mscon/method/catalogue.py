@@ -48,7 +48,7 @@ def find(kind: str, name: str, where: str = "") -> type[Any]:
     package, base_name = _KINDS[kind]
     base = getattr(importlib.import_module(f"{package}.base"), base_name)
     if ":" in name:
-        return own(kind, name, base, where)
+        return import_class(kind, name, base, where)
     known = names(kind)
     if name not in known:
         raise RecipeError(
@@ -56,22 +56,22 @@ def find(kind: str, name: str, where: str = "") -> type[Any]:
             f"A class of your own is written 'pkg.mod:Class'."
         )
     module = importlib.import_module(f"{package}.{name}")
-    found = [
+    classes = [
         c
         for _, c in inspect.getmembers(module, inspect.isclass)
         if issubclass(c, base) and c.__module__ == module.__name__ and not inspect.isabstract(c)
     ]
-    assert len(found) == 1, f"{module.__name__} must hold exactly one {base_name}, has {len(found)}"
-    return found[0]
+    assert len(classes) == 1, f"{module.__name__} must hold exactly one {base_name}, has {len(classes)}"
+    return classes[0]
 
 
 def is_own(name: str) -> bool:
     """Whether a name is written as the user's own classes are: "pkg.mod:Class"."""
-    module, _, found = name.partition(":")
-    return found.isidentifier() and all(part.isidentifier() for part in module.split("."))
+    module, _, class_name = name.partition(":")
+    return class_name.isidentifier() and all(part.isidentifier() for part in module.split("."))
 
 
-def own(kind: str, name: str, base: type, where: str = "") -> type[Any]:
+def import_class(kind: str, name: str, base: type, where: str = "") -> type[Any]:
     """The user's own class, by "pkg.mod:Class".
 
     Raises:
@@ -79,23 +79,23 @@ def own(kind: str, name: str, base: type, where: str = "") -> type[Any]:
     """
     module_name, _, class_name = name.partition(":")
     try:
-        found = getattr(importlib.import_module(module_name), class_name)
+        imported = getattr(importlib.import_module(module_name), class_name)
     except (ImportError, AttributeError) as error:
         raise RecipeError(
             f"{where}cannot import {kind} '{name}': {error}. Is it installed, or its folder on PYTHONPATH?"
         ) from error
-    if not (inspect.isclass(found) and issubclass(found, base)):
+    if not (inspect.isclass(imported) and issubclass(imported, base)):
         raise RecipeError(f"{where}'{name}' is no {kind}: it must be a subclass of {base.__module__}.{base.__name__}.")
-    return found
+    return imported
 
 
-def build(kind: str, name: str, settings: Mapping[str, Any], **given: Any) -> Any:
+def build(kind: str, name: str, settings: Mapping[str, Any], **filled: Any) -> Any:
     """The part called `name`, constructed with a recipe's settings and what mscon fills in.
 
     Raises:
         RecipeError: if the part refuses a value.
     """
     try:
-        return find(kind, name)(**given, **settings)
+        return find(kind, name)(**filled, **settings)
     except ValueError as error:
         raise RecipeError(f"[{kind}] {name}: {error}") from None

@@ -1,4 +1,4 @@
-"""Labels of anyone's loop: tensors, arrays or lists, checked; a kind turns them into its codes."""
+"""Labels in one's own training loop: tensors, arrays or lists, checked; a kind turns them into its codes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-# Shapes are told in the docstrings and checked by hand here: this is where users' own tensors come in.
+# Shapes are in the docstrings and checked by hand here: users' own tensors come in here.
 Values = Tensor | np.ndarray | Sequence[Any]
 
 
@@ -19,7 +19,7 @@ def tensor_of(what: str, values: Values, kind: str = "numbers") -> Tensor:
 
     Args:
         what: begins the message, for example "labels 'price'".
-        values: a tensor, which is given back, an array or a list.
+        values: a tensor, which is returned as it is, an array or a list.
         kind: what they should be, for the message.
 
     Raises:
@@ -41,8 +41,8 @@ def need_shape(what: str, values: Tensor, *widths: int | None, words: str) -> No
     """Raise ValueError unless there is a dimension of rows and, for each width, one of that size (None for any)."""
     shape = values.shape[1:]
     if values.dim() != 1 + len(widths) or any(n == 0 or w not in (None, n) for w, n in zip(widths, shape, strict=True)):
-        wanted = ", ".join(["rows", *("any" if width is None else str(width) for width in widths)])
-        raise ValueError(f"{what} must have shape ({wanted}), {words}, got {tuple(values.shape)}.")
+        expected = ", ".join(["rows", *("any" if width is None else str(width) for width in widths)])
+        raise ValueError(f"{what} must have shape ({expected}), {words}, got {tuple(values.shape)}.")
 
 
 def integers(
@@ -57,14 +57,14 @@ def integers(
     Raises:
         ValueError: for anything else.
     """
-    given = tensor_of(what, values, "integers up to 2^63 - 1")
-    if given.is_floating_point() or given.is_complex() or (given.dtype == torch.bool and not truth_values):
-        raise ValueError(f"{what} must be integers, got {given.dtype}.")
-    codes = given.to(torch.int64)  # first, since torch compares few of the unsigned types
+    raw = tensor_of(what, values, "integers up to 2^63 - 1")
+    if raw.is_floating_point() or raw.is_complex() or (raw.dtype == torch.bool and not truth_values):
+        raise ValueError(f"{what} must be integers, got {raw.dtype}.")
+    codes = raw.to(torch.int64)  # first, since torch compares few of the unsigned types
     if not codes.numel():
         return codes
     least, greatest = (int(bound) for bound in codes.aminmax())
-    if given.dtype == torch.uint64 and least < 0:
+    if raw.dtype == torch.uint64 and least < 0:
         raise ValueError(f"{what} must be at most 2^63 - 1, got {int(codes[codes < 0][0]) + 2**64}.")
     if least < -1:
         raise ValueError(f"{what} must be >= 0, or -1 where missing, got {least}.")
@@ -75,11 +75,11 @@ def integers(
 
 def ranks(what: str, values: Values, most: int) -> Int64[Tensor, "rows ..."]:
     """`integers`; also as floats that are whole, NaN where missing, as a table of numbers holds them."""
-    given = tensor_of(what, values, "integers")
-    if not given.is_floating_point():
-        return integers(what, given, most=most)
-    missing = given.isnan()
-    whole = given.masked_fill(missing, -1)
+    raw = tensor_of(what, values, "integers")
+    if not raw.is_floating_point():
+        return integers(what, raw, most=most)
+    missing = raw.isnan()
+    whole = raw.masked_fill(missing, -1)
     if (whole != whole.floor()).any():
         raise ValueError(f"{what} must be whole, got {float(whole[whole != whole.floor()][0]):g}.")
     return integers(what, whole.to(torch.int64), most=most)
@@ -91,11 +91,11 @@ def numbers(what: str, values: Values) -> Float[Tensor, "rows ..."]:
     Raises:
         ValueError: for infinities, complex numbers, texts or None.
     """
-    given = tensor_of(what, values, "numbers")
-    if given.is_complex():
-        raise ValueError(f"{what} must be numbers, got {given.dtype}.")
+    raw = tensor_of(what, values, "numbers")
+    if raw.is_complex():
+        raise ValueError(f"{what} must be numbers, got {raw.dtype}.")
     # Apple's GPUs have no float64.
-    wide = given.to(torch.float32 if given.device.type == "mps" else torch.float64)
+    wide = raw.to(torch.float32 if raw.device.type == "mps" else torch.float64)
     if wide.isinf().any():
         raise ValueError(f"{what} must be finite, or NaN where missing, got {float(wide[wide.isinf()][0])}.")
     return wide
@@ -107,9 +107,9 @@ def zeros_and_ones(what: str, values: Values) -> Bool[Tensor, "rows columns"]:
     Raises:
         ValueError: for another number, or a row that is NaN in part.
     """
-    given = tensor_of(what, values, "0 and 1")
-    ones = given == 1
-    missing = given.isnan().all(dim=1, keepdim=True) if given.is_floating_point() else torch.zeros_like(ones)
-    if (wrong := ~(ones | (given == 0) | missing)).any():
-        raise ValueError(f"{what} must be 0 or 1, or a whole row 0 or NaN where missing, got {given[wrong][0].item()}.")
+    raw = tensor_of(what, values, "0 and 1")
+    ones = raw == 1
+    missing = raw.isnan().all(dim=1, keepdim=True) if raw.is_floating_point() else torch.zeros_like(ones)
+    if (wrong := ~(ones | (raw == 0) | missing)).any():
+        raise ValueError(f"{what} must be 0 or 1, or a whole row 0 or NaN where missing, got {raw[wrong][0].item()}.")
     return ones

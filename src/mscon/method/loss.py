@@ -6,35 +6,30 @@ Imports nothing heavier than torch.
 from __future__ import annotations
 
 import dataclasses
-import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from mscon.method import catalogue
-from mscon.method.labels import Values, integers, need_shape, tensor_of
+from mscon.method.kernels.path import Positives
+from mscon.method.labels import Values
+from mscon.method.loss_batch import BatchLabels, Projections, samples_of
+from mscon.method.loss_parts import build_parts, check_parts, similarities_of
 from mscon.method.objectives.base import AverageOver, Objective
-from mscon.method.objectives.supcon import Positives
 from mscon.method.similarities.base import Similarity
-from mscon.method.similarities.categorical import Categorical
-from mscon.method.similarities.same_row import SameRow
-from mscon.method.weightings.base import Emphasised, Seen, Weighting
-from mscon.train.gather import Candidates, Gathered, InBatch, Samples
-from mscon.train.memory_bank import Remembered
-from mscon.train.seen import look
+from mscon.method.weightings.base import Weighting
+from mscon.train.gather import AcrossProcesses, CandidateSource, InBatch
+from mscon.train.memory_bank import MemoryBank
 from mscon.train.step import Measured, measure
-
-Projections = Mapping[str, Tensor] | Tensor
-Labels = Mapping[str, Values] | Values
+from mscon.train.weighting_fit import fit_weighting, labelled_projections
 
 
 @dataclass(frozen=True, slots=True)
 class SimilaritySummary:
-    """What the last batch said of one similarity. See `mscon.train.step.Measured`."""
+    """Loss and weight of one similarity in the last batch. See `mscon.train.step.Measured`."""
 
     name: str
     loss: float
@@ -50,6 +45,7 @@ class MSConLoss(nn.Module):
 
         MSConLoss(["make", "colour"])                                              # classes
         MSConLoss([Categorical("make"), Continuous("price", width=5_000), "same_row"], objective="rank_n_contrast")
+        MSConLoss(["make", Continuous("price", width=5_000)], objective={"price": "rank_n_contrast"})
 
     The value is in nats and averages over anchors with a positive, similarity by similarity. With the objective
     "supcon" coinciding embeddings give log(candidates) per similarity, and none can fall below log(positives). With
@@ -65,15 +61,18 @@ class MSConLoss(nn.Module):
         similarities: in the order of their projections, each a Similarity, of any kind or a class of your own, or the
             name of a label column, which is `Categorical` of that name. "same_row" needs no label: views of one row are
             alike (SimCLR's notion), so it can be added to any list to learn from unlabelled rows too.
-        temperature: of the objective; None for its own default. That of "supcon", 0.1, divides cosine similarities.
+        temperature: of the objective; None for its default. That of "supcon", 0.1, divides cosine similarities. By
+            name, {"same_row": 0.2}, of the similarities named; the others have the default.
         weighting: "uncertainty" (the paper's learned weights), "equal", "relative" (by how much is
-            still to learn), "exact" (by how well labels of other rows are told: call `fit_weights` with held-out
-            rows after each epoch, until then it is "equal"; or give `fit_on="training"`), "fixed" with
-            `weights=[...]`, or a Weighting of your own. A learned weighting has parameters: hand
-            `criterion.parameters()` to the optimiser, without weight decay.
-        objective: "supcon", "rank_n_contrast", "himulcon", "triplet_margin", "cross_entropy", or an Objective, of these
-            or of your own, which is made ready here (`Objective.prepare`).
-        dim: width of the projections; needed where the objective learns something of that width, as "cross_entropy".
+            still to learn), "exact" (by how well the labels of other rows are predicted: call `fit_weights` with
+            held-out rows after each epoch, until then it is "equal"; or give `fit_on="training"`), or a Weighting of
+            your own. A learned weighting has parameters: hand `criterion.parameters()` to the optimiser, without
+            weight decay.
+        objective: "supcon", "rank_n_contrast", "himulcon", "triplet_margin", "cross_entropy", or an Objective of
+            these or of your own, which is prepared here (`Objective.prepare`). Or by name of the similarity,
+            {"price": "rank_n_contrast", "make": SupCon(temperature=0.2)}: those that are not named have "supcon".
+            Similarities with equal objectives are computed in one call.
+        dim: width of the projections; needed where an objective learns something of that width, as "cross_entropy".
         importance: by name, a number >= 0 that multiplies what the weighting gives the similarity; 1 where not named.
         gather_across_devices: compare with the batches of all processes of torch.distributed. Gradients, averaged as
             data-parallel training does, are those of one process with all rows, for two numbers a sample and
@@ -83,12 +82,13 @@ class MSConLoss(nn.Module):
             pass `rows` if the same rows come again, so that a row never meets its own past.
         **settings: of the objective and the weighting where these are names: `positives="inside"` (L_in) or
             `average_over="all_anchors"` of "supcon", `margin=0.3` of "triplet_margin", `normalise=True` of
-            "uncertainty".
+            "uncertainty". Where objectives are given by name of the similarity, settings and a `temperature` that is
+            one number are those of "supcon"; give an object for settings of another.
 
     Raises:
-        ValueError: for names that repeat, an importance of no similarity, a value that a part refuses, settings that
-            neither objective nor weighting has or that one lacks; for a weighting that asks for classes or a
-            temperature where there are none.
+        ValueError: for names that repeat; objectives, temperatures or an importance of no similarity; a value that a
+            part refuses; settings that neither objective nor weighting has or that one lacks; a weighting that needs
+            classes or a temperature where there are none.
         RecipeError: for an unknown objective or weighting, or an objective that cannot use one of the similarities.
 
     Source: MSCon, eq. 2 and 7, https://arxiv.org/abs/2307.02712; the mean over anchors for its sum.
@@ -97,10 +97,10 @@ class MSConLoss(nn.Module):
     def __init__(
         self,
         similarities: Sequence[str | Similarity],
-        temperature: float | None = None,
+        temperature: float | Mapping[str, float] | None = None,
         weighting: str | Weighting = "uncertainty",
         *,
-        objective: str | Objective = "supcon",
+        objective: str | Objective | Mapping[str, str | Objective] = "supcon",
         dim: int | None = None,
         importance: Mapping[str, float] | None = None,
         gather_across_devices: bool = False,
@@ -108,20 +108,23 @@ class MSConLoss(nn.Module):
         **settings: Any,
     ) -> None:
         super().__init__()
-        self.similarities = _similarities(similarities)
+        self.similarities = similarities_of(similarities)
         self.names = tuple(s.column for s in self.similarities)
-        if temperature is not None:
-            settings["temperature"] = temperature
-        self.objective, plain = _parts(objective, weighting, len(self.names), settings)
-        self.weighting = _emphasised(plain, self.names, importance or {})
-        _check_parts(self.similarities, self.objective, self.weighting, dim, memory_size)
+        self.objective, self.weighting = build_parts(
+            self.names, objective, temperature, weighting, importance or {}, settings
+        )
+        check_parts(self.similarities, self.objective, self.weighting, dim, memory_size)
         self.objective.prepare(self.similarities, dim or 0)
-        self._now = Gathered() if gather_across_devices else InBatch()
-        self.candidates: Candidates = Remembered(memory_size, self._now) if memory_size else self._now
+        self._now = AcrossProcesses() if gather_across_devices else InBatch()
+        self.candidates: CandidateSource = MemoryBank(memory_size, self._now) if memory_size else self._now
         self._last: Measured | None = None
 
     def forward(
-        self, projections: Projections, labels: Labels | None = None, rows: Values | None = None
+        self,
+        projections: Projections,
+        labels: BatchLabels | None = None,
+        rows: Values | None = None,
+        inputs: Sequence[int] | None = None,
     ) -> Float[Tensor, ""]:
         """The number to minimise.
 
@@ -134,17 +137,25 @@ class MSConLoss(nn.Module):
                 that column. "same_row" takes none.
             rows: what row of the data set each of the B is, integers likewise; without it every row counts as a new
                 one. Matters to a memory, and under `gather_across_devices` must be the same number in every process.
+            inputs: of each view the input that it is a view of, for objectives that tell inputs apart: [0, 1] if the
+                views of a row are an image and a text. By default all views are of one input.
 
         Raises:
             ValueError: for shapes, types, sizes or names that do not fit, with what was got and expected. Such a
                 batch, or one whose projections are refused, leaves no trace in a memory or a weighting.
         """
         if torch.compiler.is_compiling():  # not as a decorator: that would import the compiler whoever uses it
-            return torch.compiler.disable(self._measure)(projections, labels, rows)
-        return self._measure(projections, labels, rows)
+            return torch.compiler.disable(self._measure)(projections, labels, rows, inputs)
+        return self._measure(projections, labels, rows, inputs)
 
-    def _measure(self, projections: Projections, labels: Labels | None, rows: Values | None) -> Float[Tensor, ""]:
-        anchors = self._samples(projections, labels, rows, self.candidates)
+    def _measure(
+        self,
+        projections: Projections,
+        labels: BatchLabels | None,
+        rows: Values | None,
+        inputs: Sequence[int] | None,
+    ) -> Float[Tensor, ""]:
+        anchors = samples_of(projections, labels, rows, inputs, self.similarities, self.candidates)
         measured = measure(
             anchors,
             similarities=self.similarities,
@@ -152,11 +163,15 @@ class MSConLoss(nn.Module):
             weighting=self.weighting,
             candidates=self.candidates,
         )
-        self._last = dataclasses.replace(measured, total=measured.total.detach(), seen=None)  # a summary needs no graph
+        self._last = dataclasses.replace(
+            measured, total=measured.total.detach(), samples=None
+        )  # a summary needs no graph
         return measured.total
 
-    def fit_weights(self, projections: Projections, labels: Labels | None = None, rows: Values | None = None) -> None:
-        """Fit the weights of the weighting "exact" on these rows, which training should not have seen.
+    def fit_weights(
+        self, projections: Projections, labels: BatchLabels | None = None, rows: Values | None = None
+    ) -> None:
+        """Fit the weights of the weighting "exact" on these rows, which should not be in the training data.
 
         Call it after each epoch, with all held-out rows at once; no gradient is taken. Under
         `gather_across_devices` the rows of all processes count.
@@ -167,40 +182,14 @@ class MSConLoss(nn.Module):
         Raises:
             ValueError: if the weighting fits nothing on held-out rows; for arguments that `forward` refuses.
         """
-        if self.weighting.looks_at != "validation":
+        if self.weighting.fit_on != "validation":
             raise ValueError('fit_weights is for weighting="exact" with fit_on="validation", its default.')
-        seen = self._now(self._samples(projections, labels, rows, self._now)).samples
-        look(
-            self.weighting, self.objective, [Seen(seen.projections.detach(), torch.stack(list(seen.codes)), seen.rows)]
-        )
-
-    def _samples(
-        self, projections: Projections, labels: Labels | None, rows: Values | None, candidates: Candidates
-    ) -> Samples:
-        """Arguments checked, the views of a row one after the other."""
-        stacked = _stack_projections(projections, self.names)
-        similarities, count, views, dim = stacked.shape
-        if count == 0 and candidates.world_size == 1:  # of several processes one may have none: the others wait for it
-            raise ValueError("projections of no rows: the batch is empty.")
-        columns = _columns(labels, [s for s in self.similarities if s.columns])
-        own = candidates.new_rows(count, stacked.device)
-        if rows is not None:
-            own = integers("rows", rows, truth_values=False).to(stacked.device)
-            need_shape("rows", own, words="one number a row")
-        codes = [columns[s.column].to(stacked.device) if s.columns else own for s in self.similarities]
-        for name, code in zip((*self.names, "rows"), (*codes, own), strict=True):
-            if code.shape[0] != count:
-                what = "rows" if name == "rows" else f"labels '{name}'"
-                raise ValueError(f"{what} must have one value for each of {count} rows, got shape {tuple(code.shape)}.")
-        if views > 1:
-            *codes, own = (
-                code.unsqueeze(1).expand(count, views, *code.shape[1:]).flatten(0, 1) for code in (*codes, own)
-            )
-        numbers = torch.arange(views, device=stacked.device).repeat(count)
-        return Samples(stacked.reshape(similarities, count * views, dim), codes, own, numbers)
+        samples = samples_of(projections, labels, rows, None, self.similarities, self._now)
+        labelled = labelled_projections(self._now(samples).samples, self.objective)
+        fit_weighting(self.weighting, self.objective, [labelled])
 
     def summary(self) -> tuple[SimilaritySummary, ...]:
-        """What the last batch said, a record per similarity; print it or log it.
+        """Losses and weights of the last batch, a record per similarity; print it or log it.
 
         Raises:
             RuntimeError: if there was no batch yet.
@@ -275,126 +264,3 @@ class NTXentLoss(nn.Module):
     def forward(self, embeddings: Tensor, rows: Values | None = None) -> Float[Tensor, ""]:
         """Mean loss in nats over all views of all rows. `rows`: see `MSConLoss.forward`."""
         return self._loss({"same_row": embeddings}, rows=rows)
-
-
-def _similarities(given: Sequence[str | Similarity]) -> tuple[Similarity, ...]:
-    """Objects for names; a column that is read, each once."""
-    parts = () if isinstance(given, str | Similarity) else tuple(given)
-    for part in parts:
-        if not isinstance(part, str | Similarity):
-            raise ValueError(f"similarities must be names or Similarity objects, got {type(part).__name__}: {part!r}.")
-    similarities = tuple(
-        part if isinstance(part, Similarity) else SameRow(part) if part == "same_row" else Categorical(part)
-        for part in parts
-    )
-    if not parts or len({s.column for s in similarities}) < len(parts):
-        raise ValueError(f"similarities must be a list of distinct names, or Similarity objects, got {given!r}.")
-    return similarities
-
-
-def _parts(
-    objective: str | Objective, weighting: str | Weighting, similarities: int, settings: Mapping[str, Any]
-) -> tuple[Objective, Weighting]:
-    """Objects for names, each with those of the settings that are its own."""
-    parts: dict[str, Any] = {"objective": objective, "weighting": weighting}
-    first: dict[str, tuple[int, ...]] = {"objective": (), "weighting": (similarities,)}  # what is no setting
-    kinds = {what: catalogue.find(what, part) for what, part in parts.items() if isinstance(part, str)}
-    known = {what: [*inspect.signature(kind).parameters][len(first[what]) :] for what, kind in kinds.items()}
-    listed = "".join(f" Settings of {what} '{parts[what]}': {', '.join(known[what]) or 'none'}." for what in kinds)
-    for name in settings:
-        if (owners := sum(name in names for names in known.values())) != 1:
-            raise ValueError(
-                f"setting '{name}' is of {'both' if owners else 'neither'} objective and weighting."
-                f"{listed} A part that is an object has its settings already."
-            )
-    for what, kind in kinds.items():
-        own = {name: settings[name] for name in known[what] if name in settings}
-        try:
-            inspect.signature(kind).bind(*first[what], **own)
-        except TypeError as error:
-            raise ValueError(f"{what} '{parts[what]}': {error}.{listed}") from None
-        parts[what] = kind(*first[what], **own)
-    return parts["objective"], parts["weighting"]
-
-
-def _check_parts(
-    similarities: Sequence[Similarity], objective: Objective, weighting: Weighting, dim: int | None, memory_size: int
-) -> None:
-    """That the parts fit together."""
-    name = type(objective).__name__
-    if not objective.compares and dim is None:
-        raise ValueError(
-            f"objective {name} learns a classifier for each similarity: give dim=, the projections' width."
-        )
-    if not objective.compares and memory_size:
-        raise ValueError(f"memory_size is {memory_size}, but objective {name} compares no rows. Leave it out.")
-    if weighting.looks_at == "nothing":
-        return
-    if objective.temperature is None:
-        raise ValueError(f"a weighting that looks at projections needs a temperature, but {name} has none.")
-    if graded := [s.column for s in similarities if not s.is_partition]:
-        raise ValueError(f"a weighting that looks at projections needs classes, similarities {graded} have none.")
-
-
-def _emphasised(weighting: Weighting, names: Sequence[str], importance: Mapping[str, float]) -> Weighting:
-    if unknown := sorted(set(importance) - set(names)):
-        raise ValueError(f"importance is given for {unknown}, but the similarities are {list(names)}.")
-    factors = [float(importance.get(name, 1.0)) for name in names]
-    return Emphasised(weighting, factors) if any(f != 1 for f in factors) else weighting
-
-
-def _stack_projections(projections: Projections, names: Sequence[str]) -> Float[Tensor, "similarities rows views dim"]:
-    """Any accepted form as one tensor with a dimension of views."""
-    if isinstance(projections, Mapping):
-        _same_names("projections", projections, names)
-        shapes = {name: tuple(_projected(f"projections '{name}'", projections[name]).shape) for name in names}
-        if len(set(shapes.values())) > 1:
-            raise ValueError(f"projections must have one shape, got {shapes}.")
-        stacked = torch.stack([projections[name] for name in names])
-    else:
-        stacked = _projected("projections", projections)
-        if stacked.dim() < 3 or stacked.shape[0] != len(names):
-            raise ValueError(
-                f"projections must be (similarities, rows, dim) or (similarities, rows, views, dim) with "
-                f"{len(names)} similarities {list(names)}, got {tuple(stacked.shape)}."
-            )
-    if not stacked.is_floating_point():
-        raise ValueError(f"projections must be floating point, got {stacked.dtype}.")
-    if stacked.dim() == 3:
-        stacked = stacked.unsqueeze(2)
-    if stacked.dim() != 4:
-        raise ValueError(f"projections must be (rows, dim) or (rows, views, dim) each, got {tuple(stacked.shape[1:])}.")
-    return stacked
-
-
-def _columns(labels: Labels | None, similarities: Sequence[Similarity]) -> dict[str, Shaped[Tensor, "rows ..."]]:
-    """Any accepted form as the codes of each labelled similarity, where the labels lie."""
-    names = [s.column for s in similarities]
-    if labels is None:
-        labels = {}
-    if not isinstance(labels, Mapping):
-        together = tensor_of("labels", labels, "numbers (classes as integers, -1 where missing)")
-        if together.dim() != 2 or together.shape[1] != len(names):
-            raise ValueError(
-                f"labels must be (rows, {len(names)}) for {names}, got {tuple(together.shape)}. A similarity that "
-                "takes several numbers a row wants them by name, as {name: labels}."
-            )
-        labels = {name: together[:, i] for i, name in enumerate(names)}
-    _same_names("labels", labels, names)
-    columns = {s.column: s.encode_tensor(labels[s.column]) for s in similarities}
-    for name, codes in columns.items():
-        if not (isinstance(codes, Tensor) and codes.dim()):
-            raise ValueError(f"encode_tensor of similarity '{name}' must give a tensor with a row for each label.")
-    return columns
-
-
-def _projected(what: str, values: Any) -> Tensor:
-    if not isinstance(values, Tensor):
-        raise ValueError(f"{what} must be a tensor, which the gradient goes back to, got {type(values).__name__}.")
-    return values
-
-
-def _same_names(what: str, given: Mapping[str, Any], names: Sequence[str]) -> None:
-    if set(given) != set(names):
-        missing, unknown = sorted(set(names) - set(given)), sorted(set(given) - set(names))
-        raise ValueError(f"{what} must be given for {list(names)}: missing {missing}, unknown {unknown}.")

@@ -10,25 +10,26 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from mscon.method.objectives.base import Comparison, Losses, Objective
+from mscon.method.comparison import Comparison, Losses, SampleOrigin
+from mscon.method.objectives.base import Objective
 from mscon.method.pairs import Exchange
 from mscon.method.similarities.base import Similarity
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Group:
+class ObjectiveGroup:
     """Similarities that one objective serves.
 
     Attributes:
-        objective: theirs.
+        objective: of these similarities.
         similarities: their numbers.
-        width: of their projections, whose further dimensions are 0.
+        width: of their projections, whose further dimensions are 0; None where all projections have one width.
         views: numbers of the views that they compare; None for all.
     """
 
     objective: Objective
     similarities: tuple[int, ...]
-    width: int
+    width: int | None = None
     views: tuple[int, ...] | None = None
 
 
@@ -41,7 +42,7 @@ class ObjectiveGroups(Objective):
         groups: each similarity is in one of them.
     """
 
-    def __init__(self, groups: Sequence[Group]) -> None:
+    def __init__(self, groups: Sequence[ObjectiveGroup]) -> None:
         super().__init__()
         self.groups = tuple(groups)
         self.objectives = nn.ModuleList(group.objective for group in groups)
@@ -51,9 +52,8 @@ class ObjectiveGroups(Objective):
         self.reads_codes = any(group.objective.reads_codes for group in groups)
 
     def prepare(self, similarities: Sequence[Similarity], dim: int) -> None:
-        del dim  # each group knows its own
         for group in self.groups:
-            group.objective.prepare([similarities[i] for i in group.similarities], group.width)
+            group.objective.prepare([similarities[i] for i in group.similarities], group.width or dim)
 
     def after_step(self) -> None:
         for group in self.groups:
@@ -82,63 +82,101 @@ class ObjectiveGroups(Objective):
         )
 
 
-def _losses(group: Group, comparison: Comparison) -> Losses:
+def objective_of_each(objectives: Sequence[Objective]) -> Objective:
+    """One objective that gives each similarity what its own does: those that are equal serve theirs in one call.
+
+    Args:
+        objectives: one a similarity, in their order, not yet prepared. One object may serve several.
+    """
+    groups: list[tuple[Objective, list[int]]] = []
+    for number, objective in enumerate(objectives):
+        numbers = next((numbers for other, numbers in groups if _is_equal(objective, other)), None)
+        if numbers is None:
+            groups.append((objective, numbers := []))
+        numbers.append(number)
+    if len(groups) == 1:
+        return groups[0][0]
+    return ObjectiveGroups([ObjectiveGroup(objective, tuple(numbers)) for objective, numbers in groups])
+
+
+def _is_equal(one: Objective, other: Objective) -> bool:
+    """Whether two objectives compute the same: one object, or two of a class that learn nothing."""
+    if type(one) is not type(other) or [*one.parameters(), *one.buffers(), *one.children()]:
+        return one is other
+    settings, others = (
+        {name: vars(o)[name] for name in vars(o).keys() - vars(nn.Module()).keys()} for o in (one, other)
+    )
+    is_plain = all(isinstance(value, str | float | int | None) for value in (*settings.values(), *others.values()))
+    return one is other or (is_plain and settings == others)
+
+
+def groups_of(objective: Objective, similarities: int) -> tuple[ObjectiveGroup, ...]:
+    """Which objective serves which similarities, also where one serves all."""
+    if isinstance(objective, ObjectiveGroups):
+        return objective.groups
+    return (ObjectiveGroup(objective, tuple(range(similarities))),)
+
+
+def _losses(group: ObjectiveGroup, comparison: Comparison) -> Losses:
     """Of the similarities of a group, for all anchors."""
-    which, candidates = list(group.similarities), comparison.candidates
-    own = replace(
+    numbers, candidates = list(group.similarities), comparison.candidates
+    of_group = replace(
         comparison,
-        anchors=comparison.anchors[which, :, : group.width],
-        candidates=None if candidates is None else candidates[which, :, : group.width],
-        pairs=[comparison.pairs[i] for i in which],
+        anchors=comparison.anchors[numbers, :, : group.width],
+        candidates=None if candidates is None else candidates[numbers, :, : group.width],
+        pairs=[comparison.pairs[i] for i in numbers],
     )
     if group.views is None:
-        return group.objective(own)
-    anchors = _of_views(comparison.anchor_views, group.views)
-    others = anchors if candidates is None else _of_views(comparison.candidate_views, group.views)
-    losses: Losses = group.objective(_chosen(own, anchors, others))
+        return group.objective(of_group)
+    anchors = _of_views(comparison.anchor_origin, group.views)
+    others = anchors if candidates is None else _of_views(comparison.candidate_origin, group.views)
+    losses: Losses = group.objective(_selected(of_group, anchors, others))
 
-    def whole(values: Tensor) -> Tensor:
-        return values.new_zeros(len(which), len(comparison.anchor_views)).index_copy(1, anchors, values)
+    def for_all_anchors(values: Tensor) -> Tensor:
+        return values.new_zeros(len(numbers), comparison.anchors.shape[1]).index_copy(1, anchors, values)
 
     return replace(
         losses,
-        per_anchor=whole(losses.per_anchor),
-        counted=whole(losses.counted),
-        has_positive=whole(losses.has_positive),
-        labelled=whole(losses.labelled),
-        correct=None if losses.correct is None else whole(losses.correct),
+        per_anchor=for_all_anchors(losses.per_anchor),
+        counted=for_all_anchors(losses.counted),
+        has_positive=for_all_anchors(losses.has_positive),
+        labelled=for_all_anchors(losses.labelled),
+        correct=None if losses.correct is None else for_all_anchors(losses.correct),
     )
 
 
-def _of_views(numbers: Int[Tensor, " samples"], views: tuple[int, ...]) -> Int[Tensor, " some"]:
-    return torch.isin(numbers, torch.tensor(views, device=numbers.device)).nonzero().squeeze(1)
+def _of_views(origin: SampleOrigin, views: tuple[int, ...]) -> Int[Tensor, " some"]:
+    return torch.isin(origin.views, torch.tensor(views, device=origin.views.device)).nonzero().squeeze(1)
 
 
-def _chosen(comparison: Comparison, anchors: Int[Tensor, " own"], candidates: Int[Tensor, " others"]) -> Comparison:
+def _selected(
+    comparison: Comparison, anchors: Int[Tensor, " some_anchors"], candidates: Int[Tensor, " some_candidates"]
+) -> Comparison:
     """Some of the anchors against some of the candidates."""
-    exchange, count = comparison.pairs[0].exchange, len(comparison.anchor_rows)
+    exchange = comparison.pairs[0].exchange
     if exchange is not None:
-        exchange = _within(exchange, anchors, candidates, count)
+        exchange = _within(exchange, anchors, candidates, comparison.anchors.shape[1])
     return Comparison(
         comparison.anchors[:, anchors],
         None if comparison.candidates is None else comparison.candidates[:, candidates],
-        [replace(pairs.chosen(anchors, candidates), exchange=exchange) for pairs in comparison.pairs],
-        comparison.anchor_rows[anchors],
-        comparison.candidate_rows[candidates],
-        comparison.anchor_views[anchors],
-        comparison.candidate_views[candidates],
+        [replace(pairs.select(anchors, candidates), exchange=exchange) for pairs in comparison.pairs],
+        comparison.anchor_origin.select(anchors),
+        comparison.candidate_origin.select(candidates),
     )
 
 
 def _within(
-    exchange: Exchange, anchors: Int[Tensor, " own"], candidates: Int[Tensor, " others"], count: int
+    exchange: Exchange,
+    anchors: Int[Tensor, " some_anchors"],
+    candidates: Int[Tensor, " some_candidates"],
+    count: int,
 ) -> Exchange:
     """An exchange of numbers of all `count` anchors here, for some of them."""
 
     def exchanged(
-        numbers: Float[Tensor, "numbers similarities own"],
-    ) -> Float[Tensor, "numbers similarities others"]:
-        everyone = numbers.new_zeros(*numbers.shape[:2], count).index_copy(2, anchors, numbers)
-        return exchange(everyone).index_select(2, candidates)
+        numbers: Float[Tensor, "numbers similarities some_anchors"],
+    ) -> Float[Tensor, "numbers similarities some_candidates"]:
+        of_all_anchors = numbers.new_zeros(*numbers.shape[:2], count).index_copy(2, anchors, numbers)
+        return exchange(of_all_anchors).index_select(2, candidates)
 
     return exchanged

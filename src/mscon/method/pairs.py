@@ -23,7 +23,7 @@ class Pairs:
 
     Attributes:
         weight: how alike, at most 1, which is as alike as this similarity can say; 0 is a negative. Below 0 it is a
-            negative that is told apart from others, as far as an objective looks: contrastive losses take it for 0.
+            negative too; contrastive losses treat it as 0, other objectives may use the value.
         known: False leaves the pair out of every sum. Unknown is not negative.
     """
 
@@ -63,7 +63,7 @@ class LazyPairs:
         exchange: given where the candidates are the anchors of several processes, those here among them. It tells
             of each candidate what its own process knows of it as an anchor (0 where it is none), and every process
             must call it. A loss that does needs no gradient of its candidates: that of the anchors is the whole.
-        kept: what was computed of these pairs once and is needed again, for `mscon.method.kernels`; lives as long.
+        cache: what was computed of these pairs once and is needed again, for `mscon.method.kernels`; lives as long.
     """
 
     compare: Callable[[Tensor, Tensor], Pairs]
@@ -73,7 +73,7 @@ class LazyPairs:
     candidate_ids: Int[Tensor, " candidates"]
     is_partition: bool
     exchange: Exchange | None = None
-    kept: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+    cache: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -82,8 +82,8 @@ class LazyPairs:
     def block(self, rows: slice, columns: slice) -> Pairs:
         """The pairs of some anchors against some candidates, self-pairs unknown."""
         pairs = self.compare(self.anchors[rows], self.candidates[columns])
-        own = self.anchor_ids[rows, None] == self.candidate_ids[None, columns]
-        return Pairs(pairs.weight, pairs.known & ~own)
+        is_self = self.anchor_ids[rows, None] == self.candidate_ids[None, columns]
+        return Pairs(pairs.weight, pairs.known & ~is_self)
 
     def reversed(self) -> LazyPairs:
         """The pairs as the candidates see them: each of them an anchor, and the anchors its candidates."""
@@ -91,7 +91,7 @@ class LazyPairs:
             self.compare, self.candidates, self.anchors, self.candidate_ids, self.anchor_ids, self.is_partition
         )
 
-    def chosen(self, anchors: Int[Tensor, " own"], candidates: Int[Tensor, " others"]) -> LazyPairs:
+    def select(self, anchors: Int[Tensor, " some_anchors"], candidates: Int[Tensor, " some_candidates"]) -> LazyPairs:
         """Those of some anchors and some candidates; what was one tensor stays one. Without an exchange."""
         is_same = anchors is candidates
         codes, ids = self.anchors[anchors], self.anchor_ids[anchors]

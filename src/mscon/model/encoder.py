@@ -97,22 +97,37 @@ def build_encoder(settings: recipe.Encoder, channels: int, image_size: int) -> E
         if constants := getattr(settings, name):
             _need_each_channel(f"[encoder] {name}", constants, channels)
             getattr(encoder, name).copy_(torch.tensor(constants).view(-1, 1, 1))
-    return _tried(encoder, settings.name, channels, image_size)
+    encoder.width = feature_width(
+        encoder.backbone,
+        torch.zeros(2, channels, image_size, image_size),
+        settings.name,
+        f"images of {image_size} pixels and {channels} channels",
+        "\n  Set [data] image_size to what it was made for, mostly 224.",
+    )
+    return encoder
+
+
+def custom_backbone(settings: recipe.Encoder) -> nn.Module:
+    """A torch module of the user's own, built with the settings of the recipe.
+
+    Raises:
+        RecipeError: if it cannot be imported, or does not take the settings.
+    """
+    backbone_class = catalogue.import_class("encoder", settings.name, nn.Module)
+    try:
+        backbone: nn.Module = backbone_class(**settings.settings)
+    except (TypeError, ValueError) as error:
+        raise RecipeError(f"[encoder] '{settings.name}' cannot be built with its [encoder.settings]: {error}") from None
+    return backbone
 
 
 def _custom_encoder(settings: recipe.Encoder, channels: int) -> Encoder:
-    """A torch module of the user's own, built with the settings of the recipe."""
     if settings.pretrained:
         raise RecipeError(
             f"[encoder] pretrained: mscon knows no published weights of '{settings.name}'. Set pretrained = false, and "
             "let the class load its own."
         )
-    backbone_class = catalogue.own("encoder", settings.name, nn.Module)
-    try:
-        backbone = backbone_class(**settings.settings)
-    except (TypeError, ValueError) as error:
-        raise RecipeError(f"[encoder] '{settings.name}' cannot be built with its [encoder.settings]: {error}") from None
-    constants = []
+    backbone, constants = custom_backbone(settings), []
     for name in ("mean", "std"):
         values = getattr(backbone, name, None)
         values = [0.5] * channels if values is None else [float(v) for v in values]
@@ -204,8 +219,8 @@ def _from_timm(settings: recipe.Encoder, channels: int, image_size: int) -> Enco
         )
     if reserved := [key for key in settings.settings if key in _SET_ELSEWHERE]:
         raise RecipeError(
-            f"[encoder.settings] '{reserved[0]}' is not a recipe's to set: which weights, channels and sizes is said "
-            "by [encoder] and [data]."
+            f"[encoder.settings] '{reserved[0]}' cannot be set here: weights, channels and sizes are set by [encoder] "
+            "and [data]."
         )
     try:
         published = timm.get_pretrained_cfg(name)
@@ -244,22 +259,31 @@ def _for_channels(values: Sequence[float], channels: int) -> list[float]:
     return list(values) if len(values) == channels else [sum(values) / len(values)] * channels
 
 
-def _tried(encoder: Encoder, name: str, channels: int, image_size: int) -> Encoder:
-    """The encoder with its width as measured on two empty images, rather than as a backbone says."""
-    was_training = encoder.training
-    encoder.eval()
+def feature_width(backbone: nn.Module, example: Tensor, name: str, what: str, advice: str = "") -> int:
+    """The width of a backbone's features as measured on two empty inputs, rather than as it says.
+
+    Args:
+        backbone: stays in the mode in which it is.
+        example: two inputs.
+        name: of the encoder, for the message.
+        what: what the inputs are, for the message.
+        advice: what to do if it does not take them.
+
+    Raises:
+        RecipeError: if it does not take such inputs, or gives something else than a vector for each.
+    """
+    was_training = backbone.training
+    backbone.eval()
     try:
         with torch.no_grad():
-            features: Tensor = encoder.backbone(torch.zeros(2, channels, image_size, image_size))
-    except (RuntimeError, ValueError, AssertionError) as error:
-        raise RecipeError(
-            f"[encoder] '{name}' does not take images of {image_size} pixels and {channels} channels: "
-            f"{str(error).partition(chr(10))[0]}\n  Set [data] image_size to what it was made for, mostly 224."
-        ) from None
+            features: Tensor = backbone(example)
+    except (RuntimeError, ValueError, TypeError, AssertionError) as error:
+        first = str(error).partition("\n")[0]
+        raise RecipeError(f"[encoder] '{name}' does not take {what}: {first}{advice}") from None
     if features.dim() != 2:
         raise RecipeError(
-            f"[encoder] '{name}' gives features of shape {list(features.shape)}, not one vector an image. "
-            "Take a model that ends in global pooling."
+            f"[encoder] '{name}' gives features of shape {list(features.shape)}, not one vector of features for each "
+            "input, [rows, width]. A model of images must end in global pooling."
         )
-    encoder.width = features.shape[1]
-    return encoder.train(was_training)
+    backbone.train(was_training)
+    return features.shape[1]

@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -40,6 +42,18 @@ class Model(nn.Module):
         features = self.encoder(inputs)
         return features, self.heads(features)
 
+    @torch.inference_mode()
+    def embed(
+        self, inputs: Float[Tensor, "samples ..."]
+    ) -> tuple[Float[np.ndarray, "samples features"], Float[np.ndarray, "similarities samples dim"]]:
+        """Features, and projections of unit length, in the precision of the weights. A projection of zeros stays zeros.
+
+        In evaluation mode, to which `load_model` sets a model, they depend on no other sample.
+        """
+        with torch.autocast(inputs.device.type, enabled=False):
+            features, projections = self(inputs)
+            return features.cpu().numpy(), nn.functional.normalize(projections, dim=-1).cpu().numpy()
+
 
 def build_model(recipe: recipe.Recipe, similarities: int | Sequence[object], dim: int | None = None) -> Model:
     """A new model, its weights drawn from torch's global generator.
@@ -67,8 +81,11 @@ def build_model(recipe: recipe.Recipe, similarities: int | Sequence[object], dim
         encoder.freeze()
     parts = recipe.grouped("heads") if count == len(recipe.similarities) else [(recipe.heads, tuple(range(count)))]
     groups = [
-        (catalogue.build("heads", part.name, part.settings, similarities=len(own), input_dim=encoder.width), own)
-        for part, own in parts
+        (
+            catalogue.build("heads", part.name, part.settings, similarities=len(numbers), input_dim=encoder.width),
+            numbers,
+        )
+        for part, numbers in parts
     ]
     return Model(encoder, groups[0][0] if len(groups) == 1 else HeadGroups(groups))
 

@@ -8,10 +8,8 @@ from numpy import ndarray
 from torch import Tensor, nn
 
 from mscon.errors import RecipeError, nearest
-from mscon.method import catalogue
-from mscon.model.encoder import Encoder
-from mscon.run import recipe
-from mscon.run import validate as recipe_settings
+from mscon.model.encoder import Encoder, custom_backbone, feature_width
+from mscon.run import recipe, validate
 
 NAMES = ("mlp", "linear", "identity")
 
@@ -59,7 +57,9 @@ def build_vector_encoder(settings: recipe.Encoder, dim: int) -> VectorEncoder:
     if settings.mean or settings.std:
         raise RecipeError("[encoder] mean and std are for images; vectors are standardised by the training rows.")
     if ":" in settings.name:
-        return _custom_encoder(settings, dim)
+        backbone = custom_backbone(settings)
+        width = feature_width(backbone, torch.zeros(2, dim), settings.name, f"vectors of {dim} numbers")
+        return VectorEncoder(backbone, width, dim)
     if settings.name not in NAMES:
         raise RecipeError(
             f"[encoder] '{settings.name}' does not read vectors, which is what [data] input asks for."
@@ -67,8 +67,7 @@ def build_vector_encoder(settings: recipe.Encoder, dim: int) -> VectorEncoder:
             "as 'pkg.mod:Class'."
         )
     make = {"mlp": mlp, "linear": linear, "identity": identity}[settings.name]
-    known = recipe_settings.of_function(make, ("dim",))
-    arguments = recipe_settings.filled(known, settings.settings, "encoder.settings", "")
+    arguments = validate.filled(validate.parameters_of(make, ("dim",)), settings.settings, "encoder.settings")
     try:
         backbone, width = make(dim, **arguments)
     except ValueError as error:
@@ -107,25 +106,3 @@ def linear(dim: int, units: int = 256) -> tuple[nn.Module, int]:
 def identity(dim: int) -> tuple[nn.Module, int]:
     """The vectors as they are: what they are worth without training; or heads alone are trained."""
     return nn.Identity(), dim
-
-
-def _custom_encoder(settings: recipe.Encoder, dim: int) -> VectorEncoder:
-    backbone_class = catalogue.own("encoder", settings.name, nn.Module)
-    try:
-        backbone = backbone_class(**settings.settings)
-    except (TypeError, ValueError) as error:
-        raise RecipeError(f"[encoder] '{settings.name}' cannot be built with its [encoder.settings]: {error}") from None
-    was_training = backbone.training
-    backbone.eval()
-    try:
-        with torch.no_grad():
-            features = backbone(torch.zeros(2, dim))
-    except (RuntimeError, ValueError, TypeError) as error:
-        first = str(error).partition("\n")[0]
-        raise RecipeError(f"[encoder] '{settings.name}' does not take vectors of {dim} numbers: {first}") from None
-    if features.dim() != 2:
-        raise RecipeError(
-            f"[encoder] '{settings.name}' gives features of shape {list(features.shape)}, not [rows, width]."
-        )
-    backbone.train(was_training)
-    return VectorEncoder(backbone, features.shape[1], dim)

@@ -2,9 +2,6 @@
 
 A new run that replaces another is begun in a folder within it, and the old one stays as it is until the new one has a
 checkpoint. Nothing is deleted but files that a run is known to consist of.
-
-    .lock               held by the process that trains
-    .next/              a run that is to replace this one
 """
 
 from __future__ import annotations
@@ -18,69 +15,60 @@ from pathlib import Path
 
 from mscon.errors import RunError
 from mscon.run import atomic, checksums
+from mscon.run.layout import FACTS, FILES, LAST_CHECKPOINT, LOCK, LOGGERS, NEXT
 
 try:
     import fcntl
 except ImportError:  # not on Windows: there nothing keeps two processes from training one run
     fcntl = None  # type: ignore[assignment]
 
-LOCK, NEXT = ".lock", ".next"
-
-# The file that makes a folder a run, the last to be written when it begins; and what there is to go on from.
-_RUN, _CHECKPOINT = "run.json", "checkpoints/last.safetensors"
-
 
 def is_run(root: Path) -> bool:
     """Whether a folder says itself that mscon made it a run."""
     try:
-        facts = json.loads((root / _RUN).read_bytes())
+        facts = json.loads((root / FACTS).read_bytes())
         return "mscon" in facts["versions"]
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
 
-def is_beginning(root: Path, names: Sequence[str]) -> bool:
-    """Whether a folder holds nothing but what mscon wrote of a run that was stopped before its training began.
-
-    Args:
-        names: of the files of a run.
-    """
-    return not (root / _RUN).exists() and all(_is_of_a_run(path, names) for path in root.iterdir())
+def is_beginning(root: Path) -> bool:
+    """Whether a folder holds nothing but what mscon wrote of a run that was stopped before its training began."""
+    return not (root / FACTS).exists() and all(_is_of_a_run(path) for path in root.iterdir())
 
 
-def _is_of_a_run(path: Path, names: Sequence[str]) -> bool:
+def _is_of_a_run(path: Path) -> bool:
     name = path.name
     if name == checksums.NAME:  # a name that anybody may give a file; what mscon writes has lines of this form
         return path.is_file() and all(line.startswith(b'{"file": ') for line in path.read_bytes().splitlines())
-    if name == LOCK or any(atomic.is_leftover(name, of) for of in names):
+    if name == LOCK or any(atomic.is_leftover(name, of) for of in FILES):
         return True
-    return name in names and path.is_file() and not checksums.fault(path.parent, name)
+    return name in FILES and path.is_file() and not checksums.fault(path.parent, name)
 
 
-def refuse_if_taken(root: Path, names: Sequence[str], overwrite: bool, protected: Sequence[Path] = ()) -> None:
-    """That a new run may be written to a folder.
+def refuse_if_taken(root: Path, overwrite: bool = False, protected: Sequence[Path] = ()) -> None:
+    """Raises if a new run must not be written to a folder. Changes nothing, so it can be called before a long job.
 
     Args:
-        root: the folder; it need not exist.
-        names: of the files of a run.
-        overwrite: whether it may replace a run.
-        protected: files and folders of the user's that the run is made from.
+        root: the folder; it need not exist. What a run that never began has left there is not in the way.
+        overwrite: whether it may replace a run, which is a folder whose run.json says that mscon made it.
+        protected: files and folders that the run is made from; a folder that holds one is not replaced.
 
     Raises:
-        RunError: if it may not.
+        RunError: saying what is in the way.
     """
     if root.exists() and not root.is_dir():
         raise RunError(f"'{root}' is a file. Choose another --out.")
-    finish_exchange(root, names)
-    if not root.exists() or is_beginning(root, names):
+    finish_exchange(root)
+    if not root.exists() or is_beginning(root):
         return
     if not is_run(root):
-        why = f"no {_RUN} says that mscon made it, so it is not a run and is left alone"
+        why = f"no {FACTS} says that mscon made it, so it is not a run and is left alone"
         raise RunError(f"'{root}' exists and is not empty: {why}. Choose another --out.")
     if not overwrite:
         raise RunError(
             f"'{root}' exists and is not empty: it holds a run. Choose another --out.\n"
-            f"  To go on with that run: mscon resume {root}"
+            f"  To continue that run: mscon resume {root}"
         )
     real = Path(os.path.realpath(root))
     for path in (*protected, Path.cwd()):
@@ -90,43 +78,42 @@ def refuse_if_taken(root: Path, names: Sequence[str], overwrite: bool, protected
 
 
 @contextlib.contextmanager
-def held(root: Path, names: Sequence[str]) -> Iterator[None]:
-    """Be the only process that trains a run. What others that were killed left of their beginnings is swept away.
+def training_lock(root: Path) -> Iterator[None]:
+    """Be the only process that trains the run in a folder. Removes what killed processes left of runs they began.
 
     Raises:
         RunError: if another process holds it, or the folder cannot be written.
     """
     with _locked(root):
-        finish_exchange(root, names, is_held=True)
-        _clear(root / NEXT, names)
-        _remove_leftovers(root, names)
+        finish_exchange(root, is_held=True)
+        _clear(root / NEXT)
+        _remove_leftovers(root)
         try:
             yield
         finally:
-            finish_exchange(root, names, is_held=True)
-            _clear(root / NEXT, names)
+            finish_exchange(root, is_held=True)
+            _clear(root / NEXT)
 
 
-def begin(root: Path, names: Sequence[str]) -> Path:
+def begin(root: Path) -> Path:
     """The folder that a new run is to be written to; empty, but for files that no run consists of.
 
     Args:
         root: where the run belongs; see `refuse_if_taken`, which this does not repeat.
-        names: of the files of a run.
 
     Returns:
         `root`, or a folder within it where it holds a run already.
     """
     if is_run(root):
-        _clear(root / NEXT, names)
+        _clear(root / NEXT)
         root = root / NEXT
     else:
-        _clear(root, names, keeps_folder=True)
+        _clear(root, keeps_folder=True)
     atomic.make_folder(root)
     return root
 
 
-def finish_exchange(root: Path, names: Sequence[str], is_held: bool = False) -> None:
+def finish_exchange(root: Path, is_held: bool = False) -> None:
     """Put the run that is to replace another in its place, if it has come as far as that and nobody trains it.
 
     However often it is stopped, the next call ends it: the old run's files go first, its run.json last of them, and
@@ -136,25 +123,25 @@ def finish_exchange(root: Path, names: Sequence[str], is_held: bool = False) -> 
         is_held: whether the caller is the process that trains it.
     """
     new = root / NEXT
-    if not (new / _RUN).is_file() or not ((new / _CHECKPOINT).is_file() or not (root / _RUN).exists()):
+    if not (new / FACTS).is_file() or not ((new / LAST_CHECKPOINT).is_file() or not (root / FACTS).exists()):
         return
     if not is_held:
         with contextlib.suppress(RunError), _locked(root):
-            finish_exchange(root, names, is_held=True)
+            finish_exchange(root, is_held=True)
         return
-    others = [name for name in names if name not in (_RUN, checksums.NAME)]
-    if (root / _RUN).exists():
-        for name in (*others, checksums.NAME, _RUN):
+    others = [name for name in FILES if name not in (FACTS, checksums.NAME)]
+    if (root / FACTS).exists():
+        for name in (*others, checksums.NAME, FACTS):
             if not _is_edited(root, name):
                 (root / name).unlink(missing_ok=True)
         _remove_logs(root)
         atomic.sync(root)
-    for name in (*others, checksums.NAME, _RUN):
+    for name in (*others, checksums.NAME, FACTS):
         if (new / name).is_file():
             atomic.make_folder((root / name).parent)
             (new / name).replace(root / name)
             atomic.sync((root / name).parent)
-    _clear(new, names)
+    _clear(new)
 
 
 def _is_edited(root: Path, name: str) -> bool:
@@ -162,34 +149,30 @@ def _is_edited(root: Path, name: str) -> bool:
     return name == "README.md" and (root / name).is_file() and bool(checksums.fault(root, name))
 
 
-def _clear(root: Path, names: Sequence[str], keeps_folder: bool = False) -> None:
+def _clear(root: Path, keeps_folder: bool = False) -> None:
     """Remove the files of a run, then the folders that are empty without them."""
     if not root.is_dir():
         return
-    _remove_leftovers(root, names)
-    for name in (*names, LOCK):
+    _remove_leftovers(root)
+    for name in (*FILES, LOCK):
         if not (keeps_folder and name == LOCK):
             (root / name).unlink(missing_ok=True)
-    folders = {(root / name).parent for name in names} - {root}
+    folders = {(root / name).parent for name in FILES} - {root}
     for folder in (*folders, *(() if keeps_folder else (root,))):
         with contextlib.suppress(OSError):  # not there, or not empty: something of the user's is in it
             folder.rmdir()
 
 
-def _remove_leftovers(root: Path, names: Sequence[str]) -> None:
-    for name in names:
+def _remove_leftovers(root: Path) -> None:
+    for name in FILES:
         folder, last = (root / name).parent, Path(name).name
         for path in folder.iterdir() if folder.is_dir() else ():
             if atomic.is_leftover(path.name, last):
                 path.unlink(missing_ok=True)
 
 
-# What the loggers of other libraries write in a run.
-_LOGS = {"tensorboard": ("events.out.tfevents.*",), "wandb": ("offline-run-*", "run-*", "latest-run", "debug*.log")}
-
-
 def _remove_logs(root: Path) -> None:
-    for folder, patterns in _LOGS.items():
+    for folder, patterns in LOGGERS.items():
         for path in [path for pattern in patterns for path in (root / folder).glob(pattern)]:
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)

@@ -26,34 +26,34 @@ def need_free(
     *,
     reads: Iterable[Path] = (),
     images: Iterable[Path] = (),
-    own: Callable[[Path], bool] | None = None,
+    is_ours: Callable[[Path], bool] | None = None,
     overwrite: bool = False,
     advice: str = ADVICE,
 ) -> None:
     """Raise unless all of these files may be written. Changes nothing.
 
     Args:
-        paths: every file that is going to be written, those beside the one that the user named included.
-        reads: files that are read, or whose names a run keeps for itself, there or not. None of them is written,
-            whatever it is called here and whoever made it.
-        images: likewise, and too many to look at each unless something is to be replaced.
-        own: whether a file that is there was written by the same command; None where a file never says so.
-        overwrite: also replace files that are not of its own.
+        paths: every file that is going to be written, with those beside the one that the user named.
+        reads: files that are read, or whose names are reserved in a run, existing or not. They are never written,
+            under whatever name.
+        images: likewise, but so many that they are compared only if a file is to be replaced.
+        is_ours: whether an existing file was written by the same command; None where files do not say so.
+        overwrite: also replace files that another command wrote.
         advice: what to do instead.
 
     Raises:
-        RunError: for a file that is read, that is there and may not be replaced, or that cannot be written there.
+        RunError: for a file that is read, that exists and may not be replaced, or that cannot be written there.
     """
-    kept = {_identity(path) for path in reads}
+    inputs = {_identity(path) for path in reads}
     for path in paths:
-        if _identity(path) in kept:
+        if _identity(path) in inputs:
             raise RunError(f"'{path}' is a file that is read here, or that a run keeps: not written. {advice}")
         _need_place(path, advice)
-    foreign = [path for path in paths if os.path.lexists(path) and not (own is not None and own(path))]
+    foreign = [path for path in paths if os.path.lexists(path) and not (is_ours is not None and is_ours(path))]
     if foreign and not overwrite:
         named = first_few([f"'{path}'" for path in foreign])
         why = "exists" if len(foreign) == 1 else "exist"
-        if own is not None:
+        if is_ours is not None:
             why += f" and {'was' if len(foreign) == 1 else 'were'} not written by this command: not replaced"
         raise RunError(f"{named} {why}. {advice}")
     replaced = {_identity(path): path for path in foreign}

@@ -1,35 +1,43 @@
-"""Sections of a recipe that are plain values: what each setting means, its default, and what it may be."""
+"""Sections of a recipe that are plain values: what each setting means, its default, and which values it may have."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from mscon.errors import RecipeError
+from msgspec import Meta
+
+# Which values are allowed stands at the type: as bounds, with a description where they need more words.
+_LARGEST = sys.float_info.max  # infinity is not allowed
+AtLeast1 = Annotated[int, Meta(ge=1)]
+Seed = Annotated[int, Meta(ge=0, lt=2**32, description="a whole number from 0 to 2^32 - 1")]
+Share = Annotated[float, Meta(ge=0, le=1, description="a share from 0 to 1")]
+Probability = Annotated[float, Meta(ge=0, le=1, description="a probability from 0 to 1")]
+NotNegative = Annotated[float, Meta(ge=0, le=_LARGEST, description="a number of 0 or above")]
+Positive = Annotated[float, Meta(gt=0, le=_LARGEST, description="a number above 0")]
 
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """What is read from the table, what of it is encoded, and how images are stored.
+    """Which columns of the table are inputs, how images are stored, and how rows are split.
 
     Attributes:
-        input: what is encoded of a row: "image"; "vectors", made elsewhere; "columns" of the table itself; or "text".
+        input: what the encoder reads: "image"; "vectors", computed elsewhere; "columns" of the table; or "text".
         image: the column with image paths, relative to the table (or to --images).
-        vectors: a .npy or .safetensors file beside the table (or in --images) with a vector for each row of it, in
-            order; or a column of lists of numbers.
-        numbers, categories: columns that are encoded where `input` is "columns".
+        vectors: a .npy or .safetensors file beside the table (or in --images) with one vector for each row, in the
+            order of the rows; or a column of lists of numbers.
+        numbers, categories: the columns that are encoded where `input` is "columns".
         text: the column that is encoded where `input` is "text", by a frozen sentence encoder.
-        text_model: which: "" for the one that comes with the extra `text`, else a name or folder that
-            sentence-transformers takes.
+        text_model: name or folder of a sentence-transformers model; "" for the one of the extra `text`.
         image_size: side in pixels of the stored square images.
-        channels: 1 grey, 3 colour.
-        split: column that says train, validation, test or unseen. A table without it is split here.
-        split_by: column whose groups must stay together in a split made here; "" for by row.
-        split_shares: train, validation, test shares of a split made here.
-        split_seed: seed of a split made here. Not train.seed, so that runs of several seeds are tested on
-            the same rows and can be compared row by row.
+        channels: 1 for grey, 3 for colour.
+        split: column with the values train, validation, test or unseen. Without it, mscon splits the rows.
+        split_by: column whose groups stay together when mscon splits the rows; "" to split row by row.
+        split_shares: shares of train, validation and test rows when mscon splits the rows.
+        split_seed: seed of that split. It is not train.seed, so that runs of several seeds are tested on the same rows
+            and can be compared row by row.
         missing_images: "error", or "drop" to leave out rows whose image cannot be read.
     """
 
@@ -40,13 +48,20 @@ class Data:
     categories: tuple[str, ...] = ()
     text: str = "text"
     text_model: str = ""
-    image_size: int = 64
-    channels: int = 3
+    image_size: Annotated[int, Meta(ge=8, le=2048, description="a whole number from 8 to 2048 (pixels)")] = 64
+    channels: Literal[1, 3] = 3
     split: str = "split"
     split_by: str = ""
-    split_shares: tuple[float, ...] = (0.7, 0.1, 0.2)
+    split_shares: tuple[float, float, float] = (0.7, 0.1, 0.2)
     split_seed: int = 0
     missing_images: Literal["error", "drop"] = "error"
+
+    def __post_init__(self) -> None:
+        if not (self.split_shares[0] > 0 <= min(self.split_shares) and abs(sum(self.split_shares) - 1) < 1e-6):
+            raise ValueError(
+                "split_shares must be three shares (train, validation, test) that sum to 1, the first above 0, got "
+                f"{[*self.split_shares]}."
+            )
 
     @property
     def encoded(self) -> tuple[str, ...]:
@@ -56,168 +71,178 @@ class Data:
 
 @dataclass(frozen=True, slots=True)
 class Encoder:
-    """Attributes:
-    name: "small_cnn", "efficientnet_lite0" (its weights come with the extra `pretrained`), any timm model; for
-        inputs that are vectors "mlp", "linear" or "identity"; or a torch module of your own as "pkg.mod:Class": images
-        or vectors in, one vector of features a row out.
-    pretrained: start from published weights.
-    width: channels of the first stage of small_cnn; others ignore it.
-    settings: arguments of a class of your own, of a timm model, such as drop_path_rate, or of mlp (units = 256,
-        layers = 2) and linear (units).
-    mean, std: of each channel, of images in [0, 1], which the encoder is to see as (image - mean) / std; empty for
-        what it expects: timm knows, a class of your own may have attributes of these names, else 0.5.
-    start_from: a run directory whose encoder's weights to begin with, relative to where mscon is started; "" for none.
-    frozen: leave the encoder as it began, its norms in evaluation mode; only heads, objective and weighting learn.
+    """The network that turns an input into features.
+
+    Attributes:
+        name: for images "small_cnn", "efficientnet_lite0" (needs the extra `pretrained`) or any timm model; for
+            vectors, columns and text "mlp", "linear" or "identity"; or a torch module of your own, "pkg.mod:Class",
+            which gets a batch of images or vectors and returns one feature vector per row.
+        pretrained: start from published weights.
+        width: channels of the first stage of small_cnn; other encoders ignore it.
+        settings: arguments of your own class, of a timm model (such as drop_path_rate), of mlp (units = 256,
+            layers = 2) or of linear (units = 256).
+        mean, std: per channel; images in [0, 1] are normalised to (image - mean) / std. Empty for the values that a
+            timm model was trained with, for the attributes of these names of your own class, else 0.5.
+        start_from: a run directory whose encoder weights training starts from, relative to the current folder.
+        frozen: do not train the encoder, and keep its normalisation layers in evaluation mode; only heads, objective
+            and weighting learn.
     """
 
     name: str = "small_cnn"
     pretrained: bool = False
-    width: int = 32
+    width: Annotated[int, Meta(ge=4, le=1024)] = 32
     settings: Mapping[str, Any] = field(default_factory=dict)
-    mean: tuple[float, ...] = ()
-    std: tuple[float, ...] = ()
+    mean: tuple[Annotated[float, Meta(ge=0, le=1, description="a number from 0 (black) to 1 (white)")], ...] = ()
+    std: tuple[Positive, ...] = ()
     start_from: str = ""
     frozen: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Views:
-    """Random views of a row, each row drawing for itself. What a data set can bear is said here.
+    """Random views (augmentations) of a row. Each row of a batch draws its own random values.
 
-    `corrupt` and `noise` are for inputs that are vectors, `crop` and all below it for images.
+    `corrupt` and `noise` are for inputs that are vectors; `crop` and everything below it for images.
 
     Attributes:
-        count: views of each row in a batch; contrastive objectives want 2.
-        corrupt: probability that a column of a vector is exchanged for that of another training row. SCARF has 0.6.
-            With 0 here and for `noise`, views of a row are equal.
-        noise: standard deviation of what is added to a vector, in those of each dimension.
-        crop: least and greatest share of the area that is kept.
-        aspect: greatest ratio of sides of a crop, and its inverse the least; 1 keeps squares.
-        flip: probability of a mirror image. A glyph must not be mirrored.
-        rotate: greatest angle either way, degrees.
-        shear: greatest shear angle either way, degrees.
-        translate: greatest shift either way, as a share of the side.
-        brightness, contrast, saturation: greatest relative change, 0 for none.
-        hue: greatest turn of the colour circle, at most 0.5.
-        colour_probability: share of views whose colours are changed at all.
-        grey: probability of dropping colour.
+        count: views of each row in a batch; contrastive objectives need 2.
+        corrupt: probability that a number of a vector is replaced by that of another training row; 0.6 in the SCARF
+            paper. With 0 here and for `noise` all views of a row are equal.
+        noise: standard deviation of the noise added to a vector, as a multiple of that of each dimension.
+        crop: smallest and largest share of the area that a random crop keeps.
+        aspect: largest ratio of the sides of a crop (and smallest 1 / aspect); 1 keeps squares.
+        flip: probability of mirroring the image left to right.
+        rotate: largest rotation either way, in degrees.
+        shear: largest shear angle either way, in degrees.
+        translate: largest shift either way, as a share of the side.
+        brightness, contrast, saturation: largest relative change; 0 for none.
+        hue: largest turn of the colour circle.
+        colour_probability: probability that brightness, contrast, saturation and hue are changed at all.
+        grey: probability of removing colour.
         blur: probability of blurring.
-        blur_sigma: range of its standard deviation, as a share of the side.
+        blur_sigma: range of the blur's standard deviation, as a share of the side.
     """
 
-    count: int = 2
-    corrupt: float = 0.3
-    noise: float = 0.0
-    crop: tuple[float, ...] = (0.2, 1.0)
-    aspect: float = 4 / 3
-    flip: float = 0.5
-    rotate: float = 0.0
-    shear: float = 0.0
-    translate: float = 0.0
-    brightness: float = 0.4
-    contrast: float = 0.4
-    saturation: float = 0.4
-    hue: float = 0.1
-    colour_probability: float = 0.8
-    grey: float = 0.2
-    blur: float = 0.0
-    blur_sigma: tuple[float, ...] = (0.005, 0.02)
+    count: Annotated[int, Meta(ge=1, le=16)] = 2
+    corrupt: Annotated[float, Meta(ge=0, lt=1, description="a probability below 1")] = 0.3
+    noise: NotNegative = 0.0
+    crop: tuple[float, float] = (0.2, 1.0)
+    aspect: Annotated[float, Meta(ge=1, le=4)] = 4 / 3
+    flip: Probability = 0.5
+    rotate: Annotated[float, Meta(ge=0, le=180, description="a number from 0 to 180 (degrees)")] = 0.0
+    shear: Annotated[float, Meta(ge=0, lt=90, description="a number from 0 to below 90 (degrees)")] = 0.0
+    translate: Annotated[float, Meta(ge=0, lt=1, description="a share of the side, from 0 to below 1")] = 0.0
+    brightness: Share = 0.4
+    contrast: Share = 0.4
+    saturation: Share = 0.4
+    hue: Annotated[float, Meta(ge=0, le=0.5)] = 0.1
+    colour_probability: Probability = 0.8
+    grey: Probability = 0.2
+    blur: Probability = 0.0
+    blur_sigma: tuple[float, float] = (0.005, 0.02)
+
+    def __post_init__(self) -> None:
+        for name, (first, second), limit in (("crop", self.crop, 1.0), ("blur_sigma", self.blur_sigma, 0.5)):
+            if not 0 < first <= second <= limit:
+                raise ValueError(
+                    f"{name} must be two shares with 0 < first <= second <= {limit:g}, got {[first, second]}."
+                )
 
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """What anchors are compared with. The names are those of `MSConLoss`.
+    """Which samples an anchor is compared with. The names are those of `MSConLoss`.
 
     Attributes:
-        gather_across_devices: where several processes share a batch, compare with all of it, so that their number
-            changes nothing; else each process compares its own part only, which needs no exchange of projections.
-            One process has it all either way.
-        memory_size: compare with so many samples of past batches too (XBM); 0 for none. They carry no gradient, and
-            a row never meets its own past.
-        warm_up: steps during which the memory fills but is not used: projections of an untrained network are soon
-            out of date.
+        gather_across_devices: where several processes share a batch, compare with the samples of all of them, so that
+            the number of processes changes nothing; false to compare only within each process.
+        memory_size: also compare with this many samples of past batches (cross-batch memory, XBM); 0 for none. They
+            get no gradient, and a row is never compared with its own past samples.
+        warm_up: steps during which the memory fills but is not used, since projections still change quickly.
     """
 
     gather_across_devices: bool = True
-    memory_size: int = 0
-    warm_up: int = 0
+    memory_size: Annotated[int, Meta(ge=0, description="0 (no memory) or a larger whole number")] = 0
+    warm_up: Annotated[int, Meta(ge=0)] = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Train:
-    """How long and how fast.
+    """How long to train, with which optimiser, and in which precision.
 
     Attributes:
         epochs: passes over the training rows.
-        batch_size: rows a step; each gives `views.count` samples. With [triplets] it is triplets, of three rows.
-        mini_batch_size: rows that the encoder holds at once; 0 for the whole batch. The loss still compares the
-            whole batch, for one more forward pass of the encoder (cached gradients).
+        batch_size: rows of a step; each row gives `views.count` samples. With [triplets] it counts triplets.
+        mini_batch_size: rows that go through the encoder at once; 0 for the whole batch. The loss still compares the
+            whole batch (gradient caching), at the cost of a second forward pass of the encoder.
         optimiser: "adamw" or "sgd".
-        learning_rate: greatest learning rate of encoder and heads.
-        layer_decay: each layer of a timm encoder learns at so many times the rate of the next, the last one and the
-            heads at learning_rate; 1 for all alike. 0.65 to 0.9 is usual for pretrained transformers.
-        weighting_learning_rate: of the log-variances of a learned weighting, which get no decay.
+        learning_rate: largest learning rate of encoder and heads.
+        layer_decay: each layer of a timm encoder learns at this multiple of the next layer's rate; the last layer and
+            the heads learn at learning_rate. 1 for one rate. 0.65 to 0.9 is usual for pretrained transformers.
+        weighting_learning_rate: of the log-variances of a learned weighting, which have no weight decay.
         momentum: of sgd.
-        weight_decay: of matrices and filters; biases and norms get none.
-        schedule: "one_cycle", "cosine" or "constant", per step.
-        precision: "auto" resolves once, by hardware, to "float32" or "bfloat16".
-        channels_last: "auto" likewise to "yes" or "no".
-        checkpoint: "last", or "best" on the validation rows: which weights the probes use.
+        weight_decay: of matrices and filters; biases and normalisation layers have none.
+        schedule: of the learning rate: "one_cycle", "cosine" or "constant", per step.
+        precision: "auto" chooses "float32" or "bfloat16" by the hardware.
+        channels_last: "auto" chooses "yes" or "no" by the hardware and the encoder.
+        checkpoint: which weights the probes use: those of the "last" epoch, or the "best" on the validation rows.
         validate_every: epochs between validations.
         seed: of everything random.
     """
 
-    epochs: int = 24
-    batch_size: int = 64
-    mini_batch_size: int = 0
+    epochs: AtLeast1 = 24
+    batch_size: Annotated[
+        int, Meta(ge=2, description="a whole number of at least 2: one row has nothing to be compared with")
+    ] = 64
+    mini_batch_size: Annotated[int, Meta(ge=0, description="0 (the whole batch) or a larger whole number")] = 0
     optimiser: Literal["adamw", "sgd"] = "adamw"
-    learning_rate: float = 6e-3
-    layer_decay: float = 1.0
-    weighting_learning_rate: float = 1e-2
-    momentum: float = 0.9
-    weight_decay: float = 1e-4
+    learning_rate: Positive = 6e-3
+    layer_decay: Annotated[float, Meta(gt=0, le=1)] = 1.0
+    weighting_learning_rate: Positive = 1e-2
+    momentum: Annotated[float, Meta(ge=0, lt=1)] = 0.9
+    weight_decay: NotNegative = 1e-4
     schedule: Literal["one_cycle", "cosine", "constant"] = "one_cycle"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     channels_last: Literal["auto", "yes", "no"] = "auto"
     checkpoint: Literal["last", "best"] = "last"
-    validate_every: int = 1
-    seed: int = 0
+    validate_every: AtLeast1 = 1
+    seed: Seed = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Sampler:
-    """Which rows make a batch.
+    """Which rows make a batch. A row comes at most once an epoch.
 
     Attributes:
-        name: "shuffled", by chance; or "balanced", where a class that is in a batch is there with enough rows, so that
-            its rows find positives. Either way a row comes at most once an epoch.
-        at_least: rows of a class in a batch that has any of it; of numbers, rows of near values. For "balanced" only.
-        columns: for which similarities; empty for all.
-        short: rows for which no batch can hold enough of each of their classes: "leave_out" of the epoch, and say how
-            many; or "keep", so that every row comes once and floors hold as far as they can.
+        name: "shuffled" for random batches; or "balanced", where each class that is in a batch has at least
+            `at_least` rows in it, so that they find positives.
+        at_least: rows of each class in a batch; for numbers, rows of near values. For "balanced" only.
+        columns: similarities for which this must hold; empty for all.
+        short: what to do with rows for which no such batch can be formed: "leave_out" of the epoch, and report how
+            many; or "keep", so that every row comes once and `at_least` holds as far as it can.
     """
 
     name: Literal["shuffled", "balanced"] = "shuffled"
-    at_least: int = 2
+    at_least: Annotated[int, Meta(ge=2, description="a whole number of at least 2: a single row finds no positive")] = 2
     columns: tuple[str, ...] = ()
     short: Literal["leave_out", "keep"] = "leave_out"
 
 
 @dataclass(frozen=True, slots=True)
 class Triplets:
-    """Batches of triplets (anchor, near, far) in place of batches of rows. Then `train.batch_size` counts triplets.
+    """Batches of triplets (anchor, near, far) in place of batches of rows. `train.batch_size` then counts triplets.
 
     Attributes:
-        count: triplets of an epoch, the same in all epochs, drawn by train.seed from the training rows; 0 for
-            batches of rows. The paper has 10,000. With `folder` the most that are taken of its lists, 0 for all.
-        validation: the same of the validation rows.
-        folder: in which `filenames.json` and `tripletlists/` lie, the files of CSN's authors; relative to the folder
-            of the images. "" to draw triplets.
-        lists: name of the list of a column where that is not the column's own (column = name).
+        count: triplets of an epoch, drawn from the training rows by train.seed and the same in all epochs; 0 for
+            batches of rows. With `folder` the most that are read of its lists, 0 for all.
+        validation: the same for the validation rows.
+        folder: folder with `filenames.json` and `tripletlists/`, the files of the authors of CSN, relative to the
+            folder of the images; "" to draw triplets.
+        lists: name of the list of a column where it is not the column's own name (column = name).
     """
 
-    count: int = 0
-    validation: int = 1_000
+    count: Annotated[int, Meta(ge=0, description="0 (batches of rows) or a larger whole number")] = 0
+    validation: Annotated[int, Meta(ge=0)] = 1_000
     folder: str = ""
     lists: Mapping[str, str] = field(default_factory=dict)
 
@@ -228,23 +253,32 @@ class Triplets:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What is asked of the frozen features.
+    """What is predicted from the frozen features to evaluate them.
 
     Attributes:
-        columns: label columns to probe besides those trained on: the tasks the run never saw.
-        largest: for a column, keep only its so many largest classes (column = number).
-        neighbours: columns asked of nearest neighbours among the rows of unseen groups; empty for
-            all probed columns that have labels there.
-        kinds: the kind of a column that was not trained on, if it is not classes: column = "continuous", or with
-            settings column = { name = "ordinal", levels = ["low", "high"] }.
+        columns: label columns to probe besides those trained on: tasks that training never saw.
+        largest: for a column, keep only this many of its largest classes (column = number).
+        neighbours: columns scored by nearest neighbours among the rows of unseen groups; empty for all probed columns
+            that have labels there.
+        kinds: the kind of a column that was not trained on and has no classes: column = "continuous", or with settings
+            column = { name = "ordinal", levels = ["low", "high"] }.
         draws: bootstrap draws of an interval.
     """
 
     columns: tuple[str, ...] = ()
-    largest: Mapping[str, int] = field(default_factory=dict)
+    largest: Mapping[str, Annotated[int, Meta(ge=2, description="a whole number of at least 2 (classes)")]] = field(
+        default_factory=dict
+    )
     neighbours: tuple[str, ...] = ()
-    kinds: Mapping[str, Any] = field(default_factory=dict)
-    draws: int = 1_000
+    kinds: Mapping[str, str | Mapping[str, Any]] = field(default_factory=dict)
+    draws: Annotated[int, Meta(ge=100)] = 1_000
+
+    def __post_init__(self) -> None:
+        for column, kind in self.kinds.items():
+            if not isinstance(kind, str) and not isinstance(kind.get("name"), str):
+                raise ValueError(
+                    f'kinds.{column} must be a name, or a table such as {{ name = "continuous" }}, got {kind!r}.'
+                )
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,101 +286,8 @@ class Log:
     """Where the log goes besides the run's log.jsonl, which is always written.
 
     Attributes:
-        to: "tensorboard", "wandb" (offline unless the environment variable WANDB_MODE says otherwise), or both;
-            both come with the extra `tracking`.
+        to: "tensorboard", "wandb" (offline unless the environment variable WANDB_MODE is set), or both; both come with
+            the extra `tracking`.
     """
 
     to: tuple[Literal["tensorboard", "wandb"], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Derived:
-    """A label column made from another, for this run only; the table is left as it is.
-
-    Attributes:
-        column: name of the new column, which no column of the table may have.
-        of: the column it is made from: one of the table, or one derived before.
-        redraw: share of its labels that are drawn anew, each uniformly over all classes of the training
-            rows, so that some are drawn as they were. 0 is a copy. Which rows a larger share takes holds
-            those that a smaller one does.
-        rows: whose labels: "train", as if only they had been labelled carelessly, or "all", which makes
-            a column that goes along with the other.
-        seed: of the draw. Not train.seed, so that runs of several seeds see the same labels.
-    """
-
-    column: str
-    of: str
-    redraw: float = 0.0
-    rows: Literal["train", "all"] = "train"
-    seed: int = 0
-
-
-# What must hold of each setting, and how it is said.
-_RANGES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
-    "data.image_size": (lambda v: 8 <= v <= 2048, "from 8 to 2048 pixels"),
-    "data.channels": (lambda v: v in (1, 3), "1 or 3"),
-    "data.split_shares": (
-        lambda v: len(v) == 3 and all(s >= 0 for s in v) and v[0] > 0 and abs(sum(v) - 1) < 1e-6,
-        "three shares (train, validation, test) that sum to 1, the first above 0",
-    ),
-    "encoder.width": (lambda v: 4 <= v <= 1024, "from 4 to 1024"),
-    "encoder.mean": (lambda v: all(0 <= m <= 1 for m in v), "shares of white, from 0 to 1 (or empty)"),
-    "encoder.std": (lambda v: all(0 < s < float("inf") for s in v), "above 0 (or empty)"),
-    "views.count": (lambda v: 1 <= v <= 16, "from 1 to 16"),
-    "views.corrupt": (lambda v: 0 <= v < 1, "a probability below 1"),
-    "views.noise": (lambda v: 0 <= v < float("inf"), "0 or above"),
-    "views.crop": (lambda v: len(v) == 2 and 0 < v[0] <= v[1] <= 1, "two shares with 0 < first <= second <= 1"),
-    "views.aspect": (lambda v: 1 <= v <= 4, "from 1 to 4"),
-    "views.flip": (lambda v: 0 <= v <= 1, "a probability"),
-    "views.grey": (lambda v: 0 <= v <= 1, "a probability"),
-    "views.blur": (lambda v: 0 <= v <= 1, "a probability"),
-    "views.colour_probability": (lambda v: 0 <= v <= 1, "a probability"),
-    "views.rotate": (lambda v: 0 <= v <= 180, "from 0 to 180 degrees"),
-    "views.shear": (lambda v: 0 <= v < 90, "from 0 to 90 degrees"),
-    "views.translate": (lambda v: 0 <= v < 1, "a share of the side below 1"),
-    "views.brightness": (lambda v: 0 <= v <= 1, "from 0 to 1"),
-    "views.contrast": (lambda v: 0 <= v <= 1, "from 0 to 1"),
-    "views.saturation": (lambda v: 0 <= v <= 1, "from 0 to 1"),
-    "views.hue": (lambda v: 0 <= v <= 0.5, "from 0 to 0.5"),
-    "views.blur_sigma": (
-        lambda v: len(v) == 2 and 0 < v[0] <= v[1] <= 0.5,
-        "two shares of the side, 0 < first <= second",
-    ),
-    "sampler.at_least": (lambda v: v >= 2, "at least 2: one row of a class has no other to be alike to"),
-    "triplets.count": (lambda v: v >= 0, "0 (batches of rows) or more"),
-    "triplets.validation": (lambda v: v >= 0, "0 or more"),
-    "candidates.memory_size": (lambda v: v >= 0, "0 (no memory) or more samples"),
-    "candidates.warm_up": (lambda v: v >= 0, "0 or more steps"),
-    "train.epochs": (lambda v: v >= 1, "at least 1"),
-    "train.batch_size": (lambda v: v >= 2, "at least 2: one row has nothing to be compared with"),
-    "train.mini_batch_size": (lambda v: v >= 0, "0 (the whole batch) or more"),
-    "train.learning_rate": (lambda v: 0 < v < float("inf"), "above 0"),
-    "train.layer_decay": (lambda v: 0 < v <= 1, "above 0, at most 1"),
-    "train.weighting_learning_rate": (lambda v: 0 < v < float("inf"), "above 0"),
-    "train.momentum": (lambda v: 0 <= v < 1, "from 0 to below 1"),
-    "train.weight_decay": (lambda v: 0 <= v < float("inf"), "0 or above"),
-    "train.validate_every": (lambda v: v >= 1, "at least 1"),
-    "train.seed": (lambda v: 0 <= v < 2**32, "from 0 to 2^32 - 1"),
-    "derived.redraw": (lambda v: 0 <= v <= 1, "a share from 0 to 1"),
-    "derived.seed": (lambda v: 0 <= v < 2**32, "from 0 to 2^32 - 1"),
-    "probe.draws": (lambda v: v >= 100, "at least 100"),
-    "probe.kinds": (
-        lambda v: all(isinstance(k.get("name") if isinstance(k, dict) else k, str) for k in v.values()),
-        'for each column a name, or a table with a name, such as { price = "continuous" }',
-    ),
-    "probe.largest": (lambda v: all(n >= 2 for n in v.values()), "at least 2 classes for each column"),
-}
-
-
-def in_range(section: Any, name: str, where: str) -> Any:
-    """The section itself, if every value is one that can be meant.
-
-    Raises:
-        RecipeError: for the first that cannot, with what is allowed.
-    """
-    for f in dataclasses.fields(section):
-        rule = _RANGES.get(f"{name}.{f.name}")
-        got = getattr(section, f.name)
-        if rule and not rule[0](got):
-            raise RecipeError(f"{where}[{name}] {f.name} must be {rule[1]}, got {got!r}.")
-    return section

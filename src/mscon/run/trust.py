@@ -34,8 +34,8 @@ def foreign_code(recipe: Mapping[str, Any], similarities: Any = ()) -> frozenset
     classes = {name for name in (*_names(recipe), *_names(similarities), *_probe_kinds(recipe)) if ":" in name}
     # What encodes sentences is a model of yet another place, loaded by a library with formats of its own.
     data = recipe.get("data")
-    chosen = data.get("text_model") if isinstance(data, Mapping) else None
-    return frozenset(classes | ({f"text_model {chosen}"} if chosen else set()))
+    text_model = data.get("text_model") if isinstance(data, Mapping) else None
+    return frozenset(classes | ({f"text_model {text_model}"} if text_model else set()))
 
 
 def need_trust(source: str, foreign: frozenset[str], trust: bool) -> None:
@@ -53,7 +53,7 @@ def need_trust(source: str, foreign: frozenset[str], trust: bool) -> None:
             f"{source} names code from outside mscon: {first_few([repr(name) for name in sorted(foreign)])}. To import "
             "is to execute it, so it is not.\n"
             "  If it is your own, or you have read it, pass --trust, in Python trust=True. A run that you trained on "
-            "this machine needs no --trust\n  as long as its recipe.toml and similarities.json are as mscon left them."
+            "this machine needs no --trust\n  as long as its recipe.toml and similarities.json have not been changed."
         )
 
 
@@ -71,7 +71,7 @@ def signature(contents: Sequence[bytes]) -> str | None:
     return None if key is None else _hmac(key, contents)
 
 
-def is_signature(given: object, contents: Sequence[bytes]) -> bool:
+def is_signature(value: object, contents: Sequence[bytes]) -> bool:
     """Whether something is the signature of some contents by this user's key."""
     try:
         key = _read_key(_key_path())
@@ -79,9 +79,9 @@ def is_signature(given: object, contents: Sequence[bytes]) -> bool:
         return False
     return (
         key is not None
-        and isinstance(given, str)
-        and given.isascii()  # compare_digest raises for other text
-        and hmac.compare_digest(given, _hmac(key, contents))
+        and isinstance(value, str)
+        and value.isascii()  # compare_digest raises for other text
+        and hmac.compare_digest(value, _hmac(key, contents))
     )
 
 

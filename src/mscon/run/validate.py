@@ -1,45 +1,58 @@
-"""Settings: what may be set of a part or a section, and values checked against it."""
+"""Validation: values of a recipe are checked against the types and ranges that are declared for them."""
 
 from __future__ import annotations
 
 import inspect
+import json
 import tomllib
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Annotated, Any, Literal
+
+import msgspec
 
 from mscon.errors import RecipeError, nearest
 
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """One setting: its name, type, and default if it has one."""
-
-    name: str
-    hint: Any
-    default: Any
-    required: bool
+Parameters = Mapping[str, inspect.Parameter]
 
 
-def of_part(part: type[Any], given_by_mscon: tuple[str, ...] = ()) -> dict[str, Setting]:
-    """What a recipe may set of a part: the parameters of its `fit`, or else of its constructor.
+def collect(
+    attempts: Mapping[str, Callable[[], Any]], where: str = "", results: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """What each attempt returns, so that the user of a recipe is told all mistakes at once.
 
     Args:
-        part: a class of the catalogue.
-        given_by_mscon: parameters that mscon fills in itself, so that no recipe may.
+        attempts: by name; a RecipeError of one does not keep the others from being made.
+        where: begins every message.
+        results: filled in this order, so that an attempt can use what earlier ones returned.
+
+    Raises:
+        RecipeError: with the messages of all attempts.
     """
-    return of_function(part.fit if hasattr(part, "fit") else part.__init__, ("self", *given_by_mscon))
+    results, messages = {} if results is None else results, []
+    for name, attempt in attempts.items():
+        try:
+            results[name] = attempt()
+        except RecipeError as error:
+            messages += [f"{where}{message}" for message in error.messages]
+    if messages:
+        raise RecipeError(*messages)
+    return results
 
 
-def of_function(function: Callable[..., Any], given_by_mscon: tuple[str, ...] = ()) -> dict[str, Setting]:
-    """What may be set of a function: its parameters, but for those that mscon fills in."""
-    hints = typing.get_type_hints(function)
+def parameters_of(function: Callable[..., Any], filled_in: tuple[str, ...] = ()) -> Parameters:
+    """The parameters of a function that a user may set, with their types, defaults and ranges.
+
+    Args:
+        filled_in: names of parameters that mscon fills in itself.
+    """
+    hints = typing.get_type_hints(function, include_extras=True)
     return {
-        p.name: Setting(p.name, hints[p.name], None if p.default is p.empty else p.default, p.default is p.empty)
+        p.name: p.replace(annotation=hints.get(p.name, Any))
         for p in inspect.signature(function).parameters.values()
-        if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name not in given_by_mscon
+        if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name not in ("self", *filled_in)
     }
 
 
@@ -58,60 +71,83 @@ def assignment(text: str) -> tuple[str, Any]:
         return key.strip(), value.strip()  # a bare word is a string
 
 
-def filled(known: Mapping[str, Setting], given: Mapping[str, Any], section: str, where: str) -> dict[str, Any]:
-    """`given` checked against the known settings, with every default filled in.
+def filled(parameters: Parameters, values: Mapping[str, Any], section: str) -> dict[str, Any]:
+    """`checked` values, with every default filled in."""
+    converted = checked(parameters, values, section)
+    return {name: converted.get(name, parameter.default) for name, parameter in parameters.items()}
+
+
+def checked(parameters: Parameters, values: Mapping[str, Any], section: str) -> dict[str, Any]:
+    """The values of a section, converted to the types of the parameters that they are for.
 
     Raises:
-        RecipeError: for an unknown setting, naming the nearest known one; a missing required one; a
-            value of another type.
+        RecipeError: for all unknown settings, with the nearest known one; all required ones that are missing; and all
+            values of another type or out of range.
     """
-    refuse_unknown(given, known, section, where)
-    for setting in known.values():
-        if setting.required and setting.name not in given:
-            raise RecipeError(f"{where}[{section}] needs a value for '{setting.name}'.")
-    return {
-        s.name: typed(given[s.name], s.hint, f"{where}[{section}] {s.name}") if s.name in given else s.default
-        for s in known.values()
-    }
+
+    def value_of(name: str) -> Any:
+        if name not in values:
+            raise RecipeError(f"[{section}] needs a value for '{name}'.")
+        return convert(values[name], parameters[name].annotation, f"[{section}] {name}")
+
+    unknown = partial(need_known, values, parameters, f"[{section}] has no setting", f"Settings of [{section}]")
+    names = [p.name for p in parameters.values() if p.name in values or p.default is p.empty]
+    results = collect({"": unknown, **{name: partial(value_of, name) for name in names}})
+    return {name: results[name] for name in names}
 
 
-def refuse_unknown(given: Mapping[str, Any], known: Mapping[str, Any], section: str, where: str) -> None:
-    """Raise for the first key that is not known."""
-    for key in given:
-        if key not in known:
-            listed = ", ".join(sorted(known)) or "none"
-            raise RecipeError(
-                f"{where}[{section}] has no setting '{key}'.{nearest(key, known)}\n  Settings of [{section}]: {listed}."
-            )
+def need_known(keys: Iterable[str], known: Collection[str], complaint: str, title: str) -> None:
+    """Raises RecipeError for all keys that are not known, each with the nearest one that is.
+
+    Args:
+        complaint: comes before such a key.
+        title: of the list of known keys.
+    """
+    if messages := [f"{complaint} '{key}'.{nearest(key, known)}" for key in keys if key not in known]:
+        messages[-1] += f"\n  {title}: {', '.join(sorted(known)) or 'none'}."
+        raise RecipeError(*messages)
 
 
-def typed(value: Any, hint: Any, what: str) -> Any:
-    """`value` as the type that a setting is declared to have; whole numbers pass for numbers.
+def convert(value: Any, hint: Any, what: str) -> Any:
+    """`value` as the type that a setting is declared to have. A whole number is also a number; lists become tuples.
 
     Raises:
-        RecipeError: if it is of another type.
+        RecipeError: if it is of another type, or out of range.
     """
-    if hint is Any:  # for a class of the user's own, which says itself what it takes
+    try:
+        converted = msgspec.convert(value, hint)
+    except msgspec.ValidationError:
+        raise RecipeError(f"{what} must be {_allowed(hint)}, got {value!r}.") from None
+    except TypeError:  # a type that msgspec does not know, of a user's own class, which checks the value itself
         return value
+    return value if hint is Any else tuple(converted) if isinstance(converted, list) else converted
+
+
+_WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+
+
+def _allowed(hint: Any) -> str:
+    """In words, what a value of a type may be."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin is types.UnionType:  # "Sequence[str] | None": None is the default, and TOML has no word for it
-        return typed(value, arguments[0], what)
+    if origin is Annotated:
+        meta = arguments[1]
+        return meta.description or f"{_allowed(arguments[0])} {_bounds(meta)}"
     if origin is Literal:
-        if value not in arguments:
-            listed = ", ".join(f'"{a}"' for a in arguments)
-            raise RecipeError(f"{what} must be one of {listed}, got {value!r}.")
-        return value
-    if origin is tuple or origin is Sequence:
-        if not isinstance(value, list | tuple):
-            raise RecipeError(f"{what} must be a list, got {value!r}.")
-        return tuple(typed(v, arguments[0], what) for v in value)
-    if origin is Mapping:
-        if not isinstance(value, dict):
-            raise RecipeError(f"{what} must be a table such as {{ family = 20 }}, got {value!r}.")
-        return {k: typed(v, arguments[1], f"{what}.{k}") for k, v in value.items()}
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
-        word = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}[hint]
-        raise RecipeError(f"{what} must be {word}, got {value!r}.")
-    return value
+        return f"one of {', '.join(map(json.dumps, arguments))}"
+    if origin in (types.UnionType, typing.Union):
+        return " or ".join(_allowed(one) for one in arguments if one is not types.NoneType)
+    if origin in (tuple, list, Sequence):
+        count = f" of {len(arguments)} values" if origin is tuple and Ellipsis not in arguments else ""
+        return f"a list{count}, each {_allowed(arguments[0])}"
+    if origin in (dict, Mapping):
+        each = "" if arguments[1] is Any else f", each value {_allowed(arguments[1])}"
+        return f"a table such as {{ name = value }}{each}"
+    return _WORDS.get(hint, getattr(hint, "__name__", str(hint)))
+
+
+def _bounds(meta: msgspec.Meta) -> str:
+    if meta.ge is None:
+        return f"above {meta.gt}" + ("" if meta.le is None else f", at most {meta.le}")
+    if meta.le is None and meta.lt is None:
+        return f"of at least {meta.ge}"
+    return f"from {meta.ge} to {meta.le}" if meta.lt is None else f"from {meta.ge} to below {meta.lt}"

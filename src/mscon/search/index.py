@@ -133,18 +133,11 @@ class Index:
                 f"{self.name}: its rows are {'made from ' if kind in ('text', 'columns') else ''}{kind}, not images, "
                 "so a new image cannot be a query. Ask by a row or a label."
             )
-        import torch
-        from torch.nn.functional import normalize
-
-        embedder = self._embedder
-        features = torch.from_numpy(embedder.embed(image)).to(embedder.device)
-        if len(features) != 1:
-            raise ValueError(f"an example is one image, got {len(features)}.")
-        with torch.inference_mode():
-            projections = normalize(embedder.model.heads(features), dim=-1)[:, 0].cpu().numpy()
-        if not np.isfinite(projections).all():
-            raise RunError(f"{self.name}: projections are not finite. Its weights broke down while training.")
-        return projections.astype(np.float64)
+        projections = self._embedder.project(image)
+        if projections.shape[1] != 1:
+            raise ValueError(f"an example is one image, got {projections.shape[1]}.")
+        vectors: Float[np.ndarray, "spaces dim"] = projections[:, 0].astype(np.float64)
+        return vectors
 
     @cached_property
     def _embedder(self) -> Any:

@@ -33,9 +33,9 @@ def holds(condition: bool | Tensor, sentence: str) -> None:
         raise AssertionError(sentence)
 
 
-def equal(got: Any, expected: Any, sentence: str, rtol: float = 1e-6, atol: float = 1e-6) -> None:
+def equal(actual: Any, expected: Any, sentence: str, rtol: float = 1e-6, atol: float = 1e-6) -> None:
     try:
-        torch.testing.assert_close(got, expected, rtol=rtol, atol=atol, equal_nan=True)
+        torch.testing.assert_close(actual, expected, rtol=rtol, atol=atol, equal_nan=True)
     except AssertionError as error:
         raise AssertionError(f"{sentence}\n{error}") from None
 

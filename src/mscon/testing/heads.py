@@ -24,27 +24,27 @@ def check_heads(heads: Callable[[int, int], Heads]) -> None:
     Raises:
         AssertionError: for the first that does not hold, in words.
     """
-    made, features = heads(3, 8), torch.randn(10, 8, generator=seeded(), requires_grad=True)
-    projections = made(features)
-    shape = (3, 10, made.output_dim)
+    module, features = heads(3, 8), torch.randn(10, 8, generator=seeded(), requires_grad=True)
+    projections = module(features)
+    shape = (3, 10, module.output_dim)
     holds(
         projections.shape == shape,
         f"Projections must be [similarities, samples, output_dim] = {shape}, got {tuple(projections.shape)}.",
     )
     holds(projections.isfinite().all(), "Projections are not finite.")
-    for i, own in enumerate(projections):
-        direction = torch.randn(own.shape, generator=seeded(i))
-        (gradient,) = torch.autograd.grad((own * direction).sum(), features, retain_graph=True)
+    for i, space in enumerate(projections):
+        direction = torch.randn(space.shape, generator=seeded(i))
+        (gradient,) = torch.autograd.grad((space * direction).sum(), features, retain_graph=True)
         is_taught = gradient.isfinite().all() and bool(gradient.any())
         holds(is_taught, f"Features get no finite gradient from similarity {i}, so it would teach nothing.")
-    penalty = made.penalty(features)
+    penalty = module.penalty(features)
     holds(penalty.shape == () and penalty.isfinite(), "`penalty` must be one finite number.")
-    shown = made.shown
+    shown = module.shown
     holds(shown is None or len(shown) == 3, "`shown` must be None or have a row for each similarity.")
 
-    made.eval()
-    whole = made(features)
-    equal(made(features[4:5]), whole[:, 4:5], "When evaluated, a row's projection depends on other rows.", atol=1e-5)
+    module.eval()
+    whole = module(features)
+    equal(module(features[4:5]), whole[:, 4:5], "When evaluated, a row's projection depends on other rows.", atol=1e-5)
     again = heads(3, 8)
-    again.load_state_dict(made.state_dict())
+    again.load_state_dict(module.state_dict())
     equal(again.eval()(features), whole, "After load_state_dict projections differ: is something kept elsewhere?")

@@ -57,9 +57,9 @@ def _losses(objective: Objective, z: Tensor, codes: Sequence[Tensor], ids: Tenso
     return losses
 
 
-def _same_losses(got: Losses, expected: Losses, sentence: str) -> None:
+def _same_losses(actual: Losses, expected: Losses, sentence: str) -> None:
     for field in dataclasses.fields(Losses):
-        values = getattr(got, field.name), getattr(expected, field.name)
+        values = getattr(actual, field.name), getattr(expected, field.name)
         equal(*values, f"{sentence} (`{field.name}` of Losses)")
 
 
@@ -77,18 +77,23 @@ def _rows(objective: Objective) -> None:
 def _missing_labels(objective: Objective) -> None:
     z, codes = _batch()
     holes = [torch.where(torch.arange(14) == 5, -1, c) for c in codes]
-    kept = torch.arange(14) != 5
-    got, expected = _losses(objective, z, holes), _losses(objective, z[:, kept], [c[kept] for c in codes])
+    others = torch.arange(14) != 5
+    actual, expected = _losses(objective, z, holes), _losses(objective, z[:, others], [c[others] for c in codes])
     words = "A row without a label is not as good as absent: are pairs used that are not `known`?"
-    equal(got.per_anchor[:, kept], expected.per_anchor, words)
-    equal(got.floor, expected.floor, f"{words} (`floor`)")
-    equal(got.ceiling, expected.ceiling, f"{words} (`ceiling`)")
+    equal(actual.per_anchor[:, others], expected.per_anchor, words)
+    equal(actual.floor, expected.floor, f"{words} (`floor`)")
+    equal(actual.ceiling, expected.ceiling, f"{words} (`ceiling`)")
 
     codes = [torch.where(torch.arange(14) < 3, -1, c) for c in codes]
     z.requires_grad_()
     losses = _losses(objective, z, codes)
     holds((losses.per_anchor[:, :3] == 0).all(), "The loss of an anchor without a label must be exactly 0.")
     holds(not losses.counted[:, :3].any(), "An anchor without a label must not be `counted`.")
+    holds(
+        (losses.per_anchor[~losses.counted] == 0).all(),
+        "The loss of an anchor that is not `counted` must be exactly 0.",
+    )
+    holds(not (losses.has_positive & ~losses.labelled).any(), "An anchor that has a positive must be `labelled`.")
     (gradient,) = torch.autograd.grad(losses.per_anchor.sum(), z)
     holds((gradient[:, :3] == 0).all(), "A row without a label must get no gradient.")
 
@@ -154,8 +159,8 @@ def _levels(objective: Objective) -> None:
     levels = torch.stack([codes[0], torch.where(codes[0] < 0, -1, codes[1])], dim=1)
     ids = torch.arange(z.shape[1])
 
-    def losses(own: Tensor) -> Losses:
-        pairs = [LazyPairs(_LEVELS.compare, own, own, ids, ids, _LEVELS.is_partition)]
+    def losses(codes: Tensor) -> Losses:
+        pairs = [LazyPairs(_LEVELS.compare, codes, codes, ids, ids, _LEVELS.is_partition)]
         value: Losses = ready(Comparison.of(z[:1], None, pairs))
         return value
 
@@ -170,11 +175,11 @@ def _precision(objective: Objective) -> None:
     expected = _losses(objective, z, codes).per_anchor
     for dtype in (torch.bfloat16, torch.float16):
         with torch.autocast("cpu", dtype=dtype):
-            got = _losses(objective, z, codes).per_anchor
+            actual = _losses(objective, z, codes).per_anchor
         holds(
-            torch.equal(got, expected),
-            f"Under autocast to {dtype} losses differ by up to {(got - expected).abs().max().item():g}: compute them "
-            "in float32 (mscon.method.kernels.precision.no_rounding).",
+            torch.equal(actual, expected),
+            f"Under autocast to {dtype} losses differ by up to {(actual - expected).abs().max().item():g}: compute "
+            "them in float32 (mscon.method.kernels.precision.no_rounding).",
         )
     exact = _losses(objective, z.bfloat16().float(), codes).per_anchor
     rounded = _losses(objective, z.bfloat16(), codes).per_anchor.float()

@@ -60,8 +60,10 @@ def _weights(similarity: Similarity, cells: Sequence[Cell]) -> None:
     codes = similarity.encode(cells)
     holds(len(codes) == len(cells), f"`encode` must give a code for each cell, got {len(codes)} of {len(cells)}.")
     weight, known = (p := similarity.compare(codes, codes)).weight, p.known
-    wanted = torch.get_default_dtype()
-    holds(weight.dtype == wanted, f"Weights must be of torch's default type {wanted}, got {weight.dtype}.")
+    expected_type = torch.get_default_dtype()
+    holds(
+        weight.dtype == expected_type, f"Weights must be of torch's default type {expected_type}, got {weight.dtype}."
+    )
     holds(known.dtype == torch.bool, f"`known` must be truth values, got {known.dtype}.")
     is_share = (weight >= 0) & (weight <= 1)
     holds(is_share.all(), f"Weights must be in [0, 1], also of unknown pairs, got {weight[~is_share][:4].tolist()}.")
@@ -124,8 +126,11 @@ def _target(similarity: Similarity, cells: Sequence[Cell]) -> None:
     target = np.asarray(similarity.target(cells))
     empty = np.array([cell is None for cell in cells])
     holds(len(target) == len(cells), f"`target` must say something of each row, got {len(target)} of {len(cells)}.")
-    wanted = np.int64 if kind in ("class", "nothing") else np.float64
-    holds(target.dtype == wanted, f"`target` of kind '{kind}' must be {wanted.__name__}, got {target.dtype}.")
+    expected_type = np.int64 if kind in ("class", "nothing") else np.float64
+    holds(
+        target.dtype == expected_type,
+        f"`target` of kind '{kind}' must be {expected_type.__name__}, got {target.dtype}.",
+    )
     if kind in ("class", "nothing"):
         holds(bool((target[empty] == -1).all()), f"`target` of kind '{kind}' must be -1 where a cell is empty.")
         words = f"`target` numbers {int(target.max()) + 1} classes, but `target_names` has {names}."
@@ -157,10 +162,10 @@ def _holes(similarity: Similarity, cells: Sequence[Cell]) -> None:
 
         if gone.all():
             continue
-        got, expected = losses(z, codes), losses(z[~gone], codes[~gone])
+        actual, expected = losses(z, codes), losses(z[~gone], codes[~gone])
         sentence = "A hole in the column is not as good as a row left out of it."
-        equal(got[~gone], expected, sentence)
-        gradients = [torch.autograd.grad(value.sum(), z)[0] for value in (got, expected)]
+        equal(actual[~gone], expected, sentence)
+        gradients = [torch.autograd.grad(value.sum(), z)[0] for value in (actual, expected)]
         equal(gradients[0], gradients[1], f"{sentence} (the gradient)")
 
 
@@ -187,10 +192,10 @@ def _memory(kind: type[Similarity], cells: Sequence[Cell], settings: dict[str, A
     codes = similarity.encode(many)
     with torch.profiler.profile(profile_memory=True) as profile:
         similarity.compare(codes[:16], codes)
-    taken = sum(max(event.self_cpu_memory_usage, 0) for event in profile.key_averages())
+    allocated = sum(max(event.self_cpu_memory_usage, 0) for event in profile.key_averages())
     allowed = 12 * 4 * 16 * len(many) + 4 * 4 * codes.nelement()  # tables of float32 pairs, and of codes
     holds(
-        taken < allowed,
-        f"`compare` takes {taken / (4 * 16 * len(many)):.0f} times the memory of a table of pairs: build no [anchors, "
-        "candidates, values] tensor.",
+        allocated < allowed,
+        f"`compare` takes {allocated / (4 * 16 * len(many)):.0f} times the memory of a table of pairs: build no "
+        "[anchors, candidates, values] tensor.",
     )

@@ -6,8 +6,9 @@ import math
 from collections.abc import Callable
 
 import torch
+from torch import Tensor
 
-from mscon.method.weightings.base import Weighting
+from mscon.method.weightings.base import BatchLosses, Weighting
 from mscon.testing.cases import equal, holds
 
 
@@ -26,24 +27,23 @@ def check_weighting(weighting: Callable[[int], Weighting]) -> None:
     """
     for value in (9.9, math.nan, math.inf):
         _absent(weighting(2), value)
-    floors, ceilings = _BOUNDS
     both, none = torch.tensor([6.0, 4.0]), torch.zeros(2)
     losses = torch.tensor([4.5, 3.0], requires_grad=True)
-    weighted = weighting(2)(losses, floors, ceilings, both)
+    weighted = weighting(2)(_batch(losses, both))
     (gradient,) = torch.autograd.grad(weighted.total, losses)
     equal(gradient, weighted.weights, "The `weights` reported are not the gradient of the total to the losses.")
     holds(not weighted.weights.requires_grad, "The `weights` reported must be detached.")
 
-    weighted = weighting(2)(losses, floors, ceilings, none)
+    weighted = weighting(2)(_batch(losses, none))
     holds(weighted.total == 0, f"The total of a batch that says nothing must be 0, got {weighted.total.item()}.")
     (gradient,) = torch.autograd.grad(weighted.total, losses)
     holds((gradient == 0).all(), "A batch that says nothing must give no gradient.")
 
     learned, fresh = weighting(2), weighting(2)
     for _ in range(3):
-        learned(torch.tensor([4.5, 3.0]), floors, ceilings, both)
+        learned(_batch(torch.tensor([4.5, 3.0]), both))
     fresh.load_state_dict(learned.state_dict())
-    totals = [w(torch.tensor([4.2, 2.0]), floors, ceilings, both).total for w in (fresh, learned)]
+    totals = [w(_batch(torch.tensor([4.2, 2.0]), both)).total for w in (fresh, learned)]
     equal(
         totals[0],
         totals[1],
@@ -51,14 +51,15 @@ def check_weighting(weighting: Callable[[int], Weighting]) -> None:
     )
 
 
-_BOUNDS = torch.tensor([4.14, 1.37]), torch.tensor([4.84, 4.84])
+def _batch(losses: Tensor, anchors: Tensor) -> BatchLosses:
+    return BatchLosses(losses, torch.tensor([4.14, 1.37]), torch.tensor([4.84, 4.84]), anchors)
 
 
 def _absent(weighting: Weighting, value: float) -> None:
     what = f"a similarity that is absent, with loss {value},"
     losses = torch.tensor([4.5, value], requires_grad=True)
     before = {name: state.clone() for name, state in weighting.state_dict().items()}
-    weighted = weighting(losses, *_BOUNDS, torch.tensor([6.0, 0.0]))
+    weighted = weighting(_batch(losses, torch.tensor([6.0, 0.0])))
     holds(weighted.total.isfinite(), f"With {what} the total is {weighted.total.item()}.")
     holds(weighted.weights[1] == 0, f"The weight of {what} must be 0, got {weighted.weights[1].item()}.")
     parameters = [p for p in weighting.parameters() if p.requires_grad]

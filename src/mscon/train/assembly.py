@@ -18,21 +18,21 @@ from mscon.data.inputs.augment_vectors import Marginals
 from mscon.data.inputs.open import Inputs, Vectors
 from mscon.errors import RecipeError, TableError, counted, first_few
 from mscon.method import catalogue
-from mscon.method.objective_groups import Group, ObjectiveGroups
+from mscon.method.objective_groups import ObjectiveGroup, ObjectiveGroups, groups_of
 from mscon.method.objectives.base import Objective
 from mscon.method.similarities.base import Similarity
-from mscon.method.weightings.base import Emphasised
+from mscon.method.weightings.base import ScaledWeighting
 from mscon.model.model import build_model
 from mscon.model.vector_encoder import VectorEncoder
 from mscon.run.recipe import Recipe
-from mscon.train import hardware, optimiser
-from mscon.train.gather import Candidates, Gathered, InBatch, processes
+from mscon.train import environment, optimiser
+from mscon.train.gather import AcrossProcesses, CandidateSource, InBatch, processes
 from mscon.train.loop import Training
-from mscon.train.memory_bank import Remembered
-from mscon.train.module import Method
+from mscon.train.memory_bank import MemoryBank
+from mscon.train.module import TrainingModule
 
 
-def method_of(recipe: Recipe, similarities: Sequence[Similarity], inputs: Inputs | None = None) -> Method:
+def method_of(recipe: Recipe, similarities: Sequence[Similarity], inputs: Inputs | None = None) -> TrainingModule:
     """Everything that learns, its weights drawn from torch's generator. Inputs are None where they are images."""
     count = len(similarities)
     vectors = inputs if isinstance(inputs, Vectors) else None
@@ -44,9 +44,9 @@ def method_of(recipe: Recipe, similarities: Sequence[Similarity], inputs: Inputs
     weighting = catalogue.build("weighting", recipe.weighting.name, recipe.weighting.settings, similarities=count)
     importance = [part.importance for part in recipe.similarities]
     if any(i != 1 for i in importance):
-        weighting = Emphasised(weighting, importance)
+        weighting = ScaledWeighting(weighting, importance)
     rules = [TripletRule(s.column) for s in similarities] if recipe.triplets.used else similarities
-    return Method(model, objective, weighting, _candidates(recipe, objective), rules)
+    return TrainingModule(model, objective, weighting, _candidates(recipe, objective), rules)
 
 
 def _objective(recipe: Recipe, widths: Sequence[int]) -> Objective:
@@ -56,24 +56,24 @@ def _objective(recipe: Recipe, widths: Sequence[int]) -> Objective:
         alike: dict[tuple[int, tuple[int, ...] | None], list[int]] = {}
         for number in numbers:
             alike.setdefault((widths[number], recipe.compared_views[number]), []).append(number)
-        for (width, views), own in alike.items():
+        for (width, views), members in alike.items():
             objective = catalogue.build("objective", part.name, part.settings)
             if recipe.triplets.used and objective.reads_codes:
                 raise RecipeError(
                     f"[triplets] asks for triplets, but objective '{part.name}' reads labels, not what is nearer. Use "
                     "objective 'triplet_margin', or take [triplets] out."
                 )
-            groups.append(Group(objective, tuple(own), width, views))
+            groups.append(ObjectiveGroup(objective, tuple(members), width, views))
     return groups[0].objective if len(groups) == 1 else ObjectiveGroups(groups)
 
 
-def _candidates(recipe: Recipe, objective: Objective) -> Candidates:
-    asked = recipe.candidates
-    now = Gathered() if asked.gather_across_devices else InBatch()
-    if not asked.memory_size:
-        if asked.warm_up:
+def _candidates(recipe: Recipe, objective: Objective) -> CandidateSource:
+    settings = recipe.candidates
+    now = AcrossProcesses() if settings.gather_across_devices else InBatch()
+    if not settings.memory_size:
+        if settings.warm_up:
             raise RecipeError(
-                f"[candidates] warm_up is {asked.warm_up} but there is no memory to fill. Set memory_size, or leave "
+                f"[candidates] warm_up is {settings.warm_up} but there is no memory to fill. Set memory_size, or leave "
                 "warm_up out."
             )
         return now
@@ -84,14 +84,14 @@ def _candidates(recipe: Recipe, objective: Objective) -> Candidates:
         )
     if recipe.triplets.used:
         raise RecipeError("[candidates] asks for a memory, but a triplet is compared with nothing outside it.")
-    return Remembered(asked.memory_size, now, asked.warm_up)
+    return MemoryBank(settings.memory_size, now, settings.warm_up)
 
 
-def training_of(recipe: Recipe, dataset: Dataset | TripletDataset, method: Method, device: str) -> Training:
+def training_of(recipe: Recipe, dataset: Dataset | TripletDataset, method: TrainingModule, device: str) -> Training:
     """On the device, in the precision and layout that suit it, with an optimiser."""
-    settings = hardware.resolve(recipe.train, method.model.encoder, device)
+    settings = environment.resolve(recipe.train, method.model.encoder, device)
     recipe = replace(recipe, train=settings)
-    fabric = hardware.start(settings, device)
+    fabric = environment.start(settings, device)
     if settings.channels_last == "yes":
         method.model.encoder.to(memory_format=torch.channels_last)
     method.to(fabric.device)
@@ -106,12 +106,12 @@ def training_of(recipe: Recipe, dataset: Dataset | TripletDataset, method: Metho
     )
     check_left_over(sampler)
     steps = settings.epochs * len(sampler)
-    own, schedule = optimiser.build(method.model, method.objective, method.weighting, settings, steps)
-    shell, _ = fabric.setup(method, own)
+    plain_optimiser, schedule = optimiser.build(method.model, method.objective, method.weighting, settings, steps)
+    shell, _ = fabric.setup(method, plain_optimiser)
     marginals = None
     if isinstance(dataset.inputs, Vectors):
         marginals = Marginals.of(dataset.inputs, _rows(dataset).indices("train"), settings.seed).to(fabric.device)
-    return Training(recipe, dataset, method, shell, own, schedule, fabric, sampler, marginals)
+    return Training(recipe, dataset, method, shell, plain_optimiser, schedule, fabric, sampler, marginals)
 
 
 def _rows(dataset: Dataset | TripletDataset) -> Dataset:
@@ -170,7 +170,7 @@ def check_rows(recipe: Recipe, rows: pl.DataFrame, table_name: str) -> None:
         )
 
 
-def check_learns(method: Method) -> None:
+def check_learns(method: TrainingModule) -> None:
     if not any(p.requires_grad for part in (method.model, method.objective) for p in part.parameters()):
         raise RecipeError(
             "[encoder] frozen = true, and heads and objective have no weights, so there is nothing to learn. Take "
@@ -178,28 +178,24 @@ def check_learns(method: Method) -> None:
         )
 
 
-def check_weighting(recipe: Recipe, method: Method, rows: pl.DataFrame, table_name: str) -> None:
-    """That there is something to look at for a weighting that looks at projections."""
-    at, name, complaints = method.weighting.looks_at, recipe.weighting.name, []
-    if at == "nothing":
+def check_weighting(recipe: Recipe, method: TrainingModule, rows: pl.DataFrame, table_name: str) -> None:
+    """That a weighting which is fitted on projections has what it needs."""
+    fit_on, name, complaints = method.weighting.fit_on, recipe.weighting.name, []
+    if fit_on == "nothing":
         return
-    if method.objective.temperature is None:
-        objectives = sorted({part.name for part, _ in recipe.grouped("objective")})
+    groups = groups_of(method.objective, len(recipe.similarities))
+    if numbers := sorted(i for g in groups if g.objective.temperature is None for i in g.similarities):
+        objectives = sorted({(recipe.similarities[i].objective or recipe.objective).name for i in numbers})
         complaints.append(
-            f"weighting '{name}' fits temperatures, but of objective {first_few(objectives)} there is none, or not one "
-            "for all similarities. Use weighting 'equal', or objective 'supcon' with one temperature."
-        )
-    if any(part.views is not None for part in recipe.similarities):
-        complaints.append(
-            f"weighting '{name}' looks at all views alike, but some similarities have views of their own. Use "
-            "weighting 'relative', which looks at none."
+            f"weighting '{name}' fits temperatures, but objective {first_few(objectives)} has none. Use weighting "
+            "'equal', or objective 'supcon'."
         )
     if graded := [s.column for s in method.similarities if not s.is_partition]:
         complaints.append(
             f"weighting '{name}' asks how well classes are told apart, but similarity '{graded[0]}' has no classes. "
             "Use weighting 'relative', which needs none."
         )
-    if at == "validation" and not (rows.get_column("split") == "validation").any():
+    if fit_on == "validation" and not (rows.get_column("split") == "validation").any():
         complaints.append(
             f"weighting '{name}' is fitted on validation rows, but {table_name} has none. Set [weighting] "
             'fit_on = "training", or give some rows the split "validation".'

@@ -86,8 +86,8 @@ def _optimiser_state(optimiser: torch.optim.Optimizer) -> tuple[dict[str, Tensor
     state = optimiser.state_dict()
     tensors = {
         f"{_OPTIMISER}{number}.{name}": value
-        for number, own in state["state"].items()
-        for name, value in own.items()
+        for number, values in state["state"].items()
+        for name, value in values.items()
         if isinstance(value, Tensor)
     }
     return tensors, [{k: v for k, v in group.items() if k != "params"} for group in state["param_groups"]]
@@ -103,8 +103,9 @@ def _load_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]
             like = parameters[int(number)]
             # A fused optimiser walks parameter and state in the order of memory, which for a
             # channels-last filter is not the order that a file has.
-            own = torch.empty_like(like, dtype=value.dtype).copy_(value) if value.shape == like.shape else value
-            state.setdefault(int(number), {})[name] = own
+            if value.shape == like.shape:
+                value = torch.empty_like(like, dtype=value.dtype).copy_(value)
+            state.setdefault(int(number), {})[name] = value
     merged = [
         # JSON has no tuples; betas are one.
         {**group, **{k: tuple(v) if isinstance(v, list) else v for k, v in saved.items()}}

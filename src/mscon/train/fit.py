@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -20,17 +19,17 @@ from mscon.data.inputs.open import Inputs, Vectors, fingerprints_of, images_root
 from mscon.data.table import infer_kind
 from mscon.data.table.rows import select_rows
 from mscon.data.table.table import Table, read_table, unit
-from mscon.errors import RecipeError, RunError, TableError, counted
+from mscon.errors import RecipeError, RunError
 from mscon.method import catalogue
 from mscon.method.similarities.base import Similarity
+from mscon.run import folder
 from mscon.run.recipe import AUTO, Recipe, of_columns
 from mscon.run.run import Run
-from mscon.train import assembly, environment, hardware, log
-from mscon.train.checkpoint import Position, restore_last, save_best, save_last
-from mscon.train.gather import leave, processes, wait_for_all
-from mscon.train.grad_cache import has_batch_norm
-from mscon.train.loop import Training, need_finite_state, train_epoch, validate
-from mscon.train.progress import TrainingProgress
+from mscon.train import assembly, environment, log
+from mscon.train.checkpoint import Position, restore_last
+from mscon.train.epochs import is_first, train, training_length, write_trained
+from mscon.train.gather import leave, wait_for_all
+from mscon.train.loop import Training
 
 
 def default_out(name: str) -> Path:
@@ -80,7 +79,7 @@ def fit(
     images = None if images is None else Path(images)
     protected = [*protected, *_read_from(recipe, table, images)]
     if not dry_run:
-        Run.refuse_if_taken(out, overwrite, protected)
+        folder.refuse_if_taken(out, overwrite, protected)
     assembly.check_views(recipe)
     assembly.check_sampler(recipe)
     log.check(recipe.log.to)
@@ -93,11 +92,11 @@ def fit(
         for sentence in inferred:
             _say(sentence, progress)
     similarities = fit_similarities(rows, recipe.similarities, where=f"{table.name}: ", unit=unit(table.name))
-    device = "cpu" if dry_run else hardware.device_type()
+    device = "cpu" if dry_run else environment.device_type()
     if not dry_run:
-        hardware.meet(device)
+        environment.meet(device)
         assembly.check_processes(recipe, rows)
-    with hardware.repeatable(recipe.train.seed, device):
+    with environment.repeatable(recipe.train.seed, device):
         # What is wrong with the method is found in a second, so before images are decoded; how wide vectors are is not
         # known before they are opened.
         vectors = table.vectors.get(recipe.data.vectors)
@@ -114,14 +113,16 @@ def fit(
         dataset = _dataset(recipe, rows, similarities, inputs, root, table.name)
         training = assembly.training_of(recipe, dataset, method, device)
         if dry_run:
+            for sentence in training_length(recipe.train, recipe.sampler, training.steps_an_epoch):
+                _say(sentence, progress)
             _one_step(training)
             leave()
             return None
         if recipe.data.input == "image":
             protected += {(root / image).parent for image in rows.get_column("image").to_list()}
-        with Run.held(out) if _is_first() else contextlib.nullcontext():
-            run = Run.create(out, overwrite, protected) if _is_first() else Run(out, trust=True)
-            if _is_first():
+        with folder.training_lock(out) if is_first() else contextlib.nullcontext():
+            run = Run.create(out, overwrite, protected) if is_first() else Run(out, trust=True)
+            if is_first():
                 run.write_recipe(training.recipe)
                 run.write_similarities(
                     [
@@ -133,11 +134,11 @@ def fit(
                 if isinstance(inputs, Vectors):
                     run.write_inputs(inputs.to_json(), vectors if recipe.data.input == "vectors" else None)
                 run.write_rows(rows)
-                if (taken := fingerprints_of(inputs)) is not None:
-                    run.write_fingerprints(taken)
+                if (prints := fingerprints_of(inputs)) is not None:
+                    run.write_fingerprints(prints)
                 # The last of them: it makes the folder a run.
                 run.write_facts(environment.describe(training.recipe, table, rows, root, method, device))
-            return _train(run, training, Position(), progress)
+            return train(run, training, Position(), progress)
 
 
 def _recipe_and_table(one: object, other: object) -> tuple[Recipe, Table]:
@@ -191,25 +192,25 @@ def resume(run: Run, progress: bool = True, overrides: Sequence[str] = (), *, ac
             f"--set {other[0]}: a run that is resumed can change [train] and [log] only; all else is in its checkpoint "
             "already. Train a new run."
         )
-    device = hardware.device_type()
-    hardware.meet(device)
-    with Run.held(run.root) if _is_first() else contextlib.nullcontext():
-        return _resume(run, run.recipe_with(overrides), device, progress, accept_changes)
+    device = environment.device_type()
+    environment.meet(device)
+    with folder.training_lock(run.root) if is_first() else contextlib.nullcontext():
+        return _resume(run, run.read_recipe(overrides), device, progress, accept_changes)
 
 
 def _resume(run: Run, recipe: Recipe, device: str, progress: bool, accept_changes: bool) -> Run:
     known, rows = run.read_facts(), run.read_rows()
     log.check(recipe.log.to)
     assembly.check_processes(recipe, rows)
-    done = Position.of(run.read_checkpoint("last")[1]) if run.has_checkpoint("last") else Position()
-    if done.epoch >= recipe.train.epochs:
-        _say(f"run '{run.root}' is finished: {done.epoch} of {recipe.train.epochs} epochs are done.", progress)
-        if _is_first() and known.get("trained", {}).get("epochs") != done.epoch:  # stopped just before it wrote this
-            _write_trained(run, done)
+    last = Position.of(run.read_checkpoint("last")[1]) if run.has_checkpoint("last") else Position()
+    if last.epoch >= recipe.train.epochs:
+        _say(f"run '{run.root}' is finished: {last.epoch} of {recipe.train.epochs} epochs are done.", progress)
+        if is_first() and known.get("trained", {}).get("epochs") != last.epoch:  # stopped just before it wrote this
+            write_trained(run, last)
         leave()
         return run
     similarities = tuple(catalogue.find("similarity", s["name"]).from_json(s["state"]) for s in run.read_similarities())
-    with hardware.repeatable(recipe.train.seed, device):
+    with environment.repeatable(recipe.train.seed, device):
         root, name = Path(known["images_root"]), known["table"]["name"]
         with _first_before_others():
             inputs = open_inputs(rows, root, recipe.data, name, vectors=run.vectors_file, known=run.read_inputs())
@@ -220,9 +221,9 @@ def _resume(run: Run, recipe: Recipe, device: str, progress: bool, accept_change
                 raise RunError(f"run '{run.root}': {words}\n  {fingerprints.ADVICE}")
         dataset = _dataset(recipe, rows, similarities, inputs, root, name)
         # The weights come from the checkpoint, if there is one: no hub and no other run is asked for them again.
-        bare = replace(recipe.encoder, pretrained=False, start_from="")
-        own = replace(recipe, encoder=bare) if run.has_checkpoint("last") else recipe
-        training = assembly.training_of(recipe, dataset, assembly.method_of(own, similarities, inputs), device)
+        bare = replace(recipe, encoder=replace(recipe.encoder, pretrained=False, start_from=""))
+        method = assembly.method_of(bare if run.has_checkpoint("last") else recipe, similarities, inputs)
+        training = assembly.training_of(recipe, dataset, method, device)
         position = restore_last(run, training)
         again = {
             "after_epoch": position.epoch,
@@ -231,14 +232,14 @@ def _resume(run: Run, recipe: Recipe, device: str, progress: bool, accept_change
         }
         if changed:
             again["changed_rows"] = changed
-            _say(f"note: {words} It goes on with them as they are now.", progress)
-        if _is_first():
+            _say(f"note: {words} Training continues with the inputs as they are now.", progress)
+        if is_first():
             if run.has_lost_log:
-                last = max((record.get("step", 0) for record in run.read_log()), default=0)
-                again["log_lost_after_step"] = last
+                logged = max((record.get("step", 0) for record in run.read_log()), default=0)
+                again["log_lost_after_step"] = logged
                 _say(
-                    f"note: log.jsonl of run '{run.root}' ends at step {last:,}, but its checkpoint is of step "
-                    f"{position.step:,}. Curves will lack what lies between; the training goes on as if nothing was.",
+                    f"note: log.jsonl of run '{run.root}' ends at step {logged:,}, but its checkpoint is of step "
+                    f"{position.step:,}. Curves will lack the steps between; training itself loses nothing.",
                     progress,
                 )
             was_signed = run.is_signed
@@ -247,44 +248,21 @@ def _resume(run: Run, recipe: Recipe, device: str, progress: bool, accept_change
                 run.sign()
             run.write_facts({**known, "resumed": [*known.get("resumed", []), again]})
             run.cut_log(position.step)
-        return _train(run, training, position, progress)
-
-
-def _nothing_compared(training: Training, columns: Sequence[str]) -> str:
-    """What to say of similarities that no batch of the first epoch taught anything."""
-    recipe = training.recipe
-    objectives = {part.column: (part.objective or recipe.objective).name for part in recipe.similarities}
-    names = ", ".join(f"'{column}' (objective '{objectives[column]}')" for column in columns)
-    steps = counted(training.steps_an_epoch, "step")
-    return (
-        f"note: in none of the {steps} of the first epoch was there anything to compare by similarity {names}, so it "
-        "learnt nothing. Do batches hold rows that are alike in it and rows that are not? Some objectives need rows of "
-        "weight 0, which kinds such as 'continuous' hardly have; 'supcon' does not."
-    )
-
-
-def _write_trained(run: Run, position: Position) -> None:
-    trained = {"epochs": position.epoch, "steps": position.step, "seconds": round(position.seconds, 2)}
-    run.write_facts({**run.read_facts(), "trained": {**trained, "best_epoch": position.best_epoch}})
+        return train(run, training, position, progress)
 
 
 def _say(text: str, progress: bool) -> None:
-    if progress and _is_first():
+    if progress and is_first():
         print(text, file=sys.stderr)
-
-
-def _is_first() -> bool:
-    """Whether this process writes and speaks: of several only one does."""
-    return processes()[0] == 0
 
 
 @contextlib.contextmanager
 def _first_before_others() -> Iterator[None]:
     """The first process decodes images, or encodes texts, that are not in the cache, and speaks of what is wrong."""
-    if not _is_first():
+    if not is_first():
         wait_for_all()
     yield
-    if _is_first():
+    if is_first():
         wait_for_all()
 
 
@@ -307,93 +285,3 @@ def _one_step(training: Training) -> None:
     batch = next(batch for batch in training.sampler.epoch(1).batches if batch.numel())
     training.learn(batch, training.view_maker(training.recipe.train.seed))
     training.optimiser.step()
-
-
-def _train(run: Run, training: Training, position: Position, show: bool) -> Run:
-    """The epochs that are left, each with its log, its validation and its checkpoint.
-
-    Returns:
-        The run, where it is in the end: one that replaces another moves after its first checkpoint.
-    """
-    settings, to = training.recipe.train, training.recipe.log.to
-    steps = training.steps_an_epoch
-    with TrainingProgress(settings.epochs, settings.epochs * steps, enabled=show and _is_first()) as progress:
-        world = processes()[1]
-        if world > 1 and has_batch_norm(training.method.model):
-            progress.say(
-                f"note: batch norms see the rows of one process at a time, a batch in {world} parts, so the gradient "
-                "is not quite that of the whole batch."
-            )
-        if settings.mini_batch_size and has_batch_norm(training.method.model):
-            progress.say(
-                f"note: batch norms see {settings.mini_batch_size} rows at a time, not {settings.batch_size}, so the "
-                "gradient is not quite that of the whole batch (train.mini_batch_size)."
-            )
-        # Other loggers keep files open in the run, so they begin once it is where it stays.
-        records = log.Log(run, () if run.is_next else to, progress.say, position.step) if _is_first() else None
-        try:
-            while position.epoch < settings.epochs:
-                position = _epoch(run, training, position, progress, records)
-                if run.is_next:
-                    run = run.take_place()
-                    records = log.Log(run, to, progress.say)
-                    for record in run.read_log():
-                        records.copy(record)
-            training.dataset.inputs[[]]  # a file of vectors is looked at once more
-        except KeyboardInterrupt:
-            goes_on = f"`mscon resume {run.root}` goes on after epoch {position.epoch}"
-            kept = f"the run in '{run.root.parent}' is as it was" if run.is_next else goes_on
-            progress.say(f"stopped in epoch {position.epoch + 1} of {settings.epochs}; {kept}.")
-            raise
-        except (RunError, TableError) as error:
-            kept = f"keeps its checkpoint of epoch {position.epoch}" if position.epoch else "has no checkpoint yet"
-            kept = f"'{run.root.parent}' is as it was" if run.is_next else f"'{run.root}' {kept}"
-            raise type(error)(f"{error}\n  Run {kept}.") from error
-        finally:
-            if records is not None:
-                records.close()
-    if _is_first():
-        _write_trained(run, position)
-    leave()
-    return run
-
-
-def _epoch(
-    run: Run, training: Training, position: Position, progress: TrainingProgress, records: log.Log | None
-) -> Position:
-    began = time.monotonic()
-    epoch, step = position.epoch + 1, position.step + training.steps_an_epoch
-    absent = set(training.recipe.columns)
-    for record in train_epoch(training, epoch, position.step):
-        if records is not None:
-            records.append(record)
-        if record["kind"] == "step":
-            progress.show(record)
-            absent -= {column for column, loss in record["loss"].items() if loss is not None}
-        elif record.get("left_over") and epoch == 1:
-            rows, left = training.sampler.indices.numel(), record["left_over"]
-            progress.say(
-                f"note: {left:,} of {rows:,} rows are left over in this epoch, since no balanced batch can hold them "
-                "([sampler]); in other epochs it may be others, see 'left_over' in the log."
-            )
-    if absent and epoch == 1:
-        progress.say(_nothing_compared(training, sorted(absent)))
-    need_finite_state(training, epoch, step)
-    validation = None
-    settings = training.recipe.train
-    if epoch % settings.validate_every == 0 or epoch == settings.epochs:
-        validation = validate(training, epoch, step)
-    seconds = position.seconds + time.monotonic() - began
-    position = replace(position, epoch=epoch, step=step, seconds=seconds)
-    if validation is not None:
-        if records is not None:
-            records.append(validation)
-        merit = validation["merit"]
-        if position.best_epoch is None or (merit is not None and (position.best is None or merit > position.best)):
-            position = replace(position, best=merit, best_epoch=epoch)
-            if _is_first():
-                save_best(run, training, position)
-    if _is_first():
-        save_last(run, training, position)
-    progress.end_epoch(epoch, validation)
-    return position

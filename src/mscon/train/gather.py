@@ -18,6 +18,7 @@ from jaxtyping import Float, Int, Int64, Shaped
 from torch import Tensor, nn
 
 from mscon.errors import OthersStopped
+from mscon.method.comparison import SampleOrigin
 from mscon.method.pairs import Exchange
 
 
@@ -28,14 +29,12 @@ class Samples:
     Attributes:
         projections: a space per similarity.
         codes: for each similarity, the code of each sample.
-        rows: number of the table's row that a sample is a view of, the same number in every process.
-        views: which view of its row a sample is, from 0.
+        origin: row, view and input of each sample.
     """
 
     projections: Float[Tensor, "similarities samples dim"]
     codes: Sequence[Shaped[Tensor, "samples ..."]]
-    rows: Int[Tensor, " samples"]
-    views: Int[Tensor, " samples"]
+    origin: SampleOrigin
 
     @classmethod
     def of_views(
@@ -43,22 +42,25 @@ class Samples:
         projections: Float[Tensor, "similarities samples dim"],
         codes: Sequence[Shaped[Tensor, "rows ..."]],
         rows: Int[Tensor, " rows"],
-        views: int,
+        inputs: Sequence[int],
     ) -> Samples:
-        """Of a batch whose projections are those of the first view of every row, then of the second, and so on."""
-        return cls(
-            projections,
-            [code.repeat(views, *[1] * (code.dim() - 1)) for code in codes],
-            rows.repeat(views),
-            torch.arange(views, device=rows.device).repeat_interleave(len(rows)),
-        )
+        """Of a batch whose projections are those of the first view of every row, then of the second, and so on.
+
+        Args:
+            projections: of the views.
+            codes, rows: of the rows.
+            inputs: of each view the input that it is a view of; as many 0 as there are views if rows have one input.
+        """
+        views = len(inputs)
+        repeated = [code.repeat(views, *[1] * (code.dim() - 1)) for code in codes]
+        return cls(projections, repeated, SampleOrigin.of_views(rows, inputs))
 
     def __len__(self) -> int:
-        return self.rows.shape[0]
+        return self.origin.rows.shape[0]
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
+class CandidateSet:
     """What anchors are compared with.
 
     Attributes:
@@ -76,7 +78,7 @@ class Compared:
     past: int = 0
 
 
-class Candidates(nn.Module, ABC):
+class CandidateSource(nn.Module, ABC):
     """Where candidates come from. Subclasses are final; all their state is in buffers."""
 
     @property
@@ -85,11 +87,11 @@ class Candidates(nn.Module, ABC):
         return 1
 
     @abstractmethod
-    def forward(self, anchors: Samples) -> Compared:
+    def forward(self, anchors: Samples) -> CandidateSet:
         """The candidates of these anchors. They leave no trace until `remember` is called."""
 
-    def remember(self, compared: Compared) -> None:
-        """Told of a step's candidates once it has a loss: in training they may be kept for later steps."""
+    def remember(self, compared: CandidateSet) -> None:
+        """Called with a step's candidates once it has a loss: in training they may be stored for later steps."""
         del compared
 
     def total(self, value: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
@@ -98,30 +100,30 @@ class Candidates(nn.Module, ABC):
 
     def mean(self, values: Float[Tensor, " samples"]) -> Float[Tensor, ""]:
         """Mean over the samples of all processes; its gradient, averaged over processes, is that of the mean."""
-        own = values.sum() / self.total(values.new_tensor(float(len(values)))).clamp_min(1)
-        return self.total(own.detach()) + self.world_size * (own - own.detach())
+        local = values.sum() / self.total(values.new_tensor(float(len(values)))).clamp_min(1)
+        return self.total(local.detach()) + self.world_size * (local - local.detach())
 
     def new_rows(self, count: int, device: torch.device) -> Int64[Tensor, " rows"]:
-        """Numbers for rows of a batch of which the caller says nothing: all different, in every process."""
+        """Numbers for the rows of a batch for which the caller gives none: all different, in every process."""
         return torch.arange(count, device=device)
 
 
-class InBatch(Candidates):
+class InBatch(CandidateSource):
     """The samples of the batch are one another's candidates."""
 
-    def forward(self, anchors: Samples) -> Compared:
-        ids = torch.arange(len(anchors), device=anchors.rows.device)
-        return Compared(anchors, ids, ids)
+    def forward(self, anchors: Samples) -> CandidateSet:
+        ids = torch.arange(len(anchors), device=anchors.origin.rows.device)
+        return CandidateSet(anchors, ids, ids)
 
 
-class Gathered(Candidates):
+class AcrossProcesses(CandidateSource):
     """The batches of all processes; the anchors stay those of this process. Without a process group it is `InBatch`.
 
     Averaged over processes, as data-parallel training does, the gradient is that of one process with all the
     batches, also where processes hold different numbers of rows, or none.
 
     Forward, projections and labels travel once. Backward, a loss made by `mscon.method.kernels.contrast` lets two or
-    three numbers a sample and similarity travel (`Compared.exchange`), with which each process computes all of its
+    three numbers a sample and similarity travel (`CandidateSet.exchange`), with which each process computes all of its
     own samples' gradient, as anchors and as candidates. Any other loss finds candidates that carry a gradient:
     that of all samples is then added up over the processes, as many numbers as there are in the projections.
     """
@@ -130,16 +132,16 @@ class Gathered(Candidates):
     def world_size(self) -> int:
         return processes()[1]
 
-    def forward(self, anchors: Samples) -> Compared:
+    def forward(self, anchors: Samples) -> CandidateSet:
         if self.world_size == 1:
             return InBatch()(anchors)
-        device, count = anchors.rows.device, len(anchors)
+        device, count = anchors.origin.rows.device, len(anchors)
         sizes = _sizes(count, device)
         begin = sum(sizes[: processes()[0]])
-        own = anchors.projections.transpose(0, 1)
-        known = [own.detach(), anchors.rows, anchors.views, *anchors.codes]
-        projections, rows, views, *codes = _gather_together(known, sizes)
-        samples = Samples(_WithGradient.apply(own, projections, begin).transpose(0, 1), codes, rows, views)
+        local = anchors.projections.transpose(0, 1)
+        projections, *others = _gather_together([local.detach(), *anchors.origin, *anchors.codes], sizes)
+        origin, codes = SampleOrigin(*others[: len(anchors.origin)]), others[len(anchors.origin) :]
+        samples = Samples(_WithGradient.apply(local, projections, begin).transpose(0, 1), codes, origin)
 
         def exchange(
             numbers: Float[Tensor, "numbers similarities anchors"],
@@ -147,7 +149,7 @@ class Gathered(Candidates):
             return _gather(numbers.movedim(2, 0), sizes).movedim(0, 2).contiguous()
 
         ids = torch.arange(sum(sizes), device=device)
-        return Compared(samples, ids[begin : begin + count], ids, exchange)
+        return CandidateSet(samples, ids[begin : begin + count], ids, exchange)
 
     def total(self, value: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
         if self.world_size == 1:
@@ -216,27 +218,27 @@ def _layout(like: Tensor) -> torch.memory_format:
 
 
 class _WithGradient(torch.autograd.Function):
-    """All processes' projections; the gradient of the own ones is added up over all processes.
+    """All processes' projections; the gradient of the local ones is added up over all processes.
 
     The gather of torch.distributed.nn that does the same is deprecated, and a gather without gradients loses what
-    the other processes' anchors say of the own candidates (a norm ratio of 0.83 in a trial).
+    the other processes' anchors say of the local candidates (a norm ratio of 0.83 in a trial).
     """
 
     @staticmethod
-    def forward(ctx: Any, own: Tensor, everyone: Tensor, begin: int) -> Tensor:
-        ctx.own = slice(begin, begin + own.shape[0])
+    def forward(ctx: Any, local: Tensor, everyone: Tensor, begin: int) -> Tensor:
+        ctx.local = slice(begin, begin + local.shape[0])
         return everyone.view_as(everyone)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         total = grad.clone(memory_format=torch.contiguous_format)
         _add_up(total)
-        return total[ctx.own], None, None
+        return total[ctx.local], None, None
 
 
 @contextlib.contextmanager
 def _together() -> Iterator[None]:
-    """What all processes do at once; if one is gone, that is said in words."""
+    """What all processes do at once; if one is gone, the error says so."""
     try:
         yield
     except RuntimeError as error:  # torch's own errors of a backend are of this kind, and so are gloo's
@@ -261,24 +263,24 @@ def _sizes(count: int, device: torch.device) -> list[int]:
     return sizes.tolist()
 
 
-def _gather(own: Shaped[Tensor, "own ..."], sizes: Sequence[int]) -> Shaped[Tensor, "all ..."]:
+def _gather(local: Shaped[Tensor, "local ..."], sizes: Sequence[int]) -> Shaped[Tensor, "all ..."]:
     """Tensors of all processes, which may differ in length."""
-    padded = own.new_zeros(max(sizes), *own.shape[1:])
-    padded[: own.shape[0]] = own
+    padded = local.new_zeros(max(sizes), *local.shape[1:])
+    padded[: local.shape[0]] = local
     everyone = [torch.empty_like(padded) for _ in sizes]
     with _together():
         dist.all_gather(everyone, padded)
     return torch.cat([part[:size] for part, size in zip(everyone, sizes, strict=True)])
 
 
-def _gather_together(own: Sequence[Tensor], sizes: Sequence[int]) -> list[Tensor]:
+def _gather_together(local: Sequence[Tensor], sizes: Sequence[int]) -> list[Tensor]:
     """The same of several tensors at once: as bytes, so that there is one message whatever their types."""
-    count = own[0].shape[0]
-    widths = [math.prod(t.shape[1:]) * t.element_size() for t in own]
-    as_bytes = [t.contiguous().view(count, math.prod(t.shape[1:])).view(torch.uint8) for t in own]
+    count = local[0].shape[0]
+    widths = [math.prod(t.shape[1:]) * t.element_size() for t in local]
+    as_bytes = [t.contiguous().view(count, math.prod(t.shape[1:])).view(torch.uint8) for t in local]
     parts = _gather(torch.cat(as_bytes, dim=1), sizes).split(widths, dim=1)
     return [
         # Copied even where it is contiguous: other types want to begin at a multiple of their size.
         part.clone(memory_format=torch.contiguous_format).view(t.dtype).view(sum(sizes), *t.shape[1:])
-        for part, t in zip(parts, own, strict=True)
+        for part, t in zip(parts, local, strict=True)
     ]

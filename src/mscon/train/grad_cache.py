@@ -17,12 +17,12 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mscon.train.gather import Samples
-from mscon.train.module import Method
+from mscon.train.module import TrainingModule
 from mscon.train.step import MakeView, Measured, measure
 
 
 def cached_backward(
-    method: Method,
+    method: TrainingModule,
     inputs: Shaped[Tensor, "rows ..."],
     codes: Sequence[Shaped[Tensor, "rows ..."]],
     rows: Int[Tensor, " rows"],
@@ -49,42 +49,44 @@ def cached_backward(
     views = len(make_views)
     samples = torch.cat([make_view(inputs) for make_view in make_views])
     chunks = samples.split(mini_batch_size * views)
-    features, projections, random_states = [], [], []
+    feature_chunks, projection_chunks, random_states = [], [], []
     with torch.no_grad(), _still_norms(method.model):
         for chunk in chunks:
             random_states.append(torch.get_rng_state())
             with autocast():
-                own, projected = method.model(chunk)
-            features.append(own)
-            projections.append(projected)
-    kept = torch.cat(features).requires_grad_()
-    cached = torch.cat(projections, dim=1).requires_grad_()
+                chunk_features, chunk_projections = method.model(chunk)
+            feature_chunks.append(chunk_features)
+            projection_chunks.append(chunk_projections)
+    features = torch.cat(feature_chunks).requires_grad_()
+    projections = torch.cat(projection_chunks, dim=1).requires_grad_()
     with autocast():
         measured = measure(
-            Samples.of_views(cached, codes, rows, views),
+            Samples.of_views(projections, codes, rows, [0] * views),
             similarities=method.similarities,
             objective=method.objective,
             weighting=method.weighting,
             candidates=method.candidates,
         )
         measured = dataclasses.replace(
-            measured, total=measured.total + method.model.heads.penalty(kept, method.candidates.mean)
+            measured, total=measured.total + method.model.heads.penalty(features, method.candidates.mean)
         )
     measured.total.backward()
     # A batch without a pair moves no projection, and most heads have no penalty that moves the features.
-    if kept.grad is None and cached.grad is None:
+    if features.grad is None and projections.grad is None:
         return _detached(measured)
     size = mini_batch_size * views
-    of_features, of_projections = (_split(leaf.grad, size, dim, len(chunks)) for leaf, dim in ((kept, 0), (cached, 1)))
+    of_features, of_projections = (
+        _split(leaf.grad, size, dim, len(chunks)) for leaf, dim in ((features, 0), (projections, 1))
+    )
     for number, (chunk, state) in enumerate(zip(chunks, random_states, strict=True)):
         with torch.random.fork_rng(devices=[]):
             torch.set_rng_state(state)  # the same dropout as the first time
             with autocast():
-                again = method.model(chunk)
+                outputs = method.model(chunk)
         gradients = (of_features[number], of_projections[number])
         # Features of a frozen encoder have no graph.
-        asked = [(m, g) for m, g in zip(again, gradients, strict=True) if g is not None and m.requires_grad]
-        torch.autograd.backward([made for made, _ in asked], [given for _, given in asked])
+        pairs = [(o, g) for o, g in zip(outputs, gradients, strict=True) if g is not None and o.requires_grad]
+        torch.autograd.backward([output for output, _ in pairs], [gradient for _, gradient in pairs])
     return _detached(measured)
 
 

@@ -1,18 +1,29 @@
-"""Log: where records of a training go. Always to the run's log.jsonl; to other loggers where a recipe names them.
+"""Log: where records of a training go: to the run's log.jsonl, to loggers that the recipe names, and to the terminal.
 
-A logger that fails is left behind, once with a word about it: what is lost is a curve elsewhere, not the training.
+A logger that fails is closed and named once: what is lost is a curve elsewhere, not the training.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import math
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
 from mscon.errors import RecipeError
+from mscon.method.weightings.base import relative_excess
+from mscon.run.progress import ProgressBar
 from mscon.run.run import Run
+from mscon.train.step import Measured
+
+Record = Mapping[str, Any]
 
 # Name in a recipe -> the package that it needs.
 _PACKAGES = {"tensorboard": "tensorboard", "wandb": "wandb"}
@@ -58,12 +69,12 @@ class Log:
         for name in dict.fromkeys(to):
             self._attempt(name, partial(self._open, name, step))
 
-    def append(self, record: Mapping[str, Any]) -> None:
+    def append(self, record: Record) -> None:
         """A record of some steps, or of a validation."""
         self._run.append_log(record)
         self.copy(record)
 
-    def copy(self, record: Mapping[str, Any]) -> None:
+    def copy(self, record: Record) -> None:
         """A record that log.jsonl has already, for the other loggers."""
         numbers = dict(_flat(record))
         for name, logger in list(self._loggers.items()):
@@ -86,7 +97,7 @@ class Log:
             self._say(f"note: logger '{name}' failed and gets no more ({reason}); log.jsonl goes on.")
 
 
-def _flat(record: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+def _flat(record: Record) -> Iterator[tuple[str, float]]:
     """Numbers of a record as "column/quantity", those of validation rows as "validation/column/quantity"."""
     kind = record.get("kind")
     prefix = "" if kind == "step" else f"{kind}/"
@@ -99,6 +110,112 @@ def _flat(record: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def step_record(measured: Sequence[Measured], columns: Sequence[str], epoch: int, step: int, rate: float) -> Record:
+    """Means over some steps that end with `step`, by similarity; None where it was absent from all of them."""
+    means = means_of(measured, torch.ones(len(measured)))
+    return {
+        "kind": "step",
+        "epoch": epoch,
+        "step": step,
+        "total": torch.stack([m.total for m in measured]).mean().item(),
+        "learning_rate": rate,
+        **{key: dict(zip(columns, values, strict=True)) for key, values in means.items()},
+    }
+
+
+def means_of(measured: Sequence[Measured], counts: Float[Tensor, " batches"]) -> Mapping[str, list[float | None]]:
+    """The mean of each quantity over the batches that a similarity is present in, weighted by `counts`."""
+
+    def stacked(name: str) -> Float[Tensor, "batches similarities"]:
+        return torch.stack([getattr(m, name) for m in measured]).to("cpu", torch.float64)
+
+    present: Bool[Tensor, "batches similarities"] = torch.stack([m.present for m in measured]).cpu()
+    share = present * counts[:, None].double()
+    share = share / share.sum(dim=0).clamp_min(1e-12)
+    names = ["loss", "floor", "ceiling", "weight", "positive_share"]
+    if measured[0].accuracy is not None:
+        names.append("accuracy")
+    means = {name: (share * stacked(name).where(present, 0.0)).sum(dim=0) for name in names}
+    means["relative_excess"] = relative_excess(means["loss"], means["floor"], means["ceiling"])
+    known = present.any(dim=0).tolist()
+    return {
+        # Of objectives that put nothing in order the accuracy is NaN.
+        name: [
+            value if k and not (name == "accuracy" and math.isnan(value)) else None
+            for value, k in zip(values.tolist(), known, strict=True)
+        ]
+        for name, values in means.items()
+    }
+
+
+class TrainingProgress(ProgressBar):
+    """What a person sees of a training: a bar on a terminal, else one line an epoch.
+
+    Args:
+        epochs: of the whole run.
+        steps: of the whole run.
+        shown: False shows nothing at all.
+    """
+
+    def __init__(self, epochs: int, steps: int, *, shown: bool = True) -> None:
+        super().__init__("epoch 1", steps, shown=shown)
+        self.epochs = epochs
+        self._last: Record = {}
+        self._start = time.monotonic()
+
+    def show(self, record: Record) -> None:
+        """A record of some steps."""
+        self._last = record
+        self.update(record["step"], f"epoch {record['epoch']}/{self.epochs}", short(record))
+
+    def end_epoch(self, epoch: int, validation: Record | None) -> None:
+        """An epoch is finished."""
+        if not self.is_terminal:
+            seconds, self._start = time.monotonic() - self._start, time.monotonic()
+            result = f"; validation {merit(validation)}" if validation else ""
+            self.say(f"epoch {epoch}/{self.epochs}: {sentence(self._last)}{result}; {seconds:.1f} s")
+
+
+def sentence(record: Record) -> str:
+    """Total, then for each similarity its loss, weight and share of anchors with a positive."""
+    if not record:
+        return ""
+    parts = [f"total {record['total']:.3f}"]
+    for name, loss in record["loss"].items():
+        if loss is None:
+            parts.append(f"{name} absent")
+        else:
+            share = record["positive_share"][name]
+            parts.append(f"{name} {loss:.2f} x {record['weight'][name]:.2f} ({share:.0%} with a positive)")
+    return ", ".join(parts)
+
+
+def short(record: Record) -> str:
+    """The same in the width that a terminal has: loss, weight, and the share where it is not all."""
+    parts = []
+    for name, loss in record["loss"].items():
+        share = record["positive_share"][name]
+        lonely = "" if share is None or share > 0.995 else f" ({share:.0%})"
+        parts.append(f"{name} -" if loss is None else f"{name} {loss:.2f}x{record['weight'][name]:.2f}{lonely}")
+    return " ".join(parts)
+
+
+def merit(validation: Record) -> str:
+    """How good the validation rows find it."""
+    value = validation["merit"]
+    if value is None:
+        return "has no pair"
+    return f"accuracy {value:.3f}" if is_by_accuracy(validation) else f"relative excess {-value:.3f}"
+
+
+def is_by_accuracy(validation: Record) -> bool:
+    """Whether a checkpoint is judged by accuracy: every similarity that is there has one."""
+    return "accuracy" in validation and all(
+        score is not None or validation["relative_excess"][column] is None
+        for column, score in validation["accuracy"].items()
+    )
 
 
 class _TensorBoard:

@@ -5,14 +5,12 @@ It yields records and moves parameters; it writes no file.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
-from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int64, Shaped
+from jaxtyping import Float, Int64, Shaped
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
@@ -23,19 +21,16 @@ from mscon.data.batches.triplet_dataset import TripletDataset
 from mscon.data.inputs.augment_vectors import Marginals, corrupt
 from mscon.data.inputs.views import Part, augment
 from mscon.errors import RunError
-from mscon.method.weightings.base import relative_excess
 from mscon.run.recipe import Recipe, Views
 from mscon.train.gather import average_gradients, average_running_means, processes
 from mscon.train.grad_cache import cached_backward
-from mscon.train.module import Method
-from mscon.train.progress import is_by_accuracy
-from mscon.train.seen import look
+from mscon.train.log import Record, is_by_accuracy, means_of, step_record
+from mscon.train.module import TrainingModule
 from mscon.train.step import MakeView, Measured
+from mscon.train.weighting_fit import fit_weighting
 
 # Steps summed up in a record of the log. Reading a number back makes a GPU wait for it.
 LOG_EVERY = 10
-
-Record = dict[str, Any]
 
 # As MakeView, with how to draw, and the part of the batch that the inputs are.
 DrawView = Callable[[Tensor, Views, Part], Tensor]
@@ -43,23 +38,23 @@ DrawView = Callable[[Tensor, Views, Part], Tensor]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Training:
-    """All that a loop needs, put together.
+    """All that an epoch needs, put together.
 
     Attributes:
         recipe: with every "auto" resolved.
         dataset: rows of all splits, or triplets of them.
-        method: what learns.
-        shell: the same behind Fabric's devices and precision; this one is called.
-        optimiser: torch's, behind Fabric's.
+        method: the modules that learn.
+        shell: the same, wrapped by Fabric for device and precision; this one is called.
+        optimiser: torch's, wrapped by Fabric.
         schedule: of the learning rates, per step.
         fabric: device and precision.
-        sampler: makes the batches of every epoch.
-        marginals: what views of vectors are made with; None where inputs are images.
+        sampler: forms the batches of every epoch.
+        marginals: the values that views of vectors draw from; None where inputs are images.
     """
 
     recipe: Recipe
     dataset: Dataset | TripletDataset
-    method: Method
+    method: TrainingModule
     shell: nn.Module
     optimiser: torch.optim.Optimizer
     schedule: LRScheduler
@@ -97,11 +92,11 @@ class Training:
 
     def learn(self, rows: Int64[Tensor, " rows"], draw_view: DrawView) -> Measured:
         """The same, and the gradient of it, and of all other processes', in every parameter."""
-        least = self.recipe.train.mini_batch_size
+        mini_batch = self.recipe.train.mini_batch_size
         rank, world = processes()
-        own = len(rows[part_of(len(rows), rank, world)]) * self.dataset.rows_each
-        if least and own > least:
-            measured = self._learn_cached(*self._part(rows, draw_view, rank, world), least)
+        local = len(rows[part_of(len(rows), rank, world)]) * self.dataset.rows_each
+        if mini_batch and local > mini_batch:
+            measured = self._learn_cached(*self._part(rows, draw_view, rank, world), mini_batch)
         else:
             measured = self.measure(rows, draw_view)
             self.fabric.backward(measured.total)
@@ -112,9 +107,9 @@ class Training:
         self, rows: Int64[Tensor, " rows"], draw_view: DrawView, rank: int, world: int
     ) -> tuple[Batch, list[MakeView]]:
         """The rows of a batch that a process has, and how to draw each view that they have in the whole batch."""
-        own, each = part_of(len(rows), rank, world), self.dataset.rows_each
-        batch = self.dataset.batch(rows[own]).to(self.fabric.device)
-        places = torch.arange(each * len(rows)).view(each, len(rows))[:, own].reshape(-1)
+        local, each = part_of(len(rows), rank, world), self.dataset.rows_each
+        batch = self.dataset.batch(rows[local]).to(self.fabric.device)
+        places = torch.arange(each * len(rows)).view(each, len(rows))[:, local].reshape(-1)
         part = Part(places, each * len(rows))
 
         def maker(views: Views) -> MakeView:
@@ -122,14 +117,14 @@ class Training:
 
         return batch, [maker(views) for views in self.recipe.drawn_views]
 
-    def _learn_cached(self, batch: Batch, make_views: Sequence[MakeView], least: int) -> Measured:
+    def _learn_cached(self, batch: Batch, make_views: Sequence[MakeView], mini_batch: int) -> Measured:
         return cached_backward(
             self.method,
             batch.inputs,
             batch.codes,
             batch.rows,
             make_views=make_views,
-            mini_batch_size=least,
+            mini_batch_size=mini_batch,
             autocast=self.fabric.autocast,
         )
 
@@ -166,6 +161,11 @@ def train_epoch(training: Training, epoch: int, step: int) -> Iterator[Record]:
     rows = training.sampler.epoch(epoch)
     if training.sampler.floors is not None:
         yield {"kind": "sampler", "epoch": epoch, "step": step + 1, "left_over": rows.left_over.numel()}
+
+    def record(step: int, rate: float) -> Record:
+        _need_finite(training, window, epoch, range(step - len(window) + 1, step + 1))
+        return step_record(window, training.recipe.columns, epoch, step, rate)
+
     for batch in rows.batches:
         step += 1
         if not batch.numel():  # a balanced batch for which no rows were left: a step in which nothing is learnt
@@ -184,10 +184,10 @@ def train_epoch(training: Training, epoch: int, step: int) -> Iterator[Record]:
         training.schedule.step()
         window.append(replace(measured, total=measured.total.detach()))
         if len(window) == LOG_EVERY:
-            yield _record(training, window, epoch, step, rate)
+            yield record(step, rate)
             window.clear()
     if window:
-        yield _record(training, window, epoch, step, rate)
+        yield record(step, rate)
     average_running_means(training.method.model)
     average_running_means(training.method.weighting)
 
@@ -213,11 +213,11 @@ def validate(training: Training, epoch: int, step: int) -> Record | None:
     training.shell.eval()
     batches = list(epoch_batches(rows, settings.batch_size, settings.seed, 0, drop_last=False))
     measured = [training.measure(batch, make_view) for batch in batches]
-    means = _means(measured, torch.tensor([float(len(batch)) for batch in batches]))
+    means = means_of(measured, torch.tensor([float(len(batch)) for batch in batches]))
     names = training.recipe.columns
     _need_finite(training, measured, epoch, [step] * len(measured), "validation ")
-    if seen := [m.seen for m in measured if m.seen is not None]:
-        look(training.method.weighting, training.method.objective, seen)
+    if samples := [m.samples for m in measured if m.samples is not None]:
+        fit_weighting(training.method.weighting, training.method.objective, samples)
     record = {
         "kind": "validation",
         "epoch": epoch,
@@ -228,45 +228,6 @@ def validate(training: Training, epoch: int, step: int) -> Record | None:
     present = [v for v in means[by] if v is not None]
     merit = sum(present) / len(present) if present else None
     return {**record, "merit": merit if merit is None or by == "accuracy" else -merit}
-
-
-def _record(training: Training, window: Sequence[Measured], epoch: int, step: int, rate: float) -> Record:
-    """Means over the last few steps, a value per similarity; null where it was absent from all of them."""
-    _need_finite(training, window, epoch, range(step - len(window) + 1, step + 1))
-    means = _means(window, torch.ones(len(window)))
-    return {
-        "kind": "step",
-        "epoch": epoch,
-        "step": step,
-        "total": torch.stack([m.total for m in window]).mean().item(),
-        "learning_rate": rate,
-        **{key: dict(zip(training.recipe.columns, values, strict=True)) for key, values in means.items()},
-    }
-
-
-def _means(measured: Sequence[Measured], counts: Float[Tensor, " batches"]) -> Mapping[str, list[float | None]]:
-    """The mean of each quantity over the batches that a similarity is present in, weighted by `counts`."""
-
-    def stacked(name: str) -> Float[Tensor, "batches similarities"]:
-        return torch.stack([getattr(m, name) for m in measured]).to("cpu", torch.float64)
-
-    present: Bool[Tensor, "batches similarities"] = torch.stack([m.present for m in measured]).cpu()
-    share = present * counts[:, None].double()
-    share = share / share.sum(dim=0).clamp_min(1e-12)
-    names = ["loss", "floor", "ceiling", "weight", "positive_share"]
-    if measured[0].accuracy is not None:
-        names.append("accuracy")
-    means = {name: (share * stacked(name).where(present, 0.0)).sum(dim=0) for name in names}
-    means["relative_excess"] = relative_excess(means["loss"], means["floor"], means["ceiling"])
-    known = present.any(dim=0).tolist()
-    return {
-        # Of objectives that put nothing in order the accuracy is NaN.
-        name: [
-            value if k and not (name == "accuracy" and math.isnan(value)) else None
-            for value, k in zip(values.tolist(), known, strict=True)
-        ]
-        for name, values in means.items()
-    }
 
 
 def _need_finite(

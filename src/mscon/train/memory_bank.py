@@ -8,10 +8,11 @@ import torch
 from jaxtyping import Float, Int, Int64
 from torch import Tensor
 
-from mscon.train.gather import Candidates, Compared, InBatch, Samples
+from mscon.method.comparison import SampleOrigin
+from mscon.train.gather import CandidateSet, CandidateSource, InBatch, Samples
 
 
-class Remembered(Candidates):
+class MemoryBank(CandidateSource):
     """The candidates of another kind and, beside them, a memory of the samples of past steps.
 
     What is remembered carries no gradient. Remembered views of a row that is in the batch now are left out: they
@@ -31,7 +32,7 @@ class Remembered(Candidates):
     filled: Tensor
     numbered: Tensor
 
-    def __init__(self, size: int, now: Candidates | None = None, warm_up: int = 0) -> None:
+    def __init__(self, size: int, now: CandidateSource | None = None, warm_up: int = 0) -> None:
         super().__init__()
         if size < 1:
             raise ValueError(f"a memory must have room for 1 sample or more, got {size}.")
@@ -51,10 +52,10 @@ class Remembered(Candidates):
         return self.now.total(value)
 
     def new_rows(self, count: int, device: torch.device) -> Int64[Tensor, " rows"]:
-        """Never a number that was remembered: rows of which nothing is said are taken to be new ones."""
+        """Never a number that was remembered: rows without a number are taken to be new ones."""
         return self.now.new_rows(count, device) + self.numbered.to(device)
 
-    def forward(self, anchors: Samples) -> Compared:
+    def forward(self, anchors: Samples) -> CandidateSet:
         compared = self.now(anchors)
         past = self._past(compared.samples) if self.steps >= self.warm_up else None
         if past is None:
@@ -63,44 +64,46 @@ class Remembered(Candidates):
         samples = Samples(
             torch.cat([present.projections, past.projections.to(present.projections.dtype)], dim=1),
             [torch.cat([a, b]) for a, b in zip(present.codes, past.codes, strict=True)],
-            torch.cat([present.rows, past.rows]),
-            torch.cat([present.views, past.views]),
+            present.origin.followed_by(past.origin),
         )
-        ids = torch.arange(len(samples), device=present.rows.device)  # those of the present come first, as they were
+        ids = torch.arange(
+            len(samples), device=present.origin.rows.device
+        )  # those of the present come first, as they were
 
         def exchange(
             numbers: Float[Tensor, "numbers similarities anchors"],
         ) -> Float[Tensor, "numbers similarities candidates"]:
             # Alone, the anchors are the present. What is past is nobody's anchor.
-            told = numbers if compared.exchange is None else compared.exchange(numbers)
-            return torch.cat([told, told.new_zeros(*told.shape[:2], len(past))], dim=2)
+            of_present = numbers if compared.exchange is None else compared.exchange(numbers)
+            return torch.cat([of_present, of_present.new_zeros(*of_present.shape[:2], len(past))], dim=2)
 
         is_known = compared.exchange is not None or present is anchors
-        return Compared(samples, compared.anchor_ids, ids, exchange if is_known else None, past=len(past))
+        return CandidateSet(samples, compared.anchor_ids, ids, exchange if is_known else None, past=len(past))
 
     def _past(self, present: Samples) -> Samples | None:
         """What is remembered of rows that are not in the batch."""
         count = int(self.filled)
         if not count:
             return None
-        rows = self.get_buffer("rows")[:count]
-        kept = (~torch.isin(rows, present.rows)).nonzero().squeeze(1)
-        codes = [self.get_buffer(f"codes_{i}")[kept] for i in range(len(present.codes))]
-        views = self.get_buffer("views")[kept]
-        return Samples(self.get_buffer("projections")[:, kept], codes, rows[kept], views) if kept.numel() else None
+        origin = SampleOrigin(*(self.get_buffer(name) for name in SampleOrigin._fields))
+        of_other_rows = (~torch.isin(origin.rows[:count], present.origin.rows)).nonzero().squeeze(1)
+        if not of_other_rows.numel():
+            return None
+        codes = [self.get_buffer(f"codes_{i}")[of_other_rows] for i in range(len(present.codes))]
+        return Samples(self.get_buffer("projections")[:, of_other_rows], codes, origin.select(of_other_rows))
 
     @torch.no_grad()
-    def remember(self, compared: Compared) -> None:
+    def remember(self, compared: CandidateSet) -> None:
         """In training only. The newest first; what does not fit any more is forgotten."""
         if not self.training:
             return
         samples = compared.samples
-        order = _by_row(samples.rows[: len(samples) - compared.past])
+        order = _by_row(samples.origin.rows[: len(samples) - compared.past])
         fresh = {"projections": samples.projections.detach().transpose(0, 1)[order]}
-        fresh |= {"rows": samples.rows[order], "views": samples.views[order]}
+        fresh |= {name: getattr(samples.origin, name)[order] for name in SampleOrigin._fields}
         fresh |= {f"codes_{i}": code[order] for i, code in enumerate(samples.codes)}
         for name, new in fresh.items():
-            by_sample = name == "projections"  # kept as (similarities, samples, dim), like all projections
+            by_sample = name == "projections"  # stored as (similarities, samples, dim), like all projections
             old = self._buffers.get(name)
             before = new[:0] if old is None else (old.transpose(0, 1) if by_sample else old)[: int(self.filled)]
             value = torch.cat([new, before.to(new if by_sample else new.device)])[: self.size]
@@ -110,12 +113,13 @@ class Remembered(Candidates):
         self.steps += 1
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
-        if f"{prefix}rows" in state_dict:  # a checkpoint of before samples had the number of their view
-            state_dict.setdefault(f"{prefix}views", torch.zeros_like(state_dict[f"{prefix}rows"]))
+        if f"{prefix}rows" in state_dict:  # a checkpoint of before samples had the number of their view, or input
+            for name in ("views", "inputs"):
+                state_dict.setdefault(f"{prefix}{name}", torch.zeros_like(state_dict[f"{prefix}rows"]))
         # The memory has no shape before the first step, so what was saved says what to make room for.
         for key, value in state_dict.items():
             name = key.removeprefix(prefix)
-            if key.startswith(prefix) and (name in ("projections", "rows", "views") or name.startswith("codes_")):
+            if key.startswith(prefix) and (name in ("projections", *SampleOrigin._fields) or name.startswith("codes_")):
                 self.register_buffer(name, torch.empty_like(value, device=self.steps.device))
         super()._load_from_state_dict(state_dict, prefix, *rest)
 

@@ -13,11 +13,11 @@ from mscon.method.objectives.base import Objective
 from mscon.method.similarities.base import Rule
 from mscon.method.weightings.base import Weighting
 from mscon.model.model import Model
-from mscon.train.gather import Candidates
+from mscon.train.gather import CandidateSource
 from mscon.train.step import MakeView, Measured, step
 
 
-class Method(nn.Module):
+class TrainingModule(nn.Module):
     """Model, objective, weighting and candidates. Its state, by these four names, is what a checkpoint holds."""
 
     def __init__(
@@ -25,7 +25,7 @@ class Method(nn.Module):
         model: Model,
         objective: Objective,
         weighting: Weighting,
-        candidates: Candidates,
+        candidates: CandidateSource,
         similarities: Sequence[Rule],
     ) -> None:
         super().__init__()

@@ -37,8 +37,8 @@ def parameter_groups(
         for of_pace, decay in ((decayed, settings.weight_decay), (free, 0.0))
         for scale, params in of_pace.items()
     ]
-    if own := [p for p in weighting.parameters() if p.requires_grad]:
-        groups.append({"params": own, "lr": settings.weighting_learning_rate, "weight_decay": 0.0})
+    if learned := [p for p in weighting.parameters() if p.requires_grad]:
+        groups.append({"params": learned, "lr": settings.weighting_learning_rate, "weight_decay": 0.0})
     return groups
 
 
@@ -60,13 +60,13 @@ def _pace(model: nn.Module, layer_decay: float) -> dict[int, float]:
 
 def _spared(model: nn.Module) -> set[int]:
     """Parameters that a backbone of timm wants free of decay, by identity."""
-    found = set()
+    identities = set()
     for module in model.modules():
         names = getattr(module, "no_weight_decay", None)
         if callable(names):
-            own = dict(module.named_parameters())
-            found |= {id(own[name]) for name in names() if name in own}
-    return found
+            parameters = dict(module.named_parameters())
+            identities |= {id(parameters[name]) for name in names() if name in parameters}
+    return identities
 
 
 def build(

@@ -14,12 +14,13 @@ import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
-from mscon.method.objectives.base import Comparison, Losses, Objective
+from mscon.method.comparison import Comparison, Losses
+from mscon.method.objectives.base import Objective
 from mscon.method.pairs import LazyPairs
 from mscon.method.similarities.base import Rule
-from mscon.method.weightings.base import Seen, Weighting, relative_excess
-from mscon.train.gather import Candidates, Samples
-from mscon.train.seen import look, seen_by
+from mscon.method.weightings.base import BatchLosses, LabelledProjections, Weighting, relative_excess
+from mscon.train.gather import CandidateSource, Samples
+from mscon.train.weighting_fit import check_fit, fit_weighting, labelled_projections
 
 if TYPE_CHECKING:  # the loss in anyone's loop needs no model, and none of what building one needs
     from mscon.model.model import Model
@@ -39,9 +40,9 @@ class Measured:
         weight: how much the similarity counted in the total; 0 where absent.
         positive_share: share of labelled anchors with a positive.
         present: whether the batch says anything about the similarity.
-        accuracy: share of what is asked of the counted anchors that is answered rightly, for objectives that ask; NaN
-            for a similarity whose objective does not, None where none does.
-        seen: the samples, outside training, for a weighting that looks at those of validation; else None.
+        accuracy: share of correct answers of the counted anchors, for objectives that classify or put candidates in
+            order; NaN for a similarity whose objective does neither, None where none does.
+        samples: outside training, for a weighting that is fitted on validation rows; else None.
     """
 
     total: Float[Tensor, ""]
@@ -52,7 +53,7 @@ class Measured:
     positive_share: Float[Tensor, " similarities"]
     present: Bool[Tensor, " similarities"]
     accuracy: Float[Tensor, " similarities"] | None
-    seen: Seen | None = None
+    samples: LabelledProjections | None = None
 
     @property
     def relative_excess(self) -> Float[Tensor, " similarities"]:
@@ -69,7 +70,7 @@ def step(
     similarities: Sequence[Rule],
     objective: Objective,
     weighting: Weighting,
-    candidates: Candidates,
+    candidates: CandidateSource,
     make_views: Sequence[MakeView],
 ) -> Measured:
     """One batch through the method; call `.total.backward()` on what it gives."""
@@ -77,7 +78,7 @@ def step(
     features = model.encoder(samples)  # 3: what is kept
     projections = model.heads(features)  # 4: what is thrown away
     measured = measure(
-        Samples.of_views(projections, codes, rows, len(make_views)),
+        Samples.of_views(projections, codes, rows, [0] * len(make_views)),
         similarities=similarities,
         objective=objective,
         weighting=weighting,
@@ -92,50 +93,45 @@ def measure(
     similarities: Sequence[Rule],
     objective: Objective,
     weighting: Weighting,
-    candidates: Candidates,
+    candidates: CandidateSource,
 ) -> Measured:
     """The part of the step after the network: projections and labels to one number."""
     compared = candidates(anchors)  # 5: the batch, all processes' batches, or a memory too
     others = compared.samples
     pairs = [  # 6: who is alike; a sample is never its own candidate
-        LazyPairs(s.compare, own, other, compared.anchor_ids, compared.candidate_ids, s.is_partition, compared.exchange)
-        for s, own, other in zip(similarities, anchors.codes, others.codes, strict=True)
+        LazyPairs(s.compare, a, c, compared.anchor_ids, compared.candidate_ids, s.is_partition, compared.exchange)
+        for s, a, c in zip(similarities, anchors.codes, others.codes, strict=True)
     ]
     apart = None if others is anchors else others.projections
     losses = objective(  # 7: nats per anchor
-        Comparison(anchors.projections, apart, pairs, anchors.rows, others.rows, anchors.views, others.views)
+        Comparison(anchors.projections, apart, pairs, anchors.origin, others.origin)
     )
-    mean = _average(losses, candidates)
-    seen = seen_by(weighting, others, similarities)
-    if seen is not None and weighting.training:
-        look(weighting, objective, [seen])
-    weighted = weighting(mean.loss, mean.floor, mean.ceiling, mean.anchors)  # 8: one number
+    batch, positive_share, accuracy = _average(losses, candidates)
+    samples = None
+    if weighting.fit_on == ("training" if weighting.training else "validation"):
+        check_fit(objective, similarities)
+        samples = labelled_projections(others, objective)
+        if weighting.training:
+            fit_weighting(weighting, objective, [samples])
+    weighted = weighting(batch)  # 8: one number
     candidates.remember(compared)  # not before: a batch that is refused must leave no trace
     return Measured(
         total=weighted.total,
-        loss=mean.loss.detach(),
-        floor=mean.floor,
-        ceiling=mean.ceiling,
+        loss=batch.loss.detach(),
+        floor=batch.floor,
+        ceiling=batch.ceiling,
         weight=weighted.weights.detach(),
-        positive_share=mean.positive_share,
-        present=mean.anchors > 0,
-        accuracy=mean.accuracy,
-        seen=None if weighting.training else seen,
+        positive_share=positive_share,
+        present=batch.present,
+        accuracy=accuracy,
+        samples=None if weighting.training else samples,
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Mean:
-    loss: Float[Tensor, " similarities"]
-    floor: Float[Tensor, " similarities"]
-    ceiling: Float[Tensor, " similarities"]
-    positive_share: Float[Tensor, " similarities"]
-    anchors: Float[Tensor, " similarities"]
-    accuracy: Float[Tensor, " similarities"] | None
-
-
-def _average(losses: Losses, candidates: Candidates) -> _Mean:
-    """Means over the anchors of all processes.
+def _average(
+    losses: Losses, candidates: CandidateSource
+) -> tuple[BatchLosses, Float[Tensor, " similarities"], Float[Tensor, " similarities"] | None]:
+    """Means over the anchors of all processes; the share of anchors with a positive; and the accuracy.
 
     Processes may hold different numbers of anchors with a positive, so each divides its own sum by
     the number of all: averaged over processes, as data-parallel training averages gradients, that is
@@ -143,19 +139,15 @@ def _average(losses: Losses, candidates: Candidates) -> _Mean:
     """
     dtype = losses.per_anchor.dtype
     # Together: on small batches what a step of torch costs is to begin it.
-    local = torch.stack((losses.counted, losses.labelled, losses.has_positive & losses.labelled)).sum(dim=2).to(dtype)
+    local = torch.stack((losses.counted, losses.labelled, losses.has_positive)).sum(dim=2).to(dtype)
     anchors, labelled, with_positive = candidates.total(local)
     at_least_one = anchors.clamp_min(1)
-    own = losses.per_anchor.where(losses.counted, 0.0).sum(dim=1) / at_least_one
-    value = candidates.total(own.detach())
+    local_loss = losses.per_anchor.sum(dim=1) / at_least_one
+    loss = local_loss
+    if candidates.world_size > 1:
+        loss = candidates.total(local_loss.detach()) + candidates.world_size * (local_loss - local_loss.detach())
     share = local[0] / at_least_one
-    return _Mean(
-        loss=own if candidates.world_size == 1 else value + candidates.world_size * (own - own.detach()),
-        floor=candidates.total(losses.floor * share),
-        ceiling=candidates.total(losses.ceiling * share),
-        positive_share=with_positive / labelled.clamp_min(1),
-        anchors=anchors,
-        accuracy=None
-        if losses.correct is None
-        else candidates.total(losses.correct.sum(dim=1).to(dtype)) / at_least_one,
-    )
+    batch = BatchLosses(loss, candidates.total(losses.floor * share), candidates.total(losses.ceiling * share), anchors)
+    correct = losses.correct
+    accuracy = None if correct is None else candidates.total(correct.sum(dim=1).to(dtype)) / at_least_one
+    return batch, with_positive / labelled.clamp_min(1), accuracy

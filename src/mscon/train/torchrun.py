@@ -29,17 +29,17 @@ def by_one_process(write: Callable[[], None], *, is_cause: bool) -> None:
         write()
         return
     start = f"mscon/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}"
-    written = f"{start}/written"
+    written_key = f"{start}/written"
     if not is_cause or store.add(f"{start}/causes", 1) > 1:
         end = time.monotonic() + _SECONDS_FOR_THE_CAUSE
         while time.monotonic() < end:
-            if store.check([written]):
+            if store.check([written_key]):
                 return
             time.sleep(0.05)
         if store.add(f"{start}/late", 1) > 1:
             return
     write()
-    store.set(written, "")
+    store.set(written_key, "")
 
 
 def _store() -> dist.Store | None:

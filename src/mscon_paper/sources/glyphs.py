@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import importlib.metadata
-import importlib.resources
 import json
 import re
 import shutil
@@ -25,8 +23,9 @@ from typing import Any
 import PIL
 from PIL import Image, ImageDraw, ImageFont, features
 
-from mscon.errors import TableError, counted, first_few, nearest
+from mscon.errors import TableError
 from mscon.run import atomic, outputs
+from mscon_paper.font_families import FontFamily, choose
 from mscon_paper.prepared import csv_line, has_header
 
 COLUMNS = ("image", "split", "character", "slant", "weight", "weight_number", "category", "family")
@@ -39,31 +38,15 @@ _VERSION = 1
 # The size of the letters, and where they stand, as shares of the image's side. Ascenders reach 0.75 em
 # above the line and descenders 0.25 em below it in most faces, so this leaves equal margins.
 _EM, _LINE = 0.85, 0.72
-# A family may list two categories; the first of these among them, else its own first, is the one.
-_STRONGEST_FIRST = ("MONOSPACE", "HANDWRITING", "DISPLAY")
-_CATEGORY_WORDS = {"SANS_SERIF": "sans", "SERIF": "serif", "MONOSPACE": "mono"}
 _SHARES = {"train": 0.7, "validation": 0.1}  # the rest is test
 _NO_CHARACTER = "\U0010ffff"  # assigned to nothing, so drawn with a face's "missing" box
-
-
-@dataclass(frozen=True, slots=True)
-class _Family:
-    """One installed family."""
-
-    slug: str
-    name: str
-    category: str
-    version: str
-    folder: Path
-    files: tuple[dict[str, Any], ...]
-    weight_range: tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True)
 class _Glyph:
     """One image and what is known about it."""
 
-    family: _Family
+    family: FontFamily
     slant: str
     weight: int
     character: str
@@ -123,7 +106,7 @@ def prepare(
         )
     if not characters or len(set(characters)) < len(characters):
         raise ValueError(f"characters must be some, each once, got {characters!r}.")
-    selected = _choose(families)
+    selected = choose(families)
     unseen = _hold_out(selected, unseen_families, seed)
     record = {
         "version": _VERSION,
@@ -141,59 +124,12 @@ def prepare(
     table = root / "glyphs.csv"
     if not _is_there(root, record):
         outputs.need_free(
-            [table, root / "glyphs.json"], own=lambda path: _has_glyphs(root), advice="Name another folder than ROOT."
+            [table, root / "glyphs.json"],
+            is_ours=lambda path: _has_glyphs(root),
+            advice="Name another folder than ROOT.",
         )
         _write(root, record, _draw(selected, size, characters, per_family, seed), unseen, seed)
     return table
-
-
-# Which families -----------------------------------------------------------------------------------
-
-
-def _installed() -> dict[str, importlib.metadata.EntryPoint]:
-    """Every font family that is installed, by its slug."""
-    entries = importlib.metadata.entry_points(group="fontpkg.family")
-    return {entry.name.replace("_", "-"): entry for entry in entries}
-
-
-def _of_the_extra() -> tuple[str, ...]:
-    """The families that the extra `fonts` of mscon asks for: they are listed there and nowhere else."""
-    requirements = importlib.metadata.requires("mscon") or []
-    matches = (re.match(r"fontpkg-([a-z0-9-]+)\b.*extra\s*==\s*['\"]fonts['\"]", line) for line in requirements)
-    return tuple(sorted(match[1] for match in matches if match))
-
-
-def _choose(families: Sequence[str] | None) -> list[_Family]:
-    wanted = sorted(set(_of_the_extra() if families is None else families))
-    installed = _installed()
-    if missing := [slug for slug in wanted if slug not in installed]:
-        hint = nearest(missing[0], installed) if families is not None else ""
-        raise TableError(
-            f"glyphs are rendered from {counted(len(wanted), 'font package')}, of which "
-            f"{len(wanted) - len(missing)} were found installed.{hint}\n"
-            f"  Missing: {first_few(missing)}.\n"
-            '  Install them with: pip install "mscon[fonts]"'
-        )
-    if not wanted:
-        raise TableError('glyphs need at least one font family. Install them with: pip install "mscon[fonts]"')
-    return [_read_family(installed[slug]) for slug in wanted]
-
-
-def _read_family(entry: importlib.metadata.EntryPoint) -> _Family:
-    folder = Path(str(importlib.resources.files(entry.value)))
-    about = json.loads((folder / "metadata.json").read_text("utf-8"))
-    listed = about["category"]
-    category = next((c for c in _STRONGEST_FIRST if c in listed), listed[0])
-    axis = next((a for a in about["axes"] if a["tag"] == "wght"), {"min": 400.0, "max": 400.0})
-    return _Family(
-        slug=about["slug"],
-        name=about["family"],
-        category=_CATEGORY_WORDS.get(category, category.lower()),
-        version=entry.dist.version if entry.dist else about["version"],
-        folder=folder,
-        files=tuple(about["files"]),
-        weight_range=(axis["min"], axis["max"]),
-    )
 
 
 def _lot(seed: int, *words: object) -> bytes:
@@ -201,7 +137,7 @@ def _lot(seed: int, *words: object) -> bytes:
     return hashlib.sha256(json.dumps([seed, *map(str, words)]).encode()).digest()
 
 
-def _hold_out(families: Sequence[_Family], number: int, seed: int) -> list[str]:
+def _hold_out(families: Sequence[FontFamily], number: int, seed: int) -> list[str]:
     """Slugs of the families that no training sees: one from each category in turn, the largest first."""
     sizes = Counter(family.category for family in families)
     queues = {
@@ -223,7 +159,7 @@ def _hold_out(families: Sequence[_Family], number: int, seed: int) -> list[str]:
 # Drawing ------------------------------------------------------------------------------------------
 
 
-def _draw(families: Sequence[_Family], size: int, characters: str, per_family: int, seed: int) -> list[_Glyph]:
+def _draw(families: Sequence[FontFamily], size: int, characters: str, per_family: int, seed: int) -> list[_Glyph]:
     """All glyphs to keep, by family, face and character."""
     drawn = [glyph for family in families for glyph in _draw_family(family, size, characters)]
     copies = Counter(glyph.image.tobytes() for glyph in drawn)
@@ -235,7 +171,7 @@ def _draw(families: Sequence[_Family], size: int, characters: str, per_family: i
     return glyphs
 
 
-def _draw_family(family: _Family, size: int, characters: str) -> Iterator[_Glyph]:
+def _draw_family(family: FontFamily, size: int, characters: str) -> Iterator[_Glyph]:
     for file in family.files:
         slant = "italic" if file["style"] == "italic" else "upright"
         least, most = family.weight_range

@@ -98,11 +98,11 @@ def _find(root: Path) -> _Place:
     named = Path(os.path.abspath(root.expanduser()))
     base = next((folder for folder in _candidates(named) if _tables(folder)), named)
     tables = _tables(base)
-    wanted = [f"the file '{names[0]}'" for split, names in _FILES.items() if split not in tables]
+    missing = [f"the file '{names[0]}'" for split, names in _FILES.items() if split not in tables]
     if not (base / "data").is_dir():
-        wanted.append("the folder 'data' with the images")
-    if wanted:
-        raise missing_data("medic", root if base == named else base, wanted, _OBTAIN)
+        missing.append("the folder 'data' with the images")
+    if missing:
+        raise missing_data("medic", root if base == named else base, missing, _OBTAIN)
     if several := [files for files in tables.values() if len(files) > 1]:
         listed = first_few([repr(path.name) for path in several[0]])
         raise TableError(f"medic: '{base}' holds several files for one split: {listed}. Keep one of them there.")

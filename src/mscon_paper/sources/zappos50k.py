@@ -7,13 +7,11 @@ non-commercial use only; cite Yu and Grauman, "Fine-Grained Visual Comparisons w
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 from urllib.parse import unquote
@@ -26,16 +24,15 @@ from mscon_paper.prepared import (
     Prepared,
     equal_files,
     faults,
-    is_clutter,
-    missing_data,
     plain,
     read_label,
     shown,
     table_path,
 )
+from mscon_paper.zappos_files import CATEGORIES, Images, Place, find_place, index_images
 
 CLASSES: Mapping[str, tuple[str, ...]] = {
-    "category": ("boots", "sandals", "shoes", "slippers"),
+    "category": CATEGORIES,
     "closure": ("buckle", "hook and loop", "lace up", "pull on", "slip on"),
     "gender": ("boys", "girls", "men", "women"),
 }
@@ -45,15 +42,8 @@ COLUMNS = ("image", "split", "product", *CLASSES, "brand", "heel_height")
 
 PUBLISHED_ROWS = 50_025
 
-_META = "meta-data.csv"
 _READ = ("CID", "Category", "SubCategory", "HeelHeight", "Closure", "Gender")
-_SUFFIXES = (".jpg", ".jpeg", ".png")
 _SHARES = (0.7, 0.1, 0.2)
-_OBTAIN = (
-    "  UT-Zap50K comes from http://vision.cs.utexas.edu/projects/finegrained/utzap50k for academic, non-commercial\n"
-    "  use only. Unpack ut-zap50k-data.zip and ut-zap50k-images.zip (or ut-zap50k-images-square.zip) into one folder,\n"
-    "  and name that folder, or one of the two in it."
-)
 
 
 def prepare(
@@ -100,7 +90,7 @@ def prepare(
             f"rule must be 'mask' or 'strict', split_by 'image' or 'product', brands 0 or more, "
             f"got {rule!r}, {split_by!r} and {brands}."
         )
-    place = _find(root, images)
+    place = find_place(root, images)
     path = table_path("zappos50k", place.base, COLUMNS, table)
     prepared = _prepare(place, rule, split_by, split_seed, brands)
     prepared.write(path)
@@ -108,127 +98,13 @@ def prepare(
     return path
 
 
-# Where things are ---------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """The two halves of the data set.
-
-    Attributes:
-        meta: the file with the labels.
-        folder: the images' folder.
-        others: further folders with images, which are not used.
-    """
-
-    meta: Path
-    folder: Path
-    others: tuple[Path, ...]
-
-    @property
-    def base(self) -> Path:
-        return self.folder.parent
-
-
-def _find(root: Path, images: str) -> _Place:
-    """Both halves, in `root` or, if it is one of them, beside it."""
-    named = Path(os.path.abspath(root.expanduser()))
-    meta, folders = _meta_files(named), _image_folders(named)
-    # Beside it only if it is one half itself: a folder that merely holds a half should hold the other one too.
-    if not meta and _holds_categories(named):
-        meta = _meta_files(named.parent)
-    elif not folders and (named / _META).is_file():
-        folders = _image_folders(named.parent)
-    wanted = [] if meta else [f"the file '{_META}' (from ut-zap50k-data.zip)"]
-    if not folders:
-        wanted.append(
-            "the folder 'ut-zap50k-images' or 'ut-zap50k-images-square', with the folders Boots, Sandals, Shoes and "
-            "Slippers in it"
-        )
-    if wanted:
-        raise missing_data("zappos50k", root, wanted, _OBTAIN)
-    if images:
-        selected = [folder for folder in folders if folder.name == images]
-        if not selected:
-            listed = first_few([repr(folder.name) for folder in folders])
-            raise TableError(f"zappos50k: there is no images' folder '{images}' in '{root}'. Found: {listed}.")
-    else:
-        selected = sorted(folders, key=lambda f: (not f.name.startswith("ut-zap50k"), "square" in f.name, f.name))
-    return _Place(meta[0], selected[0], tuple(folder for folder in folders if folder != selected[0]))
-
-
-def _meta_files(base: Path) -> list[Path]:
-    return [
-        path
-        for pattern in (_META, f"*/{_META}", f"*/*/{_META}")  # archives are often unpacked into a folder of their name
-        for path in sorted(base.glob(pattern))
-        if path.is_file() and not any(is_clutter(part) for part in path.relative_to(base).parts)
-    ]
-
-
-def _image_folders(base: Path) -> list[Path]:
-    """The folder itself if it holds categories, else those one or two steps below that do."""
-    if _holds_categories(base):
-        return [base]
-    image_folders = []
-    for folder in _folders(base):
-        image_folders += (
-            [folder] if _holds_categories(folder) else [f for f in _folders(folder) if _holds_categories(f)]
-        )
-    return image_folders
-
-
-def _holds_categories(folder: Path) -> bool:
-    return any(child.name.casefold() in CLASSES["category"] for child in _folders(folder))
-
-
-def _folders(base: Path) -> list[Path]:
-    try:
-        return sorted(child for child in base.iterdir() if child.is_dir() and not is_clutter(child.name))
-    except OSError:  # not there, or not ours to read: then nothing is found in it
-        return []
-
-
-@dataclass(slots=True)
-class _Images:
-    """Files by stem.
-
-    Attributes:
-        by_stem: "100627.72" -> files, relative to the images' folder.
-        unnameable: files whose names are no UTF-8 and so cannot stand in a table.
-    """
-
-    by_stem: dict[str, list[Path]] = field(default_factory=dict)
-    unnameable: list[str] = field(default_factory=list)
-
-
-def _index(folder: Path) -> _Images:
-    index = _Images()
-    for path in _files(folder):
-        try:
-            str(path).encode("utf-8")
-        except UnicodeEncodeError:
-            index.unnameable.append(ascii(str(path)))
-            continue
-        index.by_stem.setdefault(path.stem, []).append(path)
-    return index
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    for where, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not is_clutter(name))
-        for name in sorted(files):
-            if name.lower().endswith(_SUFFIXES) and not is_clutter(name):
-                yield Path(where, name).relative_to(folder)
-
-
 # From rows to rows --------------------------------------------------------------------------------
 
 
-def _prepare(place: _Place, rule: str, split_by: str, split_seed: int, brands: int) -> Prepared:
+def _prepare(place: Place, rule: str, split_by: str, split_seed: int, brands: int) -> Prepared:
     meta = read_table(place.meta)
     cells = _columns(meta)
-    index = _index(place.folder)
+    index = index_images(place.folder)
     files = sum(map(len, index.by_stem.values()))
     prepared = Prepared("zappos50k", place.base, COLUMNS)
     prepared.sources.append(
@@ -287,7 +163,7 @@ def _where(meta: Table, row: int, cid: str | None) -> str:
 
 
 def _matched(
-    prepared: Prepared, meta: Table, cells: Mapping[str, Sequence[str | None]], index: _Images, folder: Path
+    prepared: Prepared, meta: Table, cells: Mapping[str, Sequence[str | None]], index: Images, folder: Path
 ) -> dict[int, Path]:
     """Row -> its image, relative to the images' folder, for rows that have one of their own."""
     image_of: dict[int, Path] = {}
@@ -315,16 +191,16 @@ def _the_one(candidates: Sequence[Path], folder: Path, kinds: tuple[str | None, 
     """Of images of one stem that in the folders of the row's own kinds; the first if all are equal; else None."""
     if len(candidates) < 2:
         return candidates[0] if candidates else None
-    wanted = {plain(kind) for kind in kinds if kind}
-    in_folders = [path for path in candidates if wanted <= {plain(part) for part in path.parts[:-1]}]
+    named = {plain(kind) for kind in kinds if kind}
+    in_folders = [path for path in candidates if named <= {plain(part) for part in path.parts[:-1]}]
     left = in_folders or candidates
     alike = len(left) == 1 or [len(left)] == [len(group) for group in equal_files(folder, [str(p) for p in left])]
     return left[0] if alike else None
 
 
 def _labels(cells: Mapping[str, str | None]) -> dict[str, Label]:
-    written = {"category": "Category", "closure": "Closure", "gender": "Gender"}
-    labels = {name: read_label(cells[written[name]], classes, ";") for name, classes in CLASSES.items()}
+    published = {"category": "Category", "closure": "Closure", "gender": "Gender"}
+    labels = {name: read_label(cells[published[name]], classes, ";") for name, classes in CLASSES.items()}
     return {**labels, "heel_height": heel_height(cells["HeelHeight"])}
 
 
@@ -353,7 +229,7 @@ def heel_height(cell: str | None) -> Label:
     return Label("", "of no known range", label.cell)
 
 
-def _notes(place: _Place, index: _Images, cids: Sequence[str | None]) -> list[str]:
+def _notes(place: Place, index: Images, cids: Sequence[str | None]) -> list[str]:
     named = {_stem(cid) for cid in cids if cid}
     without = [shown(path.as_posix()) for stem, paths in index.by_stem.items() if stem not in named for path in paths]
     notes = []

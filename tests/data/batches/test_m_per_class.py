@@ -40,10 +40,10 @@ def test_every_row_is_in_one_batch_or_told_to_be_left_over_and_every_floor_holds
     plan = balanced_plan(codes, size, k, seed, epoch)
     assert sorted(rows_of(plan)) == list(range(codes.shape[1]))
     assert len(plan.batches) == count_balanced(codes.shape[1], size, k)
-    wanted = demanded(codes, k)
+    demands = demanded(codes, k)
     for batch in plan.batches:
         assert len(batch) <= size
-        assert short(wanted, batch, k) == 0
+        assert short(demands, batch, k) == 0
 
 
 @calm
@@ -113,12 +113,12 @@ def test_rare_classes_find_their_like_as_often_as_frequent_ones():
 def test_an_epoch_depends_on_seed_and_epoch_only():
     codes = np.random.default_rng(0).integers(9, size=(2, 200))
 
-    def told(seed: int, epoch: int) -> list[list[int]]:
+    def batches_of(seed: int, epoch: int) -> list[list[int]]:
         return [batch.tolist() for batch in balanced_plan(codes, 16, 2, seed, epoch).batches]
 
     np.random.seed(7)
-    assert told(0, 1) == told(0, 1)
-    different = {tuple(map(tuple, told(seed, epoch))) for seed in range(3) for epoch in range(3)}
+    assert batches_of(0, 1) == batches_of(0, 1)
+    different = {tuple(map(tuple, batches_of(seed, epoch))) for seed in range(3) for epoch in range(3)}
     assert len(different) == 9
 
 

@@ -57,16 +57,16 @@ def test_an_anchor_knows_its_own_near_and_far_under_its_own_similarity_and_nothi
     count = len(conditions)
     condition = torch.tensor(conditions)
     rows = torch.arange(count)
-    made = TripletDataset(ROWS, Triplets(rows, rows + 100, rows + 200, condition), {})
-    batch = made.batch(rows)
+    of_triplets = TripletDataset(ROWS, Triplets(rows, rows + 100, rows + 200, condition), {})
+    batch = of_triplets.batch(rows)
     assert batch.rows.tolist() == [*range(count), *range(100, 100 + count), *range(200, 200 + count)]
     for c in range(3):
         code = batch.codes[c].repeat(views, 1)  # as a step does for views
         pairs = TripletRule("c").compare(code, code)
         for i in range(3 * count * views):
             for j in range(3 * count * views):
-                (own, part), (other, role) = divmod_of(i, count), divmod_of(j, count)
-                known = own == other and part == 0 and role > 0 and conditions[own] == c
+                (triplet, part), (other, role) = divmod_of(i, count), divmod_of(j, count)
+                known = triplet == other and part == 0 and role > 0 and conditions[triplet] == c
                 assert pairs.known[i, j].item() is known
                 if known:
                     assert pairs.weight[i, j].item() == (role == 1)
@@ -87,30 +87,30 @@ def triplets(dataset: Dataset, recipe: recipes.Recipe, root: Path, where: str = 
 
 
 def test_splits_have_their_own_triplets_and_images_follow_them(dataset, tmp_path):
-    made = triplets(dataset, recipes.parse(RECIPE), tmp_path)
-    train, validation = made.indices("train"), made.indices("validation")
+    of_triplets = triplets(dataset, recipes.parse(RECIPE), tmp_path)
+    train, validation = of_triplets.indices("train"), of_triplets.indices("validation")
     assert (train.tolist(), validation.tolist()) == (list(range(9)), list(range(9, 13)))
-    assert len(made) == 13
-    assert made.indices("test").numel() == 0
+    assert len(of_triplets) == 13
+    assert of_triplets.indices("test").numel() == 0
     for numbers, first, last in ((train, 0, 12), (validation, 12, 18)):
-        batch = made.batch(numbers)
+        batch = of_triplets.batch(numbers)
         assert ((batch.rows >= first) & (batch.rows < last)).all()
         assert torch.equal(batch.inputs.flatten().long(), batch.rows)
-        assert batch.rows.numel() == made.rows_each * numbers.numel()
+        assert batch.rows.numel() == of_triplets.rows_each * numbers.numel()
 
 
 def test_the_seed_of_the_training_draws(dataset, tmp_path):
     def rows(seed):
-        made = triplets(dataset, recipes.parse(RECIPE, [f"train.seed={seed}"]), tmp_path)
-        return made.batch(made.indices("train")).rows
+        of_triplets = triplets(dataset, recipes.parse(RECIPE, [f"train.seed={seed}"]), tmp_path)
+        return of_triplets.batch(of_triplets.indices("train")).rows
 
     assert torch.equal(rows(1), rows(1))
     assert not torch.equal(rows(1), rows(2))
 
 
 def test_no_validation_triplets_if_none_are_asked_for(dataset, tmp_path):
-    made = triplets(dataset, recipes.parse(RECIPE, ["triplets.validation=0"]), tmp_path)
-    assert made.indices("validation").numel() == 0
+    of_triplets = triplets(dataset, recipes.parse(RECIPE, ["triplets.validation=0"]), tmp_path)
+    assert of_triplets.indices("validation").numel() == 0
 
 
 def test_a_column_without_a_triplet_is_said_of_the_table(tmp_path):
@@ -137,12 +137,12 @@ LISTED = ['triplets.folder="files"', 'triplets.lists={kind="class"}']
 
 
 def test_lists_take_the_place_of_draws(dataset, listed):
-    made = triplets(dataset, recipes.parse(RECIPE, [*LISTED, "triplets.count=0"]), listed)
-    batch = made.batch(made.indices("train"))
+    of_triplets = triplets(dataset, recipes.parse(RECIPE, [*LISTED, "triplets.count=0"]), listed)
+    batch = of_triplets.batch(of_triplets.indices("train"))
     assert len(batch.rows) == 3 * 6
     anchor, near, far = batch.rows.unflatten(0, (3, 6))
     assert (near == anchor + 2).all() and (far == anchor + 1).all()
-    assert len(made.indices("validation")) == 4  # of 6, as many as asked for
+    assert len(of_triplets.indices("validation")) == 4  # of 6, as many as asked for
     few = triplets(dataset, recipes.parse(RECIPE, [*LISTED, "triplets.count=5"]), listed)
     assert len(few.indices("train")) == 5
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mscon.data.batches.triplet_lists import read_triplets
+from mscon.data.batches.triplets import read_triplets
 from mscon.errors import TableError
 
 NAMES = ["Shoes/Oxfords/Bostonian/1.2.jpg", "Boots/Ankle/X%2E/3.4.jpg", "Boots/Ankle/Y/5.6.jpg", "Slippers/Z/W/7.8.jpg"]
@@ -31,11 +31,11 @@ def read(folder: Path, conditions: Sequence[str] = ("class",), images: Sequence[
 
 def test_a_line_is_anchor_far_near_and_becomes_rows_of_the_table(tmp_path):
     lists = {"class_tripletlist": "0 1 2\n3 0 1\n", "heel_tripletlist": "1 2 3\n\n"}
-    made = read(write(tmp_path / "files", lists), ("class", "heel"))
-    assert made.condition.tolist() == [0, 0, 1]
-    assert made.anchor.tolist() == [ROW[0], ROW[3], ROW[1]]
-    assert made.far.tolist() == [ROW[1], ROW[0], ROW[2]]
-    assert made.near.tolist() == [ROW[2], ROW[1], ROW[3]]
+    listed = read(write(tmp_path / "files", lists), ("class", "heel"))
+    assert listed.condition.tolist() == [0, 0, 1]
+    assert listed.anchor.tolist() == [ROW[0], ROW[3], ROW[1]]
+    assert listed.far.tolist() == [ROW[1], ROW[0], ROW[2]]
+    assert listed.near.tolist() == [ROW[2], ROW[1], ROW[3]]
 
 
 def test_the_split_is_in_the_name_of_the_file(tmp_path):

@@ -69,12 +69,18 @@ def same(a: Triplets, b: Triplets) -> bool:
 @given(labelled(), st.integers(0, 90), seeds)
 def test_near_has_the_anchors_label_and_far_another_one(table, count, seed):
     codes, rows = table
-    made = draw(SIMILARITIES, codes, rows, count, seed)
-    assert len(made) == count
-    share = Counter(made.condition.tolist())
+    drawn_triplets = draw(SIMILARITIES, codes, rows, count, seed)
+    assert len(drawn_triplets) == count
+    share = Counter(drawn_triplets.condition.tolist())
     assert [share[0], share[1]] == [count - count // 2, count // 2]
     among = set(rows.tolist())
-    for a, n, f, c in zip(*(t.tolist() for t in (made.anchor, made.near, made.far, made.condition)), strict=True):
+    for a, n, f, c in zip(
+        *(
+            t.tolist()
+            for t in (drawn_triplets.anchor, drawn_triplets.near, drawn_triplets.far, drawn_triplets.condition)
+        ),
+        strict=True,
+    ):
         labels = codes[c].tolist()
         assert {a, n, f} <= among
         assert len({a, n, f}) == 3
@@ -87,7 +93,7 @@ def test_of_a_graded_similarity_near_is_more_alike_than_far(cells, seed):
     similarity = Number()
     codes = similarity.encode(cells)
     try:
-        made = draw([similarity], [codes], torch.arange(len(cells)), 40, seed)
+        drawn_triplets = draw([similarity], [codes], torch.arange(len(cells)), 40, seed)
     except TableError:
         known = codes[~codes.isnan()]
         weight = similarity.compare(known, known).weight
@@ -95,8 +101,10 @@ def test_of_a_graded_similarity_near_is_more_alike_than_far(cells, seed):
         assert all(len(set(w[keep].tolist())) < 2 for w, keep in zip(weight, apart, strict=True))
         return
     weight = similarity.compare(codes, codes).weight
-    assert (weight[made.anchor, made.near] > weight[made.anchor, made.far]).all()
-    assert (made.anchor != made.near).all() and (made.anchor != made.far).all()
+    assert (
+        weight[drawn_triplets.anchor, drawn_triplets.near] > weight[drawn_triplets.anchor, drawn_triplets.far]
+    ).all()
+    assert (drawn_triplets.anchor != drawn_triplets.near).all() and (drawn_triplets.anchor != drawn_triplets.far).all()
 
 
 @given(labelled(), seeds)
@@ -113,21 +121,21 @@ def test_other_seeds_draw_others():
 
 def test_every_row_is_an_anchor_once_before_any_is_twice():
     codes = torch.tensor([0] * 6 + [1] * 3 + [-1] * 4)
-    made = draw(SIMILARITIES[:1], [codes], torch.arange(13), 9 + 4, 0)
-    assert sorted(made.anchor[:9].tolist()) == list(range(9))
-    assert len(set(made.anchor[9:].tolist())) == 4
+    drawn_triplets = draw(SIMILARITIES[:1], [codes], torch.arange(13), 9 + 4, 0)
+    assert sorted(drawn_triplets.anchor[:9].tolist()) == list(range(9))
+    assert len(set(drawn_triplets.anchor[9:].tolist())) == 4
 
 
 def test_near_and_far_are_drawn_evenly():
     """Chi-squared of 3,000 draws of one anchor: 4 near rows, 3 far ones."""
     codes = torch.tensor([0, 0, 0, 0, 0, 1, 1, 2])
-    made = draw([Categorical("c", ("a", "b", "c"))], [codes], torch.arange(8), 21_000, 5)
-    own = made.anchor == 0
-    for rows, drawn in (((1, 2, 3, 4), made.near), ((5, 6, 7), made.far)):
-        seen = Counter(drawn[own].tolist())
-        assert set(seen) == set(rows)
-        expected = own.sum().item() / len(rows)
-        assert sum((seen[r] - expected) ** 2 / expected for r in rows) < 16  # p < 0.002 by 3 degrees of freedom
+    drawn_triplets = draw([Categorical("c", ("a", "b", "c"))], [codes], torch.arange(8), 21_000, 5)
+    of_first = drawn_triplets.anchor == 0
+    for rows, drawn in (((1, 2, 3, 4), drawn_triplets.near), ((5, 6, 7), drawn_triplets.far)):
+        counts = Counter(drawn[of_first].tolist())
+        assert set(counts) == set(rows)
+        expected = of_first.sum().item() / len(rows)
+        assert sum((counts[r] - expected) ** 2 / expected for r in rows) < 16  # p < 0.002 by 3 degrees of freedom
 
 
 def test_what_cannot_be_drawn_is_said_for_all_columns_at_once():
@@ -147,8 +155,8 @@ def test_views_of_a_row_are_no_triplet():
 
 def test_where_triplets_are_not_needed_a_column_without_any_is_left_out():
     codes = [torch.zeros(9, dtype=torch.int64), torch.arange(9) % 2]
-    made = draw(SIMILARITIES, codes, torch.arange(9), 10, 0, needed=False)
-    assert made.condition.tolist() == [1] * 10
+    drawn_triplets = draw(SIMILARITIES, codes, torch.arange(9), 10, 0, needed=False)
+    assert drawn_triplets.condition.tolist() == [1] * 10
     none = draw(SIMILARITIES, [codes[0], codes[0]], torch.arange(9), 10, 0, needed=False)
     assert len(none) == 0
     assert len(draw(SIMILARITIES, codes, torch.arange(0), 10, 0, needed=False)) == 0

@@ -18,8 +18,8 @@ def test_the_share_of_anchors_with_an_alike_row_is_that_of_all_batches(counts, u
     if not labels:
         return
     size = data.draw(st.integers(1, len(labels)))
-    found = [sum(k >= 0 and batch.count(k) > 1 for k in batch) / size for batch in combinations(labels, size)]
-    assert alike_share(counts, len(labels), size) == pytest.approx(sum(found) / len(found), abs=1e-9)
+    shares = [sum(k >= 0 and batch.count(k) > 1 for k in batch) / size for batch in combinations(labels, size)]
+    assert alike_share(counts, len(labels), size) == pytest.approx(sum(shares) / len(shares), abs=1e-9)
 
 
 def test_large_tables_do_not_overflow():

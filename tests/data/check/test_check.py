@@ -61,7 +61,9 @@ def test_with_one_view_only_other_rows_are_positives():
 
 
 class Loud(Categorical):
-    """A similarity of a user's own, which cannot be counted."""
+    """A similarity of a user's own, whose classes cannot be counted."""
+
+    is_partition = False
 
 
 def test_a_similarity_that_cannot_be_counted_is_drawn():
@@ -85,7 +87,7 @@ def test_the_text_says_what_one_must_know():
     assert "'boots' 3, 'sandals' 2" in text
     assert "1 row with a value that no training row has: 'clogs' 1" in text
     assert "in a batch of 4 rows" in text
-    assert "(62.5% have a positive" in text
+    assert "62.5% have a positive" in text
     assert "views of one row are alike" in text
     assert "'colour' (probe)" in text
     assert "6 rows in 3 groups of equal images; 1 group with rows in more than one split" in text
@@ -162,42 +164,42 @@ def test_few_positives_are_told_with_what_would_help():
 
 
 def test_the_shares_are_those_of_the_sampler_that_the_recipe_names():
-    own = replace(ALL_KINDS, sampler=Sampler(name="balanced", columns=("family",)))
-    seen = describe(MANY, own, OF_MANY)
-    assert seen.columns[0].alike_share == 1.0
-    assert seen.batches.sampler == "balanced"
-    assert max(seen.batches.left_over) == 0
-    assert "Every training row comes once." in seen.to_text()
-    assert "balanced batches" in seen.to_text()
+    changed = replace(ALL_KINDS, sampler=Sampler(name="balanced", columns=("family",)))
+    checked = describe(MANY, changed, OF_MANY)
+    assert checked.columns[0].alike_share == 1.0
+    assert checked.batches.sampler == "balanced"
+    assert max(checked.batches.left_over) == 0
+    assert "Every training row comes once." in checked.to_text()
+    assert "balanced batches" in checked.to_text()
     chance = describe(MANY, replace(ALL_KINDS, train=Train(batch_size=7)), OF_MANY)
     assert "2 rows left over after the last full batch" in chance.to_text()
 
 
 def test_columns_that_tell_each_other_are_named_with_the_direction():
-    seen = describe(MANY, ALL_KINDS, OF_MANY)
-    (pair,) = seen.dependences
+    checked = describe(MANY, ALL_KINDS, OF_MANY)
+    (pair,) = checked.dependences
     assert (pair.a, pair.b) == ("family", "group")
     assert pair.a_tells_b == pytest.approx(1.0)
     assert pair.b_tells_a < 0.5
-    assert "'family' tells 100% of 'group'" in seen.to_text()
-    assert "'group' tells" not in seen.to_text()
+    assert "'family' explains 100% of 'group'" in checked.to_text()
+    assert "'group' explains" not in checked.to_text()
 
 
 def test_triplets_are_counted_for_each_similarity():
-    own = replace(ALL_KINDS, triplets=Triplets(count=90), similarities=ALL_KINDS.similarities[:3])
-    seen = describe(MANY, own, OF_MANY)
-    assert dict(seen.triplets) == {"family": 30, "group": 30, "price": 30}
-    assert seen.batches is None
-    assert seen.columns[0].alike_share is None
-    assert "an epoch has 90 of them: 'family' 30" in seen.to_text()
+    changed = replace(ALL_KINDS, triplets=Triplets(count=90), similarities=ALL_KINDS.similarities[:3])
+    checked = describe(MANY, changed, OF_MANY)
+    assert dict(checked.triplets) == {"family": 30, "group": 30, "price": 30}
+    assert checked.batches is None
+    assert checked.columns[0].alike_share is None
+    assert "an epoch has 90 of them: 'family' 30" in checked.to_text()
 
 
 def test_a_column_that_is_only_probed_is_read_as_the_recipe_says():
-    own = replace(ALL_KINDS, similarities=ALL_KINDS.similarities[:1])
-    asked = replace(own, probe=Probe(columns=("price",), kinds={"price": "continuous"}))
-    column = describe(MANY, asked, OF_MANY).columns[-1]
+    changed = replace(ALL_KINDS, similarities=ALL_KINDS.similarities[:1])
+    probed = replace(changed, probe=Probe(columns=("price",), kinds={"price": "continuous"}))
+    column = describe(MANY, probed, OF_MANY).columns[-1]
     assert (column.kind, column.numbers.different, column.alike_share) == ("probe, continuous", 100, None)
-    wrong = replace(own, probe=Probe(columns=("group",), kinds={"group": "continuous"}))
+    wrong = replace(changed, probe=Probe(columns=("group",), kinds={"group": "continuous"}))
     with pytest.raises(TableError, match=r"'group'.* not numbers"):
         describe(MANY, wrong, OF_MANY)
 
@@ -231,7 +233,7 @@ def test_advice_to_a_balanced_sampler_is_one_that_it_does_not_follow_already():
 
 
 def test_columns_that_are_encoded_are_not_listed_as_left_aside():
-    own = replace(ALL_KINDS, similarities=ALL_KINDS.similarities[:1])
-    encoded = replace(own, data=Data(input="columns", numbers=("price",), categories=("tags",)))
-    assert set(describe(MANY, own, OF_MANY).unnamed) == {"group", "price", "tags"}
+    changed = replace(ALL_KINDS, similarities=ALL_KINDS.similarities[:1])
+    encoded = replace(changed, data=Data(input="columns", numbers=("price",), categories=("tags",)))
+    assert set(describe(MANY, changed, OF_MANY).unnamed) == {"group", "price", "tags"}
     assert set(describe(MANY, encoded, OF_MANY).unnamed) == {"group"}

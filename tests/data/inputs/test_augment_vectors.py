@@ -43,48 +43,51 @@ def test_so_many_columns_are_exchanged_as_asked(share):
 
 
 def test_each_column_is_drawn_from_itself_and_from_all_training_rows_alike():
-    made = drawn(torch.zeros(40_000, 4), marginals(), 0.999_999)
+    corrupted = drawn(torch.zeros(40_000, 4), marginals(), 0.999_999)
     for column in range(4):
-        values, counts = made[:, column].unique(return_counts=True)
+        values, counts = corrupted[:, column].unique(return_counts=True)
         known = values[values != 0]
         assert known.tolist() == (100 + 4 * torch.arange(50) + column).tolist()
         assert counts[values != 0].min() > 600  # of 800 expected
 
 
 def test_columns_are_drawn_apart_from_each_other():
-    made = drawn(torch.zeros(2_000, 4), marginals(), 0.999_999)
-    donors = ((made - 100) // 4).long()
+    corrupted = drawn(torch.zeros(2_000, 4), marginals(), 0.999_999)
+    donors = ((corrupted - 100) // 4).long()
     assert (donors[:, 0] == donors[:, 1]).double().mean() < 0.1
 
 
 def test_dimensions_of_one_column_go_together():
     frame = pl.DataFrame({"line": range(6), "split": ["train"] * 6, "make": list("aabbcc"), "size": list("123456")})
-    made = ColumnCoding.fit(frame, ("size",), ("make",), "t").encode(frame, "t")
-    views = drawn(torch.from_numpy(made[[0] * 500]), Marginals.of(made, torch.arange(6), 0), 0.5)
+    corrupted = ColumnCoding.fit(frame, ("size",), ("make",), "t").encode(frame, "t")
+    views = drawn(torch.from_numpy(corrupted[[0] * 500]), Marginals.of(corrupted, torch.arange(6), 0), 0.5)
     assert (views[:, 1:].sum(dim=1) == 1).all()
     assert len(views[:, 1:].unique(dim=0)) == 3
 
 
 def test_noise_is_in_standard_deviations_of_each_dimension():
-    own = marginals()
-    made = drawn(torch.zeros(20_000, 4), own, 0.0, noise=0.5)
-    torch.testing.assert_close(made.std(dim=0), 0.5 * own.std, rtol=0.03, atol=0)
+    distribution = marginals()
+    corrupted = drawn(torch.zeros(20_000, 4), distribution, 0.0, noise=0.5)
+    torch.testing.assert_close(corrupted.std(dim=0), 0.5 * distribution.std, rtol=0.03, atol=0)
 
 
 @given(st.integers(1, 12), st.integers(0, 1_000))
 def test_a_part_draws_what_it_would_in_the_whole_batch(cut, seed):
-    x, own = torch.randn(12, 4), marginals()
-    whole = drawn(x, own, 0.5, noise=0.1, seed=seed)
+    x, distribution = torch.randn(12, 4), marginals()
+    whole = drawn(x, distribution, 0.5, noise=0.1, seed=seed)
     places = torch.randperm(12, generator=torch.Generator().manual_seed(seed))[:cut]
-    assert torch.equal(drawn(x[places], own, 0.5, noise=0.1, seed=seed, part=Part(places, 12)), whole[places])
+    assert torch.equal(drawn(x[places], distribution, 0.5, noise=0.1, seed=seed, part=Part(places, 12)), whole[places])
 
 
 def test_donors_are_training_rows_and_not_more_than_needed():
     values = np.arange(2 * MOST_DONORS + 10, dtype=np.float32)[:, None]
     train = torch.arange(10, 2 * MOST_DONORS + 10)
-    own = Marginals.of(store(values), train, seed=3)
-    assert len(own.donors) == MOST_DONORS
-    assert own.donors.min() >= 10
-    assert len(own.donors.unique()) == MOST_DONORS
-    assert torch.equal(own.donors, Marginals.of(store(values), train, seed=3).donors)
-    assert {t.device.type for t in (own.to("meta").donors, own.to("meta").columns, own.to("meta").std)} == {"meta"}
+    distribution = Marginals.of(store(values), train, seed=3)
+    assert len(distribution.donors) == MOST_DONORS
+    assert distribution.donors.min() >= 10
+    assert len(distribution.donors.unique()) == MOST_DONORS
+    assert torch.equal(distribution.donors, Marginals.of(store(values), train, seed=3).donors)
+    assert {
+        t.device.type
+        for t in (distribution.to("meta").donors, distribution.to("meta").columns, distribution.to("meta").std)
+    } == {"meta"}

@@ -133,7 +133,7 @@ def test_warnings_of_the_decoder_do_not_reach_the_user(tmp_path):
     image = Image.new("P", (16, 16), 1)
     image.putpalette([0, 0, 0, 10, 20, 30])
     path = saved(tmp_path, image, transparency=b"\x80\x80")
-    with warnings.catch_warnings(record=True) as seen:
+    with warnings.catch_warnings(record=True) as shown_warnings:
         warnings.simplefilter("always")
         decode(path, 16, 3)
-    assert not seen
+    assert not shown_warnings

@@ -24,12 +24,12 @@ def test_they_are_the_beginning_of_sha256():
 def test_equal_rows_of_one_type_have_one_fingerprint_however_they_lie_in_memory():
     values = np.arange(12, dtype=np.float32).reshape(4, 3)
     values[2] = values[0]
-    taken = of_vectors(values)
-    assert np.array_equal(taken[0], taken[2])
-    assert len(np.unique(taken, axis=0)) == 3
-    assert np.array_equal(of_vectors(np.asfortranarray(values)), taken)
-    assert np.array_equal(of_vectors(values[1:]), taken[1:])
-    assert not (of_vectors(values.view(np.int32)) == taken).all(axis=1).any()
+    prints = of_vectors(values)
+    assert np.array_equal(prints[0], prints[2])
+    assert len(np.unique(prints, axis=0)) == 3
+    assert np.array_equal(of_vectors(np.asfortranarray(values)), prints)
+    assert np.array_equal(of_vectors(values[1:]), prints[1:])
+    assert not (of_vectors(values.view(np.int32)) == prints).all(axis=1).any()
     assert of_vectors(values[:0]).shape == (0, SIZE)
 
 
@@ -51,8 +51,8 @@ def test_changes_are_told_with_number_lines_and_place():
 
 
 def test_what_the_run_keeps_itself_is_not_compared_and_files_of_two_runs_are_not_mixed():
-    taken = of_vectors(np.zeros((3, 2)))
-    assert changes(None, taken, [2, 3, 4], "t.csv", Data(), Path()) == (0, "")
+    prints = of_vectors(np.zeros((3, 2)))
+    assert changes(None, prints, [2, 3, 4], "t.csv", Data(), Path()) == (0, "")
     assert changes(None, None, [2, 3, 4], "t.csv", Data(), Path()) == (0, "")
     with pytest.raises(RunError, match="fingerprints of 3 rows, but 2 rows"):
-        changes(taken, taken[:2], [2, 3], "t.csv", Data(), Path())
+        changes(prints, prints[:2], [2, 3], "t.csv", Data(), Path())

@@ -16,7 +16,7 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from mscon.data.inputs import decoding, image_files, images
+from mscon.data.inputs import image_files, images
 from mscon.data.inputs.images import ImageStore, cache_folder, open_store, some_images, unreadable
 from mscon.errors import RunError, TableError
 from mscon.run.recipe import Data
@@ -78,9 +78,9 @@ def test_more_images_than_one_task_takes_keep_their_order(root):
 
 def test_what_the_store_gives_out_is_a_copy(root):
     store = open_store(ALL, root, SMALL, "t.csv")
-    got = store[[0]]
-    got[:] = 0
-    assert type(got) is np.ndarray
+    image = store[[0]]
+    image[:] = 0
+    assert type(image) is np.ndarray
     assert store[[0]].any()
 
 
@@ -125,11 +125,11 @@ def test_other_images_of_the_same_size_and_time_are_decoded_anew(root):
 def test_a_store_has_the_fingerprints_of_the_files_wherever_they_are_copied(root, tmp_path, monkeypatch):
     store = open_store(ALL, root, SMALL, "t.csv")
     expected = [hashlib.sha256((root / f"{i}.png").read_bytes()).digest()[:16] for i in range(5)]
-    assert [bytes(own) for own in store.fingerprints] == expected
+    assert [bytes(fingerprint) for fingerprint in store.fingerprints] == expected
     shutil.copytree(root, tmp_path / "copied")
     for again in (root, tmp_path / "copied"):
         assert np.array_equal(open_store(ALL, again, SMALL, "t.csv").fingerprints, store.fingerprints)
-    monkeypatch.setattr(decoding, "_READ_AT_ONCE", 10)  # files that are too large to be read at once
+    monkeypatch.setattr(image_files, "_READ_AT_ONCE", 10)  # files that are too large to be read at once
     other = open_store(ALL, root, replace(SMALL, image_size=8), "t.csv")
     assert np.array_equal(other.fingerprints, store.fingerprints)
 
@@ -138,18 +138,18 @@ def changing(root: Path, decode: Callable[..., Any]) -> Callable[..., Any]:
     """Decodes, and lets image 3 be written anew meanwhile."""
 
     def decode_and_write(path: Path, *arguments: Any, **named: Any) -> Any:
-        found = decode(path, *arguments, **named)
+        decoded_image = decode(path, *arguments, **named)
         if path.name == "3.png":
             pattern(77).save(root / "new.png")
             (root / "new.png").replace(root / "3.png")
-        return found
+        return decoded_image
 
     return decode_and_write
 
 
 def test_what_is_decoded_while_a_file_changes_is_not_kept(root, cache, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(images, "decode_with_fingerprint", changing(root, decoding.decode_with_fingerprint))
+        patch.setattr(images, "decode_with_fingerprint", changing(root, image_files.decode_with_fingerprint))
         with pytest.raises(TableError) as caught:
             open_store(ALL, root, SMALL, "t.csv")
     assert "t.csv, line 5: image '3.png' has changed while the images were being decoded." in str(caught.value)
@@ -160,7 +160,7 @@ def test_what_is_decoded_while_a_file_changes_is_not_kept(root, cache, monkeypat
 
 def test_what_was_unreadable_while_a_file_changed_is_not_remembered(root, cache, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(images, "decode_with_fingerprint", changing(root, decoding.decode_with_fingerprint))
+        patch.setattr(images, "decode_with_fingerprint", changing(root, image_files.decode_with_fingerprint))
         with pytest.raises(TableError, match=r"1 of 2 images in '.*' changed while they were being decoded: '3\.png'"):
             unreadable(root, ["2.png", "3.png"], SMALL)
     assert not list(cache.glob("*.json"))
@@ -268,9 +268,9 @@ def test_the_images_that_could_be_read_are_not_decoded_again(root, damaged, monk
 def test_a_few_images_are_taken_from_the_store_or_alone_decoded(root, stored, monkeypatch):
     if stored:
         open_store(ALL, root, SMALL, "t.csv")
-    decoded = []
+    decoded, decode = [], image_files.decode_one
     monkeypatch.setattr(
-        image_files, "decode_one", lambda path, *shape: decoded.append(path.name) or decoding.decode_one(path, *shape)
+        image_files, "decode_one", lambda path, *shape: decoded.append(path.name) or decode(path, *shape)
     )
     pixels, faults = some_images(ALL, np.array([3, 1]), root, SMALL)
     assert sorted(decoded) == ([] if stored else ["1.png", "3.png"])

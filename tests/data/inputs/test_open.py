@@ -39,43 +39,43 @@ def complaints(table: Table, *overrides: str) -> str:
 
 def test_vectors_of_a_file_need_no_column_of_images(table, tmp_path):
     np.save(tmp_path / "x.npy", np.arange(16.0).reshape(8, 2))
-    asked = recipe("data.input=vectors", "data.vectors=x.npy")
-    rows = selected(table, asked)
+    settings = recipe("data.input=vectors", "data.vectors=x.npy")
+    rows = selected(table, settings)
     assert rows["image"].to_list() == [""] * 8
-    inputs = open_inputs(rows, tmp_path, asked.data, "t.csv")
+    inputs = open_inputs(rows, tmp_path, settings.data, "t.csv")
     assert isinstance(inputs, Inputs)
     assert isinstance(inputs, Vectors)
     assert inputs[[3]].tolist() == [[6, 7]]
     assert inputs.to_json() == {"input": "vectors", "width": 2}
     with pytest.raises(TableError, match="have 2 numbers, but those that the encoder learnt from had 3"):
-        open_inputs(rows, tmp_path, asked.data, "t.csv", known={"width": 3})
+        open_inputs(rows, tmp_path, settings.data, "t.csv", known={"width": 3})
 
 
 def test_a_file_of_vectors_must_not_lead_out_of_the_folder(table, tmp_path):
     inner = tmp_path / "inner"
     inner.mkdir()
     np.save(tmp_path / "x.npy", np.zeros((8, 2)))
-    asked = recipe("data.input=vectors", "data.vectors=../x.npy")
+    settings = recipe("data.input=vectors", "data.vectors=../x.npy")
     with pytest.raises(TableError, match="lies outside the folder"):
-        selected(table, asked, inner)
+        selected(table, settings, inner)
     assert "does not exist" in complaints(table, "data.input=vectors", "data.vectors=y.npy")
 
 
 def test_a_recipe_must_say_where_inputs_come_from(table):
-    for asked, words in (
+    for settings, words in (
         ("data.input=vectors", r'\[data\] input = "vectors" needs to know which'),
         ("data.input=columns", r'\[data\] input = "columns" needs to know which'),
     ):
         with pytest.raises(RecipeError, match=words):
-            selected(table, recipe(asked))
+            selected(table, recipe(settings))
     with pytest.raises(RecipeError, match="column 'height' stands twice"):
         selected(table, recipe("data.input=columns", 'data.numbers=["height"]', 'data.categories=["height"]'))
 
 
 def test_columns_that_are_not_there_are_told_with_all_else(table):
-    found = complaints(table, "data.input=columns", 'data.numbers=["hight"]', 'probe.columns=["knd"]')
-    assert "no column 'hight'. Did you mean 'height'?" in found
-    assert "no column 'knd'. Did you mean 'kind'?" in found
+    messages = complaints(table, "data.input=columns", 'data.numbers=["hight"]', 'probe.columns=["knd"]')
+    assert "no column 'hight'. Did you mean 'height'?" in messages
+    assert "no column 'knd'. Did you mean 'kind'?" in messages
     assert "no column 'sentence'" in complaints(table, "data.input=text", "data.text=sentence")
     lists = complaints(table, "data.input=vectors", "data.vectors=points")
     assert "no column 'points' of lists of numbers" in lists
@@ -83,8 +83,8 @@ def test_columns_that_are_not_there_are_told_with_all_else(table):
 
 
 def test_a_label_must_not_be_read_by_the_encoder(table):
-    found = complaints(table, "data.input=columns", 'data.categories=["kind"]')
-    assert "the encoder would read the answer" in found
+    messages = complaints(table, "data.input=columns", 'data.categories=["kind"]')
+    assert "the encoder would read the answer" in messages
 
 
 def test_lists_and_images_are_no_labels():
@@ -99,13 +99,13 @@ def test_lists_and_images_are_no_labels():
 
 def test_texts_are_vectors_of_a_frozen_encoder_and_none_may_be_empty(table, monkeypatch):
     monkeypatch.setattr(text, "embed", lambda texts, model: np.array([[len(t), 1.0] for t in texts], dtype=np.float32))
-    asked = recipe("data.input=text")
-    inputs = open_inputs(selected(table, asked), table.folder, asked.data, "t.csv")
+    settings = recipe("data.input=text")
+    inputs = open_inputs(selected(table, settings), table.folder, settings.data, "t.csv")
     assert inputs[[0, 1]].tolist() == [[3, 1], [1, 1]]
     empty = read_table(pl.DataFrame({"kind": list("abab"), "text": ["x", None, "", "y"]}))
-    found = complaints(empty, "data.input=text")
-    assert "DataFrame, row 2: the cell of column 'text' is empty." in found
-    assert "2 of 4 rows" in found
+    messages = complaints(empty, "data.input=text")
+    assert "DataFrame, row 2: the cell of column 'text' is empty." in messages
+    assert "2 of 4 rows" in messages
 
 
 def test_inputs_as_they_are():

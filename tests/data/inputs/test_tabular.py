@@ -7,10 +7,13 @@ import json
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mscon.data.inputs import tabular
 from mscon.data.inputs.tabular import ColumnCoding
 from mscon.errors import TableError
+from mscon.method.similarities.continuous import number_of
 
 
 def rows(split: str = "ttttv", **cells: list[str | None]) -> pl.DataFrame:
@@ -33,29 +36,29 @@ def message(frame: pl.DataFrame, numbers: tuple[str, ...] = (), categories: tupl
 
 
 def test_a_number_is_standardised_by_the_training_rows():
-    made = encoded(rows(height=["1", "2", "3", "4", "100"]), numbers=("height",))
-    np.testing.assert_allclose(made[:4, 0], (np.arange(1, 5) - 2.5) / np.std([1, 2, 3, 4]), rtol=1e-6)
-    assert made[4, 0] > 80
+    vectors = encoded(rows(height=["1", "2", "3", "4", "100"]), numbers=("height",))
+    np.testing.assert_allclose(vectors[:4, 0], (np.arange(1, 5) - 2.5) / np.std([1, 2, 3, 4]), rtol=1e-6)
+    assert vectors[4, 0] > 80
 
 
 def test_a_missing_number_is_the_mean_and_says_so_where_training_rows_miss_it():
-    made = encoded(rows(height=["1", None, "3", "2", None]), numbers=("height",))
-    assert made.shape == (5, 2)
-    assert made[[1, 4]].tolist() == [[0, 1], [0, 1]]
-    assert made[0, 1] == 0
+    vectors = encoded(rows(height=["1", None, "3", "2", None]), numbers=("height",))
+    assert vectors.shape == (5, 2)
+    assert vectors[[1, 4]].tolist() == [[0, 1], [0, 1]]
+    assert vectors[0, 1] == 0
     complete = encoded(rows(height=["1", "2", "3", "4", None]), numbers=("height",))
     assert complete.shape == (5, 1)
     assert complete[4, 0] == 0
 
 
 def test_a_category_is_one_dimension_a_value_the_most_frequent_first():
-    made = encoded(rows(make=["b", "a", "b", "a", "new"]), categories=("make",))
-    assert made.tolist() == [[0, 1], [1, 0], [0, 1], [1, 0], [0, 0]]
+    vectors = encoded(rows(make=["b", "a", "b", "a", "new"]), categories=("make",))
+    assert vectors.tolist() == [[0, 1], [1, 0], [0, 1], [1, 0], [0, 0]]
 
 
 def test_a_missing_category_is_a_value_where_training_rows_miss_it():
-    made = encoded(rows(make=["b", None, "b", "a", None]), categories=("make",))
-    assert made.tolist() == [[1, 0, 0], [0, 0, 1], [1, 0, 0], [0, 1, 0], [0, 0, 1]]
+    vectors = encoded(rows(make=["b", None, "b", "a", None]), categories=("make",))
+    assert vectors.tolist() == [[1, 0, 0], [0, 0, 1], [1, 0, 0], [0, 1, 0], [0, 0, 1]]
     complete = encoded(rows(make=["b", "a", "b", "a", None]), categories=("make",))
     assert complete[4].tolist() == [0, 0]
 
@@ -77,8 +80,8 @@ def test_a_coding_comes_back_from_json():
     coding = ColumnCoding.fit(frame, ("height",), ("make",), "t.csv")
     again = ColumnCoding.from_json(json.loads(json.dumps(coding.to_json())))
     assert again == coding
-    kept = coding.encode(frame, "t.csv").to_json()
-    assert (kept["input"], kept["width"]) == ("columns", coding.width)
+    state = coding.encode(frame, "t.csv").to_json()
+    assert (state["input"], state["width"]) == ("columns", coding.width)
 
 
 def test_all_that_is_wrong_is_told_at_once():
@@ -104,3 +107,13 @@ def test_rows_must_be_there():
     for row in (-1, 5):
         with pytest.raises(IndexError):
             store[[row]]
+
+
+@given(st.text("0123456789+-.eE_inf ", min_size=1, max_size=6).map(str.strip).filter(bool))
+def test_inputs_read_the_same_texts_as_numbers_as_similarities_do(text):
+    frame = pl.DataFrame({"line": [2], "n": [text]})
+    if (number := number_of(text)) is None:
+        with pytest.raises(TableError, match="is no finite number"):
+            tabular.numbers_of(frame, "n", "t.csv")
+    else:
+        assert tabular.numbers_of(frame, "n", "t.csv").tolist() == [number]

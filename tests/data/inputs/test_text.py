@@ -21,24 +21,24 @@ def cache(tmp_path, monkeypatch) -> None:
 @pytest.fixture
 def encoder(monkeypatch) -> list[list[str]]:
     """A stand-in that counts letters, and what it was asked."""
-    asked: list[list[str]] = []
+    encoded_texts: list[list[str]] = []
 
     def encode(texts, place):
-        asked.append(list(texts))
+        encoded_texts.append(list(texts))
         return np.array([[len(t), t.count("a")] for t in texts], dtype=np.float32)
 
     monkeypatch.setattr(text, "_encode", encode)
     monkeypatch.setattr(text, "_place", lambda model: model or "packaged")
-    return asked
+    return encoded_texts
 
 
 def test_each_text_is_encoded_once_and_never_again(encoder):
     texts = ["banana", "fig", "banana"]
-    made = text.embed(texts, "")
-    assert made.tolist() == [[6, 3], [3, 0], [6, 3]]
+    vectors = text.embed(texts, "")
+    assert vectors.tolist() == [[6, 3], [3, 0], [6, 3]]
     assert encoder == [["banana", "fig"]]
-    assert np.array_equal(text.embed(texts, ""), made)
-    assert isinstance(made, np.memmap)
+    assert np.array_equal(text.embed(texts, ""), vectors)
+    assert isinstance(vectors, np.memmap)
     assert len(encoder) == 1
 
 

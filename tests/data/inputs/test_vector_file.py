@@ -18,7 +18,7 @@ ROWS = 3_000
 VALUES = np.arange(ROWS * 5, dtype=np.float32).reshape(ROWS, 5)
 
 # A few here and there, many in a row, none.
-TAKEN = (np.array([2_999, 0, 17]), np.arange(1_000, 1_900), np.array([], dtype=np.int64))
+SELECTIONS = (np.array([2_999, 0, 17]), np.arange(1_000, 1_900), np.array([], dtype=np.int64))
 
 
 @pytest.fixture
@@ -38,11 +38,11 @@ def test_rows_are_those_of_the_file_whatever_its_kind(tmp_path, path):
     save_file({"features": VALUES, "another": VALUES[:7]}, tmp_path / "x.safetensors")
     for file in tmp_path.iterdir():
         expected = VALUES.astype(np.float16) if file.stem == "half" else VALUES
-        for rows in TAKEN:
-            taken = opened(file)[rows]
-            np.testing.assert_array_equal(taken, expected[rows], err_msg=file.name)
-            taken[:] = 0  # a copy
-        np.testing.assert_array_equal(opened(file)[TAKEN[1]], expected[TAKEN[1]])
+        for rows in SELECTIONS:
+            selection = opened(file)[rows]
+            np.testing.assert_array_equal(selection, expected[rows], err_msg=file.name)
+            selection[:] = 0  # a copy
+        np.testing.assert_array_equal(opened(file)[SELECTIONS[1]], expected[SELECTIONS[1]])
 
 
 def rewritten(path: Path) -> None:
@@ -69,7 +69,7 @@ def longer(path: Path) -> None:
 
 
 @pytest.mark.parametrize("change", [rewritten, replaced, cut, longer, Path.unlink])
-@pytest.mark.parametrize("rows", TAKEN, ids=["few", "many", "none"])
+@pytest.mark.parametrize("rows", SELECTIONS, ids=["few", "many", "none"])
 def test_a_file_that_has_changed_since_it_was_opened_is_told(path, change: Callable[[Path], None], rows):
     file = opened(path)
     file[rows]
@@ -89,7 +89,7 @@ def test_a_change_between_looking_and_reading_is_told(path, monkeypatch):
 
     monkeypatch.setattr(VectorFile, "_need_same", look_too_early)
     with pytest.raises(TableError, match="has changed while it was being read"):
-        file[TAKEN[1]]
+        file[SELECTIONS[1]]
 
 
 def test_a_file_that_changes_while_it_is_being_opened_is_told(path, monkeypatch):
@@ -98,10 +98,10 @@ def test_a_file_that_changes_while_it_is_being_opened_is_told(path, monkeypatch)
     mapping = vectors.map_file
 
     def slowly(*arguments: object) -> np.ndarray:
-        found = mapping(*arguments)
+        mapped_array = mapping(*arguments)
         longer(path)
-        return found
+        return mapped_array
 
     monkeypatch.setattr(vectors, "map_file", slowly)
     with pytest.raises(TableError, match="has changed while it was being read"):
-        opened(path)[TAKEN[0]]
+        opened(path)[SELECTIONS[0]]

@@ -19,13 +19,13 @@ from mscon.data.inputs.vectors import VectorStore, checked, map_file
 from mscon.errors import TableError
 
 
-def found(path: Path, rows: int = 6) -> np.ndarray:
+def read_file(path: Path, rows: int = 6) -> np.ndarray:
     return map_file(path, rows, "t.csv")
 
 
 def message(path: Path, rows: int = 6) -> str:
     with pytest.raises(TableError) as caught:
-        found(path, rows)
+        read_file(path, rows)
     return str(caught.value)
 
 
@@ -45,7 +45,7 @@ def test_both_kinds_of_file_are_mapped_and_say_the_same(tmp_path, dtype):
     save_file({"anything": values}, tmp_path / "x.safetensors")
     save_file({"features": values, "other": values[:2]}, tmp_path / "y.safetensors")
     for name in ("x.npy", "x.safetensors", "y.safetensors"):
-        array = found(tmp_path / name)
+        array = read_file(tmp_path / name)
         assert mapped(array), name
         np.testing.assert_array_equal(array, values)
 
@@ -139,11 +139,11 @@ def test_mean_and_std_are_those_of_the_training_rows_however_the_file_is_cut(row
     values = 1e3 + np.random.default_rng(seed).normal(size=(rows + 3, 2))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(vectors, "_ROWS_AT_ONCE", block)
-        made = store(values, train=rows)
+        vector_store = store(values, train=rows)
     single = values[:rows].astype(np.float32).astype(np.float64)
-    np.testing.assert_allclose(made.mean, single.mean(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(vector_store.mean, single.mean(axis=0), rtol=1e-6)
     expected = single.std(axis=0)
-    np.testing.assert_allclose(made.std, np.where(expected > 1e-4, expected, 1.0), rtol=1e-4)
+    np.testing.assert_allclose(vector_store.std, np.where(expected > 1e-4, expected, 1.0), rtol=1e-4)
 
 
 def test_a_dimension_that_does_not_vary_is_not_divided_by_nothing():
@@ -152,12 +152,12 @@ def test_a_dimension_that_does_not_vary_is_not_divided_by_nothing():
 
 def test_rows_are_copies_in_single_precision_and_must_be_there():
     values = np.arange(6, dtype=np.float16).reshape(3, 2)
-    made = store(values)
-    block = made[[2, 0]]
+    vector_store = store(values)
+    block = vector_store[[2, 0]]
     assert block.dtype == np.float32
     np.testing.assert_array_equal(block, [[4, 5], [0, 1]])
     block[:] = 9
     assert values[2, 0] == 4
     for row in (-1, 3):
         with pytest.raises(IndexError):
-            made[[row]]
+            vector_store[[row]]

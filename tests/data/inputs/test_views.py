@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from mscon.data.inputs import views
+from mscon.data.inputs import image_transforms, views
 from mscon.run.recipe import Views
 
 NOTHING = Views(
@@ -46,8 +46,8 @@ def still(batch: int, **changes: object) -> dict[str, Tensor]:
 def colours(**changes: Tensor) -> tuple[Tensor, Tensor]:
     """`colour_maps` of 6 images, with all but `changes` left alone."""
     one = torch.ones(6)
-    given_ = {"brightness": one, "contrast": one, "saturation": one, "turns": torch.zeros(6), **changes}
-    return views.colour_maps(**given_, channels=3)
+    factors = {"brightness": one, "contrast": one, "saturation": one, "turns": torch.zeros(6), **changes}
+    return image_transforms.colour_maps(**factors, channels=3)
 
 
 # Nothing asked for -------------------------------------------------------------------------------
@@ -79,8 +79,8 @@ def test_a_part_of_a_batch_draws_what_it_would_in_the_whole():
     whole = views.augment(images, Views(blur=0.5), torch.Generator().manual_seed(3))
     for places in (torch.tensor([0, 1, 4, 5]), torch.tensor([2, 3, 6]), torch.tensor([], dtype=torch.int64)):
         part = views.Part(places, 7)
-        own = views.augment(images[places], Views(blur=0.5), torch.Generator().manual_seed(3), part)
-        torch.testing.assert_close(own, whole[places])
+        part_views = views.augment(images[places], Views(blur=0.5), torch.Generator().manual_seed(3), part)
+        torch.testing.assert_close(part_views, whole[places])
 
 
 @pytest.mark.parametrize(
@@ -108,41 +108,47 @@ def test_a_flip_of_probability_1_mirrors_and_of_0_never_does():
 def test_a_flip_of_probability_one_half_mirrors_about_half_of_the_images():
     images = noise(batch=400)
     mirrored = (augmented(images, flip=0.5) == views.plain(images.flip(-1))).flatten(1).all(1)
-    kept = (augmented(images, flip=0.5) == views.plain(images)).flatten(1).all(1)
-    assert bool((mirrored ^ kept).all())
+    unchanged = (augmented(images, flip=0.5) == views.plain(images)).flatten(1).all(1)
+    assert bool((mirrored ^ unchanged).all())
     assert 150 < int(mirrored.sum()) < 250
 
 
 @pytest.mark.parametrize("ratio", [1.0, 2.0])
 def test_turning_by_90_degrees_is_rot90(ratio):
     images = noise().float()
-    turned = views.resample(images, views.affine_maps(**still(6, degrees=torch.full((6,), 90.0))))
+    turned = image_transforms.resample(images, image_transforms.affine_maps(**still(6, degrees=torch.full((6,), 90.0))))
     torch.testing.assert_close(turned, torch.rot90(images, 1, (2, 3)), rtol=0, atol=0.05)
     # Turned about the middle, an image twice as wide as high keeps its middle square, turned.
     wide = noise(height=12, width=24).float()
-    turned = views.resample(wide, views.affine_maps(**still(6, degrees=torch.full((6,), 90.0)), ratio=2.0))
+    turned = image_transforms.resample(
+        wide, image_transforms.affine_maps(**still(6, degrees=torch.full((6,), 90.0)), ratio=2.0)
+    )
     torch.testing.assert_close(turned[..., 6:18], torch.rot90(wide[..., 6:18], 1, (2, 3)), rtol=0, atol=0.05)
 
 
 def test_a_known_crop_is_that_box_enlarged():
     images = noise().float()
     box = {"left": torch.full((6,), 3 / 12), "top": torch.full((6,), 6 / 12), "width": torch.full((6,), 6 / 12)}
-    seen = views.resample(images, views.affine_maps(**still(6, **box, height=torch.full((6,), 3 / 12))))
+    result = image_transforms.resample(
+        images, image_transforms.affine_maps(**still(6, **box, height=torch.full((6,), 3 / 12)))
+    )
     expected = torch.nn.functional.interpolate(images[:, :, 5:10, 2:10], scale_factor=(4, 2), mode="bilinear")
-    torch.testing.assert_close(seen, expected[:, :, 4:16, 2:14], rtol=0, atol=0.01)
+    torch.testing.assert_close(result, expected[:, :, 4:16, 2:14], rtol=0, atol=0.01)
 
 
 def test_a_shift_moves_right_and_down_and_repeats_the_edge():
     images = noise().float()
     shift = torch.tensor([3 / 12, 2 / 12]).expand(6, 2)
-    moved = views.resample(images, views.affine_maps(**still(6, shift=shift)))
+    moved = image_transforms.resample(images, image_transforms.affine_maps(**still(6, shift=shift)))
     expected = torch.nn.functional.pad(images, (3, 0, 2, 0), mode="replicate")[:, :, :12, :12]
     torch.testing.assert_close(moved, expected, rtol=0, atol=0.01)
 
 
 def test_a_shear_of_45_degrees_moves_each_line_by_its_height():
     images = noise(height=11, width=11).float()
-    sheared = views.resample(images, views.affine_maps(**still(6, shear_degrees=torch.full((6,), 45.0))))
+    sheared = image_transforms.resample(
+        images, image_transforms.affine_maps(**still(6, shear_degrees=torch.full((6,), 45.0)))
+    )
     for line in range(11):
         by = line - 5  # the middle line stays
         expected = images[:, :, line, [min(max(x - by, 0), 10) for x in range(11)]]
@@ -153,7 +159,7 @@ def test_geometry_composes_as_crop_flip_turn_shear_shift():
     """One map of all five equals their maps one after the other."""
 
     def square(**changes):
-        maps = views.affine_maps(**still(1, **changes)).double()
+        maps = image_transforms.affine_maps(**still(1, **changes)).double()
         return torch.cat([maps[0], torch.tensor([[0.0, 0.0, 1.0]], dtype=torch.float64)])
 
     box = {
@@ -185,7 +191,7 @@ def test_geometry_composes_as_crop_flip_turn_shear_shift():
 def test_a_crop_has_the_area_and_aspect_asked_for_and_fits(least, most, aspect, draws):
     least, most = min(least, most), max(least, most)
     area, ratio = (torch.tensor([d], dtype=torch.float64) for d in draws)
-    width, height = views.crop_sizes(area, ratio, (least, most), aspect)
+    width, height = image_transforms.crop_sizes(area, ratio, (least, most), aspect)
     assert 0 < width <= 1 and 0 < height <= 1
     assert math.isclose(width * height, least + (most - least) * draws[0], rel_tol=1e-6)
     assert 1 / aspect - 1e-6 <= width / height <= aspect + 1e-6
@@ -195,10 +201,10 @@ def test_crops_reach_every_edge_of_the_image_and_never_beyond():
     """On a ramp the view's values tell where it was cut."""
     ramp = torch.linspace(0, 255, 16).to(torch.uint8).expand(500, 1, 16, 16)
     for images in (ramp, ramp.mT):
-        seen = augmented(images, crop=(0.25, 0.25), aspect=1.0).mean(dim=(1, 2, 3))
+        result = augmented(images, crop=(0.25, 0.25), aspect=1.0).mean(dim=(1, 2, 3))
         # A quarter of the area is half of each side; the centres of its pixels span a bit less.
-        assert 0.22 < seen.min() < 0.25 and 0.75 < seen.max() < 0.78
-        assert abs(float(seen.mean()) - 0.5) < 0.03
+        assert 0.22 < result.min() < 0.25 and 0.75 < result.max() < 0.78
+        assert abs(float(result.mean()) - 0.5) < 0.03
 
 
 # Colour ------------------------------------------------------------------------------------------
@@ -206,14 +212,14 @@ def test_crops_reach_every_edge_of_the_image_and_never_beyond():
 
 def test_brightness_multiplies_and_is_clipped_at_white():
     images = noise(batch=200)
-    seen, original = augmented(images, brightness=0.5, colour_probability=1.0), views.plain(images)
+    result, original = augmented(images, brightness=0.5, colour_probability=1.0), views.plain(images)
     dark = original.flatten(1).argmax(1)[:, None]
-    factor = (seen.flatten(1).gather(1, dark) / original.flatten(1).gather(1, dark))[:, :, None, None]
-    factor = torch.where(seen.amax(dim=(1, 2, 3), keepdim=True) < 1, factor, torch.nan)
+    factor = (result.flatten(1).gather(1, dark) / original.flatten(1).gather(1, dark))[:, :, None, None]
+    factor = torch.where(result.amax(dim=(1, 2, 3), keepdim=True) < 1, factor, torch.nan)
     unclipped = ~factor.isnan().flatten()
     assert unclipped.sum() > 50
-    torch.testing.assert_close(seen[unclipped], (original * factor)[unclipped], rtol=0, atol=1e-5)
-    assert 0.5 <= factor[unclipped].min() < 0.55 and seen.max() == 1
+    torch.testing.assert_close(result[unclipped], (original * factor)[unclipped], rtol=0, atol=1e-5)
+    assert 0.5 <= factor[unclipped].min() < 0.55 and result.max() == 1
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -221,45 +227,45 @@ def test_contrast_scales_the_distance_from_the_images_own_mean_grey(channels):
     images = noise(channels=channels).float()
     half = torch.full((6,), 0.5)
     one, none = torch.ones(6), torch.zeros(6)
-    maps = views.colour_maps(brightness=one, contrast=half, saturation=one, turns=none, channels=channels)
+    maps = image_transforms.colour_maps(brightness=one, contrast=half, saturation=one, turns=none, channels=channels)
     luma = torch.tensor([0.299, 0.587, 0.114]) if channels == 3 else torch.ones(1)
     mean = torch.einsum("bchw,c->bhw", images, luma).mean(dim=(1, 2))[:, None, None, None]
-    torch.testing.assert_close(views.recolour(images, *maps), mean + (images - mean) / 2, rtol=0, atol=1e-3)
+    torch.testing.assert_close(image_transforms.recolour(images, *maps), mean + (images - mean) / 2, rtol=0, atol=1e-3)
 
 
 def test_brightness_comes_before_contrast():
     """Contrast is about the mean of the brightened image, so a contrast of 0 gives that mean."""
     images = noise().float()
-    seen = views.recolour(images, *colours(brightness=torch.full((6,), 0.5), contrast=torch.zeros(6)))
+    result = image_transforms.recolour(images, *colours(brightness=torch.full((6,), 0.5), contrast=torch.zeros(6)))
     mean = torch.einsum("bchw,c->bhw", images, torch.tensor([0.299, 0.587, 0.114])).mean(dim=(1, 2)) / 2
-    torch.testing.assert_close(seen, mean[:, None, None, None].expand_as(seen), rtol=0, atol=1e-3)
+    torch.testing.assert_close(result, mean[:, None, None, None].expand_as(result), rtol=0, atol=1e-3)
 
 
 def test_grey_of_probability_1_has_the_images_luma_in_all_channels():
     images = noise()
-    seen = augmented(images, grey=1.0)
+    result = augmented(images, grey=1.0)
     luma = torch.einsum("bchw,c->bhw", views.plain(images), torch.tensor([0.299, 0.587, 0.114]))
-    torch.testing.assert_close(seen, luma[:, None].expand_as(seen), rtol=0, atol=1e-5)
+    torch.testing.assert_close(result, luma[:, None].expand_as(result), rtol=0, atol=1e-5)
 
 
 def test_saturation_0_is_grey_and_1_is_the_image():
     images = noise().float()
-    grey = views.recolour(images, *colours(saturation=torch.zeros(6)))
+    grey = image_transforms.recolour(images, *colours(saturation=torch.zeros(6)))
     torch.testing.assert_close(grey[:, 0], grey[:, 2], rtol=0, atol=1e-3)
-    torch.testing.assert_close(views.recolour(images, *colours()), images, rtol=0, atol=1e-3)
+    torch.testing.assert_close(image_transforms.recolour(images, *colours()), images, rtol=0, atol=1e-3)
 
 
 def test_the_hue_turns_by_a_circle_keeping_luma_and_greys():
     images = noise().float()
     third = torch.full((6,), 1 / 3)
-    once = views.recolour(images, *colours(turns=third))
+    once = image_transforms.recolour(images, *colours(turns=third))
     assert (once - images).abs().max() > 10
-    thrice = views.recolour(views.recolour(once, *colours(turns=third)), *colours(turns=third))
+    thrice = image_transforms.recolour(image_transforms.recolour(once, *colours(turns=third)), *colours(turns=third))
     torch.testing.assert_close(thrice, images, rtol=0, atol=2e-2)
     luma = torch.tensor([0.299, 0.587, 0.114])
     torch.testing.assert_close(torch.einsum("bchw,c->bhw", once, luma), torch.einsum("bchw,c->bhw", images, luma))
     grey = images[:, :1].expand(6, 3, 12, 12)
-    torch.testing.assert_close(views.recolour(grey, *colours(turns=third)), grey, rtol=0, atol=1e-3)
+    torch.testing.assert_close(image_transforms.recolour(grey, *colours(turns=third)), grey, rtol=0, atol=1e-3)
 
 
 def test_only_the_share_of_views_asked_for_is_recoloured():
@@ -278,8 +284,8 @@ def test_only_the_share_of_views_asked_for_is_recoloured():
 def test_blur_is_a_separable_gaussian():
     images = noise(batch=2, height=25, width=31).float()
     sigma = torch.tensor([0.7, 1.6])
-    seen = views.blur(images, sigma)
-    for image, s, blurred in zip(images, sigma.tolist(), seen, strict=True):
+    result = image_transforms.blur(images, sigma)
+    for image, s, blurred in zip(images, sigma.tolist(), result, strict=True):
         reach = 4 * s
         line = torch.tensor([math.exp(-0.5 * (d / s) ** 2) if abs(d) <= reach else 0.0 for d in range(-7, 8)])
         window = torch.outer(line, line)[None, None] / line.sum() ** 2
@@ -289,17 +295,17 @@ def test_blur_is_a_separable_gaussian():
 
 def test_blur_keeps_a_flat_image_and_the_sum_of_a_spot_away_from_the_edge():
     flat = torch.full((1, 1, 16, 16), 0.7)
-    torch.testing.assert_close(views.blur(flat, torch.tensor([2.0])), flat)
+    torch.testing.assert_close(image_transforms.blur(flat, torch.tensor([2.0])), flat)
     spot = torch.zeros(1, 1, 33, 33)
     spot[..., 16, 16] = 1
-    seen = views.blur(spot, torch.tensor([2.0]))
-    torch.testing.assert_close(seen.sum(), torch.tensor(1.0))
-    torch.testing.assert_close(seen, seen.mT)
+    result = image_transforms.blur(spot, torch.tensor([2.0]))
+    torch.testing.assert_close(result.sum(), torch.tensor(1.0))
+    torch.testing.assert_close(result, result.mT)
 
 
 def test_a_blur_of_next_to_nothing_changes_nothing():
     images = noise().float()
-    torch.testing.assert_close(views.blur(images, torch.full((6,), 1e-30)), images)
+    torch.testing.assert_close(image_transforms.blur(images, torch.full((6,), 1e-30)), images)
 
 
 def test_only_the_images_drawn_are_blurred():
@@ -324,8 +330,8 @@ def test_only_the_images_drawn_are_blurred():
     ids=lambda change: next(iter(change)),
 )
 def test_equal_images_draw_different_views(change):
-    seen = augmented(noise(batch=1).expand(16, -1, -1, -1), **change)
-    distances = (seen[:, None] - seen).abs().amax(dim=(2, 3, 4)) + torch.eye(16)
+    result = augmented(noise(batch=1).expand(16, -1, -1, -1), **change)
+    distances = (result[:, None] - result).abs().amax(dim=(2, 3, 4)) + torch.eye(16)
     assert distances.min() > 1e-6
 
 
@@ -351,10 +357,10 @@ def test_the_global_generator_is_not_touched():
 def test_the_draw_of_an_image_depends_on_its_place_only():
     """Neither on what the other images are, nor (on the CPU) on how many follow."""
     images = noise(batch=40)
-    seen = views.augment(images, EVERYTHING, generator())
+    result = views.augment(images, EVERYTHING, generator())
     others = torch.cat([images[:20], noise(batch=20, seed=1)])
-    torch.testing.assert_close(views.augment(others, EVERYTHING, generator())[:20], seen[:20])
-    torch.testing.assert_close(views.augment(images[:20], EVERYTHING, generator()), seen[:20])
+    torch.testing.assert_close(views.augment(others, EVERYTHING, generator())[:20], result[:20])
+    torch.testing.assert_close(views.augment(images[:20], EVERYTHING, generator()), result[:20])
 
 
 def test_switching_a_transform_on_leaves_the_draws_of_the_others():
@@ -376,16 +382,16 @@ def test_the_size_of_the_blocks_worked_on_does_not_matter(monkeypatch, floats):
 @pytest.mark.parametrize("channels", [1, 3])
 def test_the_layout_in_memory_changes_no_value(channels):
     images = noise(batch=9, channels=channels)
-    seen = views.augment(images, EVERYTHING, generator(), memory_format=torch.channels_last)
-    assert seen.is_contiguous(memory_format=torch.channels_last)
-    assert torch.equal(seen, views.augment(images, EVERYTHING, generator()))
+    result = views.augment(images, EVERYTHING, generator(), memory_format=torch.channels_last)
+    assert result.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(result, views.augment(images, EVERYTHING, generator()))
 
 
 def test_autocast_changes_nothing():
     images = noise()
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        seen = views.augment(images, EVERYTHING, generator())
-    assert torch.equal(seen, views.augment(images, EVERYTHING, generator()))
+        result = views.augment(images, EVERYTHING, generator())
+    assert torch.equal(result, views.augment(images, EVERYTHING, generator()))
 
 
 def pairs_of(low: float, high: float) -> st.SearchStrategy[tuple[float, ...]]:
@@ -408,18 +414,18 @@ all_settings = st.fixed_dictionaries(
 
 
 @given(
-    chosen=all_settings,
+    settings_=all_settings,
     channels=st.sampled_from([1, 3]),
     size=st.tuples(*[st.integers(1, 9)] * 2),
     seed=st.integers(0, 99),
 )
 @settings(deadline=None, derandomize=True, max_examples=60)
-def test_views_are_finite_and_in_range_whatever_the_settings(chosen, channels, size, seed):
+def test_views_are_finite_and_in_range_whatever_the_settings(settings_, channels, size, seed):
     images = noise(batch=3, channels=channels, height=size[0], width=size[1], seed=seed)
-    seen = views.augment(images, Views(**chosen), generator(seed))
-    assert seen.shape == images.shape and seen.dtype == torch.float32
-    assert bool(seen.isfinite().all())
-    assert seen.min() >= 0 and seen.max() <= 1
+    result = views.augment(images, Views(**settings_), generator(seed))
+    assert result.shape == images.shape and result.dtype == torch.float32
+    assert bool(result.isfinite().all())
+    assert result.min() >= 0 and result.max() <= 1
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU on this machine")

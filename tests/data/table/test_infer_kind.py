@@ -41,10 +41,10 @@ WORDS = [f"{a} {b}" for a in "abcdef" for b in "uvwxyz"]
     ],
 )
 def test_a_kind_is_told_from_the_cells_with_the_reason(cells, kind, words):
-    found = infer(cells)
-    assert found.kind == kind
-    assert words in found.reason
-    assert str(found).startswith(kind or "no label")
+    inferred = infer(cells)
+    assert inferred.kind == kind
+    assert words in inferred.reason
+    assert str(inferred).startswith(kind or "no label")
 
 
 def test_the_order_of_rows_tells_nothing():
@@ -63,17 +63,17 @@ def recipe(text: str) -> Recipe:
 
 
 def test_a_recipe_that_leaves_a_kind_open_gets_it_from_the_training_rows_with_every_default():
-    made, told = resolve(
+    parsed, sentences = resolve(
         rows(closure=["zip;buckle", "zip", "buckle", "laced"] * 5, colour=["red", "green"] * 10),
         recipe('similarity = [{column="closure", name="auto", importance=2}, {column="colour"}]').similarities,
         where="shoes.csv: ",
     )
-    assert [p.name for p in made] == ["multi_label", "categorical"]
-    assert made[0].settings == {"separator": ";", "alike": "jaccard"}
-    assert made[0].importance == 2
-    assert len(told) == 1
-    assert told[0].startswith("shoes.csv: column 'closure' is taken as multi_label, separator = \";\": ")
-    assert recipes.parse(Recipe(made).to_toml()).similarities == made  # what a run's recipe holds
+    assert [p.name for p in parsed] == ["multi_label", "categorical"]
+    assert parsed[0].settings == {"separator": ";", "alike": "jaccard"}
+    assert parsed[0].importance == 2
+    assert len(sentences) == 1
+    assert sentences[0].startswith("shoes.csv: column 'closure' is taken as multi_label, separator = \";\": ")
+    assert recipes.parse(Recipe(parsed).to_toml()).similarities == parsed  # what a run's recipe holds
 
 
 def test_what_looks_like_no_label_is_refused_for_all_columns_at_once():
@@ -94,10 +94,10 @@ def test_a_kind_that_is_open_takes_no_settings():
 
 def test_columns_that_a_recipe_does_not_name_are_told_of():
     table = rows(colour=["red", "green"] * 10, fine=["a", "b"] * 10, heel=[f"{i / 7:.2f}" for i in range(20)])
-    made = recipe('similarity = [{column="fine", name="hierarchical", under=["colour"]}]')
-    assert {name: found.kind for name, found in unnamed(table, made.data, made.similarities, made.probe).items()} == {
-        "heel": "continuous"
-    }
+    parsed = recipe('similarity = [{column="fine", name="hierarchical", under=["colour"]}]')
+    assert {
+        name: inferred.kind for name, inferred in unnamed(table, parsed.data, parsed.similarities, parsed.probe).items()
+    } == {"heel": "continuous"}
 
 
 def test_malformed_cells_of_every_split_and_column_are_told_at_once():
@@ -107,7 +107,7 @@ def test_malformed_cells_of_every_split_and_column_are_told_at_once():
         kind=["a/b", "a//b", *["a/c"] * 8],
         damage=["low", "high", *["lo"] * 8],
     )
-    made = recipe(
+    parsed = recipe(
         """
         [[similarity]]
         column = "heel"
@@ -125,7 +125,7 @@ def test_malformed_cells_of_every_split_and_column_are_told_at_once():
         """
     )
     with pytest.raises(TableError) as raised:
-        fit_similarities(table, made.similarities, where="shoes.csv: ")
+        fit_similarities(table, parsed.similarities, where="shoes.csv: ")
     message = str(raised.value)
     for words in (
         "column 'heel': 2 of 10 cells are not numbers: line 3 'tall', line 11 '?'.",  # line 11 is a test row
@@ -150,7 +150,7 @@ def test_a_hierarchy_of_several_columns_is_read_from_all_of_them():
 
 def test_malformed_cells_are_told_by_line_of_text_files_and_by_row_of_others():
     table = pl.DataFrame({"line": [2, 3, 4], "split": ["train"] * 3, "heel": ["4.5", "tall", "3"]})
-    made = recipe('similarity = [{column="heel", name="continuous"}]')
+    parsed = recipe('similarity = [{column="heel", name="continuous"}]')
     for unit in ("line", "row"):
         with pytest.raises(TableError, match=f"is not a number: {unit} 3 'tall'"):
-            fit_similarities(table, made.similarities, unit=unit)
+            fit_similarities(table, parsed.similarities, unit=unit)

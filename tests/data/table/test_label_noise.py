@@ -30,18 +30,18 @@ def changed(before, after):
 @given(CELLS, SHARES, st.integers(0, 99))
 def test_only_training_labels_are_redrawn_and_only_into_training_classes(rows, share, seed):
     cells, split = [c for c, _ in rows], [s for _, s in rows]
-    made = redrawn(cells, split, share, False, seed)
+    noisy = redrawn(cells, split, share, False, seed)
     training = [c for c, s in rows if s == "train" and c is not None]
-    moved = changed(cells, made)
-    assert all(split[i] == "train" and cells[i] is not None and made[i] in training for i in moved)
+    moved = changed(cells, noisy)
+    assert all(split[i] == "train" and cells[i] is not None and noisy[i] in training for i in moved)
     assert len(moved) <= round(share * len(training))
 
 
 @given(CELLS, SHARES, st.booleans(), st.integers(0, 99))
 def test_missing_stays_missing_and_a_share_of_0_is_a_copy(rows, share, everywhere, seed):
     cells, split = [c for c, _ in rows], [s for _, s in rows]
-    made = redrawn(cells, split, share, everywhere, seed)
-    assert [c is None for c in made] == [c is None for c in cells]
+    noisy = redrawn(cells, split, share, everywhere, seed)
+    assert [c is None for c in noisy] == [c is None for c in cells]
     assert redrawn(cells, split, 0.0, everywhere, seed) == cells
 
 
@@ -75,10 +75,10 @@ def table_of(**columns) -> Table:
 def test_the_table_is_left_as_it_is_and_one_column_may_follow_another():
     table = table_of(kind=["a", "b", "a", None])
     derived = (Derived("noisy", "kind", 1.0), Derived("again", "noisy"))
-    made = with_derived(table, ["train"] * 4, derived)
+    noisy = with_derived(table, ["train"] * 4, derived)
     assert table.frame.columns == ["kind"]
-    assert made.frame.columns == ["kind", "noisy", "again"]
-    assert made.cells("again") == made.cells("noisy")
+    assert noisy.frame.columns == ["kind", "noisy", "again"]
+    assert noisy.cells("again") == noisy.cells("noisy")
 
 
 def test_all_that_is_wrong_with_derived_columns_is_said_at_once():
@@ -96,7 +96,7 @@ LEAST = '[[similarity]]\ncolumn = "noisy"\n[[derived]]\ncolumn = "noisy"\nof = "
         ("redraw = 1.5", "a share from 0 to 1"),
         ("rows = 'test'", 'must be one of "train", "all"'),
         ("share = 0.5", "no setting 'share'"),
-        ("[[derived]]\ncolumn = 'noisy'\nof = 'other'", "'noisy' is derived twice"),
+        ("[[derived]]\ncolumn = 'noisy'\nof = 'other'", "'noisy' is in two"),
         ("[[derived]]\ncolumn = 'other'", "needs a value for 'of'"),
     ],
 )
@@ -106,9 +106,9 @@ def test_a_recipe_that_derives_wrongly_says_so(more, words):
 
 
 def test_a_recipe_keeps_what_it_derives():
-    made = recipe.parse(LEAST + "redraw = 0.5\nseed = 3")
-    assert made.derived == (Derived("noisy", "kind", 0.5, "train", 3),)
-    assert recipe.parse(made.to_toml()) == made
+    noisy = recipe.parse(LEAST + "redraw = 0.5\nseed = 3")
+    assert noisy.derived == (Derived("noisy", "kind", 0.5, "train", 3),)
+    assert recipe.parse(noisy.to_toml()) == noisy
     assert "derived" not in recipe.parse('[[similarity]]\ncolumn = "kind"\n').to_toml()
 
 

@@ -76,15 +76,15 @@ def test_the_rows_of_a_good_table(folder):
 
 def test_columns_by_other_names_come_out_by_ours(folder):
     lines = [f"{i}.png,{s},{k},x,9" for i, (s, k) in enumerate([("train", "a"), ("train", "b"), ("test", "a")])]
-    found = selected(table(folder, *lines, header="photo,fold,kind,split,line"), recipe(image="photo", split="fold"))
-    assert found.columns == ["line", "split", "image", "kind"]
-    assert found["image"].to_list() == ["0.png", "1.png", "2.png"]
-    assert found["split"].to_list() == [
+    messages = selected(table(folder, *lines, header="photo,fold,kind,split,line"), recipe(image="photo", split="fold"))
+    assert messages.columns == ["line", "split", "image", "kind"]
+    assert messages["image"].to_list() == ["0.png", "1.png", "2.png"]
+    assert messages["split"].to_list() == [
         "train",
         "train",
         "test",
     ]
-    assert found["line"].to_list() == [2, 3, 4]
+    assert messages["line"].to_list() == [2, 3, 4]
 
 
 def test_images_may_lie_in_another_folder(folder, tmp_path):
@@ -100,7 +100,7 @@ def test_labels_outside_training_are_no_fault(folder):
 
 
 def test_everything_wrong_is_told_at_once(folder):
-    found = complaints(
+    messages = complaints(
         table(
             folder,
             "0.png,train,boots,red",
@@ -112,21 +112,21 @@ def test_everything_wrong_is_told_at_once(folder):
         ),
         recipe(columns=("color", "split"), neighbours=("knd",)),
     )
-    assert "shoes.csv: column 'split' must say" in found
-    assert "'val' in 1 row: line 3. Did you mean 'validation'?" in found
-    assert "shoes.csv, line 5: the cell of column 'image' is empty." in found
-    assert "shoes.csv, line 6: image '../1.png' lies outside the folder" in found
-    assert "2 of 6 rows have this problem: lines 6, 7." in found
-    assert "shoes.csv, line 3: image './0.png' stands in line 2 already." in found
-    assert "shoes.csv, line 4: image 'gone.png' does not exist" in found
-    assert "pass --images DIR" in found
-    assert "column 'kind' has one value only, 'boots', in all rows" in found
-    assert "no column 'color'. Did you mean 'colour'?" in found
-    assert "[probe] columns" in found
-    assert "column 'split' is named by [probe] columns" in found
-    assert "no label column" in found
-    assert "no column 'knd'. Did you mean 'kind'?" in found
-    assert "[probe] neighbours" in found
+    assert "shoes.csv: column 'split' must say" in messages
+    assert "'val' in 1 row: line 3. Did you mean 'validation'?" in messages
+    assert "shoes.csv, line 5: the cell of column 'image' is empty." in messages
+    assert "shoes.csv, line 6: image '../1.png' lies outside the folder" in messages
+    assert "2 of 6 rows have this problem: lines 6, 7." in messages
+    assert "shoes.csv, line 3: image './0.png' stands in line 2 already." in messages
+    assert "shoes.csv, line 4: image 'gone.png' does not exist" in messages
+    assert "pass --images DIR" in messages
+    assert "column 'kind' has one value only, 'boots', in all rows" in messages
+    assert "no column 'color'. Did you mean 'colour'?" in messages
+    assert "[probe] columns" in messages
+    assert "column 'split' is named by [probe] columns" in messages
+    assert "no label column" in messages
+    assert "no column 'knd'. Did you mean 'kind'?" in messages
+    assert "[probe] neighbours" in messages
 
 
 def test_one_file_spelt_in_two_ways_is_one_file(folder):
@@ -137,17 +137,17 @@ def test_one_file_spelt_in_two_ways_is_one_file(folder):
 
 
 def test_an_unknown_image_column_names_the_nearest(folder):
-    found = complaints(table(folder, *GOOD, header="images,split,kind,colour"), recipe())
-    assert "no column 'image' with the paths of images. Did you mean 'images'?" in found
-    assert "[data] image" in found
+    messages = complaints(table(folder, *GOOD, header="images,split,kind,colour"), recipe())
+    assert "no column 'image' with the paths of images. Did you mean 'images'?" in messages
+    assert "[data] image" in messages
     assert "Did you mean 'IMAGE'?" in complaints(table(folder, *GOOD, header="IMAGE,split,kind,colour"), recipe())
 
 
 def test_a_table_without_images_is_told_of_other_inputs_and_no_far_fetched_column(folder):
-    found = complaints(table(folder, *GOOD, header="make,split,kind,colour"), recipe())
-    assert "Did you mean" not in found
+    messages = complaints(table(folder, *GOOD, header="make,split,kind,colour"), recipe())
+    assert "Did you mean" not in messages
     for words in ('input = "columns" with numbers', 'input = "text"', 'input = "vectors" with vectors = "clip.npy"'):
-        assert words in found
+        assert words in messages
     (folder / "v.jsonl").write_text('{"kind": "a", "clip": [1, 2]}\n{"kind": "b", "clip": [3, 4]}\n')
     assert 'vectors = "clip"' in complaints(read_table(folder / "v.jsonl"), recipe())
 
@@ -155,20 +155,20 @@ def test_a_table_without_images_is_told_of_other_inputs_and_no_far_fetched_colum
 def test_malformed_labels_are_told_beside_a_split_and_images_at_fault(folder):
     heel = SimilarityPart("heel", "continuous")
     rows = ("0.png,trian,tall,red", ",train,3,blue", "9.png,test,4,red")
-    found = complaints(
+    messages = complaints(
         table(folder, *rows, header="image,split,heel,colour"), recipe(heel, SimilarityPart("no", "auto"))
     )
-    assert "'trian' in 1 row: line 2." in found
-    assert "the cell of column 'image' is empty" in found
-    assert "column 'heel': 1 of 3 cells is not a number: line 2 'tall'." in found
-    assert found.count("no column 'no'") == 1
+    assert "'trian' in 1 row: line 2." in messages
+    assert "the cell of column 'image' is empty" in messages
+    assert "column 'heel': 1 of 3 cells is not a number: line 2 'tall'." in messages
+    assert messages.count("no column 'no'") == 1
 
 
 def test_a_folder_of_images_that_is_not_there_is_one_complaint(folder):
-    found = complaints(table(folder, *GOOD), recipe(), folder / "none")
-    assert "the folder of the images" in found
-    assert "does not exist" in found
-    assert "0.png" not in found
+    messages = complaints(table(folder, *GOOD), recipe(), folder / "none")
+    assert "the folder of the images" in messages
+    assert "does not exist" in messages
+    assert "0.png" not in messages
 
 
 def test_paths_of_another_system_get_a_hint(folder):
@@ -177,9 +177,9 @@ def test_paths_of_another_system_get_a_hint(folder):
 
 def test_a_column_without_two_values_among_the_training_rows_is_refused(folder):
     lines = ("0.png,train,,red", "1.png,train,,red", "2.png,test,boots,blue", "3.png,test,clogs,red")
-    found = complaints(table(folder, *lines), recipe(columns=("colour",)))
-    assert "column 'kind' is empty in every train row" in found
-    assert "column 'colour' has one value only, 'red', in all train rows that have any" in found
+    messages = complaints(table(folder, *lines), recipe(columns=("colour",)))
+    assert "column 'kind' is empty in every train row" in messages
+    assert "column 'colour' has one value only, 'red', in all train rows that have any" in messages
 
 
 def test_a_probe_may_have_labels_in_unseen_groups_only(folder):
@@ -191,10 +191,10 @@ def test_a_probe_may_have_labels_in_unseen_groups_only(folder):
 @pytest.mark.parametrize(("gone", "purpose"), [("train", "learns"), ("test", "scored")])
 def test_a_split_without_rows_is_told(folder, gone, purpose):
     lines = [line for line in GOOD if f",{gone}," not in line]
-    found = complaints(table(folder, *lines), recipe())
-    assert f"no row is left in the split '{gone}'" in found
-    assert purpose in found
-    assert "1 validation" in found
+    messages = complaints(table(folder, *lines), recipe())
+    assert f"no row is left in the split '{gone}'" in messages
+    assert purpose in messages
+    assert "1 validation" in messages
 
 
 def test_same_row_reads_no_column(folder):
@@ -223,19 +223,19 @@ def test_a_split_made_here_keeps_groups_together(folder):
 
 
 def test_what_could_be_a_misspelt_split_is_not_split_here(folder):
-    found = complaints(table(folder, *GOOD, header="image,Split,kind,colour"), recipe())
-    assert "no column 'split'. Did you mean 'Split'?" in found
-    found = complaints(table(folder, *GOOD), recipe(split="fold"))
-    assert "no column 'fold'" in found
-    assert "an empty name" in found
-    found = complaints(table(folder, *UNSPLIT, header="image,kind,product"), recipe(split_by="prodct"))
-    assert "no column 'prodct'. Did you mean 'product'?" in found
+    messages = complaints(table(folder, *GOOD, header="image,Split,kind,colour"), recipe())
+    assert "no column 'split'. Did you mean 'Split'?" in messages
+    messages = complaints(table(folder, *GOOD), recipe(split="fold"))
+    assert "no column 'fold'" in messages
+    assert "an empty name" in messages
+    messages = complaints(table(folder, *UNSPLIT, header="image,kind,product"), recipe(split_by="prodct"))
+    assert "no column 'prodct'. Did you mean 'product'?" in messages
 
 
 def test_two_sources_of_a_split_contradict_each_other(folder):
-    found = complaints(table(folder, *GOOD), recipe(split_by="kind"))
-    assert "has a split column 'split'" in found
-    assert "split_by = 'kind'" in found
+    messages = complaints(table(folder, *GOOD), recipe(split_by="kind"))
+    assert "has a split column 'split'" in messages
+    assert "split_by = 'kind'" in messages
 
 
 # Rows left out -----------------------------------------------------------------------------------
@@ -256,9 +256,9 @@ def test_rows_without_a_readable_image_are_left_out_on_purpose_only(folder):
 
 def test_leaving_out_rows_may_leave_a_split_empty(folder):
     (folder / "4.png").unlink()
-    found = complaints(table(folder, *GOOD), recipe(missing_images="drop"))
-    assert "no row is left in the split 'test'" in found
-    assert "does not exist" not in found
+    messages = complaints(table(folder, *GOOD), recipe(missing_images="drop"))
+    assert "no row is left in the split 'test'" in messages
+    assert "does not exist" not in messages
 
 
 def test_leaving_out_does_not_excuse_paths_outside_the_root(folder):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import datetime
-import io
 from pathlib import Path
 
 import polars as pl
@@ -12,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mscon.data.table.formats.parquet_footer import column_names
+from mscon.data.table.formats.typed import as_text
 from mscon.data.table.table import Table, read_table
 from mscon.errors import TableError
 
 
-def written(folder: Path, text: str | bytes, name: str = "shoes.csv") -> Path:
+def write(folder: Path, text: str | bytes, name: str = "shoes.csv") -> Path:
     path = folder / name
     path.write_bytes(text.encode() if isinstance(text, str) else text)
     return path
@@ -35,7 +34,7 @@ def message(path: Path) -> str:
 
 
 def test_cells_are_stripped_and_blank_ones_missing(tmp_path):
-    table = read_table(written(tmp_path, "image, kind ,heel\na.png, boots ,\nb.png,   ,4.50\n"))
+    table = read_table(write(tmp_path, "image, kind ,heel\na.png, boots ,\nb.png,   ,4.50\n"))
     assert table.frame.columns == ["image", "kind", "heel"]
     assert table.cells("kind") == ["boots", None]
     assert table.cells("heel") == [None, "4.50"]
@@ -44,7 +43,7 @@ def test_cells_are_stripped_and_blank_ones_missing(tmp_path):
 
 def test_a_row_stands_where_it_begins_in_the_file(tmp_path):
     text = 'image,note\r\na.png,"two\r\nlines, ""quoted"""\r\n\r\nb.png,plain\r\n   \r\nc.png,"x\n\ny"\nd.png,z'
-    table = read_table(written(tmp_path, text))
+    table = read_table(write(tmp_path, text))
     assert table.lines == (2, 5, 7, 10)
     assert table.cells("note")[0] == 'two\r\nlines, "quoted"'
     assert table.place(1) == "shoes.csv, line 5"
@@ -69,15 +68,15 @@ def test_reading_gives_back_what_was_written_and_lines_point_at_it(tmp_path_fact
 
 
 def test_a_byte_order_mark_is_not_part_of_the_first_name(tmp_path):
-    assert read_table(written(tmp_path, b"\xef\xbb\xbfimage,k\na,b\n")).frame.columns == ["image", "k"]
+    assert read_table(write(tmp_path, b"\xef\xbb\xbfimage,k\na,b\n")).frame.columns == ["image", "k"]
 
 
 def test_tabs_separate_the_cells_of_a_tsv(tmp_path):
-    assert read_table(written(tmp_path, "image\tk\na,1\tb\n", "t.tsv")).cells("image") == ["a,1"]
+    assert read_table(write(tmp_path, "image\tk\na,1\tb\n", "t.tsv")).cells("image") == ["a,1"]
 
 
 def test_a_missing_file_names_its_neighbour(tmp_path):
-    written(tmp_path, "a\n1\n")
+    write(tmp_path, "a\n1\n")
     assert "does not exist. Did you mean 'shoes.csv'?" in message(tmp_path / "shoe.csv")
     assert "Its folder" in message(tmp_path / "no" / "shoe.csv")
     assert "is a folder" in message(_folder(tmp_path / "d.csv"))
@@ -89,22 +88,22 @@ def _folder(path: Path) -> Path:
 
 
 def test_other_kinds_of_file_are_refused_by_name(tmp_path):
-    assert "must end in .csv, .tsv, .parquet" in message(written(tmp_path, "a\n1\n", "shoes.xlsx"))
+    assert "must end in .csv, .tsv, .parquet" in message(write(tmp_path, "a\n1\n", "shoes.xlsx"))
 
 
 def test_text_that_is_not_utf8_is_told_by_line(tmp_path):
-    text = message(written(tmp_path, "image,k\na,b\nc,größe\n".encode("latin-1")))
+    text = message(write(tmp_path, "image,k\na,b\nc,größe\n".encode("latin-1")))
     assert "line 3: not UTF-8" in text
     assert "CSV UTF-8" in text
 
 
 def test_empty_files_and_files_without_rows_are_told_apart(tmp_path):
-    assert "is empty: not even column names" in message(written(tmp_path, ""))
-    assert "has column names but no rows" in message(written(tmp_path, "image,k\n\n"))
+    assert "is empty: not even column names" in message(write(tmp_path, ""))
+    assert "has column names but no rows" in message(write(tmp_path, "image,k\n\n"))
 
 
 def test_faults_of_the_first_line_and_of_all_rows_come_together(tmp_path):
-    text = message(written(tmp_path, "image,k,,k\na,b,c,d\na,b\n\na,b,c,d,e\n"))
+    text = message(write(tmp_path, "image,k,,k\na,b,c,d\na,b\n\na,b,c,d,e\n"))
     assert "1 column of 4 without a name (number 3)" in text
     assert "more than once: 'k'" in text
     assert "line 3: 2 cells, but there are 4 columns" in text
@@ -112,19 +111,19 @@ def test_faults_of_the_first_line_and_of_all_rows_come_together(tmp_path):
 
 
 def test_a_table_with_another_separator_is_told_so(tmp_path):
-    text = message(written(tmp_path, "image;kind\na;b\nc,d;e\n"))
+    text = message(write(tmp_path, "image;kind\na;b\nc,d;e\n"))
     assert "its cells look separated by ';'" in text
-    assert "name it .tsv" in message(written(tmp_path, "image\tkind\na\tb\n"))
+    assert "name it .tsv" in message(write(tmp_path, "image\tkind\na\tb\n"))
 
 
 def test_an_open_quote_is_told_by_the_line_where_its_row_begins(tmp_path):
-    text = message(written(tmp_path, 'image,k\na,b\nc,"d\ne,f\n'))
+    text = message(write(tmp_path, 'image,k\na,b\nc,"d\ne,f\n'))
     assert "line 3: the row that begins here cannot be read" in text
     assert "quote left open" in text
 
 
 def test_an_unknown_column_names_the_nearest(tmp_path):
-    table = read_table(written(tmp_path, "image,closure\na,b\n"))
+    table = read_table(write(tmp_path, "image,closure\na,b\n"))
     with pytest.raises(
         TableError, match=r"no column 'closre'. Did you mean 'closure'\?\n  Columns: 'image', 'closure'"
     ):
@@ -132,7 +131,7 @@ def test_an_unknown_column_names_the_nearest(tmp_path):
 
 
 def test_a_complaint_says_what_where_how_many_and_what_to_do(tmp_path):
-    table = read_table(written(tmp_path, "image\n" + "".join(f"{i}\n" for i in range(9))))
+    table = read_table(write(tmp_path, "image\n" + "".join(f"{i}\n" for i in range(9))))
     assert table.complaint([1], "is odd.", "Mend it.") == (
         "shoes.csv, line 3: is odd.\n  1 of 9 rows has this problem.\n  Mend it."
     )
@@ -177,7 +176,7 @@ def test_parquet_columns_of_lists_of_text_are_refused_by_name(tmp_path):
 
 
 def test_a_file_that_only_says_it_is_parquet_is_refused(tmp_path):
-    assert "is not a Parquet file" in message(written(tmp_path, "image\na\n", "t.parquet"))
+    assert "is not a Parquet file" in message(write(tmp_path, "image\na\n", "t.parquet"))
     assert "does not exist" in message(tmp_path / "none.parquet")
 
 
@@ -186,24 +185,32 @@ def test_a_parquet_file_without_rows_is_refused(tmp_path):
         parquet(tmp_path, pl.DataFrame({"image": []}, schema={"image": pl.String}))
 
 
-def test_parquet_columns_of_one_name_are_told_by_name(tmp_path):
+def test_parquet_columns_of_one_name_are_refused_by_name(tmp_path):
     pyarrow = pytest.importorskip("pyarrow")
     parquet_files = pytest.importorskip("pyarrow.parquet")
-    columns = [pyarrow.array(["a", "b"])] * 2 + [pyarrow.array([{"kind": 1, "deep": [1.0]}, None])] * 3
-    made = pyarrow.table(columns, names=["kind", "kind", "nested", "heel", "heel"])
-    parquet_files.write_table(made, tmp_path / "shoes.parquet")
-    assert message(tmp_path / "shoes.parquet") == (
-        "shoes.parquet: column names must differ, but these stand there more than once: 'kind', 'heel'."
-    )
+    columns = [pyarrow.array(["a", "b"])] * 2 + [pyarrow.array([{"kind": 1, "deep": [1.0]}, None])]
+    parquet_files.write_table(pyarrow.table(columns, names=["kind", "kind", "nested"]), tmp_path / "shoes.parquet")
+    assert "shoes.parquet: column names must differ: column with name 'kind'" in message(tmp_path / "shoes.parquet")
 
 
-def test_the_names_in_the_footer_of_a_parquet_file_are_those_that_polars_reads(tmp_path):
-    """Nested columns have names within, which are no columns."""
-    path = tmp_path / "t.parquet"
-    names = ["k", "ein längerer Name", "x" * 300, *(f"c{i}" for i in range(20))]
-    cells = [{"k": [1, 2], "deep": {"k": "a"}}, None]
-    pl.DataFrame({name: cells if i % 2 else ["a", "b"] for i, name in enumerate(names)}).write_parquet(path)
-    whole = path.read_bytes()
-    assert column_names(io.BytesIO(whole)) == names
-    for broken in (b"", whole[:-1], b"PAR1", b"\xff" * 300 + (200).to_bytes(4, "little") + b"PAR1", whole[-60:]):
-        assert column_names(io.BytesIO(broken)) == []
+def test_a_parquet_file_of_far_more_rows_than_bytes_is_refused_before_it_is_read(tmp_path, monkeypatch):
+    pl.select(k=pl.repeat(True, 30_000_000)).write_parquet(tmp_path / "rows.parquet")
+    monkeypatch.setattr(pl, "read_parquet", lambda file: pytest.fail("it was read"))
+    text = message(tmp_path / "rows.parquet")
+    assert "bytes but holds 30,000,000 rows of 1 column, more than 100 times its size" in text
+    assert "take out the columns that are not used" in text
+
+
+def test_a_parquet_file_of_far_more_text_than_bytes_is_refused(tmp_path):
+    """In polars equal cells share their memory; as cells of a table they would not."""
+    pl.DataFrame({"k": ["x" * 2_000_000] * 600, "n": ["a"] * 600}).write_parquet(tmp_path / "text.parquet")
+    assert "bytes but holds 1,200,000,600 bytes of text, more than 100" in message(tmp_path / "text.parquet")
+
+
+@given(st.lists(st.one_of(st.floats(), st.floats(-1e5, 1e5).map(lambda x: round(x, 3)), st.integers(-(2**60), 2**60))))
+def test_floats_are_written_as_python_writes_them_but_whole_ones_without_a_point(values):
+    series = pl.Series([float(value) for value in values], dtype=pl.Float64)
+    texts = [
+        None if v != v else str(int(v)) if v.is_integer() and abs(v) < 2**53 else repr(v) for v in series.to_list()
+    ]
+    assert as_text(series).to_list() == texts

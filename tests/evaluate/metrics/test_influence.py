@@ -45,9 +45,9 @@ def test_means_are_the_scores_of_scikit_learn_and_scipy(seed):
     assert r_squared(true, predicted).mean() == pytest.approx(r2_score(true, predicted))
     assert rank_correlation(true, predicted).mean() == pytest.approx(spearmanr(true, predicted).statistic)
     has, score = sets(seed)
-    told = score > 0.5
-    assert micro_f1(has, told).mean() == pytest.approx(f1_score(has, told, average="micro"))
-    assert macro_f1(has, told).mean() == pytest.approx(f1_score(has, told, average="macro"))
+    predicted_labels = score > 0.5
+    assert micro_f1(has, predicted_labels).mean() == pytest.approx(f1_score(has, predicted_labels, average="micro"))
+    assert macro_f1(has, predicted_labels).mean() == pytest.approx(f1_score(has, predicted_labels, average="macro"))
     assert mean_average_precision(has, score).mean() == pytest.approx(average_precision_score(has, score))
 
 
@@ -57,7 +57,10 @@ def weighs(score: Callable[..., np.ndarray], *rows: np.ndarray) -> None:
     whole = [np.concatenate([array] * copies) for array in rows]
     values, n = score(*rows), len(rows[0])
     for row in range(n):
-        more = [np.concatenate([array, own[row : row + 1]]) for array, own in zip(whole, rows, strict=True)]
+        more = [
+            np.concatenate([array, array_of_rows[row : row + 1]])
+            for array, array_of_rows in zip(whole, rows, strict=True)
+        ]
         moved = (score(*more).mean() - values.mean()) * (n * copies + 1)
         assert moved == pytest.approx(values[row] - values.mean(), abs=0.02)
 

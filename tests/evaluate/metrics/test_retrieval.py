@@ -33,7 +33,7 @@ def retrieval_loops(features, labels) -> dict[int, tuple[float, float, float]]:
     """Straight from the definitions, row by row."""
     rows = [i for i, label in enumerate(labels) if label >= 0]
     unit = [np.asarray(f, dtype=float) / np.linalg.norm(f) for f in features]
-    found = {}
+    scores_of = {}
     for i in rows:
         r = sum(labels[j] == labels[i] for j in rows) - 1
         if r == 0:
@@ -41,8 +41,8 @@ def retrieval_loops(features, labels) -> dict[int, tuple[float, float, float]]:
         near = sorted((j for j in rows if j != i), key=lambda j: (-float(unit[i] @ unit[j]), j))[:r]
         alike = [labels[j] == labels[i] for j in near]
         at = [sum(alike[: k + 1]) / (k + 1) if alike[k] else 0.0 for k in range(r)]
-        found[i] = (float(alike[0]), sum(alike) / r, sum(at) / r)
-    return found
+        scores_of[i] = (float(alike[0]), sum(alike) / r, sum(at) / r)
+    return scores_of
 
 
 @given(st.integers(0, 10_000), st.integers(3, 25), st.integers(2, 6))
@@ -51,10 +51,10 @@ def test_reads_the_definitions_the_way_the_loops_do(seed, rows, classes):
     features, labels = g.normal(size=(rows, 3)), g.integers(-1, classes, size=rows)
     labels[:2] = 0
     expected = retrieval_loops(features, labels.tolist())
-    got = retrieval(features, labels)
-    assert got.rows.tolist() == list(expected)
+    result = retrieval(features, labels)
+    assert result.rows.tolist() == list(expected)
     for i, name in enumerate(SCORES):
-        np.testing.assert_allclose(getattr(got, name), [e[i] for e in expected.values()])
+        np.testing.assert_allclose(getattr(result, name), [e[i] for e in expected.values()])
 
 
 def test_agrees_with_pytorch_metric_learning():
@@ -76,23 +76,23 @@ def test_agrees_with_pytorch_metric_learning():
 
 
 def test_classes_that_lie_apart_are_found_whole():
-    got = retrieval(np.repeat(np.eye(3), 4, axis=0), np.repeat([0, 1, 2], 4))
-    assert scores(got) == {name: [1.0] * 12 for name in SCORES}
+    result = retrieval(np.repeat(np.eye(3), 4, axis=0), np.repeat([0, 1, 2], 4))
+    assert scores(result) == {name: [1.0] * 12 for name in SCORES}
 
 
 def test_only_ranks_count_so_a_nearest_row_may_lie_at_a_negative_cosine():
     angles = np.deg2rad([0, 100, 210])  # pairwise cosines -0.17, -0.87, -0.34
-    got = retrieval(np.stack([np.cos(angles), np.sin(angles)], axis=1), np.array([0, 0, 1]))
-    assert got.precision_at_1.tolist() == [1.0, 1.0]
+    result = retrieval(np.stack([np.cos(angles), np.sin(angles)], axis=1), np.array([0, 0, 1]))
+    assert result.precision_at_1.tolist() == [1.0, 1.0]
 
 
 def test_a_worked_example_of_map_at_r():
     """One axis of angles; row 0 has R = 3 others and finds them at ranks 1 and 3 of its first three."""
     angles = np.deg2rad([0, 1, 2, 3, 4])
-    got = retrieval(np.stack([np.cos(angles), np.sin(angles)], axis=1), np.array([0, 0, 1, 0, 0]))
-    assert got.r_precision[0] == pytest.approx(2 / 3)
-    assert got.map_at_r[0] == pytest.approx((1 / 1 + 0 + 2 / 3) / 3)
-    assert got.left_out == 1
+    result = retrieval(np.stack([np.cos(angles), np.sin(angles)], axis=1), np.array([0, 0, 1, 0, 0]))
+    assert result.r_precision[0] == pytest.approx(2 / 3)
+    assert result.map_at_r[0] == pytest.approx((1 / 1 + 0 + 2 / 3) / 3)
+    assert result.left_out == 1
 
 
 def test_scale_of_a_row_does_not_matter():
@@ -133,9 +133,9 @@ def test_copies_of_a_row_are_ties_wherever_they_stand(width, block):
     labels = np.arange(301) % 2
     for seed in range(3):
         features = np.tile(np.random.default_rng(seed).normal(size=(1, width)), (301, 1))
-        got = retrieval(features, labels, block=block)
+        result = retrieval(features, labels, block=block)
         # Row 0 is nearest to all others and row 1 to row 0, so rows of class 0 but row 0 are right.
-        assert got.precision_at_1.tolist() == [0.0, 0.0, *[1.0 - (i % 2) for i in range(2, 301)]]
+        assert result.precision_at_1.tolist() == [0.0, 0.0, *[1.0 - (i % 2) for i in range(2, 301)]]
 
 
 def test_a_row_of_zeros_is_as_far_from_all():
@@ -158,7 +158,7 @@ def test_a_missing_label_is_as_good_as_a_missing_row(seed):
 def test_chance_is_the_mean_over_all_orders():
     """Three others of the class among five candidates, each of 120 orders once."""
     labels = np.array([0, 0, 0, 0, 1, 1])
-    got = retrieval(np.eye(6), labels)
+    result = retrieval(np.eye(6), labels)
 
     def mean_over_orders(alike: list[bool]) -> tuple[float, float]:
         r = sum(alike)
@@ -168,8 +168,8 @@ def test_chance_is_the_mean_over_all_orders():
         return hits[:, 0].mean(), at.mean()
 
     of_four, of_two = mean_over_orders([True] * 3 + [False] * 2), mean_over_orders([True] + [False] * 4)
-    assert got.chance == pytest.approx((4 * of_four[0] + 2 * of_two[0]) / 6)
-    assert got.map_at_r_chance == pytest.approx((4 * of_four[1] + 2 * of_two[1]) / 6)
+    assert result.chance == pytest.approx((4 * of_four[0] + 2 * of_two[0]) / 6)
+    assert result.map_at_r_chance == pytest.approx((4 * of_four[1] + 2 * of_two[1]) / 6)
 
 
 def test_shuffled_labels_score_about_chance():
@@ -186,14 +186,14 @@ def test_shuffled_labels_score_about_chance():
 
 
 def test_two_rows_of_one_class_are_found_by_chance_alone():
-    got = retrieval(np.eye(2), np.array([0, 0]))
-    assert (got.chance, got.map_at_r_chance) == (1.0, 1.0)
+    result = retrieval(np.eye(2), np.array([0, 0]))
+    assert (result.chance, result.map_at_r_chance) == (1.0, 1.0)
 
 
 def test_map_at_r_never_exceeds_r_precision():
-    got = retrieval(*data(200, 5, separation=0.5))
-    assert (got.map_at_r <= got.r_precision).all()
-    assert got.map_at_r.mean() < got.r_precision.mean()
+    result = retrieval(*data(200, 5, separation=0.5))
+    assert (result.map_at_r <= result.r_precision).all()
+    assert result.map_at_r.mean() < result.r_precision.mean()
 
 
 @pytest.mark.parametrize("labels", [[0, 1, 2], [-1, -1, -1], [0, -1, 1]])
@@ -224,11 +224,11 @@ def test_sets_of_labels_are_alike_where_they_share_one_the_way_the_loops_say(see
         hits = [j in alike for j in near]
         at = [sum(hits[: k + 1]) / (k + 1) if hits[k] else 0.0 for k in range(len(hits))]
         expected[i] = (float(hits[0]), sum(hits) / len(hits), sum(at) / len(hits))
-    got = label_retrieval(features, has, block=4)
-    assert got.rows.tolist() == list(expected)
-    assert got.left_out == len(known) - len(expected)
+    result = label_retrieval(features, has, block=4)
+    assert result.rows.tolist() == list(expected)
+    assert result.left_out == len(known) - len(expected)
     for i, name in enumerate(SCORES):
-        np.testing.assert_allclose(getattr(got, name), [e[i] for e in expected.values()])
+        np.testing.assert_allclose(getattr(result, name), [e[i] for e in expected.values()])
 
 
 def test_sets_of_one_label_are_classes():
@@ -250,10 +250,10 @@ def test_the_difference_is_that_to_the_nearest_row(seed, rows):
     numbers[-1] = np.nan
     unit = features[:-1] / np.linalg.norm(features[:-1], axis=1, keepdims=True)
     near = [max((j for j in range(rows) if j != i), key=lambda j: float(unit[i] @ unit[j])) for i in range(rows)]
-    got = nearest_difference(features, numbers, block=3)
-    np.testing.assert_allclose(got.difference, np.abs(numbers[:-1] - numbers[near]))
+    result = nearest_difference(features, numbers, block=3)
+    np.testing.assert_allclose(result.difference, np.abs(numbers[:-1] - numbers[near]))
     pairs = [abs(numbers[i] - numbers[j]) for i in range(rows) for j in range(rows) if i != j]
-    assert got.chance == pytest.approx(np.mean(pairs))
+    assert result.chance == pytest.approx(np.mean(pairs))
 
 
 def test_one_number_has_no_neighbour():

@@ -63,8 +63,8 @@ IDS = [f"{name}-{number}" for number, (name, _, _) in enumerate(CASES)]
 def labels_of(named: dict[str, tuple[str, dict[str, Any], Sequence[str | None]]], trust: bool = True) -> LabelColumns:
     """Columns, each of a kind that was fitted on all of its cells, as a run keeps them."""
     states = []
-    for column, (name, given_, cells) in named.items():
-        fitted = catalogue.find("similarity", name).fit(column, cells, range(len(cells)), **given_)
+    for column, (name, settings_of_kind, cells) in named.items():
+        fitted = catalogue.find("similarity", name).fit(column, cells, range(len(cells)), **settings_of_kind)
         states.append({"name": name, "state": json.loads(json.dumps(fitted.to_json()))})
     rows = {column: list(cells) for column, (_, _, cells) in named.items()}
     count = len(next(iter(rows.values())))
@@ -74,8 +74,8 @@ def labels_of(named: dict[str, tuple[str, dict[str, Any], Sequence[str | None]]]
 
 def table_of(case: tuple[str, dict[str, Any], list[str]]) -> LabelColumn:
     """All cells of a case twice, so that it can be fitted, and some holes."""
-    name, given_, cells = case
-    return labels_of({"c": (name, given_, [None, *cells, None, *cells])})["c"]
+    name, settings_of_kind, cells = case
+    return labels_of({"c": (name, settings_of_kind, [None, *cells, None, *cells])})["c"]
 
 
 def trained(column: LabelColumn) -> np.ndarray:
@@ -125,9 +125,9 @@ def explored(labels: LabelColumns) -> np.ndarray:
 @given(st.data())
 @settings(deadline=None, derandomize=True, max_examples=40)
 def test_all_who_judge_two_cells_say_what_training_says(data):
-    name, given_, vocabulary = data.draw(st.sampled_from(CASES))
+    name, settings_of_kind, vocabulary = data.draw(st.sampled_from(CASES))
     cells = [*vocabulary, *data.draw(st.lists(st.sampled_from([None, *vocabulary]), max_size=8))]
-    labels = labels_of({"c": (name, given_, cells)})
+    labels = labels_of({"c": (name, settings_of_kind, cells)})
     column, count = labels["c"], len(cells)
     expected = trained(column)
     every = np.arange(count)
@@ -203,11 +203,11 @@ def scripted(labels: LabelColumns, columns: Sequence[Column], first: int) -> lis
     folder = Path(str(resources.files("mscon.search.explorer").joinpath("js"))).as_uri()
     island = json.dumps(page.payload(gathered(labels, columns)), allow_nan=False)
     program = PROGRAM.format(folder=folder, island=island, first=first)
-    done = subprocess.run(
+    process = subprocess.run(
         ["node", "--input-type=module", "-"], input=program, capture_output=True, text=True, timeout=120
     )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    assert process.returncode == 0, process.stderr
+    return json.loads(process.stdout)
 
 
 def agree(tables: Sequence[Any], labels: LabelColumns) -> None:
@@ -236,7 +236,8 @@ def test_the_script_of_the_page_says_what_training_says():
     """All rows of all kinds with all."""
     longest = 2 * (max(len(cells) for _, _, cells in CASES) + 1)
     named = {
-        f"c{n}": (name, given_, ([None, *cells] * longest)[:longest]) for n, (name, given_, cells) in enumerate(CASES)
+        f"c{n}": (name, settings_of_kind, ([None, *cells] * longest)[:longest])
+        for n, (name, settings_of_kind, cells) in enumerate(CASES)
     }
     labels = labels_of(named)
     agree(scripted(labels, read_columns(labels), longest), labels)
@@ -288,7 +289,7 @@ def answers_of(column: LabelColumn, labels: LabelColumns, one: int, other: int) 
 
 
 @pytest.mark.parametrize(
-    ("name", "given_", "cells", "words"),
+    ("name", "settings_of_kind", "cells", "words"),
     [
         ("hierarchical", {}, ["boots", "boots/ankle", "boots/knee", "sandals"], "unknown"),
         ("ordinal", {}, ["1", "1.0", "2", "3"], "same"),
@@ -298,8 +299,8 @@ def answers_of(column: LabelColumn, labels: LabelColumns, one: int, other: int) 
         ("continuous", {"width": 1.0}, ["1", "2", "9", "1.0"], "partly 0.61"),
     ],
 )
-def test_one_pair_of_cells_has_one_answer_in_every_room(name, given_, cells, words):
-    labels = labels_of({"c": (name, given_, cells)})
+def test_one_pair_of_cells_has_one_answer_in_every_room(name, settings_of_kind, cells, words):
+    labels = labels_of({"c": (name, settings_of_kind, cells)})
     answers = answers_of(labels["c"], labels, 0, 1)
     assert set(answers) == {"training", "search", "explorer", "doubt", "report"}
     assert set(answers.values()) == {words}
@@ -331,7 +332,7 @@ def test_nothing_of_a_stranger_is_imported_and_one_sentence_says_so(monkeypatch)
     labels = labels_of(
         {"hour": (CYCLIC, {}, ["1", "2", None, "23"]), "kind": ("categorical", {}, ["a", "b", "a", "a"])}, trust=False
     )
-    monkeypatch.setattr(catalogue, "own", lambda *_, **__: pytest.fail("a stranger's class was imported"))
+    monkeypatch.setattr(catalogue, "import_class", lambda *_, **__: pytest.fail("a stranger's class was imported"))
     column = labels["hour"]
     assert np.isnan(column.agreement(["1"], ["1"])).all()
     assert labels.notes == (

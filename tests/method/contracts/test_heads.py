@@ -19,7 +19,7 @@ def test_heads_of_the_catalogue_keep_the_contract(name):
     check_heads(catalogue.find("heads", name))
 
 
-class Own(Heads):
+class StrangersHeads(Heads):
     """A matrix a similarity, of a stranger; `mistake` takes a step of it wrong."""
 
     def __init__(self, similarities: int, input_dim: int, mistake: str = "") -> None:
@@ -41,7 +41,7 @@ class Own(Heads):
 
 
 def test_heads_of_ones_own_that_are_right_pass():
-    check_heads(Own)
+    check_heads(StrangersHeads)
 
 
 @pytest.mark.usefixtures("as_users_run_it")
@@ -58,4 +58,4 @@ def test_heads_of_ones_own_that_are_right_pass():
 )
 def test_a_mistake_in_heads_is_told_in_a_sentence(mistake, words):
     with pytest.raises(AssertionError, match=words):
-        check_heads(partial(Own, mistake=mistake))
+        check_heads(partial(StrangersHeads, mistake=mistake))

@@ -36,7 +36,7 @@ def test_a_decoupled_supcon_is_the_loss_of_its_paper():
         torch.testing.assert_close(getattr(one, field.name), getattr(other, field.name))
 
 
-class Own(Objective):
+class StrangersLoss(Objective):
     """SupCon of a stranger, written out; `mistake` takes a step of it wrong."""
 
     def __init__(self, mistake: str = "") -> None:
@@ -79,7 +79,7 @@ class Own(Objective):
 
 
 def test_an_objective_of_ones_own_that_is_right_passes():
-    check_objective(Own())
+    check_objective(StrangersLoss())
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_an_objective_of_ones_own_that_is_right_passes():
 )
 def test_a_mistake_in_a_loss_is_told_in_a_sentence(mistake, words):
     with pytest.raises(AssertionError, match=f"(?i){words}"):
-        check_objective(Own(mistake))
+        check_objective(StrangersLoss(mistake))
 
 
 def test_the_objective_that_is_checked_is_left_as_it_is():

@@ -24,6 +24,7 @@ from mscon.method.pairs import LazyPairs, Pairs
 from mscon.method.similarities.base import Cell, Similarity, joined
 from mscon.method.similarities.hierarchical import Hierarchical
 from mscon.method.similarities.ordinal import Ordinal
+from mscon.method.weightings.base import BatchLosses
 from mscon.method.weightings.relative import Relative
 from mscon.method.weightings.uncertainty import Uncertainty
 from mscon.testing import check_similarity
@@ -107,106 +108,108 @@ def test_a_hole_in_the_column_is_as_good_as_a_row_left_out_of_it(data):
     similarity, known_cells = fitted(data.draw(st.sampled_from(CASES)))
     cells = data.draw(st.lists(st.sampled_from([None, *known_cells]), min_size=2, max_size=10))
     codes = similarity.encode(cells)
-    kept = (~similarity.missing(codes)).nonzero().squeeze(1)
+    present = (~similarity.missing(codes)).nonzero().squeeze(1)
     z = torch.randn(len(cells), 4, dtype=F64, generator=torch.Generator().manual_seed(len(cells)), requires_grad=True)
 
     pairs = pairs_of(similarity, data.draw(st.sampled_from(namings_of(similarity)))(codes))
     losses = supcon(z, None, pairs, temperature=0.4)
     (gradient,) = torch.autograd.grad((losses * torch.arange(1.0, len(cells) + 1)).sum(), z)
 
-    left = similarity.compare(codes[kept], codes[kept])
-    others = left.known & ~torch.eye(len(kept), dtype=torch.bool)
-    unit = normalize(z, dim=1)[kept]
-    told = unit.detach().numpy(), unit.detach().numpy(), left.weight.double().numpy(), others.numpy(), 0.4
-    expected = torch.zeros(len(cells), dtype=F64).index_put((kept,), torch.as_tensor(supcon_loops(*told), dtype=F64))
+    left = similarity.compare(codes[present], codes[present])
+    others = left.known & ~torch.eye(len(present), dtype=torch.bool)
+    unit = normalize(z, dim=1)[present]
+    arguments = unit.detach().numpy(), unit.detach().numpy(), left.weight.double().numpy(), others.numpy(), 0.4
+    expected = torch.zeros(len(cells), dtype=F64).index_put(
+        (present,), torch.as_tensor(supcon_loops(*arguments), dtype=F64)
+    )
     # Graded weights are single precision, and so are what is divided by their sums.
     torch.testing.assert_close(losses, expected, rtol=1e-6, atol=1e-6)
     formula = supcon_formula(unit, unit, left.weight, others, 0.4)
-    (right,) = torch.autograd.grad((formula * (kept + 1.0)).sum(), z)
+    (right,) = torch.autograd.grad((formula * (present + 1.0)).sum(), z)
     torch.testing.assert_close(gradient, right, rtol=1e-5, atol=1e-6)
     gone = torch.ones(len(cells), dtype=torch.bool)
-    gone[kept] = False
+    gone[present] = False
     assert (gradient[gone] == 0).all()
 
-    alone = pairs_of(similarity, codes[kept])
+    alone = pairs_of(similarity, codes[present])
     for ours, without in ((count(pairs), count(alone)), (count(pairs), count(alone.dense()))):
         for name in ("positives", "known", "floor", "ceiling"):
-            torch.testing.assert_close(getattr(ours, name)[kept], getattr(without, name))
+            torch.testing.assert_close(getattr(ours, name)[present], getattr(without, name))
     for weighting in (Relative(1), Uncertainty(1)):
         torch.testing.assert_close(
-            weighed(weighting, losses, pairs), weighed(weighting, losses[kept], alone), rtol=1e-6, atol=1e-6
+            weighed(weighting, losses, pairs), weighed(weighting, losses[present], alone), rtol=1e-6, atol=1e-6
         )
 
 
 def weighed(weighting: Relative | Uncertainty, losses: Tensor, pairs: LazyPairs) -> Tensor:
     weighting.load_state_dict(type(weighting)(1).state_dict())
-    told = contrastive_losses(losses.detach()[None], [pairs], "anchors_with_a_positive")
-    counted = told.counted.sum(dim=1)
-    mean = told.per_anchor.sum(dim=1) / counted.clamp_min(1)
-    weighted = weighting(mean.float(), told.floor.float(), told.ceiling.float(), counted.float())
+    arguments = contrastive_losses(losses.detach()[None], [pairs], "anchors_with_a_positive")
+    counted = arguments.counted.sum(dim=1)
+    mean = arguments.per_anchor.sum(dim=1) / counted.clamp_min(1)
+    weighted = weighting(BatchLosses(mean.float(), arguments.floor.float(), arguments.ceiling.float(), counted.float()))
     return torch.stack([weighted.total.reshape(()), weighted.weights[0]]).detach()
 
 
-class Own(Cyclic):
+class StrangersKind(Cyclic):
     """The kind of a stranger; a subclass takes one thing wrong."""
 
 
-class OneSided(Own):
+class OneSided(StrangersKind):
     def compare(self, anchors, candidates):
         pairs = super().compare(anchors, candidates)
         later = anchors.nan_to_num()[:, None] < candidates.nan_to_num()[None, :]
         return Pairs(torch.where(later, pairs.weight / 2, pairs.weight), pairs.known)
 
 
-class Unbounded(Own):
+class Unbounded(StrangersKind):
     def compare(self, anchors, candidates):
         pairs = super().compare(anchors, candidates)
         return Pairs(2 * pairs.weight - 1, pairs.known)
 
 
-class NanWhereUnknown(Own):
+class NanWhereUnknown(StrangersKind):
     def compare(self, anchors, candidates):
         pairs = super().compare(anchors, candidates)
         return Pairs(pairs.weight.masked_fill(~pairs.known, torch.nan), pairs.known)
 
 
-class MissingIsKnown(Own):
+class MissingIsKnown(StrangersKind):
     def compare(self, anchors, candidates):
         pairs = super().compare(anchors, candidates)
         return Pairs(pairs.weight, torch.ones_like(pairs.known))
 
 
-class EmptyIsAClass(Own):
+class EmptyIsAClass(StrangersKind):
     def encode(self, cells):
         return super().encode(cells).nan_to_num()
 
 
-class ForgetsItsSetting(Own):
+class ForgetsItsSetting(StrangersKind):
     def to_json(self):
         return {"column": self.column, "period": 24.0}
 
 
-class NoPlainJson(Own):
+class NoPlainJson(StrangersKind):
     def to_json(self):
         return {"column": self.column, "period": {self.period}}
 
 
-class OfTheBatch(Own):
+class OfTheBatch(StrangersKind):
     def compare(self, anchors, candidates):
         pairs = super().compare(anchors, candidates)
         return Pairs(pairs.weight / pairs.weight.max().clamp_min(1e-9), pairs.known & (len(anchors) > 2))
 
 
-class NoPartition(Own):
+class NoPartition(StrangersKind):
     is_partition: ClassVar[bool] = True
 
 
-class NarrowTarget(Own):
+class NarrowTarget(StrangersKind):
     def target(self, cells):
         return super().target(cells).astype(np.float32)
 
 
-class RefusesWhatIsNew(Own):
+class RefusesWhatIsNew(StrangersKind):
     def encode(self, cells):
         for cell in cells:
             if cell not in (None, "23", "1"):
@@ -215,11 +218,11 @@ class RefusesWhatIsNew(Own):
 
     @classmethod
     def fit(cls, column, cells, lines, *, period=7.0):
-        new = type("Seen", (cls,), {"encode": Own.encode}) if "12.5" in cells else cls
+        new = type("Seen", (cls,), {"encode": StrangersKind.encode}) if "12.5" in cells else cls
         return new(column, period)
 
 
-class TooLarge(Own):
+class TooLarge(StrangersKind):
     def compare(self, anchors, candidates):
         all_at_once = (anchors[:, None, None] - candidates[None, :, None]).expand(-1, -1, 64).contiguous()
         pairs = super().compare(anchors, candidates)
@@ -250,4 +253,4 @@ def test_a_mistake_in_a_kind_is_told_in_a_sentence(kind, words):
 
 
 def test_a_kind_of_ones_own_that_is_right_passes():
-    check_similarity(Own, ["23", "1", "12.5"], period=7.0)
+    check_similarity(StrangersKind, ["23", "1", "12.5"], period=7.0)

@@ -11,15 +11,13 @@ from mscon.method import catalogue
 from mscon.method.weightings.base import Weighted, Weighting
 from mscon.testing import check_weighting
 
-NEEDED = {"fixed": {"weights": [1.0, 2.0]}}  # settings without a default
-
 
 @pytest.mark.parametrize("name", catalogue.names("weighting"))
 def test_a_weighting_of_the_catalogue_keeps_the_contract(name):
-    check_weighting(partial(catalogue.find("weighting", name), **NEEDED.get(name, {})))
+    check_weighting(catalogue.find("weighting", name))
 
 
-class Own(Weighting):
+class StrangersWeighting(Weighting):
     """By a running mean of the losses, of a stranger; `mistake` takes a step of it wrong."""
 
     mean: torch.Tensor
@@ -30,8 +28,9 @@ class Own(Weighting):
         self.register_buffer("mean", torch.ones(similarities), persistent=mistake != "forgets")
         self.register_buffer("steps", torch.zeros(()))
 
-    def forward(self, losses, floors, ceilings, anchors):
-        present = torch.ones_like(anchors, dtype=torch.bool) if self.mistake == "absent" else anchors > 0
+    def forward(self, batch):
+        losses = batch.loss
+        present = torch.ones_like(losses, dtype=torch.bool) if self.mistake == "absent" else batch.present
         known = losses if self.mistake == "nan" else losses.where(present, 0.0)
         moved = torch.ones_like(present) if self.mistake == "moves" else present
         self.mean = torch.where(moved, 0.9 * self.mean + 0.1 * known.detach().nan_to_num(0, 0), self.mean)
@@ -41,7 +40,7 @@ class Own(Weighting):
 
 
 def test_a_weighting_of_ones_own_that_is_right_passes():
-    check_weighting(Own)
+    check_weighting(StrangersWeighting)
 
 
 @pytest.mark.parametrize(
@@ -56,4 +55,4 @@ def test_a_weighting_of_ones_own_that_is_right_passes():
 )
 def test_a_mistake_in_a_weighting_is_told_in_a_sentence(mistake, words):
     with pytest.raises(AssertionError, match=words):
-        check_weighting(partial(Own, mistake=mistake))
+        check_weighting(partial(StrangersWeighting, mistake=mistake))

@@ -22,23 +22,23 @@ F64 = torch.float64
 
 @pytest.fixture
 def paths_taken(monkeypatch):
-    taken = []
-    real = dispatch._path
+    ways = []
+    real = dispatch._kernel
 
     def spy(way, *arguments, **settings):
-        taken.append(way)
+        ways.append(way)
         return real(way, *arguments, **settings)
 
-    monkeypatch.setattr(dispatch, "_path", spy)
-    return taken
+    monkeypatch.setattr(dispatch, "_kernel", spy)
+    return ways
 
 
 def formula(batch: Batch, temperature: float = 0.1, positives: str = "outside") -> torch.Tensor:
-    written = [p.dense() for p in batch.pairs]
+    dense_pairs = [p.dense() for p in batch.pairs]
     return torch.stack(
         [
             supcon_formula(a.double(), c.double(), p.weight, p.known, temperature, positives)
-            for a, c, p in zip(batch.anchors, batch.others, written, strict=True)
+            for a, c, p in zip(batch.anchors, batch.others, dense_pairs, strict=True)
         ]
     )
 
@@ -118,13 +118,13 @@ def test_an_anchor_may_have_a_temperature_of_its_own(rows, candidates, denominat
 
     def looped(anchors, others, t):
         a, c = (normalize(v, dim=2) for v in (anchors, anchors if others is None else others))
-        written = [p.dense() for p in batch.pairs]
+        dense_pairs = [p.dense() for p in batch.pairs]
         return torch.stack(
             [
                 supcon_formula(
                     a[h], c[h], p.weight, p.known, t[h, :, None].expand(-1, c.shape[1]), "outside", denominator
                 )
-                for h, p in enumerate(written)
+                for h, p in enumerate(dense_pairs)
             ]
         )
 
@@ -136,9 +136,9 @@ def test_an_anchor_may_have_a_temperature_of_its_own(rows, candidates, denominat
 
 def test_written_out_pairs_and_lazy_ones_agree():
     batch = draw(30, 20)
-    written = [p.dense() for p in batch.pairs]
+    dense_pairs = [p.dense() for p in batch.pairs]
     torch.testing.assert_close(
-        contrast(batch.anchors, batch.candidates, written, temperature=0.1),
+        contrast(batch.anchors, batch.candidates, dense_pairs, temperature=0.1),
         contrast(batch.anchors, batch.candidates, batch.pairs, temperature=0.1),
     )
 

@@ -15,7 +15,7 @@ from batches import Batch, Naming, draw, namings, renamed
 from mscon.method.kernels import contrast
 from mscon.method.kernels.dense import Dense
 from mscon.method.kernels.online import Online
-from mscon.method.kernels.path import Denominator, Path, evaluate
+from mscon.method.kernels.path import Denominator, Kernel, evaluate
 from mscon.method.kernels.shift import LARGEST_LOGIT
 from mscon.method.kernels.tiles import Tiles
 from mscon.method.pairs import Exchange, LazyPairs, Pairs
@@ -24,15 +24,15 @@ F64 = torch.float64
 TEMPERATURES = (0.07, 0.3, 1.0)
 
 
-def dense(pairs: Sequence[LazyPairs], inside: bool, denominator: Denominator) -> Path:
+def dense(pairs: Sequence[LazyPairs], inside: bool, denominator: Denominator) -> Kernel:
     return Dense.of(pairs, TEMPERATURES, 1 / min(TEMPERATURES), F64, inside=inside, denominator=denominator)
 
 
-def tiles(pairs: Sequence[LazyPairs], inside: bool, denominator: Denominator) -> Path:
+def tiles(pairs: Sequence[LazyPairs], inside: bool, denominator: Denominator) -> Kernel:
     return Tiles.of(pairs, TEMPERATURES, 1 / min(TEMPERATURES), is_square=False, size=3, denominator=denominator)
 
 
-def online(pairs: Sequence[LazyPairs], inside: bool, denominator: Denominator) -> Path:
+def online(pairs: Sequence[LazyPairs], inside: bool, denominator: Denominator) -> Kernel:
     return Online(tuple(pairs), TEMPERATURES, inside, denominator, block=(3, 4))
 
 
@@ -49,9 +49,15 @@ class Processes:
             self.heard.append(numbers)
             self.numbers = numbers.shape[0]
             heard = self.heard if len(self.heard) <= len(self.sizes) else self.heard[: len(self.sizes)]
-            told = torch.cat(heard, dim=2)
+            exchanged_pairs = torch.cat(heard, dim=2)
             return torch.cat(
-                [told, told.new_zeros(*told.shape[:2], sum(self.sizes) + self.past - told.shape[2])], dim=2
+                [
+                    exchanged_pairs,
+                    exchanged_pairs.new_zeros(
+                        *exchanged_pairs.shape[:2], sum(self.sizes) + self.past - exchanged_pairs.shape[2]
+                    ),
+                ],
+                dim=2,
             )
 
         return exchanged
@@ -75,7 +81,7 @@ def whole_gradient(batch: Batch, inside: bool, denominator: Denominator, weight:
 
 
 def check(
-    build: Callable[..., Path],
+    build: Callable[..., Kernel],
     batch: Batch,
     inside: bool,
     sizes: Sequence[int],
@@ -99,10 +105,10 @@ def check(
         assert of_c is None
         return [of_a, of_t]
 
-    found = processes.gradients(of_part)
+    results = processes.gradients(of_part)
     expected = whole_gradient(batch, inside, denominator, weight)
-    torch.testing.assert_close(torch.cat([f[0] for f in found], dim=1), expected[0])
-    torch.testing.assert_close(torch.stack([f[1] for f in found]).sum(dim=0), expected[1])
+    torch.testing.assert_close(torch.cat([f[0] for f in results], dim=1), expected[0])
+    torch.testing.assert_close(torch.stack([f[1] for f in results]).sum(dim=0), expected[1])
     return processes.numbers
 
 
@@ -168,15 +174,15 @@ def test_contrast_goes_the_same_way_in_all_processes(rows, temperature, length):
         exchange = processes.exchange()
 
         def of_part(part: slice, cosine: bool = cosine, exchange: Exchange = exchange) -> list[Tensor]:
-            own = vectors[:, part].clone().requires_grad_()
+            local = vectors[:, part].clone().requires_grad_()
             pairs = of_process(batch, part, exchange)
-            found = contrast(own, vectors, pairs, temperature=temperature, cosine=cosine)
-            found.sum().backward()
-            return [own.grad, found.detach()]
+            results = contrast(local, vectors, pairs, temperature=temperature, cosine=cosine)
+            results.sum().backward()
+            return [local.grad, results.detach()]
 
-        found = processes.gradients(of_part)
-        torch.testing.assert_close(torch.cat([f[1] for f in found], dim=1), losses.detach())
-        torch.testing.assert_close(torch.cat([f[0] for f in found], dim=1), alone.grad)
+        results = processes.gradients(of_part)
+        torch.testing.assert_close(torch.cat([f[1] for f in results], dim=1), losses.detach())
+        torch.testing.assert_close(torch.cat([f[0] for f in results], dim=1), alone.grad)
         largest_logit = (1 if cosine else length**2) / temperature
         assert processes.numbers == (3 if largest_logit > LARGEST_LOGIT else 2)
 
@@ -201,8 +207,8 @@ def test_candidates_that_are_nobodys_anchors_only_repel_and_attract_anchors(rows
         return torch.nn.functional.pad(numbers, (0, 30))
 
     again = batch.anchors.clone().requires_grad_()
-    told = [replace(p, exchange=exchange) for p in pairs]
-    contrast(again, others, told, temperature=temperature, cosine=True).sum().backward()
+    exchanged_pairs = [replace(p, exchange=exchange) for p in pairs]
+    contrast(again, others, exchanged_pairs, temperature=temperature, cosine=True).sum().backward()
     torch.testing.assert_close(again.grad, anchors.grad)
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from batches import Batch, Naming, draw, namings, near, renamed
 from mscon.method.kernels.dense import Dense
 from mscon.method.kernels.online import Online
-from mscon.method.kernels.path import Denominator, Path, evaluate
+from mscon.method.kernels.path import Denominator, Kernel, evaluate
 from mscon.method.kernels.tiles import Tiles
 from mscon.method.pairs import Pairs
 from reference import supcon_formula, supcon_loops
@@ -29,7 +29,7 @@ TEMPERATURES = st.tuples(*[st.sampled_from([0.02, 0.07, 0.1, 0.5, 1.0])] * 3)
 
 def dense(
     batch: Batch, temperatures: tuple[float, ...], positives: Positives, size: int, denominator: Denominator = "all"
-) -> Path:
+) -> Kernel:
     return Dense.of(
         batch.pairs, temperatures, 1 / min(temperatures), F64, inside=positives == "inside", denominator=denominator
     )
@@ -37,7 +37,7 @@ def dense(
 
 def tiles(
     batch: Batch, temperatures: tuple[float, ...], positives: Positives, size: int, denominator: Denominator = "all"
-) -> Path:
+) -> Kernel:
     return Tiles.of(
         batch.pairs,
         temperatures,
@@ -50,15 +50,15 @@ def tiles(
 
 def online(
     batch: Batch, temperatures: tuple[float, ...], positives: Positives, size: int, denominator: Denominator = "all"
-) -> Path:
+) -> Kernel:
     return Online(batch.pairs, temperatures, positives == "inside", denominator, block=(size, size + 1))
 
 
 def by_loops(batch: Batch, temperatures: tuple[float, ...], positives: Positives, denominator: Denominator) -> Tensor:
-    written = [p.dense() for p in batch.pairs]
+    dense_pairs = [p.dense() for p in batch.pairs]
     losses = [
         supcon_loops(a.numpy(), c.numpy(), p.weight.numpy(), p.known.numpy(), t, positives, denominator)
-        for a, c, p, t in zip(batch.anchors, batch.others, written, temperatures, strict=True)
+        for a, c, p, t in zip(batch.anchors, batch.others, dense_pairs, temperatures, strict=True)
     ]
     return torch.from_numpy(np.stack(losses))
 
@@ -67,11 +67,11 @@ def by_autograd(
     batch: Batch, temperatures: tuple[float, ...], positives: Positives, denominator: Denominator, weight: Tensor
 ) -> list[Tensor]:
     def losses(anchors: Tensor, others: Tensor, t: Tensor) -> Tensor:
-        written = [p.dense() for p in batch.pairs]
+        dense_pairs = [p.dense() for p in batch.pairs]
         return torch.stack(
             [
                 supcon_formula(a, c, p.weight, p.known, one, positives, denominator)
-                for a, c, p, one in zip(anchors, others, written, t, strict=True)
+                for a, c, p, one in zip(anchors, others, dense_pairs, t, strict=True)
             ]
         )
 
@@ -82,7 +82,7 @@ def by_autograd(
     return list(torch.autograd.grad((weight * losses(anchors, others, t)).sum(), (anchors, t, others)))
 
 
-def by_path(path: Path, batch: Batch, temperatures: tuple[float, ...], weight: Tensor) -> tuple[Tensor, list[Tensor]]:
+def by_path(path: Kernel, batch: Batch, temperatures: tuple[float, ...], weight: Tensor) -> tuple[Tensor, list[Tensor]]:
     anchors, t = batch.anchors.clone().requires_grad_(), torch.tensor(temperatures, dtype=F64, requires_grad=True)
     others = None if batch.candidates is None else batch.candidates.clone().requires_grad_()
     losses = evaluate(path, anchors, others, t)
@@ -104,7 +104,7 @@ def batches(draw_: Callable, graded: bool) -> Batch:
 
 
 def check(
-    build: Callable[..., Path],
+    build: Callable[..., Kernel],
     batch: Batch,
     temperatures: tuple[float, ...],
     positives: Positives,

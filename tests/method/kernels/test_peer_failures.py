@@ -113,12 +113,12 @@ def test_a_missing_label_is_no_class(way):
     vectors, labels = random_vectors(), torch.arange(256) % 5
     labels[::3] = -1
     losses, gradient = losses_and_gradient(way, vectors, labels, 0.1)
-    kept = labels >= 0
-    expected, expected_gradient = losses_and_gradient(way, vectors[kept], labels[kept], 0.1)
-    torch.testing.assert_close(losses[kept], expected)
-    torch.testing.assert_close(gradient[kept], expected_gradient)
-    assert (losses[~kept] == 0).all()
-    assert (gradient[~kept] == 0).all()
+    others = labels >= 0
+    expected, expected_gradient = losses_and_gradient(way, vectors[others], labels[others], 0.1)
+    torch.testing.assert_close(losses[others], expected)
+    torch.testing.assert_close(gradient[others], expected_gradient)
+    assert (losses[~others] == 0).all()
+    assert (gradient[~others] == 0).all()
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -24,15 +24,15 @@ CASES = next(
 
 
 def run(what: str, **environment: str) -> list[dict]:
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, str(SCRIPT), what],
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    assert process.returncode == 0, process.stderr[-3000:]
+    return [json.loads(line) for line in process.stdout.splitlines()]
 
 
 @pytest.fixture(scope="module")
@@ -81,9 +81,9 @@ def test_processes_that_exchange_numbers_have_the_whole_gradient():
 
 
 def test_labels_and_ids_of_any_size_and_type_are_told_apart(errors):
-    renamed = {case: found for case, found in errors.items() if case.startswith("names of")}
+    renamed = {case: results for case, results in errors.items() if case.startswith("names of")}
     assert len(renamed) == 16
-    assert all(max(found) == 0 for found in renamed.values()), renamed
+    assert all(max(results) == 0 for results in renamed.values()), renamed
 
 
 @pytest.mark.skipif(

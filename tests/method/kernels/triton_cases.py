@@ -107,13 +107,13 @@ def exchange() -> None:
 
         def exchanged(numbers: Tensor, heard: list[Tensor] = heard) -> Tensor:
             heard.append(numbers)
-            told = torch.cat(heard[:3], dim=2)
+            of_candidates = torch.cat(heard[:3], dim=2)
             # As of a memory beside the anchors: of one candidate more 0 is told.
-            return torch.nn.functional.pad(told, (0, 41 - told.shape[2]))
+            return torch.nn.functional.pad(of_candidates, (0, 41 - of_candidates.shape[2]))
 
-        found = []
+        gradients = []
         for part in [slice(0, 25), slice(25, 25), slice(25, 40)] * 2:
-            own = batch.anchors[:, part].clone().requires_grad_()
+            local = batch.anchors[:, part].clone().requires_grad_()
             others = torch.cat([batch.anchors, batch.anchors[:, :1]], dim=1)
             pairs = [
                 dataclasses.replace(
@@ -126,8 +126,8 @@ def exchange() -> None:
                 for p in batch.pairs
             ]
             path = Triton.of(pairs, (temperature,) * 3, 1.01 / temperature, block=(16, 16, 4))
-            losses = evaluate(path, own, others, temperature, exchange=exchanged)
-            found.append([losses.detach(), *torch.autograd.grad((weight[:, part] * losses).sum(), own)])
+            losses = evaluate(path, local, others, temperature, exchange=exchanged)
+            gradients.append([losses.detach(), *torch.autograd.grad((weight[:, part] * losses).sum(), local)])
         anchors = batch.anchors.double().requires_grad_()
         both = torch.cat([anchors, anchors[:, :1].detach()], dim=1)
         whole = [
@@ -141,7 +141,7 @@ def exchange() -> None:
         expected = dispatch.contrast(anchors, both, whole, temperature=temperature)
         (gradient,) = torch.autograd.grad((weight * expected).sum(), anchors)
         errors = [
-            ((torch.cat([f[k] for f in found[3:]], dim=1).double() - y).norm() / y.norm()).item()
+            ((torch.cat([f[k] for f in gradients[3:]], dim=1).double() - y).norm() / y.norm()).item()
             for k, y in enumerate((expected.detach(), gradient))
         ]
         print(json.dumps({"case": name, "errors": errors, "temperature": temperature}))

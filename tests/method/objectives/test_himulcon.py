@@ -32,37 +32,37 @@ def fitted(rows: list[tuple[str, ...]]) -> tuple[Hierarchical, list[tuple[str, .
     cells = joined([[row[level] or None for row in whole] for level in range(3)])
     kind = Hierarchical.fit("c", cells, list(range(len(cells))), under=["a", "b"])
     codes, ids = kind.encode(cells), torch.arange(len(cells))
-    said = [row[: row.index("")] if "" in row else row for row in whole]
-    return kind, said, LazyPairs(kind.compare, codes, codes, ids, ids, is_partition=False)
+    paths = [row[: row.index("")] if "" in row else row for row in whole]
+    return kind, paths, LazyPairs(kind.compare, codes, codes, ids, ids, is_partition=False)
 
 
 @given(ROWS, st.integers(0, 999), st.booleans())
 @settings(deadline=None, derandomize=True)
 def test_it_is_the_sum_over_levels_that_the_loops_take(rows, seed, is_constrained):
-    _, said, pairs = fitted(rows)
-    z = torch.randn(1, len(said), 4, dtype=F64, generator=torch.Generator().manual_seed(seed))
-    told = HiMulCon(0.5, "anchor" if is_constrained else "none")(Comparison.of(z, None, [pairs]))
-    expected = himulcon_loops(normalize(z[0], dim=1).numpy(), said, 0.5, is_constrained)
-    torch.testing.assert_close(told.per_anchor[0], torch.tensor(expected, dtype=F64))
+    _, paths, pairs = fitted(rows)
+    z = torch.randn(1, len(paths), 4, dtype=F64, generator=torch.Generator().manual_seed(seed))
+    losses = HiMulCon(0.5, "anchor" if is_constrained else "none")(Comparison.of(z, None, [pairs]))
+    expected = himulcon_loops(normalize(z[0], dim=1).numpy(), paths, 0.5, is_constrained)
+    torch.testing.assert_close(losses.per_anchor[0], torch.tensor(expected, dtype=F64))
 
 
 @given(ROWS, st.integers(0, 99))
 @settings(deadline=None, derandomize=True)
 def test_no_descent_gets_below_the_floor(rows, seed):
-    _, said, pairs = fitted(rows)
+    _, paths, pairs = fitted(rows)
     g = torch.Generator().manual_seed(seed)
-    z = (10 ** torch.rand(1, generator=g)) * torch.randn(1, len(said), 3, dtype=F64, generator=g)
+    z = (10 ** torch.rand(1, generator=g)) * torch.randn(1, len(paths), 3, dtype=F64, generator=g)
     for constraint in ("anchor", "none"):
-        told = HiMulCon(0.05, constraint)(Comparison.of(z, None, [pairs]))
-        mean = told.per_anchor.sum() / told.counted.sum().clamp_min(1)
-        assert mean >= told.floor - 1e-6
-        assert told.ceiling >= told.floor - 1e-6
+        losses = HiMulCon(0.05, constraint)(Comparison.of(z, None, [pairs]))
+        mean = losses.per_anchor.sum() / losses.counted.sum().clamp_min(1)
+        assert mean >= losses.floor - 1e-6
+        assert losses.ceiling >= losses.floor - 1e-6
 
 
 @pytest.mark.parametrize("constraint", ["anchor", "none"])
 def test_gradients_are_those_of_finite_differences(constraint):
-    _, said, pairs = fitted([("a", "a", "b"), ("a", "b", ""), ("b", "a", "a"), ("a", "a", "a")])
-    z = torch.randn(1, len(said), 3, dtype=F64, generator=torch.Generator().manual_seed(2), requires_grad=True)
+    _, paths, pairs = fitted([("a", "a", "b"), ("a", "b", ""), ("b", "a", "a"), ("a", "a", "a")])
+    z = torch.randn(1, len(paths), 3, dtype=F64, generator=torch.Generator().manual_seed(2), requires_grad=True)
     assert torch.autograd.gradcheck(
         lambda v: HiMulCon(0.5, constraint)(Comparison.of(v, None, [pairs])).per_anchor, (z,)
     )
@@ -79,10 +79,10 @@ def test_the_floor_is_reached_where_an_anchor_has_one_candidate_of_each_kind():
     for _ in range(400):
         optimiser.zero_grad()
         others = torch.stack([angles.cos(), angles.sin()], dim=1)[None]
-        told = HiMulCon(0.1, "none")(Comparison.of(z, others, [pairs]))
-        told.per_anchor.sum().backward()
+        losses = HiMulCon(0.1, "none")(Comparison.of(z, others, [pairs]))
+        losses.per_anchor.sum().backward()
         optimiser.step()
-    assert told.per_anchor.item() == pytest.approx(told.floor.item(), abs=1e-4)
+    assert losses.per_anchor.item() == pytest.approx(losses.floor.item(), abs=1e-4)
 
 
 def test_the_floor_of_an_anchor_with_a_candidate_known_on_one_level_only_can_be_reached():
@@ -90,9 +90,9 @@ def test_the_floor_of_an_anchor_with_a_candidate_known_on_one_level_only_can_be_
     codes = kind.encode(joined([["a", "a", "a", "b"], ["x", "x", None, "y"]]))
     pairs = LazyPairs(kind.compare, codes[:1], codes[1:], torch.tensor([9]), torch.arange(3), is_partition=False)
     z, others = torch.tensor([[[1.0, 0.0]]]), torch.tensor([[[1.0, 0.0], [1.0, 0.0], [-1.0, 0.0]]])
-    told = HiMulCon(0.05)(Comparison.of(z.double(), others.double(), [pairs]))
-    assert told.floor.item() == pytest.approx(2**0.5 / 2 * math.log(2))
-    assert told.per_anchor.item() == pytest.approx(told.floor.item())
+    losses = HiMulCon(0.05)(Comparison.of(z.double(), others.double(), [pairs]))
+    assert losses.floor.item() == pytest.approx(2**0.5 / 2 * math.log(2))
+    assert losses.per_anchor.item() == pytest.approx(losses.floor.item())
 
 
 def test_classes_and_a_single_level_are_plain_supcon():
@@ -110,7 +110,7 @@ def test_classes_and_a_single_level_are_plain_supcon():
 
 
 def test_levels_and_classes_share_a_batch():
-    kind, said, pairs = fitted([("a", "a", "b"), ("a", "a", "a"), ("b", "a", "")])
+    kind, paths, pairs = fitted([("a", "a", "b"), ("a", "a", "a"), ("b", "a", "")])
     codes, ids = torch.tensor([0, 1, 0, 1, -1]), torch.arange(5)
     other = LazyPairs(Categorical("x", ("p", "q")).compare, codes, codes, ids, ids, is_partition=True)
     z = torch.randn(2, 5, 3, dtype=F64, requires_grad=True)
@@ -120,7 +120,7 @@ def test_levels_and_classes_share_a_batch():
     alone = [objective(Comparison.of(z[i : i + 1], None, [p])) for i, p in enumerate((pairs, other))]
     for name in ("per_anchor", "floor", "ceiling", "counted"):
         torch.testing.assert_close(getattr(together, name), torch.cat([getattr(a, name) for a in alone]))
-    assert len(said) == 5
+    assert len(paths) == 5
 
 
 def test_what_has_neither_levels_nor_classes_is_refused():

@@ -48,10 +48,10 @@ def of_the_paper(z: Tensor, cells: list[str | None], temperature: float) -> Tens
 @settings(deadline=None, derandomize=True)
 def test_it_is_the_equation_of_the_paper_with_its_gradient_also_under_ties_and_holes(rows, seed, temperature, holes):
     z, cells, pairs = drawn(rows, seed, holes=holes)
-    expected, found = of_the_paper(z, cells, temperature), rank_n_contrast(z, None, pairs, temperature=temperature)
-    torch.testing.assert_close(found, expected)
+    expected, values = of_the_paper(z, cells, temperature), rank_n_contrast(z, None, pairs, temperature=temperature)
+    torch.testing.assert_close(values, expected)
     factors = torch.arange(1.0, rows + 1, dtype=F64)
-    (ours,) = torch.autograd.grad((found * factors).sum(), z, allow_unused=True)
+    (ours,) = torch.autograd.grad((values * factors).sum(), z, allow_unused=True)
     (theirs,) = torch.autograd.grad((expected * factors).sum(), z, allow_unused=True)
     torch.testing.assert_close(ours, theirs)
 
@@ -82,12 +82,12 @@ def test_embeddings_that_coincide_meet_the_ceiling_and_a_perfect_line_comes_near
     kind, ids = Continuous("y", 1.0, 0.0), torch.arange(5)
     codes = kind.encode(cells)
     pairs = [LazyPairs(kind.compare, codes, codes, ids, ids, is_partition=False)]
-    told = RankNContrast()(Comparison.of(torch.ones(1, 5, 3, dtype=F64), None, pairs))
-    torch.testing.assert_close(told.per_anchor.mean(1), told.ceiling.double())
+    losses = RankNContrast()(Comparison.of(torch.ones(1, 5, 3, dtype=F64), None, pairs))
+    torch.testing.assert_close(losses.per_anchor.mean(1), losses.ceiling.double())
     line = torch.tensor([[float(c)] for c in cells if c], dtype=F64)[None] * 500
-    told = RankNContrast()(Comparison.of(line, None, pairs))
-    torch.testing.assert_close(told.per_anchor.mean(1), told.floor.double())
-    assert told.floor.item() > 0  # ties share, so some of it cannot be had
+    losses = RankNContrast()(Comparison.of(line, None, pairs))
+    torch.testing.assert_close(losses.per_anchor.mean(1), losses.floor.double())
+    assert losses.floor.item() > 0  # ties share, so some of it cannot be had
 
 
 def test_blocks_change_neither_value_nor_gradient(monkeypatch):

@@ -57,10 +57,10 @@ def test_on_triplets_it_is_the_loss_of_conditional_similarity_networks(triplets,
     pairs = [LazyPairs(TripletRule("c").compare, k, k, ids, ids, False) for k in codes]
     losses = TripletMargin(0.2)(Comparison.of(z, None, pairs))
     anchor, near, far = z.unflatten(1, (3, triplets)).unbind(1)
-    own = tuple(part[condition, torch.arange(triplets)].numpy() for part in (anchor, near, far))
+    code = tuple(part[condition, torch.arange(triplets)].numpy() for part in (anchor, near, far))
     assert int(losses.counted.sum()) == triplets
-    assert (losses.per_anchor.sum() / triplets).item() == pytest.approx(csn_loss_loops(*own, margin=0.2))
-    assert (losses.correct.sum() / triplets).item() == pytest.approx(csn_accuracy_loops(*own))
+    assert (losses.per_anchor.sum() / triplets).item() == pytest.approx(csn_loss_loops(*code, margin=0.2))
+    assert (losses.correct.sum() / triplets).item() == pytest.approx(csn_accuracy_loops(*code))
     assert losses.floor.tolist() == [0.0] * conditions
     there = [0.2 if (condition == c).any() else 0.0 for c in range(conditions)]
     assert losses.ceiling.tolist() == pytest.approx(there)

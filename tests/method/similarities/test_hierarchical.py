@@ -39,8 +39,8 @@ def compared(kind: Hierarchical, one: str | None, other: str | None) -> float | 
 )
 def test_weights_are_the_share_of_levels_in_common(one, other, expected):
     kind = Hierarchical.fit("kind", TREE, range(5))
-    found = compared(kind, one, other)
-    assert found == (expected if expected is None else pytest.approx(expected))
+    result = compared(kind, one, other)
+    assert result == (expected if expected is None else pytest.approx(expected))
 
 
 def test_equal_names_under_different_classes_are_different():

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from mscon.method.weightings.base import Seen
+from mscon.method.weightings.base import BatchLosses, LabelledProjections
 from mscon.method.weightings.exact import Exact, pseudo_likelihood
 from reference import pseudo_likelihood_loops
 
@@ -23,8 +23,8 @@ def clusters(classes: int, rows: int = 120, spread: float = 0.7, seed: int = 0) 
     rows of the samples."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.arange(rows) % classes
-    own = torch.eye(32)[labels] + spread / 32**0.5 * torch.randn(rows, 32, generator=generator)
-    views = [own + 0.05 * torch.randn(rows, 32, generator=generator) for _ in range(2)]
+    centres = torch.eye(32)[labels] + spread / 32**0.5 * torch.randn(rows, 32, generator=generator)
+    views = [centres + 0.05 * torch.randn(rows, 32, generator=generator) for _ in range(2)]
     return normalize(torch.cat(views), dim=1), labels.repeat(2), torch.arange(rows).repeat(2)
 
 
@@ -38,7 +38,7 @@ def redrawn(labels: Tensor, share: float, seed: int = 1) -> Tensor:
 
 def fitted(projections: Tensor, labels: Tensor, rows: Tensor, **settings) -> float:
     weighting = Exact(1, **settings)
-    weighting.look(Seen(projections[None], labels[None], rows), 0.1)
+    weighting.fit_to(LabelledProjections(projections[None], labels[None], rows), [0.1])
     return weighting.log_variance.exp().item()
 
 
@@ -100,13 +100,13 @@ def test_it_is_never_negative_and_does_not_change_with_the_order_or_a_rotation()
 
 def test_missing_labels_equal_rows_that_are_not_there():
     z, classes, rows = scattered(1)
-    kept = classes >= 0
-    assert not kept.all()
+    others = classes >= 0
+    assert not others.all()
     nll, counted = pseudo_likelihood(z, classes, rows, temperature=0.2)
-    alone, counted_alone = pseudo_likelihood(z[kept], classes[kept], rows[kept], temperature=0.2)
-    torch.testing.assert_close(nll[kept], alone)
-    assert torch.equal(counted[kept], counted_alone)
-    assert (nll[~kept] == 0).all()
+    alone, counted_alone = pseudo_likelihood(z[others], classes[others], rows[others], temperature=0.2)
+    torch.testing.assert_close(nll[others], alone)
+    assert torch.equal(counted[others], counted_alone)
+    assert (nll[~others] == 0).all()
 
 
 def test_a_class_of_one_row_is_no_anchor_but_a_candidate_of_others():
@@ -159,17 +159,17 @@ def test_at_the_fitted_sigma_the_similarity_to_the_own_class_is_what_is_expected
 @pytest.mark.parametrize("classes", [2, 5, 20])
 def test_sigma_grows_with_label_noise_at_fixed_geometry(classes):
     z, labels, rows = clusters(classes, rows=400)
-    found = [fitted(z, redrawn(labels, share), rows) for share in (0.0, 0.25, 0.5, 0.75, 1.0)]
-    assert found == sorted(found)
-    assert found[-1] > 5 * found[1] > 5 * found[0]
+    result = [fitted(z, redrawn(labels, share), rows) for share in (0.0, 0.25, 0.5, 0.75, 1.0)]
+    assert result == sorted(result)
+    assert result[-1] > 5 * result[1] > 5 * result[0]
 
 
 def test_sigma_does_not_tell_the_number_of_classes():
-    found = []
+    result = []
     for classes in (2, 5, 20):
         z, labels, rows = clusters(classes, rows=400)
-        found.append(fitted(z, redrawn(labels, 0.5), rows))
-    assert max(found) / min(found) < 1.25
+        result.append(fitted(z, redrawn(labels, 0.5), rows))
+    assert max(result) / min(result) < 1.25
 
 
 def test_with_other_views_of_the_own_row_noise_would_look_certain():
@@ -190,32 +190,35 @@ def test_a_head_whose_projections_coincide_is_no_witness():
     assert fitted(torch.ones(len(rows), 3), labels, rows) == pytest.approx(math.exp(3))
 
 
-def looked(first: float, second: float, **settings) -> Exact:
-    """After a look at two columns with these shares of noise."""
+def fitted_on(first: float, second: float, **settings) -> Exact:
+    """After a fit on two columns with these shares of noise."""
     weighting = Exact(2, **settings)
     z, labels, rows = clusters(5)
-    weighting.look(Seen(torch.stack([z, z]), torch.stack([redrawn(labels, first), redrawn(labels, second)]), rows), 0.1)
+    weighting.fit_to(
+        LabelledProjections(torch.stack([z, z]), torch.stack([redrawn(labels, first), redrawn(labels, second)]), rows),
+        [0.1] * 2,
+    )
     return weighting
 
 
 def weights(weighting: Exact, anchors: Tensor = PRESENT) -> Tensor:
-    return weighting(torch.tensor([4.5, 3.0]), FLOORS, CEILINGS, anchors).weights
+    return weighting(BatchLosses(torch.tensor([4.5, 3.0]), FLOORS, CEILINGS, anchors)).weights
 
 
 def test_the_weight_is_one_over_sigma_squared():
-    weighting = looked(0.2, 0.8, normalise=False)
+    weighting = fitted_on(0.2, 0.8, normalise=False)
     torch.testing.assert_close(weights(weighting), (-weighting.log_variance).exp())
     assert weights(weighting)[0] > 1.5 * weights(weighting)[1]
 
 
 def test_normalised_weights_have_their_ratio_and_sum_to_the_number_that_is_present():
-    plain, scaled = weights(looked(0.2, 0.8, normalise=False)), weights(looked(0.2, 0.8))
+    plain, scaled = weights(fitted_on(0.2, 0.8, normalise=False)), weights(fitted_on(0.2, 0.8))
     torch.testing.assert_close(scaled.sum(), torch.tensor(2.0))
     torch.testing.assert_close(scaled[0] / scaled[1], plain[0] / plain[1])
-    assert weights(looked(0.2, 0.8), torch.tensor([6.0, 0.0])).tolist() == [1.0, 0.0]
+    assert weights(fitted_on(0.2, 0.8), torch.tensor([6.0, 0.0])).tolist() == [1.0, 0.0]
 
 
-def test_before_the_first_look_every_similarity_counts_one():
+def test_before_the_first_fit_every_similarity_counts_one():
     assert weights(Exact(2)).tolist() == weights(Exact(2, normalise=False)).tolist() == [1.0, 1.0]
 
 
@@ -224,19 +227,21 @@ def test_what_cannot_be_judged_counts_one_beside_what_can(normalise):
     z, labels, rows = clusters(5)
     weighting = Exact(3, normalise=normalise)
     columns = torch.stack([redrawn(labels, 0.2), redrawn(labels, 0.8), rows])  # the last is "same row"
-    weighting.look(Seen(z.expand(3, *z.shape), columns, rows), 0.1)
-    found = weighting(torch.ones(3), torch.zeros(3), torch.ones(3), torch.ones(3)).weights
-    assert found[2] == 1
-    assert found[0] > found[1]
+    weighting.fit_to(LabelledProjections(z.expand(3, *z.shape), columns, rows), [0.1] * 3)
+    weights = weighting(BatchLosses(torch.ones(3), torch.zeros(3), torch.ones(3), torch.ones(3))).weights
+    assert weights[2] == 1
+    assert weights[0] > weights[1]
     if normalise:
-        torch.testing.assert_close(found.sum(), torch.tensor(3.0))
+        torch.testing.assert_close(weights.sum(), torch.tensor(3.0))
 
 
-def test_an_absent_similarity_is_not_moved_by_a_look():
-    weighting = looked(0.2, 0.8)
+def test_an_absent_similarity_is_not_moved_by_a_fit():
+    weighting = fitted_on(0.2, 0.8)
     before = weighting.curve.clone()
     z, labels, rows = clusters(5, seed=9)
-    weighting.look(Seen(torch.stack([z, z]), torch.stack([labels, torch.full_like(labels, -1)]), rows), 0.1)
+    weighting.fit_to(
+        LabelledProjections(torch.stack([z, z]), torch.stack([labels, torch.full_like(labels, -1)]), rows), [0.1] * 2
+    )
     assert not torch.equal(weighting.curve[0], before[0])
     assert torch.equal(weighting.curve[1], before[1])
     assert weighting.judged.all()
@@ -244,15 +249,15 @@ def test_an_absent_similarity_is_not_moved_by_a_look():
 
 def test_a_fit_on_validation_rows_forgets_the_one_before_and_one_in_training_remembers():
     z, labels, rows = clusters(5)
-    then, now = (Seen(z[None], redrawn(labels, share)[None], rows) for share in (1.0, 0.1))
+    then, now = (LabelledProjections(z[None], redrawn(labels, share)[None], rows) for share in (1.0, 0.1))
     held_out, in_training = Exact(1), Exact(1, fit_on="training", decay=0.9)
     for weighting in (held_out, in_training):
-        weighting.look(then, 0.1)
-        weighting.look(now, 0.1)
+        weighting.fit_to(then, [0.1])
+        weighting.fit_to(now, [0.1])
     assert held_out.log_variance.exp().item() == pytest.approx(fitted(z, redrawn(labels, 0.1), rows))
     assert in_training.log_variance > held_out.log_variance
     for _ in range(100):
-        in_training.look(now, 0.1)
+        in_training.fit_to(now, [0.1])
     torch.testing.assert_close(in_training.log_variance, held_out.log_variance, atol=1e-3, rtol=0)
 
 
@@ -264,10 +269,31 @@ def test_it_takes_no_more_samples_than_it_may():
     assert fitted(z, labels, rows) != few
 
 
-def test_looking_takes_no_gradient():
+def test_samples_without_a_class_are_not_among_those_that_it_may_take():
+    """As those of views that a similarity does not compare, which may stand before all others."""
+    z, labels, rows = clusters(5)
+    labels = redrawn(labels, 0.2)
+    before = torch.full_like(labels, -1)
+    assert fitted(
+        torch.cat([z, z]), torch.cat([before, labels]), torch.cat([rows, rows]), samples=100
+    ) == pytest.approx(fitted(z[:100], labels[:100], rows[:100]))
+
+
+def test_each_similarity_is_fitted_at_its_temperature():
+    z, labels, rows = clusters(5)
+    columns = torch.stack([redrawn(labels, 0.2), redrawn(labels, 0.8)])
+    together = Exact(2)
+    together.fit_to(LabelledProjections(torch.stack([z, z]), columns, rows), [0.1, 0.3])
+    for number, temperature in enumerate([0.1, 0.3]):
+        alone = Exact(1)
+        alone.fit_to(LabelledProjections(z[None], columns[number][None], rows), [temperature])
+        torch.testing.assert_close(together.log_variance[number], alone.log_variance[0])
+
+
+def test_fitting_takes_no_gradient():
     z, labels, rows = clusters(5)
     weighting = Exact(1)
-    weighting.look(Seen(z[None].requires_grad_(), labels[None], rows), 0.1)
+    weighting.fit_to(LabelledProjections(z[None].requires_grad_(), labels[None], rows), [0.1])
     assert not weighting.curve.requires_grad
 
 

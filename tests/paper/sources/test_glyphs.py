@@ -16,14 +16,14 @@ import pytest
 from PIL import Image
 
 from mscon.errors import RunError, TableError
-from mscon_paper import sources
+from mscon_paper import font_families, sources
 from mscon_paper.sources import glyphs
 
 FAMILIES = ("kalam", "lato", "open-sans", "roboto")  # handwriting with weights; static; two variable fonts
 SMALL = {"families": FAMILIES, "characters": "abgl", "unseen_families": 1}
 
 pytestmark = pytest.mark.skipif(
-    not set(FAMILIES) <= set(glyphs._installed()), reason="the extra `fonts` is not installed"
+    not set(FAMILIES) <= set(font_families.installed()), reason="the extra `fonts` is not installed"
 )
 
 
@@ -96,16 +96,16 @@ def test_no_two_images_are_equal(table, rows):
 
 def test_images_of_a_caps_only_font_that_contradict_each_other_are_left_out(tmp_path):
     """Bungee draws a and A alike, so no such image says which it is; other fonts keep both."""
-    if "bungee" not in glyphs._installed():
+    if "bungee" not in font_families.installed():
         pytest.skip("the family bungee is not installed")
-    kept = read(prepare(tmp_path, families=("bungee", "kalam"), characters="aA1", unseen_families=0))
-    assert {r["character"] for r in kept if r["family"] == "Bungee"} == {"1"}
-    assert {r["character"] for r in kept if r["family"] == "Kalam"} == {"a", "A", "1"}
+    rows = read(prepare(tmp_path, families=("bungee", "kalam"), characters="aA1", unseen_families=0))
+    assert {r["character"] for r in rows if r["family"] == "Bungee"} == {"1"}
+    assert {r["character"] for r in rows if r["family"] == "Kalam"} == {"a", "A", "1"}
 
 
 def test_characters_that_a_face_lacks_are_left_out(tmp_path):
-    kept = read(prepare(tmp_path, families=("lato", "roboto"), characters="a\u4e00 ", unseen_families=0))
-    assert {r["character"] for r in kept} == {"a"}
+    rows = read(prepare(tmp_path, families=("lato", "roboto"), characters="a\u4e00 ", unseen_families=0))
+    assert {r["character"] for r in rows} == {"a"}
 
 
 def test_a_heavier_weight_has_more_ink(table, rows):
@@ -148,7 +148,7 @@ def test_letters_stand_on_one_line_and_are_never_cut(table, rows):
 
 
 def _file_of(slug: str) -> Path:
-    family = glyphs._read_family(glyphs._installed()[slug])
+    family = font_families.read_family(font_families.installed()[slug])
     return family.folder / family.files[0]["path"]
 
 
@@ -171,19 +171,21 @@ def test_the_columns_say_what_the_packages_say(table, rows):
 
 
 def test_a_family_of_two_categories_has_the_one_that_stands_out():
-    if "inconsolata" not in glyphs._installed():
+    if "inconsolata" not in font_families.installed():
         pytest.skip("the family inconsolata is not installed")
-    assert glyphs._read_family(glyphs._installed()["inconsolata"]).category == "mono"  # listed as sans and mono
+    assert (
+        font_families.read_family(font_families.installed()["inconsolata"]).category == "mono"
+    )  # listed as sans and mono
 
 
 def test_families_are_held_out_whole_and_the_rest_is_split_by_image(rows):
     families = {split: {r["family"] for r in rows if r["split"] == split} for split in ("train", "unseen")}
     assert len(families["unseen"]) == 1 and not families["unseen"] & families["train"]
-    seen = [r["split"] for r in rows if r["split"] != "unseen"]
-    assert Counter(seen) == {
-        "train": round(0.7 * len(seen)),
-        "validation": round(0.1 * len(seen)),
-        "test": len(seen) - round(0.7 * len(seen)) - round(0.1 * len(seen)),
+    splits = [r["split"] for r in rows if r["split"] != "unseen"]
+    assert Counter(splits) == {
+        "train": round(0.7 * len(splits)),
+        "validation": round(0.1 * len(splits)),
+        "test": len(splits) - round(0.7 * len(splits)) - round(0.1 * len(splits)),
     }
     assert {r["family"] for r in rows if r["split"] == "test"} == families["train"]
 
@@ -196,26 +198,26 @@ def test_no_category_loses_its_last_family_to_the_unseen(tmp_path):
 
 
 def test_the_default_protocol_holds_out_2_to_3_families_of_each_category():
-    wanted = glyphs._of_the_extra()
-    assert len(wanted) == 60
-    if not set(wanted) <= set(glyphs._installed()):
+    slugs = font_families.of_the_extra()
+    assert len(slugs) == 60
+    if not set(slugs) <= set(font_families.installed()):
         pytest.skip("not all 60 families are installed")
-    families = glyphs._choose(None)
+    families = font_families.choose(None)
     category = {family.slug: family.category for family in families}
     held_out = glyphs._hold_out(families, 13, seed=0)
     assert sorted(Counter(category[slug] for slug in held_out).values()) == [2, 2, 3, 3, 3]
 
 
 def test_a_family_has_at_most_the_images_allowed_chosen_regardless_of_other_families(tmp_path, rows):
-    kept = read(prepare(tmp_path, per_family=10))
-    assert set(Counter(r["family"] for r in kept).values()) == {10}
+    few = read(prepare(tmp_path, per_family=10))
+    assert set(Counter(r["family"] for r in few).values()) == {10}
     alone = read(prepare(tmp_path / "fewer", families=("lato", "roboto"), per_family=10))
 
     def of_roboto(some: list[dict[str, str]]) -> list[str]:
         return [Path(r["image"]).name for r in some if r["family"] == "Roboto"]
 
-    assert of_roboto(kept) == of_roboto(alone)
-    assert set(of_roboto(kept)) < set(of_roboto(rows))
+    assert of_roboto(few) == of_roboto(alone)
+    assert set(of_roboto(few)) < set(of_roboto(rows))
 
 
 # Files --------------------------------------------------------------------------------------------
@@ -294,9 +296,9 @@ def test_a_call_that_breaks_down_leaves_nothing(tmp_path, monkeypatch):
 
 
 def test_missing_fonts_are_told_with_how_many_were_found_and_what_to_do(tmp_path, monkeypatch):
-    found = dict(list(glyphs._installed().items())[:3])
-    monkeypatch.setattr(glyphs, "_of_the_extra", lambda: (*found, "gone-sans", "gone-serif"))
-    monkeypatch.setattr(glyphs, "_installed", lambda: found)
+    few = dict(list(font_families.installed().items())[:3])
+    monkeypatch.setattr(font_families, "of_the_extra", lambda: (*few, "gone-sans", "gone-serif"))
+    monkeypatch.setattr(font_families, "installed", lambda: few)
     with pytest.raises(
         TableError, match=r"5 font packages, of which 3 (?s:.*)gone-sans(?s:.*)pip install \"mscon\[fonts\]\""
     ):
@@ -306,7 +308,7 @@ def test_missing_fonts_are_told_with_how_many_were_found_and_what_to_do(tmp_path
 
 def test_without_the_extra_no_family_is_found(tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: ())
-    with pytest.raises(TableError, match=r"60 font packages, of which 0 were found(?s:.*)mscon\[fonts\]"):
+    with pytest.raises(TableError, match=r"60 font packages, of which 0 are installed(?s:.*)mscon\[fonts\]"):
         glyphs.prepare(tmp_path)
 
 

@@ -24,9 +24,9 @@ def read(table: Path) -> dict[str, dict[str, str]]:
     """Rows of a table by image."""
     with table.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    found = {row["image"]: row for row in rows}
-    assert len(found) == len(rows)
-    return found
+    row_of = {row["image"]: row for row in rows}
+    assert len(row_of) == len(rows)
+    return row_of
 
 
 def prepare(root: Path) -> dict[str, dict[str, str]]:
@@ -262,10 +262,10 @@ def test_from_the_archive_to_a_run_with_one_column_held_out(disasters, tmp_path,
     assert main(["prepare", "medic", str(root)]) == 0
     table = capsys.readouterr().out.strip()
     assert main(["check", str(recipe), "--table", table, *SHORT]) == 0
-    seen = capsys.readouterr().out
-    assert "43 train, 8 validation, 14 test" in seen
-    assert "'damage_severity' (probe): 3 classes" in seen
+    printed = capsys.readouterr().out
+    assert "43 train, 8 validation, 14 test" in printed
+    assert "'damage_severity' (probe): 3 classes" in printed
     assert main(["train", str(recipe), "--table", table, *SHORT, "--out", str(run)]) == 0
     assert main(["probe", str(run)]) == 0
-    asked = {score["column"]: score["trained"] for score in Run.open(run).read_probe()["linear"]}
-    assert asked == {"disaster_types": True, "humanitarian": True, "informative": True, "damage_severity": False}
+    is_trained = {score["column"]: score["trained"] for score in Run.open(run).read_probe()["linear"]}
+    assert is_trained == {"disaster_types": True, "humanitarian": True, "informative": True, "damage_severity": False}

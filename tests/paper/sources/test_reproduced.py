@@ -52,28 +52,28 @@ def reproduced(name, root, out):
 
 def test_shoes_from_the_archive_to_table_1(shoes, few, tmp_path):
     few("xent_multi", "mscon", "csn")
-    folder, told = reproduced("zappos50k/table1", shoes.write(), tmp_path / "out")
-    assert {r["column"] for r in told["readings"]} == {"category", "closure", "gender"}
-    beside = {(r["row"], r["column"]): r["paper"]["value"] for r in told["readings"]}
+    folder, results = reproduced("zappos50k/table1", shoes.write(), tmp_path / "out")
+    assert {r["column"] for r in results["readings"]} == {"category", "closure", "gender"}
+    beside = {(r["row"], r["column"]): r["paper"]["value"] for r in results["readings"]}
     assert beside["MSCon, paper's weights", "closure"] == 94.37
     assert beside["CSN", "gender"] == 69.21
-    assert all(r["ours"] is not None for r in told["readings"])
+    assert all(r["ours"] is not None for r in results["readings"])
     assert (folder / "report.html").is_file()
 
 
 def test_shoes_with_a_noisy_column_to_figure_3(shoes, few, tmp_path):
     few("mscon_equal", "mscon_dropped")
-    _, told = reproduced("zappos50k/figure3", shoes.write(), tmp_path / "out")
-    assert {r["x"] for r in told["readings"]} == {0.0, 0.25, 0.5, 0.75, 1.0}
-    assert {r["column"] for r in told["readings"]} == {"closure_noisy", "closure", "category", "gender", "brand"}
-    assert all(r["ours"] is not None for r in told["readings"])
+    _, results = reproduced("zappos50k/figure3", shoes.write(), tmp_path / "out")
+    assert {r["x"] for r in results["readings"]} == {0.0, 0.25, 0.5, 0.75, 1.0}
+    assert {r["column"] for r in results["readings"]} == {"closure_noisy", "closure", "category", "gender", "brand"}
+    assert all(r["ours"] is not None for r in results["readings"])
 
 
 def test_disasters_from_the_archive_to_table_4(disasters, few, tmp_path):
     few("xent_multi", "mscon")
-    folder, told = reproduced("medic/table4", disasters.write(), tmp_path / "out")
+    folder, results = reproduced("medic/table4", disasters.write(), tmp_path / "out")
     text = (folder / "table.md").read_text("utf-8")
     assert "79.51 (0.36)" in text
     assert "no evidence" in text
-    assert len({run for r in told["readings"] for run in r["runs"]}) == 8
-    assert told["published_without_ours"] == []
+    assert len({run for r in results["readings"] for run in r["runs"]}) == 8
+    assert results["published_without_ours"] == []

@@ -30,15 +30,15 @@ def test_help_and_list_name_every_setting(name, capsys):
 
 
 def test_settings_reach_a_source_as_what_they_are(tmp_path, monkeypatch, capsys):
-    got: dict[str, object] = {}
+    settings: dict[str, object] = {}
 
     def prepare(root, *, size: int = 24, families: Sequence[str] | None = None):
-        got.update(size=size, families=families)
+        settings.update(size=size, families=families)
         return root / "glyphs.csv"
 
     monkeypatch.setattr(glyphs, "prepare", prepare)
     assert main(["prepare", "glyphs", str(tmp_path), "--set", 'families=["lato"]', "--set", "size=32"]) == 0
-    assert got == {"size": 32, "families": ("lato",)}
+    assert settings == {"size": 32, "families": ("lato",)}
     assert main(["prepare", "glyphs", str(tmp_path), "--set", "size=large"]) == 2
     assert main(["prepare", "glyphs", str(tmp_path), "--set", "size"]) == 2
     assert "write KEY=VALUE" in capsys.readouterr().err
@@ -51,27 +51,27 @@ def test_an_assignment_is_toml_or_else_text():
 
 
 @pytest.mark.parametrize(
-    ("name", "encoder", "size", "width", "columns", "asked"),
+    ("name", "encoder", "size", "width", "columns", "probed"),
     [
         ("zappos50k", "resnet18", 112, 32, ("category", "closure", "gender"), ("brand",)),
         ("medic", "resnet50", 224, 64, ("damage_severity", "disaster_types", "humanitarian", "informative"), None),
     ],
 )
-def test_the_recipes_hold_the_settings_of_the_paper(name, encoder, size, width, columns, asked):
-    made = recipe.parse(recipe_text(name))
-    assert made.encoder.name.partition(".")[0] == encoder
-    assert made.encoder.pretrained
-    assert timm.get_pretrained_cfg(made.encoder.name).has_weights
-    assert made.data.image_size == size
-    assert made.heads.settings["output_dim"] == width
-    assert made.columns == columns
-    assert made.probe.columns == (asked or columns)
-    assert made.probe.draws == 1000
-    assert made.views.count == 2
-    train = made.train
+def test_the_recipes_hold_the_settings_of_the_paper(name, encoder, size, width, columns, probed):
+    parsed = recipe.parse(recipe_text(name))
+    assert parsed.encoder.name.partition(".")[0] == encoder
+    assert parsed.encoder.pretrained
+    assert timm.get_pretrained_cfg(parsed.encoder.name).has_weights
+    assert parsed.data.image_size == size
+    assert parsed.heads.settings["output_dim"] == width
+    assert parsed.columns == columns
+    assert parsed.probe.columns == (probed or columns)
+    assert parsed.probe.draws == 1000
+    assert parsed.views.count == 2
+    train = parsed.train
     assert (train.optimiser, train.epochs, train.batch_size, train.learning_rate) == ("sgd", 200, 64, 0.05)
-    assert made.objective.settings["temperature"] == 0.1
-    assert made.weighting.name == "uncertainty"
+    assert parsed.objective.settings["temperature"] == 0.1
+    assert parsed.weighting.name == "uncertainty"
 
 
 @pytest.mark.parametrize("name", ["zappos50k", "medic"])

@@ -23,9 +23,9 @@ def read(table: Path) -> dict[str, dict[str, str]]:
     """Rows of a table by the stem of their image."""
     with table.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    found = {Path(row["image"]).stem: row for row in rows}
-    assert len(found) == len(rows)
-    return found
+    row_of = {Path(row["image"]).stem: row for row in rows}
+    assert len(row_of) == len(rows)
+    return row_of
 
 
 def prepare(root: Path, **settings: object) -> dict[str, dict[str, str]]:
@@ -390,7 +390,7 @@ def test_a_file_of_labels_without_its_columns_is_refused(shoes, capsys):
 def test_images_of_other_shoes_leave_no_row_and_no_table(shoes, capsys):
     shoes.rows = [row | {"CID": "9" + row["CID"]} for row in shoes.rows]
     errors = refused(capsys, str(shoes.write()))
-    assert "no row is left" in errors
+    assert "no row of" in errors
     assert "48 rows whose image is not there" in errors
     assert not (shoes.root / "zappos50k.csv").exists()
 
@@ -435,13 +435,13 @@ def test_from_the_archives_to_a_probed_run(shoes, tmp_path, capsys):
     assert capsys.readouterr().out == f"{table}\n"
     where = ["--table", str(table), "--images", str(root)]
     assert main(["check", str(recipe), *where, *SHORT]) == 0
-    seen = capsys.readouterr().out
-    assert "'closure' (categorical): 5 classes" in seen
-    assert "'brand' (probe): 3 classes" in seen
+    printed = capsys.readouterr().out
+    assert "'closure' (categorical): 5 classes" in printed
+    assert "'brand' (probe): 3 classes" in printed
     assert main(["train", str(recipe), *where, *SHORT, "--out", str(run)]) == 0
     assert main(["probe", str(run)]) == 0
-    asked = {score["column"]: score["trained"] for score in Run.open(run).read_probe()["linear"]}
-    assert asked == {"category": True, "closure": True, "gender": True, "brand": False}
+    is_trained = {score["column"]: score["trained"] for score in Run.open(run).read_probe()["linear"]}
+    assert is_trained == {"category": True, "closure": True, "gender": True, "brand": False}
 
 
 def test_a_wide_image_gives_its_middle_square(shoes):

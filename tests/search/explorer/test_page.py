@@ -18,6 +18,7 @@ from PIL import Image
 from mscon.cli import main
 from mscon.data.table.label_columns import LabelColumn, LabelColumns
 from mscon.errors import RunError
+from mscon.evaluate.metrics.nearest import CosineNeighbours
 from mscon.method.similarities.categorical import Categorical
 from mscon.method.similarities.continuous import Continuous
 from mscon.method.similarities.hierarchical import Hierarchical
@@ -249,7 +250,7 @@ def test_nearest_rows_are_those_of_the_plain_sort(seed):
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     cosines = vectors @ vectors.T
     np.fill_diagonal(cosines, -np.inf)
-    assert np.array_equal(doubts.nearest(vectors, 4), np.argsort(-cosines, axis=1)[:, :4])
+    assert np.array_equal(CosineNeighbours(vectors).nearest(4)[0], np.argsort(-cosines, axis=1)[:, :4])
 
 
 def test_doubt_in_closed_form():
@@ -272,7 +273,7 @@ def test_doubt_in_closed_form():
 
 
 def test_a_lone_row_has_no_neighbours():
-    assert doubts.nearest(np.ones((1, 3), dtype=np.float32)).shape == (1, 0)
+    assert CosineNeighbours(np.ones((1, 3), dtype=np.float32)).nearest(4)[0].shape == (1, 0)
 
 
 def test_maps_are_in_the_unit_square_and_the_same_each_time():

@@ -1,4 +1,4 @@
-"""Dataset: rows, their inputs and their codes, a batch at a time. There is one such class for all data."""
+"""Dataset: rows, their inputs and their codes, one batch at a time."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def fit_similarities(
 
 
 def malformed(rows: pl.DataFrame, parts: Sequence[SimilarityPart], where: str = "", *, unit: str = "line") -> list[str]:
-    """Complaints about cells that similarities cannot read, where they cannot be fitted since something else is wrong.
+    """Complaints about cells that similarities cannot read, for tables in which something else is wrong too.
 
     Args:
         rows: with columns `line` and those that the parts read; no split is looked at.
@@ -146,7 +146,7 @@ def malformed(rows: pl.DataFrame, parts: Sequence[SimilarityPart], where: str = 
 
 
 def _complaint(error: TableError, where: str, unit: str) -> str:
-    return f"{where}{error.told(unit) if isinstance(error, MalformedCells) else error}"
+    return f"{where}{error.message(unit) if isinstance(error, MalformedCells) else error}"
 
 
 def cells_of(rows: pl.DataFrame, columns: Sequence[str]) -> list[Cell]:

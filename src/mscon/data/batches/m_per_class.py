@@ -1,20 +1,20 @@
-"""Balanced batches: whoever is in a batch finds enough rows of its own class in it, in every column that is named.
+"""Balanced batches: a batch has a minimum number of rows of a class (the floor) or none, in every column that is named.
 
-This module knows class numbers and no similarity, table or image.
+This module works on class numbers and knows no similarity, table or image.
 
-How a plan of an epoch is made:
+How the batches of an epoch are planned:
 
-1. Rows of a class are dealt into bundles of k to 2k - 1, k being the floor. The column whose classes would most often
-   be alone by chance leads; rows that it does not know are bundled by the next one. Of a class, rows go together that
-   are alike in the other columns where chance does not do it.
-2. Bundles go, larger ones first and else in an order by chance, each to the batch with fewest rows.
-3. For a row that is short in another column bundles are exchanged between batches, where that helps.
-4. What is still short is taken out, until nothing is; and put back wherever there is room and its classes are. Or it
-   stays, if that is asked for.
+1. The rows of each class are grouped into bundles of k to 2k - 1 rows, where k is the floor. The leading column is the
+   one whose rows would most often lack others of their class in random batches; rows without a class there are bundled
+   by the next column. Within a class, rows that also share classes in the other columns come into one bundle.
+2. Bundles are put into batches, larger ones first and else in random order, each into the batch with fewest rows.
+3. A row is short if its batch has fewer rows of its class than the floor. Bundles are exchanged where that helps.
+4. Rows that are still short are taken out, until none is, and put back into batches that have room and enough rows of
+   their classes. With `keep_short` they stay.
 
-Steps 1 and 2 keep the floors of the leading column for every row. So with one column every row comes exactly once.
-Step 4 keeps all floors of all columns, whatever the table; rows that then have no place are left over and told.
-Without it every row comes exactly once, and floors hold as far as the steps before got.
+Steps 1 and 2 keep the floor of the leading column for every row. So with one column every row comes exactly once.
+Step 4 keeps all floors of all columns, whatever the table; rows that fit into no batch are reported as left over.
+Without it every row comes exactly once, and floors hold as far as the other steps reached.
 """
 
 from __future__ import annotations
@@ -64,12 +64,12 @@ def count_balanced(rows: int, batch_size: int, at_least: int) -> int:
 
 def demanded(codes: Int[np.ndarray, "columns rows"], at_least: int) -> Int[np.ndarray, "columns rows"]:
     """The same codes, -1 also for classes that have fewer rows than the floor: nothing can be demanded of them."""
-    kept = codes.copy()
-    for column in kept:
+    large = codes.copy()
+    for column in large:
         known = column >= 0
         sizes = np.bincount(column[known], minlength=1)
         column[known & (sizes[np.maximum(column, 0)] < at_least)] = -1
-    return kept
+    return large
 
 
 def balanced_plan(
@@ -103,11 +103,11 @@ def balanced_plan(
     chance = np.random.default_rng(_hashed(seed, epoch))
     if rows == 0:
         return Plan((), np.arange(0))
-    wanted = demanded(codes, at_least)
-    risk = [_short_by_chance(column, rows, min(batch_size, rows), at_least) for column in wanted]
+    demands = demanded(codes, at_least)
+    risk = [_short_by_chance(column, rows, min(batch_size, rows), at_least) for column in demands]
     order = [int(c) for c in np.argsort(-np.array(risk), kind="stable")] if risk else []
     leading = [c for c in order if risk[c] > _RARE] or order[:1]
-    batches = _Batches.dealt(_bundles(wanted, leading, at_least, chance), wanted, count, batch_size, at_least)
+    batches = _Batches.dealt(_bundles(demands, leading, at_least, chance), demands, count, batch_size, at_least)
     batches.exchange(chance)
     left = [] if keep_short else batches.put_back(batches.take_out(), leading, chance)
     return Plan(
@@ -122,7 +122,7 @@ def _hashed(seed: int, epoch: int) -> int:
 
 
 def _short_by_chance(column: Int[np.ndarray, " rows"], rows: int, batch_size: int, at_least: int) -> float:
-    """Expected share of rows with fewer than `at_least` of their class in a batch by chance, as if by Poisson."""
+    """Expected share of rows with fewer than `at_least` of their class in a random batch (Poisson approximation)."""
     known = column[column >= 0]
     sizes = np.bincount(known)[np.unique(known)] if known.size else np.array([1])
     mean = (sizes - 1) * (batch_size - 1) / max(rows - 1, 1)
@@ -133,7 +133,7 @@ def _short_by_chance(column: Int[np.ndarray, " rows"], rows: int, batch_size: in
 def _bundles(
     codes: Int[np.ndarray, "columns rows"], leading: Sequence[int], at_least: int, chance: np.random.Generator
 ) -> list[list[int]]:
-    """Rows that stay together in step 2, each bundle whole in one class of a column that leads, or a row alone."""
+    """Bundles of step 1: rows of one class of a leading column, or a single row."""
     bundles: list[list[int]] = []
     rest = chance.permutation(codes.shape[1])
     # Classes in an order of this epoch's own, so that not the same rows are alike in the other columns each time.
@@ -171,25 +171,23 @@ class _Batches:
         batch_size: int,
         at_least: int,
     ) -> _Batches:
-        made = cls(codes, count, batch_size, at_least)
+        batches = cls(codes, count, batch_size, at_least)
         emptiest = [(0, number) for number in range(count)]
         for bundle in bundles:
             size, number = heapq.heappop(emptiest)
-            made._put(bundle, number)
+            batches._put(bundle, number)
             heapq.heappush(emptiest, (size + len(bundle), number))
-        return made
+        return batches
 
     def rows(self) -> list[list[int]]:
         return [[row for bundle in batch for row in bundle] for batch in self.members]
-
-    # Counts ---------------------------------------------------------------------------------------
 
     def _put(self, bundle: list[int], number: int) -> None:
         self.members[number].append(bundle)
         self._count(bundle, number, 1)
 
     def _count(self, bundle: list[int], number: int, sign: int) -> int:
-        """Add or take away the rows of a bundle; by how many rows the number of those short in the batch grew."""
+        """Add or remove the rows of a bundle; returns by how much the number of short rows in the batch grew."""
         self.sizes[number] += sign * len(bundle)
         grown = 0
         for row in bundle:
@@ -208,8 +206,6 @@ class _Batches:
         """Classes of a bundle of which its batch has too few rows."""
         return [d for row in bundle for d in self.demands[row] if self.where[d][number] < self.floor]
 
-    # Steps 3 and 4 --------------------------------------------------------------------------------
-
     def exchange(self, chance: np.random.Generator) -> None:
         """Swap bundles between batches as long as fewer rows are short for it."""
         if len(self.members) < 2:
@@ -226,7 +222,7 @@ class _Batches:
                 return
 
     def _help(self, number: int, bundle: list[int], demand: tuple[int, int], chance: np.random.Generator) -> bool:
-        """Send a bundle to its like, or bring some of its like here, in exchange for another bundle."""
+        """Move a bundle to a batch with rows of its class, or such rows here, in exchange for another bundle."""
         elsewhere = [other for other in self.where[demand] if other != number]
         if not elsewhere:
             return False
@@ -261,7 +257,7 @@ class _Batches:
 
     def take_out(self) -> list[int]:
         """Take out every row that is short, and those that are short for it, until none is."""
-        taken: list[int] = []
+        removed: list[int] = []
         for number, batch in enumerate(self.members):
             rows = [row for bundle in batch for row in bundle]
             while out := [row for row in rows if self._short([row], number)]:
@@ -269,13 +265,13 @@ class _Batches:
                     self._count([row], number, -1)
                 gone = set(out)
                 rows = [row for row in rows if row not in gone]
-                taken += out
+                removed += out
             self.members[number] = [[row] for row in rows]
-        return taken
+        return removed
 
-    def put_back(self, taken: Sequence[int], leading: Sequence[int], chance: np.random.Generator) -> list[int]:
+    def put_back(self, removed: Sequence[int], leading: Sequence[int], chance: np.random.Generator) -> list[int]:
         """Place rows one by one, then in groups of one class, where all floors hold; those without a place."""
-        left = [row for row in chance.permutation(np.array(taken, dtype=np.int64)).tolist() if not self._place([row])]
+        left = [row for row in chance.permutation(np.array(removed, dtype=np.int64)).tolist() if not self._place([row])]
         for c in leading:
             groups: defaultdict[int, list[int]] = defaultdict(list)
             for row in left:

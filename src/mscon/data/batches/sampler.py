@@ -1,8 +1,8 @@
-"""Which rows make which batch: a function of seed and epoch alone, so that resuming changes nothing."""
+"""The rows of each batch: a function of seed and epoch alone, so that a resumed run sees the same batches."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
@@ -12,7 +12,6 @@ import torch
 from jaxtyping import Int, Int64
 from torch import Tensor
 
-from mscon.data.batches.class_floors import floor_classes
 from mscon.data.batches.dataset import cells_of
 from mscon.data.batches.m_per_class import balanced_plan, count_balanced, demanded
 from mscon.errors import RecipeError, counted, nearest
@@ -70,9 +69,9 @@ class Sampler:
         `balanced_plan`.
         """
         if self.floors is None:
-            batches = tuple(epoch_batches(self.indices, self.batch_size, self.seed, number))
-            seen = torch.cat(batches) if batches else self.indices[:0]
-            return Epoch(batches, self.indices[~torch.isin(self.indices, seen)])
+            batches = epoch_batches(self.indices, self.batch_size, self.seed, number)
+            batched = torch.cat(batches) if batches else self.indices[:0]
+            return Epoch(batches, self.indices[~torch.isin(self.indices, batched)])
         plan = balanced_plan(self.floors, self.batch_size, self.at_least, self.seed, number, keep_short=self.keep_short)
         return Epoch(
             tuple(self.indices[torch.from_numpy(batch)] for batch in plan.batches),
@@ -80,7 +79,7 @@ class Sampler:
         )
 
     def without_floor(self) -> dict[str, int]:
-        """For each column with a floor, labelled rows of classes too small for it, of which nothing is demanded."""
+        """For each column with a floor, the number of labelled rows in classes that are too small for it."""
         if self.floors is None:
             return {}
         lost = (self.floors >= 0) & (demanded(self.floors, self.at_least) < 0)
@@ -96,7 +95,7 @@ def sampler_of(
     batch_size: int,
     seed: int = 0,
 ) -> Sampler:
-    """The sampler that [sampler] of a recipe asks for, of the training rows.
+    """The sampler of the training rows that [sampler] of a recipe describes.
 
     Args:
         settings: by chance, or balanced, and how.
@@ -130,13 +129,13 @@ def sampler_of(
     if complaints:
         raise RecipeError("\n".join(complaints))
     train = rows[indices.numpy()]
-    floors = [floor_classes(s, cells_of(train, s.columns), settings.at_least) for s in floored]
+    floors = [s.batch_classes(cells_of(train, s.columns), settings.at_least) for s in floored]
     names = tuple(s.column for s in floored)
     return Sampler(indices, batch_size, seed, np.stack(floors), settings.at_least, names, settings.short == "keep")
 
 
 def check_left_over(sampler: Sampler) -> None:
-    """Refuse floors that leave over more than half of the rows: the columns contradict each other.
+    """Refuse a balanced sampler that leaves out more than half of the rows.
 
     Raises:
         RecipeError: with how many, and what to do.
@@ -161,62 +160,40 @@ def count_batches(rows: int, batch_size: int, drop_last: bool = True) -> int:
 
 
 def epoch_batches(
-    indices: Int64[Tensor, " rows"],
-    batch_size: int,
-    seed: int,
-    epoch: int,
-    *,
-    shuffle: bool = True,
-    drop_last: bool = True,
-    rank: int = 0,
-    world: int = 1,
-) -> Iterator[Int64[Tensor, " batch"]]:
-    """The batches of one epoch. Every row comes at most once.
+    indices: Int64[Tensor, " rows"], batch_size: int, seed: int, epoch: int, *, drop_last: bool = True
+) -> tuple[Int64[Tensor, " batch"], ...]:
+    """The batches of one epoch, in an order by chance. Every row comes at most once.
 
     Args:
         indices: the rows to go through.
         batch_size: rows of a batch, over all processes together. Of fewer rows one batch of all is made.
         seed, epoch: the order depends on these two and nothing else; to resume in the middle of an
             epoch, skip the batches that are done.
-        shuffle: in an order by chance; else as given.
-        drop_last: leave out the rows after the last full batch; by chance they are others each epoch.
-        rank, world: this process's number and how many there are. All get as many batches, and their parts of a
-            batch, one after the other, are the batch that a single process gets. Parts differ by at most
-            one row, and may be empty if a batch has fewer rows than there are processes.
+        drop_last: leave out the rows after the last full batch, which are others in each epoch.
 
     Raises:
-        ValueError: if a number is out of range.
+        ValueError: if the size of a batch is not positive.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
-    if not 0 <= rank < world:
-        raise ValueError(f"rank must be from 0 to world - 1 = {world - 1}, got {rank}.")
-    return _batches(indices, batch_size, seed, epoch, shuffle, drop_last, rank, world)
+    rows = indices.numel()
+    order = indices[torch.randperm(rows, generator=_generator(seed, epoch))]
+    starts = (number * batch_size for number in range(count_batches(rows, batch_size, drop_last)))
+    return tuple(order[start : start + batch_size] for start in starts)
 
 
 def part_of(count: int, rank: int, world: int) -> slice:
-    """The part of a batch of so many rows that a process has, see `epoch_batches`."""
+    """The part of a batch of so many rows that a process has.
+
+    Parts of all processes, one after the other, are the batch that a single process gets. They differ by at most one
+    row, and may be empty if a batch has fewer rows than there are processes.
+
+    Args:
+        rank, world: this process's number, and how many there are.
+    """
     each, more = divmod(count, world)
     begin = rank * each + min(rank, more)
     return slice(begin, begin + each + (rank < more))
-
-
-def _batches(
-    indices: Int64[Tensor, " rows"],
-    batch_size: int,
-    seed: int,
-    epoch: int,
-    shuffle: bool,
-    drop_last: bool,
-    rank: int,
-    world: int,
-) -> Iterator[Int64[Tensor, " batch"]]:
-    rows = indices.numel()
-    if shuffle:
-        indices = indices[torch.randperm(rows, generator=_generator(seed, epoch))]
-    for number in range(count_batches(rows, batch_size, drop_last)):
-        batch = indices[number * batch_size : (number + 1) * batch_size]
-        yield batch[part_of(batch.numel(), rank, world)]
 
 
 def _generator(seed: int, epoch: int) -> torch.Generator:

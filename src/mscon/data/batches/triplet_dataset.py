@@ -12,8 +12,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from mscon.data.batches.dataset import Batch, Dataset
-from mscon.data.batches.triplet_lists import read_triplets
-from mscon.data.batches.triplets import Triplets, draw, generator_of, joined
+from mscon.data.batches.triplets import Triplets, draw, generator_of, joined, read_triplets
 from mscon.data.inputs.open import Inputs
 from mscon.errors import RecipeError, TableError, nearest
 from mscon.method.pairs import Pairs
@@ -28,7 +27,7 @@ _THEIR_NAMES = {"train": "train", "validation": "val"}
 def in_triplets(
     dataset: Dataset, settings: recipes.Triplets, seed: int, images_root: Path, where: str = ""
 ) -> TripletDataset:
-    """The triplets that [triplets] of a recipe asks for, of the training and the validation rows.
+    """The triplets of training and validation rows that [triplets] of a recipe describes.
 
     Args:
         dataset: all rows of the run.
@@ -51,9 +50,9 @@ def in_triplets(
             order = torch.randperm(len(listed), generator=generator_of(seed, f"order {split}"))
             by_split[split] = listed.take(order[: count or None])
         else:
-            own_seed = generator_of(seed, split).initial_seed()
+            split_seed = generator_of(seed, split).initial_seed()
             try:
-                drawn = draw(dataset.similarities, dataset.codes, rows, count, own_seed, needed=split == "train")
+                drawn = draw(dataset.similarities, dataset.codes, rows, count, split_seed, needed=split == "train")
             except TableError as error:
                 raise TableError("\n".join(f"{where}{line}" for line in str(error).splitlines())) from None
             by_split[split] = drawn
@@ -97,14 +96,14 @@ class TripletRule:
     def compare(self, anchors: Int64[Tensor, "anchors 2"], candidates: Int64[Tensor, "candidates 2"]) -> Pairs:
         """Weight 1 for the near sample and 0 for the far one of the anchor's triplet; all else is unknown."""
         asks = (anchors[:, 0] >= 0) & (anchors[:, 1] == _ANCHOR)
-        own = (anchors[:, None, 0] == candidates[None, :, 0]) & (candidates[:, 1] != _ANCHOR)
+        same_triplet = (anchors[:, None, 0] == candidates[None, :, 0]) & (candidates[:, 1] != _ANCHOR)
         is_near = (candidates[:, 1] == _NEAR).to(torch.get_default_dtype())
-        return Pairs(is_near.expand(len(anchors), -1), own & asks[:, None])
+        return Pairs(is_near.expand(len(anchors), -1), same_triplet & asks[:, None])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TripletDataset:
-    """Triplets of a dataset's rows. It answers what a `Dataset` does, of triplets in place of rows.
+    """Triplets of a dataset's rows, with the interface of a `Dataset`.
 
     Attributes:
         dataset: the rows.
@@ -146,11 +145,11 @@ class TripletDataset:
         Raises:
             IndexError: for a triplet that is not there.
         """
-        chosen = self.triplets.take(indices)
-        rows = self.dataset.batch(torch.cat([chosen.anchor, chosen.near, chosen.far]))
+        triplets = self.triplets.take(indices)
+        rows = self.dataset.batch(torch.cat([triplets.anchor, triplets.near, triplets.far]))
         part = torch.arange(3).repeat_interleave(len(indices))
         codes = [
-            torch.stack([indices.where(chosen.condition == number, -1).repeat(3), part], dim=1)
+            torch.stack([indices.where(triplets.condition == number, -1).repeat(3), part], dim=1)
             for number in range(len(self.dataset.similarities))
         ]
         return replace(rows, codes=tuple(codes))

@@ -1,1 +1,1 @@
-"""What a recipe will see in a table."""
+"""`mscon check`: what a recipe will use of a table."""

@@ -1,32 +1,100 @@
-"""Check: what a recipe will see in a table, told before anything is trained."""
+"""`mscon check`: what a recipe will use of a table, before anything is trained."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
-from torch import Tensor
 
 from mscon.data.batches.dataset import Dataset, cells_of, fit_similarities
-from mscon.data.batches.sampler import sampler_of
 from mscon.data.batches.triplet_dataset import in_triplets
-from mscon.data.check.advice import advised
-from mscon.data.check.batch_stats import Outlook, alike_share, outlook
-from mscon.data.check.dependence import Dependence, classes_of, dependences
-from mscon.data.check.description import NEARLY, Description
-from mscon.data.check.duplicates import find_duplicates
-from mscon.data.check.label_summary import Column, column_of
+from mscon.data.check.batch_stats import Batching, BatchStats, alike_share, class_sizes
+from mscon.data.check.dependence import Dependence, classes_of, dependences, dependences_text, tenths_of
+from mscon.data.check.duplicates import Duplicates, duplicates_text, find_duplicates
+from mscon.data.check.label_summary import CheckedColumn, check_column
 from mscon.data.inputs.images import ImageStore
 from mscon.data.table import infer_kind
 from mscon.data.table.rows import left_out
 from mscon.data.table.split import SPLITS
 from mscon.data.table.table import Table, unit
+from mscon.errors import counted
 from mscon.method.similarities.base import Similarity
 from mscon.run.recipe import Probe, Recipe, SimilarityPart, Triplets, Views, probe_part
+
+# Share of a column's entropy that another one tells, from which on the pair is listed.
+_NEARLY = 0.8
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What is in a table, in plain values.
+
+    Attributes:
+        table: name of the table.
+        rows: rows used.
+        left_out: a sentence on rows that are not; empty if there are none.
+        splits: rows of each split that occurs.
+        batch_size: rows of a batch, at most the training rows.
+        columns: similarities in the order of the recipe, then probes.
+        duplicates: None if the images were not looked at.
+        batches: what the batches of the first epochs hold; None where they are of triplets.
+        triplets: for each similarity the triplets of an epoch; empty where batches are of rows.
+        dependences: pairs of columns that are nearly functions of one another, by the training rows.
+        inferred: a sentence on each similarity whose kind the recipe leaves to be inferred.
+        encoded: what is encoded of a row, in words; empty if that was not looked at.
+        unnamed: columns that the recipe does not name, and what they look like: "continuous: ..." and why.
+    """
+
+    table: str
+    rows: int
+    left_out: str
+    splits: Mapping[str, int]
+    batch_size: int
+    columns: tuple[CheckedColumn, ...]
+    duplicates: Duplicates | None
+    batches: BatchStats | None = None
+    triplets: Mapping[str, int] = field(default_factory=dict)
+    dependences: tuple[Dependence, ...] = ()
+    inferred: tuple[str, ...] = ()
+    unnamed: Mapping[str, str] = field(default_factory=dict)
+    encoded: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return dataclasses.asdict(self)
+
+    def to_text(self) -> str:
+        """For a terminal."""
+        splits = ", ".join(f"{n:,} {name}" for name, n in self.splits.items())
+        lines = [f"{self.table}: {counted(self.rows, 'row')} ({splits})"]
+        if self.encoded:
+            lines.append(f"  what is encoded: {self.encoded}")
+        if self.left_out:
+            lines.append(f"  {self.left_out}")
+        for column in self.columns:
+            lines += ["", *column.to_text(self.batch_size)]
+        if self.batches is not None:
+            lines += ["", *self.batches.to_text(self.splits["train"])]
+        else:
+            each = ", ".join(f"{name!r} {n:,}" for name, n in self.triplets.items())
+            total = sum(self.triplets.values())
+            lines += ["", f"Batches are of triplets; an epoch has {total:,} of them: {each}."]
+        if self.dependences:
+            lines += ["", *dependences_text(self.dependences, _NEARLY)]
+        if self.inferred:
+            lines += ["", *self.inferred, "    Another kind is taken if the recipe names it."]
+        if self.unnamed:
+            lines += ["", "Columns that the recipe does not name, and what they look like:"]
+            lines += [f"    {name!r}: {what}" for name, what in self.unnamed.items()]
+        if self.duplicates is not None:
+            lines += ["", *duplicates_text(self.duplicates, unit(self.table))]
+        return "\n".join(lines)
 
 
 def describe(
@@ -55,95 +123,81 @@ def describe(
     where = f"{table.name}: "
     parts, inferred = infer_kind.resolve(rows, recipe.similarities, where=where)
     counts = Counter(rows.get_column("split").to_list())
-    batch_size = min(recipe.train.batch_size, counts["train"])
     similarities = fit_similarities(rows, parts, where=where, unit=unit(table.name))
     codes = [s.encode(cells_of(rows, s.columns)) for s in similarities]
-    triplets, seen = {}, None
+    batching = Batching(rows, similarities, codes, recipe.sampler, recipe.train.batch_size, recipe.train.seed)
+    triplets, stats = {}, None
     if recipe.triplets.used:
         triplets = _triplets(rows, recipe.triplets, recipe.train.seed, similarities, root or table.path.parent, where)
     else:
-        seen = outlook(
-            sampler_of(recipe.sampler, rows, similarities, batch_size=recipe.train.batch_size, seed=recipe.train.seed),
-            similarities,
-            codes,
-        )
-    trained = advised(
-        [
-            _trained(rows, recipe.views, *each, batch_size, seen)
-            for each in zip(parts, similarities, codes, strict=True)
-        ],
-        rows,
-        similarities,
-        codes,
-        recipe.sampler,
-        recipe.train.batch_size,
-        recipe.train.seed,
-    )
-    probes = _probes(rows, recipe.probe, recipe.columns, where, unit(table.name))
+        stats = batching.stats()
+    trained = [_trained(batching, number, part, recipe.views, stats) for number, part in enumerate(parts)]
+    read_by = dict(zip((part.column for part in parts), similarities, strict=True))
+    probes = _probes(rows, recipe.probe, read_by, where, unit(table.name))
     return Description(
         table=table.name,
         rows=rows.height,
         left_out=left_out(rows, table),
         splits={name: counts[name] for name in SPLITS if counts[name]},
-        batch_size=batch_size,
-        columns=(*trained, *probes),
+        batch_size=min(recipe.train.batch_size, counts["train"]),
+        columns=(*batching.advised(trained), *(column for column, _ in probes)),
         duplicates=None if store is None else find_duplicates(rows, store),
-        batches=seen,
+        batches=stats,
         triplets=triplets,
-        dependences=_dependences(rows, [*trained, *probes]),
+        dependences=_dependences(rows, read_by | {column.name: similarity for column, similarity in probes}),
         inferred=inferred,
         unnamed={
-            name: str(found) for name, found in infer_kind.unnamed(rows, recipe.data, parts, recipe.probe).items()
+            name: str(looks) for name, looks in infer_kind.unnamed(rows, recipe.data, parts, recipe.probe).items()
         },
         encoded=encoded,
     )
 
 
 def _trained(
-    rows: pl.DataFrame,
-    views: Views,
-    part: SimilarityPart,
-    similarity: Similarity,
-    codes: Tensor,
-    batch_size: int,
-    seen: Outlook | None,
-) -> Column:
-    """A column that is trained on, with the shares of anchors that find something in their batches.
+    batching: Batching, number: int, part: SimilarityPart, views: Views, stats: BatchStats | None
+) -> CheckedColumn:
+    """A column that is trained on, with the shares of rows that have a positive in their batch.
 
-    Of `views` of a row, unless the similarity has its own, each finds the others.
+    The `views` of a row are positives of each other, unless the similarity has views of its own.
     """
+    similarity, codes, train = batching.similarities[number], batching.codes[number], batching.train
+    cells = cells_of(batching.rows, similarity.columns)
+    column = check_column(part.column, part.name, cells, train.numpy(), similarity, is_trained=True)
     several = (part.views or views).count > 1
     if not similarity.columns:
         share = 1.0 if several else 0.0
-        return Column(part.column, part.name, {}, 0.0, 0.0, {}, alike_share=0.0, positive_share=share)
-    is_train = _is_train(rows)
-    column = column_of(part.column, part.name, cells_of(rows, similarity.columns), is_train, similarity)
-    if seen is None:
+        return dataclasses.replace(column, missing_share=0.0, alike_share=0.0, positive_share=share)
+    if stats is None:
         return column
-    if part.name == "categorical" and seen.sampler == "shuffled":
-        alike = alike_share(tuple(column.classes.values()), int(is_train.sum()), batch_size)  # exact
+    if similarity.is_partition and stats.sampler == "shuffled":
+        rows = int(train.sum())
+        alike = alike_share(class_sizes(codes[train]), rows, min(batching.batch_size, rows))  # exact
     else:
-        alike = seen.alike[part.column]
-    known = 1 - float(similarity.missing(codes).numpy()[is_train].mean())
+        alike = stats.alike[part.column]
+    known = 1 - float(similarity.missing(codes)[train].double().mean())
     alike = min(alike, known)  # batches that were looked at may have missed rows without a label
     return dataclasses.replace(
         column, alike_share=alike, positive_share=known if several else alike, half_counts=similarity.half_counts
     )
 
 
-def _probes(rows: pl.DataFrame, probe: Probe, trained: Sequence[str], where: str, word: str) -> list[Column]:
-    """Columns that are only asked of the features, by the kind that [probe] kinds names."""
-    names = [name for name in dict.fromkeys((*probe.columns, *probe.neighbours)) if name not in trained]
-    found = []
-    for name in names:
+def _probes(
+    rows: pl.DataFrame, probe: Probe, trained: Mapping[str, Similarity], where: str, word: str
+) -> list[tuple[CheckedColumn, Similarity | None]]:
+    """Columns that are only probed, read as the kind that [probe] kinds names; without one as classes."""
+    is_train = (rows.get_column("split") == "train").to_numpy()
+    columns: list[tuple[CheckedColumn, Similarity | None]] = []
+    for name in dict.fromkeys((*probe.columns, *probe.neighbours)):
+        if name in trained:
+            continue
         similarity, kind = None, "probe"
-        if (asked := probe.kinds.get(name, "categorical")) != "categorical":
-            part = probe_part(name, asked)
+        if (settings := probe.kinds.get(name, "categorical")) != "categorical":
+            part = probe_part(name, settings)
             (similarity,) = fit_similarities(rows, [part], where=where, unit=word)
             kind = f"probe, {part.name}"
         cells = cells_of(rows, (name,) if similarity is None else similarity.columns)
-        found.append(column_of(name, kind, cells, _is_train(rows), similarity))
-    return found
+        columns.append((check_column(name, kind, cells, is_train, similarity, is_trained=False), similarity))
+    return columns
 
 
 def _triplets(
@@ -153,20 +207,16 @@ def _triplets(
     # No input is looked at: a triplet is three numbers of rows.
     of_rows = Dataset.build(rows, similarities, np.zeros((rows.height, 0), np.float32))
     dataset = in_triplets(of_rows, settings, seed, root, where)
-    own = dataset.triplets.take(dataset.indices("train")).condition
-    return {s.column: int((own == number).sum()) for number, s in enumerate(similarities)}
+    condition = dataset.triplets.take(dataset.indices("train")).condition
+    return {s.column: int((condition == number).sum()) for number, s in enumerate(similarities)}
 
 
-def _dependences(rows: pl.DataFrame, columns: Sequence[Column]) -> tuple[Dependence, ...]:
-    """Of all columns that are trained on or probed, and that are in the table."""
-    train = rows.filter(pl.col("split") == "train")
-    codes = {
-        column.name: classes_of(train.get_column(column.name).to_list(), column.numbers is not None)
-        for column in columns
-        if column.name in rows.columns and column.kind != "same_row"
-    }
-    return dependences(codes, NEARLY)
-
-
-def _is_train(rows: pl.DataFrame) -> np.ndarray:
-    return (rows.get_column("split") == "train").to_numpy()
+def _dependences(rows: pl.DataFrame, read_by: Mapping[str, Similarity | None]) -> tuple[Dependence, ...]:
+    """Of all columns that are trained on or probed, by their own cells in the training rows."""
+    train, codes = rows.filter(pl.col("split") == "train"), {}
+    for name, similarity in read_by.items():
+        if similarity is None or similarity.columns:
+            cells = train.get_column(name).to_list()
+            is_number = similarity is not None and similarity.target_kind == "number"
+            codes[name] = tenths_of(similarity.target(cells)) if is_number and similarity else classes_of(cells)
+    return dependences(codes, _NEARLY)

@@ -1,4 +1,4 @@
-"""Dependence: which label columns are nearly functions of one another, told by their mutual information."""
+"""Which label columns nearly determine one another, by their mutual information."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 # Numbers are cut into so many classes of about as many rows each.
 _BINS = 10
@@ -19,12 +19,12 @@ _NOTHING = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Dependence:
-    """How far two columns say the same, of the training rows that have both.
+    """How far two columns determine each other, over the training rows that have a value in both.
 
     Attributes:
         a, b: names of the columns.
         rows: with a value in both.
-        a_tells_b: share of the entropy of b that is gone once a is known: 0 unrelated, 1 where b is a function of a.
+        a_tells_b: share of the entropy of b that a explains: 0 if they are unrelated, 1 if b is a function of a.
         b_tells_a: the other way round.
         nmi: normalised mutual information, of both ways: twice the mutual information over the sum of the entropies.
         majority: share of the rows whose b is the most frequent one for their a; and whose a is for their b.
@@ -40,19 +40,19 @@ class Dependence:
 
 
 def dependences(columns: Mapping[str, Int[np.ndarray, " rows"]], at_least: float) -> tuple[Dependence, ...]:
-    """Pairs of columns of which one tells at least such a share of the other, the most dependent first.
+    """Pairs of columns of which one explains at least a share of the other's entropy, the most dependent first.
 
     Args:
-        columns: class codes of the same rows, -1 where missing; see `classes_of` for what has no classes.
+        columns: class codes of the same rows, -1 where missing; see `tenths_of` for numbers.
         at_least: a share of entropy.
     """
-    found = [dependence(a, b, columns[a], columns[b]) for a, b in combinations(columns, 2)]
-    strong = [d for d in found if max(d.a_tells_b, d.b_tells_a) >= at_least]
+    pairs = [dependence(a, b, columns[a], columns[b]) for a, b in combinations(columns, 2)]
+    strong = [d for d in pairs if max(d.a_tells_b, d.b_tells_a) >= at_least]
     return tuple(sorted(strong, key=lambda d: -max(d.a_tells_b, d.b_tells_a)))
 
 
 def dependence(a: str, b: str, x: Int[np.ndarray, " rows"], y: Int[np.ndarray, " rows"]) -> Dependence:
-    """How far two columns of class codes say the same.
+    """How far two columns of class codes determine each other.
 
     Many classes on few rows tell each other by chance. So what the mutual information is where one of the columns is
     shuffled (the mean of four times, always the same ones) is taken off it and off the entropies. A column in which
@@ -82,17 +82,38 @@ def dependence(a: str, b: str, x: Int[np.ndarray, " rows"], y: Int[np.ndarray, "
     )
 
 
-def classes_of(values: Sequence[str | None], numbers: bool) -> Int[np.ndarray, " rows"]:
-    """Class codes of cells, -1 where empty; numbers are cut into ten classes of about as many rows each."""
-    known = np.array([value is not None for value in values], dtype=bool)
+def classes_of(cells: Sequence[str | None]) -> Int[np.ndarray, " rows"]:
+    """Class codes of cells, -1 where empty."""
+    classes = {cell: code for code, cell in enumerate(sorted({cell for cell in cells if cell is not None}))}
+    return np.array([-1 if cell is None else classes[cell] for cell in cells], dtype=np.int64)
+
+
+def tenths_of(values: Float[np.ndarray, " rows"]) -> Int[np.ndarray, " rows"]:
+    """Class codes of numbers, -1 where NaN: ten classes of about as many rows each."""
     codes = np.full(len(values), -1, dtype=np.int64)
-    there = [value for value in values if value is not None]
-    if numbers and there:
-        y = np.array([float(value) for value in there])
-        codes[known] = np.searchsorted(np.unique(np.quantile(y, np.arange(1, _BINS) / _BINS)), y, side="right")
-    elif there:
-        codes[known] = np.unique(np.array(there), return_inverse=True)[1]
+    known = np.isfinite(values)
+    if known.any():
+        cuts = np.unique(np.quantile(values[known], np.arange(1, _BINS) / _BINS))
+        codes[known] = np.searchsorted(cuts, values[known], side="right")
     return codes
+
+
+def dependences_text(dependences: Sequence[Dependence], at_least: float) -> list[str]:
+    """Lines for a terminal, for each direction in which a column explains at least that share of the other."""
+    lines = ["Columns that nearly determine each other (share of the entropy of one that the other explains):"]
+    for pair in dependences:
+        both = (
+            (pair.a, pair.b, pair.a_tells_b, pair.majority[0]),
+            (pair.b, pair.a, pair.b_tells_a, pair.majority[1]),
+        )
+        strong = [
+            f"{one!r} explains {share:.0%} of {other!r} (the most frequent value for each {one!r} is right for "
+            f"{right:.1%})"
+            for one, other, share, right in both
+            if share >= at_least
+        ]
+        lines.append(f"    {'; '.join(strong)}; normalised mutual information {pair.nmi:.2f}")
+    return lines
 
 
 def _entropy(x: Int[np.ndarray, " rows"]) -> float:

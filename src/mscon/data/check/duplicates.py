@@ -1,4 +1,4 @@
-"""Duplicates: rows whose images are equal, and what of them lies in more than one split."""
+"""Rows with equal images, and those among them that are in more than one split."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Duplicates:
         groups: groups of equal images.
         rows: rows in them.
         groups_across: groups with rows in more than one split.
-        leaked: rows outside the training split whose image a training row has too: what is tested was trained on.
+        leaked: rows outside the training split whose image a training row has too.
         examples: lines of the groups, those across splits first; of many only the first 1,000.
         names: what the first image of each of these is called.
     """
@@ -37,38 +37,38 @@ class Duplicates:
 
 def find_duplicates(rows: pl.DataFrame, store: ImageStore) -> Duplicates:
     """Groups of rows whose stored images are equal."""
-    found: dict[bytes, list[int]] = {}
+    rows_of: dict[bytes, list[int]] = {}
     for row in range(len(store)):
-        found.setdefault(blake2b(store.images[row].tobytes(), digest_size=16).digest(), []).append(row)
-    groups = [group for group in found.values() if len(group) > 1]
+        rows_of.setdefault(blake2b(store.images[row].tobytes(), digest_size=16).digest(), []).append(row)
+    groups = [group for group in rows_of.values() if len(group) > 1]
     split, line = rows.get_column("split").to_list(), rows.get_column("line").to_list()
     across = [group for group in groups if len({split[row] for row in group}) > 1]
     leaked = [row for group in across if "train" in {split[r] for r in group} for row in group if split[row] != "train"]
     within = [group for group in groups if len({split[row] for row in group}) == 1]
-    kept = [*across, *within][:_MOST]
+    examples = [*across, *within][:_MOST]
     name = rows.get_column("image").to_list()
     return Duplicates(
         groups=len(groups),
         rows=sum(map(len, groups)),
         groups_across=len(across),
         leaked=len(leaked),
-        examples=tuple(tuple(line[row] for row in group) for group in kept),
-        names=tuple(name[group[0]] or "" for group in kept),
+        examples=tuple(tuple(line[row] for row in group) for group in examples),
+        names=tuple(name[group[0]] or "" for group in examples),
     )
 
 
-def duplicates_text(found: Duplicates, word: str) -> list[str]:
+def duplicates_text(duplicates: Duplicates, word: str) -> list[str]:
     """Lines for a terminal, which call the rows by `word`, "line" or "row"."""
-    if not found.groups:
+    if not duplicates.groups:
         return ["No two images are equal."]
-    across = f"{counted(found.groups_across, 'group')} with rows in more than one split"
-    leak = f"what is tested there was trained on ({counted(found.leaked, 'row')} elsewhere with an image of"
+    across = f"{counted(duplicates.groups_across, 'group')} with rows in more than one split"
+    leak = f"{counted(duplicates.leaked, 'row')} outside the training split with an image that is trained on"
     lines = [
-        f"{counted(found.rows, 'row')} in {counted(found.groups, 'group')} of equal images; {across}"
-        + (f": {leak} the training split)." if found.leaked else "."),
+        f"{counted(duplicates.rows, 'row')} in {counted(duplicates.groups, 'group')} of equal images; {across}"
+        + (f"; {leak}." if duplicates.leaked else "."),
         *(
             f"    {word}s {first_few(group, 8)}: {name!r}"
-            for group, name in zip(found.examples[:_SHOWN], found.names, strict=False)
+            for group, name in zip(duplicates.examples[:_SHOWN], duplicates.names, strict=False)
         ),
     ]
-    return lines + ([f"    and {found.groups - _SHOWN:,} more"] if found.groups > _SHOWN else [])
+    return lines + ([f"    and {duplicates.groups - _SHOWN:,} more"] if duplicates.groups > _SHOWN else [])

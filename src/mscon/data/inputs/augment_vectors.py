@@ -1,4 +1,4 @@
-"""Random views of vectors: columns exchanged for those of other rows, and noise. What views are to images."""
+"""Random views of vectors: values replaced by those of other rows, and noise."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class Marginals:
     def of(cls, inputs: Vectors, train: Int64[Tensor, " train"], seed: int) -> Marginals:
         """Those of some rows, which follow from the seed."""
         generator = torch.Generator().manual_seed(seed)
-        chosen = train[torch.randperm(len(train), generator=generator)[:MOST_DONORS]]
-        donors = torch.from_numpy(inputs[chosen.sort().values.numpy()])
+        sample = train[torch.randperm(len(train), generator=generator)[:MOST_DONORS]]
+        donors = torch.from_numpy(inputs[sample.sort().values.numpy()])
         return cls(donors, torch.from_numpy(inputs.columns), donors.std(dim=0, correction=0))
 
     def to(self, device: torch.device | str) -> Marginals:
@@ -72,18 +72,18 @@ def corrupt(
     count, places = (len(vectors), None) if part is None else (part.count, part.places.to(generator.device))
     columns = int(marginals.columns[-1]) + 1
 
-    def own(drawn: Tensor) -> Tensor:
+    def of_part(drawn: Tensor) -> Tensor:
         return (drawn if places is None else drawn[places]).to(vectors.device)
 
-    made = vectors
+    views = vectors
     if share:
-        exchanged = own(torch.rand(count, columns, generator=generator, device=generator.device)) < share
-        donor = own(
+        exchanged = of_part(torch.rand(count, columns, generator=generator, device=generator.device)) < share
+        donor = of_part(
             torch.randint(len(marginals.donors), (count, columns), generator=generator, device=generator.device)
         )
         theirs = marginals.donors.gather(0, donor[:, marginals.columns])
-        made = torch.where(exchanged[:, marginals.columns], theirs, made)
+        views = torch.where(exchanged[:, marginals.columns], theirs, views)
     if noise:
         drawn = torch.randn(count, vectors.shape[1], generator=generator, device=generator.device)
-        made = made + noise * marginals.std * own(drawn)
-    return made
+        views = views + noise * marginals.std * of_part(drawn)
+    return views

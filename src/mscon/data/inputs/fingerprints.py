@@ -1,4 +1,4 @@
-"""Fingerprints: of each row's input, so that inputs that are not those trained on are noticed, and by row. No torch."""
+"""Fingerprints of the inputs of rows, by which inputs that changed since training are found. No torch here."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ ADVICE = (
 
 
 def of_file(file: io.BufferedReader | io.BytesIO) -> UInt8[np.ndarray, " bytes"]:
-    """Of all that is left to read of a file."""
+    """The fingerprint of the rest of an open file."""
     return np.frombuffer(hashlib.file_digest(file, "sha256").digest()[:SIZE], dtype=np.uint8)
 
 
 def of_vectors(vectors: Shaped[np.ndarray, "rows dim"]) -> UInt8[np.ndarray, "rows bytes"]:
-    """Of each row, its type of number included."""
+    """The fingerprint of each row; it depends on the number type too."""
     began = hashlib.sha256(vectors.dtype.str.encode())
-    found = []
+    digests = []
     for row in np.ascontiguousarray(vectors):
         digest = began.copy()
         digest.update(row)
-        found.append(digest.digest()[:SIZE])
-    return np.frombuffer(b"".join(found), dtype=np.uint8).reshape(len(vectors), SIZE)
+        digests.append(digest.digest()[:SIZE])
+    return np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(len(vectors), SIZE)
 
 
 def changes(
@@ -48,7 +48,7 @@ def changes(
     data: Data,
     root: Path,
 ) -> tuple[int, str]:
-    """How many rows have another input than the one trained on, and that in words; (0, "") if none has.
+    """How many rows have an input that changed since training, as a number and in words; (0, "") if none.
 
     Args:
         trained: what the run keeps; None where it keeps all inputs itself.

@@ -16,8 +16,15 @@ import polars as pl
 from jaxtyping import Int, UInt8
 
 from mscon.data.inputs import fingerprints
-from mscon.data.inputs.decoding import DISK_FAULT, decode_with_fingerprint
-from mscon.data.inputs.image_files import Stamp, changed_since, decode_some, each_file, stamped
+from mscon.data.inputs.image_files import (
+    DISK_FAULT,
+    Stamp,
+    changed_since,
+    decode_some,
+    decode_with_fingerprint,
+    each_file,
+    stamped,
+)
 from mscon.data.table.table import at_lines
 from mscon.errors import RunError, TableError, counted, first_few
 from mscon.run import atomic
@@ -133,7 +140,7 @@ def some_images(
 
 
 def unreadable(images_root: Path, images: Sequence[str], data: Data) -> list[int]:
-    """Numbers of the images that cannot be decoded. Each is tried once, and the answer remembered.
+    """Numbers of the images that cannot be decoded. Each is decoded once, and the result is cached.
 
     The others are then in the store that `open_store` opens for their rows, so that none is decoded again.
 
@@ -175,8 +182,8 @@ def unreadable(images_root: Path, images: Sequence[str], data: Data) -> list[int
 
 def cache_folder() -> Path:
     """Where decoded images lie: $MSCON_CACHE, else $XDG_CACHE_HOME/mscon, else ~/.cache/mscon; folder "images"."""
-    if own := os.environ.get("MSCON_CACHE"):
-        return Path(own) / "images"
+    if folder := os.environ.get("MSCON_CACHE"):
+        return Path(folder) / "images"
     users = os.environ.get("XDG_CACHE_HOME")
     return (Path(users) if users else Path.home() / ".cache") / "mscon" / "images"
 
@@ -197,7 +204,7 @@ def _key(what: str, images_root: Path, stamps: Sequence[Stamp], shape: tuple[int
 
 
 def _row(shape: tuple[int, ...]) -> np.dtype:
-    """A row of a store: its pixels and its fingerprint, in one file, so that the two are always of one another."""
+    """A row of a store: its pixels and its fingerprint, in one file, so that they always belong together."""
     return np.dtype([("image", np.uint8, shape[1:]), ("fingerprint", np.uint8, fingerprints.SIZE)])
 
 
@@ -213,29 +220,39 @@ def _open(path: Path, shape: tuple[int, ...]) -> ImageStore | None:
 
 
 @contextlib.contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """One process at a time for a store. What a killed one left of it is swept away.
+def cache_writing(folder: Path, what: str) -> Iterator[None]:
+    """Around code that writes to a folder of the cache.
+
+    Args:
+        folder: is created if it is not there.
+        what: is written, in words, for the message.
 
     Raises:
-        RunError: if the cache folder cannot be written.
+        RunError: if it cannot be written.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.with_suffix(".lock").open("a") as lock:
-            if fcntl is not None:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX)
-                except OSError:  # some network disks know no locks; then two processes do the work twice
-                    pass
-                else:
-                    for left in path.parent.glob(f".{path.name}.*"):
-                        left.unlink(missing_ok=True)
-            yield
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
     except OSError as error:
         raise RunError(
-            f"the decoded images cannot be written to '{path.parent}': {error.strerror or error}. "
+            f"{what} cannot be written to '{folder}': {error.strerror or error}. "
             "Set the environment variable MSCON_CACHE to a folder that can be."
         ) from None
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Lock a store for this process. Temporary files of processes that were killed are removed."""
+    with cache_writing(path.parent, "the decoded images"), path.with_suffix(".lock").open("a") as lock:
+        if fcntl is not None:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            except OSError:  # some network disks know no locks; then two processes do the work twice
+                pass
+            else:
+                for left in path.parent.glob(f".{path.name}.*"):
+                    left.unlink(missing_ok=True)
+        yield
 
 
 def _need_room(folder: Path, size: int) -> None:
@@ -274,13 +291,8 @@ def _fault_message(faults: dict[int, str], images: Sequence[str], lines: Sequenc
     kinds: dict[str, list[int]] = {}
     for number in sorted(faults):
         kinds.setdefault(faults[number].partition(" (")[0], []).append(number)
-    return "\n".join(
-        at_lines(
-            table_name,
-            [lines[n] for n in numbers],
-            len(images),
-            f"image {images[numbers[0]]!r} {faults[numbers[0]]}.",
-            _ADVICE,
-        )
-        for numbers in kinds.values()
-    )
+    messages = []
+    for numbers in kinds.values():
+        what = f"image {images[numbers[0]]!r} {faults[numbers[0]]}."
+        messages.append(at_lines(table_name, [lines[n] for n in numbers], len(images), what, _ADVICE))
+    return "\n".join(messages)

@@ -1,7 +1,10 @@
-"""Inputs: what is encoded of each row, be it an image or a vector. The one place that knows the kinds. No torch."""
+"""Inputs: what the encoder gets for each row, an image or a vector. No torch here."""
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -10,11 +13,10 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float32, Int, Int64, Shaped, UInt8
 
-from mscon.data.inputs.images import ImageStore, open_store
+from mscon.data.inputs.images import ImageStore, cache_folder, cache_writing, open_store
 from mscon.data.inputs.tabular import ColumnCoding
 from mscon.data.inputs.vector_file import VectorFile
 from mscon.data.inputs.vectors import SUFFIXES, VectorStore, checked, map_file, open_file
-from mscon.data.table.embedded import unpack
 from mscon.data.table.table import Table, no_column
 from mscon.errors import RecipeError, TableError, counted, nearest
 from mscon.run.recipe import Data
@@ -22,7 +24,7 @@ from mscon.run.recipe import Data
 
 @runtime_checkable
 class Inputs(Protocol):
-    """What is encoded, in the order of the rows: uint8 images [channels, size, size], or float32 vectors [dim]."""
+    """Inputs in the order of the rows: uint8 images [channels, size, size], or float32 vectors [dim]."""
 
     def __len__(self) -> int: ...
 
@@ -67,7 +69,7 @@ def open_inputs(
     vectors: Float32[np.ndarray, "rows dim"] | Path | None = None,
     known: Mapping[str, Any] | None = None,
 ) -> Inputs:
-    """The inputs of all rows, as a recipe says.
+    """The inputs of all rows, of the kind that a recipe names.
 
     Args:
         rows: as `select_rows` gives them.
@@ -92,24 +94,24 @@ def open_inputs(
             else ColumnCoding.from_json(known)
         )
         return coding.encode(rows, table_name)
-    found: Shaped[np.ndarray, "rows dim"] | VectorFile
+    stored: Shaped[np.ndarray, "rows dim"] | VectorFile
     outside = data.input == "vectors" and vectors is None
     if data.input == "text":
         from mscon.data.inputs.text import embed
 
-        source, found = f"column {data.text!r}", embed(rows.get_column(data.text).to_list(), data.text_model)
+        source, stored = f"column {data.text!r}", embed(rows.get_column(data.text).to_list(), data.text_model)
     elif isinstance(vectors, np.ndarray):
-        source, found = f"column {data.vectors!r}", vectors
+        source, stored = f"column {data.vectors!r}", vectors
     else:
         path = vectors or vectors_file(root, data, table_name)
-        source, found = f"'{path.name}'", open_file(path, rows.height, table_name)
-    if known is not None and known["width"] != found.shape[1]:
+        source, stored = f"'{path.name}'", open_file(path, rows.height, table_name)
+    if known is not None and known["width"] != stored.shape[1]:
         raise TableError(
-            f"{table_name}: the vectors in {source} have {found.shape[1]} numbers, but those that the encoder learnt "
+            f"{table_name}: the vectors in {source} have {stored.shape[1]} numbers, but those that the encoder learnt "
             f"from had {known['width']}."
         )
     is_train = (rows.get_column("split") == "train").to_numpy()
-    return checked(found, is_train, rows.get_column("line"), table_name, source, fingerprinted=outside)
+    return checked(stored, is_train, rows.get_column("line"), table_name, source, fingerprinted=outside)
 
 
 def images_root(table: Table, data: Data, images: Path | None = None) -> Path:
@@ -125,12 +127,45 @@ def images_root(table: Table, data: Data, images: Path | None = None) -> Path:
     """
     if data.input == "image" and data.image in table.pictures:
         name = table.pictures_sha256(data.image).hex()[:32]
-        return unpack(table.pictures[data.image], table.cells(data.image), name)
+        return _unpack(table.pictures[data.image], table.cells(data.image), name)
     return table.folder if images is None else images
 
 
+def _unpack(pictures: pl.Series, files: list[str | None], name: str) -> Path:
+    """Write images to a folder of the cache, unless it is there already.
+
+    Args:
+        pictures: an encoded image a row; null where there is none.
+        files: where in the folder each goes.
+        name: of the folder, a digest of the images.
+
+    Returns:
+        The folder.
+
+    Raises:
+        RunError: if it cannot be written.
+    """
+    folder = cache_folder().parent / "unpacked" / name
+    if folder.is_dir():
+        return folder
+    with cache_writing(folder.parent, "the images in the table"):
+        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        try:
+            for picture, file in zip(pictures, files, strict=True):
+                if picture is not None and file is not None:
+                    (temporary / file).parent.mkdir(exist_ok=True)
+                    (temporary / file).write_bytes(picture)
+            temporary.chmod(0o755)
+            os.rename(temporary, folder)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            if not folder.is_dir():  # else another process was faster, and wrote the same
+                raise
+    return folder
+
+
 def fingerprints_of(inputs: Inputs) -> UInt8[np.ndarray, "rows bytes"] | None:
-    """A fingerprint a row of what lies in files outside the run; None where the run itself keeps the inputs."""
+    """A fingerprint for each row of inputs in files outside the run; None where the run keeps the inputs itself."""
     return inputs.fingerprints if isinstance(inputs, ImageStore | VectorStore) else None
 
 
@@ -164,7 +199,7 @@ def vectors_file(root: Path, data: Data, table_name: str) -> Path:
 
 
 def check_inputs(table: Table, data: Data, root: Path) -> list[str]:
-    """Complaints about the columns or the file that inputs other than images come from; cheap ones only.
+    """Complaints about the columns or the file of inputs other than images, from cheap checks only.
 
     Raises:
         RecipeError: if the recipe does not say where they come from.

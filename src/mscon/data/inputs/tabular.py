@@ -1,4 +1,4 @@
-"""Columns: numbers and categories of the table itself as what is encoded, by rules learnt from the training rows.
+"""Columns of the table as inputs: numbers and categories become vectors by rules learnt from the training rows.
 
 - A number is standardised: (value - mean) / std. Missing is the mean, 0, and where training rows miss it a further
   dimension says so with a 1.
@@ -24,7 +24,7 @@ MOST_VALUES = 256
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """How a column of numbers is written.
+    """How a column of numbers is encoded.
 
     Attributes:
         column: its name.
@@ -44,7 +44,7 @@ class Number:
 
 @dataclass(frozen=True, slots=True)
 class Category:
-    """How a column of categories is written.
+    """How a column of categories is encoded.
 
     Attributes:
         column: its name.
@@ -63,7 +63,7 @@ class Category:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ColumnStore:
-    """Rows as vectors, made when they are asked for: a category is kept as one number, not as hundreds of zeros.
+    """Rows as vectors, computed on access: a category is stored as one number, not as hundreds of zeros.
 
     Attributes:
         coding: how they are written.
@@ -84,18 +84,18 @@ class ColumnStore:
         Raises:
             IndexError: for a row that is not there; a negative number is no row.
         """
-        chosen = np.asarray(rows, dtype=np.int64)
-        if chosen.size and (chosen.min() < 0 or chosen.max() >= len(self)):
-            raise IndexError(f"rows {chosen.min()} to {chosen.max()} asked of {len(self)} rows.")
-        made = np.zeros((chosen.size, self.width), dtype=np.float32)
+        numbers = np.asarray(rows, dtype=np.int64)
+        if numbers.size and (numbers.min() < 0 or numbers.max() >= len(self)):
+            raise IndexError(f"rows {numbers.min()} to {numbers.max()} asked of {len(self)} rows.")
+        vectors = np.zeros((numbers.size, self.width), dtype=np.float32)
         begin = self.numbers.shape[1]
-        made[:, :begin] = self.numbers[chosen]
+        vectors[:, :begin] = self.numbers[numbers]
         for at, category in enumerate(self.coding.categories):
-            codes = self.codes[chosen, at]
+            codes = self.codes[numbers, at]
             known = np.flatnonzero(codes >= 0)
-            made[known, begin + codes[known]] = 1.0
+            vectors[known, begin + codes[known]] = 1.0
             begin += category.width
-        return made
+        return vectors
 
     @property
     def width(self) -> int:
@@ -110,7 +110,7 @@ class ColumnStore:
 
     @property
     def mean(self) -> Float32[np.ndarray, " dim"]:
-        """Of what is written: it is standardised already, so nothing is left to take off."""
+        """Zeros: the numbers are standardised already."""
         return np.zeros(self.width, dtype=np.float32)
 
     @property
@@ -178,7 +178,7 @@ class ColumnCoding:
         numbers = np.zeros((rows.height, sum(n.width for n in self.numbers)), dtype=np.float32)
         at = 0
         for part in self.numbers:
-            values = _parsed(rows, part.column, table_name)
+            values = numbers_of(rows, part.column, table_name)
             missing = np.isnan(values)
             numbers[:, at] = np.where(missing, 0.0, (values - part.mean) / part.std)
             if part.says_missing:
@@ -187,9 +187,9 @@ class ColumnCoding:
         codes = np.full((rows.height, len(self.categories)), -1, dtype=np.int32)
         for number, category in enumerate(self.categories):
             cells, known = rows.get_column(category.column), list(category.values)
-            found = cells.replace_strict(known, list(range(len(known))), default=None, return_dtype=pl.Int32)
+            places = cells.replace_strict(known, list(range(len(known))), default=None, return_dtype=pl.Int32)
             last = len(known) if category.says_missing else -1
-            codes[:, number] = np.where(cells.is_null().to_numpy(), last, found.fill_null(-1).to_numpy())
+            codes[:, number] = np.where(cells.is_null().to_numpy(), last, places.fill_null(-1).to_numpy())
         return ColumnStore(self, numbers, codes)
 
     def to_json(self) -> dict[str, Any]:
@@ -209,8 +209,8 @@ class ColumnCoding:
 
 
 def _number(rows: pl.DataFrame, train: pl.DataFrame, column: str, table_name: str) -> Number:
-    _parsed(rows, column, table_name)  # so that no row is at fault, of whatever split
-    values = _parsed(train, column, table_name)
+    numbers_of(rows, column, table_name)  # so that no row is at fault, of whatever split
+    values = numbers_of(train, column, table_name)
     known = values[~np.isnan(values)]
     says_missing = known.size < values.size
     std = float(known.std()) if known.size else 0.0
@@ -237,8 +237,8 @@ def _category(train: pl.DataFrame, column: str, table_name: str) -> Category:
     return Category(column, tuple(ordered[:MOST_VALUES]), says_missing)
 
 
-def _parsed(rows: pl.DataFrame, column: str, table_name: str) -> Float64[np.ndarray, " rows"]:
-    """The cells of a column as numbers, NaN where missing.
+def numbers_of(rows: pl.DataFrame, column: str, table_name: str) -> Float64[np.ndarray, " rows"]:
+    """The cells of a column as numbers, NaN where missing; the same texts as `number_of` of similarities.
 
     Raises:
         TableError: for cells that are no finite numbers.

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32
 
-from mscon.data.inputs.images import cache_folder
-from mscon.errors import RecipeError, RunError
+from mscon.data.inputs.images import cache_folder, cache_writing
+from mscon.errors import RecipeError
 from mscon.run import atomic
 
 # all-MiniLM-L6-v2, Apache-2.0, in a package: 384 numbers a sentence, without a hub.
@@ -49,13 +49,8 @@ def embed(texts: Sequence[str], model: str) -> Float32[np.ndarray, "rows dim"]:
         distinct = list(dict.fromkeys(texts))
         index = {text: number for number, text in enumerate(distinct)}
         vectors = _encode(distinct, place)[[index[text] for text in texts]]
-        try:
+        with cache_writing(path.parent, "the vectors of the texts"):
             atomic.write_with(path, lambda temporary: np.save(temporary, vectors))
-        except OSError as error:
-            raise RunError(
-                f"the vectors of the texts cannot be written to '{path.parent}': {error.strerror or error}. "
-                "Set the environment variable MSCON_CACHE to a folder that can be."
-            ) from None
     return np.load(path, mmap_mode="r", allow_pickle=False)
 
 

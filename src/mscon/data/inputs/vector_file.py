@@ -1,4 +1,4 @@
-"""A file of vectors that must stay as it is while rows are taken from it. No torch here."""
+"""A mapped file of vectors that must not change while rows are read from it. No torch here."""
 
 from __future__ import annotations
 
@@ -53,22 +53,22 @@ class VectorFile:
         self._need_same()
         mapped, many = self.mapped, len(rows) >= _READ_FROM and bool((np.diff(rows) == 1).all())
         if many and isinstance(mapped, np.memmap) and mapped.flags.c_contiguous:
-            taken = self._read(mapped.offset + int(rows[0]) * mapped.strides[0], len(rows))
+            vectors = self._read(mapped.offset + int(rows[0]) * mapped.strides[0], len(rows))
         else:
-            taken = np.asarray(mapped[rows])
+            vectors = np.asarray(mapped[rows])
         self._need_same()
-        return taken
+        return vectors
 
     def _read(self, offset: int, count: int) -> Shaped[np.ndarray, "batch dim"]:
-        taken = np.empty((count, self.shape[1]), self.dtype)
+        vectors = np.empty((count, self.shape[1]), self.dtype)
         try:
             with self.path.open("rb") as file:
                 file.seek(offset)
-                if file.readinto(taken.view(np.uint8).data) != taken.nbytes:
+                if file.readinto(vectors.view(np.uint8).data) != vectors.nbytes:
                     raise self._changed()
         except FileNotFoundError:
             raise self._changed() from None
-        return taken
+        return vectors
 
     def _need_same(self) -> None:
         if stamp_of(self.path) != self.stamp:

@@ -1,6 +1,6 @@
-"""Vectors: what is encoded of a row where it is not an image; read from a file aligned with the table, or at hand.
+"""Vectors as inputs: of a file with one vector per row of the table, or in memory.
 
-Files are mapped into memory, so a million rows cost what is looked at. No torch here, and nothing is unpickled.
+Files are mapped into memory, so only the rows in use are loaded. No torch here, and nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -103,12 +103,12 @@ def checked(
     rows_at_once = max(1, min(_ROWS_AT_ONCE, _BYTES_AT_ONCE // (dim * vectors.dtype.itemsize)))
     count, mean, squares = 0, np.zeros(dim), np.zeros(dim)
     broken: list[int] = []
-    taken: list[UInt8[np.ndarray, "rows bytes"]] = []
+    digests: list[UInt8[np.ndarray, "rows bytes"]] = []
     for start in range(0, len(vectors), rows_at_once):
         part = slice(start, start + rows_at_once)
         as_stored = vectors[np.arange(len(vectors))[part]]
         if fingerprinted:
-            taken.append(fingerprints.of_vectors(as_stored))
+            digests.append(fingerprints.of_vectors(as_stored))
         with np.errstate(over="ignore"):  # what single precision cannot hold becomes infinite, and is found here
             block = np.asarray(as_stored, dtype=np.float32)
         fine = np.isfinite(block).all(axis=1)
@@ -116,10 +116,10 @@ def checked(
         trained = block[is_train[part] & fine].astype(np.float64)
         if len(trained) and not broken:
             # Chan et al. 1979: means and squares of blocks together, without the loss of sum(x^2) - n mean^2.
-            own = trained.mean(axis=0)
-            squares += np.square(trained - own).sum(axis=0)
-            squares += np.square(own - mean) * (count * len(trained) / (count + len(trained)))
-            mean += (own - mean) * (len(trained) / (count + len(trained)))
+            block_mean = trained.mean(axis=0)
+            squares += np.square(trained - block_mean).sum(axis=0)
+            squares += np.square(block_mean - mean) * (count * len(trained) / (count + len(trained)))
+            mean += (block_mean - mean) * (len(trained) / (count + len(trained)))
             count += len(trained)
     if broken:
         in_table = source.startswith("column ")
@@ -151,18 +151,18 @@ def checked(
         vectors,
         mean.astype(np.float32),
         np.where(varies, std, 1.0).astype(np.float32),
-        np.concatenate(taken) if taken else None,
+        np.concatenate(digests) if digests else None,
     )
 
 
 def open_file(path: Path, rows: int, table_name: str) -> VectorFile:
-    """The same as `map_file`, and noticed if the file changes from now on."""
+    """The same as `map_file`, but an error is raised if the file changes from now on."""
     stamp = stamp_of(path)
     return VectorFile(path, map_file(path, rows, table_name), stamp)
 
 
 def map_file(path: Path, rows: int, table_name: str) -> Shaped[np.ndarray, "rows dim"]:
-    """The vectors of a .npy or .safetensors file, mapped into memory and not yet looked at.
+    """The vectors of a .npy or .safetensors file, mapped into memory; their values are not checked yet.
 
     Of a safetensors file it is the only tensor, or the one called "features".
 
@@ -176,29 +176,29 @@ def map_file(path: Path, rows: int, table_name: str) -> Shaped[np.ndarray, "rows
             row, or as many rows as the table has not.
     """
     try:
-        found = _map_npy(path) if path.suffix.lower() == ".npy" else _map_safetensors(path)
+        array = _map_npy(path) if path.suffix.lower() == ".npy" else _map_safetensors(path)
     except FileNotFoundError:
         raise TableError(f"{table_name}: the file of vectors '{path}' does not exist.") from None
     except OSError as error:
         raise TableError(f"{table_name}: the vectors '{path}' cannot be read: {error.strerror or error}.") from None
     except ValueError as error:
         raise TableError(f"{table_name}: the vectors '{path}' cannot be read: {error}") from None
-    if found.ndim != 2 or not found.shape[1] or found.dtype.kind not in "fiu":
+    if array.ndim != 2 or not array.shape[1] or array.dtype.kind not in "fiu":
         raise TableError(
             f"{table_name}: '{path.name}' must hold one vector of numbers for each row, [rows, numbers], but it holds "
-            f"{list(found.shape)} of {found.dtype}."
+            f"{list(array.shape)} of {array.dtype}."
         )
-    if len(found) != rows:
+    if len(array) != rows:
         raise TableError(
-            f"{table_name} has {counted(rows, 'row')}, but '{path.name}' has {counted(len(found), 'vector')}.\n"
+            f"{table_name} has {counted(rows, 'row')}, but '{path.name}' has {counted(len(array), 'vector')}.\n"
             "  They belong together in order, the first vector to the first row; write a vector for every row."
         )
-    return found
+    return array
 
 
 def _map_npy(path: Path) -> np.ndarray:
     try:
-        found = np.load(path, mmap_mode="r", allow_pickle=False)
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
     except EOFError:
         raise ValueError("it is empty or cut off.") from None
     except ValueError as error:
@@ -208,10 +208,10 @@ def _map_npy(path: Path) -> np.ndarray:
                 "np.asarray(vectors, dtype=np.float32)."
             ) from None
         raise ValueError(f"it is damaged or cut off ({error}).") from None
-    if not isinstance(found, np.ndarray):  # an archive of several arrays that is called .npy
-        found.close()
+    if not isinstance(array, np.ndarray):  # an archive of several arrays that is called .npy
+        array.close()
         raise ValueError("it is an archive. Save one array with np.save.")
-    return found
+    return array
 
 
 def _map_safetensors(path: Path) -> np.ndarray:

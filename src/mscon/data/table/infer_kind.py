@@ -1,6 +1,6 @@
-"""Kinds: what a label column looks like, told from its cells alone, with the reason in words.
+"""Infer the kind of a label column from its cells, with the reason in words.
 
-Only a proposal, which a recipe overrides by naming another kind. The rules, the first that fits:
+A recipe overrides the result by naming a kind. The first rule that fits decides:
 
 1. no value, or one value only: no label;
 2. numbers (19 of 20 cells or more): `categorical` if there are at most 20 different ones, each on two cells or more
@@ -13,7 +13,7 @@ Only a proposal, which a recipe overrides by naming another kind. The rules, the
 5. most values on one row only: free text, no label;
 6. else `categorical`.
 
-No rule says `ordinal`: that names have an order is nothing that cells show.
+No rule gives `ordinal`: cells do not show that names have an order.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Label columns: those of a run's rows, each with the similarity that reads it and judges its cells."""
+"""The label columns of a run, each with the similarity that reads and compares its cells."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import polars as pl
 from jaxtyping import Bool, Float
 
 from mscon.data.batches.dataset import cells_of
+from mscon.data.check.label_summary import LabelSummary, most_frequent_first, summarise
 from mscon.data.table.infer_kind import infer
 from mscon.errors import RecipeError, RunError, TableError, first_few, nearest
 from mscon.method import catalogue
@@ -21,8 +22,8 @@ from mscon.method.similarities.base import Cell, Geometry, MalformedCells, Simil
 from mscon.method.similarities.categorical import Categorical
 from mscon.method.similarities.continuous import number_of
 
-# Of rows.parquet; all others are label columns, and split can be filtered by like one.
-_OWN = ("line", "image")
+# Columns of rows.parquet that say where a row stands. All others are label columns; split can be filtered by like one.
+_PLACES = ("line", "image")
 
 # A kind shows in so many cells; more would take seconds.
 _LOOKED_AT = 50_000
@@ -64,7 +65,7 @@ class LabelColumn:
 
     @property
     def geometry(self) -> Geometry:
-        """How its own cells lie. Of several columns that one similarity reads, each holds names."""
+        """The geometry of its own cells. Of several columns that one similarity reads, each holds names."""
         return self.similarity.geometry if self.similarity is not None and self.is_read_alone else "class"
 
     @property
@@ -91,6 +92,14 @@ class LabelColumn:
         places = np.asarray(rows, dtype=np.int64)
         return cells_of(pl.DataFrame([self.rows.get_column(name).gather(places) for name in names]), names)
 
+    def summary(self, rows: Sequence[int] | None = None) -> LabelSummary:
+        """What the column holds in some rows, as `mscon check` says it of training rows.
+
+        Args:
+            rows: their numbers; None for all.
+        """
+        return summarise(self.read(rows), self.similarity)
+
     def agreement(self, cells: Sequence[Cell], others: Sequence[Cell]) -> Float[np.ndarray, " pairs"]:
         """See `Similarity.agreement`; all unknown where there is no similarity."""
         if self.similarity is None:
@@ -100,11 +109,11 @@ class LabelColumn:
     @cached_property
     def counts(self) -> dict[str, int]:
         """Different cells, most frequent first, with how many rows have each; the missing are left out."""
-        return _sorted(dict(self.cells.drop_nulls().value_counts().iter_rows()))
+        return most_frequent_first(dict(self.cells.drop_nulls().value_counts().iter_rows()))
 
     @cached_property
     def values(self) -> dict[str, int]:
-        """What one can ask for, most frequent first: whole cells, or the labels in them, or paths with all above."""
+        """Values that a filter can name, most frequent first: cells, labels of sets, or paths and their ancestors."""
         if self.similarity is None or self.geometry not in ("set", "path"):
             return self.counts
         values: Counter[str] = Counter()
@@ -115,15 +124,15 @@ class LabelColumn:
                 parts = tuple(separator.join(parts[:end]) for end in range(1, len(parts) + 1))
             for part in parts:
                 values[part] += count
-        return _sorted(values)
+        return most_frequent_first(values)
 
     @cached_property
     def places(self) -> dict[str, float]:
-        """Where each different cell stands in the order of the column; cells that stand nowhere are left out."""
+        """The place of each different cell in the order of the column; cells without a place are left out."""
         return self._placed(list(self.counts))
 
     def where(self, holds: Callable[[str], bool]) -> Bool[np.ndarray, " rows"]:
-        """Rows whose cell is there and fulfils a condition, which is asked once for each different cell."""
+        """Rows whose cell fulfils a condition, which is evaluated once for each different cell."""
         fulfil = [cell for cell in self.counts if holds(cell)]
         # A copy: what polars lends may not be written to, and torch warns of that.
         return np.array(self.cells.is_in(fulfil).fill_null(False).to_numpy())
@@ -144,7 +153,7 @@ class LabelColumn:
         return self.places[cell] if cell in self.places else self._placed([cell.strip()]).get(cell.strip())
 
     def no_value(self, value: str) -> str:
-        """The message about a value that no row has: what is near, and what there is."""
+        """The message about a value that no row has, with similar values and those that occur."""
         near = nearest(value, list(self.values)[:_MOST_NAMES])
         listed = [f"'{name}' ({count:,})" for name, count in self.values.items()]
         if not listed:
@@ -185,7 +194,7 @@ class LabelColumns:
     @property
     def names(self) -> tuple[str, ...]:
         """Of the label columns, in the order of the table; the split is none, but can be asked for like one."""
-        return tuple(name for name in self.rows.columns if name not in (*_OWN, "split"))
+        return tuple(name for name in self.rows.columns if name not in (*_PLACES, "split"))
 
     @property
     def searchable(self) -> tuple[str, ...]:
@@ -214,7 +223,7 @@ class LabelColumns:
     @cached_property
     def trained(self) -> dict[str, int]:
         """Columns that a similarity was trained on, with its number. The name of `same_row` is no column."""
-        columns = [str(kept["state"].get("column", "")) for kept in self.states]
+        columns = [str(record["state"].get("column", "")) for record in self.states]
         named = {column: number for number, column in reversed(list(enumerate(columns)))}
         return {c: n for c, n in named.items() if c in self.names and self.states[n]["name"] != "same_row"}
 
@@ -229,21 +238,21 @@ class LabelColumns:
         return self._fitted(name, *_as_it_looks(self.rows.get_column(name).cast(pl.String)))
 
     def _trained_column(self, name: str, number: int) -> LabelColumn:
-        kept = self.states[number]
-        kind, note = self._kind(name, str(kept["name"]))
+        record = self.states[number]
+        kind, note = self._kind(name, str(record["name"]))
         if kind is None:
             return LabelColumn(name, self.rows, None, number, note=note)
         try:
-            similarity = kind.from_json(kept["state"])
+            similarity = kind.from_json(record["state"])
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise RunError(
-                f"similarities.json: '{kept['name']}' cannot be made of what it keeps for column '{name}' ({error!r}). "
-                "Restore it from a copy of the run, or train again."
+                f"similarities.json: '{record['name']}' cannot be rebuilt from its record for column '{name}' "
+                f"({error!r}). Restore the file from a copy of the run, or train again."
             ) from None
         return LabelColumn(name, self.rows, similarity, number)
 
-    def _probed_column(self, name: str, given: str | Mapping[str, Any]) -> LabelColumn:
-        settings = {"name": given} if isinstance(given, str) else dict(given)
+    def _probed_column(self, name: str, value: str | Mapping[str, Any]) -> LabelColumn:
+        settings = {"name": value} if isinstance(value, str) else dict(value)
         kind, note = self._kind(name, str(settings.pop("name", "categorical")))
         return LabelColumn(name, self.rows, None, note=note) if kind is None else self._fitted(name, kind, settings)
 
@@ -284,7 +293,3 @@ def _as_it_looks(cells: pl.Series) -> tuple[type[Similarity] | None, Mapping[str
     """The kind that `infer` proposes, and its settings; None for what is no label."""
     looks = infer(cells.head(_LOOKED_AT).to_list())
     return (None if looks.kind is None else catalogue.find("similarity", looks.kind)), looks.settings
-
-
-def _sorted(counts: Mapping[str, int]) -> dict[str, int]:
-    return dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))

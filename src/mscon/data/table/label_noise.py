@@ -1,7 +1,7 @@
-"""Derived columns: labels made from those of another column, for one run and never in the table.
+"""Derived columns: labels computed from another column, for one run; the table is not changed.
 
-A noisy copy of a column tells what a method does about careless labels; an exact or a correlated one, what it
-does about columns that say the same twice.
+A noisy copy of a column shows how a method copes with wrong labels; an exact or a correlated copy, how it copes with
+redundant columns.
 """
 
 from __future__ import annotations
@@ -72,12 +72,12 @@ def redrawn(cells: Sequence[Cell], split: Sequence[str], share: float, everywher
         for row, (cell, name) in enumerate(zip(cells, split, strict=True))
         if cell is not None and (everywhere or name == "train")
     ]
-    made = list(cells)
+    noisy = list(cells)
     if not classes:
-        return made
+        return noisy
     generator = np.random.default_rng(seed)
     order = generator.permutation(len(may))
     labels = generator.integers(len(classes), size=len(may))
     for at in order[: round(share * len(may))]:
-        made[may[at]] = classes[labels[at]]
-    return made
+        noisy[may[at]] = classes[labels[at]]
+    return noisy

@@ -1,4 +1,4 @@
-"""Rows: what of a table a recipe uses, checked whole before anything is trained."""
+"""The rows and columns of a table that a recipe uses, checked completely before anything is trained."""
 
 from __future__ import annotations
 
@@ -20,8 +20,6 @@ from mscon.run.recipe import AUTO, Data, Derived, Probe, SimilarityPart
 
 T = TypeVar("T")
 
-_NO_PROBE = Probe()
-
 
 def select_rows(
     table: Table,
@@ -29,7 +27,7 @@ def select_rows(
     parts: Sequence[SimilarityPart],
     root: Path | None = None,
     *,
-    probe: Probe = _NO_PROBE,
+    probe: Probe | None = None,
     derived: Sequence[Derived] = (),
 ) -> pl.DataFrame:
     """The rows of a table that a run uses, after every check that needs no decoded image.
@@ -78,7 +76,7 @@ def select_rows(
     # Where the split is at fault, any will do to see what else is.
     train = ["train"] * len(table)
     whole = attempt(lambda: with_derived(table, split or train, derived)) if derived else table
-    complaints += [] if whole is None else _column_complaints(whole, data, parts, probe, split, used)
+    complaints += [] if whole is None else _column_complaints(whole, data, parts, probe or Probe(), split, used)
     if complaints:
         # Else whoever fits similarities tells of these, with whatever they find beside.
         complaints += [] if whole is None else _malformed(whole, parts)
@@ -86,19 +84,19 @@ def select_rows(
 
     assert split is not None
     assert whole is not None
-    taken = {"line", "split", "image", data.image, data.split}
+    elsewhere = {"line", "split", "image", data.image, data.split}
     fixed = [
         pl.Series("line", table.lines, dtype=pl.Int64),
         pl.Series("split", split, dtype=pl.String),
         _image_cells(table, data),
     ]
-    others = [whole.frame.get_column(name) for name in whole.frame.columns if name not in taken]
+    others = [whole.frame.get_column(name) for name in whole.frame.columns if name not in elsewhere]
     rows = pl.DataFrame([*fixed, *others])
     return rows[used] if dropped else rows
 
 
 def _image_cells(table: Table, data: Data) -> pl.Series:
-    """What a row is called by: the cells of the image column."""
+    """The cells of the image column, by which rows are named."""
     if data.image in table.frame.columns:
         return table.frame.get_column(data.image).alias("image")
     return pl.Series("image", [""], dtype=pl.String).new_from_index(0, len(table))
@@ -140,9 +138,9 @@ def _split(table: Table, data: Data) -> Sequence[str]:
 
 
 def _split_complaints(table: Table, split: Sequence[str]) -> list[str]:
-    found = ", ".join(f"{split.count(name):,} {name}" for name in dict.fromkeys(split)) or "none at all"
+    counts = ", ".join(f"{split.count(name):,} {name}" for name in dict.fromkeys(split)) or "none at all"
     return [
-        f"{table.name}: no row is left in the split '{name}', which {purpose} (rows: {found})."
+        f"{table.name}: no row is left in the split '{name}', which {purpose} (rows: {counts})."
         for name, purpose in (("train", "the encoder learns from"), ("test", "the probes are scored on"))
         if name not in split
     ]
@@ -197,7 +195,7 @@ def _check_images(table: Table, data: Data, root: Path) -> set[int]:
 
 
 def _no_images(table: Table, data: Data) -> str:
-    """Without a column of images: either it is called otherwise, or images are not what is to be encoded."""
+    """The message for a table without the image column: it has another name, or the inputs are not images."""
     columns = table.frame.columns
     same = next((name for name in columns if name.casefold() == data.image.casefold()), None)
     # 'make' is near to 'image' by its letters; a table of columns is likelier then.
@@ -236,9 +234,9 @@ def _column_complaints(
     split: Sequence[str] | None,
     used: Sequence[int],
 ) -> list[str]:
-    """Complaints about label columns: unknown, or with nothing in them to be learnt."""
+    """Complaints about label columns that are not there, or from which nothing can be learnt."""
     similarities = list(dict.fromkeys(column for part in parts for column in part.reads))
-    asked = {
+    named_by = {
         "a [[similarity]]": similarities,
         "[probe] columns": probe.columns,
         "[probe] neighbours": probe.neighbours,
@@ -246,12 +244,12 @@ def _column_complaints(
     }
     encoded = data.encoded
     complaints = []
-    for asker, columns in asked.items():
+    for setting, columns in named_by.items():
         for column in columns:
             if column in table.vectors or column in table.pictures:
                 what = "lists of numbers" if column in table.vectors else "images"
                 complaints.append(
-                    f"{table.name}: column {column!r} is named by {asker} of the recipe, but it holds {what}, not "
+                    f"{table.name}: column {column!r} is named by {setting} of the recipe, but it holds {what}, not "
                     "labels."
                 )
             elif column in encoded and column in similarities:
@@ -261,11 +259,11 @@ def _column_complaints(
                 )
             elif column not in table.frame.columns:
                 complaints.append(
-                    f"{table.name}: {no_column(column, table.frame.columns)}\n  It is named by {asker} of the recipe."
+                    f"{table.name}: {no_column(column, table.frame.columns)}\n  It is named by {setting} of the recipe."
                 )
             elif column in ("line", "split", "image", data.image, data.split):
                 complaints.append(
-                    f"{table.name}: column {column!r} is named by {asker} of the recipe, but it is no label column: "
+                    f"{table.name}: column {column!r} is named by {setting} of the recipe, but it is no label column: "
                     "'line', 'split' and 'image' are names that mscon uses itself.\n"
                     "  Rename it, or leave it out of the recipe."
                 )
@@ -288,14 +286,14 @@ def _poor(table: Table, column: str, split: Sequence[str] | None, used: Sequence
     def values(name: str) -> set[str]:
         return {cell for row in used if (cell := cells[row]) is not None and (split is None or split[row] == name)}
 
-    found = values("train")
+    train_values = values("train")
     # Neighbours are sought among rows of unseen groups, so a column with labels there only can still be asked of them.
-    if len(found) >= 2 or (probed and len(values("unseen")) >= 2):
+    if len(train_values) >= 2 or (probed and len(values("unseen")) >= 2):
         return ""
     where = "row" if split is None else "train row"
-    if not found:
+    if not train_values:
         return f"{table.name}: column {column!r} is empty in every {where}. Leave it out of the recipe."
     return (
-        f"{table.name}: column {column!r} has one value only, {found.pop()!r}, in all {where}s that have any, so "
-        "nothing can be told apart by it. Leave it out of the recipe."
+        f"{table.name}: column {column!r} has one value only, {train_values.pop()!r}, in all {where}s that have any, "
+        "so nothing can be told apart by it. Leave it out of the recipe."
     )

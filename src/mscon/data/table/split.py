@@ -1,4 +1,4 @@
-"""Split: which rows train, validate, test, or belong to groups never seen; read from a column or drawn here."""
+"""Splits: which rows are for training, validation and test, or of unseen groups; read from a column or drawn."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SPLITS = ("train", "validation", "test", "unseen")
 """`unseen` are rows of held-out groups; it only ever comes from a split column."""
 
 # Words of other tools, too far from ours for a comparison by letters.
-_MEANT = {"val": "validation", "dev": "validation", "eval": "test", "ood": "unseen", "held_out": "unseen"}
+_SYNONYMS = {"val": "validation", "dev": "validation", "eval": "test", "ood": "unseen", "held_out": "unseen"}
 
 
 def read_split(table: Table, column: str) -> list[str]:
@@ -46,14 +46,14 @@ def _describe(cell: str | None, lines: Sequence[int], word: str) -> str:
     else:
         lower = cell.casefold()
         what = repr(cell)
-        hint = f" Did you mean '{_MEANT[lower]}'?" if lower in _MEANT else nearest(lower, SPLITS)
+        hint = f" Did you mean '{_SYNONYMS[lower]}'?" if lower in _SYNONYMS else nearest(lower, SPLITS)
     return f"{what} in {counted(len(lines), 'row')}: {numbered(word, lines)}.{hint}"
 
 
 def draw_split(
     rows: int, shares: Sequence[float], seed: int, groups: Sequence[str | None] | None = None
 ) -> tuple[str, ...]:
-    """A split by chance, the same for the same seed for ever: it rests on a hash, not on a library's generator.
+    """A random split, the same for the same seed in every version: it uses a hash, not a library's generator.
 
     Groups come in an order by chance, each going to the split that lacks most rows. So no group lies in
     two splits, and no split exceeds its share by more rows than two thirds of the largest group. Which split a

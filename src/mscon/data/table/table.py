@@ -1,12 +1,13 @@
-"""Table: the user's rows as text, and where each of them stands in its file.
+"""Table: the user's rows as text, with the line of each row in its file.
 
-It knows files and line numbers; it does not know images, splits or losses. How each format is read is said in
+It knows files and line numbers; it does not know images, splits or losses. The readers are in
 `mscon.data.table.formats`.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,31 +16,32 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float32
 
-from mscon.data.table.formats import class_folders, delimited, frames, hugging_face, json_lines, parquet
-from mscon.data.table.formats.content import Content
 from mscon.errors import TableError, counted, first_few, nearest
 
-_OF_LINES = (*delimited.DELIMITERS, ".jsonl", ".ndjson")
-_READERS = {
-    **dict.fromkeys(delimited.DELIMITERS, delimited.read),
-    ".parquet": parquet.read,
-    **dict.fromkeys((".jsonl", ".ndjson"), json_lines.read),
-}
+DELIMITERS = {".csv": ",", ".tsv": "\t"}
+_LINE_FORMATS = (*DELIMITERS, ".jsonl", ".ndjson")
+_ENDINGS = (*DELIMITERS, ".parquet", ".jsonl", ".ndjson")
 
 _ROWS_AT_ONCE = 65_536
+
+# A table may have so many cells, or so much text in bytes, for each byte of its file. Beyond, and from a size on that
+# memory feels, it is refused: 700 kB of Parquet can be 300 million rows.
+_UNFOLDED = 100
+_MANY_CELLS, _MUCH_TEXT = 20_000_000, 2**30
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Table:
-    """One row per thing, every cell as text.
+    """The rows of a table, every cell as text.
 
     Attributes:
-        path: the file or folder it was read from; of a frame the name it goes by.
+        path: the file or folder it was read from; for a frame, the name that messages use.
         frame: every column as String, stripped; null where the cell was empty or blank: missing.
         lines: for each row the line (from 1) on which it begins in the file; where there are no
             lines, as in a Parquet file, the number of the row.
-        vectors: columns of lists of numbers, which are not in `frame`; a row of NaN where missing.
-        pictures: columns of encoded images; in `frame` their cells say what files they become.
+        vectors: columns of lists of numbers, all of one length, which are not in `frame`; a row of NaN where missing.
+        pictures: columns of encoded images, null where missing; in `frame` a column of the same name says which file
+            each of them becomes (`mscon.data.inputs.open`).
     """
 
     path: Path
@@ -108,12 +110,12 @@ class Table:
 
 
 def unit(table_name: str) -> str:
-    """What the rows of such a table are counted in: "line" where it is a file of text, else "row"."""
-    return "line" if Path(table_name).suffix.lower() in _OF_LINES else "row"
+    """How messages count rows of this table: in "line"s of a text file, else in "row"s."""
+    return "line" if Path(table_name).suffix.lower() in _LINE_FORMATS else "row"
 
 
 def at_lines(table_name: str, lines: Sequence[int], total: int, what: str, advice: str = "") -> str:
-    """A message about rows at fault: where the first is, what, how many, which, what to do.
+    """A message about faulty rows: where the first is, what is wrong, how many, which, what to do.
 
     Args:
         table_name: how the table is called.
@@ -140,6 +142,57 @@ def no_column(column: str, columns: Iterable[str]) -> str:
     return f"there is no column {column!r}.{nearest(column, known)}\n  Columns: {listed}."
 
 
+def header_complaints(name: str, header: Sequence[str], delimiter: str = "") -> list[str]:
+    """What is wrong with the names of columns.
+
+    Args:
+        name: how the table is called.
+        header: the names, stripped.
+        delimiter: what stands between cells, where something does.
+    """
+    complaints = []
+    other = next((d for d in (";", "\t", ",", "|") if d != delimiter and d in header[0]), None)
+    if delimiter and len(header) == 1 and other:
+        complaints.append(
+            f"{name}, line 1: the only column is {header[0]!r}; its cells look separated by {other!r}. "
+            f"Save the table with {delimiter!r} between cells" + (", or name it .tsv." if other == "\t" else ".")
+        )
+    if blank := [i for i, column in enumerate(header, start=1) if not column]:
+        complaints.append(
+            f"{name}: {counted(len(blank), 'column')} of {len(header)} without a name (number {first_few(blank)}). "
+            "Name them, or take them out"
+            + ("; a separator at the end of the first line makes one, too." if delimiter else ".")
+        )
+    if repeated := [repr(column) for column, n in Counter(header).items() if n > 1 and column]:
+        complaints.append(f"{name}: column names must differ, but these occur more than once: {first_few(repeated)}.")
+    return complaints
+
+
+def check_size(path: Path, rows: int, columns: int, text_bytes: int = 0) -> None:
+    """Refuse a table that is far larger than its file, which would take more memory than there is.
+
+    Args:
+        path: the file.
+        rows, columns: of the table.
+        text_bytes: of all its text, as far as it is known.
+
+    Raises:
+        TableError: with the numbers, and what to do.
+    """
+    size = path.stat().st_size
+    if rows * columns > max(_MANY_CELLS, _UNFOLDED * size):
+        large = f"{counted(rows, 'row')} of {counted(columns, 'column')}"
+    elif text_bytes > max(_MUCH_TEXT, _UNFOLDED * size):
+        large = f"{text_bytes:,} bytes of text"
+    else:
+        return
+    raise TableError(
+        f"{path.name}: the file has {size:,} bytes but holds {large}, more than {_UNFOLDED} times its size, so nearly "
+        "all of it is empty or repeated. It is not read, since it could fill the memory.\n"
+        "  If it is the right file, take out the columns that are not used, or write it as CSV."
+    )
+
+
 def read_table(source: object, name: str = "DataFrame") -> Table:
     """Read a table from a file, a folder, or a polars or pandas DataFrame.
 
@@ -160,31 +213,32 @@ def read_table(source: object, name: str = "DataFrame") -> Table:
             there are columns, with their lines; for columns of things that are no cells.
         ValueError: if `source` is neither a path nor a frame.
     """
+    # Each of these makes a Table, so they import this module.
+    from mscon.data.table.formats import class_folders, delimited, frames, hugging_face, json_lines, parquet
+
     if frames.is_frame(source):
-        return _table(Path(name), frames.read(source, name))
+        return frames.read(source, name)
     if not isinstance(source, str | Path):
         raise ValueError(f"a table is a path, or a polars or pandas DataFrame, not {type(source).__name__}.")
     path = Path(source)
     try:
         if path.is_dir():
-            return _table(path, hugging_face.read(path) if hugging_face.is_dataset(path) else class_folders.read(path))
-        if (read := _READERS.get(path.suffix.lower())) is None:
+            return hugging_face.read(path) if hugging_face.is_dataset(path) else class_folders.read(path)
+        if (ending := path.suffix.lower()) not in _ENDINGS:
             raise TableError(
-                f"'{path}' is not a table that can be read: its name must end in {', '.join(_READERS)}, or it is a "
+                f"'{path}' is not a table that can be read: its name must end in {', '.join(_ENDINGS)}, or it is a "
                 "folder." + ("" if path.suffix or path.exists() else " There is no such folder.")
             )
-        return _table(path, read(path))
+        if ending == ".parquet":
+            return parquet.read(path)
+        return delimited.read(path) if ending in DELIMITERS else json_lines.read(path)
     except FileNotFoundError:
         raise TableError(f"table '{path}' does not exist.{_nearest_file(path)}") from None
     except OSError as error:
         raise TableError(f"table '{path}' cannot be read: {error.strerror or error}.") from None
 
 
-def _table(path: Path, content: Content) -> Table:
-    return Table(path, content.frame, content.lines, content.vectors, content.pictures)
-
-
 def _nearest_file(path: Path) -> str:
     if not path.parent.is_dir():
         return f" Its folder '{path.parent}' does not exist either."
-    return nearest(path.name, (p.name for p in path.parent.iterdir() if p.suffix.lower() in _READERS))
+    return nearest(path.name, (p.name for p in path.parent.iterdir() if p.suffix.lower() in _ENDINGS))

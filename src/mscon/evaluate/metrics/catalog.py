@@ -9,7 +9,7 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """One way to score a probe. A run keeps scores by `name`, as they are, not in percent.
+    """One way to score a probe. In probe.json scores stand under `name`, not in percent.
 
     Attributes:
         name: its key in probe.json and report.json.
@@ -19,7 +19,7 @@ class Measure:
         explained: in a sentence or two.
         guess: what its baseline is.
         lower_is_better: whether a smaller number is the better one.
-        leads: whether it speaks for its kind of column; others stand beside it.
+        leads: whether it is the main measure of its kind of column.
     """
 
     name: str

@@ -8,21 +8,22 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-# Scores of one block of queries: 4 million are 32 MB in float64, and there are a few such arrays.
+from mscon.evaluate.metrics.nearest import CosineNeighbours
+
+# Comparisons of one block of queries: 4 million are 16 MB in float32, and there are a few such arrays.
 _BLOCK = 4_000_000
-_NEVER = np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True, slots=True)
 class RetrievalResult:
-    """How well each row finds the other rows that are alike: of its class, or with a label in common.
+    """How near the rows are that are alike, for each row: of its class, or with a label in common.
 
     Attributes:
         rows: positions of the rows that were scored.
         precision_at_1: 1 where the nearest other row is alike.
         r_precision: share of alike ones among the R nearest, R being how many other rows are alike.
         map_at_r: mean over ranks 1..R of the precision up to that rank where it holds an alike row,
-            and 0 where it does not. Never above `r_precision`; it asks for order too.
+            and 0 where it does not. Never above `r_precision`; their order counts too.
         left_out: labelled rows that were not scored, because no other row is alike. They are
             candidates all the same.
         chance: expected precision at 1, and R-precision, of rows in random order.
@@ -44,14 +45,14 @@ def retrieval(
     *,
     block: int | None = None,
 ) -> RetrievalResult:
-    """Leave-one-out retrieval by cosine: each labelled row asks all other labelled rows.
+    """Leave-one-out retrieval by cosine: each labelled row is compared with all other labelled rows.
 
     Only ranks count: a nearest row at a negative cosine is the nearest row. Equal cosines (to the precision of
     float32) are ranked by row number, the lower first. Ranks are exact, by a full comparison in blocks.
 
     Args:
         features: scaled to unit length here. A row of zeros has cosine 0 with all others.
-        labels: class ids from 0, -1 where missing; such rows neither ask nor are found.
+        labels: class ids from 0, -1 where missing; such rows are neither queries nor candidates.
         block: queries compared at a time; bounds the memory, and changes nothing but the last digit of a sum.
 
     Returns:
@@ -81,8 +82,8 @@ def label_retrieval(
 
     Args:
         features: as in `retrieval`.
-        labels: 1 where a row has a label, 0 where not; a whole row of NaN where missing, and such rows neither ask
-            nor are found. A row known to have no label at all is alike to none: it is found, but does not ask.
+        labels: 1 where a row has a label, 0 where not; a whole row of NaN where missing, and such rows are
+            neither queries nor candidates. A row known to have no label is a candidate, but no query.
         block: as in `retrieval`.
 
     Raises:
@@ -133,7 +134,7 @@ def nearest_difference(
 
     Args:
         features: scaled to unit length here.
-        numbers: NaN where missing; such rows neither ask nor are found.
+        numbers: NaN where missing; such rows are neither queries nor candidates.
         block: as in `retrieval`.
 
     Raises:
@@ -144,14 +145,13 @@ def nearest_difference(
     rows = np.flatnonzero(np.isfinite(numbers))
     if rows.size < 2:
         raise ValueError("fewer than two rows have a number, so nothing can be found.")
-    values, unit = numbers[rows].astype(np.float64), _unit_length(features[rows])
-    queries, size = np.arange(rows.size), block or max(1, _BLOCK // rows.size)
-    near = [_nearest(unit, queries[i : i + size], 1)[:, 0] for i in range(0, rows.size, size)]
+    values = numbers[rows].astype(np.float64)
+    near, _ = CosineNeighbours(features[rows]).nearest(1, block=block)
     # Of n numbers in order the i-th, from 0, is the larger one of i pairs and the smaller one of n - 1 - i.
     ordered = np.sort(values)
     n = rows.size
-    chance = 2 * float(((2 * queries - (n - 1)) * ordered).sum()) / (n * (n - 1))
-    return DifferenceResult(rows, values, values[np.concatenate(near)], chance)
+    chance = 2 * float(((2 * np.arange(n) - (n - 1)) * ordered).sum()) / (n * (n - 1))
+    return DifferenceResult(rows, values, values[near[:, 0]], chance)
 
 
 # R nearest rows of a query, and which of them are alike.
@@ -165,10 +165,17 @@ def _retrieved(
     alike: _Alike,
     block: int | None,
 ) -> RetrievalResult:
-    queries = np.flatnonzero(relevant > 0)
-    unit = _unit_length(features[labelled])
+    queries, neighbours = np.flatnonzero(relevant > 0), CosineNeighbours(features[labelled])
     size = block or max(1, _BLOCK // labelled.size)
-    parts = [_score(unit, alike, relevant, queries[i : i + size]) for i in range(0, queries.size, size)]
+    parts = []
+    for start in range(0, queries.size, size):
+        asking = queries[start : start + size]
+        r = relevant[asking]
+        near, _ = neighbours.nearest(int(r.max()), asking)
+        ranks = np.arange(1, near.shape[1] + 1)
+        hits = alike(asking, near) & (ranks <= r[:, None])
+        precision = np.cumsum(hits, axis=1) / ranks
+        parts.append((hits[:, 0].astype(np.float64), hits.sum(axis=1) / r, (precision * hits).sum(axis=1) / r))
     precision_at_1, r_precision, map_at_r = (np.concatenate(score) for score in zip(*parts, strict=True))
     chance, map_at_r_chance = _chance(relevant[queries], candidates=labelled.size - 1)
     return RetrievalResult(
@@ -180,45 +187,6 @@ def _retrieved(
         chance=chance,
         map_at_r_chance=map_at_r_chance,
     )
-
-
-def _unit_length(features: Float[np.ndarray, "rows width"]) -> Float[np.ndarray, "rows width"]:
-    wide = features.astype(np.float64)
-    # Scaled by the largest entry first, so that squares neither overflow nor vanish.
-    largest = np.abs(wide).max(axis=1, keepdims=True, initial=0.0)
-    wide = wide / np.where(largest > 0, largest, 1.0)
-    norm = np.linalg.norm(wide, axis=1, keepdims=True)
-    return wide / np.where(norm > 0, norm, 1.0)
-
-
-def _score(
-    unit: Float[np.ndarray, "rows width"],
-    alike: _Alike,
-    relevant: Int[np.ndarray, " rows"],
-    queries: Int[np.ndarray, " queries"],
-) -> tuple[Float[np.ndarray, " queries"], Float[np.ndarray, " queries"], Float[np.ndarray, " queries"]]:
-    r = relevant[queries]
-    nearest = _nearest(unit, queries, int(r.max()))
-    ranks = np.arange(1, nearest.shape[1] + 1)
-    hits = alike(queries, nearest) & (ranks <= r[:, None])
-    precision = np.cumsum(hits, axis=1) / ranks
-    return hits[:, 0].astype(np.float64), hits.sum(axis=1) / r, (precision * hits).sum(axis=1) / r
-
-
-def _nearest(
-    unit: Float[np.ndarray, "rows width"], queries: Int[np.ndarray, " queries"], depth: int
-) -> Int[np.ndarray, "queries depth"]:
-    """The `depth` rows nearest to each query, nearest first, without itself."""
-    # Computed in float64 and kept in float32, so that copies of a row, whose products may differ in the last
-    # bits by where they stand in the matrix, are ties.
-    scores = (unit[queries] @ unit.T).astype(np.float32)
-    # One whole number holds score and row number, so one partition ranks by both: the bits of a float32 sort
-    # like its value once those of negative numbers are turned round. Subtracting from 0, not negating, gives no -0.
-    bits = (np.float32(0) - scores).view(np.int32).astype(np.int64)
-    bits = np.where(bits < 0, bits ^ 0x7FFFFFFF, bits)
-    keys = (bits << 32) | np.arange(unit.shape[0])
-    keys[np.arange(queries.size), queries] = _NEVER
-    return np.sort(np.partition(keys, depth - 1, axis=1)[:, :depth], axis=1) & 0xFFFFFFFF
 
 
 def _chance(relevant: Int[np.ndarray, " queries"], candidates: int) -> tuple[float, float]:

@@ -8,6 +8,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from mscon.errors import counted
 from mscon.evaluate.report.citations import bibtex
 from mscon.evaluate.report.markdown import aligned, plain
@@ -207,20 +209,22 @@ def _row(score: Score) -> tuple[str, ...]:
 
 
 def _data(run: Run, recipe: Mapping[str, Any], columns: Sequence[str]) -> list[str]:
+    from mscon.data.table.label_columns import LabelColumns  # which loads torch
+
     rows = run.read_rows()
     splits = run.read_facts().get("table", {}).get("rows", {})
     lines = [f"{counted(rows.height, 'row')}: " + ", ".join(f"{n:,} {_text(name)}" for name, n in splits.items()) + "."]
     lines += [f"What they show, and where they come from: {_FILL_IN}", ""]
-    train = rows.filter(rows.get_column("split") == "train")
+    labels = LabelColumns(rows, recipe, run.read_similarities(), run.may_import)
+    train = np.flatnonzero((rows.get_column("split") == "train").to_numpy()).tolist()
     body = []
     for part, column in zip(recipe["similarity"], columns, strict=True):
-        kind = part.get("name", "categorical")
-        if kind == "same_row" or column not in train.columns:
-            body.append((_text(column), _text(kind), "", ""))
-            continue
-        cells = train.get_column(column)
-        body.append((_text(column), _text(kind), f"{cells.drop_nulls().n_unique():,}", f"{cells.null_count():,}"))
-    return [*lines, aligned(("similarity", "kind", "different values", "missing in training rows"), body, words=2)]
+        kind, words = part.get("name", "categorical"), ("", "")
+        if column in labels.trained:
+            summary = labels[column].summary(train)
+            words = (summary.size, f"{summary.missing_share:.1%}")
+        body.append((_text(column), _text(kind), *words))
+    return [*lines, aligned(("similarity", "kind", "training rows hold", "missing"), body, words=3)]
 
 
 def _environment(run: Run) -> list[str]:

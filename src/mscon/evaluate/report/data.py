@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import polars as pl
 
 from mscon.errors import counted
@@ -53,7 +52,9 @@ def census(gathered: Gathered, table: str) -> Census:
         part = (many if len(gathered.methods) > 1 else "trained on") if training else "never trained on"
         part = part.replace(many, f"trained on by {many}") + ("" if name in gathered.asked else ", not probed")
         empty = tuple(_empty(cells.filter(rows["split"] == split)) for split in splits)
-        columns.append(Counted(name, part, *_holds(gathered, name), empty))
+        summary = gathered.labels[name].summary()
+        largest = summary.majority_share if summary.classes and summary.labels_a_row is None else None
+        columns.append(Counted(name, part, summary.words, largest, empty))
     sentence = f"{table}: {counted(rows.height, 'row')} used, {split_counts(names)}."
     if "unseen" in splits:
         sentence += " Rows of “unseen” belong to whole groups that training never saw."
@@ -62,25 +63,3 @@ def census(gathered: Gathered, table: str) -> Census:
 
 def _empty(cells: pl.Series) -> Empty | None:
     return Empty(cells.null_count(), cells.null_count() / len(cells)) if len(cells) else None
-
-
-def _holds(gathered: Gathered, column: str) -> tuple[str, float | None]:
-    """What stands in a column, by the similarity that reads it, and the share of its largest class."""
-    cells = gathered.rows[column].drop_nulls()
-    label = gathered.labels[column]
-    if not len(cells):
-        return "nothing", None
-    if label.is_ordered and not label.levels:
-        numbers = np.repeat(list(label.places.values()), [label.counts[cell] for cell in label.places])
-        low, median, high = np.quantile(numbers, [0, 0.5, 1])
-        return f"numbers, {low:,.5g} to {high:,.5g}, median {median:,.5g}", None
-    counts = cells.value_counts(sort=True)["count"]
-    if label.geometry == "set":
-        return f"sets of {counted(len(label.values), 'label')}, {counted(len(counts), 'different set')}", None
-    similarity = label.similarity
-    if similarity is not None and similarity.geometry == "path":
-        levels = max(len(similarity.parts(cell)) for cell in set(label.read()) if cell is not None)
-        return f"{counted(len(counts), 'path')} of {counted(levels, 'level')}", counts[0] / len(cells)
-    if label.levels:
-        return f"{len(counts)} levels in order", counts[0] / len(cells)
-    return f"{len(counts):,} classes" if len(counts) != 1 else "1 class", counts[0] / len(cells)

@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float, Int
 
+from mscon.evaluate.metrics.nearest import CosineNeighbours
 from mscon.evaluate.report.gather import Member
 from mscon.evaluate.report.pictures import data_uri
 from mscon.method.agreement import Agreement, in_words, shown
@@ -171,18 +172,9 @@ def nearest(
     gallery: Int[np.ndarray, " gallery"],
     count: int = NEAREST,
 ) -> tuple[Int[np.ndarray, "asked count"], Float[np.ndarray, "asked count"]]:
-    """Rows of the gallery with the highest cosine to each asked row, and the cosines; the row itself left out.
-
-    Of equal cosines the earlier row comes first. Fewer than `count` if the gallery is small.
-    """
-    unit = vectors[gallery].astype(np.float32)
-    unit /= np.maximum(np.linalg.norm(unit, axis=1, keepdims=True), 1e-12)
-    query = vectors[asked].astype(np.float32)
-    query /= np.maximum(np.linalg.norm(query, axis=1, keepdims=True), 1e-12)
-    cosines = query @ unit.T
-    cosines[asked[:, None] == gallery[None, :]] = -np.inf
-    order = np.argsort(-cosines, axis=1, kind="stable")[:, : min(count, len(gallery) - 1)]
-    return gallery[order], np.take_along_axis(cosines, order, axis=1)
+    """Rows of the gallery nearest to each of its rows in `asked` by cosine, and the cosines."""
+    near, cosines = CosineNeighbours(vectors[gallery]).nearest(count, np.searchsorted(gallery, asked))
+    return gallery[near], cosines
 
 
 def _thumbnails(member: Member, rows: pl.DataFrame, shown: Int[np.ndarray, " shown"]) -> tuple[dict[int, str], str]:

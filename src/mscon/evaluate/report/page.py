@@ -66,7 +66,7 @@ def build_report(
         [page_path, numbers_path] if runs else [page_path],
         reads=[*chain.from_iterable(run.files for run in runs), *(folder / RESULTS_FILE for folder in folders)],
         images=chain.from_iterable(run.images for run in runs),
-        own=is_report,
+        is_ours=is_report,
         overwrite=overwrite,
     )
     found = [read_results(folder) for folder in folders]

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from mscon.method.kernels.masks import MOST_COUNTED, written
+from mscon.method.kernels.masks import MOST_COUNTED, pair_masks
 from mscon.method.pairs import LazyPairs, Pairs, renumbered
 
 # Rows of a block when pairs are counted; 1,024 x 65,536 weights are 268 MB, so counting stays bounded.
 _COUNTING_ROWS = 1_024
 
 
-@dataclass(frozen=True, slots=True)
-class PairCounts:
+class PairCounts(NamedTuple):
     """Of one similarity, or of several stacked.
 
     Attributes:
@@ -31,8 +30,8 @@ class PairCounts:
     """
 
     positives: Float[Tensor, "*similarities anchors"]
-    known: Int[Tensor, "*similarities anchors"]
-    negatives: Int[Tensor, "*similarities anchors"]
+    known: Float[Tensor, "*similarities anchors"]
+    negatives: Float[Tensor, "*similarities anchors"]
     floor: Float[Tensor, "*similarities anchors"]
     ceiling: Float[Tensor, "*similarities anchors"]
 
@@ -45,15 +44,8 @@ def count_each(pairs: Sequence[Pairs | LazyPairs]) -> PairCounts:
     """`count` of several similarities of the same anchors, stacked; small batches of classes all in one go."""
     partitions = [p for p in pairs if isinstance(p, LazyPairs) and p.is_partition]
     if len(partitions) == len(pairs) and len(pairs) * math.prod(pairs[0].shape) <= MOST_COUNTED:
-        return _count_written(partitions)
-    each = [count(p) for p in pairs]
-    return PairCounts(
-        positives=torch.stack([c.positives for c in each]),
-        known=torch.stack([c.known for c in each]),
-        negatives=torch.stack([c.negatives for c in each]),
-        floor=torch.stack([c.floor for c in each]),
-        ceiling=torch.stack([c.ceiling for c in each]),
-    )
+        return _count_masks(partitions)
+    return PairCounts(*map(torch.stack, zip(*(count(p) for p in pairs), strict=True)))
 
 
 def count(pairs: Pairs | LazyPairs) -> PairCounts:
@@ -69,13 +61,7 @@ def count(pairs: Pairs | LazyPairs) -> PairCounts:
     anchors, _ = pairs.shape
     starts = range(0, max(anchors, 1), _COUNTING_ROWS)
     blocks = [_count_block(pairs.block(slice(i, i + _COUNTING_ROWS), slice(None))) for i in starts]
-    return PairCounts(
-        positives=torch.cat([b.positives for b in blocks]),
-        known=torch.cat([b.known for b in blocks]),
-        negatives=torch.cat([b.negatives for b in blocks]),
-        floor=torch.cat([b.floor for b in blocks]),
-        ceiling=torch.cat([b.ceiling for b in blocks]),
-    )
+    return PairCounts(*map(torch.cat, zip(*blocks, strict=True)))
 
 
 def _count_block(pairs: Pairs) -> PairCounts:
@@ -83,36 +69,29 @@ def _count_block(pairs: Pairs) -> PairCounts:
     total = weight.sum(dim=1)
     # H(w / W) = log W - (1 / W) sum w log w, with 0 log 0 = 0.
     entropy = total.log() - torch.special.xlogy(weight, weight).sum(dim=1) / total
-    known = pairs.known.sum(dim=1)
-    floor, ceiling = torch.where(total > 0, entropy, 0.0), known.clamp_min(1).to(weight.dtype).log()
-    return PairCounts(total, known, pairs.negative.sum(dim=1), floor, ceiling)
+    known, negatives = pairs.known.sum(dim=1).to(weight.dtype), pairs.negative.sum(dim=1).to(weight.dtype)
+    return PairCounts(total, known, negatives, torch.where(total > 0, entropy, 0.0), known.clamp_min(1).log())
 
 
-def _count_written(pairs: Sequence[LazyPairs]) -> PairCounts:
-    weight, known = written(pairs, torch.get_default_dtype())
-    has_label = torch.stack([p.anchors for p in pairs]) >= 0
-    numbers = known.sum(dim=2) * has_label
-    positives = weight.sum(dim=2)
-    return PairCounts(
-        positives,
-        numbers.long(),
-        (numbers - positives).long(),
-        positives.clamp_min(1).log_(),
-        numbers.clamp_min(1).log_(),
-    )
+def _count_masks(pairs: Sequence[LazyPairs]) -> PairCounts:
+    masks = pair_masks(pairs, torch.get_default_dtype())
+    known, positives = masks.known.sum(dim=2).expand(masks.positives.shape), masks.positives
+    if masks.has_label is not None:
+        known = known * masks.has_label
+    return PairCounts(positives, known, known - positives, positives.clamp_min(1).log_(), known.clamp_min(1).log_())
 
 
 def _count_classes(pairs: LazyPairs) -> PairCounts:
     """The same for classes, by counting them: no pair is ever looked at."""
     has_label, labelled = pairs.anchors >= 0, pairs.candidates >= 0
     label, labels, classes = renumbered(pairs.anchors, pairs.candidates[labelled])
-    own, ids, _ = renumbered(pairs.anchor_ids, pairs.candidate_ids[labelled])
+    anchor_ids, ids, _ = renumbered(pairs.anchor_ids, pairs.candidate_ids[labelled])
     # Candidates with the anchor's own id are left out; those of its class must not count as positives.
-    positives = _occurrences(label, labels) - _occurrences(own * classes + label, ids * classes + labels)
-    known = labels.numel() - _occurrences(own, ids)
-    positives, known = torch.where(has_label, positives, 0), torch.where(has_label, known, 0)
-    log = lambda n: n.clamp_min(1).to(torch.get_default_dtype()).log()
-    return PairCounts(positives.to(torch.get_default_dtype()), known, known - positives, log(positives), log(known))
+    positives = _occurrences(label, labels) - _occurrences(anchor_ids * classes + label, ids * classes + labels)
+    known = labels.numel() - _occurrences(anchor_ids, ids)
+    counts = (torch.where(has_label, count, 0) for count in (positives, known, known - positives))
+    positives, known, negatives = (count.to(torch.get_default_dtype()) for count in counts)
+    return PairCounts(positives, known, negatives, positives.clamp_min(1).log(), known.clamp_min(1).log())
 
 
 def _occurrences(queries: Int[Tensor, " queries"], keys: Int[Tensor, " keys"]) -> Int[Tensor, " queries"]:

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from mscon.method.kernels.masks import written
+from mscon.method.kernels.masks import pair_masks
 from mscon.method.kernels.path import Denominator, Gradients, wide
 from mscon.method.kernels.shift import shift_for
 from mscon.method.pairs import Exchange, LazyPairs, Pairs
@@ -65,21 +65,20 @@ class Dense:
         denominator: Denominator = "all",
     ) -> Dense:
         """Write the pairs out, in the type of the sums."""
-        weight, known = written(pairs, dtype)
+        weight, known, positives, _ = pair_masks(pairs, dtype)
         negative = known * (weight == 0) if denominator == "negatives" else None
         exchanged = [p.reversed() for p in pairs if isinstance(p, LazyPairs) and p.exchange is not None]
         reverse = None
         if exchanged:
-            w, k = written(exchanged, dtype)
+            w, k, *_ = pair_masks(exchanged, dtype)
             reverse = w.mT, (k if negative is None else k * (w == 0)).mT
-        count = weight.sum(dim=2)
-        is_lonely = count == 0
+        is_lonely = positives == 0
         if negative is not None:
             is_lonely |= negative.sum(dim=2) == 0
         return cls(
             weight,
             known,
-            count.masked_fill_(is_lonely, math.inf),
+            positives.masked_fill(is_lonely, math.inf),
             is_lonely,
             temperature,
             largest_logit,
@@ -107,13 +106,13 @@ class Dense:
         self,
         anchors: Tensor,
         candidates: Tensor | None,
-        kept: tuple[Tensor, ...],
+        saved: tuple[Tensor, ...],
         grad: Tensor,
         *,
         wants_candidates: bool,
         exchange: Exchange | None = None,
     ) -> Gradients:
-        e, total, alike = kept
+        e, total, alike = saved
         # d loss_i / d s_ij = e_ij / total_i - [w_ij / n_i, or w_ij e_ij over its sum]
         repel, attract = grad / total, grad / alike
         pull = self._competing(e) * repel.unsqueeze(2)

@@ -16,13 +16,12 @@ from torch.nn.functional import normalize
 from mscon.method.kernels.dense import Dense
 from mscon.method.kernels.lengths import lengths_of
 from mscon.method.kernels.online import Online
-from mscon.method.kernels.path import Denominator, Path, evaluate, wide
+from mscon.method.kernels.path import Denominator, Kernel, Positives, evaluate, wide
 from mscon.method.kernels.precision import no_rounding
 from mscon.method.kernels.shift import LARGEST_LOGIT
 from mscon.method.kernels.tiles import Tiles
 from mscon.method.pairs import Exchange, LazyPairs, Pairs
 
-Positives = Literal["outside", "inside"]
 Temperature = float | Float[Tensor, " similarities"] | Float[Tensor, "similarities anchors"]
 
 # Pairs up to which writing them all out is fastest: three similarities of 577 rows on a CPU, where tiles then
@@ -103,8 +102,8 @@ def contrast(
         if c is None and way in ("tiles", "triton") and not all(_is_one_set(p) for p in some):
             c = a
         ts = tuple(temperatures[h] for h in heads)
-        path = _path(way, some, ts, largest_logit, positives, denominator, sums, c is None)
-        losses.append(evaluate(path, a, c, t, lengths, exchange))
+        kernel = _kernel(way, some, ts, largest_logit, positives, denominator, sums, c is None)
+        losses.append(evaluate(kernel, a, c, t, lengths, exchange))
     if len(groups) == 1:
         return losses[0]
     order = [h for heads in groups.values() for h in heads]
@@ -165,7 +164,7 @@ def _way(
     return "tiles" if one_shift_will_do else "online"
 
 
-def _path(
+def _kernel(
     way: str,
     pairs: Sequence[Pairs | LazyPairs],
     temperatures: tuple[float, ...],
@@ -174,7 +173,7 @@ def _path(
     denominator: Denominator,
     sums: torch.dtype,
     is_square: bool,
-) -> Path:
+) -> Kernel:
     is_inside = positives == "inside"
     if way == "dense":
         return Dense.of(pairs, temperatures, largest_logit, sums, inside=is_inside, denominator=denominator)
@@ -189,10 +188,10 @@ def _path(
 
 
 def _exchange(pairs: Sequence[Pairs | LazyPairs]) -> Exchange | None:
-    given = [p.exchange if isinstance(p, LazyPairs) else None for p in pairs]
-    if any(e is not given[0] for e in given):
+    exchanges = [p.exchange if isinstance(p, LazyPairs) else None for p in pairs]
+    if any(e is not exchanges[0] for e in exchanges):
         raise ValueError("Pairs of all similarities must have one exchange, or none.")
-    return given[0]
+    return exchanges[0]
 
 
 def _is_one_set(pairs: Pairs | LazyPairs) -> bool:

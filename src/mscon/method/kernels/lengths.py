@@ -8,11 +8,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-Vectors = Float[Tensor, "similarities rows dim"]
+VectorStack = Float[Tensor, "similarities rows dim"]
 Lengths = Float[Tensor, "similarities rows 1"]
 
 
-def lengths_of(vectors: Vectors, name: str) -> tuple[Lengths, float]:
+def lengths_of(vectors: VectorStack, name: str) -> tuple[Lengths, float]:
     """Length of each vector in float32 at least (half precision keeps three digits of it), and the largest.
 
     Raises:
@@ -37,12 +37,12 @@ def lengths_of(vectors: Vectors, name: str) -> tuple[Lengths, float]:
     )
 
 
-def divided(vectors: Vectors, lengths: Lengths | None) -> Vectors:
-    """Vectors divided by lengths, in the wider type of the two; as they are where there are no lengths."""
+def divided(vectors: VectorStack, lengths: Lengths | None) -> VectorStack:
+    """VectorStack divided by lengths, in the wider type of the two; as they are where there are no lengths."""
     return vectors if lengths is None else vectors / lengths
 
 
-def across(gradient: Vectors, unit: Vectors, lengths: Lengths | None) -> Vectors:
+def across(gradient: VectorStack, unit: VectorStack, lengths: Lengths | None) -> VectorStack:
     """Gradient to vectors from that to `divided` ones, in its memory: what of it lies across them, divided as well."""
     if lengths is None:
         return gradient

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Float32, Int
+from jaxtyping import Bool, Float, Float32, Int
 from torch import Tensor
 
 from mscon.method.pairs import LazyPairs, Pairs, renumbered
@@ -17,44 +18,57 @@ MOST_COUNTED = 500_000
 # Up to here float32 tells integers apart.
 _LARGEST_EXACT = 2**24
 
-Written = tuple[Float[Tensor, "similarities anchors candidates"], Float[Tensor, "similarities_or_1 anchors candidates"]]
 
+class PairMasks(NamedTuple):
+    """Pairs as numbers rather than truth values, which torch combines ten times slower on a CPU.
 
-def written(pairs: Sequence[Pairs | LazyPairs], dtype: torch.dtype) -> Written:
-    """Weights, 0 where nothing is known or alike; and 1 where a pair is known, 0 where it is in no sum.
+    Read only: a loss and its counts share them in small batches of classes.
 
-    Numbers rather than truth values, which torch combines ten times slower on a CPU. Of an anchor without a label
-    pairs may count as known; it has no positive. What is given is read only: a
-    loss and its counts share it in small batches of classes.
+    Attributes:
+        weight: 0 where nothing is known or alike.
+        known: 1 where a pair is known, 0 where it is in no sum. It may be 1 for an anchor without a label.
+        positives: sum of the weights of each anchor, 0 for one without a label.
+        has_label: anchors with a label; None if all have one.
     """
+
+    weight: Float[Tensor, "similarities anchors candidates"]
+    known: Float[Tensor, "similarities_or_1 anchors candidates"]
+    positives: Float[Tensor, "similarities anchors"]
+    has_label: Bool[Tensor, "similarities_or_1 anchors"] | None = None
+
+
+def pair_masks(pairs: Sequence[Pairs | LazyPairs], dtype: torch.dtype) -> PairMasks:
+    """The pairs of all similarities, written out."""
     partitions = [p for p in pairs if isinstance(p, LazyPairs) and p.is_partition]
     if len(partitions) < len(pairs):
         return _each(pairs, dtype)
-    if len(pairs) * math.prod(pairs[0].shape) > MOST_COUNTED:  # nobody shares them, and what is kept fills caches
+    if len(pairs) * math.prod(pairs[0].shape) > MOST_COUNTED:  # nobody shares them, and they would fill caches
         return _classes(partitions, dtype)
     key = dtype, *(id(p) for p in partitions)
-    kept = partitions[0].kept
-    if key not in kept:  # beside the pairs themselves, whose ids must stay theirs
-        kept[key] = _classes(partitions, dtype), partitions[1:]
-    shared: Written = kept[key][0]
-    return shared
+    cache = partitions[0].cache
+    if key not in cache:  # beside the pairs themselves, whose ids must stay theirs
+        cache[key] = _classes(partitions, dtype), partitions[1:]
+    masks: PairMasks = cache[key][0]
+    return masks
 
 
-def _each(pairs: Sequence[Pairs | LazyPairs], dtype: torch.dtype) -> Written:
+def _each(pairs: Sequence[Pairs | LazyPairs], dtype: torch.dtype) -> PairMasks:
     dense: list[Pairs] = [p.dense() if isinstance(p, LazyPairs) else p for p in pairs]
     known = torch.stack([p.known for p in dense])
-    return torch.stack([p.weight for p in dense]).to(dtype).masked_fill_(~known, 0.0).clamp_min_(0), known.to(dtype)
+    weight = torch.stack([p.weight for p in dense]).to(dtype).masked_fill_(~known, 0.0).clamp_min_(0)
+    return PairMasks(weight, known.to(dtype), weight.sum(dim=2))
 
 
-def _classes(pairs: Sequence[LazyPairs], dtype: torch.dtype) -> Written:
+def _classes(pairs: Sequence[LazyPairs], dtype: torch.dtype) -> PairMasks:
     a, c, is_any_missing = _numbers([p.anchors for p in pairs], [p.candidates for p in pairs])
     i, j, _ = _numbers([p.anchor_ids for p in pairs], [p.candidate_ids for p in pairs])
     other = _compared(torch.ne, i, j, dtype)
     if not is_any_missing:
-        return _compared(torch.eq, a, c, dtype).mul_(other), other
+        weight = _compared(torch.eq, a, c, dtype).mul_(other)
+        return PairMasks(weight, other, weight.sum(dim=2))
     # Nothing is known of an anchor without a label either, but it has no positive, so its row does not count.
     weight = _compared(torch.eq, a.masked_fill(a < 0, torch.nan), c, dtype).mul_(other)
-    return weight, other * (c >= 0).to(dtype)[:, None, :]
+    return PairMasks(weight, other * (c >= 0).to(dtype)[:, None, :], weight.sum(dim=2), a >= 0)
 
 
 def _numbers(

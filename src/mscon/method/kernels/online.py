@@ -1,4 +1,4 @@
-"""Anything at any batch size: pairs asked for block by block, with a running maximum for each anchor."""
+"""Anything at any batch size: pairs computed block by block, with a running maximum for each anchor."""
 
 from __future__ import annotations
 
@@ -69,18 +69,18 @@ class Online:
         self,
         anchors: Tensor,
         candidates: Tensor | None,
-        kept: tuple[Tensor, ...],
+        saved: tuple[Tensor, ...],
         grad: Tensor,
         *,
         wants_candidates: bool,
         exchange: Exchange | None = None,
     ) -> Gradients:
-        log_sums, alikes = kept
+        log_sums, alikes = saved
         scale = 1 / torch.tensor(self.temperature, dtype=torch.float64).to(grad)
         # Of each anchor: its pull per nat, and what its softmax and its share of positives are divided by.
-        own = torch.stack([torch.where(alikes.isinf(), 0.0, grad) * scale[:, None], log_sums, alikes])
-        everyone = None if exchange is None else exchange(own)
-        if everyone is not None:  # of who is no anchor, 0 was told
+        of_here = torch.stack([torch.where(alikes.isinf(), 0.0, grad) * scale[:, None], log_sums, alikes])
+        everyone = None if exchange is None else exchange(of_here)
+        if everyone is not None:  # 0 for what is no anchor
             everyone[2].masked_fill_(everyone[0] == 0, torch.inf)
         height, width = self.block or _BLOCK.get(anchors.device.type, _BLOCK["cpu"])
         of_anchors = wide(torch.zeros_like(anchors))
@@ -92,7 +92,7 @@ class Online:
             for rows in _spans(a.shape[0], height):
                 for columns in _spans(c.shape[0], width):
                     logits, weight, known = _block(a[rows], c[columns], pairs.block(rows, columns), t)
-                    pull = self._pull(logits, weight, known, own[:, h, rows, None])
+                    pull = self._pull(logits, weight, known, of_here[:, h, rows, None])
                     if everyone is not None:
                         assert isinstance(pairs, LazyPairs)
                         block = pairs.reversed().block(columns, rows)

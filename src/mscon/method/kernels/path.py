@@ -15,11 +15,14 @@ from mscon.method.pairs import Exchange
 Denominator = Literal["all", "negatives"]
 """What an anchor's positives compete with: all known candidates, or those of weight 0 alone."""
 
+Positives = Literal["outside", "inside"]
+"""Where positives stand, outside or inside the logarithm (L_out, L_in); see `mscon.method.objectives.supcon`."""
+
 Gradients = tuple[Float[Tensor, "similarities anchors dim"], Float[Tensor, "similarities candidates dim"] | None]
 
 
 @runtime_checkable
-class Path(Protocol):
+class Kernel(Protocol):
     """A loss and its gradient for fixed pairs and temperatures. Holds no embedding and no state.
 
     Half-precision embeddings may come in; all sums, the losses and the gradients are float32 or
@@ -37,7 +40,7 @@ class Path(Protocol):
         self,
         anchors: Float[Tensor, "similarities anchors dim"],
         candidates: Float[Tensor, "similarities candidates dim"] | None,
-        kept: tuple[Tensor, ...],
+        saved: tuple[Tensor, ...],
         grad: Float[Tensor, "similarities anchors"],
         *,
         wants_candidates: bool,
@@ -51,24 +54,24 @@ class Path(Protocol):
 
 
 def evaluate(
-    path: Path,
+    kernel: Kernel,
     anchors: Float[Tensor, "similarities anchors dim"],
     candidates: Float[Tensor, "similarities candidates dim"] | None,
     temperature: float | Float[Tensor, " similarities"],
     lengths: tuple[Tensor | None, Tensor | None] = (None, None),
     exchange: Exchange | None = None,
 ) -> Float[Tensor, "similarities anchors"]:
-    """The losses by one path, with their gradient.
+    """The losses by one kernel, with their gradient.
 
     Args:
-        temperature: the one the path was built with; a tensor receives its gradient too.
+        temperature: the one the kernel was built with; a tensor receives its gradient too.
         lengths: what anchors and candidates are to be divided by first: their own; None to take them as they are.
         exchange: see `LazyPairs`. Candidates then get no gradient. That of a temperature is this process's share:
             summed over processes it is right.
     """
     if exchange is not None and candidates is not None:
         candidates = candidates.detach()
-    losses: Tensor = _Contrast.apply(anchors, candidates, temperature, path, *lengths, exchange)
+    losses: Tensor = _Contrast.apply(anchors, candidates, temperature, kernel, *lengths, exchange)
     return losses
 
 
@@ -84,29 +87,29 @@ class _Contrast(torch.autograd.Function):
         anchors: Tensor,
         candidates: Tensor | None,
         temperature: float | Tensor,
-        path: Path,
+        kernel: Kernel,
         anchor_lengths: Tensor | None,
         candidate_lengths: Tensor | None,
         exchange: Exchange | None,
     ) -> Tensor:
         with no_rounding(anchors):
             c = None if candidates is None else divided(candidates, candidate_lengths)
-            losses, kept = path.forward(divided(anchors, anchor_lengths), c)
-        ctx.path, ctx.exchange = path, exchange
+            losses, saved = kernel.forward(divided(anchors, anchor_lengths), c)
+        ctx.kernel, ctx.exchange = kernel, exchange
         t = temperature if isinstance(temperature, Tensor) else None
-        ctx.save_for_backward(anchors, candidates, t, anchor_lengths, candidate_lengths, *kept)
+        ctx.save_for_backward(anchors, candidates, t, anchor_lengths, candidate_lengths, *saved)
         return losses
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        anchors, candidates, temperature, anchor_lengths, candidate_lengths, *kept = ctx.saved_tensors
+        anchors, candidates, temperature, anchor_lengths, candidate_lengths, *saved = ctx.saved_tensors
         wants_candidates, wants_temperature = ctx.needs_input_grad[1:3]
         with torch.no_grad(), no_rounding(anchors):
             a, c = divided(anchors, anchor_lengths), None
             if candidates is not None:
                 c = divided(candidates, candidate_lengths)
-            of_a, of_c = ctx.path.backward(
-                a, c, tuple(kept), grad.contiguous(), wants_candidates=wants_candidates, exchange=ctx.exchange
+            of_a, of_c = ctx.kernel.backward(
+                a, c, tuple(saved), grad.contiguous(), wants_candidates=wants_candidates, exchange=ctx.exchange
             )
             is_both = c is None or ctx.exchange is not None
             of_temperature = _of_temperature(a, of_a, is_both, temperature) if wants_temperature else None

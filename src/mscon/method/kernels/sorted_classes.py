@@ -12,8 +12,8 @@ from torch import Tensor
 
 from mscon.method.pairs import LazyPairs, renumbered
 
-Index = tuple[Int[Tensor, " pairs"], Int[Tensor, " pairs"]]
-IndexOfTile = tuple[Int[Tensor, " some"], Int[Tensor, " some"]]
+PairIndex = tuple[Int[Tensor, " pairs"], Int[Tensor, " pairs"]]
+TilePairIndex = tuple[Int[Tensor, " some"], Int[Tensor, " some"]]
 
 # Where more classes meet in one tile, comparing labels is faster than a slice for each.
 _MOST_RECTANGLES = 16
@@ -25,13 +25,13 @@ class Tile:
 
     Attributes:
         row, column: which strip of rows, which of columns.
-        own: positions, within the tile, of pairs with equal ids; None where there are none.
+        self_pairs: positions, within the tile, of pairs with equal ids; None where there are none.
         is_diagonal: its rows are its columns; only in a symmetric matrix.
     """
 
     row: int
     column: int
-    own: IndexOfTile | None
+    self_pairs: TilePairIndex | None
     is_diagonal: bool
 
 
@@ -43,8 +43,8 @@ class SortedClasses:
         anchor_order, candidate_order: where each sorted row stood before.
         anchors, candidates: classes of the sorted rows, renumbered 0, 1, ... without gaps.
         anchor_starts, candidate_starts: where each class begins, and the end of the last.
-        own: pairs of equal ids, as positions among the sorted rows.
-        own_by_tile: the same for each tile that has any, counted from its corner.
+        self_pairs: pairs of equal ids, as positions among the sorted rows.
+        self_pairs_by_tile: the same for each tile that has any, counted from its corner.
         is_symmetric: the candidates are the anchors.
         size: rows and columns of a tile.
     """
@@ -55,8 +55,8 @@ class SortedClasses:
     candidates: Int[Tensor, " candidates"]
     anchor_starts: list[int]
     candidate_starts: list[int]
-    own: Index
-    own_by_tile: dict[tuple[int, int], IndexOfTile]
+    self_pairs: PairIndex
+    self_pairs_by_tile: dict[tuple[int, int], TilePairIndex]
     is_symmetric: bool
     size: int
 
@@ -67,7 +67,7 @@ class SortedClasses:
         anchors, candidates, classes = renumbered(anchors, candidates)
         bounds = torch.arange(classes + 1, device=anchors.device)
         ids = pairs.candidate_ids[candidate_order]
-        own = _equal_ids(ids if is_symmetric else pairs.anchor_ids[anchor_order], ids)
+        self_pairs = _equal_ids(ids if is_symmetric else pairs.anchor_ids[anchor_order], ids)
         return cls(
             anchor_order=anchor_order,
             candidate_order=candidate_order,
@@ -75,8 +75,8 @@ class SortedClasses:
             candidates=candidates.int(),
             anchor_starts=torch.searchsorted(anchors, bounds).tolist(),
             candidate_starts=torch.searchsorted(candidates, bounds).tolist(),
-            own=own,
-            own_by_tile=_by_tile(own, size),
+            self_pairs=self_pairs,
+            self_pairs_by_tile=_by_tile(self_pairs, size),
             is_symmetric=is_symmetric,
             size=size,
         )
@@ -90,7 +90,7 @@ class SortedClasses:
         rows, columns = (-(-starts[-1] // self.size) for starts in (self.anchor_starts, self.candidate_starts))
         for i in range(rows):
             for j in range(i if self.is_symmetric else 0, columns):
-                yield Tile(i, j, self.own_by_tile.get((i, j)), self.is_symmetric and i == j)
+                yield Tile(i, j, self.self_pairs_by_tile.get((i, j)), self.is_symmetric and i == j)
 
     def alike(self, tile: Tile) -> list[tuple[slice, slice]] | Bool[Tensor, "rows columns"]:
         """The positives of a tile, own pairs among them: a rectangle a class, or a mask where classes are many."""
@@ -128,7 +128,7 @@ def _within(span: slice, starts: list[int], k: int) -> slice:
     return slice(max(starts[k], span.start) - span.start, min(starts[k + 1], span.stop) - span.start)
 
 
-def _equal_ids(anchors: Int[Tensor, " anchors"], candidates: Int[Tensor, " candidates"]) -> Index:
+def _equal_ids(anchors: Int[Tensor, " anchors"], candidates: Int[Tensor, " candidates"]) -> PairIndex:
     """Every pair of an anchor and a candidate with the same id."""
     if anchors is candidates and torch.unique(anchors).shape[0] == anchors.shape[0]:
         rows = torch.arange(anchors.shape[0], device=anchors.device)  # everyone with itself
@@ -141,9 +141,9 @@ def _equal_ids(anchors: Int[Tensor, " anchors"], candidates: Int[Tensor, " candi
     return rows, order[first[rows] + nth]
 
 
-def _by_tile(own: Index, size: int) -> dict[tuple[int, int], IndexOfTile]:
+def _by_tile(self_pairs: PairIndex, size: int) -> dict[tuple[int, int], TilePairIndex]:
     """Pairs grouped by the tile they lie in, counted from its corner."""
-    rows, columns = own
+    rows, columns = self_pairs
     across = int(columns.max()) // size + 1 if len(columns) else 1
     key, order = (rows // size * across + columns // size).sort()
     keys, counts = torch.unique_consecutive(key, return_counts=True)

@@ -86,7 +86,7 @@ class Tiles:
 
     def forward(self, anchors: Tensor, candidates: Tensor | None) -> tuple[Tensor, tuple[Tensor, ...]]:
         losses = wide(anchors.new_zeros(anchors.shape[:2]))
-        kept: list[Tensor] = []
+        saved: list[Tensor] = []
         with float32_products(rounded_to_bfloat16=_is_for_bfloat16_units(anchors)):
             for h, head in enumerate(self._heads(anchors, candidates)):
                 sums, (attraction, count) = head.sums(), head.positives()
@@ -94,14 +94,14 @@ class Tiles:
                 count, sums = torch.where(sums > 0, count, 0.0), torch.where(sums > 0, sums, 1.0)
                 loss = torch.where(count > 0, sums.log() + head.shift - attraction / count.clamp_min(1), 0.0)
                 losses[h].index_copy_(0, head.rows.anchor_order, loss)
-                kept += [sums, count]
-        return losses, tuple(kept)
+                saved += [sums, count]
+        return losses, tuple(saved)
 
     def backward(
         self,
         anchors: Tensor,
         candidates: Tensor | None,
-        kept: tuple[Tensor, ...],
+        saved: tuple[Tensor, ...],
         grad: Tensor,
         *,
         wants_candidates: bool,
@@ -109,23 +109,23 @@ class Tiles:
     ) -> Gradients:
         of_anchors = wide(torch.zeros_like(anchors))
         of_candidates = wide(torch.zeros_like(candidates)) if candidates is not None and wants_candidates else None
-        pulls = self._pulls(kept, grad)
+        pulls = self._pulls(saved, grad)
         others = None if exchange is None else exchange(pulls)
         with float32_products(rounded_to_bfloat16=_is_for_bfloat16_units(anchors)):
             for h, head in enumerate(self._heads(anchors, candidates)):
-                own = pulls[:, h].index_select(1, head.rows.anchor_order)
+                of_rows = pulls[:, h].index_select(1, head.rows.anchor_order)
                 other = None if others is None else others[:, h].index_select(1, head.rows.candidate_order)
-                of_a, of_c = head.gradients(own, other, wants_candidates=of_candidates is not None)
+                of_a, of_c = head.gradients(of_rows, other, wants_candidates=of_candidates is not None)
                 of_anchors[h].index_copy_(0, head.rows.anchor_order, of_a)
                 if of_candidates is not None and of_c is not None:
                     of_candidates[h].index_copy_(0, head.rows.candidate_order, of_c)
         return of_anchors, of_candidates
 
-    def _pulls(self, kept: tuple[Tensor, ...], grad: Tensor) -> Float[Tensor, "2 similarities anchors"]:
+    def _pulls(self, saved: tuple[Tensor, ...], grad: Tensor) -> Float[Tensor, "2 similarities anchors"]:
         """How strongly each anchor repels, grad / (t sum_j exp(s_ij - shift)), and attracts, grad / (t positives)."""
         pulls = wide(grad.new_zeros(2, *grad.shape))
         for h, (rows, t) in enumerate(zip(self.heads, self.temperature, strict=True)):
-            sums, count = kept[2 * h : 2 * h + 2]
+            sums, count = saved[2 * h : 2 * h + 2]
             counted = torch.where(count > 0, grad[h, rows.anchor_order], 0.0) / t
             both = torch.stack([counted / sums, counted / count.clamp_min(1)])
             pulls[:, h].index_copy_(1, rows.anchor_order, both)
@@ -171,7 +171,7 @@ class _Head:
         of_class = c.new_zeros(rows.classes, c.shape[1]).index_add_(0, rows.candidates, c)
         total = (a * of_class.index_select(0, rows.anchors)).sum(dim=1)
         count = torch.bincount(rows.candidates, minlength=rows.classes).to(a.dtype).index_select(0, rows.anchors)
-        i, j = rows.own
+        i, j = rows.self_pairs
         is_positive = (rows.anchors[i] == rows.candidates[j]).to(a.dtype)
         total.index_add_(0, i, (a[i] * c[j]).sum(dim=1) * is_positive, alpha=-1)
         count.index_add_(0, i, is_positive, alpha=-1)
@@ -210,8 +210,8 @@ class _Head:
             else:
                 for p, q in alike:
                     e[p, q].sub_(attract_rows[i][p]).sub_(attract_columns[j][:, q])
-            if tile.own is not None:
-                e[tile.own] = 0.0
+            if tile.self_pairs is not None:
+                e[tile.self_pairs] = 0.0
             part = self.part if len(alike) else size
             _add_product(of_a_strips[i], e, self.c_strips[j], part)
             if of_c_strips is not None and not tile.is_diagonal:
@@ -229,8 +229,8 @@ class _Head:
             if self.shift:
                 e.sub_(self.shift)
             e.exp_()
-            if tile.own is not None:
-                e[tile.own] = 0.0
+            if tile.self_pairs is not None:
+                e[tile.self_pairs] = 0.0
             if self.denominator == "negatives":
                 _clear(e, self.rows.alike(tile))
             yield tile, e

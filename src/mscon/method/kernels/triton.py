@@ -68,7 +68,7 @@ class Triton:
     def of(
         cls, pairs: Sequence[LazyPairs], temperature: tuple[float, ...], largest_logit: float, **settings: Any
     ) -> Triton:
-        """Stack the codes. Deterministic where torch was asked to be."""
+        """Stack the codes. Deterministic if torch is set to be."""
         labels = _int32([p.anchors for p in pairs], [p.candidates for p in pairs])
         ids = _int32([p.anchor_ids for p in pairs], [p.candidate_ids for p in pairs])
         settings = {"is_deterministic": torch.are_deterministic_algorithms_enabled(), **settings}
@@ -103,13 +103,13 @@ class Triton:
         self,
         anchors: Tensor,
         candidates: Tensor | None,
-        kept: tuple[Tensor, ...],
+        saved: tuple[Tensor, ...],
         grad: Tensor,
         *,
         wants_candidates: bool,
         exchange: Exchange | None = None,
     ) -> Gradients:
-        sums, count = kept
+        sums, count = saved
         a = _native(anchors)
         grad = torch.where(count > 0, grad, 0.0) * self._scale(a).unsqueeze(1) / _LOG2_E
         attract = grad / count.clamp_min(1)
@@ -124,7 +124,7 @@ class Triton:
         c = _native(candidates)
         if exchange is not None:
             repel, attract, offset = exchange(torch.stack(of_anchor))
-            offset = torch.where(attract == 0, torch.inf, offset)  # of who is no anchor, 0 was told
+            offset = torch.where(attract == 0, torch.inf, offset)  # 0 for what is no anchor
             of_other = (repel.contiguous(), attract.contiguous(), offset.contiguous())
             everyone = {"OWNER_IS_ANCHOR": True, "OTHER_IS_ANCHOR": True, "SHARES_SHIFT": False}
             return self._pull(a, c, self._codes(), of_anchor, of_other, **everyone), None

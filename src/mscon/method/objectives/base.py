@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from numbers import Real
 from typing import Any, Literal, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from mscon.method.comparison import Comparison as Comparison
+from mscon.method.comparison import Losses as Losses
 from mscon.method.kernels.counts import count_each
 from mscon.method.kernels.precision import no_rounding
 from mscon.method.pairs import LazyPairs, Pairs
@@ -23,67 +24,6 @@ AverageOver = Literal["anchors_with_a_positive", "all_anchors"]
 
 # Pairs that a formula writes out at once; above that, backward computes a block of anchors again.
 _AT_ONCE = 2**22
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """What an objective sees of one step.
-
-    Attributes:
-        anchors: projections that carry the loss, a space per similarity; they need not be of unit length.
-        candidates: what anchors are compared with; None for the anchors themselves.
-        pairs: for each similarity, who is alike, and which pairs to leave out.
-        anchor_rows, candidate_rows: number of the table's row that each is a view of, the same in every process.
-        anchor_views, candidate_views: which view of its row each is, from 0.
-    """
-
-    anchors: Float[Tensor, "similarities anchors dim"]
-    candidates: Float[Tensor, "similarities candidates dim"] | None
-    pairs: Sequence[LazyPairs]
-    anchor_rows: Int[Tensor, " anchors"]
-    candidate_rows: Int[Tensor, " candidates"]
-    anchor_views: Int[Tensor, " anchors"]
-    candidate_views: Int[Tensor, " candidates"]
-
-    @classmethod
-    def of(
-        cls,
-        anchors: Float[Tensor, "similarities anchors dim"],
-        candidates: Float[Tensor, "similarities candidates dim"] | None,
-        pairs: Sequence[LazyPairs],
-    ) -> Comparison:
-        """Of samples of which only pairs are known: the ids of the pairs number their rows, and each is view 0."""
-        rows, others = pairs[0].anchor_ids, pairs[0].candidate_ids
-        return cls(anchors, candidates, pairs, rows, others, torch.zeros_like(rows), torch.zeros_like(others))
-
-
-@dataclass(frozen=True, slots=True)
-class Losses:
-    """What an objective says of one batch, similarity by similarity.
-
-    Attributes:
-        per_anchor: nats; exactly 0 where an anchor has nothing to be compared by.
-        counted: the anchors that an average is taken over. By default those with a positive.
-        has_positive: anchors with at least one known positive.
-        labelled: anchors about which the similarity says anything at all.
-        floor: least mean loss possible for these labels, nats.
-        ceiling: mean loss of embeddings that all coincide, nats.
-        correct: of each counted anchor the share of what it is asked that is answered rightly, for objectives that
-            classify or put candidates in order; 0 where not counted. NaN for similarities whose objective does neither.
-    """
-
-    per_anchor: Float[Tensor, "similarities anchors"]
-    counted: Bool[Tensor, "similarities anchors"]
-    has_positive: Bool[Tensor, "similarities anchors"]
-    labelled: Bool[Tensor, "similarities anchors"]
-    floor: Float[Tensor, " similarities"]
-    ceiling: Float[Tensor, " similarities"]
-    correct: Bool[Tensor, "similarities anchors"] | Float[Tensor, "similarities anchors"] | None = None
-
-    @property
-    def present(self) -> Bool[Tensor, " similarities"]:
-        """Similarities with an anchor to average over in this batch."""
-        return self.counted.any(dim=1)
 
 
 class Objective(nn.Module, ABC):
@@ -165,36 +105,38 @@ def pair_losses(
         anchors_at_once: see `by_blocks`.
         floor, ceiling: of the mean loss, where the formula says none of each anchor.
     """
-    others = comparison.candidates
-    each = [
-        by_blocks(formula, own, None if others is None else others[i], pairs, anchors_at_once)
-        for i, (own, pairs) in enumerate(zip(comparison.anchors, comparison.pairs, strict=True))
-    ]
-    losses = [own for own, *_ in each]
-    counted = torch.stack([own.counted for own in losses])
-    per_anchor = torch.stack([own.loss for own in losses])
+    candidates = comparison.candidates
+    losses, has_positive, labelled = zip(
+        *(
+            by_blocks(formula, anchors, None if candidates is None else candidates[i], pairs, anchors_at_once)
+            for i, (anchors, pairs) in enumerate(zip(comparison.anchors, comparison.pairs, strict=True))
+        ),
+        strict=True,
+    )
+    per_anchor, counted, floors, ceilings, correct = map(_stack, zip(*losses, strict=True))
+    assert per_anchor is not None
+    assert counted is not None
     share = counted.to(per_anchor.dtype) / counted.sum(dim=1, keepdim=True).clamp_min(1)
 
-    def mean(values: Sequence[Tensor | None], otherwise: float) -> Float[Tensor, " similarities"]:
-        of_each = _stack(values)
-        if of_each is None:
+    def mean(values: Tensor | None, otherwise: float) -> Float[Tensor, " similarities"]:
+        if values is None:
             return otherwise * counted.any(dim=1).to(share.dtype)
-        return (of_each * share).sum(dim=1)
+        return (values * share).sum(dim=1)
 
     return Losses(
         per_anchor=per_anchor,
         counted=counted,
-        has_positive=torch.stack([has_positive for _, has_positive, _ in each]),
-        labelled=torch.stack([labelled for *_, labelled in each]),
-        floor=mean([own.floor for own in losses], floor),
-        ceiling=mean([own.ceiling for own in losses], ceiling),
-        correct=_stack([own.correct for own in losses]),
+        has_positive=torch.stack(has_positive),
+        labelled=torch.stack(labelled),
+        floor=mean(floors, floor),
+        ceiling=mean(ceilings, ceiling),
+        correct=correct,
     )
 
 
 def _stack(values: Sequence[Tensor | None]) -> Tensor | None:
-    there = [value for value in values if value is not None]
-    return torch.stack(there) if there else None
+    present = [value for value in values if value is not None]
+    return torch.stack(present) if present else None
 
 
 def by_blocks(
@@ -218,20 +160,20 @@ def by_blocks(
     """
     wide = torch.promote_types(anchors.dtype, torch.float32)
     with no_rounding(anchors):
-        own = anchors.to(wide)
-        others = own if candidates is None else candidates.to(wide)
-        size = max(1, anchors_at_once(max(len(others), 1), own.shape[1]))
+        a = anchors.to(wide)
+        c = a if candidates is None else candidates.to(wide)
+        size = max(1, anchors_at_once(max(len(c), 1), a.shape[1]))
 
-        # Pairs are asked for inside: a checkpoint would keep those of every block.
+        # Pairs are computed inside: a checkpoint would store those of every block.
         def of_block(some: Tensor, compared: Tensor, start: int) -> tuple[AnchorLosses, Tensor, Tensor]:
-            written = pairs.block(slice(start, start + size), slice(None))
-            return formula(some, compared, written), written.has_positive, written.known.any(dim=1)
+            block = pairs.block(slice(start, start + size), slice(None))
+            return formula(some, compared, block), block.has_positive, block.known.any(dim=1)
 
-        if size >= len(own):
-            return of_block(own, others, 0)
+        if size >= len(a):
+            return of_block(a, c, 0)
         blocks = [
-            checkpoint(of_block, own[start : start + size], others, start, use_reentrant=False)
-            for start in range(0, len(own), size)
+            checkpoint(of_block, a[start : start + size], c, start, use_reentrant=False)
+            for start in range(0, len(a), size)
         ]
     losses, has_positive, labelled = zip(*blocks, strict=True)
     joined: list[Any] = [None if parts[0] is None else torch.cat(parts) for parts in zip(*losses, strict=True)]
@@ -267,5 +209,5 @@ def contrastive_losses(
         has_positive=has_positive,
         labelled=labelled,
         floor=(floor * share).sum(dim=1),
-        ceiling=(ceiling * compared * share).sum(dim=1),
+        ceiling=((ceiling if counted is compared else ceiling * compared) * share).sum(dim=1),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -65,8 +65,8 @@ class HiMulCon(Objective):
     def forward(self, comparison: Comparison) -> Losses:
         anchors, candidates, pairs = comparison.anchors, comparison.candidates, comparison.pairs
         levels = [_levels(pair) for pair in pairs]
-        owner = [i for i, own in enumerate(levels) for _ in own]
-        flat = [level for own in levels for level in own]
+        owner = [i for i, of_pair in enumerate(levels) for _ in of_pair]
+        flat = [level for of_pair in levels for level in of_pair]
         per_level = contrast(
             anchors if len(flat) == len(pairs) else anchors[owner],
             candidates if candidates is None or len(flat) == len(pairs) else candidates[owner],
@@ -77,8 +77,8 @@ class HiMulCon(Objective):
         counts = count_each(flat)
         each = []
         for i in range(len(pairs)):
-            own = [number for number, who in enumerate(owner) if who == i]
-            each.append(self._of_levels(per_level[own], _chosen(counts, own)))
+            numbers = [number for number, of_pair in enumerate(owner) if of_pair == i]
+            each.append(self._of_levels(per_level[numbers], PairCounts(*(count[numbers] for count in counts))))
         coarsest = [owner.index(i) for i in range(len(pairs))]
         has_positive, labelled = counts.has_positive[coarsest], counts.known[coarsest] > 0
         share = has_positive.to(per_level.dtype) / has_positive.sum(dim=1, keepdim=True).clamp_min(1)
@@ -130,14 +130,10 @@ def _levels(pair: LazyPairs) -> list[LazyPairs]:
     if pair.is_partition:
         return [pair]
     return [
-        replace(pair, compare=same_class, anchors=own, candidates=other, is_partition=True)
-        for own, other in zip(_columns(pair.anchors), _columns(pair.candidates), strict=True)
+        replace(pair, compare=same_class, anchors=a, candidates=c, is_partition=True)
+        for a, c in zip(_columns(pair.anchors), _columns(pair.candidates), strict=True)
     ]
 
 
 def _columns(codes: Tensor) -> Sequence[Tensor]:
     return codes.T.contiguous().unbind(0)
-
-
-def _chosen(counts: PairCounts, own: list[int]) -> PairCounts:
-    return PairCounts(*(getattr(counts, field.name)[own] for field in fields(PairCounts)))

@@ -35,7 +35,7 @@ def rank_n_contrast(
     Only the order of weights counts. Under `continuous`, whose weights fall with the difference of values, w_ik <= w_ij
     is |y_i - y_k| >= |y_i - y_j|: the loss of the paper. Candidates of equal weight stand in one another's sum, so
     ties share. Two things to know of weights in place of differences: those of weight 0 (under `continuous`, beyond
-    some 14 widths; under `ordinal`, at the other end) are compared with but never asked for; and values closer
+    some 14 widths; under `ordinal`, at the other end) are candidates but never positives; and values closer
     than a few ten-thousandths of a width are as good as equal. Where weights are 0 and 1 it is SupCon with distances.
 
     It equals the mean log-number of candidates that are no more alike when all embeddings coincide, and cannot fall

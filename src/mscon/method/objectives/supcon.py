@@ -2,18 +2,13 @@ r"""Supervised contrastive loss; with one positive per anchor it is NT-Xent."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
-
 from jaxtyping import Float
 from torch import Tensor
 
 from mscon.method.kernels import contrast
-from mscon.method.kernels.path import Denominator
+from mscon.method.kernels.path import Denominator, Positives
 from mscon.method.objectives.base import AverageOver, Comparison, Losses, Objective, contrastive_losses, positive
 from mscon.method.pairs import LazyPairs, Pairs
-
-Positives = Literal["outside", "inside"]
 
 
 def supcon(
@@ -62,34 +57,15 @@ def supcon(
         https://arxiv.org/abs/2004.11362. Their code also multiplies by temperature /
         base_temperature; here that factor is 1. Decoupled: Yeh et al. 2022, eq. 6, https://arxiv.org/abs/2110.06848.
     """
-    return _contrast_unit(
+    return contrast(
         anchors[None],
         None if candidates is None else candidates[None],
         [pairs],
         temperature=temperature,
         positives=positives,
         denominator=denominator,
-    )[0]
-
-
-def _contrast_unit(
-    anchors: Float[Tensor, "similarities anchors dim"],
-    candidates: Float[Tensor, "similarities candidates dim"] | None,
-    pairs: Sequence[Pairs | LazyPairs],
-    *,
-    temperature: float,
-    positives: Positives,
-    denominator: Denominator,
-) -> Float[Tensor, "similarities anchors"]:
-    return contrast(
-        anchors,
-        candidates,
-        pairs,
-        temperature=temperature,
-        positives=positives,
-        denominator=denominator,
         cosine=True,
-    )
+    )[0]
 
 
 class SupCon(Objective):
@@ -118,13 +94,14 @@ class SupCon(Objective):
         self.denominator: Denominator = denominator
 
     def forward(self, comparison: Comparison) -> Losses:
-        per_anchor = _contrast_unit(
+        per_anchor = contrast(
             comparison.anchors,
             comparison.candidates,
             comparison.pairs,
             temperature=self.temperature,
             positives=self.positives,
             denominator=self.denominator,
+            cosine=True,
         )
         decoupled = 2 / self.temperature if self.denominator == "negatives" else None
         return contrastive_losses(per_anchor, comparison.pairs, self.average_over, decoupled)

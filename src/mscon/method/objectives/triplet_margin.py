@@ -71,9 +71,9 @@ def _formula(margin: float) -> Formula:
         # Known candidates first, and no more of them than any anchor has: in a batch of triplets two, not all.
         known = pairs.known
         most = int(known.sum(dim=1).max()) if len(known) else 0
-        chosen = known.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :most]
-        known, weight = known.gather(1, chosen), pairs.weight.gather(1, chosen).to(anchors.dtype)
-        squared = (anchors[:, None] - candidates[chosen]).square().sum(dim=2)
+        order = known.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :most]
+        known, weight = known.gather(1, order), pairs.weight.gather(1, order).to(anchors.dtype)
+        squared = (anchors[:, None] - candidates[order]).square().sum(dim=2)
         # The root's slope at 0 is infinite; embeddings that coincide get none. Neither do unknown ones.
         apart = (squared > 0) & known
         distance = torch.where(apart, torch.where(apart, squared, 1.0).sqrt(), 0.0)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from mscon.errors import TableError, counted
@@ -25,7 +26,7 @@ BETWEEN_COLUMNS = "\x1f"
 _LINES_SHOWN = 20
 
 TargetKind = Literal["class", "labels", "rank", "number", "nothing"]
-"""What a probe can ask of a similarity's cells: see `Similarity.target`."""
+"""What a probe can predict of a similarity's cells: see `Similarity.target`."""
 
 Geometry = Literal["class", "set", "path", "line", "same_row", "none"]
 """How the values of a column lie: names apart from one another; sets of labels; paths down a tree; points on a line,
@@ -43,6 +44,30 @@ def joined(columns: Sequence[Sequence[Cell]]) -> list[Cell]:
     ]
 
 
+def _as_lists(value: Any) -> Any:
+    return [_as_lists(part) for part in value] if isinstance(value, tuple) else value
+
+
+def near_values(values: Float[np.ndarray, " rows"], at_least: int, width: float) -> Int[np.ndarray, " rows"]:
+    """Runs of values in their order, each as short as it can be of `at_least` rows, or else no wider than `width`.
+
+    So rows of a run lie within `width` where the column has rows that near; in sparse regions they are the nearest
+    there are. Equal values are in one run. NaN is -1.
+    """
+    classes = np.full(values.size, -1, dtype=np.int64)
+    order = np.argsort(values, kind="stable")
+    order = order[np.isfinite(values[order])]
+    run, start = 0, 0
+    for place, row in enumerate(order):
+        apart, size = values[row] - values[order[start]], place - start
+        if size >= at_least and apart > width and values[row] != values[order[place - 1]]:
+            run, start = run + 1, place
+        classes[row] = run
+    if run and order.size - start < at_least:
+        classes[order[start:]] = run - 1
+    return classes
+
+
 class MalformedCells(TableError):
     """Cells that a kind cannot read, in the one form that all such messages have: how many, what, where, what to do.
 
@@ -56,15 +81,40 @@ class MalformedCells(TableError):
 
     def __init__(self, column: str, faults: Sequence[tuple[int, Cell]], total: int, what: str, advice: str) -> None:
         self.column, self.faults, self.total, self.what, self.advice = column, tuple(faults), total, what, advice
-        super().__init__(self.told("line"))
+        super().__init__(self.message("line"))
 
-    def told(self, unit: str) -> str:
+    def message(self, unit: str) -> str:
         """The message for a table whose rows are counted in "line"s, or in "row"s: a kind cannot know."""
         faults = self.faults
         listed = ", ".join(f"{unit} {number} {cell!r}" for number, cell in faults[:_LINES_SHOWN])
         more = f" and {len(faults) - _LINES_SHOWN:,} more" if len(faults) > _LINES_SHOWN else ""
         number = f"{len(faults):,} of {counted(self.total, 'cell')} {'is' if len(faults) == 1 else 'are'}"
         return f"column '{self.column}': {number} {self.what}: {listed}{more}.\n  {self.advice}"
+
+
+def check_cells(
+    column: str,
+    cells: Sequence[Cell],
+    lines: Sequence[int],
+    is_malformed: Callable[[str], bool],
+    what: tuple[str, str],
+    advice: str,
+) -> None:
+    """Raise MalformedCells if there are such cells, for all of them; `what` they are if there is one, or several."""
+    filled = [(line, cell) for line, cell in zip(lines, cells, strict=True) if cell is not None]
+    if faults := [(line, cell) for line, cell in filled if is_malformed(cell)]:
+        raise MalformedCells(column, faults, len(filled), what[len(faults) > 1], advice)
+
+
+def check_differ(column: str, values: Collection[object], what: str) -> None:
+    """Raise TableError unless there are two different values in the training rows; `what` says which one there is."""
+    if not values:
+        raise TableError(f"column '{column}' has no value in any training row. Leave it out of the recipe.")
+    if len(values) == 1:
+        raise TableError(
+            f"column '{column}' has {what}, in all training rows, so nothing can be told apart by it. Leave it out of "
+            "the recipe."
+        )
 
 
 @runtime_checkable
@@ -94,10 +144,10 @@ class Similarity(ABC):
         column: the column it reads, also its name in logs and reports.
         is_partition: True if rows are only ever "same class" or "not"; then codes are class ids
             (int64, -1 where missing) and `classes` names them.
-        target_kind: what `target` gives, and so which probe suits it: "class", "labels", "rank", "number", or
-            "nothing" where the cells say nothing to be asked.
+        target_kind: what `target` gives, and so which probe predicts it: "class", "labels", "rank", "number", or
+            "nothing" where the cells hold nothing that a probe could predict.
         geometry: how the values of the column lie, and so how they are filtered and shown.
-        suited_objective: name of the objective that makes most of it.
+        suited_objective: name of the objective that suits it best.
     """
 
     is_partition: ClassVar[bool] = False
@@ -117,10 +167,10 @@ class Similarity(ABC):
         return ()
 
     def target(self, cells: Sequence[Cell]) -> Shaped[np.ndarray, "rows ..."]:
-        """What a probe is to tell of each row, whichever split it is in.
+        """What a probe predicts for each row, in every split.
 
         By `target_kind`:
-            "class": class index (int64), -1 where the cell is missing or its class was never seen by `fit`. Of a
+            "class": class index (int64), -1 where the cell is missing or no training row has its class. Of a
                 hierarchy the finest level.
             "labels": [rows, labels] of 0 and 1 (float64), a whole row of NaN where missing.
             "rank": rank of the level from 0 (float64), NaN where missing.
@@ -128,6 +178,38 @@ class Similarity(ABC):
             "nothing": -1 for every row.
         """
         return np.full(len(cells), -1, dtype=np.int64)
+
+    def class_levels(self, cells: Sequence[Cell]) -> list[tuple[Int[np.ndarray, " rows"], tuple[str, ...]]]:
+        """Where the target is a class: its index a row and the names of the classes, of each level that has classes.
+
+        There is one level but in a hierarchy, whose coarsest level comes first.
+        """
+        return [(self.target(cells), self.target_names)]
+
+    def batch_classes(self, cells: Sequence[Cell], at_least: int) -> Int[np.ndarray, " rows"]:
+        """A class number a row for balanced batches, which hold enough rows of a class or none; -1 for no class.
+
+        Rows of a class are to be alike to each other, so that each finds a positive in its batch. By default classes
+        and levels are what they are; numbers are put into runs of near values (`near_values`); of all else rows of
+        equal codes are a class.
+
+        Args:
+            cells: of some rows, as the similarity reads them.
+            at_least: rows that a class is to have in a batch.
+        """
+        if self.target_kind == "number":
+            return near_values(self.target(cells), at_least, self.alike_within or 0.0)
+        if self.target_kind in ("class", "rank"):
+            target = self.target(cells).astype(np.float64)
+            return np.where(np.isfinite(target), target, -1).astype(np.int64)
+        codes = self.encode(cells)
+        _, same = np.unique(codes.reshape(len(cells), -1).numpy(), axis=0, return_inverse=True)
+        return np.where(self.missing(codes).numpy(), -1, same.reshape(-1))
+
+    @property
+    def alike_within(self) -> float | None:
+        """The difference within which numbers are alike, in the unit of the column; None where no setting says so."""
+        return None
 
     @property
     def half_counts(self) -> bool:
@@ -137,6 +219,10 @@ class Similarity(ABC):
     def parts(self, cell: str) -> tuple[str, ...]:
         """What a cell consists of: the labels of a set, the levels of a path from the coarsest on, else the cell."""
         return (cell,)
+
+    def shown(self, cell: str) -> str:
+        """A cell for people: as it was written, or the cells of several columns with " / " between them."""
+        return cell.replace(BETWEEN_COLUMNS, " / ")
 
     def agreement(self, cells: Sequence[Cell], others: Sequence[Cell]) -> Float[np.ndarray, " pairs"]:
         """How alike the cells of each pair are: the weight that training gives them, in [0, 1], NaN where unknown.
@@ -170,7 +256,7 @@ class Similarity(ABC):
 
     @classmethod
     def check(cls, column: str, cells: Sequence[Cell], lines: Sequence[int], **settings: Any) -> None:
-        """Complain of cells that this kind cannot read, in whichever split they are. By default it reads all.
+        """Raise an error for cells that this kind cannot read, in any split. By default it reads all.
 
         Args:
             column: the column, for the message.
@@ -197,7 +283,7 @@ class Similarity(ABC):
 
     @abstractmethod
     def encode(self, cells: Sequence[Cell]) -> Shaped[Tensor, "rows ..."]:
-        """Cells to codes, a row each. Cells never seen by `fit` are missing."""
+        """Cells to codes, a row each. Values that no training row has are missing."""
 
     def encode_tensor(self, labels: Values) -> Shaped[Tensor, "rows ..."]:
         """The labels of a batch to codes, for a training loop that has tensors and no cells.
@@ -220,9 +306,10 @@ class Similarity(ABC):
     def missing(self, codes: Shaped[Tensor, "rows ..."]) -> Bool[Tensor, " rows"]:
         """Rows about which this similarity says nothing."""
 
-    @abstractmethod
     def to_json(self) -> dict[str, object]:
-        """What `from_json` needs to rebuild it; plain JSON values."""
+        """What `from_json` needs to rebuild it; plain JSON values. By default the fields of a dataclass."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # type: ignore[arg-type]
+        return {name: _as_lists(value) for name, value in values.items()}
 
     @classmethod
     @abstractmethod

@@ -11,10 +11,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from mscon.errors import TableError
 from mscon.method.labels import Values, integers, need_shape
 from mscon.method.pairs import Pairs
-from mscon.method.similarities.base import Cell, Geometry, Similarity, TargetKind
+from mscon.method.similarities.base import Cell, Geometry, Similarity, TargetKind, check_differ
 
 
 def same_class(anchors: Int[Tensor, " anchors"], candidates: Int[Tensor, " candidates"]) -> Pairs:
@@ -64,20 +63,14 @@ class Categorical(Similarity):
         return self.encode(cells).numpy()
 
     def agreement(self, cells: Sequence[Cell], others: Sequence[Cell]) -> Float[np.ndarray, " pairs"]:
-        """As of every similarity; but a class that training never saw is a class too, told from others by its name."""
+        """As of every similarity; but a class that no training row has counts too, and is compared by its name."""
         classes = sorted({cell for cell in (*cells, *others) if cell is not None})
         return super(Categorical, replace(self, classes=tuple(classes))).agreement(cells, others)
 
     @classmethod
     def fit(cls, column: str, cells: Sequence[Cell], lines: Sequence[int], **settings: object) -> Categorical:
         classes = tuple(sorted({cell for cell in cells if cell is not None}))
-        if not classes:
-            raise TableError(f"column '{column}' has no value in any training row. Leave it out of the recipe.")
-        if len(classes) == 1:
-            raise TableError(
-                f"column '{column}' has one value only, '{classes[0]}', in all training rows, so nothing can be "
-                "told apart by it. Leave it out of the recipe."
-            )
+        check_differ(column, classes, f"one value only, '{classes[0] if classes else None}'")
         return cls(column, classes)
 
     def encode(self, cells: Sequence[Cell]) -> Int[Tensor, " rows"]:
@@ -96,9 +89,6 @@ class Categorical(Similarity):
 
     def missing(self, codes: Int[Tensor, " rows"]) -> Bool[Tensor, " rows"]:
         return codes < 0
-
-    def to_json(self) -> dict[str, object]:
-        return {"column": self.column, "classes": list(self.classes)}
 
     @classmethod
     def from_json(cls, state: dict[str, object]) -> Categorical:

@@ -16,7 +16,7 @@ from torch import Tensor
 from mscon.errors import RecipeError, TableError
 from mscon.method.labels import Values, need_shape, numbers
 from mscon.method.pairs import Pairs
-from mscon.method.similarities.base import Cell, Geometry, MalformedCells, Similarity, TargetKind
+from mscon.method.similarities.base import Cell, Geometry, Similarity, TargetKind, check_cells, check_differ
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
@@ -37,10 +37,7 @@ def number_of(cell: str) -> float | None:
 
 def check_numbers(column: str, cells: Sequence[Cell], lines: Sequence[int], advice: str) -> None:
     """Raise TableError for all cells that are no numbers."""
-    there = [(line, cell) for line, cell in zip(lines, cells, strict=True) if cell is not None]
-    if faults := [(line, cell) for line, cell in there if number_of(cell) is None]:
-        what = "not a number" if len(faults) == 1 else "not numbers"
-        raise MalformedCells(column, faults, len(there), what, advice)
+    check_cells(column, cells, lines, lambda cell: number_of(cell) is None, ("not a number", "not numbers"), advice)
 
 
 def default_width(values: Float[np.ndarray, " values"]) -> float:
@@ -95,6 +92,10 @@ class Continuous(Similarity):
                 f"got width {self.width} and centre {self.centre}."
             )
 
+    @property
+    def alike_within(self) -> float:
+        return self.width
+
     def target(self, cells: Sequence[Cell]) -> Float[np.ndarray, " rows"]:
         values = [None if cell is None else number_of(cell) for cell in cells]
         return np.array([math.nan if value is None else value for value in values], dtype=np.float64)
@@ -115,23 +116,16 @@ class Continuous(Similarity):
         if width is not None and not 0 < width < math.inf:
             raise RecipeError(f"similarity '{column}': width must be positive, in the unit of the column, got {width}.")
         cls.check(column, cells, lines)
-        found = [value for cell in cells if cell is not None and (value := number_of(cell)) is not None]
-        if not found:
-            raise TableError(f"column '{column}' has no value in any training row. Leave it out of the recipe.")
-        values = np.array(found)
-        if values.min() == values.max():
-            raise TableError(
-                f"column '{column}' has one value only, {found[0]:g}, in all training rows, so nothing can be told "
-                "apart by it. Leave it out of the recipe."
-            )
+        values = np.array([value for cell in cells if cell is not None and (value := number_of(cell)) is not None])
+        check_differ(column, np.unique(values).tolist(), f"one value only, {values[0] if len(values) else 0:g}")
         with np.errstate(over="ignore", invalid="ignore"):
-            found_width, centre = default_width(values) if width is None else width, float(np.median(values))
-        if not (0 < found_width < math.inf and math.isfinite(centre)):
+            fitted_width, centre = default_width(values) if width is None else width, float(np.median(values))
+        if not (0 < fitted_width < math.inf and math.isfinite(centre)):
             raise TableError(
                 f"column '{column}' has numbers from {values.min():g} to {values.max():g} in its training rows, more "
                 "than can be reckoned with. Empty the cells of those that stand for something else."
             )
-        return cls(column, found_width, centre)
+        return cls(column, fitted_width, centre)
 
     def encode(self, cells: Sequence[Cell]) -> Float[Tensor, " rows"]:
         with np.errstate(over="ignore"):  # infinities too are cut off: one minus another would be no number
@@ -153,9 +147,6 @@ class Continuous(Similarity):
 
     def missing(self, codes: Float[Tensor, " rows"]) -> Bool[Tensor, " rows"]:
         return codes.isnan()
-
-    def to_json(self) -> dict[str, object]:
-        return {"column": self.column, "width": self.width, "centre": self.centre}
 
     @classmethod
     def from_json(cls, state: dict[str, object]) -> Continuous:

@@ -11,12 +11,20 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from mscon.errors import RecipeError, TableError
+from mscon.errors import RecipeError
 from mscon.method.labels import Values, integers, need_shape
 from mscon.method.pairs import Pairs
-from mscon.method.similarities.base import BETWEEN_COLUMNS, Cell, Geometry, MalformedCells, Similarity, TargetKind
+from mscon.method.similarities.base import (
+    BETWEEN_COLUMNS,
+    Cell,
+    Geometry,
+    Similarity,
+    TargetKind,
+    check_cells,
+    check_differ,
+)
 
-Path = tuple[str, ...]
+ClassPath = tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -27,10 +35,10 @@ class Hierarchical(Similarity):
     `under`, then the column itself. A code is a row of class numbers, one a level, -1 from the level on at
     which nothing is known. Classes of equal names under different ones are different.
 
-    What a row does not say is unknown, not different. In several columns an empty cell leaves its level open, and the
-    levels below it. A path that ends where others go on ("boots" beside "boots/ankle") leaves what follows open,
-    one that none continues is complete. Of two rows that go together as far as both say, but not to the
-    last level, nothing is known; where they part, it is known however little is said below.
+    Levels that a row does not name are unknown, not different. In several columns an empty cell makes its level and all
+    levels below it unknown. If a path is the beginning of another ("boots" and "boots/ankle"), its further levels are
+    unknown; a path that no other continues is complete. A pair is unknown if both rows agree on every level that both
+    name and that is not the last one. If they differ on a level, the pair is known, whatever the levels below.
 
     Attributes:
         paths: all different paths of the training rows, sorted; by default any, for a training loop whose labels are
@@ -43,7 +51,7 @@ class Hierarchical(Similarity):
     """
 
     column: str
-    paths: tuple[Path, ...] = ()
+    paths: tuple[ClassPath, ...] = ()
     separator: str = "/"
     under: tuple[str, ...] = ()
 
@@ -63,7 +71,13 @@ class Hierarchical(Similarity):
     @property
     def target_names(self) -> tuple[str, ...]:
         """The classes of the finest level, as whole paths."""
-        return tuple(self.separator.join(part for part in path if part) for path in self._classes()[-1])
+        return self._names(self._classes()[-1])
+
+    def _names(self, paths: Sequence[ClassPath]) -> tuple[str, ...]:
+        return tuple(self.separator.join(part for part in path if part) for path in paths)
+
+    def class_levels(self, cells: Sequence[Cell]) -> list[tuple[Int[np.ndarray, " rows"], tuple[str, ...]]]:
+        return list(zip(self.encode(cells).numpy().T, map(self._names, self._classes()), strict=True))
 
     def target(self, cells: Sequence[Cell]) -> Int[np.ndarray, " rows"]:
         return self.encode(cells)[:, -1].numpy()
@@ -74,16 +88,13 @@ class Hierarchical(Similarity):
     @classmethod
     def check(cls, column: str, cells: Sequence[Cell], lines: Sequence[int], **settings: Any) -> None:
         separator, under = settings.get("separator", "/"), tuple(settings.get("under", ()))
-        there = [(line, cell) for line, cell in zip(lines, cells, strict=True) if cell is not None]
         if under:
-            faults = [(line, cell) for line, cell in there if cell.count(BETWEEN_COLUMNS) != len(under)]
-            what, advice = "with a control character (1F)", "Take it out."
-        else:
-            faults = [(line, cell) for line, cell in there if "" in _parts(cell, separator)]
-            what = "a path with an empty part" if len(faults) == 1 else "paths with an empty part"
-            advice = f"Write boots{separator}ankle, without a separator at either end or twice in a row."
-        if faults:
-            raise MalformedCells(column, faults, len(there), what, advice)
+            what = ("with a control character (1F)", "with a control character (1F)")
+            check_cells(column, cells, lines, lambda c: c.count(BETWEEN_COLUMNS) != len(under), what, "Take it out.")
+            return
+        what = ("a path with an empty part", "paths with an empty part")
+        advice = f"Write boots{separator}ankle, without a separator at either end or twice in a row."
+        check_cells(column, cells, lines, lambda cell: "" in _parts(cell, separator), what, advice)
 
     @classmethod
     def fit(
@@ -102,16 +113,10 @@ class Hierarchical(Similarity):
         cls.check(column, cells, lines, separator=separator, under=under)
         reads = cls(column, (), separator, tuple(under))
         paths = {path for cell in cells if (path := reads._path(cell))}
-        if not paths:
-            raise TableError(f"column '{column}' has no value in any training row. Leave it out of the recipe.")
-        if len(paths) == 1:
-            raise TableError(
-                f"column '{column}' has one path only, '{separator.join(paths.pop())}', in all training rows, so "
-                "nothing can be told apart by it. Leave it out of the recipe."
-            )
+        check_differ(column, paths, f"one path only, '{separator.join(next(iter(paths), ()))}'")
         return cls(column, tuple(sorted(paths)), separator, tuple(under))
 
-    def _path(self, cell: Cell) -> Path:
+    def _path(self, cell: Cell) -> ClassPath:
         """What a row says, from the coarsest level on and as far as there is no hole."""
         if cell is None:
             return ()
@@ -120,17 +125,17 @@ class Hierarchical(Similarity):
         parts = cell.split(BETWEEN_COLUMNS)
         return tuple(parts[: parts.index("")] if "" in parts else parts)
 
-    def _complete(self) -> frozenset[Path]:
+    def _complete(self) -> frozenset[ClassPath]:
         """Paths that end because there is nothing below them. Where an empty cell is missing, none is known to."""
         if self.under:
             return frozenset()
         continued = {path[:end] for path in self.paths for end in range(len(path))}
         return frozenset(path for path in self.paths if path not in continued)
 
-    def _whole(self, path: Path, complete: frozenset[Path]) -> Path:
+    def _whole(self, path: ClassPath, complete: frozenset[ClassPath]) -> ClassPath:
         return path + ("",) * (self.levels - len(path)) if path in complete else path
 
-    def _classes(self) -> list[list[Path]]:
+    def _classes(self) -> list[list[ClassPath]]:
         """The classes of each level, as paths down to it; a complete path is a class of all levels below it too."""
         complete = self._complete()
         whole = [self._whole(path, complete) for path in self.paths]
@@ -173,25 +178,17 @@ class Hierarchical(Similarity):
     def compare(self, anchors: Int[Tensor, "anchors levels"], candidates: Int[Tensor, "candidates levels"]) -> Pairs:
         levels = anchors.shape[1]
         # How far either says something; where both do, equal numbers are the same class under the same classes.
-        own_end, other_end = ((codes >= 0).sum(dim=1, dtype=torch.int16) for codes in (anchors, candidates))
-        said = torch.minimum(own_end[:, None], other_end[None, :])
-        together = torch.zeros_like(said)
+        a_end, c_end = ((codes >= 0).sum(dim=1, dtype=torch.int16) for codes in (anchors, candidates))
+        depth = torch.minimum(a_end[:, None], c_end[None, :])
+        together = torch.zeros_like(depth)
         for level in range(levels):  # one level at a time: all at once would be levels times as large
-            own = anchors[:, level, None]
-            together += (own == candidates[None, :, level]) & (own >= 0)
-        known = (said > 0) & ((together < said) | (said == levels))
+            a = anchors[:, level, None]
+            together += (a == candidates[None, :, level]) & (a >= 0)
+        known = (depth > 0) & ((together < depth) | (depth == levels))
         return Pairs(together.to(torch.get_default_dtype()).div_(levels), known)
 
     def missing(self, codes: Int[Tensor, "rows levels"]) -> Bool[Tensor, " rows"]:
         return codes[:, 0] < 0
-
-    def to_json(self) -> dict[str, object]:
-        return {
-            "column": self.column,
-            "paths": [list(path) for path in self.paths],
-            "separator": self.separator,
-            "under": list(self.under),
-        }
 
     @classmethod
     def from_json(cls, state: dict[str, object]) -> Hierarchical:
@@ -200,5 +197,5 @@ class Hierarchical(Similarity):
         return cls(cast(str, state["column"]), paths, cast(str, state["separator"]), under)
 
 
-def _parts(cell: str, separator: str) -> Path:
+def _parts(cell: str, separator: str) -> ClassPath:
     return tuple(part.strip() for part in cell.split(separator))

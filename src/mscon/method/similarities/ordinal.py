@@ -11,10 +11,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from mscon.errors import RecipeError, TableError, first_few
+from mscon.errors import RecipeError, first_few
 from mscon.method.labels import Values, need_shape, ranks
 from mscon.method.pairs import Pairs
-from mscon.method.similarities.base import Cell, Geometry, MalformedCells, Similarity, TargetKind
+from mscon.method.similarities.base import Cell, Geometry, Similarity, TargetKind, check_cells, check_differ
 from mscon.method.similarities.categorical import named
 from mscon.method.similarities.continuous import check_numbers, number_of
 
@@ -58,28 +58,20 @@ class Ordinal(Similarity):
             advice = 'Say the order of the levels in the recipe: levels = ["low", "middle", "high"].'
             check_numbers(column, cells, lines, f"{advice}\n  Without it the levels are numbers, sorted.")
             return
-        there = [(line, cell) for line, cell in zip(lines, cells, strict=True) if cell is not None]
-        if unknown := [(line, cell) for line, cell in there if cell not in levels]:
-            what = "not a level" if len(unknown) == 1 else "not levels"
-            advice = f"Levels in the recipe: {first_few(levels, 20)}. Add what is lacking, or empty the cells."
-            raise MalformedCells(column, unknown, len(there), what, advice)
+        advice = f"Levels in the recipe: {first_few(levels, 20)}. Add what is lacking, or empty the cells."
+        check_cells(column, cells, lines, lambda cell: cell not in levels, ("not a level", "not levels"), advice)
 
     @classmethod
     def fit(cls, column: str, cells: Sequence[Cell], lines: Sequence[int], *, levels: Sequence[str] = ()) -> Ordinal:
         if levels and (len(levels) < 2 or len(set(levels)) < len(levels)):
             raise RecipeError(f"similarity '{column}': levels must be two or more that differ, got {list(levels)}.")
         cls.check(column, cells, lines, levels=levels)
-        found = {cell for cell in cells if cell is not None}
-        if not found:
-            raise TableError(f"column '{column}' has no value in any training row. Leave it out of the recipe.")
-        if len({_key(cell, bool(levels)) for cell in found}) == 1:
-            raise TableError(
-                f"column '{column}' has one level only, '{found.pop()}', in all training rows, so nothing can be "
-                "told apart by it. Leave it out of the recipe."
-            )
+        names = sorted({cell for cell in cells if cell is not None}, reverse=True)
+        distinct = {cell if levels else number_of(cell) for cell in names}  # "1" and "1.0" are one level
+        check_differ(column, distinct, f"one level only, '{names[0] if names else None}'")
         if levels:
             return cls(column, tuple(levels))
-        by_number = {number_of(cell): cell for cell in sorted(found, reverse=True)}  # "1" and "1.0" are one level
+        by_number = {number_of(cell): cell for cell in names}
         return cls(column, tuple(by_number[number] for number in sorted(by_number, key=lambda n: n or 0.0)))
 
     def encode(self, cells: Sequence[Cell]) -> Int[Tensor, " rows"]:
@@ -107,19 +99,12 @@ class Ordinal(Similarity):
         known = (anchors >= 0)[:, None] & (candidates >= 0)[None, :]
         # Missing ranks are -1, one step below the first: kept within [0, 1], since weights must be that anywhere.
         dtype = torch.get_default_dtype()
-        own, other = anchors.clamp_min(0).to(dtype)[:, None], candidates.clamp_min(0).to(dtype)[None, :]
-        return Pairs((own - other).abs_().div_(1 - len(self.levels)).add_(1), known)
+        a, c = anchors.clamp_min(0).to(dtype)[:, None], candidates.clamp_min(0).to(dtype)[None, :]
+        return Pairs((a - c).abs_().div_(1 - len(self.levels)).add_(1), known)
 
     def missing(self, codes: Int[Tensor, " rows"]) -> Bool[Tensor, " rows"]:
         return codes < 0
 
-    def to_json(self) -> dict[str, object]:
-        return {"column": self.column, "levels": list(self.levels)}
-
     @classmethod
     def from_json(cls, state: dict[str, object]) -> Ordinal:
         return cls(cast(str, state["column"]), tuple(cast(list[str], state["levels"])))
-
-
-def _key(cell: str, is_name: bool) -> str | float | None:
-    return cell if is_name else number_of(cell)

@@ -49,9 +49,6 @@ class SameRow(Similarity):
     def missing(self, codes: Int[Tensor, " rows"]) -> Bool[Tensor, " rows"]:
         return codes < 0
 
-    def to_json(self) -> dict[str, object]:
-        return {"column": self.column}
-
     @classmethod
     def from_json(cls, state: dict[str, object]) -> SameRow:
         return cls(cast(str, state["column"]))

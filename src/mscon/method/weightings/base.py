@@ -8,8 +8,30 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+
+
+@dataclass(frozen=True, slots=True)
+class BatchLosses:
+    """The losses of one batch, a mean for each similarity.
+
+    Attributes:
+        loss: mean over the anchors that count, nats; that of an absent similarity may be any number, or NaN.
+        floor: least value each loss can have.
+        ceiling: value each loss has for embeddings that all coincide.
+        anchors: how many anchors each loss is the mean of, over all processes; 0 where the batch says nothing about a
+            similarity, which is then absent.
+    """
+
+    loss: Float[Tensor, " similarities"]
+    floor: Float[Tensor, " similarities"]
+    ceiling: Float[Tensor, " similarities"]
+    anchors: Float[Tensor, " similarities"]
+
+    @property
+    def present(self) -> Bool[Tensor, " similarities"]:
+        return self.anchors > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,14 +41,21 @@ class Weighted:
     total: Float[Tensor, ""]
     weights: Float[Tensor, " similarities"]
 
+    @classmethod
+    def sum(cls, weights: Float[Tensor, " similarities"], batch: BatchLosses) -> Weighted:
+        """The sum of the losses of the similarities that are present, times weights that carry no gradient."""
+        present = batch.present
+        weights = weights.to(batch.loss.dtype).where(present, 0.0)
+        return cls((weights * batch.loss.where(present, 0.0)).sum(), weights)
 
-class Seen(NamedTuple):
-    """Some samples as a weighting may look at them: detached, those of all processes. A tuple, so that what wraps
-    modules finds the tensors in it.
+
+class LabelledProjections(NamedTuple):
+    """Samples that a weighting is fitted on: detached, those of all processes. A tuple, so that what wraps modules
+    finds the tensors in it.
 
     Attributes:
         projections: of any length, a space for each similarity.
-        classes: for each similarity the class of each sample, -1 where missing.
+        classes: for each similarity the class of each sample, -1 where missing or where it does not compare the view.
         rows: number of the table's row that a sample is a view of.
     """
 
@@ -43,51 +72,37 @@ class Weighting(nn.Module, ABC):
 
     Args:
         similarities: how many there are.
+
+    Attributes:
+        fit_on: the samples that `fit_to` is called with: none; those of each "training" step before its losses are
+            weighed; or after each "validation" all of its samples. Similarities must then be classes, and their
+            objectives must have a temperature.
     """
 
-    @property
-    def looks_at(self) -> Literal["nothing", "training", "validation"]:
-        """The samples that `look` is called with: none, those of each training step before they are weighed, or
-        once after each validation all of its samples. Similarities must then be classes, and the objective must
-        have a temperature."""
-        return "nothing"
+    fit_on: Literal["nothing", "training", "validation"] = "nothing"
 
-    def look(self, batch: Seen, temperature: float) -> None:
+    def fit_to(self, samples: LabelledProjections, temperatures: Sequence[float]) -> None:
         """Learn from projections what losses do not tell.
 
         Args:
-            batch: see `looks_at`.
-            temperature: the objective's.
+            samples: see `fit_on`.
+            temperatures: of the objective of each similarity.
         """
-        del batch, temperature
+        del samples, temperatures
 
     @abstractmethod
-    def forward(
-        self,
-        losses: Float[Tensor, " similarities"],
-        floors: Float[Tensor, " similarities"],
-        ceilings: Float[Tensor, " similarities"],
-        anchors: Float[Tensor, " similarities"],
-    ) -> Weighted:
-        """Weigh the mean losses (nats) of one batch.
-
-        Args:
-            losses: mean loss per similarity; the value of absent ones is ignored.
-            floors: least value each loss can have.
-            ceilings: value each loss has for embeddings that all coincide.
-            anchors: how many anchors each loss is the mean of, over all processes; 0 where the batch says nothing
-                about a similarity, which is then absent.
-        """
+    def forward(self, batch: BatchLosses) -> Weighted:
+        """Weigh the mean losses of one batch."""
 
 
-class Emphasised(Weighting):
-    """Another weighting, each of its weights multiplied by a number that the recipe gives the similarity.
+class ScaledWeighting(Weighting):
+    """Another weighting, each of its weights multiplied by the importance that the recipe gives the similarity.
 
-    The multiplication comes last, after whatever scaling, and what the other weighting learns is what it learns
-    without it: a learned weight does not adapt until the emphasis is gone.
+    The multiplication comes last, after any normalisation, and the other weighting learns what it would learn
+    without it: a learned weight does not adapt until the importance has no effect.
 
     Args:
-        own: the weighting to multiply.
+        weighting: whose weights are multiplied.
         importance: one a similarity, in their order, each >= 0 and not all 0.
     """
 
@@ -97,26 +112,16 @@ class Emphasised(Weighting):
         super().__init__()
         if not all(0 <= i < float("inf") for i in importance) or not any(importance):
             raise ValueError(f"importance must be finite, >= 0 and not 0 for all, got {list(importance)}.")
-        self.own = weighting
+        self.weighting, self.fit_on = weighting, weighting.fit_on
         self.register_buffer("importance", torch.tensor(list(importance), dtype=torch.float32))
 
-    @property
-    def looks_at(self) -> Literal["nothing", "training", "validation"]:
-        return self.own.looks_at
+    def fit_to(self, samples: LabelledProjections, temperatures: Sequence[float]) -> None:
+        self.weighting.fit_to(samples, temperatures)
 
-    def look(self, batch: Seen, temperature: float) -> None:
-        self.own.look(batch, temperature)
-
-    def forward(
-        self,
-        losses: Float[Tensor, " similarities"],
-        floors: Float[Tensor, " similarities"],
-        ceilings: Float[Tensor, " similarities"],
-        anchors: Float[Tensor, " similarities"],
-    ) -> Weighted:
-        weighted = self.own(losses, floors, ceilings, anchors)
-        weights = weighted.weights * self.importance.to(losses.dtype)
-        more = (weights - weighted.weights).detach() * losses.where(anchors > 0, 0.0)
+    def forward(self, batch: BatchLosses) -> Weighted:
+        weighted = self.weighting(batch)
+        weights = weighted.weights * self.importance.to(batch.loss.dtype)
+        more = (weights - weighted.weights).detach() * batch.loss.where(batch.present, 0.0)
         return Weighted(weighted.total + more.sum(), weights)
 
 

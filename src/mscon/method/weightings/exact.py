@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from mscon.method.kernels.precision import no_rounding
-from mscon.method.weightings.base import Seen, Weighted, Weighting
+from mscon.method.weightings.base import BatchLosses, LabelledProjections, Weighted, Weighting
 
 # Values of log sigma^2 that the likelihood is computed for; between them a parabola finds the least.
 _GRID = 25
@@ -93,7 +94,7 @@ def _log_mean_exp(
 class Exact(Weighting):
     r"""1 / sigma_c^2, sigma_c fitted by the exact pseudo-likelihood of eq. 5 that eq. 6 approximates.
 
-    sigma_c tells how sharply the geometry of a similarity's own projections predicts its labels on other rows: it
+    sigma_c says how sharply the geometry of a similarity's own projections predicts its labels on other rows: it
     grows with label noise and does not depend on the number of classes. The network has no say in it (projections
     are detached) and learns from SupCon as ever. On rows that were memorised noise looks certain, so validation
     rows are the better judges, if their labels are as careless as those of training: clean ones hide its noise.
@@ -108,11 +109,11 @@ class Exact(Weighting):
         normalise: scale the weights of the present similarities that could be judged to sum to their number.
             Without it weights are above 1 where labels are clean, and the network learns the faster for it.
         decay: of the exponential mean over steps, in [0, 1); for "training" only.
-        least, most: log sigma^2 stays between the two. Rows that are told apart without fault would draw sigma to 0,
+        least, most: log sigma^2 stays between the two. Labels that are predicted without error would draw sigma to 0,
             noise draws it to infinity; two weights differ at most by a factor of exp(most - least). With least = 0
             noise is turned down and all else left alone.
-        samples: the fit takes no more than so many, the first that come (validation rows come in an order by
-            chance). Its cost grows with the square.
+        samples: the fit takes no more than so many with a class, the first that come (validation rows come in a random
+            order). Its cost grows with the square.
 
     Source: MSCon eq. 5, https://arxiv.org/abs/2307.02712; what it leaves open is in docs/decisions/0008.
     """
@@ -146,10 +147,6 @@ class Exact(Weighting):
         self.register_buffer("judged", torch.zeros(similarities, dtype=torch.bool))
 
     @property
-    def looks_at(self) -> Literal["nothing", "training", "validation"]:
-        return self.fit_on
-
-    @property
     def log_variance(self) -> Float[Tensor, " similarities"]:
         """log sigma^2 of each similarity; 0 where there was nothing to judge by."""
         # Of values that are equally likely the largest: a head whose projections coincide is no witness.
@@ -163,33 +160,27 @@ class Exact(Weighting):
         return torch.where(self.judged, self.least + (self.most - self.least) * place / (_GRID - 1), 0.0)
 
     @torch.no_grad()
-    def look(self, batch: Seen, temperature: float) -> None:
+    def fit_to(self, samples: LabelledProjections, temperatures: Sequence[float]) -> None:
         """Fit sigma: replace what was known, or under `fit_on = "training"` move the mean over steps."""
-        grid = temperature * torch.linspace(self.least, self.most, _GRID, device=self.curve.device).exp()
+        factors = torch.linspace(self.least, self.most, _GRID, device=self.curve.device).exp()
         decay = self.decay if self.fit_on == "training" else 0.0
-        rows = batch.rows[: self.samples]
-        for number, (projections, classes) in enumerate(zip(batch.projections, batch.classes, strict=True)):
+        for number, (projections, classes, temperature) in enumerate(
+            zip(samples.projections, samples.classes, temperatures, strict=True)
+        ):
+            first = slice(int(((classes >= 0).cumsum(0) <= self.samples).sum()))
             nll, counted = pseudo_likelihood(
-                projections[: self.samples], classes[: self.samples], rows, temperature=grid
+                projections[first], classes[first], samples.rows[first], temperature=temperature * factors
             )
             if counted.any():
                 mean = (nll.sum(dim=1) / counted.sum()).to(self.curve.dtype)
                 self.curve[number] = decay * self.curve[number] + (1 - decay) * mean
                 self.judged[number] = True
 
-    def forward(
-        self,
-        losses: Float[Tensor, " similarities"],
-        floors: Float[Tensor, " similarities"],
-        ceilings: Float[Tensor, " similarities"],
-        anchors: Float[Tensor, " similarities"],
-    ) -> Weighted:
-        del floors, ceilings
-        present = anchors > 0
+    def forward(self, batch: BatchLosses) -> Weighted:
+        present = batch.present
         weights = (-self.log_variance).exp()
         if self.normalise:
             judged = self.judged & present
             total = weights.where(judged, 0.0).sum().clamp_min(1e-12)
             weights = torch.where(judged, weights * judged.sum() / total, 1.0)
-        weights = weights.to(losses.dtype).where(present, 0.0)
-        return Weighted((weights * losses.where(present, 0.0)).sum(), weights)
+        return Weighted.sum(weights, batch)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
-from mscon.method.weightings.base import Weighted, Weighting, relative_excess
+from mscon.method.weightings.base import BatchLosses, Weighted, Weighting, relative_excess
 
 
 class Relative(Weighting):
@@ -23,7 +22,7 @@ class Relative(Weighting):
         decay: of the exponential mean of u over steps, in [0, 1).
 
     Source: docs/decisions/0004; the floor follows Graf et al. 2021 and the identity in
-        `mscon.method.pairs.count`.
+        `mscon.method.kernels.counts.count`.
     """
 
     mean_excess: Tensor
@@ -37,18 +36,12 @@ class Relative(Weighting):
         self.softening, self.decay = softening, decay
         self.register_buffer("mean_excess", torch.ones(similarities))
 
-    def forward(
-        self,
-        losses: Float[Tensor, " similarities"],
-        floors: Float[Tensor, " similarities"],
-        ceilings: Float[Tensor, " similarities"],
-        anchors: Float[Tensor, " similarities"],
-    ) -> Weighted:
-        present = anchors > 0
-        excess = relative_excess(losses.detach(), floors, ceilings).clamp(0.0, 1.0).to(self.mean_excess.dtype)
+    def forward(self, batch: BatchLosses) -> Weighted:
+        excess = (
+            relative_excess(batch.loss.detach(), batch.floor, batch.ceiling).clamp(0.0, 1.0).to(self.mean_excess.dtype)
+        )
         if self.training:
             moved = self.decay * self.mean_excess + (1 - self.decay) * excess
-            self.mean_excess.copy_(moved.where(present, self.mean_excess))
+            self.mean_excess.copy_(moved.where(batch.present, self.mean_excess))
         inverse = 1 / (self.mean_excess + self.softening)
-        weights = (inverse * inverse.numel() / inverse.sum()).to(losses.dtype).where(present, 0.0)
-        return Weighted((weights * losses.where(present, 0.0)).sum(), weights)
+        return Weighted.sum(inverse * inverse.numel() / inverse.sum(), batch)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 
-from mscon.method.weightings.base import Weighted, Weighting
+from mscon.method.weightings.base import BatchLosses, Weighted, Weighting
 
 
 class Uncertainty(Weighting):
@@ -49,18 +48,11 @@ class Uncertainty(Weighting):
         self.normalise = normalise
         self.reduction = reduction
 
-    def forward(
-        self,
-        losses: Float[Tensor, " similarities"],
-        floors: Float[Tensor, " similarities"],
-        ceilings: Float[Tensor, " similarities"],
-        anchors: Float[Tensor, " similarities"],
-    ) -> Weighted:
-        del floors, ceilings
-        present = anchors > 0
-        summed = anchors if self.reduction == "sum" else torch.ones_like(anchors)
+    def forward(self, batch: BatchLosses) -> Weighted:
+        present = batch.present
+        summed = batch.anchors if self.reduction == "sum" else torch.ones_like(batch.anchors)
         weights = ((-self.log_variance).exp() * summed).where(present, 0.0)
-        known = losses.where(present, 0.0)
+        known = batch.loss.where(present, 0.0)
         penalty = self.log_variance.where(present, 0.0).sum()
         if not self.normalise:
             return Weighted((weights * known).sum() + penalty, weights.detach())

@@ -68,7 +68,7 @@ class HeadGroups(Heads):
 
     def forward(self, features: Float[Tensor, "samples features"]) -> Float[Tensor, "similarities samples dim"]:
         each = [heads(features) for heads in self.parts]
-        return torch.cat([pad(own, (0, self.output_dim - own.shape[2])) for own in each])[self._place]
+        return torch.cat([pad(z, (0, self.output_dim - z.shape[2])) for z in each])[self._place]
 
     def penalty(self, features: Float[Tensor, "samples features"], mean: Mean = torch.mean) -> Float[Tensor, ""]:
         total = features.new_zeros(())

@@ -10,7 +10,6 @@ from jaxtyping import Float, Int
 from mscon.data.table.label_columns import LabelColumn
 
 NEAREST = 10
-_BLOCK = 1_024
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -29,23 +28,6 @@ class Doubt:
     apart: Float[np.ndarray, " rows"]
 
 
-def nearest(vectors: Float[np.ndarray, "rows dim"], count: int = NEAREST) -> Int[np.ndarray, "rows count"]:
-    """The nearest other rows of each row by cosine, the nearest first; fewer than `count` if there are fewer rows."""
-    count = min(count, len(vectors) - 1)
-    neighbours = np.zeros((len(vectors), max(count, 0)), dtype=np.int64)
-    if count < 1:
-        return neighbours
-    for start in range(0, len(vectors), _BLOCK):
-        block = vectors[start : start + _BLOCK]
-        cosines = block @ vectors.T
-        positions = np.arange(len(block))
-        cosines[positions, start + positions] = -np.inf
-        some = np.argpartition(cosines, -count, axis=1)[:, -count:]
-        order = np.argsort(-np.take_along_axis(cosines, some, axis=1), axis=1, kind="stable")
-        neighbours[start : start + len(block)] = np.take_along_axis(some, order, axis=1)
-    return neighbours
-
-
 def doubt(
     column: LabelColumn, near: Int[np.ndarray, "rows count"], rows: Int[np.ndarray, " rows"] | None = None
 ) -> Doubt:
@@ -53,7 +35,7 @@ def doubt(
 
     Args:
         column: which has a similarity.
-        near: of each row its neighbours, as `nearest` gives them, in the space of that column.
+        near: of each row its neighbours, the nearest first, in the space of that column.
         rows: numbers of the rows that these are; None for all.
     """
     cells = column.read(None if rows is None else rows.tolist())

@@ -72,7 +72,7 @@ def build_explorer(
         [path],
         reads=run.files,
         images=run.images,
-        own=lambda there: outputs.is_page(there, "explorer"),
+        is_ours=lambda there: outputs.is_page(there, "explorer"),
         overwrite=overwrite,
     )
     page = render(

@@ -11,10 +11,11 @@ import polars as pl
 from jaxtyping import Float, Int, Int8
 
 from mscon.data.table.label_columns import LabelColumns
+from mscon.evaluate.metrics.nearest import CosineNeighbours
 from mscon.run.recipe import Data, data_of
 from mscon.run.run import Run
 from mscon.search.explorer.columns import Column, read_columns
-from mscon.search.explorer.label_errors import Doubt, doubt, nearest
+from mscon.search.explorer.label_errors import NEAREST, Doubt, doubt
 from mscon.search.explorer.maps import Maps, draw_maps
 from mscon.search.explorer.thumbnails import thumbnails
 from mscon.search.index import Index, read_index
@@ -173,7 +174,7 @@ def doubts_of(
 ) -> dict[int, Doubt]:
     """Doubts about the labels of trained columns whose similarity may be used, by the position of the column."""
     return {
-        number: doubt(labels[column.name], nearest(vectors[column.space]), rows)
+        number: doubt(labels[column.name], CosineNeighbours(vectors[column.space]).nearest(NEAREST)[0], rows)
         for number, column in enumerate(columns)
         if column.space is not None and labels[column.name].similarity is not None
     }

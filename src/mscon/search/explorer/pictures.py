@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from mscon.data.inputs.decoding import Refused, decode_one
-from mscon.data.inputs.image_files import locate
+from mscon.data.inputs.image_files import Refused, decode_one, locate
 from mscon.errors import RunError, counted
 from mscon.search.explorer.thumbnails import EXACT, SIDE, data_uri, images_folder
 from mscon.search.index import Index

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, UnidentifiedImageError
 
-from mscon.data.inputs.decoding import from_picture
+from mscon.data.inputs.image_files import from_picture
 from mscon.errors import TableError
 
 MOST_BYTES = 20_000_000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +67,22 @@ def test_every_fault_is_told_by_its_line(tmp_path):
     assert "nested too deeply" in message(tmp_path, '{"k": ' + "[" * 100_000)
     both = message(tmp_path, '{"k": 1', '{"k": 1}', "x")
     assert "2 of 3 rows cannot be read, for this reason or another: lines 1, 3." in both
+
+
+def test_a_key_of_its_own_in_every_line_is_refused_before_memory_is_gone(tmp_path):
+    lines = [f'{{"{number}":1}}' for number in range(6_000)]
+    tracemalloc.start()
+    text = message(tmp_path, *lines)
+    assert tracemalloc.get_traced_memory()[1] < 400e6
+    tracemalloc.stop()
+    assert "bytes but holds" in text
+    assert "more than 100 times its size" in text
+
+
+def test_a_number_too_large_in_a_list_is_told_by_its_line(tmp_path):
+    assert "line 2: column 'v' holds a list with a number that is too large" in message(
+        tmp_path, '{"v": [1]}', '{"v": [1' + "0" * 400 + "]}"
+    )
 
 
 def test_text_that_is_not_utf8_is_told_by_line(tmp_path):

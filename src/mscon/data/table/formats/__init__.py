@@ -1,1 +1,1 @@
-"""Formats: one file for each way in which a table may lie on disk. They know files and lines, and no recipe."""
+"""File formats of tables, one module each. They know files and lines, and no recipe."""

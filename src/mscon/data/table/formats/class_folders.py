@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
-from mscon.data.table.formats.content import Content
+from mscon.data.table.table import Table
 from mscon.errors import TableError, counted, first_few
 
 # Of a file name only; whether it is an image is seen when it is decoded.
@@ -22,7 +22,7 @@ _SPLITS = {
 }  # fmt: skip
 
 
-def read(path: Path) -> Content:
+def read(path: Path) -> Table:
     """A row for each image: columns `image` (relative to the folder), `class`, and `split` where folders say it.
 
     Folders are taken for splits if all of them have such names. Images may lie in folders below those of the classes.
@@ -58,18 +58,18 @@ def read(path: Path) -> Content:
     columns = {"image": [r[0] for r in rows], "class": [r[1] for r in rows]}
     if has_splits:
         columns["split"] = [r[2] or "" for r in rows]
-    return Content(pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.String)), range(1, len(rows) + 1))
+    return Table(path, pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.String)), range(1, len(rows) + 1))
 
 
 def _images(root: Path) -> list[str]:
     """Paths of image files below a folder, with "/", in order. Links to folders are not followed."""
-    found = []
+    images = []
     for folder, below, files in os.walk(root):
         below[:] = sorted(name for name in below if not _is_clutter(name))
         inner = Path(folder).relative_to(root).as_posix()
         prefix = "" if inner == "." else f"{inner}/"
-        found += [f"{prefix}{name}" for name in files if name.lower().endswith(_ENDINGS) and not _is_clutter(name)]
-    return sorted(found)
+        images += [f"{prefix}{name}" for name in files if name.lower().endswith(_ENDINGS) and not _is_clutter(name)]
+    return sorted(images)
 
 
 def _is_clutter(name: str) -> bool:

@@ -9,19 +9,18 @@ from pathlib import Path
 
 import polars as pl
 
-from mscon.data.table.formats.content import Content, header_complaints
+from mscon.data.table.table import DELIMITERS, Table, header_complaints
 from mscon.errors import TableError, counted, numbered
-
-DELIMITERS = {".csv": ",", ".tsv": "\t"}
 
 # A ragged row is a slip of an editor, mostly few, and one wants to jump to each of them.
 _RAGGED_LINES_SHOWN = 20
 
-# Rows that are Python objects at a time: a cell of text takes 60 bytes more as such than in a frame.
-_ROWS_AT_ONCE = 50_000
+# Rows that are Python objects at a time: a cell of text takes 60 bytes more as such than in a frame, and the garbage
+# collector looks at every list again and again.
+_ROWS_AT_ONCE = 4_000
 
 
-def read(path: Path) -> Content:
+def read(path: Path) -> Table:
     """Rows of a UTF-8 file, with or without a byte order mark; the first line names the columns.
 
     Raises:
@@ -53,7 +52,7 @@ def read(path: Path) -> Content:
         complaints.append(f"{name} has column names but no rows.")
     if complaints:
         raise TableError("\n".join(complaints))
-    return Content(pl.concat([*frames, *([_frame(header, block)] if block else [])]), tuple(lines))
+    return Table(path, pl.concat([*frames, *([_frame(header, block)] if block else [])]), tuple(lines))
 
 
 def _text(path: Path) -> str:
@@ -91,9 +90,9 @@ def _records(name: str, text: str, delimiter: str) -> Iterator[tuple[int, list[s
 
 
 def _ragged_complaint(name: str, width: int, rows: int, ragged: Sequence[tuple[int, int]]) -> str:
-    line, found = ragged[0]
+    line, cells = ragged[0]
     return (
-        f"{name}, line {line}: {counted(found, 'cell')}, but there are {counted(width, 'column')}.\n"
+        f"{name}, line {line}: {counted(cells, 'cell')}, but there are {counted(width, 'column')}.\n"
         f"  {len(ragged):,} of {counted(rows, 'row')} with another number of cells: "
         f"{numbered('line', [n for n, _ in ragged], _RAGGED_LINES_SHOWN)}.\n"
         "  A cell that holds the separator must stand in double quotes."

@@ -1,4 +1,4 @@
-"""Frames: tables that are in memory already, of polars or of pandas.
+"""DataFrames of polars and pandas as tables.
 
 pandas is never imported here: whoever hands over one of its frames has it.
 """
@@ -8,13 +8,14 @@ from __future__ import annotations
 import datetime
 import os
 import uuid
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from mscon.data.table.formats.content import Content, header_complaints
-from mscon.data.table.formats.typed import content_of, number
+from mscon.data.table.formats.typed import number, table_of
+from mscon.data.table.table import Table, header_complaints
 from mscon.errors import TableError
 
 
@@ -23,7 +24,7 @@ def is_frame(source: object) -> bool:
     return isinstance(source, pl.DataFrame) or _is_pandas(source)
 
 
-def read(source: Any, name: str) -> Content:
+def read(source: Any, name: str) -> Table:
     """Rows of a frame. The index of a pandas frame is left out.
 
     Args:
@@ -31,9 +32,9 @@ def read(source: Any, name: str) -> Content:
         name: how messages call it.
 
     Raises:
-        TableError: see `content_of`; and for pandas columns of one name.
+        TableError: see `table_of`; and for pandas columns of one name.
     """
-    return content_of(name, source if isinstance(source, pl.DataFrame) else _from_pandas(source, name))
+    return table_of(Path(name), source if isinstance(source, pl.DataFrame) else _from_pandas(source, name))
 
 
 def _is_pandas(source: object) -> bool:

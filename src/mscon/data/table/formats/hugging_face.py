@@ -8,9 +8,9 @@ from typing import Any
 
 import polars as pl
 
-from mscon.data.table.formats import arrow_stream
-from mscon.data.table.formats.content import Content, repeated_names
-from mscon.data.table.formats.typed import content_of
+from mscon.data.table.formats.json_lines import RepeatedKey, without_repeats
+from mscon.data.table.formats.typed import table_of
+from mscon.data.table.table import Table
 from mscon.errors import TableError, first_few, nearest
 
 _MARKS = ("dataset_dict.json", "dataset_info.json", "state.json")
@@ -23,18 +23,18 @@ def is_dataset(path: Path) -> bool:
     return any((path / name).is_file() for name in _MARKS)
 
 
-def read(path: Path) -> Content:
+def read(path: Path) -> Table:
     """Rows of all splits, one after the other, as `Dataset.save_to_disk` or `DatasetDict.save_to_disk` wrote them.
 
     The names of the splits become a column `split`, unless there is one. A class label is its name, and its -1 is
     missing. Images are those stored within, or the paths that are given.
 
     Raises:
-        TableError: for files that are gone or damaged, and see `content_of`.
+        TableError: for files that are gone or damaged, and see `table_of`.
         OSError: if a file cannot be read.
     """
     if not (path / "dataset_dict.json").is_file():
-        return content_of(path.name, _one(path, path.name))
+        return table_of(path, _one(path, path.name))
     splits = _json(path / "dataset_dict.json", path.name).get("splits")
     if not isinstance(splits, list) or not splits or not all(isinstance(s, str) for s in splits):
         raise TableError(f"{path.name}: dataset_dict.json names no splits. {_ADVICE}")
@@ -54,7 +54,7 @@ def read(path: Path) -> Content:
                 f"{'is' if len(odd) == 1 else 'are'} not in both '{splits[0]}' and '{split}'.{nearest(odd[0], columns)}"
             )
     try:
-        return content_of(path.name, pl.concat([frame.select(columns) for frame in frames]))
+        return table_of(path, pl.concat([frame.select(columns) for frame in frames]))
     except (pl.exceptions.SchemaError, pl.exceptions.ShapeError) as error:
         first = str(error).splitlines()[0]
         raise TableError(f"{path.name}: a column has another type in one split than in another: {first}") from None
@@ -74,13 +74,13 @@ def _one(folder: Path, name: str) -> pl.DataFrame:
     for file in files:
         try:
             with (folder / file).open("rb") as opened:
-                names = arrow_stream.column_names(opened)
-            if complaints := repeated_names(f"{name}: '{file}'", names):
-                raise TableError("\n".join(complaints))
-            with (folder / file).open("rb") as opened:  # anew: polars reads on from where the system's file stands
                 frames.append(pl.read_ipc_stream(opened))
         except FileNotFoundError:
             raise TableError(f"{name}: '{file}' is not there, though state.json names it. {_ADVICE}") from None
+        except pl.exceptions.PanicException:  # that is what polars does with names that repeat
+            raise TableError(
+                f"{name}: '{file}' is not an Arrow file that can be read. Column names must differ. {_ADVICE}"
+            ) from None
         except pl.exceptions.PolarsError as error:
             first = str(error).splitlines()[0]
             raise TableError(f"{name}: '{file}' is not an Arrow file that can be read: {first}") from None
@@ -117,27 +117,15 @@ def _with_class_names(frame: pl.DataFrame, features: dict[str, Any], name: str) 
 
 def _json(path: Path, name: str) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text("utf-8"), object_pairs_hook=_without_repeats)
+        content = json.loads(path.read_text("utf-8"), object_pairs_hook=without_repeats)
     except FileNotFoundError:
         raise TableError(f"{name}: '{path.name}' is not there. {_ADVICE}") from None
-    except _Twice as twice:
+    except RepeatedKey as key:
         raise TableError(
-            f"{name}: column names must differ, but '{twice}' stands in {path.name} more than once."
+            f"{name}: column names must differ, but '{key}' stands in {path.name} more than once."
         ) from None
     except (ValueError, RecursionError) as error:
         raise TableError(f"{name}: '{path.name}' is not JSON that can be read: {error}") from None
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         raise TableError(f"{name}: '{path.name}' does not hold what `save_to_disk` writes. {_ADVICE}")
-    return found
-
-
-class _Twice(Exception):
-    """A key that stands in one object more than once."""
-
-
-def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [key for key, _ in pairs]
-        raise _Twice(next(key for key in names if names.count(key) > 1))
-    return found
+    return content

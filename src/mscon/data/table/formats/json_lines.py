@@ -11,14 +11,14 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float32
 
-from mscon.data.table.formats.content import Content, header_complaints
 from mscon.data.table.formats.typed import number
+from mscon.data.table.table import Table, check_size, header_complaints
 from mscon.errors import TableError, counted, numbered
 
 _Fault = tuple[int, str]
 
 
-def read(path: Path) -> Content:
+def read(path: Path) -> Table:
     """Rows of a UTF-8 file with a JSON object on each line; blank lines are skipped.
 
     Text, numbers, true, false and null are cells; a list of numbers is a vector, and all of a column must be of one
@@ -33,6 +33,7 @@ def read(path: Path) -> Content:
     vectors: dict[str, dict[int, Float32[np.ndarray, " dim"]]] = {}
     lines: list[int] = []
     faults: list[_Fault] = []
+    width = 0
     with path.open("rb") as file:
         for line, raw in enumerate(file, start=1):
             if not (raw := raw.removeprefix(b"\xef\xbb\xbf") if line == 1 else raw).strip():
@@ -52,9 +53,13 @@ def read(path: Path) -> Content:
                         cells.setdefault(key, [])
             except ValueError as error:
                 faults.append((line, str(error)))
+            if len(cells) > width:  # a column has room for every row, also where few rows have its key
+                width = len(cells)
+                check_size(path, len(lines), width)
     # A column of vectors in which some cell is null was taken for one of text until the first vector came.
     for key in [key for key in cells if key in vectors and not any(cells[key])]:
         del cells[key]
+    check_size(path, len(lines), len(cells))
     complaints = _complaints(name, faults, len(lines), cells, vectors, lines)
     if complaints:
         raise TableError("\n".join(complaints))
@@ -62,14 +67,16 @@ def read(path: Path) -> Content:
         {key: column + [None] * (len(lines) - len(column)) for key, column in cells.items()},
         schema=dict.fromkeys(cells, pl.String),
     )
-    return Content(frame, tuple(lines), {key: _stacked(found, len(lines)) for key, found in vectors.items()})
+    return Table(path, frame, tuple(lines), {key: _stacked(rows, len(lines)) for key, rows in vectors.items()})
 
 
 def _record(raw: bytes) -> dict[str, Any]:
     try:
-        record = json.loads(raw.decode("utf-8"), object_pairs_hook=_without_repeats)
+        record = json.loads(raw.decode("utf-8"), object_pairs_hook=without_repeats)
     except UnicodeDecodeError:
         raise ValueError("not UTF-8 text.") from None
+    except RepeatedKey as key:
+        raise ValueError(f"column '{key}' stands there more than once.") from None
     except json.JSONDecodeError as error:
         raise ValueError(f"not JSON ({error.msg}, column {error.colno}). Each line is an object of its own.") from None
     except RecursionError:
@@ -79,12 +86,20 @@ def _record(raw: bytes) -> dict[str, Any]:
     return record
 
 
-def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+class RepeatedKey(ValueError):
+    """A key that occurs in one object more than once."""
+
+
+def without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The pairs of a JSON object, for `json.loads`; keys stripped.
+
+    Raises:
+        RepeatedKey: with the first key that repeats.
+    """
     record = {key.strip(): value for key, value in pairs}
     if len(record) < len(pairs):
         names = [key.strip() for key, _ in pairs]
-        twice = next(key for key in names if names.count(key) > 1)
-        raise ValueError(f"column {twice!r} stands there more than once.")
+        raise RepeatedKey(next(key for key in names if names.count(key) > 1))
     return record
 
 
@@ -117,8 +132,11 @@ def _vector(key: str, value: list[Any]) -> Float32[np.ndarray, " dim"]:
             f"column {key!r} holds a list of numbers with {json.dumps(odd[0])[:40]} among them. A vector has a number "
             "in every place; where there is no vector write null in place of the whole list."
         )
-    with np.errstate(over="ignore"):  # too large for single precision is infinite, and refused as such
-        return np.asarray(value, dtype=np.float64).astype(np.float32)
+    try:
+        with np.errstate(over="ignore"):  # too large for single precision is infinite, and refused as such
+            return np.asarray(value, dtype=np.float64).astype(np.float32)
+    except OverflowError:
+        raise ValueError(f"column {key!r} holds a list with a number that is too large.") from None
 
 
 def _complaints(
@@ -141,12 +159,12 @@ def _complaints(
         complaints += header_complaints(name, header)
     elif not faults:
         complaints.append(f"{name} is empty: it has no columns.")
-    for key, found in vectors.items():
+    for key, lists in vectors.items():
         if key in cells:
             complaints.append(f"{name}: column {key!r} holds lists in some rows and single values in others.")
-        lengths = [v.size for v in found.values()]
+        lengths = [v.size for v in lists.values()]
         usual = max(set(lengths), key=lambda n: (lengths.count(n), -n))
-        if odd := [(lines[row], v.size) for row, v in found.items() if v.size != usual]:
+        if odd := [(lines[row], v.size) for row, v in lists.items() if v.size != usual]:
             complaints.append(
                 f"{name}, line {odd[0][0]}: column {key!r} holds a list of {odd[0][1]}, but mostly of "
                 f"{counted(usual, 'number')}.\n  {len(odd):,} of {counted(rows, 'row')} with another length: "
@@ -155,8 +173,8 @@ def _complaints(
     return complaints
 
 
-def _stacked(found: dict[int, Float32[np.ndarray, " dim"]], rows: int) -> Float32[np.ndarray, "rows dim"]:
-    stacked = np.full((rows, next(iter(found.values())).size), np.nan, dtype=np.float32)
-    for row, vector in found.items():
+def _stacked(lists: dict[int, Float32[np.ndarray, " dim"]], rows: int) -> Float32[np.ndarray, "rows dim"]:
+    stacked = np.full((rows, next(iter(lists.values())).size), np.nan, dtype=np.float32)
+    for row, vector in lists.items():
         stacked[row] = vector
     return stacked

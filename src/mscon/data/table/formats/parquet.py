@@ -6,26 +6,28 @@ from pathlib import Path
 
 import polars as pl
 
-from mscon.data.table.formats import parquet_footer
-from mscon.data.table.formats.content import Content, repeated_names
-from mscon.data.table.formats.typed import content_of
+from mscon.data.table.formats.typed import table_of
+from mscon.data.table.table import Table, check_size
 from mscon.errors import TableError
 
 
-def read(path: Path) -> Content:
+def read(path: Path) -> Table:
     """Rows of a Parquet file.
 
     Raises:
-        TableError: if it is not one, or see `content_of`.
+        TableError: if it is not one, if it unfolds to far more than its size, or see `table_of`.
         OSError: if the file cannot be read.
     """
     try:
         with path.open("rb") as file:
-            names = parquet_footer.column_names(file)
-        if complaints := repeated_names(path.name, names):
-            raise TableError("\n".join(complaints))
+            lazy = pl.scan_parquet(file)
+            check_size(path, lazy.select(pl.len()).collect().item(), len(lazy.collect_schema()))
         with path.open("rb") as file:
             raw = pl.read_parquet(file)
+    except pl.exceptions.DuplicateError as error:
+        raise TableError(f"{path.name}: column names must differ: {str(error).splitlines()[0]}.") from None
     except pl.exceptions.PolarsError as error:
         raise TableError(f"{path.name} is not a Parquet file that can be read: {str(error).splitlines()[0]}") from None
-    return content_of(path.name, raw)
+    texts = raw.select(pl.col(pl.String).str.len_bytes().cast(pl.UInt64).sum())
+    check_size(path, raw.height, raw.width, sum(texts.row(0)) if texts.width else 0)
+    return table_of(path, raw)

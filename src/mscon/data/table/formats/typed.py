@@ -1,36 +1,39 @@
-"""Typed columns to cells: numbers, dates and truth become text as a person would write them; lists become vectors."""
+"""Typed columns as cells: numbers, dates and truth values become text; lists of numbers become vectors."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 from jaxtyping import Float32
 
-from mscon.data.table.formats.content import Content, header_complaints
+from mscon.data.table.table import Table, header_complaints
 from mscon.errors import TableError, counted, first_few, numbered
 
 # Above this a float has no fractional digits left to lose, and its integer would be long to read.
 _WHOLE_FLOATS = 2**53
+# Below this Python writes an exponent.
+_SMALL = 1e-4
 
 
-def content_of(name: str, raw: pl.DataFrame) -> Content:
-    """The cells of a frame.
+def table_of(path: Path, raw: pl.DataFrame) -> Table:
+    """A frame as a table.
 
     A number is written without needless digits: 3 and not 3.0, 0.1, true; NaN is missing. A column of lists of
     numbers, all of one length, is a column of vectors. A column of bytes, or of {bytes, path} as Hugging Face
     stores images, is one of pictures.
 
     Args:
-        name: how messages call it.
+        path: of the file or folder; of a frame its name.
         raw: columns of any type.
 
     Raises:
         TableError: with all faults: names that are blank or repeated, columns of other things, no rows.
     """
-    header = [column.strip() for column in raw.columns]
+    name, header = path.name, [column.strip() for column in raw.columns]
     complaints = header_complaints(name, header) if header else [f"{name} is empty: it has no columns."]
     if header and not raw.height:
         complaints.append(f"{name} has column names but no rows.")
@@ -65,7 +68,7 @@ def content_of(name: str, raw: pl.DataFrame) -> Content:
         )
     if complaints:
         raise TableError("\n".join(complaints))
-    return Content(pl.DataFrame(texts), range(1, raw.height + 1), vectors, pictures)
+    return Table(path, pl.DataFrame(texts), range(1, raw.height + 1), vectors, pictures)
 
 
 def _called(series: pl.Series) -> str:
@@ -79,24 +82,41 @@ def _lists(series: pl.Series) -> bool:
 def as_text(series: pl.Series) -> pl.Series:
     """A column of plain values as text; null where missing or blank."""
     if series.dtype.is_float():
-        # Through text and not through Python's float: 0.1 in single precision is 0.10000000149 in double.
-        double = series.dtype == pl.Float64
-        texts = [None] * len(series) if double else series.cast(pl.String).to_list()
-        values = [number(value, text) for value, text in zip(series.to_list(), texts, strict=True)]
-        return pl.Series(values, dtype=pl.String)
+        return _floats_as_text(series)
     stripped = series.cast(pl.String).str.strip_chars()
     if isinstance(series.dtype, pl.Datetime):  # 12:30:00.000000 is 12:30:00
         stripped = stripped.str.replace(r"\.0+($|[+-])", "$1")
     return stripped.to_frame().select(pl.when(pl.first() != "").then(pl.first())).to_series()
 
 
-def number(value: float | None, text: str | None = None) -> str | None:
-    """A number as text, None for NaN; `text` is what it is written as if it is not whole."""
-    if value is None or math.isnan(value):
+def _floats_as_text(series: pl.Series) -> pl.Series:
+    """The same as `number` of each value; computed by polars where it writes as Python does."""
+    value, text = pl.col("value"), pl.col("value").cast(pl.String)
+    is_whole = (value == value.round()) & (value.abs() < _WHOLE_FLOATS)
+    columns = (
+        series.alias("value")
+        .to_frame()
+        .select(
+            value,
+            text=pl.when(is_whole)
+            .then(value.cast(pl.Int64, strict=False).cast(pl.String))
+            .when(value.is_not_nan())
+            .then(text),
+            differs=~is_whole & value.is_not_nan() & ~value.abs().is_between(_SMALL, _WHOLE_FLOATS),
+        )
+    )
+    if series.dtype == pl.Float64 and columns.get_column("differs").any():
+        odd = columns.filter("differs").get_column("value").unique().to_list()
+        exact = pl.col("value").replace_strict(odd, [number(v) for v in odd], default=None, return_dtype=pl.String)
+        columns = columns.with_columns(text=pl.when("differs").then(exact).otherwise("text"))
+    return columns.get_column("text")
+
+
+def number(value: float) -> str | None:
+    """A number as a person would write it, None for NaN."""
+    if math.isnan(value):
         return None
-    if value.is_integer() and abs(value) < _WHOLE_FLOATS:
-        return str(int(value))
-    return text or repr(value)
+    return str(int(value)) if value.is_integer() and abs(value) < _WHOLE_FLOATS else repr(value)
 
 
 def vectors_of(series: pl.Series) -> Float32[np.ndarray, "rows dim"]:
@@ -152,12 +172,12 @@ def _is_pictures(series: pl.Series) -> bool:
 
 
 def _unpacked_names(series: pl.Series) -> tuple[pl.Series, pl.Series]:
-    """For each row the file that its image becomes, and the image; where there are no bytes, the path that is given."""
-    given = pl.Series([None], dtype=pl.String).new_from_index(0, len(series))
+    """For each row the file that its image becomes, and the image; where there are no bytes, the path beside them."""
+    paths = pl.Series([None], dtype=pl.String).new_from_index(0, len(series))
     if isinstance(series.dtype, pl.Struct):
-        given, series = series.struct.field("path"), series.struct.field("bytes")
-    rows = pl.DataFrame({"bytes": series, "given": given}).with_row_index("row")
+        paths, series = series.struct.field("path"), series.struct.field("bytes")
+    rows = pl.DataFrame({"bytes": series, "path": paths}).with_row_index("row")
     folder, file = (pl.col("row") // 1000).cast(pl.String), pl.col("row").cast(pl.String)
-    own = folder.str.zfill(5) + "/" + file.str.zfill(8)
-    named = rows.select(pl.when(pl.col("bytes").is_not_null()).then(own).otherwise(pl.col("given")))
-    return named.to_series(), series
+    numbered_file = folder.str.zfill(5) + "/" + file.str.zfill(8)
+    names = rows.select(pl.when(pl.col("bytes").is_not_null()).then(numbered_file).otherwise(pl.col("path")))
+    return names.to_series(), series

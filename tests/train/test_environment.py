@@ -8,7 +8,7 @@ from torch import nn
 
 from mscon.model.small_cnn import SmallCNN
 from mscon.run.recipe import Train
-from mscon.train import hardware
+from mscon.train import environment
 
 WITH_UNITS = {"amx_bf16", "amx_tile", "avx512f"}
 NARROW, WIDE = SmallCNN(1), nn.Conv2d(3, 512, 3)
@@ -17,9 +17,9 @@ FLAT = nn.Linear(3, 3)
 
 
 def resolved(monkeypatch, encoder, flags=WITH_UNITS, device="cpu", vendor="GenuineIntel", **values):
-    monkeypatch.setattr(hardware, "_cpu", {"flags": set(flags), "vendor_id": {vendor}}.get)
-    found = hardware.resolve(replace(Train(), **values), encoder, device)
-    return found.precision, found.channels_last
+    monkeypatch.setattr(environment, "cpu_info", {"flags": " ".join(flags), "vendor_id": vendor}.get)
+    settings = environment.resolve(replace(Train(), **values), encoder, device)
+    return settings.precision, settings.channels_last
 
 
 @pytest.mark.parametrize(
@@ -81,19 +81,19 @@ def test_what_the_recipe_says_is_kept(monkeypatch, precision, channels_last):
 
 
 def test_resolving_twice_changes_nothing(monkeypatch):
-    monkeypatch.setattr(hardware, "_cpu", lambda key: WITH_UNITS)
-    once = hardware.resolve(Train(), NARROW, "cpu")
-    monkeypatch.setattr(hardware, "_cpu", lambda key: set())
-    assert hardware.resolve(once, NARROW, "cpu") == once
+    monkeypatch.setattr(environment, "cpu_info", lambda key: " ".join(WITH_UNITS))
+    once = environment.resolve(Train(), NARROW, "cpu")
+    monkeypatch.setattr(environment, "cpu_info", lambda key: "")
+    assert environment.resolve(once, NARROW, "cpu") == once
 
 
 def test_an_unresolved_precision_does_not_start():
     with pytest.raises(ValueError, match="call resolve"):
-        hardware.start(Train(precision="auto"), "cpu")
+        environment.start(Train(precision="auto"), "cpu")
 
 
 def test_starting_says_nothing(capfd):
-    fabric = hardware.start(replace(Train(), precision="bfloat16"), "cpu")
+    fabric = environment.start(replace(Train(), precision="bfloat16"), "cpu")
     with fabric.autocast():
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16
     out = capfd.readouterr()
@@ -108,7 +108,7 @@ def test_random_numbers_follow_from_the_seed_and_the_callers_go_on():
     torch.rand(1)
     drawn = []
     for _ in range(2):
-        with hardware.repeatable(7, "cpu"):
+        with environment.repeatable(7, "cpu"):
             assert torch.backends.cudnn.deterministic
             drawn.append(torch.rand(3))
     assert torch.equal(*drawn)

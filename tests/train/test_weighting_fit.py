@@ -7,12 +7,18 @@ import torch
 
 from mscon.data.table.table import read_table
 from mscon.errors import RecipeError
+from mscon.method.objective_groups import ObjectiveGroup, ObjectiveGroups
+from mscon.method.objectives.cross_entropy import CrossEntropy
+from mscon.method.objectives.supcon import SupCon
+from mscon.method.pairs import Pairs
 from mscon.method.similarities.categorical import Categorical
 from mscon.method.weightings.exact import Exact
 from mscon.run.run import Run
-from mscon.train import fit as fits
+from mscon.train import epochs
 from mscon.train.fit import fit, resume
-from mscon.train.seen import look, seen_by
+from mscon.train.gather import InBatch, Samples
+from mscon.train.step import measure
+from mscon.train.weighting_fit import check_fit
 
 QUIET = {"progress": False}
 HELD_OUT, IN_TRAINING = ["weighting.name=exact"], ["weighting.name=exact", "weighting.fit_on=training"]
@@ -34,25 +40,25 @@ def test_held_out_rows_weigh_from_the_second_epoch_on(asked, table, tmp_path):
     assert state["weighting.judged"].tolist() == [True, True, False]
 
 
-def test_the_rows_looked_at_are_those_of_validation_and_all_their_views(asked, table, tmp_path, monkeypatch):
-    seen = []
-    monkeypatch.setattr(Exact, "look", lambda self, *given: seen.append(given))
+def test_the_rows_fitted_on_are_those_of_validation_and_all_their_views(asked, table, tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(Exact, "fit_to", lambda self, *arguments: calls.append(arguments))
     fit(asked(*HELD_OUT, "train.epochs=1", "train.batch_size=5"), table, tmp_path / "run", **QUIET)
-    [(of_validation, temperature)] = seen
-    assert temperature == 0.1
+    [(of_validation, temperatures)] = calls
+    assert temperatures == [0.1] * 3
     assert sorted(of_validation.rows.tolist()) == sorted([*range(40, 52)] * 2)
     assert of_validation.projections.shape == (3, 24, 32)
     assert not of_validation.projections.requires_grad
     assert of_validation.classes[2].tolist() == of_validation.rows.tolist()
 
 
-def test_in_training_each_step_is_looked_at_before_it_is_weighed(asked, table, tmp_path, monkeypatch):
-    seen = []
-    own = Exact.look
-    monkeypatch.setattr(Exact, "look", lambda self, *given: (seen.append(given[0]), own(self, *given)))
+def test_in_training_the_weighting_is_fitted_before_each_step_is_weighed(asked, table, tmp_path, monkeypatch):
+    batches = []
+    fit_exact = Exact.fit_to
+    monkeypatch.setattr(Exact, "fit_to", lambda self, *of: (batches.append(of[0]), fit_exact(self, *of)))
     run = fit(asked(*IN_TRAINING, "train.epochs=1"), table, tmp_path / "run", **QUIET)
-    assert len(seen) == run.read_facts()["trained"]["steps"] == 2
-    assert all((s.rows < 40).all() for s in seen)
+    assert len(batches) == run.read_facts()["trained"]["steps"] == 2
+    assert all((s.rows < 40).all() for s in batches)
     assert weights(run, 1)["shape"] != 1
 
 
@@ -64,14 +70,14 @@ def test_in_training_each_step_is_looked_at_before_it_is_weighed(asked, table, t
 def test_resuming_gives_what_never_stopping_would_have(asked, overrides, table, tmp_path, monkeypatch):
     recipe = asked("train.epochs=3", *overrides)
     whole = fit(recipe, table, tmp_path / "whole", **QUIET)
-    own = fits.train_epoch
+    own = epochs.train_epoch
 
     def interrupted(training, number, step):
         if number == 3:
             raise KeyboardInterrupt
         yield from own(training, number, step)
 
-    monkeypatch.setattr(fits, "train_epoch", interrupted)
+    monkeypatch.setattr(epochs, "train_epoch", interrupted)
     with pytest.raises(KeyboardInterrupt):
         fit(recipe, table, tmp_path / "halves", **QUIET)
     monkeypatch.undo()
@@ -94,7 +100,7 @@ def test_without_validation_rows_the_way_out_is_named(asked, table, tmp_path):
 
 def test_classes_and_a_temperature_are_needed(asked, table, tmp_path, monkeypatch):
     labelled = 'similarity=[{column="shape"}, {column="shade"}]'
-    with pytest.raises(RecipeError, match=r"of objective cross_entropy there is none.*Use weighting 'equal'"):
+    with pytest.raises(RecipeError, match=r"objective cross_entropy has none\. Use weighting\s+'equal'"):
         fit(asked(*HELD_OUT, labelled, "objective.name=cross_entropy"), table, tmp_path / "run", **QUIET)
     monkeypatch.setattr(Categorical, "is_partition", False)
     with pytest.raises(RecipeError, match=r"similarity 'shape' has no classes.*'relative'"):
@@ -102,21 +108,51 @@ def test_classes_and_a_temperature_are_needed(asked, table, tmp_path, monkeypatc
 
 
 def test_whoever_builds_a_step_of_their_own_is_told_too():
-    from mscon.method.objectives.cross_entropy import CrossEntropy
-    from mscon.method.weightings.base import Seen
-    from mscon.train.gather import Samples
-
     class Graded:
         column, is_partition = "height", False
 
-        def compare(self, anchors, candidates): ...
+        def compare(self, anchors, candidates):
+            return Pairs(torch.ones(len(anchors), len(candidates)), torch.ones(len(anchors), len(candidates)) > 0)
 
-    samples = Samples.of_views(torch.ones(1, 4, 2), [torch.arange(4)], torch.arange(4), 1)
+    samples = Samples.of_views(torch.ones(1, 4, 2), [torch.arange(4)], torch.arange(4), [0])
+    parts = {"objective": SupCon(), "candidates": InBatch()}
     with pytest.raises(ValueError, match=r"\['height'\] have none"):
-        seen_by(Exact(1).eval(), samples, [Graded()])
-    assert seen_by(Exact(1), samples, [Graded()]) is None
+        measure(samples, similarities=[Graded()], weighting=Exact(1).eval(), **parts)
+    assert measure(samples, similarities=[Graded()], weighting=Exact(1), **parts).samples is None
     with pytest.raises(ValueError, match="CrossEntropy has none"):
-        look(Exact(1), CrossEntropy(), [Seen(torch.ones(1, 4, 2), torch.zeros(1, 4).long(), torch.arange(4))])
+        check_fit(CrossEntropy(), [Categorical("c")])
+
+
+def test_a_similarity_is_fitted_on_the_views_that_it_compares_at_its_own_temperature():
+    """As alone, with the samples of other views deleted."""
+    rows, labels = torch.arange(30), torch.arange(30) % 3
+    projections = torch.eye(3)[labels.repeat(3)] + 0.5 * torch.randn(
+        2, 90, 3, generator=torch.Generator().manual_seed(0)
+    )
+    groups = [ObjectiveGroup(SupCon(0.1), (1,), None, (0, 1)), ObjectiveGroup(SupCon(0.3), (0,), None, (2,))]
+
+    def fitted(projections, similarities, objective, views):
+        weighting = Exact(similarities, fit_on="training")
+        measure(
+            Samples.of_views(projections, [labels] * similarities, rows, [0] * views),
+            similarities=[Categorical("a"), Categorical("b")][:similarities],
+            objective=objective,
+            weighting=weighting,
+            candidates=InBatch(),
+        )
+        return weighting.log_variance
+
+    together = fitted(projections, 2, ObjectiveGroups(groups), 3)
+    torch.testing.assert_close(together[1:], fitted(projections[1:, :60], 1, SupCon(0.1), 2))
+    torch.testing.assert_close(together[:1], fitted(projections[:1, 60:], 1, SupCon(0.3), 1))
+    assert (together != 0).all()
+
+
+def test_exact_weights_beside_views_and_temperatures_of_a_similarity(asked, table, tmp_path):
+    """The views that the one column compares are others than the rest does, and each has its temperature."""
+    similarity = 'similarity=[{column="shape", temperature=0.3}, {column="shade", views={hue=0.0}}, {name="same_row"}]'
+    run = fit(asked(*HELD_OUT, similarity), table, tmp_path / "run", **QUIET)
+    assert run.read_checkpoint("last")[0]["weighting.judged"].tolist() == [True, True, False]
 
 
 @pytest.mark.parametrize("weighting", ["equal", "uncertainty", "relative", "exact"])

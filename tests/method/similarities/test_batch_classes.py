@@ -8,31 +8,32 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mscon.data.batches.class_floors import floor_classes, near_values, shared_label
+from cyclic import Cyclic
+from mscon.method.similarities.base import near_values
 from mscon.method.similarities.categorical import Categorical
 from mscon.method.similarities.continuous import Continuous
 from mscon.method.similarities.hierarchical import Hierarchical
-from mscon.method.similarities.multi_label import MultiLabel
+from mscon.method.similarities.multi_label import MultiLabel, shared_label
 from mscon.method.similarities.ordinal import Ordinal
 
 calm = settings(deadline=None, derandomize=True)
 
 
-def told(similarity, cells, at_least=2):
-    return floor_classes(similarity.fit("x", cells, list(range(len(cells)))), cells, at_least).tolist()
+def classes_of(similarity, cells, at_least=2):
+    return similarity.fit("x", cells, list(range(len(cells)))).batch_classes(cells, at_least).tolist()
 
 
 def test_classes_and_levels_are_themselves_and_a_hierarchy_is_its_finest_level():
-    assert told(Categorical, ["b", None, "a", "b"]) == [1, -1, 0, 1]
-    assert told(Ordinal, ["3", None, "1", "3.0"]) == [1, -1, 0, 1]
-    classes = told(Hierarchical, ["a/x", "a/x", "b/x", "b", None])
+    assert classes_of(Categorical, ["b", None, "a", "b"]) == [1, -1, 0, 1]
+    assert classes_of(Ordinal, ["3", None, "1", "3.0"]) == [1, -1, 0, 1]
+    classes = classes_of(Hierarchical, ["a/x", "a/x", "b/x", "b", None])
     assert classes[0] == classes[1] != classes[2]
     assert classes[3:] == [-1, -1]
 
 
 def test_rows_of_a_class_share_a_label():
     cells = ["red;round", "red", "round;flat", "flat", "red;flat", None]
-    classes = told(MultiLabel, cells)
+    classes = classes_of(MultiLabel, cells)
     labels = sorted({"red", "round", "flat"})
     assert classes[-1] == -1
     for cell, label in zip(cells[:-1], classes[:-1], strict=True):
@@ -42,7 +43,7 @@ def test_rows_of_a_class_share_a_label():
 def test_numbers_nearer_than_the_width_are_one_class():
     cells = ["0", "0.1", "0.2", "5", "5.1", None, "9"]
     similarity = Continuous.fit("x", cells, list(range(7)), width=0.5)
-    assert floor_classes(similarity, cells, 2).tolist() == [0, 0, 0, 1, 1, -1, 1], "9 joins the nearest there is"
+    assert similarity.batch_classes(cells, 2).tolist() == [0, 0, 0, 1, 1, -1, 1], "9 joins the nearest there is"
 
 
 @calm
@@ -67,3 +68,17 @@ def test_a_label_is_chosen_by_enough_rows_that_have_it(seed, rows, labels, at_le
         assert has[classes == label, label].all()
     spare = has[classes < 0].sum(axis=0)
     assert (spare < at_least).all(), "rows that could have chosen a label together did not"
+
+
+class Initials(Categorical):
+    """A kind of one's own whose codes join several texts, and which says nothing of its targets."""
+
+    target_kind = "nothing"
+
+    def encode(self, cells):
+        return super().encode([cell and cell[0] for cell in cells])
+
+
+def test_of_a_kind_of_ones_own_numbers_form_runs_and_else_equal_codes_are_a_class():
+    assert classes_of(Cyclic, ["1", "23", "2", "22", None]) == [0, 1, 0, 1, -1]
+    assert Initials("x", ("a", "b")).batch_classes(["anna", "ben", "ada", None], 2).tolist() == [1, 2, 1, -1]

@@ -1,0 +1,253 @@
+"""Inputs of a trained model: images in memory, image files, tables in memory, table files. Knows no model.
+
+`pictures` and `picture_batches` take images in memory or by path, `open_columns` a table in memory, `open_table` the
+rows of a table that need no labels and no splits. `changed_since_training` compares such a table with that of a run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from jaxtyping import Shaped, UInt8
+from PIL import Image
+from torch import Tensor
+
+from mscon.data.inputs import fingerprints, image_files
+from mscon.data.inputs.image_files import from_picture
+from mscon.data.inputs.open import Inputs, check_inputs, images_root, open_inputs, vectors_file
+from mscon.data.inputs.vectors import checked, open_file
+from mscon.data.table.table import Table, read_table
+from mscon.errors import TableError, counted, first_few
+from mscon.run.recipe import Data
+from mscon.run.run import Run
+
+# Pictures -----------------------------------------------------------------------------------------
+
+
+def pictures(images: Any) -> Sequence[Any]:
+    """One picture or many, as a sequence of pictures.
+
+    A picture is a path; a Pillow image; or pixels of type uint8, which have the shape [height, width] or
+    [height, width, channels] in a numpy array, as Pillow makes one, and [height, width] or [channels, height, width] in
+    a tensor, as torchvision makes one.
+
+    Raises:
+        ValueError: for what is neither a picture nor a sequence.
+    """
+    if isinstance(images, str | PathLike | Image.Image):
+        return [images]
+    if isinstance(images, Tensor):
+        return [images] if images.dim() in (2, 3) else list(images)
+    if isinstance(images, np.ndarray) and images.dtype == np.uint8:
+        return [images] if images.ndim in (2, 3) else list(images)
+    if not isinstance(images, Iterable):
+        raise ValueError(f"images are paths, Pillow images or uint8 pixels, not {type(images).__name__}.")
+    return list(images)
+
+
+def picture_batches(
+    images: Sequence[Any], size: int, channels: int, batch_size: int
+) -> Iterator[UInt8[np.ndarray, "batch channels size size"]]:
+    """The pictures as stored images: turned as EXIF says, cropped to a square, resized, grey or colour.
+
+    Raises:
+        TableError: if files of a batch cannot be read, naming them.
+        ValueError: for what is no picture.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
+    for start in range(0, len(images), batch_size):
+        batch = images[start : start + batch_size]
+        files = [k for k, picture in enumerate(batch) if isinstance(picture, str | PathLike)]
+        paths = [Path(fspath(batch[k])) for k in files]
+        pixels = np.zeros((len(batch), channels, size, size), dtype=np.uint8)
+        decoded, faults = image_files.decode_some(paths, size, channels)
+        if faults:
+            complaints = [f"'{paths[k]}' {fault}" for k, fault in sorted(faults.items())]
+            raise TableError(f"{counted(len(faults), 'image')} cannot be used: {first_few(complaints)}.")
+        pixels[files] = decoded
+        for k, picture in enumerate(batch):
+            if not isinstance(picture, str | PathLike):
+                pixels[k] = from_picture(_pillow(picture, start + k), size, channels)
+        yield pixels
+
+
+def _pillow(picture: Any, number: int) -> Image.Image:
+    if isinstance(picture, Image.Image):
+        return picture
+    is_tensor = isinstance(picture, Tensor)
+    if not (is_tensor or isinstance(picture, np.ndarray)):
+        raise ValueError(
+            f"picture {number} is {type(picture).__name__}; a picture is a path, a Pillow image, or uint8 pixels."
+        )
+    if picture.dtype not in (torch.uint8, np.uint8):
+        raise ValueError(
+            f"picture {number} has pixels of type {picture.dtype}; they must be uint8, from 0 to 255, so that black "
+            "and white are what they were in training."
+        )
+    pixels = picture.detach().cpu().numpy() if is_tensor else picture
+    if is_tensor and pixels.ndim == 3:
+        pixels = pixels.transpose(1, 2, 0)
+    if pixels.ndim == 3 and pixels.shape[2] == 1:
+        pixels = pixels[:, :, 0]
+    if not (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (3, 4))) or 0 in pixels.shape:
+        shape = "[height, width] or [channels, height, width]" if is_tensor else "[height, width(, channels)]"
+        raise ValueError(
+            f"picture {number} has shape {list(picture.shape)}; {'a tensor' if is_tensor else 'an array'} must be "
+            f"{shape}, with 1, 3 or 4 channels."
+        )
+    return Image.fromarray(np.ascontiguousarray(pixels))
+
+
+# Tables -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class TableInputs:
+    """What is encoded of each row of a table.
+
+    Attributes:
+        names: the image paths as written; None where rows are not images.
+        files: every file that is read.
+        stamp: of the number of a row: what changes when its input does.
+        take: of numbers of rows: their inputs; and for rows without one, by their place among these, why.
+    """
+
+    names: list[str | None] | None
+    files: Sequence[Path]
+    stamp: Callable[[int], Sequence[str | int | None]]
+    take: Callable[[Sequence[int]], tuple[Shaped[np.ndarray, "rows ..."], dict[int, str]]]
+
+
+def open_table(
+    table: Table, data: Data, images: Path | None, known: Mapping[str, Any] | None, drops: bool
+) -> TableInputs:
+    """The inputs of all rows of a table, as a trained model takes them.
+
+    Args:
+        table: the user's.
+        data: of the model's recipe; names the columns.
+        images: folder that image paths, or the file of vectors, are relative to; by default the table's.
+        known: the statistics of the inputs that the run keeps, where they are not images.
+        drops: whether rows without an image may be there.
+
+    Raises:
+        TableError: for columns, files or cells that are not there, at once; see `mscon.data.inputs.open.open_inputs`.
+    """
+    if data.input == "image":
+        return _table_images(table, data, images_root(table, data, images), drops)
+    root = table.folder if images is None else images
+    inputs = _checked_inputs(table, data, root, known)
+    is_file = data.input == "vectors" and data.vectors not in table.vectors
+    return TableInputs(
+        names=None,
+        files=[vectors_file(root, data, table.name)] if is_file else [],
+        stamp=lambda row: [hashlib.sha256(np.ascontiguousarray(inputs[[row]]).tobytes()).hexdigest()],
+        take=lambda rows: (inputs[list(rows)], {}),
+    )
+
+
+def open_columns(source: object, data: Data, known: Mapping[str, Any]) -> Inputs:
+    """The rows of a table in memory, or of a file, as a model of columns takes them.
+
+    Args:
+        source: what `read_table` takes.
+        data: of the model's recipe; names the columns.
+        known: the statistics of the columns that the run keeps.
+
+    Raises:
+        TableError: for columns that are not there, and cells that are no numbers where numbers are needed.
+        ValueError: if it is no table.
+    """
+    table = read_table(source, "table")
+    return _checked_inputs(table, data, table.folder, known)
+
+
+def _checked_inputs(table: Table, data: Data, root: Path, known: Mapping[str, Any] | None) -> Inputs:
+    if complaints := check_inputs(table, data, root):
+        raise TableError("\n".join(complaints))
+    columns = [table.frame.get_column(name) for name in table.frame.columns if name not in ("line", "split")]
+    keys = {"line": pl.Series(table.lines, dtype=pl.Int64), "split": ["train"] * len(table)}
+    rows = pl.DataFrame(keys).with_columns(columns)
+    return open_inputs(rows, root, data, table.name, vectors=table.vectors.get(data.vectors), known=known)
+
+
+def _table_images(table: Table, data: Data, root: Path, drops: bool) -> TableInputs:
+    """Images, read when they are taken. Unless rows may be dropped, every row must name a file."""
+    names = table.cells(data.image)
+    image_of = {row: name for row, name in enumerate(names) if name is not None}
+    located, stamps = image_files.stamped(root, list(image_of.values()))
+    path_of, stamp_of = dict(zip(image_of, located, strict=True)), dict(zip(image_of, stamps, strict=True))
+    paths = [path_of.get(row) for row in range(len(table))]
+
+    def fault_of(row: int, fault: str) -> str:
+        if names[row] is None:
+            return f"the cell of column {data.image!r} is empty"
+        return f"image {names[row]!r} {fault}"
+
+    def take(rows: Sequence[int]) -> tuple[Shaped[np.ndarray, "rows ..."], dict[int, str]]:
+        pixels, faults = image_files.decode_some([paths[row] for row in rows], data.image_size, data.channels)
+        return pixels, {k: fault_of(rows[k], fault) for k, fault in faults.items()}
+
+    faults = {}
+    for row, path in enumerate(paths if not drops else []):
+        if path is None or not os.path.isfile(path):
+            why = "lies outside the folder of the images" if path is None else "does not exist"
+            faults[row] = fault_of(row, f"{why} (looked in {root})")
+    if faults:
+        raise TableError(missing_images_text(table, faults))
+    files = [path for path in paths if path is not None]
+    return TableInputs(names, files, lambda row: stamp_of.get(row, (None, -1, -1, -1, -1)), take)
+
+
+def missing_images_text(table: Table, faults: Mapping[int, str]) -> str:
+    """One message for all rows without an image."""
+    rows = sorted(faults)
+    return table.complaint(
+        rows,
+        f"{faults[rows[0]]}.",
+        "Image paths are relative to the table, or to --images DIR. To leave such rows out on purpose, pass\n"
+        "  --missing-images drop.",
+    )
+
+
+def changed_since_training(run: Run, data: Data, table: Table, images: Path | None = None) -> str:
+    """A message on rows whose input has changed; "" if none has, or the run was trained on another table.
+
+    Reads all images, or vectors, of the run's rows.
+
+    Args:
+        run: whose model embeds the table.
+        data: names the columns, or the file of vectors, in this table.
+        table: it is known by its content, and its rows by their lines.
+        images: folder that image paths, or the file of vectors, are relative to; by default the table's.
+    """
+    trained = run.read_fingerprints()
+    if trained is None or data.vectors in table.vectors or run.read_facts()["table"].get("sha256") != table.sha256:
+        return ""
+    lines = run.read_rows().get_column("line").to_list()
+    row_of = {line: row for row, line in enumerate(table.lines)}
+    rows = [row_of[line] for line in lines]
+    root = images_root(table, data, images)
+    if data.input == "vectors":
+        file = open_file(vectors_file(root, data, table.name), len(table), table.name)
+        every = np.ones(len(table), dtype=bool)
+        store = checked(file, every, pl.Series(table.lines), table.name, f"'{file.path.name}'", fingerprinted=True)
+        assert store.fingerprints is not None
+        current = store.fingerprints[rows]
+    else:
+        cells = table.cells(data.image)
+        paths = image_files.locate(root, [cells[row] or "" for row in rows])
+        current, faults = image_files.fingerprint_some(paths, "comparing images")
+        unreadable = sorted(faults)  # embedding itself reports these
+        current[unreadable] = trained[unreadable]
+    return fingerprints.changes(trained, current, lines, table.name, data, root)[1]

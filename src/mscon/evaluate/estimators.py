@@ -1,0 +1,179 @@
+"""Estimators: which models of scikit-learn predict each kind of target, and how their predictions are scored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Shaped
+from sklearn.linear_model import LogisticRegression, Ridge
+
+from mscon.evaluate.metrics import influence
+
+# The largest gradient at which a fit has converged. At 1e-3 the weaker penalties stop where the stronger ones
+# did (0 iterations), so that the grid would be shorter than it looks; at 1e-4 it is not, at twice the time.
+_TOLERANCE = 1e-4
+_ITERATIONS = 500
+
+
+class CannotProbe(ValueError):
+    """A column cannot be probed on these rows; the message says why."""
+
+
+Parts = Sequence[np.ndarray]
+"""Of the rows of train, validation and test."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One kind of target on the rows of train, validation and test: what is fitted, and how it is scored.
+
+    Attributes:
+        known: which rows have a target.
+        targets: the targets of those.
+        models: estimators, each with the target that it is fitted to.
+        predict: by the models as they are fitted now.
+        criterion: of predictions for validation rows; the largest is chosen.
+        scores: by measure one value a row.
+        constant: the prediction to beat.
+        validation_score: the criterion as it is reported.
+    """
+
+    known: Parts
+    targets: Parts
+    models: Sequence[tuple[Any, np.ndarray]]
+    predict: Callable[[np.ndarray], np.ndarray]
+    criterion: Callable[[np.ndarray, np.ndarray], float]
+    scores: Callable[[np.ndarray, np.ndarray], Mapping[str, np.ndarray]]
+    constant: Any
+    validation_score: Callable[[float], float | None] = float
+    names: tuple[str, ...] = ()
+
+
+def _logistic(y: Shaped[np.ndarray, " rows"]) -> tuple[Any, np.ndarray]:
+    return LogisticRegression(warm_start=True, tol=_TOLERANCE, max_iter=_ITERATIONS), y
+
+
+def _classes(codes: Parts, names: Sequence[str]) -> Task:
+    for y in codes:
+        if y.size and not -1 <= y.min() <= y.max() < len(names):
+            raise ValueError(f"codes must lie in -1..{len(names) - 1}, got {y.min()}..{y.max()}.")
+    present = np.unique(codes[0][codes[0] >= 0])
+    if present.size < 2:
+        raise CannotProbe(
+            f"a classifier needs at least 2 classes among the rows of split train, which has {present.size}"
+        )
+    code = np.full(len(names) + 1, -1)  # the last is where -1 points to
+    code[present] = np.arange(present.size)
+    known = tuple(code[y] >= 0 for y in codes)
+    if not known[2].any():
+        raise CannotProbe("no row of split test has a label of a class that split train has")
+    targets = tuple(code[y[k]] for y, k in zip(codes, known, strict=True))
+    model = _logistic(targets[0])
+    return Task(
+        known,
+        targets,
+        [model],
+        predict=lambda features: model[0].predict(features).astype(np.int64),
+        criterion=lambda true, predicted: float((true == predicted).mean()),
+        scores=lambda true, predicted: {"accuracy": (true == predicted).astype(np.float64)},
+        constant=np.bincount(targets[0]).argmax(),
+        names=tuple(names[i] for i in present),
+    )
+
+
+def _numbers(numbers: Parts, names: Sequence[str]) -> Task:
+    known = tuple(np.isfinite(y) for y in numbers)
+    targets = tuple(y[k] for y, k in zip(numbers, known, strict=True))
+    for name, y in (("train", targets[0]), ("test", targets[2])):
+        if np.unique(y).size < 2:
+            raise CannotProbe(f"a regression needs two different numbers, which the rows of split {name} do not have")
+    centre, scale = float(targets[0].mean()), float(targets[0].std())
+    variance = float(targets[1].var()) if targets[1].size else 0.0
+    model = (Ridge(solver="cholesky"), (targets[0] - centre) / scale)
+    return Task(
+        known,
+        targets,
+        [model],
+        predict=lambda features: model[0].predict(features) * scale + centre,
+        criterion=lambda true, predicted: -float(((predicted - true) ** 2).mean()),
+        scores=lambda true, predicted: {
+            "r2": influence.r_squared(true, predicted),
+            "spearman": influence.rank_correlation(true, predicted),
+        },
+        constant=centre,
+        validation_score=lambda negative_error: 1 + negative_error / variance if variance > 0 else None,
+    )
+
+
+def _levels(ranks: Parts, names: Sequence[str]) -> Task:
+    known = tuple(np.isfinite(y) for y in ranks)
+    targets = tuple(y[k].astype(np.int64) for y, k in zip(ranks, known, strict=True))
+    present = np.unique(targets[0])
+    if present.size < 2:
+        raise CannotProbe(
+            f"a classifier needs at least 2 levels among the rows of split train, which has {present.size}"
+        )
+    if not targets[2].size:
+        raise CannotProbe("no row of split test has a level")
+    steps = [_logistic(targets[0] > level) for level in present[:-1]]
+
+    def scores(true: np.ndarray, predicted: np.ndarray) -> Mapping[str, np.ndarray]:
+        error = np.abs(true - predicted).astype(np.float64)
+        return {"level_error": error, "within_one": (error <= 1).astype(np.float64)}
+
+    return Task(
+        known,
+        targets,
+        steps,
+        predict=lambda features: present[
+            np.sum([step.decision_function(features) > 0 for step, _ in steps], axis=0, dtype=np.int64)
+        ],
+        criterion=lambda true, predicted: -float(np.abs(predicted - true).mean()),
+        scores=scores,
+        constant=int(np.sort(targets[0])[(targets[0].size - 1) // 2]),
+        validation_score=abs,
+        names=tuple(names),
+    )
+
+
+def _labels(has: Parts, names: Sequence[str]) -> Task:
+    known = [np.asarray(np.isfinite(y).all(axis=1)) for y in has]
+    every = tuple(y[k] > 0.5 for y, k in zip(has, known, strict=True))
+    usable = np.flatnonzero(every[0].any(axis=0) & ~every[0].all(axis=0))
+    if not usable.size or not len(every[0]):
+        raise CannotProbe("no label is there in some rows of split train and not in others")
+    targets = tuple(y[:, usable] for y in every)
+    if not targets[2].any():
+        raise CannotProbe("no row of split test has a label that can be predicted")
+    models = [_logistic(y) for y in targets[0].T]
+    return Task(
+        known,
+        targets,
+        models,
+        # In the precision of predictions.safetensors, so that scores can be computed again from that file.
+        predict=lambda features: np.stack(
+            [model.predict_proba(features)[:, 1] for model, _ in models], axis=1, dtype=np.float32, casting="same_kind"
+        ),
+        criterion=lambda true, probability: (
+            float(influence.mean_average_precision(true, probability).mean()) if true.any() else 0.0
+        ),
+        scores=lambda true, probability: {
+            "mean_average_precision": influence.mean_average_precision(true, probability),
+            "micro_f1": influence.micro_f1(true, probability > 0.5),
+            "macro_f1": influence.macro_f1(true, probability > 0.5),
+        },
+        constant=1.0,
+        names=tuple(names[i] for i in usable.tolist()),
+    )
+
+
+TASKS: Mapping[str, Callable[[Parts, Sequence[str]], Task]] = {
+    "class": _classes,
+    "labels": _labels,
+    "rank": _levels,
+    "number": _numbers,
+}
+"""By kind of target."""

@@ -1,0 +1,144 @@
+"""Evaluation files: what verbs write into a run after training, and whether it still fits the checkpoint."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mscon.run import checksums
+from mscon.run.checksums import CheckedFiles, mapped
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_FEATURES = ("features/features.safetensors", "features/projections.safetensors")
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationFiles(CheckedFiles):
+    """The part of a `mscon.run.run.Run` that is read and written after training."""
+
+    def has_checkpoint(self, name: str) -> bool:
+        return (self.root / "checkpoints" / f"{name}.safetensors").exists()
+
+    def read_fingerprints(self) -> np.ndarray | None:
+        """Of the inputs that it was trained on, [rows, 16] uint8; None where these are stored in the run itself."""
+        name = "fingerprints.safetensors"
+        return self._arrays(name)["fingerprints"] if self._has(name) else None
+
+    @property
+    def has_features(self) -> bool:
+        return (self.root / _FEATURES[0]).exists()
+
+    def features_are_current(self, checkpoint: str, *, of_trained_inputs: bool = False) -> bool:
+        """Whether there are features, and they are those of the checkpoint as it is now, wherever both were copied.
+
+        With `of_trained_inputs` also whether they were computed from the inputs that were trained on, not changed ones.
+
+        Raises:
+            RunError: if they have changed since they were written.
+        """
+        if not self.has_features:
+            return False
+        from safetensors import safe_open
+
+        with safe_open(self._need(_FEATURES[0]), framework="np") as file:
+            source = file.metadata() or {}
+        self._need(_FEATURES[1])
+        trained = _digest_of(self.read_fingerprints()) if of_trained_inputs else None
+        return source.get("checkpoint") == self._digest(checkpoint) and trained in (None, source.get("inputs"))
+
+    @property
+    def has_whole_features(self) -> bool:
+        """Whether there are features, and they are as they were written."""
+        exist = all((self.root / name).is_file() for name in _FEATURES)
+        return exist and not (
+            checksums.are_kept(self.root) and any(checksums.fault(self.root, name) for name in _FEATURES)
+        )
+
+    def write_features(
+        self,
+        features: np.ndarray,
+        projections: np.ndarray,
+        checkpoint: str = "last",
+        *,
+        inputs: np.ndarray | None = None,
+        changed_rows: int = 0,
+    ) -> None:
+        """The vectors that a checkpoint computes for the rows.
+
+        Args:
+            features: [rows, width] float32.
+            projections: [similarities, rows, dim], unit length.
+            checkpoint: its name.
+            inputs: fingerprints of the inputs that they were computed from.
+            changed_rows: how many of these are not the inputs that the run was trained on.
+        """
+        source = {"checkpoint": self._digest(checkpoint)} if self.has_checkpoint(checkpoint) else {}
+        if (digest := _digest_of(inputs)) is not None:
+            source |= {"inputs": digest, "changed_rows": str(changed_rows)}
+        self._write_arrays("features/projections.safetensors", {"projections": projections}, source)
+        self._write_arrays("features/features.safetensors", {"features": features}, source)
+
+    def _digest(self, checkpoint: str) -> str:
+        with self._need(f"checkpoints/{checkpoint}.safetensors").open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def read_features(self) -> np.ndarray:
+        return self._vectors("features")
+
+    def read_projections(self) -> np.ndarray:
+        return self._vectors("projections")
+
+    def read_masks(self) -> list[list[float]] | None:
+        """One list of numbers for each similarity; None where the heads are not masks."""
+        return self._json("masks.json") if self._has("masks.json") else None
+
+    def write_masks(self, masks: Sequence[Sequence[float]]) -> None:
+        self._write_json("masks.json", [list(row) for row in masks])
+
+    @property
+    def has_probe(self) -> bool:
+        return (self.root / "probe.json").exists()
+
+    def read_probe(self) -> dict[str, Any]:
+        return self._json("probe.json")
+
+    def write_probe(self, probe: Mapping[str, Any], predictions: Mapping[str, np.ndarray]) -> None:
+        self._write_arrays("predictions.safetensors", predictions)
+        self._write_json("probe.json", dict(probe))
+
+    def read_predictions(self) -> dict[str, np.ndarray]:
+        return self._arrays("predictions.safetensors")
+
+    @property
+    def has_transfer(self) -> bool:
+        return (self.root / "transfer.json").exists()
+
+    def read_transfer(self) -> dict[str, Any]:
+        return self._json("transfer.json")
+
+    def write_transfer(self, transfer: Mapping[str, Any]) -> None:
+        self._write_json("transfer.json", dict(transfer))
+
+    def read_card(self) -> str | None:
+        """Its model card as Markdown; None if there is none yet."""
+        path = self.root / "README.md"
+        return path.read_text("utf-8") if path.is_file() else None
+
+    def write_card(self, text: str) -> Path:
+        self._write_text("README.md", text)
+        return self.root / "README.md"
+
+    def _vectors(self, name: str) -> np.ndarray:
+        file = f"features/{name}.safetensors"
+        if self._memory is None:
+            return self._arrays(file)[name]
+        return self._once(file, lambda: mapped(self._need(file), name))
+
+
+def _digest_of(fingerprints: np.ndarray | None) -> str | None:
+    return None if fingerprints is None else hashlib.sha256(fingerprints.tobytes()).hexdigest()

@@ -1,0 +1,160 @@
+"""Epochs: the training of a run, each epoch with its log, its validation and its checkpoint."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from mscon.errors import RunError, TableError, counted
+from mscon.run.recipe import Sampler, Train
+from mscon.run.run import Run
+from mscon.train.checkpoint import Position, save_best, save_last
+from mscon.train.gather import leave, processes
+from mscon.train.grad_cache import has_batch_norm
+from mscon.train.log import Log, TrainingProgress
+from mscon.train.loop import Training, need_finite_state, train_epoch, validate
+
+# Fewer steps than this are few. A table of 178 to 600 rows that took 20 steps (20 epochs of one batch) was worse than
+# its inputs with logistic regression; with some 900 steps it was better, see docs/decisions/0024-recipe-and-run.md.
+FEW_STEPS = 200
+
+_LEAST_BATCH = 16
+
+
+def is_first() -> bool:
+    """Whether this process writes files and prints: of several only one does."""
+    return processes()[0] == 0
+
+
+def train(run: Run, training: Training, position: Position, show: bool) -> Run:
+    """The epochs that are left, each with its log, its validation and its checkpoint.
+
+    Returns:
+        The run, where it is in the end: one that replaces another moves after its first checkpoint.
+    """
+    settings, to = training.recipe.train, training.recipe.log.to
+    steps = training.steps_an_epoch
+    with TrainingProgress(settings.epochs, settings.epochs * steps, shown=show and is_first()) as progress:
+        if not position.epoch:
+            for sentence in training_length(settings, training.recipe.sampler, steps):
+                progress.say(sentence)
+        world = processes()[1]
+        if world > 1 and has_batch_norm(training.method.model):
+            progress.say(
+                f"note: batch normalisation uses the rows of one process at a time ({world} parts of a batch), so the "
+                "gradient differs a little from that of the whole batch."
+            )
+        if settings.mini_batch_size and has_batch_norm(training.method.model):
+            progress.say(
+                f"note: batch normalisation uses {settings.mini_batch_size} rows at a time, not {settings.batch_size} "
+                "(train.mini_batch_size), so the gradient differs a little from that of the whole batch."
+            )
+        # Other loggers keep files open in the run, so they begin once it is where it stays.
+        records = Log(run, () if run.is_next else to, progress.say, position.step) if is_first() else None
+        try:
+            while position.epoch < settings.epochs:
+                position = _epoch(run, training, position, progress, records)
+                if run.is_next:
+                    run = run.take_place()
+                    records = Log(run, to, progress.say)
+                    for record in run.read_log():
+                        records.copy(record)
+            training.dataset.inputs[[]]  # checks once more that a file of vectors has not changed
+        except KeyboardInterrupt:
+            advice = f"`mscon resume {run.root}` continues after epoch {position.epoch}"
+            if run.is_next:
+                advice = f"the run in '{run.root.parent}' is unchanged"
+            progress.say(f"stopped in epoch {position.epoch + 1} of {settings.epochs}; {advice}.")
+            raise
+        except (RunError, TableError) as error:
+            state = f"keeps its checkpoint of epoch {position.epoch}" if position.epoch else "has no checkpoint yet"
+            state = f"'{run.root.parent}' is unchanged" if run.is_next else f"'{run.root}' {state}"
+            raise type(error)(f"{error}\n  Run {state}.") from error
+        finally:
+            if records is not None:
+                records.close()
+    if is_first():
+        write_trained(run, position)
+    leave()
+    return run
+
+
+def _epoch(
+    run: Run, training: Training, position: Position, progress: TrainingProgress, records: Log | None
+) -> Position:
+    start = time.monotonic()
+    epoch, step = position.epoch + 1, position.step + training.steps_an_epoch
+    absent = set(training.recipe.columns)
+    for record in train_epoch(training, epoch, position.step):
+        if records is not None:
+            records.append(record)
+        if record["kind"] == "step":
+            progress.show(record)
+            absent -= {column for column, loss in record["loss"].items() if loss is not None}
+        elif record.get("left_over") and epoch == 1:
+            rows, left = training.sampler.indices.numel(), record["left_over"]
+            progress.say(
+                f"note: {left:,} of {rows:,} rows are left over in this epoch, since no balanced batch can hold them "
+                "([sampler]). Other epochs may leave over others; 'left_over' in the log counts them."
+            )
+    if absent and epoch == 1:
+        progress.say(_nothing_compared(training, sorted(absent)))
+    need_finite_state(training, epoch, step)
+    validation = None
+    settings = training.recipe.train
+    if epoch % settings.validate_every == 0 or epoch == settings.epochs:
+        validation = validate(training, epoch, step)
+    seconds = position.seconds + time.monotonic() - start
+    position = replace(position, epoch=epoch, step=step, seconds=seconds)
+    if validation is not None:
+        if records is not None:
+            records.append(validation)
+        merit = validation["merit"]
+        if position.best_epoch is None or (merit is not None and (position.best is None or merit > position.best)):
+            position = replace(position, best=merit, best_epoch=epoch)
+            if is_first():
+                save_best(run, training, position)
+    if is_first():
+        save_last(run, training, position)
+    progress.end_epoch(epoch, validation)
+    return position
+
+
+def _nothing_compared(training: Training, columns: Sequence[str]) -> str:
+    """What to say of similarities that no batch of the first epoch taught anything."""
+    recipe = training.recipe
+    objectives = {part.column: (part.objective or recipe.objective).name for part in recipe.similarities}
+    names = ", ".join(f"'{column}' (objective '{objectives[column]}')" for column in columns)
+    steps = counted(training.steps_an_epoch, "step")
+    return (
+        f"note: in none of the {steps} of the first epoch was there anything to compare by similarity {names}, so it "
+        "learnt nothing. A batch must hold rows that are alike in it and rows that are not. Some objectives need rows "
+        "of weight 0, of which kinds such as 'continuous' have few; 'supcon' does not."
+    )
+
+
+def write_trained(run: Run, position: Position) -> None:
+    trained = {"epochs": position.epoch, "steps": position.step, "seconds": round(position.seconds, 2)}
+    run.write_facts({**run.read_facts(), "trained": {**trained, "best_epoch": position.best_epoch}})
+
+
+def training_length(settings: Train, sampler: Sampler, steps_an_epoch: int) -> list[str]:
+    """Sentences: the steps of a run in all; and, where they are few, what to change in its recipe.
+
+    Args:
+        settings: how many epochs, and how large a batch.
+        sampler: whether a smaller batch gives more steps of an epoch, or would leave rows out.
+        steps_an_epoch: steps of one epoch.
+    """
+    steps = settings.epochs * steps_an_epoch
+    sentences = [
+        f"Training takes {counted(steps, 'step')}: {counted(settings.epochs, 'epoch')} of "
+        f"{counted(steps_an_epoch, 'step')}."
+    ]
+    if steps < FEW_STEPS:
+        advice = f"train.epochs = {-(-FEW_STEPS // steps_an_epoch):,} or more" if steps_an_epoch else "more rows"
+        if sampler.name == "shuffled" and settings.batch_size > _LEAST_BATCH:
+            advice += f", or a train.batch_size below {settings.batch_size:,}, which gives an epoch more steps"
+        sentences.append(f"warning: {counted(steps, 'step')} are few, so the encoder may learn little. Set {advice}.")
+    return sentences

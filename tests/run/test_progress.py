@@ -1,0 +1,35 @@
+"""The bar that all long jobs show."""
+
+from __future__ import annotations
+
+import pytest
+
+from mscon.run.progress import ProgressBar
+
+
+def test_without_a_terminal_there_are_lines_and_no_bar(capsys):
+    with ProgressBar("decoding", 3) as bar:
+        bar.advance()
+        bar.advance(2)
+        bar.say("a [bold] line")
+    assert not bar.is_terminal
+    assert capsys.readouterr() == ("", "a [bold] line\n")
+
+
+def test_on_a_terminal_the_bar_shows_title_units_and_note(monkeypatch, capsys):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "120")
+    with ProgressBar("decoding", 3) as bar:
+        bar.update(2, "de[red]coding", "[kind] 0.5")
+    shown = capsys.readouterr().err
+    assert all(word in shown for word in ("de[red]coding", "2/3", "[kind] 0.5"))
+
+
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_a_bar_that_is_not_shown_writes_nothing(monkeypatch, capsys, is_terminal):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: is_terminal, raising=False)
+    with ProgressBar("decoding", 3, shown=False) as bar:
+        bar.advance()
+        bar.say("a line")
+    assert capsys.readouterr() == ("", "")
