@@ -27,6 +27,7 @@ from machine import machine
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
+from mscon.data.batches.dataset import fit_similarities
 from mscon.run import atomic
 from mscon.run import recipe as recipes
 from mscon.run.run import Run
@@ -34,7 +35,6 @@ from mscon.search.explorer.page import build_explorer
 
 RESULTS = Path(__file__).parent / "results"
 SPACES, DIM = ("category", "colour", "closure", "gender"), 32
-MOVES = 200
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--no-first-run"]
 
 TIMED = """async (moves) => {
@@ -61,15 +61,16 @@ def make_run(root: Path, rows: int) -> Run:
     vectors += 0.6 * generator.normal(size=vectors.shape)
     vectors /= np.linalg.norm(vectors, axis=2, keepdims=True)
     run = Run.create(root / "run")
-    run.write_recipe(
-        recipes.parse("title = 'Benchmark'\n" + "".join(f"[[similarity]]\ncolumn = '{c}'\n" for c in SPACES))
-    )
+    recipe = recipes.parse("title = 'Benchmark'\n" + "".join(f"[[similarity]]\ncolumn = '{c}'\n" for c in SPACES))
+    run.write_recipe(recipe)
     names = [f"{i:05d}.jpg" for i in range(rows)]
-    columns = {name: [f"{name} {k}" for k in own] for name, own in zip(SPACES, codes, strict=True)}
+    columns = {name: [f"{name} {k}" for k in classes] for name, classes in zip(SPACES, codes, strict=True)}
     split = ["test" if i % 5 == 0 else "train" for i in range(rows)]
-    run.write_rows(pl.DataFrame({"line": np.arange(2, rows + 2), "split": split, "image": names, **columns}))
+    table = pl.DataFrame({"line": np.arange(2, rows + 2), "split": split, "image": names, **columns})
+    run.write_rows(table)
     run.write_facts({"table": {"name": "benchmark.csv"}, "images_root": str(root)})
-    run.write_similarities([{"name": "categorical", "state": {"column": name}} for name in SPACES])
+    fitted = fit_similarities(table, recipe.similarities)
+    run.write_similarities([{"name": "categorical", "state": similarity.to_json()} for similarity in fitted])
     run.write_features(vectors[0].astype(np.float32), vectors.astype(np.float32))
     for name in names:
         coarse = Image.fromarray(generator.integers(0, 255, size=(12, 12, 3), dtype=np.uint8))
@@ -77,12 +78,12 @@ def make_run(root: Path, rows: int) -> Run:
     return run
 
 
-def measure(rows: int) -> dict[str, Any]:
+def measure(rows: int, moves: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         run = make_run(Path(folder), rows)
         start = time.process_time()
         page_file = build_explorer(run, run.root)
-        written = time.process_time() - start
+        building = time.process_time() - start
         size = page_file.stat().st_size
         with sync_playwright() as driver:
             binary = shutil.which("chromium") or shutil.which("google-chrome")
@@ -93,19 +94,20 @@ def measure(rows: int) -> dict[str, Any]:
             page.locator("#grid .take").first.click()
             opened = time.monotonic() - start
             page.evaluate(TIMED, 40)  # warms up
-            times = page.evaluate(TIMED, MOVES)
+            times = page.evaluate(TIMED, moves)
             version = browser.version
             browser.close()
-    return {"rows": rows, "bytes": size, "written": written, "opened": opened, "chromium": version, **times}
+    return {"rows": rows, "bytes": size, "building": building, "opened": opened, "chromium": version, **times}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, nargs="+", default=[1_000, 10_000])
+    parser.add_argument("--moves", type=int, default=200, help="of a slider, to take medians over (default: 200)")
     parser.add_argument("--write", action="store_true", help="write the table under benchmarks/results")
     arguments = parser.parse_args()
 
-    records = [measure(rows) for rows in arguments.rows]
+    records = [measure(rows, arguments.moves) for rows in arguments.rows]
     lines = [
         "# Explorer: a slider, and the size of the page",
         "",
@@ -122,7 +124,8 @@ def main() -> None:
         )
     lines += [
         "",
-        f"{MOVES} moves each: medians. Four spaces of 32 numbers, pictures of 96 pixels before they are written small.",
+        f"{arguments.moves} moves each: medians. Four spaces of 32 numbers, pictures of 96 pixels before they are "
+        "written small.",
         f"chromium {records[0]['chromium']} without a GPU; {machine()}.",
         "",
         "Made by `python benchmarks/explorer.py --write`.",

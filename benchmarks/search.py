@@ -1,8 +1,7 @@
-"""Search of many rows by any mix: exact against the plain matrix product, and FAISS against exact.
+"""Exact search of many rows by any mix, against the plain matrix product.
 
-    python benchmarks/search.py              prints the tables; some minutes, 2 GB of memory
+    python benchmarks/search.py              prints the table; under a minute, 1.5 GB of memory
     python benchmarks/search.py --write      also writes benchmarks/results/search.md and search.json
-    python benchmarks/search.py --exact      the first table only, under a minute
 
 Rows are unit vectors of 32 numbers in 3 spaces, stored as float16. In each space a row lies about one of 200 centres,
 chosen for each space by itself, as labels that have nothing to do with one another would place it; `random` has no
@@ -12,8 +11,6 @@ centres. Queries are rows. The rivals take turns, and ratios are of the same rou
     product, float32    the same of a float32 copy, which is twice the memory
     search              the best 20 with their scores in each space, exactly
     filtered            the same with a mask that keeps half of the rows
-    FAISS               inverted lists; the number visited was calibrated to a recall of 0.95 under equal weights and
-                        under each similarity alone, when the lists were built
 """
 
 from __future__ import annotations
@@ -30,18 +27,11 @@ import torch
 from machine import machine
 
 from mscon.run import atomic
-from mscon.search.approximate import Approximate, recall_of
 from mscon.search.spaces import Spaces, unit
 
 RESULTS = Path(__file__).parent / "results"
 SPACES, DIM, K = 3, 32, 20
 CENTRES = 200
-MIXES = {
-    "equal": (1.0, 1.0, 1.0),
-    "2 : 1 : 0": (2.0, 1.0, 0.0),
-    "10 : 1 : 1": (10.0, 1.0, 1.0),
-    "one alone": (1.0, 0.0, 0.0),
-}
 SIZES = (10_000, 100_000, 1_000_000)
 
 
@@ -71,19 +61,19 @@ def in_turns(rivals: dict[str, Callable[[int], object]], rounds: int) -> dict[st
 
 
 def exact(rows: int, centres: int, rounds: int) -> dict:
-    """A record of the first table."""
+    """A record of the table."""
     spaces = Spaces(drawn(rows, centres))
     shares = np.array([0.5, 0.3, 0.2])
-    asked = spaces.vectors(np.arange(0, rows, rows // 64)).transpose(1, 0, 2)
-    rescaled = torch.from_numpy((asked * shares[:, None]).reshape(len(asked), -1))
+    queries = spaces.vectors(np.arange(0, rows, rows // 64)).transpose(1, 0, 2)
+    rescaled = torch.from_numpy((queries * shares[:, None]).reshape(len(queries), -1))
     halves, singles, wide = rescaled.half(), rescaled.float(), spaces.stored.float()
     keep = np.random.default_rng(1).random(rows) < 0.5
     times = in_turns(
         {
             "product, float16": lambda n: torch.mv(spaces.stored, halves[n % 64]),
             "product, float32": lambda n: torch.mv(wide, singles[n % 64]),
-            "search": lambda n: spaces.nearest(asked[n % 64], shares, K),
-            "filtered": lambda n: spaces.nearest(asked[n % 64], shares, K, keep),
+            "search": lambda n: spaces.nearest(queries[n % 64], shares, K),
+            "filtered": lambda n: spaces.nearest(queries[n % 64], shares, K, keep),
         },
         rounds,
     )
@@ -92,31 +82,13 @@ def exact(rows: int, centres: int, rounds: int) -> dict:
         for own in ("search", "filtered")
         for other in ("product, float16", "product, float32")
     }
-    return {"rows": rows, "centres": centres, "seconds": times, "ratios": against, "megabytes": spaces.megabytes}
-
-
-def approximate(rows: int, rounds: int) -> dict:
-    """A record of the second table."""
-    spaces = Spaces(drawn(rows, CENTRES))
-    start = time.perf_counter()
-    lists = Approximate(spaces)
-    built = time.perf_counter() - start
-    chosen = np.random.default_rng(2).choice(rows, 100, replace=False)
-    queries = spaces.vectors(chosen).transpose(1, 0, 2)
-    record: dict = {"rows": rows, "built_seconds": built, "lists": lists.lists, "mixes": {}}
-    for name, weights in MIXES.items():
-        shares = np.array(weights) / sum(weights)
-        best = spaces.nearest_of(queries, shares, K)
-        found = [lists.nearest(query, shares, K) for query in queries]
-        times = in_turns(
-            {
-                "exact": lambda n, w=shares: spaces.nearest(queries[n % 100], w, K),
-                "FAISS": lambda n, w=shares: lists.nearest(queries[n % 100], w, K),
-            },
-            rounds,
-        )
-        record["mixes"][name] = {"visited": lists.visited(shares), "recall": recall_of(found, best), "seconds": times}
-    return record
+    return {
+        "rows": rows,
+        "centres": centres,
+        "seconds": times,
+        "ratios": against,
+        "megabytes": spaces.stored.nbytes / 1e6,
+    }
 
 
 def ms(times: list[float]) -> str:
@@ -128,7 +100,7 @@ def spread(ratios: list[float]) -> str:
     return f"{middle:.2f} ({low:.2f} to {high:.2f})"
 
 
-def first_table(records: list[dict]) -> list[str]:
+def table(records: list[dict]) -> list[str]:
     names = list(records[0]["seconds"])
     lines = [
         "| rows | stored, MB | " + " | ".join(f"{name}, ms" for name in names) + " | "
@@ -143,56 +115,29 @@ def first_table(records: list[dict]) -> list[str]:
     return lines
 
 
-def second_table(records: list[dict]) -> list[str]:
-    lines = [
-        "| rows | lists, visited | built in, s | mix | exact, ms | FAISS, ms | faster | recall@20 |",
-        "|" + "---|" * 8,
-    ]
-    for r in records:
-        for name, one in r["mixes"].items():
-            times = one["seconds"]
-            faster = [a / b for a, b in zip(times["exact"], times["FAISS"], strict=True)]
-            lines.append(
-                f"| {r['rows']:,} | {r['lists']:,}, {one['visited']:,} | {r['built_seconds']:,.3g} | {name} | "
-                f"{ms(times['exact'])} | {ms(times['FAISS'])} | {spread(faster)} | {one['recall']:.3f} |"
-            )
-    return lines
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--write", action="store_true", help="write the tables under benchmarks/results")
-    parser.add_argument("--exact", action="store_true", help="the first table only")
+    parser.add_argument("--write", action="store_true", help="write the table under benchmarks/results")
     parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES), help="rows")
     parser.add_argument("--rounds", type=int, default=25, help="rounds to take medians over (default: 25)")
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     where = machine()
-    ours = [exact(rows, CENTRES, arguments.rounds) for rows in arguments.sizes]
-    ours.append(exact(max(arguments.sizes), 0, arguments.rounds))
-    print("\n".join(first_table(ours)), flush=True)
-    theirs = []
-    if not arguments.exact:
-        import faiss
-
-        faiss.omp_set_num_threads(arguments.threads)
-        for rows in arguments.sizes:
-            theirs.append(approximate(rows, arguments.rounds))
-            print("\n".join(second_table(theirs[-1:])), flush=True)
+    records = [exact(rows, CENTRES, arguments.rounds) for rows in arguments.sizes]
+    records.append(exact(max(arguments.sizes), 0, arguments.rounds))
     text = "\n".join(
         [
-            f"# Search in {SPACES} spaces of {DIM} numbers, the best {K}\n",
-            "## Exact, against the plain matrix product\n",
-            *first_table(ours),
-            *(["\n## FAISS, against exact\n", *second_table(theirs)] if theirs else []),
+            f"# Exact search in {SPACES} spaces of {DIM} numbers, the best {K}, against the plain matrix product\n",
+            *table(records),
             f"\nMedians of {arguments.rounds} rounds in turns; ratios with their quartiles.\n{where}.\n",
             "Made by `python benchmarks/search.py --write`; what the columns mean is said there.\n",
         ]
     )
+    print(text, end="")
     if arguments.write:
         atomic.write_text(RESULTS / "search.md", text)
-        record = {"machine": where, "exact": ours, "faiss": theirs}
+        record = {"machine": where, "exact": records}
         atomic.write_text(RESULTS / "search.json", json.dumps(record, indent=1, allow_nan=False) + "\n")
 
 

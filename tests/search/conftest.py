@@ -68,14 +68,14 @@ def make_run(tmp_path: Path) -> MakeRun:
     """A run by the recipe with some values set, whose features are there."""
 
     def make(*overrides: str, name: str = "run", features: bool = True) -> Run:
-        asked = recipes.parse(RECIPE, overrides)
+        parsed = recipes.parse(RECIPE, overrides)
         folder = tmp_path / "pictures"
         folder.mkdir(exist_ok=True)
         generator = np.random.default_rng(0)
         for number in range(ROWS):
             Image.fromarray(generator.integers(0, 256, (16, 16), dtype=np.uint8)).save(folder / f"{number}.png")
         run = Run.create(tmp_path / name)
-        run.write_recipe(asked)
+        run.write_recipe(parsed)
         run.write_facts({"images_root": str(folder), "table": {"name": "shoes.csv"}})
         keys = {
             "line": list(range(2, ROWS + 2)),
@@ -84,12 +84,12 @@ def make_run(tmp_path: Path) -> MakeRun:
         }
         rows = pl.DataFrame(keys | COLUMNS)
         run.write_rows(rows)
-        fitted = fit_similarities(rows, asked.similarities)
+        fitted = fit_similarities(rows, parsed.similarities)
         run.write_similarities(
-            [{"name": p.name, "state": s.to_json()} for p, s in zip(asked.similarities, fitted, strict=True)]
+            [{"name": p.name, "state": s.to_json()} for p, s in zip(parsed.similarities, fitted, strict=True)]
         )
         torch.manual_seed(0)
-        model = build_model(asked, asked.similarities)
+        model = build_model(parsed, parsed.similarities)
         model.train()(torch.rand(32, 1, 16, 16))  # norms have seen data
         state = {CHECKPOINT_PREFIX + k: v for k, v in model.state_dict().items()}
         run.write_checkpoint("last", state, {"epoch": 1})

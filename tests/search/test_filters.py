@@ -12,10 +12,10 @@ from mscon.search.filters import conditions, parse, rows_of
 from mscon.search.index import Index
 
 
-def found(index: Index, *given: str) -> list[int]:
-    kept = rows_of(conditions(given, index.labels), index.labels)
-    assert kept is not None
-    return np.flatnonzero(kept).tolist()
+def matching(index: Index, *texts: str) -> list[int]:
+    rows_kept = rows_of(conditions(texts, index.labels), index.labels)
+    assert rows_kept is not None
+    return np.flatnonzero(rows_kept).tolist()
 
 
 def rows_where(index: Index, column: str, holds) -> list[int]:
@@ -38,21 +38,21 @@ def test_each_column_is_read_as_its_kind(index):
 
 
 def test_a_class_is_equality(index):
-    assert found(index, "gender=women") == rows_where(index, "gender", lambda cell: cell == "women")
+    assert matching(index, "gender=women") == rows_where(index, "gender", lambda cell: cell == "women")
 
 
 def test_a_label_is_one_of_those_in_the_cell(index):
-    assert found(index, "closure=zip") == rows_where(index, "closure", lambda cell: "zip" in cell)
-    assert found(index, "closure=zip;buckle") == rows_where(index, "closure", lambda cell: cell == "zip;buckle")
+    assert matching(index, "closure=zip") == rows_where(index, "closure", lambda cell: "zip" in cell)
+    assert matching(index, "closure=zip;buckle") == rows_where(index, "closure", lambda cell: cell == "zip;buckle")
 
 
 def test_a_path_is_itself_and_all_below_it(index):
-    assert found(index, "shape=wide/round") == rows_where(index, "shape", lambda cell: cell.startswith("wide/round"))
-    assert found(index, "shape=narrow") == rows_where(index, "shape", lambda cell: cell.startswith("narrow"))
+    assert matching(index, "shape=wide/round") == rows_where(index, "shape", lambda cell: cell.startswith("wide/round"))
+    assert matching(index, "shape=narrow") == rows_where(index, "shape", lambda cell: cell.startswith("narrow"))
 
 
 @pytest.mark.parametrize(
-    ("given", "holds"),
+    ("texts", "holds"),
     [
         ("heel=2..4", lambda heel: 2 <= heel <= 4),
         ("heel=2..", lambda heel: heel >= 2),
@@ -64,46 +64,46 @@ def test_a_path_is_itself_and_all_below_it(index):
         ("heel=0.50", lambda heel: heel == 0.5),
     ],
 )
-def test_a_number_may_be_compared(index, given, holds):
+def test_a_number_may_be_compared(index, texts, holds):
     expected = rows_where(index, "heel", lambda cell: holds(float(cell)))
     assert expected
-    assert found(index, given) == expected
+    assert matching(index, texts) == expected
 
 
 def test_levels_compare_in_their_order_not_in_that_of_the_alphabet(index):
-    assert found(index, "size>=middle") == rows_where(index, "size", lambda cell: cell in ("middle", "large"))
-    assert found(index, "size=small..middle") == rows_where(index, "size", lambda cell: cell in ("small", "middle"))
+    assert matching(index, "size>=middle") == rows_where(index, "size", lambda cell: cell in ("middle", "large"))
+    assert matching(index, "size=small..middle") == rows_where(index, "size", lambda cell: cell in ("small", "middle"))
 
 
 def test_classes_that_are_numbers_compare_too(index):
-    assert found(index, "year>1993") == rows_where(index, "year", lambda cell: int(cell) > 1993)
+    assert matching(index, "year>1993") == rows_where(index, "year", lambda cell: int(cell) > 1993)
 
 
 def test_the_split_can_be_asked_for(index):
-    assert found(index, "split=test") == list(range(18, 24))
+    assert matching(index, "split=test") == list(range(18, 24))
 
 
 def test_values_of_one_column_are_alternatives_and_columns_must_all_hold(index):
-    women_or_girls = set(found(index, "gender=women", "gender=girls"))
-    assert women_or_girls == set(found(index, "gender=women")) | set(found(index, "gender=girls"))
-    both = found(index, "gender=women", "kind=boots")
-    assert set(both) == set(found(index, "gender=women")) & set(found(index, "kind=boots"))
+    women_or_girls = set(matching(index, "gender=women", "gender=girls"))
+    assert women_or_girls == set(matching(index, "gender=women")) | set(matching(index, "gender=girls"))
+    both = matching(index, "gender=women", "kind=boots")
+    assert set(both) == set(matching(index, "gender=women")) & set(matching(index, "kind=boots"))
 
 
 def test_comparisons_of_one_column_must_all_hold(index):
-    assert found(index, "heel>1", "heel<=2") == rows_where(index, "heel", lambda cell: 1 < float(cell) <= 2)
+    assert matching(index, "heel>1", "heel<=2") == rows_where(index, "heel", lambda cell: 1 < float(cell) <= 2)
 
 
 def test_a_missing_cell_fulfils_nothing(index):
-    every = found(index, "gender=women", "gender=men", "gender=girls")
+    every = matching(index, "gender=women", "gender=men", "gender=girls")
     assert every == rows_where(index, "gender", lambda cell: True) and len(every) < len(index)
 
 
 def test_a_mapping_means_the_same(index):
     labels = index.labels
-    given = {"gender": ["women", "girls"], "heel": (0.5, None), "size": (None, "middle"), "year": 1990}
-    written = ["gender=women", "gender=girls", "heel=0.5..", "size=..middle", "year=1990"]
-    assert conditions(given, labels) == conditions(written, labels)
+    texts = {"gender": ["women", "girls"], "heel": (0.5, None), "size": (None, "middle"), "year": 1990}
+    text = ["gender=women", "gender=girls", "heel=0.5..", "size=..middle", "year=1990"]
+    assert conditions(texts, labels) == conditions(text, labels)
     with pytest.raises(ValueError, match="a range needs one end"):
         conditions({"heel": (None, None)}, labels)
     with pytest.raises(ValueError, match="pair"):
@@ -117,7 +117,7 @@ def test_columns_with_signs_in_their_names_are_found(index):
 
 
 @pytest.mark.parametrize(
-    ("given", "words"),
+    ("texts", "words"),
     [
         ("gendr=women", r"no label column 'gendr'. Did you mean 'gender'"),
         ("gender=wmen", r"no value 'wmen'. Did you mean 'women'"),
@@ -136,14 +136,14 @@ def test_columns_with_signs_in_their_names_are_found(index):
         ("line=3", "no label column 'line'"),
     ],
 )
-def test_what_cannot_be_meant_is_told(index, given, words):
+def test_what_cannot_be_meant_is_told(index, texts, words):
     with pytest.raises(RunError, match=words):
-        found(index, given)
+        matching(index, texts)
 
 
 def test_filters_that_leave_nothing_tell_what_each_leaves(index):
     with pytest.raises(RunError) as caught:
-        found(index, "gender=men", "year=1990")
+        matching(index, "gender=men", "year=1990")
     assert str(caught.value).splitlines() == [
         "nothing is left of 24 rows to search in.",
         "  gender=men: 8 rows",
@@ -154,7 +154,7 @@ def test_filters_that_leave_nothing_tell_what_each_leaves(index):
 
 def test_all_complaints_come_at_once(index):
     with pytest.raises(RunError, match=r"(?s)'gendr'.*'colour'"):
-        found(index, "gendr=women", "colour=red")
+        matching(index, "gendr=women", "colour=red")
 
 
 @pytest.mark.parametrize(

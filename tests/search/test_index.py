@@ -35,7 +35,7 @@ def test_a_row_finds_the_rows_of_highest_score_and_not_itself(run):
     query = unit(run.read_projections()[:, 5].astype(np.float64))
     hits = index.search(5, mix="kind=1,heel=3", k=23)
     assert rows_of(hits) == by_hand(run, query, [1, 0, 3], [5])
-    assert hits.searched == 23 and hits.exact
+    assert hits.searched == 23
 
 
 def test_the_score_of_a_hit_is_the_mean_of_its_scores_by_the_mix(index):
@@ -80,8 +80,8 @@ def test_a_label_is_the_middle_of_its_rows_which_may_be_found(run):
     index = mscon.open_index(run, dtype="float32")
     boots = [row for row, kind in enumerate(run.read_rows()["kind"]) if kind == "boots"]
     query = unit(unit(run.read_projections().astype(np.float64))[:, boots].mean(axis=1))
-    for asked in ("kind=boots", {"kind": "boots"}):
-        hits = index.search(asked, k=24)
+    for query_form in ("kind=boots", {"kind": "boots"}):
+        hits = index.search(query_form, k=24)
         assert rows_of(hits) == by_hand(run, query, [1, 1, 1], [])
         assert "the middle of 6 rows with kind=boots" in hits.query
 
@@ -174,7 +174,7 @@ def test_a_query_that_is_no_image_is_told(index, tmp_path):
 def test_no_hits_are_asked_for_in_vain(index):
     with pytest.raises(ValueError, match="got 0"):
         index.search(5, k=0)
-    with pytest.raises(ValueError, match="needs an example"):
+    with pytest.raises(ValueError, match="at least one example"):
         index.search([])
 
 
@@ -254,16 +254,17 @@ def test_the_command_line_prints_hits_with_signs(run, capsys):
     assert main(["search", str(run.root), "--query", "5", "-k", "3", "--filter", "split=train"]) == 0
     printed = capsys.readouterr().out
     assert "mix kind=1,closure=1,heel=1; among 17 rows, split=train" in printed
-    assert len([line for line in printed.splitlines() if ".png" in line]) == 3
+    rows = [line for line in printed.splitlines() if ".png" in line]
+    assert ["query" in row for row in rows] == [True, False, False, False]
     assert "≠" in printed or "= " in printed
 
 
 def test_the_command_line_prints_json(run, capsys):
     argv = ["--query", "kind=boots", "--unlike", "5", "--mix", "heel=2", "-k", "2", "--json"]
     assert main(["search", str(run.root), *argv]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told == mscon.open_index(run).search("kind=boots", unlike=5, mix="heel=2", k=2).to_json()
-    assert told["mix"] == {"kind": 0.0, "closure": 0.0, "heel": 2.0} and len(told["hits"]) == 2
+    output = json.loads(capsys.readouterr().out)
+    assert output == mscon.open_index(run).search("kind=boots", unlike=5, mix="heel=2", k=2).to_json()
+    assert output["mix"] == {"kind": 0.0, "closure": 0.0, "heel": 2.0} and len(output["hits"]) == 2
 
 
 def test_names_are_no_markup_and_do_not_steer_the_terminal(run, capsys):
@@ -292,9 +293,9 @@ def test_names_are_no_markup_and_do_not_steer_the_terminal(run, capsys):
 )
 def test_a_users_mistake_is_one_message_and_status_2(run, capsys, argv, words):
     assert main(["search", str(run.root), *argv]) == 2
-    told = capsys.readouterr()
-    assert words in told.err and told.err.startswith("mscon: ") and "Traceback" not in told.err
-    assert not told.out
+    output = capsys.readouterr()
+    assert words in output.err and output.err.startswith("mscon: ") and "Traceback" not in output.err
+    assert not output.out
 
 
 def test_a_row_finds_the_same_whatever_the_threads(index):

@@ -1,4 +1,4 @@
-"""Exact search: what slow loops find, whatever the block size and the arithmetic."""
+"""Exact search: what slow loops find, whatever the size of the blocks."""
 
 from __future__ import annotations
 
@@ -55,64 +55,55 @@ def problems(draw):
 @given(problem=problems())
 @settings(max_examples=50)
 def test_finds_what_loops_find(dtype, problem):
-    vectors, shares, k, keep, asked = problem
+    vectors, shares, k, keep, query_row = problem
     spaces = Spaces(vectors, dtype)
-    query = spaces.vectors([asked])[:, 0]
-    found = spaces.nearest(query, shares, k, keep)
+    query = spaces.vectors([query_row])[:, 0]
+    neighbours = spaces.nearest(query, shares, k, keep)
     expected = by_loops(vectors.astype(dtype), query, shares, k, keep)
-    np.testing.assert_allclose(found.scores, [score for score, _, _ in expected], atol=1e-12)
+    np.testing.assert_allclose(neighbours.scores, [score for score, _, _ in expected], atol=1e-12)
     np.testing.assert_allclose(
-        found.by_space, np.array([e for _, _, e in expected]).reshape(-1, len(shares)), atol=1e-12
+        neighbours.by_space, np.array([e for _, _, e in expected]).reshape(-1, len(shares)), atol=1e-12
     )
-    apart = np.diff(found.scores) < -1e-12  # rows within a rounding of one another may change places
+    apart = np.diff(neighbours.scores) < -1e-12  # rows within a rounding of one another may change places
     if apart.all():
-        assert found.rows.tolist() == [row for _, row, _ in expected]
+        assert neighbours.rows.tolist() == [row for _, row, _ in expected]
 
 
 @given(st.integers(1, 50), st.integers(0, 20))
 @settings(max_examples=30)
 def test_blocks_of_any_size_are_one_block(size, seed):
     vectors = np.repeat(drawn(2, 60, 5, seed), 2, axis=1)  # every row twice, for ties
-    spaces, whole = Spaces(vectors), None
+    whole = None
     query, shares = drawn(2, 1, 5, seed + 1)[:, 0].astype(np.float64), np.array([0.3, 0.7])
-    for scores, widened, first in ((2**20, 8_192, (8_192,)), (size, size, (1, 7)), (7, 3, ())):
+    for block, group in ((8_192, 256), (size, 4), (7, size), (3, 1)):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(module, "_SCORES", scores)
-            patch.setattr(module, "_WIDENED", widened)
-            patch.setattr(module, "_FIRST", first)
-            patch.setattr(module, "_GROUP", 4)
-            for halves in (True, False):
-                patch.setattr(spaces, "_multiplies_halves", halves)
-                found = spaces.nearest(query, shares, 11)
-                whole = whole or found
-                assert found.rows.tolist() == whole.rows.tolist()
-                assert found.scores.tolist() == whole.scores.tolist()
-                assert found.by_space.tolist() == whole.by_space.tolist()
+            patch.setattr(module, "_BLOCK", block)
+            patch.setattr(module, "_GROUP", group)
+            nearest = Spaces(vectors).nearest(query, shares, 11)
+        whole = whole or nearest
+        assert nearest.rows.tolist() == whole.rows.tolist()
+        assert nearest.scores.tolist() == whole.scores.tolist()
+        assert nearest.by_space.tolist() == whole.by_space.tolist()
 
 
 def test_of_equal_rows_the_lower_comes_first():
     spaces = Spaces(np.tile(drawn(2, 1, 3, 0), (1, 50_000, 1)))
-    for halves in (True, False):
-        spaces._multiplies_halves = halves
-        found = spaces.nearest(spaces.vectors([7])[:, 0], np.array([0.5, 0.5]), 5)
-        assert found.rows.tolist() == [0, 1, 2, 3, 4]
-        assert found.scores == pytest.approx([1.0] * 5)
+    nearest = spaces.nearest(spaces.vectors([7])[:, 0], np.array([0.5, 0.5]), 5)
+    assert nearest.rows.tolist() == [0, 1, 2, 3, 4]
+    assert nearest.scores == pytest.approx([1.0] * 5)
 
 
-def test_halves_and_singles_find_the_same_among_nearly_equal_rows():
-    """Cosines that float16 cannot tell apart are told apart."""
+def test_rows_are_told_apart_that_float16_products_cannot():
     generator = np.random.default_rng(0)
     near = unit(np.ones((3, 20_000, 8)) + 1e-2 * generator.standard_normal((3, 20_000, 8))).astype(np.float32)
     spaces = Spaces(near, "float16")
     query, shares = spaces.vectors([3])[:, 0], np.array([0.2, 0.5, 0.3])
     exact, _ = spaces.score(np.arange(20_000), query, shares)
     best = np.lexsort((np.arange(20_000), -exact))[:30]
-    for halves in (True, False):
-        spaces._multiplies_halves = halves
-        assert spaces.nearest(query, shares, 30).rows.tolist() == best.tolist()
+    assert spaces.nearest(query, shares, 30).rows.tolist() == best.tolist()
 
 
-def test_the_bound_of_each_arithmetic_holds():
+def test_the_bound_of_the_first_pass_holds():
     """Worst cases: a row with itself, where all terms are positive, and weights in one space alone."""
     vectors = drawn(3, 3_000, 32, 1)
     spaces = Spaces(vectors)
@@ -120,45 +111,17 @@ def test_the_bound_of_each_arithmetic_holds():
         for row in range(0, 60, 3):
             query = spaces.vectors([row])[:, 0]
             exact, _ = spaces.score(np.arange(3_000), query, shares)
-            rescaled = torch.from_numpy((query * shares[:, None]).reshape(1, -1))
-            for make, dtype, slack in (
-                (spaces._in_halves, torch.float16, spaces._half_slack),
-                (spaces._in_singles, torch.float32, spaces._single_slack),
-            ):
-                out = torch.empty(1, 3_000, dtype=dtype)
-                make(rescaled)(0, 3_000, out)
-                assert np.abs(out[0].double().numpy() - exact).max() <= slack
-
-
-def test_several_queries_at_once_are_as_many_searches():
-    spaces = Spaces(drawn(3, 500, 4, 0))
-    asked = np.arange(0, 500, 5)
-    queries, shares = spaces.vectors(asked).transpose(1, 0, 2), np.array([0.1, 0.6, 0.3])
-    at_once = spaces.nearest_of(queries, shares, 7, leave_out=asked)
-    assert len(at_once) == len(asked)
-    for row, query, found in zip(asked, queries, at_once, strict=True):
-        keep = np.arange(500) != row
-        alone = spaces.nearest(query, shares, 7, keep)
-        assert found.rows.tolist() == alone.rows.tolist()
-        assert found.scores.tolist() == alone.scores.tolist()
-        assert row not in found.rows
-
-
-def test_masks_may_differ_by_query():
-    spaces = Spaces(drawn(1, 40, 4, 0))
-    queries, keep = spaces.vectors([0, 1]).transpose(1, 0, 2), np.zeros((2, 40), dtype=bool)
-    keep[0, :10], keep[1, 30:] = True, True
-    first, second = spaces.nearest_of(queries, np.array([1.0]), 20, keep)
-    assert sorted(first.rows) == list(range(10))
-    assert sorted(second.rows) == list(range(30, 40))
+            rescaled = torch.from_numpy((query * shares[:, None]).ravel()).float()
+            scores = torch.mv(spaces.stored.float(), rescaled)
+            assert np.abs(scores.double().numpy() - exact).max() <= spaces._slack
 
 
 def test_a_row_is_its_own_nearest_with_score_1_in_every_space():
     spaces = Spaces(drawn(3, 200, 6, 0))
-    found = spaces.nearest(spaces.vectors([17])[:, 0], np.full(3, 1 / 3), 1)
-    assert found.rows.tolist() == [17]
-    assert found.by_space[0] == pytest.approx([1, 1, 1])
-    assert (found.by_space <= 1).all()
+    neighbours = spaces.nearest(spaces.vectors([17])[:, 0], np.full(3, 1 / 3), 1)
+    assert neighbours.rows.tolist() == [17]
+    assert neighbours.by_space[0] == pytest.approx([1, 1, 1])
+    assert (neighbours.by_space <= 1).all()
 
 
 def test_a_row_without_a_direction_in_a_space_scores_0_there():
@@ -178,23 +141,21 @@ def test_the_mean_of_rows_is_that_of_their_unit_vectors():
 
 def test_float16_is_half_the_memory():
     vectors = drawn(2, 100, 5, 0)
-    assert Spaces(vectors, "float16").megabytes * 2 == Spaces(vectors, "float32").megabytes == 100 * 10 * 4 / 1e6
+    assert Spaces(vectors, "float16").stored.nbytes * 2 == Spaces(vectors, "float32").stored.nbytes == 100 * 10 * 4
 
 
 def test_a_search_needs_little_memory_besides_the_vectors():
     """A whole float64 or float32 copy of these vectors would be 154 or 77 MB."""
     spaces = Spaces(np.tile(drawn(3, 1_000, 32, 0), (1, 200, 1)))
     query, shares = drawn(3, 1, 32, 1)[:, 0].astype(np.float64), np.full(3, 1 / 3)
-    for halves in (True, False):
-        spaces._multiplies_halves = halves
-        with torch.profiler.profile(profile_memory=True) as profile:
-            tracemalloc.start()
-            spaces.nearest(query, shares, 20)
-            _, peak = tracemalloc.get_traced_memory()
-            tracemalloc.stop()
-        allocated = sum(max(0, event.self_cpu_memory_usage) for event in profile.key_averages())
-        assert peak < 12e6
-        assert allocated < 40e6  # all that torch took at any time, given back or not
+    with torch.profiler.profile(profile_memory=True) as profile:
+        tracemalloc.start()
+        spaces.nearest(query, shares, 20)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    allocated = sum(max(0, event.self_cpu_memory_usage) for event in profile.key_averages())
+    assert peak < 12e6
+    assert allocated < 40e6  # all that torch took at any time, given back or not
 
 
 def test_vectors_that_are_not_finite_are_refused():
@@ -209,7 +170,7 @@ def test_callers_mistakes_are_told_with_the_value():
     query, shares = spaces.vectors([0])[:, 0], np.array([0.5, 0.5])
     with pytest.raises(ValueError, match="got 0"):
         spaces.nearest(query, shares, 0)
-    with pytest.raises(ValueError, match=r"\[1, 2, 2\]"):
-        spaces.nearest_of(query[None, :, :2], shares, 1)
-    with pytest.raises(ValueError, match=r"\[1, 4\]"):
+    with pytest.raises(ValueError, match=r"must be \[2, 3\], got \[2, 2\]"):
+        spaces.nearest(query[:, :2], shares, 1)
+    with pytest.raises(ValueError, match=r"must be \[5\], got \[4\]"):
         spaces.nearest(query, shares, 1, np.ones(4, dtype=bool))

@@ -135,6 +135,12 @@ TRUST = flag(
     "import classes from outside mscon that the run or model names, which executes their code; not needed for runs "
     "that you trained on this machine",
 )
+NAME_COLUMN = argument(
+    "--name-column",
+    "column by which rows are called (default: if rows are not images, a column of short texts that differ, such as "
+    "name, title or id)",
+    metavar="COLUMN",
+)
 ACCEPT_CHANGES = flag(
     "--accept-changes", "continue even if images or vectors have changed since training, and record it in the run"
 )

@@ -9,7 +9,7 @@ import webbrowser
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mscon.cli.arguments import OVERWRITE, RUN, TRUST, argument, flag, open_run, port, positive, verb
+from mscon.cli.arguments import NAME_COLUMN, OVERWRITE, RUN, TRUST, argument, flag, open_run, port, positive, verb
 
 if TYPE_CHECKING:
     from mscon.run.run import Run
@@ -32,6 +32,7 @@ _SERVED = 5_000
     ),
     flag("--serve", "serve the page instead of writing it"),
     argument("--port", "port of the server on 127.0.0.1 (default: any free one)", metavar="N", type=port),
+    NAME_COLUMN,
     TRUST,
     argument("--images", "folder of the images (default: as in training)", metavar="DIR", type=Path),
     flag("--no-images", "show rows as text, even where they are images"),
@@ -46,11 +47,12 @@ def explore(arguments: argparse.Namespace) -> None:
 
     One file that needs nothing else: click an image, move a slider for each similarity, and its
     neighbours are ranked again at once, with the score of each similarity and whether labels
-    agree. Maps with a lasso, filters, suspicious labels first. Needs `mscon probe RUN` before.
+    agree. Maps with a lasso, filters, a search for words, suspicious labels first, and a CSV file
+    of the rows that are listed. Needs `mscon probe RUN` before.
 
-    With --serve the page is served to this machine only, until Ctrl-C. It then searches all rows
-    of a table of any size and takes new images as queries. Whoever has its address can see the
-    rows of the run and their images, and nothing else.
+    With --serve (pip install "mscon[serve]") the page is served to this machine only, until
+    Ctrl-C. It then searches all rows of a table of any size and takes new images as queries.
+    Whoever has its address can see the rows of the run and their images, and nothing else.
     """
     from mscon.errors import RunError
 
@@ -63,7 +65,7 @@ def explore(arguments: argparse.Namespace) -> None:
         _serve(run, arguments)
         return
     if arguments.port is not None:
-        raise RunError("--port can only be meant together with --serve.")
+        raise RunError("--port needs --serve: without it no server listens.")
     from mscon.search.explorer.page import build_explorer
 
     path = build_explorer(
@@ -72,6 +74,7 @@ def explore(arguments: argparse.Namespace) -> None:
         most=arguments.rows or _MOST,
         images=arguments.images,
         with_images=not arguments.no_images,
+        name_column=arguments.name_column,
         overwrite=arguments.overwrite,
     )
     print(path)
@@ -84,7 +87,7 @@ def _serve(run: Run, arguments: argparse.Namespace) -> None:
     from mscon.search.explorer.server import serve
 
     if arguments.out is not None or arguments.overwrite:
-        raise RunError("--serve writes no file, so --out and --overwrite cannot be meant together with it.")
+        raise RunError("--serve writes no file, so it does not go together with --out and --overwrite.")
 
     def ready(url: str) -> None:
         print(f"{url}\nOnly this machine can open it. Ctrl-C ends it.", flush=True)
@@ -97,6 +100,7 @@ def _serve(run: Run, arguments: argparse.Namespace) -> None:
         most=arguments.rows or _SERVED,
         images=arguments.images,
         with_images=not arguments.no_images,
+        name_column=arguments.name_column,
         ready=ready,
     )
     print("\nThe server has ended.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from mscon.cli.arguments import RUN, TRUST, argument, flag, positive, verb
+from mscon.cli.arguments import NAME_COLUMN, RUN, TRUST, argument, flag, positive, verb
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from mscon.search.hits import Hit, Hits
 
-# How a label stands to what was asked for: a sign, since colours are not seen everywhere.
+# How a label compares to the query: a sign, since colours are not seen everywhere.
 _SIGNS = {"same": ("=", "green"), "partly": ("≈", "yellow"), "different": ("≠", "red"), "unknown": ("?", "dim")}
 
 
@@ -32,6 +32,7 @@ _SIGNS = {"same": ("=", "green"), "partly": ("≈", "yellow"), "different": ("�
     ),
     argument("-k", "number of rows (default: 20)", metavar="N", type=positive, default=20),
     flag("--json", "print JSON instead of a table"),
+    NAME_COLUMN,
     TRUST,
     examples="""
     mscon search runs/shoes --query 17
@@ -51,13 +52,13 @@ def search(arguments: argparse.Namespace) -> None:
 
     Prints the best rows first: the score under the mix and that of each similarity, from -1 to 1,
     and all labels with a sign: = same as the query, ≈0.61 partly the same, ≠ different, ? unknown,
-    as the similarity of that column compares them. Rows that are part of the query are left out.
+    as the similarity of that column compares them. Rows of the query stand first, marked "query".
     """
     import json
 
     from mscon.search.index import open_index
 
-    index = open_index(arguments.run, trust=arguments.trust)
+    index = open_index(arguments.run, name_column=arguments.name_column, trust=arguments.trust)
     hits = index.search(
         arguments.query, unlike=arguments.unlike, mix=arguments.mix, k=arguments.k, filters=arguments.filter
     )
@@ -85,16 +86,31 @@ def _table(hits: Hits) -> Table:
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    names = list(hits[0].labels)
-    with_images = any(hit.image is not None for hit in hits)
-    for title in ("row", "line", "score", *hits.mix.names):
+    shown = (*hits.examples, *hits)
+    names = [hit.name for hit in shown if hit.name]
+    images = [hit.image for hit in shown if hit.image]
+    for title in ("row", "line"):
         table.add_column(_plain(title), justify="right")
-    for title in (*names, *(["image"] if with_images else [])):
+    if names:
+        table.add_column("name", overflow="fold")
+    for title in ("score", *hits.mix.names):
+        table.add_column(_plain(title), justify="right")
+    # The column that rows are called by stands before the scores already.
+    labels = [label for label in hits[0].labels if [hit.labels[label] for hit in shown] != [hit.name for hit in shown]]
+    for title in (*labels, *(["image"] if images else [])):
         table.add_column(_plain(title), overflow="fold")
-    for hit in hits:
-        numbers = [str(hit.row), str(hit.line), f"{hit.score:.3f}", *(f"{s:.3f}" for s in hit.scores.values())]
-        image = [_plain(hit.image or "")] if with_images else []
-        table.add_row(*numbers, *(_label(hit, name) for name in names), *image)
+    for number, hit in enumerate(shown):
+        is_query = number < len(hits.examples)
+        table.add_row(
+            str(hit.row),
+            str(hit.line),
+            *([_plain(hit.name or "")] if names else []),
+            "query" if is_query else f"{hit.score:.3f}",
+            *("" if is_query else f"{score:.3f}" for score in hit.scores.values()),
+            *(_plain(hit.labels[name] or "") if is_query else _label(hit, name) for name in labels),
+            *([_plain(hit.image or "")] if images else []),
+            end_section=number == len(hits.examples) - 1,
+        )
     return table
 
 

@@ -23,6 +23,7 @@ from jaxtyping import Bool
 
 from mscon.data.table.label_columns import LabelColumn, LabelColumns
 from mscon.errors import RunError, counted, nearest
+from mscon.search.complaints import Complaints
 
 _COMPARE: Mapping[str, Callable[[float, float], bool]] = {
     ">=": operator.ge,
@@ -106,7 +107,7 @@ def parse(text: str, labels: LabelColumns) -> Condition:
 
 
 def conditions(filters: Sequence[str] | Mapping[str, Any] | str | None, labels: LabelColumns) -> list[Condition]:
-    """What a caller asks for.
+    """Conditions as a caller writes them.
 
     Args:
         filters: written conditions; or a mapping from columns to a value, a list of alternatives, or a range as a pair
@@ -150,14 +151,9 @@ def rows_of(filters: Sequence[Condition], labels: LabelColumns) -> Bool[np.ndarr
 
 def _each(values: Sequence[Any], read: Callable[[Any], Any]) -> list[Any]:
     """All of them read; or one message about all that cannot be."""
-    results, complaints = [], []
-    for one in values:
-        try:
-            results.append(read(one))
-        except RunError as error:
-            complaints.append(str(error))
-    if complaints:
-        raise RunError("\n".join(complaints))
+    complaints = Complaints()
+    results = complaints.each(read, values)
+    complaints.raise_any()
     return results
 
 

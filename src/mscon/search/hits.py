@@ -18,17 +18,19 @@ class Hit:
     Attributes:
         row: its number in the run, from 0.
         line: its line in the table.
+        name: its cell in the column that rows are called by; None if there is none.
         image: its path as the table has it; None where rows are not images.
         split: which one it is in.
         score: under the mix, in [-1, 1]; 1 is the same direction in every space that counts.
         scores: in the space of each similarity alone; `score` is their mean by the weights of the mix.
         labels: of each label column, None where missing.
-        weights: of each label column how alike it is to what was asked for, as training weighs it: from 0 to 1, None
-            where either is missing, or the examples differ among themselves.
+        weights: of each label column how alike it is to the query, as training weighs it: from 0 to 1, None where
+            either is missing, or the examples differ among themselves.
     """
 
     row: int
     line: int
+    name: str | None
     image: str | None
     split: str
     score: float
@@ -51,21 +53,21 @@ class Hits:
     """What a search found, best first; as good as a list of them.
 
     Attributes:
-        query: what was asked for, in words.
+        query: the examples, in words.
         mix: how much each similarity counted.
-        filters: as they were asked.
+        filters: as they were written.
         searched: how many rows could have been found.
         notes: sentences on columns of whose agreement nothing can be known.
-        exact: whether all of them were looked at. False where an index of neighbours gave the candidates.
         hits: the rows that were found.
+        examples: rows of the run that the query is made of, with their scores; they are not among the hits.
     """
 
     query: str
     mix: Mix
     filters: tuple[str, ...]
     searched: int
-    exact: bool
     hits: tuple[Hit, ...]
+    examples: tuple[Hit, ...] = ()
     notes: tuple[str, ...] = ()
 
     def __iter__(self) -> Iterator[Hit]:
@@ -84,8 +86,8 @@ class Hits:
             "mix": dict(zip(self.mix.names, self.mix.weights, strict=True)),
             "filters": list(self.filters),
             "searched": self.searched,
-            "exact": self.exact,
             "notes": list(self.notes),
+            "examples": [hit.to_json() for hit in self.examples],
             "hits": [hit.to_json() for hit in self.hits],
         }
 

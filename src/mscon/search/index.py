@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -13,12 +13,14 @@ import polars as pl
 from jaxtyping import Bool, Float
 
 from mscon.data.table.label_columns import LabelColumns
-from mscon.errors import MSConError, RunError, counted
-from mscon.run.recipe import names_of
+from mscon.errors import RunError, counted
+from mscon.run.recipe import Train, data_of, names_of
 from mscon.run.run import Run
+from mscon.search.complaints import Complaints
 from mscon.search.filters import conditions, rows_of
 from mscon.search.hits import Hit, Hits
 from mscon.search.mix import Mix
+from mscon.search.names import name_column as choose_name_column
 from mscon.search.queries import Example, Examples, agreement_with, together
 from mscon.search.spaces import Neighbours, Spaces
 
@@ -32,14 +34,19 @@ class Index:
     Args:
         run: where they come from.
         spaces: their projections.
+        name_column: the column that rows are called by; "" for none, None to guess it where rows are no images.
+
+    Raises:
+        RunError: if there is no such column.
     """
 
-    def __init__(self, run: Run, spaces: Spaces) -> None:
+    def __init__(self, run: Run, spaces: Spaces, name_column: str | None = None) -> None:
         self.run, self.spaces = run, spaces
         self.recipe = run.read_recipe_values()
         self.similarities: tuple[str, ...] = tuple(part["column"] for part in self.recipe["similarity"])
         self.rows: pl.DataFrame = run.read_rows()
         self.labels = LabelColumns(self.rows, self.recipe, run.read_similarities(), run.may_import)
+        self.name_column = choose_name_column(self.rows, data_of(self.recipe), name_column)
         self._examples = Examples(self.rows, self.labels, spaces, self.encode, self.name)
 
     @property
@@ -61,7 +68,6 @@ class Index:
         mix: Mix | Mapping[str, Any] | str | None = None,
         k: int = 20,
         filters: Filters = None,
-        approximate: bool = False,
     ) -> Hits:
         """The rows that are most like some examples, and least like others.
 
@@ -69,15 +75,12 @@ class Index:
             query: an example, or a list of them. The number of a row; the path of a new image, or an image as
                 `mscon.load(...).embed` takes one; the path of an image as the table has it; {"kind": "boots"} or
                 "kind=boots" for the middle of all rows that carry a label; "line:18" for a line of the table.
-            unlike: examples of what is not wanted, likewise.
+            unlike: counterexamples, likewise.
             mix: how much each similarity counts: {"closure": 1, "category": 0.5}, or "closure=1,category=0.5". What is
                 left out counts nothing; None for all alike.
             k: how many rows, at least 1. Fewer come back where fewer are left.
             filters: which rows may be found: ["gender=women", "heel>=3"], or {"gender": "women", "heel": (3, None)};
                 see `mscon.search.filters`.
-            approximate: let FAISS (extra `faiss`) choose candidates where that is faster: from 500,000 rows on, under
-                mixes that are nearly equal. All other searches are exact all the same. The first such search
-                builds the lists: for a million rows as long as some 2,000 searches take.
 
         Returns:
             The hits, best first; of equal scores the lower row first. Rows that served as examples are not among
@@ -90,23 +93,16 @@ class Index:
         """
         if k < 1:
             raise ValueError(f"k must be at least 1, got {k}.")
-        search, complaints = _Search(), []
-        readers: list[Callable[[], None]] = [
-            lambda: setattr(search, "mix", self.mix(mix)),
-            lambda: search.filter(conditions(filters, self.labels), self.labels),
-            *(lambda one=one: search.like.append(self._examples.read(one)) for one in _listed(query)),
-            *(lambda one=one: search.unlike.append(self._examples.read(one)) for one in _listed(unlike)),
-        ]
-        for read in readers:
-            try:
-                read()
-            except MSConError as error:
-                complaints.append(error)
-        if len(complaints) == 1:
-            raise complaints[0]
-        if complaints:
-            raise RunError("\n".join(dict.fromkeys(map(str, complaints))))
-        return self._searched(search, k, approximate)
+        complaints = Complaints()
+        weights = complaints.of(self.mix, mix)
+        parsed = complaints.of(conditions, filters, self.labels) or []
+        keep = complaints.of(rows_of, parsed, self.labels)
+        like = complaints.each(self._examples.read, _listed(query))
+        away = complaints.each(self._examples.read, _listed(unlike))
+        complaints.raise_any()
+        assert weights is not None
+        keep = np.ones(len(self), dtype=bool) if keep is None else keep
+        return self._nearest(like, away, weights, k, tuple(map(str, parsed)), keep)
 
     def mix(self, weights: Mix | Mapping[str, Any] | str | None = None) -> Mix:
         """A mix of the similarities of this run.
@@ -149,22 +145,18 @@ class Index:
 
         return load(self.run.root, trust=self.run.trust)
 
-    @cached_property
-    def approximate(self) -> Any:
-        """The inverted lists of FAISS, built when first asked for.
-
-        Raises:
-            RunError: if FAISS is not installed.
-        """
-        from mscon.search.approximate import Approximate
-
-        return Approximate(self.spaces)
-
-    def _searched(self, search: _Search, k: int, approximate: bool) -> Hits:
-        if not search.like:
-            raise ValueError("a search needs an example at least to be like.")
-        shares = search.mix.shares
-        query = together(search.like, search.unlike)
+    def _nearest(
+        self,
+        like: Sequence[Example],
+        unlike: Sequence[Example],
+        mix: Mix,
+        k: int,
+        filters: tuple[str, ...],
+        keep: Bool[np.ndarray, " rows"],
+    ) -> Hits:
+        if not like:
+            raise ValueError("a search needs at least one example to be like.")
+        query, shares = together(like, unlike), mix.shares
         undirected = [
             name
             for name, share, vector in zip(self.similarities, shares, query, strict=True)
@@ -172,41 +164,44 @@ class Index:
         ]
         if len(undirected) == np.count_nonzero(shares):
             raise RunError(
-                f"these examples have no direction in {' and '.join(map(repr, undirected))}: what is wanted and what "
-                "is not cancel out, or the vectors are zeros. Take other examples, or weight other similarities."
+                f"these examples have no direction in {' and '.join(map(repr, undirected))}: examples and "
+                "counterexamples cancel out, or the vectors are zeros. Take other examples, or weight other "
+                "similarities."
             )
-        examples = sorted({e.row for e in (*search.like, *search.unlike) if e.row is not None})
-        keep = np.ones(len(self), dtype=bool) if search.keep is None else search.keep.copy()
-        keep[examples] = False
+        keep[[e.row for e in (*like, *unlike) if e.row is not None]] = False
         if not keep.any():
             raise RunError(
                 f"nothing is left of {counted(len(self), 'row')} to search in: the filters leave the examples only."
             )
-        by_faiss = approximate and self._pays(int(keep.sum()), k) and self.approximate.pays(shares)
-        finder = self.approximate if by_faiss else self.spaces
-        nearest: Neighbours = finder.nearest(query, shares, k, keep)
-        wording = " and ".join(e.wording for e in search.like)
-        if search.unlike:
-            wording += f", unlike {' and '.join(e.wording for e in search.unlike)}"
-        hits = self._hits(nearest, search.like)
-        return Hits(wording, search.mix, search.filters, int(keep.sum()), not by_faiss, hits, self.labels.notes)
-
-    def _pays(self, candidates: int, k: int) -> bool:
-        from mscon.search.approximate import FROM_ROWS
-
-        # Of few rows the lists that are visited may hold none, and then exact search skips most blocks as well.
-        return len(self) >= FROM_ROWS and 10 * candidates >= len(self) and k <= 1_000
+        wording = " and ".join(e.wording for e in like)
+        if unlike:
+            wording += f", unlike {' and '.join(e.wording for e in unlike)}"
+        nearest = self.spaces.nearest(query, shares, k, keep)
+        rows = np.array([e.row for e in like if e.row is not None], dtype=np.int64)
+        examples = Neighbours(rows, *self.spaces.score(rows, query, shares))
+        return Hits(
+            wording,
+            mix,
+            filters,
+            int(keep.sum()),
+            self._hits(nearest, like),
+            self._hits(examples, like),
+            self.labels.notes,
+        )
 
     def _hits(self, nearest: Neighbours, like: Sequence[Example]) -> tuple[Hit, ...]:
         rows = self.rows[nearest.rows.tolist()] if len(nearest) else self.rows.head(0)
         weights = {name: agreement_with(like, self.labels[name], nearest.rows) for name in self.labels.names}
-        images = rows.get_column("image").to_list() if "image" in rows.columns else [None] * len(nearest)
         cells = {name: rows.get_column(name).cast(pl.String).to_list() for name in self.labels.names}
+        nothing = [None] * len(nearest)
+        images = rows.get_column("image").to_list() if "image" in rows.columns else nothing
+        names = cells.get(self.name_column, nothing)
         return tuple(
             Hit(
                 row=int(nearest.rows[n]),
                 line=int(rows["line"][n]),
-                image=images[n],
+                name=names[n],
+                image=images[n] or None,
                 split=rows["split"][n],
                 score=float(nearest.scores[n]),
                 scores={name: float(s) for name, s in zip(self.similarities, nearest.by_space[n], strict=True)},
@@ -221,6 +216,7 @@ def open_index(
     run: Run | str | Path,
     *,
     dtype: Literal["float16", "float32"] = "float16",
+    name_column: str | None = None,
     trust: bool = False,
 ) -> Index:
     """A trained and probed run, ready to be searched by any mix of its similarities.
@@ -231,52 +227,51 @@ def open_index(
 
     Args:
         run: its directory.
-        dtype: how vectors are kept in memory. float16 halves memory and time, and turns scores by some 1e-4.
+        dtype: how vectors are kept in memory. float16 halves memory and time, and changes scores by some 1e-4.
+        name_column: the column that rows are called by; "" for none, None to guess it where rows are no images.
         trust: see `mscon.load`; it matters when a new image is encoded.
 
     Raises:
-        RunError: if it is no run; if it was not probed, or trained on since; or its parts do not fit together.
+        RunError: if it is no run; if it was not probed, or trained on since; if its parts do not fit together; or
+            there is no such column.
     """
     opened = run if isinstance(run, Run) else Run.open(Path(run))
     if trust:
         opened = replace(opened, trust=True)
-    values = opened.read_recipe_values()
-    checkpoint = values["train"]["checkpoint"]
-    rows = opened.read_rows().height
-    if not opened.has_features:
+    index = read_index(opened, dtype, name_column)
+    if not opened.has_checkpoint(checkpoint := _checkpoint(opened)):
+        opened.features_are_current(checkpoint)  # complains that there is none
+    return index
+
+
+def read_index(run: Run, dtype: Literal["float16", "float32"] = "float16", name_column: str | None = None) -> Index:
+    """The same without its checkpoint, if that is gone: rows can be searched, new images cannot be encoded.
+
+    Raises:
+        RunError: as `open_index`.
+    """
+    again = f"`mscon probe {run.root}` writes them anew."
+    rows, similarities = run.read_rows().height, run.read_recipe_values()["similarity"]
+    if not run.has_features:
+        raise RunError(f"run '{run.root}' has no projections to search in yet. `mscon probe {run.root}` writes them.")
+    if run.has_checkpoint(checkpoint := _checkpoint(run)) and not run.features_are_current(checkpoint):
         raise RunError(
-            f"run '{opened.root}' has no projections to search in yet. `mscon probe {opened.root}` writes them."
+            f"run '{run.root}' was trained on since its projections were written (they are not those of checkpoint "
+            f"'{checkpoint}'), so a search would find what it was like before.\n  {again}"
         )
-    if not opened.features_are_current(checkpoint):
+    projections = run.read_projections()
+    if projections.ndim != 3 or projections.shape[:2] != (len(similarities), rows):
         raise RunError(
-            f"run '{opened.root}' was trained on since its projections were written (they are not those of checkpoint "
-            f"'{checkpoint}'), so a search would find what it was like before.\n"
-            f"  `mscon probe {opened.root}` writes them anew."
-        )
-    projections = opened.read_projections()
-    if projections.ndim != 3 or projections.shape[:2] != (len(values["similarity"]), rows):
-        raise RunError(
-            f"run '{opened.root}': projections have shape {list(projections.shape)}, but there are "
-            f"{len(values['similarity'])} similarities and {counted(rows, 'row')}. `mscon probe {opened.root}` after "
-            "removing its folder features writes them anew."
+            f"run '{run.root}': projections have shape {list(projections.shape)}, but there are "
+            f"{len(similarities)} similarities and {counted(rows, 'row')}.\n  Remove its folder features; {again}"
         )
     if not rows:
-        raise RunError(f"run '{opened.root}' has no rows to search in.")
-    return Index(opened, Spaces(projections, dtype))
+        raise RunError(f"run '{run.root}' has no rows to search in.")
+    return Index(run, Spaces(projections, dtype), name_column)
 
 
-class _Search:
-    """A search as it is read from the arguments."""
-
-    def __init__(self) -> None:
-        self.mix: Mix
-        self.like: list[Example] = []
-        self.unlike: list[Example] = []
-        self.filters: tuple[str, ...] = ()
-        self.keep: Bool[np.ndarray, " rows"] | None = None
-
-    def filter(self, parsed: Sequence[Any], labels: LabelColumns) -> None:
-        self.filters, self.keep = tuple(map(str, parsed)), rows_of(parsed, labels)
+def _checkpoint(run: Run) -> str:
+    return str(run.read_recipe_values().get("train", {}).get("checkpoint", Train().checkpoint))
 
 
 def _listed(value: Any) -> list[Any]:

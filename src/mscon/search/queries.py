@@ -170,10 +170,10 @@ def together(like: Sequence[Example], unlike: Sequence[Example]) -> Float[np.nda
         like: at least one.
         unlike: may be none.
     """
-    wanted = np.mean([example.vectors for example in like], axis=0)
+    centre = np.mean([example.vectors for example in like], axis=0)
     if not unlike:
-        return unit(wanted)
-    away = wanted - np.mean([example.vectors for example in unlike], axis=0)
+        return unit(centre)
+    away = centre - np.mean([example.vectors for example in unlike], axis=0)
     # The difference of equal vectors is a few roundings long, and its direction says nothing.
     lengths = np.linalg.norm(away, axis=1, keepdims=True)
     return unit(np.where(lengths > 1e-9, away, 0.0))

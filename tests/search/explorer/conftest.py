@@ -29,9 +29,9 @@ SPLITS = ("train", "train", "validation", "test", "unseen")
 
 
 @pytest.fixture(scope="session")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Run]:
+def fresh_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Run]:
     """`made("name")`: a run with a column of every kind, 60 rows, hostile texts and holes; nothing was trained."""
-    root = tmp_path_factory.mktemp("made")
+    root = tmp_path_factory.mktemp("fresh_run")
 
     def build(name: str, rows: int = 60, images: bool = True, probed: bool = True) -> Run:
         return make_run(root / name, rows, images, probed)
@@ -108,9 +108,9 @@ def glyph_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         recipe = root / "glyphs.toml"
         recipe.write_text(recipe_text("glyphs"))
         settings = ["train.epochs=10", "train.learning_rate=0.02", "probe.columns=[]", "probe.neighbours=[]"]
-        chosen = [part for value in settings for part in ("--set", value)]
+        overrides = [part for value in settings for part in ("--set", value)]
         out = root / "run"
-        assert main(["train", str(recipe), "--table", str(table), *chosen, "--out", str(out)]) == 0
+        assert main(["train", str(recipe), "--table", str(table), *overrides, "--out", str(out)]) == 0
         from mscon.evaluate.features import extract
 
         run = Run.open(out)
@@ -124,17 +124,17 @@ def glyph_page(glyph_run: Run) -> str:
 
 
 @pytest.fixture(scope="session")
-def kinds_page(made: Callable[..., Run]) -> str:
-    run = made("shoes")
+def kinds_page(fresh_run: Callable[..., Run]) -> str:
+    run = fresh_run("shoes")
     return build_explorer(run, run.root).as_uri()
 
 
 @pytest.fixture(scope="session")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where screenshots go: $MSCON_SCREENSHOTS, else a folder that pytest keeps for a while."""
-    if chosen := os.environ.get("MSCON_SCREENSHOTS"):
-        Path(chosen).mkdir(parents=True, exist_ok=True)
-        return Path(chosen)
+    if overrides := os.environ.get("MSCON_SCREENSHOTS"):
+        Path(overrides).mkdir(parents=True, exist_ok=True)
+        return Path(overrides)
     return tmp_path_factory.mktemp("screenshots")
 
 
@@ -145,15 +145,15 @@ def serving() -> Iterator[Callable[..., ExplorerServer]]:
 
     def start(answers: Answers, seconds: float = 20.0) -> ExplorerServer:
         server = ExplorerServer(answers, seconds=seconds)
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        thread = threading.Thread(target=server.run, daemon=True)
         thread.start()
         started.append((server, thread))
         return server
 
     yield start
-    for server, thread in started:
-        server.shutdown()
-        server.server_close()
+    for server, _ in started:
+        server.stop()
+    for _, thread in started:
         thread.join(5)
 
 
@@ -163,16 +163,16 @@ def open_page(browser: Any, serving: Any) -> Iterator[Callable[..., Any]]:
 
     It asks for `serving` so that pages are closed before the servers that they ask.
     """
-    opened, said, asked, own = [], [], [], ["data:", "file:"]
+    opened, messages, requested, allowed = [], [], [], ["data:", "file:"]
 
     def build(address: str, width: int = 1300, height: int = 900, scheme: str = "light") -> Any:
         page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
         page.set_default_timeout(5_000)
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.on("request", lambda request: asked.append(request.url))
+        page.on("console", lambda message: messages.append(message.text))
+        page.on("pageerror", lambda error: messages.append(str(error)))
+        page.on("request", lambda request: requested.append(request.url))
         if address.startswith("http://127.0.0.1:"):
-            own.append("/".join(address.split("/")[:4]) + "/")
+            allowed.append("/".join(address.split("/")[:4]) + "/")
         page.goto(address)
         opened.append(page)
         return page
@@ -180,14 +180,14 @@ def open_page(browser: Any, serving: Any) -> Iterator[Callable[..., Any]]:
     yield build
     for page in opened:
         page.close()
-    assert said == []
-    assert [url for url in asked if not url.startswith(tuple(own))] == []
+    assert messages == []
+    assert [url for url in requested if not url.startswith(tuple(allowed))] == []
 
 
 @pytest.fixture(scope="session")
-def shoes(made: Callable[..., Run]) -> Run:
+def shoes(fresh_run: Callable[..., Run]) -> Run:
     """The run of every kind of column, with a checkpoint that its projections are of; it holds no weights."""
-    run = made("served")
+    run = fresh_run("served")
     run.write_checkpoint("last", {}, {"epoch": 1})
     run.write_features(run.read_features(), run.read_projections())
     return run

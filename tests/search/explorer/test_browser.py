@@ -16,12 +16,12 @@ FIRST = 10
 
 def agreement(page) -> dict[str, float]:
     """Share of the 10 nearest that agree, by column, as the page says it."""
-    found = {}
+    shares = {}
     for item in page.locator("#agreement li:visible").all():
         right, _, of = item.locator(".count").inner_text().partition(" of ")
         if of:
-            found[item.get_attribute("data-column")] = float(right) / float(of)
-    return found
+            shares[item.get_attribute("data-column")] = float(right) / float(of)
+    return shares
 
 
 def move(page, name: str, value: int) -> None:
@@ -48,20 +48,23 @@ def test_two_sliders_find_same_weight_any_letter_and_same_letter_any_weight(open
     """The point of it all, read off the page: precision@10 in a column under either mix, over a dozen queries."""
     split = np.array(glyph_run.read_rows()["split"].to_list())
     test = np.flatnonzero(split == "test")
-    asked = test[:: len(test) // 12][:12]
+    queries = test[:: len(test) // 12][:12]
     page = open_page(glyph_page, width=1400, height=950)
-    found = {"character": [], "weight": []}
-    for row in asked:
+    shares = {"character": [], "weight": []}
+    for row in queries:
         page.goto(f"{glyph_page}#like={row}")
         move(page, "slant", 0)
         for up, down in (("character", "weight"), ("weight", "character")):
             move(page, down, 0)
             move(page, up, 100)
-            found[up].append(agreement(page))
-        if row == asked[0]:
+            shares[up].append(agreement(page))
+        if row == queries[0]:
             page.screenshot(path=pictures / "explorer-same-weight.png")
-    mean = {mix: {c: np.mean([a[c] for a in told]) for c in ("character", "weight")} for mix, told in found.items()}
-    assert len(found["weight"]) == 12
+    mean = {
+        mix: {c: np.mean([a[c] for a in agreements]) for c in ("character", "weight")}
+        for mix, agreements in shares.items()
+    }
+    assert len(shares["weight"]) == 12
     assert mean["weight"]["weight"] > mean["character"]["weight"] + 0.12, mean
     assert mean["character"]["character"] > mean["weight"]["character"] + 0.06, mean
     assert mean["character"]["character"] > 0.9 and mean["weight"]["weight"] > 0.7, mean
@@ -72,9 +75,9 @@ def test_the_page_ranks_as_the_definition_does(open_page, glyph_page, glyph_run)
     vectors = glyph_run.read_projections().astype(np.float64)
     mix = np.array([20, 70, 100])
     like, unlike = [3, 40], [17]
-    wanted = vectors[:, like].mean(axis=1) - vectors[:, unlike].mean(axis=1)
-    wanted /= np.linalg.norm(wanted, axis=1, keepdims=True)
-    exact = np.einsum("s,sd,srd->r", mix / mix.sum(), wanted, vectors)
+    target = vectors[:, like].mean(axis=1) - vectors[:, unlike].mean(axis=1)
+    target /= np.linalg.norm(target, axis=1, keepdims=True)
+    exact = np.einsum("s,sd,srd->r", mix / mix.sum(), target, vectors)
     exact[[*like, *unlike]] = -np.inf
     page = open_page(f"{glyph_page}#like=3.40&unlike=17&mix=20.70.100")
     shown = [float(score) for score in page.locator("#grid .score").all_inner_texts()]
@@ -312,12 +315,12 @@ def test_a_hostile_link_is_no_link(open_page, kinds_page, words):
     assert page.title() == "Shoes <b>&amp;</b> · mscon explorer"
 
 
-def test_rows_that_are_no_pictures_are_texts(open_page, made):
+def test_rows_that_are_no_pictures_are_texts(open_page, fresh_run):
     from mscon.search.explorer.page import build_explorer
 
-    run = made("texts", images=False)
+    run = fresh_run("texts", images=False)
     page = open_page(build_explorer(run, run.root, with_images=False, seconds=0.0).as_uri())
-    assert page.locator("#grid .frame").first.inner_text().endswith(".png")
+    assert page.locator("#grid .score small").first.inner_text().endswith(".png")
     assert page.locator("#grid img").count() == 0
     take(page, 0)
     assert page.locator(".example .words").count() == 1

@@ -39,7 +39,7 @@ def until(page, holds: str) -> None:
         page.wait_for_timeout(30)
 
 
-def told(page, text: str) -> None:
+def wait_for_title(page, text: str) -> None:
     until(page, f"document.querySelector('#grid-title').textContent === {text!r}")
 
 
@@ -74,9 +74,9 @@ def test_an_uploaded_glyph_finds_its_letter_and_a_slider_its_weight(
 ):
     path, letter = glyph
     page = open_page(serving(glyph_answers).url, width=1400, height=950)
-    told(page, "3,174 rows")
+    wait_for_title(page, "3,174 rows")
     page.set_input_files("#upload", path)
-    told(page, "Nearest of 3,174 rows")
+    wait_for_title(page, "Nearest of 3,174 rows")
     assert page.locator(".example.like").count() == 1
     assert page.evaluate("document.querySelector('.example img').naturalWidth") > 0
     before = hits(page)
@@ -85,22 +85,22 @@ def test_an_uploaded_glyph_finds_its_letter_and_a_slider_its_weight(
     until(page, f"JSON.stringify({before!r}) !== JSON.stringify([...document.querySelectorAll('#grid .take')]"
           ".map(c => c.getAttribute('aria-label')))")  # fmt: skip
     page.wait_for_timeout(200)
-    found = hits(page)
-    assert sum(f"character {letter}" in label for label in found[:10]) >= 8, found[:10]
+    labels = hits(page)
+    assert sum(f"character {letter}" in label for label in labels[:10]) >= 8, labels[:10]
     assert page.locator("#agreement").inner_text().strip() == "", "a new image has no label to agree with"
     until(page, "[...document.querySelectorAll('#grid img')].every(i => i.complete && i.naturalWidth > 0)")
     page.screenshot(path=pictures / "served-upload.png")
     page.locator(".example").click()
-    told(page, "3,174 rows")
+    wait_for_title(page, "3,174 rows")
 
 
 def test_a_picture_can_be_dropped_and_pasted(open_page, serving, glyph_answers, glyph):
     page = open_page(serving(glyph_answers).url)
     data = base64.b64encode(Path(glyph[0]).read_bytes()).decode()
     for kind in ("drop", "paste"):
-        told(page, "3,174 rows")
+        wait_for_title(page, "3,174 rows")
         assert page.evaluate(DROP, [data, kind]) is (kind == "drop")
-        told(page, "Nearest of 3,174 rows")
+        wait_for_title(page, "Nearest of 3,174 rows")
         assert "new.png" in page.locator("#query").inner_text()
         page.get_by_role("button", name="Start over").click()
     assert page.locator(".example").count() == 0
@@ -121,12 +121,12 @@ def test_rows_that_the_page_did_not_know_are_shown_as_all_others(open_page, serv
     """20 of 60 rows are on the map: all are found, browsed, filtered, taken as queries, and kept in the link."""
     server = serving(shoe_answers)
     page = open_page(server.url)
-    told(page, "60 rows")
+    wait_for_title(page, "60 rows")
     assert "20, drawn evenly" in page.locator(".about").inner_text()
     page.get_by_role("button", name="Show more").click()
     until(page, "document.querySelectorAll('#grid .card').length === 48")
     page.locator("#grid .take").nth(40).click()
-    told(page, "Nearest of 59 rows")
+    wait_for_title(page, "Nearest of 59 rows")
     page.get_by_role("button", name="Only kind").click()
     # One of the rows near it has no label.
     until(
@@ -134,9 +134,9 @@ def test_rows_that_the_page_did_not_know_are_shown_as_all_others(open_page, serv
         "['9 of 9', '10 of 10'].includes(document.querySelector('#agreement li[data-column=kind] .count').textContent)",
     )
     page.locator("#grid .take").nth(0).click(modifiers=["Shift"])
-    told(page, "Nearest of 58 rows")
+    wait_for_title(page, "Nearest of 58 rows")
     page.locator("#grid .take").nth(30).press("-")
-    told(page, "Nearest of 57 rows")
+    wait_for_title(page, "Nearest of 57 rows")
     page.select_option("#filter-column", "split")
     page.get_by_role("checkbox", name="unseen").check()
     until(page, "document.querySelectorAll('#grid .card').length < 14")
@@ -155,7 +155,7 @@ def test_middles_selections_and_suspicious_labels(open_page, serving, shoe_answe
     page.select_option("#middle-column", "shape")
     page.select_option("#middle-label", "boots / …")
     page.get_by_role("button", name="Find", exact=True).click()
-    told(page, "Nearest of 60 rows")
+    wait_for_title(page, "Nearest of 60 rows")
     assert "The middle of 40 rows." in page.locator("#query").inner_text()
     page.get_by_role("button", name="Only shape").click()
     until(page, "document.querySelector('#agreement li[data-column=shape] .count').textContent === '10 of 10'")
@@ -165,9 +165,9 @@ def test_middles_selections_and_suspicious_labels(open_page, serving, shoe_answe
     page.locator("#overlay").press("Space")
     until(page, "/^(18|19|20) rows$/.test(document.querySelector('#grid-title').textContent)")  # of the map only
     page.locator("#overlay").press("Escape")
-    told(page, "60 rows")
+    wait_for_title(page, "60 rows")
     page.select_option("#order", "doubt:kind")
-    told(page, "Suspicious labels first: kind")
+    wait_for_title(page, "Suspicious labels first: kind")
     for name in ("kind", "closure", "size", "shape", "heel"):
         move(page, name, 0)
     page.select_option("#order", "near")
@@ -177,10 +177,10 @@ def test_middles_selections_and_suspicious_labels(open_page, serving, shoe_answe
 
 def test_hostile_texts_of_rows_told_later_are_text(open_page, serving, shoe_answers):
     page = open_page(serving(shoe_answers).url)
-    told(page, "60 rows")
+    wait_for_title(page, "60 rows")
     page.select_option("#filter-column", "kind")
     page.get_by_role("checkbox", name="onerror").check()
-    told(page, "19 rows")
+    wait_for_title(page, "19 rows")
     assert HOSTILE in page.locator("#grid").inner_text()
     assert page.locator("img[onerror], img[src=x]").count() == 0
     assert page.title() == "Shoes <b>&amp;</b> · mscon explorer"
@@ -190,13 +190,12 @@ def test_a_server_that_has_ended_is_told(browser, shoe_answers):
     import threading
 
     server = ExplorerServer(shoe_answers)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread = threading.Thread(target=server.run)
     thread.start()
     page = browser.new_page()
     page.goto(server.url)
-    told(page, "60 rows")
-    server.shutdown()
-    server.server_close()
+    wait_for_title(page, "60 rows")
+    server.stop()
     thread.join()
     page.locator("#grid .take").nth(0).click()
     until(page, "document.querySelector('#empty').textContent.includes('does not answer')")

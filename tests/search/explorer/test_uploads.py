@@ -26,10 +26,10 @@ def written(image: Image.Image, kind: str, **how) -> bytes:
 @pytest.mark.parametrize("kind", FORMATS)
 def test_every_format_that_is_named_is_read(kind):
     image = pattern(0, 32)
-    seen, look = read_upload(written(image, kind), 32, 3, 96)
-    assert seen.shape == look.shape == (3, 32, 32)
+    pixels, look = read_upload(written(image, kind), 32, 3, 96)
+    assert pixels.shape == look.shape == (3, 32, 32)
     if kind not in ("JPEG", "WEBP", "GIF"):  # these three change colours
-        np.testing.assert_array_equal(seen.transpose(1, 2, 0), np.asarray(image))
+        np.testing.assert_array_equal(pixels.transpose(1, 2, 0), np.asarray(image))
 
 
 @pytest.mark.parametrize("kind", ["PPM", "EPS", "PDF", "ICO", "TGA", "SGI", "PCX", "JPEG2000"])
@@ -76,15 +76,15 @@ def test_bytes_cut_off_or_changed_anywhere_are_an_image_or_one_message(kind):
 
 
 def test_a_large_jpeg_is_decoded_at_an_eighth(monkeypatch):
-    asked = []
+    sizes = []
 
     def look(image: Image.Image, size: int, channels: int):
-        asked.append(image.size)
+        sizes.append(image.size)
         return np.zeros((channels, size, size), dtype=np.uint8)
 
     monkeypatch.setattr(uploads, "from_picture", look)
     read_upload(written(pattern(0, 1_600), "JPEG"), 32, 3, 96)
-    assert asked == [(200, 200)] * 2
+    assert sizes == [(200, 200)] * 2
 
 
 @pytest.mark.parametrize(
@@ -95,12 +95,12 @@ def test_a_large_jpeg_is_decoded_at_an_eighth(monkeypatch):
 @pytest.mark.parametrize("channels", [1, 3])
 def test_every_mode_is_pixels_or_one_message(mode, kind, channels):
     image = Image.new(mode, (24, 24)) if mode in ("LAB", "I;16") else pattern(0, 24).convert("L").convert(mode)
-    seen = None
+    pixels = None
     with contextlib.suppress(TableError):
-        seen, _ = read_upload(written(image, kind), 16, channels, 96)
+        pixels, _ = read_upload(written(image, kind), 16, channels, 96)
     if mode not in ("LAB", "F", "I"):
-        assert seen is not None
-    assert seen is None or seen.shape == (channels, 16, 16)
+        assert pixels is not None
+    assert pixels is None or pixels.shape == (channels, 16, 16)
 
 
 def test_it_lies_as_the_camera_says():
@@ -108,5 +108,5 @@ def test_it_lies_as_the_camera_says():
     image.paste("white", (0, 0, 24, 12))  # above
     exif = Image.Exif()
     exif[0x0112] = 6  # a quarter turn clockwise shows it right
-    seen, _ = read_upload(written(image, "PNG", exif=exif), 24, 1, 96)
-    assert seen[0, :, 13:].min() == 255 and seen[0, :, :11].max() == 0
+    pixels, _ = read_upload(written(image, "PNG", exif=exif), 24, 1, 96)
+    assert pixels[0, :, 13:].min() == 255 and pixels[0, :, :11].max() == 0

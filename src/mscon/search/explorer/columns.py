@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -13,11 +13,14 @@ from mscon.data.table.label_columns import LabelColumn, LabelColumns
 from mscon.method.similarities.base import BETWEEN_COLUMNS, Cell
 from mscon.method.similarities.categorical import Categorical
 from mscon.method.similarities.continuous import Continuous, number_of
+from mscon.method.similarities.hierarchical import Hierarchical
+from mscon.method.similarities.multi_label import MultiLabel
 
 Kind = Literal["category", "labels", "levels", "path", "number", "name"]
-"""How cells are shown and filtered. "name": most of them differ, so they are neither compared nor coloured."""
+"""How cells are shown and filtered. "name": texts of which most differ, so they are neither compared nor coloured."""
 
-# Of more different values a table of their agreement would be larger than all else that a page says of them.
+# Of more different values a table of their agreement would be larger than all else that a page holds of them. Sets,
+# paths and numbers need none: the page computes their agreement.
 MOST_TABLED = 700
 
 Value = TypeVar("Value", bound=Hashable)
@@ -25,18 +28,21 @@ Value = TypeVar("Value", bound=Hashable)
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Alike:
-    """How the values of a column agree, for who cannot ask its similarity.
+    """How the values of a column agree, for a page that cannot call its similarity. One of the attributes says it.
 
     Attributes:
         is_equality: equal codes are the same, all others different.
-        width: of numbers whose weight is exp(-(difference / width)^2 / 2); None of others.
-        table: weights of all codes with all, NaN where unknown; of numbers, those in `values`. None where the above
-            say it.
+        width: of numbers whose weight is exp(-(difference / width)^2 / 2).
+        sets: of each code the numbers of the labels that the similarity knows, and how it compares sets.
+        levels: of each code the number of its class at each level of a tree, -1 from where nothing is known.
+        table: weights of all codes with all, NaN where unknown; of numbers, those in `values`.
         values: numbers that the rows of the table are of; empty where it is of codes.
     """
 
     is_equality: bool = False
     width: float | None = None
+    sets: tuple[tuple[tuple[int, ...], ...], str] | None = None
+    levels: Int[np.ndarray, "codes levels"] | None = None
     table: Float[np.ndarray, "codes codes"] | None = None
     values: Float[np.ndarray, " values"] = field(default_factory=lambda: np.zeros(0))
 
@@ -50,7 +56,8 @@ class Column:
         kind: how it is shown.
         space: number of the similarity that was trained on it; None if none was.
         labels: what codes stand for, or, of "labels", what the numbers in `sets` do.
-        codes: [rows], -1 where missing; of "labels" the number of a set in `sets`. Empty for numbers.
+        codes: [rows], -1 where missing; of "labels" the number of a set in `sets`. Empty for numbers and names.
+        texts: [rows] of "name", None where missing; empty for all others.
         values: [rows] in the unit of the column, NaN where missing; empty for all but numbers.
         parts: of each path its levels, as far as it goes.
         sets: of each set of labels their numbers.
@@ -65,11 +72,35 @@ class Column:
     labels: tuple[str, ...] = ()
     codes: Int[np.ndarray, " codes"] = field(default_factory=lambda: np.zeros(0, dtype=np.int32))
     values: Float[np.ndarray, " values"] = field(default_factory=lambda: np.zeros(0))
+    texts: tuple[str | None, ...] = ()
     parts: tuple[tuple[str, ...], ...] = ()
     sets: tuple[tuple[int, ...], ...] = ()
     is_line: bool = False
     alike: Alike | None = None
     note: str = ""
+
+    def __getitem__(self, rows: Int[np.ndarray, " some"]) -> Column:
+        """The same column of some rows."""
+        texts = tuple(self.texts[row] for row in rows) if self.texts else ()
+        codes, values = (array[rows] if len(array) else array for array in (self.codes, self.values))
+        return replace(self, codes=codes, values=values, texts=texts)
+
+    def cell(self, row: int) -> float | int | str | None:
+        """What the page is sent of a row: a code, a number or a text; None for a number or text that is missing."""
+        if self.kind == "name":
+            return self.texts[row]
+        if self.kind != "number":
+            return int(self.codes[row])
+        return None if np.isnan(self.values[row]) else float(self.values[row])
+
+    def counts(self) -> dict[str, Any]:
+        """How many of its rows have each code, and how many have none."""
+        if self.kind in ("number", "name"):
+            missing = np.isnan(self.values) if self.kind == "number" else [text is None for text in self.texts]
+            return {"counts": [], "blank": int(np.sum(missing))}
+        known = self.codes[self.codes >= 0]
+        counts = np.bincount(known, minlength=len(self.sets or self.labels))
+        return {"counts": counts.tolist(), "blank": len(self.codes) - len(known)}
 
 
 def read_columns(
@@ -116,9 +147,10 @@ def _values(column: LabelColumn, cells: Sequence[Cell]) -> tuple[Column, Sequenc
         paths, codes, values = _coded(cells, similarity.parts)
         separator = getattr(similarity, "separator", " / ") if column.is_read_alone else " / "
         return Column(name, "path", space, tuple(map(separator.join, paths)), codes, parts=tuple(paths)), values
+    if not column.is_label:
+        return Column(name, "name", space, texts=tuple(cells)), ()
     names, codes, values = _coded(cells, lambda cell: cell, _natural)
-    shown = tuple(name.replace(BETWEEN_COLUMNS, " / ") for name in names)
-    return Column(name, "category" if column.is_label else "name", space, shown, codes), values
+    return Column(name, "category", space, tuple(n.replace(BETWEEN_COLUMNS, " / ") for n in names), codes), values
 
 
 def _coded(
@@ -144,8 +176,14 @@ def _alike(column: LabelColumn, cells: Sequence[str], numbers: Float[np.ndarray,
     similarity, count = column.similarity, len(cells)
     if similarity is None:
         return None, column.note
-    if type(similarity) is Continuous:  # not of a subclass, which may compare otherwise
+    # Not of subclasses, which may compare otherwise.
+    if type(similarity) is Continuous:
         return Alike(width=similarity.width), ""
+    if type(similarity) is MultiLabel:
+        known = (np.flatnonzero(code) for code in similarity.encode(cells).numpy())
+        return Alike(sets=(tuple(tuple(code.tolist()) for code in known), similarity.alike)), ""
+    if type(similarity) is Hierarchical:
+        return Alike(levels=similarity.encode(cells).numpy()), ""
     if count <= MOST_TABLED:
         table = similarity.agreement([one for one in cells for _ in cells], list(cells) * count).reshape(count, count)
         if np.array_equal(table, np.eye(count)):

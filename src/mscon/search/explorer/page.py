@@ -1,9 +1,10 @@
-"""The page: one HTML file that holds everything it shows, computes by itself and asks the network for nothing."""
+"""The page: one HTML file that holds everything it shows, computes by itself, and makes no network request."""
 
 from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,10 @@ from mscon.search.explorer.label_errors import NEAREST, Doubt
 from mscon.search.explorer.maps import Maps
 from mscon.search.explorer.payload import MOST_ROWS, Gathered, gather
 
-_PACKAGE, _OWN = "mscon.search.explorer", ("explorer.css", "explorer.js")
+_PACKAGE = "mscon.search.explorer"
+
+_IMPORT = re.compile(r'^import (?:[^"]*? from )?"\./([^"]+)";\n', re.MULTILINE)
+_EXPORT = re.compile(r"^export (?=const|let|function|async function|class)", re.MULTILINE)
 
 # A place on a map as two numbers of 16 bits.
 _GRID = 65_535
@@ -36,6 +40,7 @@ def build_explorer(
     most: int = MOST_ROWS,
     images: str | Path | None = None,
     with_images: bool = True,
+    name_column: str | None = None,
     seconds: float = 60.0,
     overwrite: bool = False,
 ) -> Path:
@@ -45,7 +50,7 @@ def build_explorer(
         run: trained and probed.
         out: the HTML file to write, or a folder to write `explorer.html` into; the folder must exist. An
             explorer that is there is replaced.
-        most, images, with_images, seconds: see `gather`.
+        most, images, with_images, name_column, seconds: see `gather`.
         overwrite: also replace a file that is no explorer; never one of the run's.
 
     Returns:
@@ -67,7 +72,9 @@ def build_explorer(
         is_ours=lambda there: outputs.is_page(there, "explorer"),
         overwrite=overwrite,
     )
-    page = render(gather(run, most=most, images=images, with_images=with_images, seconds=seconds))
+    page = render(
+        gather(run, most=most, images=images, with_images=with_images, name_column=name_column, seconds=seconds)
+    )
     with outputs.writing(path):
         atomic.write_text(path, page)
     return path
@@ -81,7 +88,7 @@ def render(gathered: Gathered, served: Mapping[str, Any] | None = None) -> str:
         served: what it must know to ask a server for all that it does not hold; None for a page that holds
             everything. It has "columns", with what the page needs of each beyond `gathered`.
     """
-    css, script = (frame.file_text(_PACKAGE, name) for name in _OWN)
+    css, script = frame.file_text(_PACKAGE, "explorer.css"), joined_script()
     content = payload(gathered)
     if served is not None:
         content["columns"] = [
@@ -110,7 +117,7 @@ def render(gathered: Gathered, served: Mapping[str, Any] | None = None) -> str:
 
 def served_policy() -> str:
     """For the header of a page that is served, where it may also forbid to be put into another page."""
-    css, script = (frame.file_text(_PACKAGE, name) for name in _OWN)
+    css, script = frame.file_text(_PACKAGE, "explorer.css"), joined_script()
     return frame.content_policy(css, script, served=True) + "; frame-ancestors 'none'"
 
 
@@ -142,6 +149,8 @@ def payload(gathered: Gathered) -> dict[str, Any]:
         "maps": [_maps(maps) for maps in gathered.maps],
         "pictures": list(gathered.pictures),
         "texts": list(gathered.texts),
+        "input": gathered.input,
+        "name": gathered.name_column,
         "colours": list(COLOURS),
         "nearest": NEAREST,
         "words": {"same": SAME, "different": DIFFERENT},
@@ -160,6 +169,8 @@ def _column(column: Column, doubt: Doubt | None, is_split: bool) -> dict[str, An
     }
     if column.kind == "number":
         record["values"] = _packed(column.values, "<f8")
+    elif column.kind == "name":
+        record["texts"] = list(column.texts)
     else:
         record["codes"] = _packed(column.codes, "<i4")
     if column.kind == "path":
@@ -176,8 +187,13 @@ def _column(column: Column, doubt: Doubt | None, is_split: bool) -> dict[str, An
 def _alike(alike: Alike) -> dict[str, Any]:
     if alike.is_equality:
         return {"equal": True}
-    if alike.table is None:
+    if alike.width is not None:
         return {"width": alike.width}
+    if alike.sets is not None:
+        return {"sets": [list(numbers) for numbers in alike.sets[0]], "by": alike.sets[1]}
+    if alike.levels is not None:
+        return {"depth": alike.levels.shape[1], "levels": _packed(alike.levels, "<i4")}
+    assert alike.table is not None
     # From 0 to 254 hundred-and-so-manieths, which keep "same" and "different" apart from all between; 255 is unknown.
     between = np.clip(np.rint(254 * alike.table), 1, 253)
     steps = np.select([np.isnan(alike.table), alike.table >= SAME, alike.table < DIFFERENT], [255, 254, 0], between)
@@ -195,3 +211,21 @@ def _maps(maps: Maps) -> dict[str, Any]:
 
 def _packed(values: Shaped[np.ndarray, "values ..."], kind: str) -> str:
     return base64.b64encode(np.ascontiguousarray(values).astype(kind).tobytes()).decode("ascii")
+
+
+def joined_script() -> str:
+    """The modules of the script as one, in the order of their imports: a module stands behind those it imports."""
+    modules: dict[str, str] = {}
+
+    def add(name: str) -> None:
+        if name in modules:
+            return
+        modules[name] = ""  # modules that import each other: the first to be met stands last
+        text = frame.file_text(_PACKAGE, f"js/{name}")
+        for imported in _IMPORT.findall(text):
+            add(imported)
+        del modules[name]
+        modules[name] = _EXPORT.sub("", _IMPORT.sub("", text)).strip()
+
+    add("main.mjs")
+    return '"use strict";\n(() => {\n' + "\n\n".join(modules.values()) + "\n})();\n"

@@ -6,13 +6,15 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from typing import Annotated, Any, Literal
 
+import msgspec
 import numpy as np
 from jaxtyping import Bool
+from msgspec import Meta
 
-from mscon.errors import MSConError, RunError, nearest
+from mscon.errors import RunError, nearest
+from mscon.search.complaints import Complaints
 from mscon.search.explorer.columns import Column
 from mscon.search.mix import Mix
 
@@ -20,6 +22,44 @@ MOST_EXAMPLES = 100
 MOST_IMAGES = 16
 MOST_HITS = 240
 MOST_WITHIN = 20_000
+MOST_LETTERS = 200
+
+Kind = Literal["search", "browse", "rows"]
+"""The rows most like some examples; some rows that pass filters; or rows by their numbers or lines."""
+
+_RESTRICTIONS = ("filters", "within", "text", "count")
+_KNOWN: Mapping[Kind, Sequence[str]] = {
+    "search": ("mix", "like", "unlike", "images", "middle", *_RESTRICTIONS),
+    "browse": _RESTRICTIONS,
+    "rows": ("rows", "lines"),
+}
+
+
+def _numbers(most: int) -> tuple[Any, str]:
+    return Annotated[list[int], Meta(max_length=most)] | None, f"a list of at most {most:,} whole numbers"
+
+
+# What each field must be, for msgspec and in words.
+_FIELDS: Mapping[str, tuple[Any, str]] = {
+    "mix": (dict[str, Any], "an object of similarities and weights"),
+    "like": _numbers(MOST_EXAMPLES),
+    "unlike": _numbers(MOST_EXAMPLES),
+    "rows": _numbers(MOST_HITS),
+    "lines": _numbers(MOST_HITS),
+    "within": _numbers(MOST_WITHIN),
+    "images": (
+        Annotated[list[str], Meta(max_length=MOST_IMAGES)],
+        f"a list of names that uploads were given, at most {MOST_IMAGES}",
+    ),
+    "middle": (dict[str, Any] | None, "an object with a 'column'"),
+    "filters": (list[dict[str, Any]], "a list of objects with a 'column'"),
+    "text": (Annotated[str, Meta(max_length=MOST_LETTERS)], f"a text of at most {MOST_LETTERS} letters"),
+    "count": (Annotated[int, Meta(ge=1, le=MOST_HITS)], f"a whole number from 1 to {MOST_HITS}"),
+    "codes": (list[Annotated[int, Meta(ge=0)]], "a list of whole numbers, of labels"),
+    "low": (float | None, "a finite number"),
+    "high": (float | None, "a finite number"),
+    "blank": (bool, "true or false"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +91,18 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a page asks its server for.
+    """A request of a page to its server; each field has the same name in JSON, unless it says otherwise.
 
     Attributes:
         mix: how much each similarity counts; None where nothing is ranked.
         like, unlike: rows that are examples.
         images: of uploads the names that the server gave them; examples to be like.
-        middle: a filter whose rows' middle is an example.
-        filters: which rows may be found: all must hold.
+        middle: a filter whose rows' middle is an example; in JSON {"column", "codes"}.
+        filters: which rows may be found: all must hold; in JSON {"column", "codes" or "low" and "high", "blank"}.
         within: rows that may be found; None for all.
-        count: how many are wanted.
+        words: of "text", in lower case; each must stand in some column of a row that may be found.
+        rows, lines: rows by their numbers, and by their lines in the table.
+        count: how many rows to return.
     """
 
     mix: Mix | None = None
@@ -70,17 +112,15 @@ class Request:
     middle: Filter | None = None
     filters: tuple[Filter, ...] = ()
     within: tuple[int, ...] | None = None
+    words: tuple[str, ...] = ()
+    rows: tuple[int, ...] = ()
+    lines: tuple[int, ...] = ()
     count: int = 24
-
-    @property
-    def has_example(self) -> bool:
-        """Whether there is something to be like."""
-        return bool(self.like or self.images or self.middle)
 
 
 @dataclass(frozen=True)
 class Reader:
-    """Reads questions about one run.
+    """Reads requests about one run.
 
     Args:
         rows: how many it has.
@@ -92,127 +132,74 @@ class Reader:
     columns: Sequence[Column]
     mix: Callable[[Mapping[str, Any]], Mix]
 
-    def search(self, body: bytes) -> Request:
-        """The rows most like some examples: {"mix": {name: weight}, "like": [row], "unlike": [row],
-        "images": [name], "middle": {"column", "codes"}, "filters": [...], "within": [row], "count"}.
+    def read(self, body: bytes, kind: Kind) -> Request:
+        """A request of one kind.
+
+        Args:
+            body: a JSON object with fields of `Request`.
+            kind: what is requested, which says what fields there are.
 
         Raises:
             RunError: once for all that is wrong.
         """
-        return self._read(body, ("mix", "like", "unlike", "images", "middle", "filters", "within", "count"))
-
-    def browse(self, body: bytes) -> Request:
-        """Some rows that pass filters: {"filters": [...], "within": [row], "count"}.
-
-        Raises:
-            RunError: once for all that is wrong.
-        """
-        return self._read(body, ("filters", "within", "count"))
-
-    def rows_by_number(self, body: bytes) -> Request:
-        """Some rows by their numbers, as `like`: {"rows": [row]}.
-
-        Raises:
-            RunError: once for all that is wrong.
-        """
-        return self._read(body, ("rows",))
-
-    def _read(self, body: bytes, known: Sequence[str]) -> Request:
-        fields, complaints = parse(body), _Complaints()
-        for name in fields:
-            if name not in known:
-                listed = ", ".join(known)
-                complaints.add(f"there is no '{_shown(name)}' to ask for.{nearest(name, known)} Known: {listed}.")
-        mix = complaints.of(lambda: self._mix(fields["mix"])) if "mix" in fields else None
-        examples = {
-            name: self._rows(fields.get(name, []), name, MOST_EXAMPLES, complaints) for name in ("like", "unlike")
-        }
-        if "rows" in known:
-            examples["like"] = self._rows(fields.get("rows"), "rows", MOST_HITS, complaints)
-        middle = None
-        if fields.get("middle") is not None:
-            middle = complaints.of(lambda: self._filter(fields["middle"], "middle"))
-            if middle is not None and self.columns[middle.column].kind == "number":
-                complaints.add("middle: numbers have no label to be the middle of.")
-        request = Request(
-            mix=mix,
-            like=examples["like"],
-            unlike=examples["unlike"],
-            images=self._images(fields.get("images", []), complaints),
-            middle=middle,
-            filters=self._filters(fields.get("filters", []), complaints),
-            within=None
-            if fields.get("within") is None
-            else self._rows(fields["within"], "within", MOST_WITHIN, complaints),
-            count=_count(fields.get("count", 24), complaints),
-        )
-        if "mix" in known and "mix" not in fields:
-            complaints.add("'mix' is missing: how much each similarity counts.")
-        if "mix" in known and not complaints.messages and not request.has_example:
+        complaints = Complaints()
+        fields = _fields(parse(body), _KNOWN[kind], complaints, "a request")
+        if kind == "search" and "mix" not in fields and not complaints:
+            complaints.add("'mix' is missing.")
+        if kind == "search" and not any(fields.get(name) for name in ("like", "images", "middle")) and not complaints:
             complaints.add("there is no example to be like. Add one ('like', 'images' or 'middle').")
+        if len(fields.get("filters", ())) > len(self.columns):
+            complaints.add(f"'filters' has {len(fields['filters']):,}; there are {len(self.columns)} columns.")
+        known: dict[str, Any] = {
+            name: complaints.of(self._rows, fields[name], name) or ()
+            for name in ("like", "unlike", "rows", "within")
+            if fields.get(name) is not None
+        }
+        if "mix" in fields:
+            known["mix"] = complaints.of(self.mix, fields["mix"])
+        if fields.get("middle") is not None:
+            known["middle"] = complaints.of(self._middle, fields["middle"])
+        request = Request(
+            **known,
+            images=tuple(dict.fromkeys(fields.get("images", ()))),
+            filters=tuple(complaints.each(self._filter, fields.get("filters", ())[: len(self.columns)])),
+            words=tuple(fields.get("text", "").lower().split()),
+            lines=tuple(fields.get("lines") or ()),
+            count=fields.get("count", 24),
+        )
         complaints.raise_any()
         return request
 
-    def _mix(self, weights: Any) -> Mix:
-        if not isinstance(weights, dict):
-            raise RunError("'mix' must be an object of similarities and weights.")
-        return self.mix(weights)
+    def _rows(self, rows: Sequence[int], name: str) -> tuple[int, ...]:
+        outside = next((row for row in rows if not 0 <= row < self.rows), None)
+        if outside is not None:
+            raise RunError(f"there is no row {_shown(outside)} ('{name}'): rows go from 0 to {self.rows - 1:,}.")
+        return tuple(dict.fromkeys(rows))
 
-    def _rows(self, value: Any, name: str, most: int, complaints: _Complaints) -> tuple[int, ...]:
-        if not isinstance(value, list) or not all(_is_whole(row) for row in value):
-            complaints.add(f"'{name}' must be a list of whole numbers, of rows.")
-            return ()
-        if len(value) > most:
-            complaints.add(f"'{name}' has {len(value):,} rows; at most {most:,} are taken.")
-        outside = [row for row in value if not 0 <= row < self.rows]
-        if outside:
-            complaints.add(f"there is no row {_shown(outside[0])} ('{name}'): rows go from 0 to {self.rows - 1:,}.")
-        return tuple(dict.fromkeys(value))
+    def _middle(self, value: Mapping[str, Any]) -> Filter:
+        middle = self._filter(value)
+        if self.columns[middle.column].kind == "number":
+            raise RunError("middle: numbers have no label to be the middle of.")
+        return middle
 
-    def _images(self, value: Any, complaints: _Complaints) -> tuple[str, ...]:
-        if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
-            complaints.add("'images' must be a list of names that uploads were given.")
-            return ()
-        if len(value) > MOST_IMAGES:
-            complaints.add(f"'images' has {len(value):,}; at most {MOST_IMAGES} are taken.")
-        return tuple(dict.fromkeys(value))
-
-    def _filters(self, value: Any, complaints: _Complaints) -> tuple[Filter, ...]:
-        if not isinstance(value, list):
-            complaints.add("'filters' must be a list.")
-            return ()
-        if len(value) > len(self.columns):
-            complaints.add(f"'filters' has {len(value):,}; there are {len(self.columns)} columns.")
-            return ()
-        read = [complaints.of(partial(self._filter, one, "filters")) for one in value]
-        return tuple(one for one in read if one is not None)
-
-    def _filter(self, value: Any, place: str) -> Filter:
-        if not isinstance(value, dict):
-            raise RunError(f"{place}: each must be an object with a 'column'.")
-        names = [column.name for column in self.columns]
+    def _filter(self, value: Mapping[str, Any]) -> Filter:
+        # Names differ in most rows: they are found by words, and have neither codes nor numbers.
+        names = {column.name: number for number, column in enumerate(self.columns) if column.kind != "name"}
         name = value.get("column")
         if not isinstance(name, str) or name not in names:
-            raise RunError(f"{place}: there is no column '{_shown(name)}'.{nearest(str(name)[:100], names)}")
-        number = names.index(name)
-        column = self.columns[number]
-        fields = ("low", "high") if column.kind == "number" else ("codes",)
-        if extra := sorted(set(value) - {"column", "blank", *fields}):
-            raise RunError(
-                f"{place}: column '{name}' has no '{_shown(extra[0])}' to filter by, but {', '.join(fields)}."
-            )
-        blank = value.get("blank", False)
-        if not isinstance(blank, bool):
-            raise RunError(f"{place}: 'blank' must be true or false.")
-        if column.kind == "number":
-            low, high = (_bound(value.get(end), end, place) for end in ("low", "high"))
-            return Filter(
-                number, low=-math.inf if low is None else low, high=math.inf if high is None else high, blank=blank
-            )
-        codes, there = value.get("codes", []), len(column.sets or column.labels)
-        if not isinstance(codes, list) or not all(_is_whole(code) and 0 <= code < there for code in codes):
-            raise RunError(f"{place}: 'codes' must be a list of whole numbers from 0 to {there - 1:,}, of '{name}'.")
-        return Filter(number, codes=tuple(sorted(set(codes))), blank=blank)
+            raise RunError(f"there is no column '{_shown(name)}'.{nearest(str(name)[:100], names)}")
+        column, complaints = self.columns[names[name]], Complaints()
+        ends = ("low", "high") if column.kind == "number" else ("codes",)
+        others = {field: content for field, content in value.items() if field != "column"}
+        fields = _fields(others, ("blank", *ends), complaints, f"column '{name}'")
+        count = len(column.sets or column.labels)
+        if max(fields.get("codes", ()), default=-1) >= count:
+            complaints.add(f"'codes' must be whole numbers from 0 to {count - 1:,}, of column '{name}'.")
+        complaints.raise_any()
+        bounds = {end: fields[end] for end in ("low", "high") if fields.get(end) is not None}
+        return Filter(
+            names[name], tuple(sorted(set(fields.get("codes", ())))), blank=fields.get("blank", False), **bounds
+        )
 
 
 def parse(body: bytes) -> dict[str, Any]:
@@ -221,64 +208,36 @@ def parse(body: bytes) -> dict[str, Any]:
     Raises:
         RunError: if it is none, or has a number that JSON does not know, such as NaN.
     """
-
-    def refuse(name: str) -> None:
-        raise ValueError(f"{name} is no number of JSON")
-
     try:
-        value = json.loads(body.decode("utf-8"), parse_constant=refuse)
+        value = json.loads(body.decode("utf-8"), parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
         raise RunError(f"this is not JSON as it should be: {_shown(error)}.") from None
     if not isinstance(value, dict):
-        raise RunError("a question must be a JSON object.")
+        raise RunError("a request must be a JSON object.")
     return value
 
 
-class _Complaints:
-    """All that is wrong, to be said at once."""
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no number of JSON")
 
-    def __init__(self) -> None:
-        self.messages: list[str] = []
 
-    def add(self, text: str) -> None:
-        self.messages.append(text)
-
-    def of(self, read: Callable[[], Any]) -> Any:
-        """What is read, or None and a complaint."""
+def _fields(values: Mapping[str, Any], known: Sequence[str], complaints: Complaints, where: str) -> dict[str, Any]:
+    """Those that are what they must be; complaints about all others."""
+    fields = {}
+    for name, value in values.items():
+        if name not in known:
+            complaints.add(f"{where} has no '{_shown(name)}'.{nearest(name, known)} Known: {', '.join(known)}.")
+            continue
+        kind, words = _FIELDS[name]
         try:
-            return read()
-        except MSConError as error:
-            self.add(str(error))
-            return None
-
-    def raise_any(self) -> None:
-        if self.messages:
-            raise RunError("\n".join(dict.fromkeys(self.messages)))
-
-
-def _count(value: Any, complaints: _Complaints) -> int:
-    if not _is_whole(value) or not 1 <= value <= MOST_HITS:
-        complaints.add(f"'count' must be a whole number from 1 to {MOST_HITS}, got {_shown(value)}.")
-        return 1
-    return int(value)
-
-
-def _bound(value: Any, end: str, place: str) -> float | None:
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise RunError(f"{place}: '{end}' must be a number, got {_shown(value)}.")
-    try:
-        number = float(value)
-    except OverflowError:
-        number = math.inf
-    if not math.isfinite(number):
-        raise RunError(f"{place}: '{end}' must be a finite number, got {_shown(value)}.")
-    return number
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+            field = msgspec.convert(value, kind)
+        except msgspec.ValidationError:
+            field = math.nan
+        if isinstance(field, float) and not math.isfinite(field):
+            complaints.add(f"'{name}' must be {words}, got {_shown(value)}.")
+        else:
+            fields[name] = field
+    return fields
 
 
 def _shown(value: Any) -> str:

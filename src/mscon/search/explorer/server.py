@@ -8,19 +8,16 @@ client says becomes a path, and bytes, seconds and connections are bounded.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import hmac
-import io
 import json
-import os
 import re
 import secrets
 import socket
-import socketserver
-import sys
-import threading
-import time
+import traceback
 from collections.abc import Callable, Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,23 +27,42 @@ from mscon.run.run import Run
 from mscon.search.explorer.answers import SAMPLE, Answers, Busy
 from mscon.search.explorer.uploads import MOST_BYTES
 
+try:
+    import uvicorn
+    from starlette.concurrency import run_in_threadpool
+    from starlette.exceptions import HTTPException
+    from starlette.requests import ClientDisconnect, Request
+    from starlette.responses import Response
+    from starlette.types import Receive, Scope, Send
+    from uvicorn.protocols.http.h11_impl import H11Protocol
+except ImportError:
+    raise RunError(
+        '--serve needs starlette and uvicorn, and one of them is not installed: pip install "mscon[serve]".\n'
+        "  Without --serve the explorer is one file, which needs no server."
+    ) from None
+
 ADDRESS = "127.0.0.1"
 """Of this machine, for this machine."""
+
+CONNECTIONS = 32
+"""At a time; the next one is turned away."""
+
+SECONDS = 20.0
+"""For a request to come in whole."""
+
+# Times as long a connection may last in all, or a client that does not read its answer would hold it.
+_LIFE = 4
 
 # This machine by name or number. With any port: a tunnel may lead here from another.
 _HOSTS = re.compile(r"(?:127\.0\.0\.1|localhost)(?::[0-9]{1,5})?", re.ASCII)
 _THUMBNAIL = re.compile(r"thumbnail/([0-9]{1,9})", re.ASCII)
-
 _MOST_JSON = 1_000_000
-_CONNECTIONS = 32
-_LONGEST_LINE = 8_192
+_LONGEST_HEAD = 16_384
 _LONGEST_MESSAGE = 2_000
 _DRAINED_SECONDS = 2.0
 
-# For a request to come in whole, and again for its answer to go out.
-SECONDS = 20.0
-
 _HEADERS = {
+    "Server": "mscon",
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -60,70 +76,135 @@ _HEADERS = {
 _NOTHING = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 
 
-class ExplorerServer(ThreadingHTTPServer):
-    """Listens as soon as it is made; `serve_forever` answers.
+class ExplorerServer:
+    """Listens as soon as it is made; `run` answers until Ctrl-C or `stop`.
 
     Args:
         answers: what it says.
         port: where; 0 for any that is free.
         seconds: that a request may take to come in.
 
+    Attributes:
+        port: where it listens.
+        token: the secret that each address begins with.
+        url: of the page.
+
     Raises:
         RunError: if the port cannot be had.
     """
 
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 2 * _CONNECTIONS
-    # On Windows this would let others listen at the same port.
-    allow_reuse_address = os.name != "nt"
-
     def __init__(self, answers: Answers, port: int = 0, seconds: float = SECONDS) -> None:
-        self.answers, self.seconds = answers, seconds
+        self.answers, self._seconds = answers, seconds
         self.token = secrets.token_urlsafe(24)
-        self._free = threading.BoundedSemaphore(_CONNECTIONS)
         try:
-            super().__init__((ADDRESS, port), _Handler)
+            self._socket = socket.create_server((ADDRESS, port), backlog=2 * CONNECTIONS)
         except (OSError, OverflowError) as error:
             raise RunError(
                 f"port {port} of this machine cannot be had: {getattr(error, 'strerror', None) or error}. "
                 "Choose another --port, or leave it out for any that is free."
             ) from None
+        self.port = int(self._socket.getsockname()[1])
+        self.url = f"http://{ADDRESS}:{self.port}/{self.token}/"
+        self._server = uvicorn.Server(
+            uvicorn.Config(
+                self._answer,
+                http=partial(_Connection, seconds=seconds),  # type: ignore[arg-type]
+                ws="none",
+                lifespan="off",
+                interface="asgi3",
+                proxy_headers=False,  # whom a client says that it speaks for is nothing to believe
+                server_header=False,
+                log_config=None,
+                log_level="critical",
+                access_log=False,
+                h11_max_incomplete_event_size=_LONGEST_HEAD,
+                timeout_graceful_shutdown=1,
+            )
+        )
 
-    @property
-    def url(self) -> str:
-        """Of the page."""
-        return f"http://{ADDRESS}:{self.server_port}/{self.token}/"
+    def run(self) -> None:
+        """Answer until Ctrl-C, which raises KeyboardInterrupt, or `stop`."""
+        with self._socket:
+            self._server.run(sockets=[self._socket])
 
-    def server_bind(self) -> None:
-        # HTTPServer's own asks the network for a name of this machine.
-        socketserver.TCPServer.server_bind(self)
-        self.server_name, self.server_port = ADDRESS, int(self.server_address[1])
+    def stop(self) -> None:
+        """End `run`, which another thread is in."""
+        self._server.should_exit = True
 
-    def verify_request(self, request: Any, client_address: Any) -> bool:
-        return str(client_address[0]).startswith("127.")
+    # What is answered ---------------------------------------------------------------------------
 
-    def process_request(self, request: Any, client_address: Any) -> None:
-        # Beyond so many at a time the next is turned away, rather than left to take a thread and wait.
-        if not self._free.acquire(blocking=False):
-            self.shutdown_request(request)
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        try:
+            response = await self._response(request)
+        except HTTPException as refusal:
+            response = _json({"message": refusal.detail}, refusal.status_code)
+        except ClientDisconnect:
             return
-        try:
-            super().process_request(request, client_address)
-        except Exception:  # not Ctrl-C, which may come when the thread runs already: that releases
-            self._free.release()
-            raise
+        except Exception:
+            traceback.print_exc()
+            response = _json({"message": "mscon itself failed; the terminal that serves this page says how."}, 500)
+        await send({"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers})
+        await send({"type": "http.response.body", "body": response.body, "more_body": True})
+        # A connection that is closed on bytes which nobody read takes the answer back.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_DRAINED_SECONDS):
+                while (await receive()).get("more_body"):
+                    pass
+        await send({"type": "http.response.body", "body": b""})
 
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
+    async def _response(self, request: Request) -> Response:
+        if not _HOSTS.fullmatch(request.headers.get("host", "")):
+            raise HTTPException(403, "this server answers to 127.0.0.1 and localhost only.")
+        path = request.scope["raw_path"].decode("ascii")
+        _, token, place = [*path.split("/", 2), "", ""][:3]
+        if path.count("/") < 2 or not hmac.compare_digest(token.encode(), self.token.encode()) or request.url.query:
+            raise _nowhere()
+        is_page = request.method == "GET" and not place
+        _check_origin(request, is_page)
+        if is_page:
+            return _response(self.answers.page, "text/html; charset=utf-8", policy=self.answers.policy)
+        if request.method == "GET" and (numbered := _THUMBNAIL.fullmatch(place)):
+            image = await run_in_threadpool(self.answers.thumbnail, int(numbered[1]))
+            if image is None:
+                raise HTTPException(404, "this row has no picture that can be read.")
+            return _response(image, "image/webp")
+        answers: Mapping[str, Callable[[bytes], dict[str, Any]]] = {
+            "search": self.answers.search,
+            "browse": self.answers.browse,
+            "rows": self.answers.rows,
+            "upload": self.answers.upload,
+        }
+        if request.method != "POST" or place not in answers:
+            raise _nowhere()
+        # Neither kind can be sent from another site without asking first, and nobody here says yes.
+        limits = ("application/octet-stream", MOST_BYTES) if place == "upload" else ("application/json", _MOST_JSON)
+        body = await self._body(request, *limits)
         try:
-            super().process_request_thread(request, client_address)
-        finally:
-            self._free.release()
+            return _json(await run_in_threadpool(answers[place], body))
+        except MSConError as error:
+            raise HTTPException(400, str(error)[:_LONGEST_MESSAGE]) from None
+        except Busy:
+            raise HTTPException(503, "other requests are being answered; ask again.") from None
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        # A client that hangs up, or is too slow, is nobody's fault here; nor is a connection that Ctrl-C closed.
-        if request.fileno() >= 0 and not isinstance(sys.exc_info()[1], ConnectionError | TimeoutError):
-            super().handle_error(request, client_address)
+    async def _body(self, request: Request, kind: str, most: int) -> bytes:
+        length = request.headers.get("content-length")
+        if length is None or "transfer-encoding" in request.headers:
+            raise HTTPException(411, "one Content-Length is needed, and no Transfer-Encoding.")
+        if int(length) > most:
+            raise HTTPException(413, f"this is {int(length) / 1e6:,.1f} MB; at most {most / 1e6:g} MB are taken.")
+        if request.headers.getlist("content-type") != [kind]:
+            raise HTTPException(415, f"Content-Type must be {kind}.")
+        body = b""
+        try:
+            async with asyncio.timeout_at(request.scope["state"]["deadline"]):
+                async for part in request.stream():
+                    body += part
+        except TimeoutError:
+            raise HTTPException(408, f"this took more than {self._seconds:g} seconds to come in.") from None
+        if len(body) != int(length):
+            raise HTTPException(400, f"this ends after {len(body):,} bytes of {int(length):,}.")
+        return body
 
 
 def serve(
@@ -133,6 +214,7 @@ def serve(
     most: int = SAMPLE,
     images: str | Path | None = None,
     with_images: bool = True,
+    name_column: str | None = None,
     ready: Callable[[str], object],
 ) -> None:
     """Serve the explorer of a run on this machine until Ctrl-C.
@@ -140,222 +222,65 @@ def serve(
     Args:
         run: trained and probed.
         port: where; 0 for any that is free.
-        most, images, with_images: see `Answers`.
+        most, images, with_images, name_column: see `Answers`.
         ready: called with the page's address once it answers.
 
     Raises:
         RunError: if the port cannot be had, or see `Answers`.
     """
     with quiet_pillow():
-        answers = Answers(run, most=most, images=None if images is None else Path(images), with_images=with_images)
-        with ExplorerServer(answers, port) as server:
-            try:
-                ready(server.url)
-                server.serve_forever()
-            except KeyboardInterrupt:
-                return
+        folder = None if images is None else Path(images)
+        answers = Answers(run, most=most, images=folder, with_images=with_images, name_column=name_column)
+        server = ExplorerServer(answers, port)
+        with contextlib.suppress(KeyboardInterrupt):
+            ready(server.url)
+            server.run()
 
 
-class _Refusal(Exception):
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status, self.message = status, message
+class _Connection(H11Protocol):
+    """One connection, for one request. uvicorn itself bounds neither how many there are nor how long they take."""
+
+    def __init__(self, *arguments: Any, seconds: float, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self._seconds = seconds
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if len(self.connections) > CONNECTIONS:
+            transport.abort()
+        self.app_state = {"deadline": self.loop.time() + self._seconds}
+        self.loop.call_later(self._seconds, lambda: self.cycle is None and transport.abort())
+        self.loop.call_later(_LIFE * self._seconds, transport.abort)
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        # After its request a client may close its half of the connection and wait for the answer.
+        if self.cycle is not None:
+            self.cycle.more_body = False
+            self.cycle.message_event.set()
+        return self.cycle is not None
 
 
-class _Handler(BaseHTTPRequestHandler):
-    """One request of one connection."""
-
-    server: ExplorerServer
-    protocol_version = "HTTP/1.1"
-
-    def setup(self) -> None:
-        self.connection = self.request
-        self._end = time.monotonic() + self.server.seconds
-        # A limit for each read would let one byte every few seconds hold a thread for good.
-        self.rfile = io.BufferedReader(_Deadline(self.connection, self._end))
-        self.wfile = _Writer(self.connection, self.server.seconds)
-
-    def handle(self) -> None:
-        self.close_connection, self._unread = True, False
-        self.raw_requestline = self.rfile.readline(_LONGEST_LINE + 1)
-        if not self.raw_requestline:
-            return
-        if len(self.raw_requestline) > _LONGEST_LINE:
-            self.requestline = self.request_version = self.command = ""
-            self.send_error(414)
-        elif self.parse_request():
-            if self.request_version == "HTTP/0.9":  # its answers have no headers to forbid anything
-                self.send_error(400)
-                return
-            self._unread = "Content-Length" in self.headers or "Transfer-Encoding" in self.headers
-            try:
-                self._answer()
-            except _Refusal as refusal:
-                self._say(refusal.status, {"message": refusal.message})
-            except (ConnectionError, TimeoutError):
-                raise
-            except Exception:
-                self._say(500, {"message": "this went wrong in mscon itself; the terminal that serves it says how."})
-                raise
-        self._drain()
-
-    # What is answered ---------------------------------------------------------------------------
-
-    def _answer(self) -> None:
-        self._check_host()
-        _, token, *rest = [*self.path.split("/", 2), ""][:3]
-        if not hmac.compare_digest(token.encode("utf-8", "replace"), self.server.token.encode()):
-            raise _nowhere()
-        place = rest[0]
-        is_page = (self.command, self.path) == ("GET", f"/{self.server.token}/")
-        self._check_origin(is_page)
-        answers = self.server.answers
-        if is_page:
-            self._send(200, "text/html; charset=utf-8", answers.page, {"Content-Security-Policy": answers.policy})
-            return
-        if self.command == "GET" and (numbered := _THUMBNAIL.fullmatch(place)):
-            image = answers.thumbnail(int(numbered[1]))
-            if image is None:
-                raise _Refusal(404, "this row has no picture that can be read.")
-            self._send(200, "image/webp", image)
-            return
-        handlers: Mapping[str, Callable[[bytes], dict[str, Any]]] = {
-            "search": answers.search,
-            "browse": answers.browse,
-            "rows": answers.rows,
-            "upload": answers.upload,
-        }
-        if self.command != "POST" or place not in handlers:
-            raise _nowhere()
-        is_upload = place == "upload"
-        # Neither kind can be sent from another site without asking first, and nobody here says yes.
-        body = self._body(
-            "application/octet-stream" if is_upload else "application/json", MOST_BYTES if is_upload else _MOST_JSON
-        )
-        try:
-            answer = handlers[place](body)
-        except MSConError as error:
-            raise _Refusal(400, str(error)[:_LONGEST_MESSAGE]) from None
-        except Busy:
-            raise _Refusal(503, "others are being answered; ask again.") from None
-        self._say(200, answer)
-
-    def _check_host(self) -> None:
-        hosts = self.headers.get_all("Host", [])
-        if len(hosts) != 1 or not _HOSTS.fullmatch(hosts[0]):
-            raise _Refusal(403, "this server answers to 127.0.0.1 and localhost only.")
-
-    def _check_origin(self, is_page: bool) -> None:
-        """That the page asks, and no page of another site: browsers say who does."""
-        origins = self.headers.get_all("Origin", [])
-        if any(origin != f"http://{self.headers['Host']}" for origin in origins):
-            raise _Refusal(403, "this was asked by a page of another site.")
-        if self.command == "POST" and not origins:
-            raise _Refusal(403, "this must be asked by the page, which says its Origin.")
-        # A link to the page may stand anywhere; all else is the page's.
-        is_visit = is_page and self.headers.get("Sec-Fetch-Dest", "document") == "document"
-        if not is_visit and self.headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none"):
-            raise _Refusal(403, "this was asked by a page of another site.")
-
-    def _body(self, kind: str, most: int) -> bytes:
-        lengths = self.headers.get_all("Content-Length", [])
-        if self.headers.get_all("Transfer-Encoding") or len(lengths) != 1:
-            raise _Refusal(411, "one Content-Length is needed.")
-        if not re.fullmatch(r"[0-9]{1,12}", lengths[0].strip(), re.ASCII):
-            raise _Refusal(400, "Content-Length is no number.")
-        length = int(lengths[0])
-        if length > most:
-            raise _Refusal(413, f"this is {length / 1e6:,.1f} MB; at most {most / 1e6:g} MB are taken.")
-        if self.headers.get_content_type() != kind or len(self.headers.get_all("Content-Type", [])) != 1:
-            raise _Refusal(415, f"Content-Type must be {kind}.")
-        if self.headers.get("Expect", "").lower() == "100-continue":
-            self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        try:
-            body = self.rfile.read(length)
-        except TimeoutError:
-            raise _Refusal(408, f"this took more than {self.server.seconds:g} seconds to come in.") from None
-        self._unread = False
-        if len(body) != length:
-            raise _Refusal(400, f"this ends after {len(body):,} bytes of {length:,}.")
-        return body
-
-    # How it is sent -----------------------------------------------------------------------------
-
-    def _say(self, status: int, content: Mapping[str, Any]) -> None:
-        self._send(status, "application/json", json.dumps(content, allow_nan=False).encode("ascii"))
-
-    def _send(self, status: int, kind: str, body: bytes, more: Mapping[str, str] | None = None) -> None:
-        self.send_response(status)
-        headers = {"Content-Type": kind, "Content-Length": str(len(body)), "Content-Security-Policy": _NOTHING}
-        for name, value in {**headers, **_HEADERS, **(more or {})}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body)
-
-    def _drain(self) -> None:
-        """Read some of what was refused: a socket that is closed on unread bytes takes the answer back."""
-        if not self._unread:
-            return
-        end = min(time.monotonic() + _DRAINED_SECONDS, self._end)
-        try:
-            self.connection.shutdown(socket.SHUT_WR)
-            while (left := end - time.monotonic()) > 0:
-                self.connection.settimeout(left)
-                if not self.connection.recv(65_536):
-                    return
-        except OSError:
-            return
-
-    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """What the base class says of requests that are not HTTP; its pages repeat what the client wrote."""
-        self.request_version = self.protocol_version
-        self._say(code, {"message": "this is no request that is understood here."})
-
-    def handle_expect_100(self) -> bool:
-        return True  # not before it is known that the body is wanted: see `_body`
-
-    def version_string(self) -> str:
-        return "mscon"
-
-    def log_message(self, format: str, *arguments: Any) -> None:
-        pass
-
-    def finish(self) -> None:
-        self.rfile.close()
+def _check_origin(request: Request, is_page: bool) -> None:
+    """Refuse what a page of another site requests: browsers say which page does."""
+    headers = request.headers
+    origins = headers.getlist("origin")
+    if any(origin != f"http://{headers['host']}" for origin in origins):
+        raise HTTPException(403, "this was requested by a page of another site.")
+    if request.method == "POST" and not origins:
+        raise HTTPException(403, "only the page itself may request this; a browser then says its Origin.")
+    # A link to the page may stand anywhere; all else is the page's.
+    is_visit = is_page and headers.get("sec-fetch-dest", "document") == "document"
+    if not is_visit and headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+        raise HTTPException(403, "this was requested by a page of another site.")
 
 
-class _Deadline(io.RawIOBase):
-    """Reads from a socket until a moment; TimeoutError then."""
-
-    def __init__(self, connection: socket.socket, end: float) -> None:
-        self._connection, self._end = connection, end
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        left = self._end - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        self._connection.settimeout(left)
-        return self._connection.recv_into(buffer)
+def _response(body: bytes, kind: str, status: int = 200, policy: str = _NOTHING) -> Response:
+    return Response(body, status, {**_HEADERS, "Content-Type": kind, "Content-Security-Policy": policy})
 
 
-class _Writer(io.BufferedIOBase):
-    """Writes to a socket at once, each time within some seconds."""
-
-    def __init__(self, connection: socket.socket, seconds: float) -> None:
-        self._connection, self._seconds = connection, seconds
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Any) -> int:
-        self._connection.settimeout(self._seconds)
-        self._connection.sendall(data)
-        with memoryview(data) as view:
-            return view.nbytes
+def _json(content: Mapping[str, Any], status: int = 200) -> Response:
+    return _response(json.dumps(content, allow_nan=False).encode("ascii"), "application/json", status)
 
 
-def _nowhere() -> _Refusal:
-    return _Refusal(404, "there is nothing here.")
+def _nowhere() -> HTTPException:
+    return HTTPException(404, "there is nothing here.")
