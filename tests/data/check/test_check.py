@@ -163,6 +163,16 @@ def test_few_positives_are_told_with_what_would_help():
     assert group.advice == ()
 
 
+def test_numbers_that_are_taken_as_classes_are_pointed_out():
+    rows = ROWS.with_columns(price=pl.Series([f"{1_000.5 + 10 * n * n}" for n in range(10)]))
+    recipe = replace(
+        RECIPE, similarities=(SimilarityPart("price", "categorical"), SimilarityPart("kind", "categorical"))
+    )
+    price, kind = describe(rows, recipe, TABLE).columns[:2]
+    assert 'set name = "continuous" if near numbers are alike' in price.advice[0]
+    assert not any("continuous" in line for line in kind.advice)
+
+
 def test_the_shares_are_those_of_the_sampler_that_the_recipe_names():
     changed = replace(ALL_KINDS, sampler=Sampler(name="balanced", columns=("family",)))
     checked = describe(MANY, changed, OF_MANY)
@@ -183,6 +193,7 @@ def test_columns_that_tell_each_other_are_named_with_the_direction():
     assert pair.b_tells_a < 0.5
     assert "'family' explains 100% of 'group'" in checked.to_text()
     assert "'group' explains" not in checked.to_text()
+    assert 'column = "family", name = "hierarchical", under = ["group"]' in checked.to_text()
 
 
 def test_triplets_are_counted_for_each_similarity():

@@ -186,7 +186,7 @@ def test_the_middle_of_a_label(open_page, kinds_page):
     page.get_by_role("button", name="Find", exact=True).click()
     page.get_by_role("button", name="Only shape").click()
     assert agreement(page) == {"shape": 1.0}
-    assert "The middle of 40 rows." in page.locator("#query").inner_text()
+    assert "The mean of 40 rows." in page.locator("#query").inner_text()
 
 
 def test_filters_by_labels_by_range_and_by_nothing(open_page, kinds_page):

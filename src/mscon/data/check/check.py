@@ -132,6 +132,7 @@ def describe(
     else:
         stats = batching.stats()
     trained = [_trained(batching, number, part, recipe.views, stats) for number, part in enumerate(parts)]
+    columns = [_with_kind_advice(column, rows) for column in batching.advised(trained)]
     read_by = dict(zip((part.column for part in parts), similarities, strict=True))
     probes = _probes(rows, recipe.probe, read_by, where, unit(table.name))
     return Description(
@@ -140,7 +141,7 @@ def describe(
         left_out=left_out(rows, table),
         splits={name: counts[name] for name in SPLITS if counts[name]},
         batch_size=min(recipe.train.batch_size, counts["train"]),
-        columns=(*batching.advised(trained), *(column for column, _ in probes)),
+        columns=(*columns, *(column for column, _ in probes)),
         duplicates=None if store is None else find_duplicates(rows, store),
         batches=stats,
         triplets=triplets,
@@ -179,6 +180,17 @@ def _trained(
     return dataclasses.replace(
         column, alike_share=alike, positive_share=known if several else alike, half_counts=similarity.half_counts
     )
+
+
+def _with_kind_advice(column: CheckedColumn, rows: pl.DataFrame) -> CheckedColumn:
+    """The column, with a word on its kind if each of its numbers is taken as a class of its own."""
+    if column.kind != "categorical":
+        return column
+    looks = infer_kind.infer(rows.filter(split="train").get_column(column.name).to_list())
+    if looks.kind != "continuous":
+        return column
+    advice = f'{looks.reason}, taken as classes; set name = "continuous" if near numbers are alike'
+    return dataclasses.replace(column, advice=(advice, *column.advice))
 
 
 def _probes(

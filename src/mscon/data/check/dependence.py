@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -113,6 +114,14 @@ def dependences_text(dependences: Sequence[Dependence], at_least: float) -> list
             if share >= at_least
         ]
         lines.append(f"    {'; '.join(strong)}; normalised mutual information {pair.nmi:.2f}")
+        if len(strong) == 1:
+            fine, coarse = (
+                json.dumps(end[n], ensure_ascii=False) for n in (0, 1) for end in both if end[2] >= at_least
+            )
+            lines.append(
+                f"      If {coarse} is a coarser level of {fine}, one similarity can use both: "
+                f'column = {fine}, name = "hierarchical", under = [{coarse}].'
+            )
     return lines
 
 
