@@ -544,9 +544,10 @@ def test_a_line_an_epoch_where_nobody_watches(recipe, table, tmp_path, capsys):
     fit(recipe, table, tmp_path / "run")
     out, err = capsys.readouterr()
     assert out == ""
-    length, warning, *lines = err.strip().splitlines()
+    length, warning, legend, *lines = err.strip().splitlines()
     assert length == "Training takes 4 steps: 2 epochs of 2 steps."
     assert warning.startswith("warning: 4 steps are few") and "train.epochs = 100 or more" in warning
+    assert "loss x weight" in legend and "Relative excess: 0" in legend
     assert len(lines) == 2
     assert lines[0].startswith("epoch 1/2: total ")
     assert all(word in lines[1] for word in ("shape", "shade", "same_row", "with a positive", "relative excess"))

@@ -41,7 +41,7 @@ class SimilaritySummary:
 
 
 class MSConLoss(nn.Module):
-    """Multi-similarity contrastive loss: a loss per similarity, weighed.
+    """Multi-similarity contrastive loss: the weighted sum of one contrastive loss per similarity.
 
         MSConLoss(["make", "colour"])                                              # classes
         MSConLoss([Categorical("make"), Continuous("price", width=5_000), "same_row"], objective="rank_n_contrast")
@@ -49,13 +49,13 @@ class MSConLoss(nn.Module):
 
     The value is in nats and averages over anchors with a positive, similarity by similarity. With the objective
     "supcon" coinciding embeddings give log(candidates) per similarity, and none can fall below log(positives). With
-    learned weights the total may be negative; that is no fault. It runs in float32 whatever autocast says.
+    learned weights the total may be negative, which is correct. It runs in float32 whatever autocast says.
 
     Under torch.compile it is one break of the graph, and runs as it does without: its kernels choose by the values of
     a batch how to compute, and bring their own gradient.
 
     The "multi-similarity loss" of Wang et al. 2019 (pytorch-metric-learning's MultiSimilarityLoss) is
-    another thing.
+    a different method.
 
     Args:
         similarities: in the order of their projections, each a Similarity, of any kind or a class of your own, or the
@@ -63,11 +63,11 @@ class MSConLoss(nn.Module):
             alike (SimCLR's notion), so it can be added to any list to learn from unlabelled rows too.
         temperature: of the objective; None for its default. That of "supcon", 0.1, divides cosine similarities. By
             name, {"same_row": 0.2}, of the similarities named; the others have the default.
-        weighting: "uncertainty" (the paper's learned weights), "equal", "relative" (by how much is
-            still to learn), "exact" (by how well the labels of other rows are predicted: call `fit_weights` with
-            held-out rows after each epoch, until then it is "equal"; or give `fit_on="training"`), or a Weighting of
-            your own. A learned weighting has parameters: hand `criterion.parameters()` to the optimiser, without
-            weight decay.
+        weighting: "uncertainty" (the paper's learned weights), "equal", "relative" (larger for
+            similarities that are learnt further), "exact" (by how well the labels of other rows are predicted: call
+            `fit_weights` with held-out rows after each epoch, until then it is "equal"; or give `fit_on="training"`),
+            or a Weighting of your own. A learned weighting has parameters: pass `criterion.parameters()` to the
+            optimiser, without weight decay.
         objective: "supcon", "rank_n_contrast", "himulcon", "triplet_margin", "cross_entropy", or an Objective of
             these or of your own, which is prepared here (`Objective.prepare`). Or by name of the similarity,
             {"price": "rank_n_contrast", "make": SupCon(temperature=0.2)}: those that are not named have "supcon".

@@ -164,7 +164,7 @@ def parse(text: str, overrides: Sequence[str] = (), where: str = "") -> Recipe:
 
 
 def of_columns(columns: Sequence[str], overrides: Sequence[str] = ()) -> Recipe:
-    """The recipe that learns these label columns, their kinds inferred from the cells, all else by default.
+    """A recipe for these label columns: kinds inferred from the cells, equal weights, everything else by default.
 
     Args:
         columns: of the table; "same_row" for views of one row.
@@ -177,7 +177,7 @@ def of_columns(columns: Sequence[str], overrides: Sequence[str] = ()) -> Recipe:
     if isinstance(columns, str) or not all(isinstance(column, str) for column in columns):
         raise ValueError(f"columns must be a list of names of label columns, got {columns!r}.")
     similarities = [{"name": c} if c == "same_row" else {"column": c, "name": AUTO} for c in columns]
-    return of_plain({"similarity": similarities}, overrides)
+    return of_plain({"similarity": similarities, "weighting": {"name": "equal"}}, overrides)
 
 
 def of_plain(plain: Mapping[str, Any], overrides: Sequence[str] = (), where: str = "") -> Recipe:

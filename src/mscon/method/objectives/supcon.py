@@ -70,7 +70,7 @@ def supcon(
 
 
 class SupCon(Objective):
-    """`supcon` for every similarity at once.
+    """Supervised contrastive loss (SupCon), of all similarities at once.
 
     Args:
         temperature: divides cosine similarities, > 0; the paper's tau.

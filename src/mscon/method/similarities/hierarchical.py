@@ -29,7 +29,7 @@ ClassPath = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Hierarchical(Similarity):
-    """Rows are as alike as the share of levels that their paths go together, from the coarsest on.
+    """Rows are as alike as the share of levels that their paths have in common, from the coarsest on.
 
     A path is a cell such as "boots/ankle/chelsea", or the cells of several columns from coarse to fine: those of
     `under`, then the column itself. A code is a row of class numbers, one a level, -1 from the level on at

@@ -40,7 +40,7 @@ def shared_label(has: Bool[np.ndarray, "rows labels"], at_least: int) -> Int[np.
 
 @dataclass(frozen=True, init=False)
 class MultiLabel(Similarity):
-    """Rows are as alike as their sets of labels, written "buckle;zip".
+    """Rows are as alike as their sets of labels overlap. A cell holds a set, such as "buckle;zip".
 
     A code is a row of 0 and 1, one a label, all 0 where missing. Labels that no training row has are ignored.
 

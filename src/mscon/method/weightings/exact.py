@@ -95,7 +95,7 @@ def _log_mean_exp(
 
 
 class Exact(Weighting):
-    r"""1 / sigma_c^2, sigma_c fitted by the exact pseudo-likelihood of eq. 5 that eq. 6 approximates.
+    r"""1 / sigma_c^2, with sigma_c fitted by the pseudo-likelihood of eq. 5, without the approximation of eq. 6.
 
     sigma_c says how sharply the geometry of a similarity's own projections predicts its labels on other rows: it
     grows with label noise and does not depend on the number of classes. The network has no say in it (projections

@@ -14,7 +14,7 @@ Reduction = Literal["mean", "sum"]
 
 
 class Uncertainty(Weighting):
-    r"""sum_c exp(-s_c) L_c + s_c with s_c = log sigma_c^2 learned: eq. 7 of MSCon.
+    r"""Learned weights: sum_c exp(-s_c) L_c + s_c with s_c = log sigma_c^2, eq. 7 of MSCon.
 
     At rest sigma_c^2 = L_c, so the weight is 1 / L_c and what is minimised is the product of the
     losses. The total may be negative; that is no fault. Since SupCon cannot fall below

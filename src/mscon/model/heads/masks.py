@@ -15,7 +15,7 @@ Norm = Literal["root", "squared"]
 
 
 class Masks(Heads):
-    r"""e * relu(m_c) with e = W h + b shared: the conditional similarity network (CSN).
+    r"""One shared embedding and a mask per similarity, (W h + b) * relu(m_c): conditional similarity networks (CSN).
 
     Projections are not scaled to unit length; distances between them are what objective `triplet_margin` compares.
     With D = output_dim and C similarities the masks are
