@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import json
 import tomllib
 import types
 import typing
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from functools import partial
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -42,6 +42,7 @@ def collect(
     return results
 
 
+@functools.lru_cache(maxsize=512)
 def parameters_of(function: Callable[..., Any], filled_in: tuple[str, ...] = ()) -> Parameters:
     """The parameters of a function that a user may set, with their types, defaults and ranges.
 
@@ -90,9 +91,11 @@ def checked(parameters: Parameters, values: Mapping[str, Any], section: str) -> 
             raise RecipeError(f"[{section}] needs a value for '{name}'.")
         return convert(values[name], parameters[name].annotation, f"[{section}] {name}")
 
-    unknown = partial(need_known, values, parameters, f"[{section}] has no setting", f"Settings of [{section}]")
+    unknown = functools.partial(
+        need_known, values, parameters, f"[{section}] has no setting", f"Settings of [{section}]"
+    )
     names = [p.name for p in parameters.values() if p.name in values or p.default is p.empty]
-    results = collect({"": unknown, **{name: partial(value_of, name) for name in names}})
+    results = collect({"": unknown, **{name: functools.partial(value_of, name) for name in names}})
     return {name: results[name] for name in names}
 
 
