@@ -6,6 +6,7 @@ it. "pkg.mod:Class" names a class of the user's own.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 import pkgutil
@@ -28,6 +29,7 @@ def kinds() -> tuple[str, ...]:
     return tuple(_KINDS)
 
 
+@functools.cache
 def names(kind: str) -> tuple[str, ...]:
     """All parts of a kind that come with mscon, in alphabetical order."""
     package = importlib.import_module(_KINDS[kind][0])
