@@ -78,29 +78,29 @@ def draw(
         return normalize(noise, dim=-1).to(dtype)
 
     columns = [codes(rows, k) for k in CLASSES]
-    own = torch.arange(rows) // (2 if ids == "row" else 1)
+    anchor_ids = torch.arange(rows) // (2 if ids == "row" else 1)
     anchors = vectors(columns)
     if candidates is None:
         sides = [(column, column) for column in columns]
-        others, other_ids = None, own
+        others, other_ids = None, anchor_ids
     else:
         sides = [(column, codes(candidates, k)) for column, k in zip(columns, CLASSES, strict=True)]
         others = vectors([c for _, c in sides])
         other_ids = (
             torch.randint(0, 2 * rows, (candidates,), generator=generator)
             if ids == "shared"
-            else own[-1] + 1 + torch.arange(candidates)
+            else anchor_ids[-1] + 1 + torch.arange(candidates)
         )
     compare = near if graded else same_class
-    return Batch(anchors, others, tuple(LazyPairs(compare, a, c, own, other_ids, not graded) for a, c in sides))
+    return Batch(anchors, others, tuple(LazyPairs(compare, a, c, anchor_ids, other_ids, not graded) for a, c in sides))
 
 
 def renamed(batch: Batch, naming: Naming) -> Batch:
     """The same classes and ids by other names. What was one tensor stays one, since paths look at that."""
-    done: dict[int, Tensor] = {}
+    renamed_numbers: dict[int, Tensor] = {}
 
     def named(codes: Tensor) -> Tensor:
-        return done.setdefault(id(codes), naming(codes))
+        return renamed_numbers.setdefault(id(codes), naming(codes))
 
     fields = ("anchors", "candidates", "anchor_ids", "candidate_ids")
     return replace(

@@ -17,24 +17,23 @@ _state = tempfile.TemporaryDirectory(prefix="mscon-state-")
 os.environ["XDG_STATE_HOME"] = _state.name
 os.environ["MSCON_CACHE"] = os.path.join(_state.name, "cache")  # of decoded images, where a test has none of its own
 
-import jaxtyping
 import pytest
 import torch
 from hypothesis import settings
 
+from shapes import unchecked_shapes
+
 torch.set_num_threads(1)
 
-settings.register_profile("mscon", deadline=None, derandomize=True)
+settings.register_profile("mscon", deadline=None, derandomize=True, max_examples=60)
 settings.load_profile("mscon")
 
 
 @pytest.fixture
 def as_users_run_it():
     """Without the checks of shapes that this suite adds to every signature, and which would complain first."""
-    before = jaxtyping.config.jaxtyping_disable
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", before)
+    with unchecked_shapes():
+        yield
 
 
 @pytest.fixture(scope="session")

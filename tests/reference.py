@@ -145,8 +145,8 @@ def pseudo_likelihood_loops(
         members = {
             k: [j for j in range(len(unit)) if classes[j] == k and rows[j] != rows[i]] for k in {*classes} - {-1}
         }
-        members = {k: own for k, own in members.items() if own}
-        logits = {k: [float(unit[i] @ unit[j]) / temperature for j in own] for k, own in members.items()}
+        members = {k: indices for k, indices in members.items() if indices}
+        logits = {k: [float(unit[i] @ unit[j]) / temperature for j in indices] for k, indices in members.items()}
         s = {k: math.log(math.fsum(map(math.exp, z)) / len(z)) for k, z in logits.items()}
         total = math.fsum(map(math.exp, s.values()))
         losses[i] = math.log(total) - s[classes[i]]
@@ -166,14 +166,14 @@ def rank_n_contrast_loops(
     anchors: Float[Tensor, "anchors dim"],
     candidates: Float[Tensor, "candidates dim"],
     further: Bool[np.ndarray, "anchors candidates candidates"],
-    asked: Bool[np.ndarray, "anchors candidates"],
+    included: Bool[np.ndarray, "anchors candidates"],
     temperature: float,
 ) -> Float[Tensor, " anchors"]:
     """Zha et al. 2023, eq. 1 and 2, a pair at a time, for its gradient by autograd too.
 
     Args:
         further: of anchor i, whether candidate k stands in the sum that j is compared with: no nearer than j.
-        asked: the pairs (i, j) that the mean is over.
+        included: the pairs (i, j) that the mean is over.
     """
     losses = []
     for i, anchor in enumerate(anchors):
@@ -181,7 +181,7 @@ def rank_n_contrast_loops(
         terms = [
             torch.stack([s[k] for k in range(len(s)) if further[i][j][k]]).logsumexp(0) - s[j]
             for j in range(len(s))
-            if asked[i][j]
+            if included[i][j]
         ]
         losses.append(torch.stack(terms).mean() if terms else 0 * anchor.sum())
     return torch.stack(losses)
@@ -196,13 +196,13 @@ def himulcon_loops(
     """
     levels = max(len(path) for path in paths)
     losses = []
-    for i, own in enumerate(paths):
+    for i, anchor_path in enumerate(paths):
         total, finer = 0.0, 0.0
         for level in range(1, levels + 1):  # 1 the finest
             depth = levels - level + 1
             others = [j for j, path in enumerate(paths) if j != i and len(path) >= depth]
-            alike = [j for j in others if paths[j][:depth] == own[:depth]]
-            if len(own) < depth or not alike:
+            alike = [j for j in others if paths[j][:depth] == anchor_path[:depth]]
+            if len(anchor_path) < depth or not alike:
                 continue
             s = {j: float(unit[i] @ unit[j]) / temperature for j in others}
             log_sum = math.log(math.fsum(math.exp(v) for v in s.values()))

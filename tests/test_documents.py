@@ -120,5 +120,5 @@ def test_the_baselines_that_the_documents_show_are_recipes():
         overrides = words[1::2]
         if "the same, and" in line:
             overrides = ["objective.name=cross_entropy", "heads.name=identity", *overrides]
-        made = recipe.parse(recipe_text("photos"), overrides)
-        assert made.similarities
+        baseline = recipe.parse(recipe_text("photos"), overrides)
+        assert baseline.similarities

@@ -79,11 +79,11 @@ def test_every_verb_on_glyphs(glyph_table, recipe, tmp_path, capsys):
     assert main(["push", str(run), "owner/glyphs", "--dry-run", str(tmp_path / "upload")]) == 0
     assert "| character " in (tmp_path / "upload" / "README.md").read_text("utf-8")
 
-    done = Run.open(run)
-    asked = {score["column"] for score in done.read_probe()["linear"]}
-    assert {"character", "slant", "weight", "category"} <= asked
-    assert {"family"} <= {score["column"] for score in done.read_probe()["neighbours"]}
-    kinds = {record["kind"] for record in done.read_log()}
+    opened = Run.open(run)
+    probed = {score["column"] for score in opened.read_probe()["linear"]}
+    assert {"character", "slant", "weight", "category"} <= probed
+    assert {"family"} <= {score["column"] for score in opened.read_probe()["neighbours"]}
+    kinds = {record["kind"] for record in opened.read_log()}
     assert kinds == {"step", "validation"}
 
 
@@ -92,8 +92,8 @@ def test_a_run_in_the_way_is_refused_and_kept(glyph_table, recipe, tmp_path, cap
     assert main(arguments) == 0
     before = (tmp_path / "run" / "run.json").read_bytes()
     assert main(arguments) == 2
-    said = capsys.readouterr().err
-    assert "it holds a run" in said and "--overwrite" not in said
+    errors = capsys.readouterr().err
+    assert "it holds a run" in errors and "--overwrite" not in errors
     assert (tmp_path / "run" / "run.json").read_bytes() == before
 
 

@@ -21,8 +21,9 @@ from mscon.evaluate.probe import probe
 from mscon.run import recipe as recipes
 from mscon.train.fit import fit
 from mscon_paper.sources import glyphs
+from shapes import unchecked_shapes
 
-Told = dict[str, list[Mapping[str, Any]]]
+ScoresOfColumn = dict[str, list[Mapping[str, Any]]]
 
 FAMILIES = (
     "crimson-pro", "dancing-script", "exo-2", "inconsolata", "jetbrains-mono", "roboto-slab", "unbounded",
@@ -35,8 +36,8 @@ STROKES = {
     "R": "bowl;diagonal;upper", "S": "curve;upper", "T": "bar;upper",
 }  # fmt: skip
 LEVELS = '["light", "regular", "bold", "black"]'
-# Every column that a test asks for, and the kind that a probe is to read it as where it was not trained on.
-ASKED = {
+# Columns that a probe may score, and the kind that it reads them as where they were not trained on.
+PROBED_KINDS = {
     "weight": f'{{ name = "ordinal", levels = {LEVELS} }}',
     "weight_word": '"categorical"',
     "weight_number": '"continuous"',
@@ -95,25 +96,22 @@ def write_table(root: Path) -> Path:
     return root / "kinds.csv"
 
 
-def told(
-    table: Path, out: Path, similarities: Sequence[str], asked: Sequence[str], seed: int, overrides: Sequence[str] = ()
-) -> Told:
-    """What the probes say of a run, the records of each column that was trained on or is asked besides."""
-    others = {name: ASKED[name] for name in asked}
+def train_and_probe(
+    table: Path, out: Path, similarities: Sequence[str], probed: Sequence[str], seed: int, overrides: Sequence[str] = ()
+) -> ScoresOfColumn:
+    """The records of a run's probes, for each column that it was trained on and those that are probed besides."""
+    others = {name: PROBED_KINDS[name] for name in probed}
     kinds = ", ".join(f"{name} = {kind}" for name, kind in others.items())
     text = f"similarity = [{', '.join(similarities)}]\n{RECIPE}columns = {json.dumps(list(others))}\n"
-    run = fit(
-        recipes.parse(f"{text}kinds = {{ {kinds} }}\n", [f"train.seed={seed}", *overrides]),
-        read_table(table),
-        out,
-        progress=False,
-    )
-    assert run is not None
-    probe(run, progress=False)
-    found: Told = {}
+    recipe = recipes.parse(f"{text}kinds = {{ {kinds} }}\n", [f"train.seed={seed}", *overrides])
+    with unchecked_shapes():
+        run = fit(recipe, read_table(table), out, progress=False)
+        assert run is not None
+        probe(run, progress=False)
+    scores: ScoresOfColumn = {}
     for record in run.read_probe()["linear"]:
-        found.setdefault(record["column"], []).append(record)
-    return found
+        scores.setdefault(record["column"], []).append(record)
+    return scores
 
 
 SLANT = '{ column = "slant" }'
@@ -121,7 +119,7 @@ SAME_ROW = '{ column = "same_row", name = "same_row" }'
 FEW = '{ column = "few_characters" }'
 # Views of a row must differ for there to be something to learn from them.
 UNLIKE_VIEWS = ["views.crop=[0.7, 1.0]", "views.aspect=1.2", "views.translate=0.1", "views.brightness=0.3"]
-# The runs, by name: similarities, columns that are asked besides, overrides.
+# The runs, by name: similarities, columns that are probed besides, overrides.
 RUNS: Mapping[str, tuple[list[str], list[str], list[str]]] = {
     "ignoring": ([SLANT], ["weight", "weight_word", "weight_number", "strokes"], []),
     "categorical": ([SLANT, '{ column = "weight_word" }'], [], []),
@@ -153,21 +151,21 @@ def tables(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def of_run(tables, tmp_path_factory) -> Callable[[str], Told]:
-    """What the probes say of a run of RUNS, which is trained when it is first asked for."""
+def of_run(tables, tmp_path_factory) -> Callable[[str], ScoresOfColumn]:
+    """The scores of a run of RUNS, which is trained when they are first needed."""
     root = tmp_path_factory.mktemp("runs")
 
     @functools.cache
-    def asked(name: str) -> Told:
+    def scores_of(name: str) -> ScoresOfColumn:
         similarities, besides, overrides = RUNS[name]
         table = tables / ("labelled.csv" if "labelled rows" in name else "kinds.csv")
-        return told(table, root / name, similarities, besides, 0, overrides)
+        return train_and_probe(table, root / name, similarities, besides, 0, overrides)
 
-    return asked
+    return scores_of
 
 
-def score(told: Told, column: str, measure: str, level: int = 1) -> float:
-    return float(told[column][level - 1][measure]["value"])
+def score(scores: ScoresOfColumn, column: str, measure: str, level: int = 1) -> float:
+    return float(scores[column][level - 1][measure]["value"])
 
 
 # Gains were measured under seeds 0 to 4; a bound is half of the least of them or less. Under other seeds a score moves

@@ -82,7 +82,7 @@ channels_last = "no"
 """
 
 
-def asked(columns: Sequence[str] = tuple(KINDS), *overrides: str, more: str = "") -> Recipe:
+def recipe_of(columns: Sequence[str] = tuple(KINDS), *overrides: str, more: str = "") -> Recipe:
     similarities = ", ".join(KINDS[c] for c in columns)
     return recipes.parse(f"similarity = [{similarities}]\n{RECIPE}{more}", overrides)
 
@@ -141,7 +141,7 @@ def test_every_column_lost_the_share_of_its_cells_and_some_rows_all(whole, holed
 
 
 def test_check_counts_the_holes_of_the_training_rows(holed):
-    recipe = asked()
+    recipe = recipe_of()
     rows = rows_of(holed, recipe)
     description = describe(rows, recipe, read_table(holed))
     assert description.rows == rows.height
@@ -193,7 +193,7 @@ class OneBatch:
     """A batch of the holed table through a real method in double precision, and what is known of its samples."""
 
     def __init__(self, path: Path, columns: Sequence[str], *overrides: str, size: int = 24) -> None:
-        self.recipe = asked(columns, *overrides)
+        self.recipe = recipe_of(columns, *overrides)
         rows = rows_of(path, self.recipe)
         similarities = fit_similarities(rows, self.recipe.similarities)
         torch.manual_seed(0)
@@ -441,7 +441,7 @@ draws = 100
 def run(holed, tmp_path_factory) -> Run:
     """Trained on all columns at once, and probed."""
     out = tmp_path_factory.mktemp("runs") / "run"
-    done = fit(asked(more=PROBES), read_table(holed), out, progress=False)
+    done = fit(recipe_of(more=PROBES), read_table(holed), out, progress=False)
     assert done is not None
     probe(done, progress=False)
     return done
@@ -533,9 +533,9 @@ def test_neighbours_are_those_of_the_table_without_the_rows(run):
 
 @pytest.mark.parametrize("sampler", ["shuffled", "balanced", "balanced, kept"])
 def test_rows_with_holes_are_neither_dropped_nor_repeated_without_a_word(holed, sampler):
-    recipe = asked(EVERY, f"sampler.name={sampler.partition(',')[0]}")
+    recipe = recipe_of(EVERY, f"sampler.name={sampler.partition(',')[0]}")
     if "kept" in sampler:
-        recipe = asked(EVERY, "sampler.name=balanced", "sampler.short=keep")
+        recipe = recipe_of(EVERY, "sampler.name=balanced", "sampler.short=keep")
     rows = rows_of(holed, recipe)
     train = np.flatnonzero((rows["split"] == "train").to_numpy())
     empty = rows.with_row_index().filter(
@@ -560,7 +560,7 @@ def test_rows_with_holes_are_neither_dropped_nor_repeated_without_a_word(holed, 
 
 
 def test_what_a_balanced_run_leaves_over_is_in_its_log(holed, tmp_path):
-    recipe = asked(("character", "path"), "sampler.name=balanced", "sampler.at_least=3", "train.batch_size=16")
+    recipe = recipe_of(("character", "path"), "sampler.name=balanced", "sampler.at_least=3", "train.batch_size=16")
     run = fit(recipe, read_table(holed), tmp_path / "run", progress=False)
     assert run is not None
     rows = run.read_rows()

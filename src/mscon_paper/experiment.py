@@ -6,6 +6,7 @@ This module trains nothing and reads neither files nor runs: see `files`.
 from __future__ import annotations
 
 import copy
+import functools
 import hashlib
 import re
 import tomllib
@@ -178,8 +179,9 @@ class Experiment:
         Raises:
             RecipeError: if a method of its file cannot be built, or an override is at fault.
         """
+        base = tomllib.loads(self.base)
         return [
-            PlannedRun(row, case, self._recipe(row, case, seed, quick, overrides))
+            PlannedRun(row, case, self._recipe(copy.deepcopy(base), row, case, seed, quick, overrides))
             for seed in range(1 if quick else seeds or self.seeds)
             for case in self.cases
             for row in self.rows()
@@ -187,8 +189,7 @@ class Experiment:
             if row.column is None or row.column in case.columns
         ]
 
-    def _recipe(self, row: Row, case: Case, seed: int, quick: bool, overrides: Sequence[str]) -> Recipe:
-        plain = tomllib.loads(self.base)
+    def _recipe(self, plain: Plain, row: Row, case: Case, seed: int, quick: bool, overrides: Sequence[str]) -> Recipe:
         method = row.method
         columns = {"all": case.columns, "none": (), "kept": case.untouched, "each": (row.column,)}[method.columns]
         plain["similarity"] = [_similarity(plain, case, str(c)) for c in columns]
@@ -254,12 +255,17 @@ def slug(title: str) -> str:
 
 def _hash(recipe: Recipe) -> str:
     """Of what differs from the defaults, so that a new setting, which changes nothing, does not rename old runs."""
-    plain, defaults = recipe.to_plain(), recipes.of_plain({"similarity": [{"column": "any"}]}).to_plain()
-    for section, values in defaults.items():
+    plain = recipe.to_plain()
+    for section, values in _defaults().items():
         if isinstance(values, dict):
             changed = {k: v for k, v in plain.pop(section, {}).items() if k not in values or values[k] != v}
             plain |= {section: changed} if changed else {}
     return hashlib.sha256(tomli_w.dumps(dict(sorted(plain.items()))).encode("utf-8")).hexdigest()[:8]
+
+
+@functools.cache
+def _defaults() -> Plain:
+    return recipes.of_plain({"similarity": [{"column": "any"}]}).to_plain()
 
 
 def size(planned: Sequence[PlannedRun]) -> tuple[int, int]:

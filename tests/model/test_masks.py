@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import by_name
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.reference import csn_penalty_loops
 
@@ -59,7 +59,7 @@ def test_learned_masks_are_drawn_around_nine_tenths():
     assert (heads.shown >= 0).all() and (heads.shown == 0).any()
 
 
-@by_name(
+@given(
     st.integers(1, 5), st.integers(1, 9), st.sampled_from(["learned", "disjoint", "preinitialised"]),
     st.floats(0, 2), st.floats(0, 2), st.booleans(), st.integers(0, 99),
 )  # fmt: skip

@@ -36,5 +36,5 @@ def job(tmp_path) -> Job:
 
 def pytest_terminal_summary(terminalreporter) -> None:
     if _COUNTS:
-        told = ", ".join(f"{name} {count:,}" for name, count in sorted(_COUNTS.items()))
-        terminalreporter.write_line(f"reliability: {told}")
+        summary = ", ".join(f"{name} {count:,}" for name, count in sorted(_COUNTS.items()))
+        terminalreporter.write_line(f"reliability: {summary}")

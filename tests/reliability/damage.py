@@ -75,8 +75,8 @@ def _cut(path: Path, draw: random.Random, other: Path) -> None:
 
 def _zeros(path: Path, draw: random.Random, other: Path) -> None:
     raw = path.read_bytes()
-    kept = draw.randrange(len(raw))
-    path.write_bytes(raw[:kept] + bytes(len(raw) - kept))
+    length = draw.randrange(len(raw))
+    path.write_bytes(raw[:length] + bytes(len(raw) - length))
 
 
 def _append(path: Path, draw: random.Random, other: Path) -> None:
@@ -116,8 +116,8 @@ def write_scene(folder: Path) -> Job:
         ("export", "finished", "--to", "safetensors", "--out", "packed/m.safetensors"),
         VERBS["o.parquet.shards"][0],
     ):
-        done = mscon(*arguments, cwd=folder)
-        assert done.status == 0, done
+        outcome = mscon(*arguments, cwd=folder)
+        assert outcome.status == 0, outcome
     events = mscon(*job.train("whole"), cwd=folder, watched=folder / "whole").events
     second = [n for n, e in enumerate(events) if e.to.endswith("last.safetensors")][1]
     mscon(*job.train("stopped"), cwd=folder, watched=folder / "stopped", act=KillAt(second + 1))
@@ -131,29 +131,29 @@ def damages(scene: Path, count: int) -> list[Damage]:
     files = [str(path.relative_to(scene)) for path in paths if path.stat().st_size]
     kinds = [*KINDS, *_FREQUENT]
     draw = random.Random(0)
-    chosen = []
+    drawn = []
     for number in range(count):
         file = files[number % len(files)]
         beside = [f for f in files if f != file and f.split("/")[0] == file.split("/")[0]]
         like = [f for f in beside if Path(f).suffix == Path(file).suffix] if draw.random() < 0.7 else beside
         kind = draw.choice(kinds)
-        chosen.append(Damage(file, kind, number, draw.choice(like or beside)))
-    return chosen
+        drawn.append(Damage(file, kind, number, draw.choice(like or beside)))
+    return drawn
 
 
-def try_all(given: tuple[Path, Sequence[Damage], int]) -> int:
+def try_all(task: tuple[Path, Sequence[Damage], int]) -> int:
     """Apply each damage to a scene anew and let some verbs read it; prints outcomes and faults as JSON.
 
     Args:
         given: the scene, the damages, and how many verbs read each. The process must have been started in a folder
             of the same name as the scene, and what it does is done to that.
     """
-    scene, chosen, verbs = given
+    scene, drawn, verbs = task
     work = Path.cwd()
     expected: dict[tuple[str, ...], Any] = {}
     counts: Counter[str] = Counter()
     faults = []
-    for damage in chosen:
+    for damage in drawn:
         ways = VERBS[damage.file.split("/")[0]]
         for arguments in map(tuple, random.Random(damage.seed).sample(ways, min(verbs, len(ways)))):
             if arguments not in expected:
@@ -207,11 +207,11 @@ def _judged(damage: Damage, now: Any, expected: Any) -> tuple[str, str]:
     if damage.file.endswith("log.jsonl") and "log.jsonl" in err:
         return "went on and said so", ""
     # A damaged file that was not read may stay as it is; a part of an output may not.
-    own = None if damage.file.startswith("o.parquet") else damage.file
+    damaged_file = None if damage.file.startswith("o.parquet") else damage.file
     wrong = [
         name
         for name in files.keys() | expected[3].keys()
-        if name != own and not name.startswith(f"{own}/") and files.get(name) != expected[3].get(name)
+        if name != damaged_file and not name.startswith(f"{damaged_file}/") and files.get(name) != expected[3].get(name)
     ]
     if wrong or out != expected[1]:
         return "wrong in silence", f"status 0, but another {', '.join(sorted(wrong)) or 'output'}"

@@ -75,7 +75,7 @@ def watch(folder: Path, act: Act) -> None:
             to = _path(arguments[1], arguments[3]) if kind == "rename" else ""
             tell(kind, _path(arguments[place], -1 if at is None else arguments[at]), to)
 
-    def told(kind: str, call: Callable[..., Any]) -> Callable[..., Any]:
+    def watched_call(kind: str, call: Callable[..., Any]) -> Callable[..., Any]:
         def wrapped(descriptor: Any, *arguments: Any) -> Any:
             tell(kind, _path(descriptor if isinstance(descriptor, int) else descriptor.fileno()))
             return call(descriptor, *arguments)
@@ -83,7 +83,7 @@ def watch(folder: Path, act: Act) -> None:
         return wrapped
 
     for name, kind in (("write", "write"), ("fsync", "sync"), ("fdatasync", "sync")):
-        setattr(os, name, told(kind, getattr(os, name)))
+        setattr(os, name, watched_call(kind, getattr(os, name)))
     sys.addaudithook(audit)
 
 

@@ -63,14 +63,14 @@ def faults(job: Job, folder: Path, kill: Kill, expected: Any) -> Iterator[Fault]
     _end(job.train(run), job, folder, kill.event, kill.seconds)
     if kill.again is not None and run.exists():
         _end(["resume", str(run)], job, folder, kill.again)
-    done = mscon("resume", run, cwd=job.folder)
-    if done.is_one_message:
+    outcome = mscon("resume", run, cwd=job.folder)
+    if outcome.is_one_message:
         again = mscon(*job.train(run), cwd=job.folder)
         if again.status:
-            yield "way", f"resume: {done}\n  the same command again: {again}"
+            yield "way", f"resume: {outcome}\n  the same command again: {again}"
             return
-    elif done.status:
-        yield "way", f"resume: {done}"
+    elif outcome.status:
+        yield "way", f"resume: {outcome}"
         return
     yield from _of_run(run, expected)
 
@@ -89,9 +89,9 @@ def overwriting_faults(job: Job, folder: Path, old: Path, kill: Kill, expected: 
     if kill.again is not None:
         _end(command, job, folder, kill.again)
     is_old = not changed(content(run), content(old))
-    done = mscon("resume", run, cwd=job.folder)
-    if done.status:
-        yield "way", f"neither the old run nor the new one: {done}"
+    outcome = mscon("resume", run, cwd=job.folder)
+    if outcome.status:
+        yield "way", f"neither the old run nor the new one: {outcome}"
     elif changes := changed(content(run), content(old) if is_old else expected):
         yield "way", f"neither the old run whole nor the new one: {', '.join(changes)}"
     again = mscon(*command, cwd=job.folder)

@@ -13,9 +13,9 @@ def test_a_damaged_file_is_refused_by_name_or_makes_no_difference(tmp_path, full
     write_scene(scene)
     work = tmp_path / "job"
     work.mkdir()
-    done = call(try_all, (scene, damages(scene, 1000 if full else 100), 2 if full else 1), cwd=work).wait(3600)
-    assert done.status == 0, done
-    told = json.loads(done.out)
-    for outcome, count in told["counts"].items():
-        counts[f"damages: {outcome}"] += count
-    assert not told["faults"], "\n".join(told["faults"])
+    outcome = call(try_all, (scene, damages(scene, 1000 if full else 100), 2 if full else 1), cwd=work).wait(3600)
+    assert outcome.status == 0, outcome
+    report = json.loads(outcome.out)
+    for kind, count in report["counts"].items():
+        counts[f"damages: {kind}"] += count
+    assert not report["faults"], "\n".join(report["faults"])

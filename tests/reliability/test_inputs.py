@@ -69,11 +69,11 @@ def _stop(job: Job) -> None:
     assert (job.folder / "run" / "checkpoints" / "last.safetensors").is_file()
 
 
-def assert_names_rows(done: Outcome, exchange: str) -> None:
-    assert done.is_one_message, done
-    assert ("v.npy" if "vectors" in exchange else "image") in done.err, done
+def assert_names_rows(outcome: Outcome, exchange: str) -> None:
+    assert outcome.is_one_message, outcome
+    assert ("v.npy" if "vectors" in exchange else "image") in outcome.err, outcome
     rows = r"(lines?|rows?)\b[^\n]*\b5\b[^\n]*\b9\b" if "two" in exchange else r"\b(lines?|rows?)\b"
-    assert re.search(rows, done.err), done
+    assert re.search(rows, outcome.err), outcome
 
 
 @pytest.mark.parametrize("exchange", EXCHANGES)
@@ -105,8 +105,8 @@ def test_inputs_that_were_only_copied_are_the_same(tmp_path, settings):
         shutil.copyfile(path, copy)
         copy.replace(path)
     for verb in ("resume", "probe"):
-        done = mscon(verb, "run", cwd=job.folder)
-        assert done.status == 0, done
+        outcome = mscon(verb, "run", cwd=job.folder)
+        assert outcome.status == 0, outcome
     assert not changed(content(job.folder / "run"), content(job.folder / "whole"))
 
 
@@ -138,12 +138,12 @@ def test_vectors_that_change_during_training_end_it_with_a_message(job, way):
         "cut shorter": raw[: header + 100],
         "emptied": b"",
     }
-    done = mscon(
+    outcome = mscon(
         *job.train("run"), cwd=job.folder, watched=job.folder / "run", act=WriteAt(first + 1, path, others[way])
     )
     assert path.read_bytes() == others[way]
-    assert done.is_one_message, done
-    assert "v.npy" in done.err, done
+    assert outcome.is_one_message, outcome
+    assert "v.npy" in outcome.err, outcome
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_resume_refuses_a_recipe_that_was_edited(job, one, other):
     assert one in text
     recipe.write_text(text.replace(one, other, 1))
     before = content(job.folder / "run")
-    done = mscon("resume", "run", cwd=job.folder)
-    assert done.is_one_message, done
-    assert "recipe.toml" in done.err
+    outcome = mscon("resume", "run", cwd=job.folder)
+    assert outcome.is_one_message, outcome
+    assert "recipe.toml" in outcome.err
     assert content(job.folder / "run") == before

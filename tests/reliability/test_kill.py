@@ -28,13 +28,13 @@ def killed(request, tmp_path_factory, full, counts) -> dict[str, str]:
         place = folder / f"{number:03d}"
         place.mkdir()
         if replaces:
-            own = list(overwriting_faults(job, place, folder / "old" / "run", kill, expected))
+            found_faults = list(overwriting_faults(job, place, folder / "old" / "run", kill, expected))
         else:
-            own = list(faults(job, place, kill, expected))
-        for aspect, text in own:
+            found_faults = list(faults(job, place, kill, expected))
+        for aspect, text in found_faults:
             lines[aspect].append(f"{kill}: {text}")
         counts["kills"] += 1
-        counts["kills with a fault"] += bool(own)
+        counts["kills with a fault"] += bool(found_faults)
     return {aspect: "\n".join(texts) for aspect, texts in lines.items()}
 
 

@@ -21,12 +21,12 @@ TORN = [b'{"kind": "step", "epoch": 2, "st', b"\0" * 300, b"\xff\xfe{"]
 def job(tmp_path_factory):
     """A job with a run "whole", trained, probed and reported, and "stopped", killed at its second checkpoint."""
     job = write_job(tmp_path_factory.mktemp("log") / "job")
-    done = mscon(*job.train("whole"), cwd=job.folder, watched=job.folder / "whole")
-    second = [n for n, event in enumerate(done.events) if event.to.endswith("last.safetensors")][1]
+    outcome = mscon(*job.train("whole"), cwd=job.folder, watched=job.folder / "whole")
+    second = [n for n, event in enumerate(outcome.events) if event.to.endswith("last.safetensors")][1]
     mscon(*job.train("stopped"), cwd=job.folder, watched=job.folder / "stopped", act=KillAt(second + 1))
     for verb in ("probe", "report"):
-        done = mscon(verb, "whole", cwd=job.folder)
-        assert done.status == 0, done
+        outcome = mscon(verb, "whole", cwd=job.folder)
+        assert outcome.status == 0, outcome
     return job
 
 
@@ -41,8 +41,8 @@ def run(job, request, tmp_path):
 def test_a_torn_line_does_not_stop_resume(job, run, torn):
     with (run / "log.jsonl").open("ab") as file:
         file.write(torn)
-    done = mscon("resume", run, cwd=job.folder)
-    assert done.status == 0, done
+    outcome = mscon("resume", run, cwd=job.folder)
+    assert outcome.status == 0, outcome
     whole = content(job.folder / "whole")
     assert not changed(content(run), {name: whole[name] for name in ("log.jsonl", LAST, "run.json")})
 
@@ -54,8 +54,8 @@ def test_a_torn_line_does_not_stop_report(job, run, torn):
         file.write(torn)
     before = (run / "report.json").read_bytes()
     (run / "report.json").unlink()
-    done = mscon("report", run, cwd=job.folder)
-    assert done.status == 0, done
+    outcome = mscon("report", run, cwd=job.folder)
+    assert outcome.status == 0, outcome
     assert (run / "report.json").read_bytes() == before
 
 
@@ -64,8 +64,8 @@ def test_a_torn_line_does_not_stop_report(job, run, torn):
 def test_records_that_a_checkpoint_covers_are_not_missed_in_silence(job, run, left):
     log = run / "log.jsonl"
     log.write_bytes(log.read_bytes()[:left])
-    done = mscon("resume", run, cwd=job.folder)
-    assert done.is_one_message or done.status == 0, done
-    assert "log.jsonl" in done.err, done
-    if done.status == 0:
+    outcome = mscon("resume", run, cwd=job.folder)
+    assert outcome.is_one_message or outcome.status == 0, outcome
+    assert "log.jsonl" in outcome.err, outcome
+    if outcome.status == 0:
         assert content(run)[LAST] == content(job.folder / "whole")[LAST]

@@ -19,8 +19,8 @@ def probed(tmp_path_factory) -> Path:
     """A run with all that `mscon probe` leaves in one."""
     job = write_job(tmp_path_factory.mktemp("probed") / "job")
     for arguments in (job.train("run"), ("probe", "run")):
-        done = mscon(*arguments, cwd=job.folder)
-        assert done.status == 0, done
+        outcome = mscon(*arguments, cwd=job.folder)
+        assert outcome.status == 0, outcome
     return job.folder / "run"
 
 
@@ -30,15 +30,15 @@ def trained(job, probed) -> Path:
     return Path(shutil.copytree(probed, job.folder / "run"))
 
 
-def assert_refused(done: Outcome, folder: Path, before: dict, advice: str | None = "--overwrite") -> None:
+def assert_refused(outcome: Outcome, folder: Path, before: dict, advice: str | None = "--overwrite") -> None:
     """One message that does not advise this flag, and not a file of the folder is another."""
     after = tree(folder)
     lost = [name for name in before if after.get(name) != before[name]]
-    assert not lost, f"{lost} of the user's gone or changed; {done}"
-    assert done.is_one_message, done
+    assert not lost, f"{lost} of the user's gone or changed; {outcome}"
+    assert outcome.is_one_message, outcome
     assert after.keys() == before.keys()
     if advice is not None:
-        assert advice not in done.err, done
+        assert advice not in outcome.err, outcome
 
 
 # A folder that is no run ---------------------------------------------------------------------------
@@ -55,8 +55,8 @@ def test_a_folder_that_is_no_run_stays(job, out, flag):
     shutil.copy(job.folder / "r.toml", job.folder / "recipe.toml")
     (job.folder / "link").symlink_to("recipes")
     before = tree(job.folder.parent)
-    done = mscon(*job.train(out, *flag), cwd=job.folder)
-    assert_refused(done, job.folder.parent, before)
+    outcome = mscon(*job.train(out, *flag), cwd=job.folder)
+    assert_refused(outcome, job.folder.parent, before)
 
 
 def test_a_file_where_the_run_should_go_stays(job):
@@ -97,8 +97,8 @@ def test_a_run_that_holds_an_input_stays(job, trained, kept, command):
         shutil.copy(job.folder / Path(kept).name, trained / kept)
     (job.folder / "alias.csv").symlink_to("run/t.csv")
     before = tree(job.folder)
-    done = mscon(*command, "--out", "run", "--overwrite", cwd=job.folder)
-    assert_refused(done, job.folder, before, advice=None)
+    outcome = mscon(*command, "--out", "run", "--overwrite", cwd=job.folder)
+    assert_refused(outcome, job.folder, before, advice=None)
 
 
 @pytest.mark.parametrize("images", ["run", "run/pictures"])
@@ -109,8 +109,8 @@ def test_a_run_that_holds_the_pictures_stays(tmp_path, images):
     for path in job.folder.glob("*.bmp"):
         path.rename(job.folder / images / path.name)
     before = tree(job.folder)
-    done = mscon(*job.train("run", "--images", images, "--overwrite"), cwd=job.folder)
-    assert_refused(done, job.folder, before, advice=None)
+    outcome = mscon(*job.train("run", "--images", images, "--overwrite"), cwd=job.folder)
+    assert_refused(outcome, job.folder, before, advice=None)
 
 
 def test_a_run_around_the_current_folder_stays(job, trained):
@@ -140,8 +140,8 @@ def test_what_the_user_put_into_a_run_survives_its_replacement(job, trained):
         (trained / name).parent.mkdir(exist_ok=True)
         (trained / name).write_text("mine")
     assert mscon(*job.train("fresh", "--set", "train.seed=1"), cwd=job.folder).status == 0
-    done = mscon(*job.train("run", "--set", "train.seed=1", "--overwrite"), cwd=job.folder)
-    assert done.status == 0, done
+    outcome = mscon(*job.train("run", "--set", "train.seed=1", "--overwrite"), cwd=job.folder)
+    assert outcome.status == 0, outcome
     assert {name: (trained / name).read_text() for name in mine if (trained / name).exists()} == dict.fromkeys(
         mine, "mine"
     )
@@ -199,8 +199,8 @@ def test_a_file_of_the_users_is_not_replaced(job, trained, command, name):
 @pytest.mark.parametrize(("command", "name"), OUTPUTS)
 def test_it_is_where_the_user_says_so(job, trained, command, name):
     (job.folder / name).write_text("mine")
-    done = mscon(*command, "--overwrite", cwd=job.folder)
-    assert done.status == 0, done
+    outcome = mscon(*command, "--overwrite", cwd=job.folder)
+    assert outcome.status == 0, outcome
     assert (job.folder / name).read_bytes() != b"mine"
 
 
@@ -216,8 +216,8 @@ def test_a_folder_is_never_replaced(job, trained, command, name):
 @pytest.mark.parametrize("command", [["report", "run"], ["explore", "run", "--no-open"]], ids=["report", "explore"])
 def test_a_page_is_written_anew_in_its_place(job, trained, command):
     for _ in range(2):
-        done = mscon(*command, cwd=job.folder)
-        assert done.status == 0, done
+        outcome = mscon(*command, cwd=job.folder)
+        assert outcome.status == 0, outcome
 
 
 @pytest.mark.parametrize(
@@ -257,8 +257,8 @@ def test_a_packed_model_is_not_replaced_by_its_own_vectors(job, trained):
     assert mscon(*EXPORT, cwd=job.folder).status == 0
     shutil.copy(job.folder / "m.safetensors", job.folder / "m.npz")
     before = tree(job.folder)
-    done = mscon("embed", "m.npz", "--table", "t.csv", "--out", "m.npz", "--overwrite", cwd=job.folder)
-    assert_refused(done, job.folder, before)
+    outcome = mscon("embed", "m.npz", "--table", "t.csv", "--out", "m.npz", "--overwrite", cwd=job.folder)
+    assert_refused(outcome, job.folder, before)
 
 
 def test_of_a_folder_of_shards_only_shards_are_deleted(job, trained):

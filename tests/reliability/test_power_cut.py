@@ -35,8 +35,8 @@ def test_a_power_cut_takes_nothing_that_was_finished(job, verb):
         mscon(*job.train("run"), cwd=job.folder, watched=job.folder / "run", act=KillAt(first + 1))
     elif verb != "train":
         assert mscon(*job.train("run"), cwd=job.folder).status == 0
-    done = mscon(*commands[verb], cwd=job.folder, watched=job.folder)
-    assert done.status == 0, done
-    assert len(done.events) > 10
-    lost = list(lost_in_a_power_cut(done.events))
+    outcome = mscon(*commands[verb], cwd=job.folder, watched=job.folder)
+    assert outcome.status == 0, outcome
+    assert len(outcome.events) > 10
+    lost = list(lost_in_a_power_cut(outcome.events))
     assert not lost, "\n".join(lost)

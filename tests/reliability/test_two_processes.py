@@ -2,22 +2,48 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from process import Started, mscon, start
 from reliability.content import changed, content, left_over
 from reliability.events import Event, KillAt, PauseAt
-from reliability.jobs import Job
+from reliability.jobs import Job, write_job
 
 
-@pytest.fixture
-def whole(job) -> tuple[Event, ...]:
-    """Events of a training that has the run "whole" to itself."""
-    done = mscon(*job.train("whole"), cwd=job.folder, watched=job.folder / "whole")
-    assert done.status == 0, done
-    return done.events
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A training that has its run to itself: what it did to files, and their content."""
+
+    events: tuple[Event, ...]
+    content: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory) -> Job:
+    """The same table and recipe for every test of this file; `run_is_gone` deletes the run that a test leaves there."""
+    return write_job(tmp_path_factory.mktemp("jobs") / "job")
+
+
+@pytest.fixture(autouse=True)
+def run_is_gone(job) -> Iterator[None]:
+    yield
+    for path in job.folder.glob("run*"):
+        shutil.rmtree(path)
+    for name in ("here", "on"):
+        (job.folder.parent / name).unlink(missing_ok=True)
+
+
+@pytest.fixture(scope="module")
+def whole(job) -> Whole:
+    outcome = mscon(*job.train("whole"), cwd=job.folder, watched=job.folder / "whole")
+    assert outcome.status == 0, outcome
+    return Whole(outcome.events, content(job.folder / "whole"))
 
 
 def paused(job: Job, arguments: list[str], at: int) -> tuple[Started, Path]:
@@ -28,9 +54,9 @@ def paused(job: Job, arguments: list[str], at: int) -> tuple[Started, Path]:
     return started, on
 
 
-def assert_whole(job: Job) -> None:
-    now, expected = content(job.folder / "run"), content(job.folder / "whole")
-    assert changed(now, expected) + left_over(now, expected) == []
+def assert_whole(job: Job, whole: Whole) -> None:
+    now = content(job.folder / "run")
+    assert changed(now, whole.content) + left_over(now, whole.content) == []
 
 
 def _number(events: tuple[Event, ...], name: str, which: int = 0) -> int:
@@ -40,28 +66,28 @@ def _number(events: tuple[Event, ...], name: str, which: int = 0) -> int:
 @pytest.mark.parametrize("second", ["resume", "train", "overwrite"])
 @pytest.mark.parametrize("after", ["run.json", "rows.parquet", "last.safetensors"])
 def test_what_is_being_trained_is_not_trained_by_another(job, whole, after, second):
-    first, on = paused(job, job.train("run"), _number(whole, after) + 1)
+    first, on = paused(job, job.train("run"), _number(whole.events, after) + 1)
     commands = {"resume": ["resume", "run"], "train": job.train("run"), "overwrite": job.train("run", "--overwrite")}
     other = mscon(*commands[second], cwd=job.folder)
     on.touch()
-    done = first.wait()
+    outcome = first.wait()
     assert other.is_one_message, other
     assert "--overwrite" not in other.err, other
-    assert done.status == 0, done
-    assert_whole(job)
+    assert outcome.status == 0, outcome
+    assert_whole(job, whole)
 
 
 @pytest.mark.parametrize("second", ["resume", "overwrite"])
 def test_what_is_being_resumed_is_not_trained_by_another(job, whole, second):
-    at = _number(whole, "last.safetensors") + 1
+    at = _number(whole.events, "last.safetensors") + 1
     mscon(*job.train("run"), cwd=job.folder, watched=job.folder / "run", act=KillAt(at))
     first, on = paused(job, ["resume", "run"], 5)
     other = mscon(*(["resume", "run"] if second == "resume" else job.train("run", "--overwrite")), cwd=job.folder)
     on.touch()
-    done = first.wait()
+    outcome = first.wait()
     assert other.is_one_message, other
-    assert done.status == 0, done
-    assert_whole(job)
+    assert outcome.status == 0, outcome
+    assert_whole(job, whole)
 
 
 def test_of_two_that_begin_at_once_one_trains(job, whole, full):
@@ -75,10 +101,10 @@ def test_of_two_that_begin_at_once_one_trains(job, whole, full):
         first, on = paused(job, job.train("run"), at)
         other = mscon(*job.train("run"), cwd=job.folder)
         on.touch()
-        done = first.wait()
-        assert sorted([done.status, other.status]) == [0, 2], f"at event {at}: {done}\n{other}"
-        assert (other if done.status == 0 else done).is_one_message
-        assert_whole(job)
+        outcome = first.wait()
+        assert sorted([outcome.status, other.status]) == [0, 2], f"at event {at}: {outcome}\n{other}"
+        assert (other if outcome.status == 0 else outcome).is_one_message
+        assert_whole(job, whole)
 
 
 def test_of_two_that_replace_a_run_one_trains(job, whole):
@@ -89,6 +115,6 @@ def test_of_two_that_replace_a_run_one_trains(job, whole):
     first.wait_until(here)
     other = mscon(*command, cwd=job.folder)
     on.touch()
-    done = first.wait()
-    assert sorted([done.status, other.status]) == [0, 2], f"{done}\n{other}"
-    assert_whole(job)
+    outcome = first.wait()
+    assert sorted([outcome.status, other.status]) == [0, 2], f"{outcome}\n{other}"
+    assert_whole(job, whole)

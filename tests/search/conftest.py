@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -63,41 +64,48 @@ def own_cache(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("MSCON_CACHE", str(tmp_path_factory.mktemp("cache")))
 
 
+def build_run(root: Path, *overrides: str, name: str = "run", features: bool = True) -> Run:
+    """A run in a folder, by the recipe with some values set, and its pictures beside it."""
+    parsed = recipes.parse(RECIPE, overrides)
+    folder = root / "pictures"
+    folder.mkdir(exist_ok=True)
+    generator = np.random.default_rng(0)
+    for number in range(ROWS):
+        Image.fromarray(generator.integers(0, 256, (16, 16), dtype=np.uint8)).save(folder / f"{number}.png")
+    run = Run.create(root / name)
+    run.write_recipe(parsed)
+    run.write_facts({"images_root": str(folder), "table": {"name": "shoes.csv"}})
+    keys = {
+        "line": list(range(2, ROWS + 2)),
+        "split": ["train"] * 18 + ["test"] * 6,
+        "image": [f"{n}.png" for n in range(ROWS)],
+    }
+    rows = pl.DataFrame(keys | COLUMNS)
+    run.write_rows(rows)
+    fitted = fit_similarities(rows, parsed.similarities)
+    run.write_similarities(
+        [{"name": p.name, "state": s.to_json()} for p, s in zip(parsed.similarities, fitted, strict=True)]
+    )
+    torch.manual_seed(0)
+    model = build_model(parsed, parsed.similarities)
+    model.train()(torch.rand(32, 1, 16, 16))  # norms have seen data
+    state = {CHECKPOINT_PREFIX + k: v for k, v in model.state_dict().items()}
+    run.write_checkpoint("last", state, {"epoch": 1})
+    if features:
+        extract(run, progress=False)
+    return run
+
+
 @pytest.fixture
 def make_run(tmp_path: Path) -> MakeRun:
-    """A run by the recipe with some values set, whose features are there."""
+    """`make_run(*overrides)`: a run that a test may change."""
+    return partial(build_run, tmp_path)
 
-    def make(*overrides: str, name: str = "run", features: bool = True) -> Run:
-        parsed = recipes.parse(RECIPE, overrides)
-        folder = tmp_path / "pictures"
-        folder.mkdir(exist_ok=True)
-        generator = np.random.default_rng(0)
-        for number in range(ROWS):
-            Image.fromarray(generator.integers(0, 256, (16, 16), dtype=np.uint8)).save(folder / f"{number}.png")
-        run = Run.create(tmp_path / name)
-        run.write_recipe(parsed)
-        run.write_facts({"images_root": str(folder), "table": {"name": "shoes.csv"}})
-        keys = {
-            "line": list(range(2, ROWS + 2)),
-            "split": ["train"] * 18 + ["test"] * 6,
-            "image": [f"{n}.png" for n in range(ROWS)],
-        }
-        rows = pl.DataFrame(keys | COLUMNS)
-        run.write_rows(rows)
-        fitted = fit_similarities(rows, parsed.similarities)
-        run.write_similarities(
-            [{"name": p.name, "state": s.to_json()} for p, s in zip(parsed.similarities, fitted, strict=True)]
-        )
-        torch.manual_seed(0)
-        model = build_model(parsed, parsed.similarities)
-        model.train()(torch.rand(32, 1, 16, 16))  # norms have seen data
-        state = {CHECKPOINT_PREFIX + k: v for k, v in model.state_dict().items()}
-        run.write_checkpoint("last", state, {"epoch": 1})
-        if features:
-            extract(run, progress=False)
-        return run
 
-    return make
+@pytest.fixture(scope="session")
+def shared_index(tmp_path_factory) -> Index:
+    """The index of a run that no test changes."""
+    return mscon.open_index(build_run(tmp_path_factory.mktemp("shared")))
 
 
 @pytest.fixture

@@ -5,11 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import mscon
 from mscon.errors import RunError
 from mscon.method.agreement import shown
 from mscon.method.similarities.continuous import Continuous
 from mscon.search.filters import conditions, parse, rows_of
 from mscon.search.index import Index
+
+
+@pytest.fixture
+def index(shared_index: Index) -> Index:
+    return shared_index
 
 
 def matching(index: Index, *texts: str) -> list[int]:
@@ -110,7 +116,8 @@ def test_a_mapping_means_the_same(index):
         conditions({"heel": (1, 2, 3)}, labels)
 
 
-def test_columns_with_signs_in_their_names_are_found(index):
+def test_columns_with_signs_in_their_names_are_found(run):
+    index = mscon.open_index(run)
     index.labels.rows.insert_column(0, index.rows.get_column("heel").alias("heel>=cm"))
     assert str(parse("heel>=cm<=3", index.labels)) == "heel>=cm<=3"
     assert parse("heel>=cm<=3", index.labels).column == "heel>=cm"

@@ -38,8 +38,8 @@ def test_a_row_finds_the_rows_of_highest_score_and_not_itself(run):
     assert hits.searched == 23
 
 
-def test_the_score_of_a_hit_is_the_mean_of_its_scores_by_the_mix(index):
-    for hit in index.search(5, mix={"kind": 1.0, "heel": 3}):
+def test_the_score_of_a_hit_is_the_mean_of_its_scores_by_the_mix(shared_index):
+    for hit in shared_index.search(5, mix={"kind": 1.0, "heel": 3}):
         assert hit.score == pytest.approx(hit.scores["kind"] / 4 + 3 * hit.scores["heel"] / 4)
         assert -1 <= hit.score <= 1
 
@@ -86,16 +86,16 @@ def test_a_label_is_the_middle_of_its_rows_which_may_be_found(run):
         assert "the mean of 6 rows with kind=boots" in hits.query
 
 
-def test_agreement_with_a_label_is_whether_the_row_carries_it(index):
-    for hit in index.search("shape=wide", k=24):
+def test_agreement_with_a_label_is_whether_the_row_carries_it(shared_index):
+    for hit in shared_index.search("shape=wide", k=24):
         shape = hit.labels["shape"]
         expected = "unknown" if shape is None else "same" if shape.startswith("wide") else "different"
         assert hit.agreement["shape"] == expected
         assert hit.agreement["kind"] == "unknown"
 
 
-def test_agreement_with_rows_is_with_what_all_of_them_say(index):
-    for hit in index.search([0, 4], k=24):  # both are boots, of other genders
+def test_agreement_with_rows_is_with_what_all_of_them_say(shared_index):
+    for hit in shared_index.search([0, 4], k=24):  # both are boots, of other genders
         kind = hit.labels["kind"]
         assert hit.agreement["kind"] == ("unknown" if kind is None else "same" if kind == "boots" else "different")
         assert hit.agreement["closure"] == "unknown"
@@ -115,16 +115,16 @@ def test_every_example_counts_once_also_the_middle_of_many():
     assert together([Example("", a), Example("", b)], []) == pytest.approx(np.array([[0.5**0.5, 0.5**0.5]]))
 
 
-def test_examples_that_cancel_out_are_refused(index):
+def test_examples_that_cancel_out_are_refused(shared_index):
     with pytest.raises(RunError, match="no direction in 'kind' and 'closure' and 'heel'"):
-        index.search(3, unlike=3)
+        shared_index.search(3, unlike=3)
 
 
-def test_filters_hold_for_every_hit(index):
-    hits = index.search(5, filters=["gender=women", "heel>=1"], k=24)
+def test_filters_hold_for_every_hit(shared_index):
+    hits = shared_index.search(5, filters=["gender=women", "heel>=1"], k=24)
     assert len(hits) == hits.searched > 0
     assert all(hit.labels["gender"] == "women" and float(hit.labels["heel"]) >= 1 for hit in hits)
-    assert rows_of(index.search(5, filters={"gender": "women", "heel": (1, None)}, k=24)) == rows_of(hits)
+    assert rows_of(shared_index.search(5, filters={"gender": "women", "heel": (1, None)}, k=24)) == rows_of(hits)
 
 
 def test_filters_that_leave_the_example_only_are_told(index):
@@ -133,9 +133,9 @@ def test_filters_that_leave_the_example_only_are_told(index):
         index.search(5, filters="gender=5.png")
 
 
-def test_all_mistakes_are_told_at_once(index):
+def test_all_mistakes_are_told_at_once(shared_index):
     with pytest.raises(RunError) as caught:
-        index.search([77, "no.png"], unlike="kin=boots", mix="hel=1", filters=["gendr=men"])
+        shared_index.search([77, "no.png"], unlike="kin=boots", mix="hel=1", filters=["gendr=men"])
     for words in ("no row 77", "'no.png'", "'kin'", "'hel'", "'gendr'"):
         assert words in str(caught.value)
 
@@ -158,24 +158,24 @@ def test_all_mistakes_are_told_at_once(index):
         ("x" * 5_000 + ".png", "does not exist"),
     ],
 )
-def test_a_query_that_is_nothing_is_told(index, query, words):
+def test_a_query_that_is_nothing_is_told(shared_index, query, words):
     with pytest.raises(RunError, match=words):
-        index.search(query)
+        shared_index.search(query)
 
 
-def test_a_query_that_is_no_image_is_told(index, tmp_path):
+def test_a_query_that_is_no_image_is_told(shared_index, tmp_path):
     (tmp_path / "text.png").write_text("not an image")
     with pytest.raises(TableError, match=r"text.png' is not an image"):
-        index.search(tmp_path / "text.png")
+        shared_index.search(tmp_path / "text.png")
     with pytest.raises(RunError, match="is a folder"):
-        index.search(tmp_path)
+        shared_index.search(tmp_path)
 
 
-def test_no_hits_are_asked_for_in_vain(index):
+def test_no_hits_are_asked_for_in_vain(shared_index):
     with pytest.raises(ValueError, match="got 0"):
-        index.search(5, k=0)
+        shared_index.search(5, k=0)
     with pytest.raises(ValueError, match="at least one example"):
-        index.search([])
+        shared_index.search([])
 
 
 # Runs that cannot be searched ---------------------------------------------------------------------
@@ -298,10 +298,10 @@ def test_a_users_mistake_is_one_message_and_status_2(run, capsys, argv, words):
     assert not output.out
 
 
-def test_a_row_finds_the_same_whatever_the_threads(index):
-    hits = index.search(5).hits
+def test_a_row_finds_the_same_whatever_the_threads(shared_index):
+    hits = shared_index.search(5).hits
     torch.set_num_threads(2)
     try:
-        assert index.search(5).hits == hits
+        assert shared_index.search(5).hits == hits
     finally:
         torch.set_num_threads(1)

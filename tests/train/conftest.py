@@ -74,11 +74,11 @@ def table(table_path) -> Table:
 
 
 @pytest.fixture
-def asked() -> Callable[..., Recipe]:
+def recipe_with() -> Callable[..., Recipe]:
     """The recipe with some values set."""
     return lambda *overrides: recipes.parse(RECIPE, overrides)
 
 
 @pytest.fixture
-def recipe(asked) -> Recipe:
-    return asked()
+def recipe(recipe_with) -> Recipe:
+    return recipe_with()

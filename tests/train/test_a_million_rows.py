@@ -84,9 +84,9 @@ def test_a_million_rows_train_in_less_memory_than_their_vectors_take(tmp_path):
         shade=pl.lit("s") + (pl.col("row") // 3 % 7).cast(pl.String),
     ).write_parquet(tmp_path / "t.parquet")
     (tmp_path / "r.toml").write_text(RECIPE)
-    done = subprocess.run([sys.executable, "-c", SCRIPT, str(tmp_path)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    megabytes, steps = map(float, done.stdout.split())
+    process = subprocess.run([sys.executable, "-c", SCRIPT, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
+    megabytes, steps = map(float, process.stdout.split())
     assert steps == 49
     assert megabytes < MOST_MEGABYTES
     (tmp_path / "x.npy").unlink()

@@ -25,8 +25,8 @@ def both(recipe: Recipe, table: Table, folder: Path) -> tuple[Run, Run]:
     """The same recipe by one process and by two; the same rows are left over."""
     alone = fit(recipe, table, folder / "alone", progress=False)
     assert alone is not None
-    done = train(recipe, table, folder / "together")
-    assert done.status == 0, done
+    outcome = train(recipe, table, folder / "together")
+    assert outcome.status == 0, outcome
     together = Run.open(folder / "together")
     assert together.read_facts()["machine"]["processes"] == 2
     return alone, together
@@ -61,17 +61,19 @@ def smallest_batch(run: Run) -> int:
 
 
 def test_two_processes_train_on_the_balanced_batches_that_one_does(
-    asked: Callable[..., Recipe], table: Table, tmp_path: Path
+    recipe_with: Callable[..., Recipe], table: Table, tmp_path: Path
 ):
     """Rows without a shade are alone in batches of one row, of which the second process has none."""
-    alone, together = both(asked(*NO_NORMS, *BALANCED, SHADE, "train.batch_size=5"), table, tmp_path)
+    alone, together = both(recipe_with(*NO_NORMS, *BALANCED, SHADE, "train.batch_size=5"), table, tmp_path)
     assert smallest_batch(alone) == 1
     assert left_over(together) == left_over(alone) == [0, 0]
     assert_same(alone, together)
 
 
-def test_batch_norms_of_a_process_without_rows_stay_finite(asked: Callable[..., Recipe], table: Table, tmp_path: Path):
+def test_batch_norms_of_a_process_without_rows_stay_finite(
+    recipe_with: Callable[..., Recipe], table: Table, tmp_path: Path
+):
     """They see the parts of a batch, so weights differ from those of one process."""
-    alone, together = both(asked(*BALANCED, SHADE, "train.batch_size=5", "train.epochs=1"), table, tmp_path)
+    alone, together = both(recipe_with(*BALANCED, SHADE, "train.batch_size=5", "train.epochs=1"), table, tmp_path)
     assert smallest_batch(alone) == 1
     assert all(weight.isfinite().all() for weight in weights(together).values())

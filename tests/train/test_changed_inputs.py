@@ -122,13 +122,13 @@ def test_changed_inputs_are_refused_by_row_and_nothing_is_written(folder, capsys
 
 def test_changes_that_are_accepted_are_noted_and_recorded_but_not_forgotten(folder, capsys):
     run = stopped(folder, OF_VECTORS)
-    kept = run.read_fingerprints()
+    fingerprints = run.read_fingerprints()
     one_vector(folder)
     assert main(["resume", str(run.root), "--accept-changes"]) == 0
     assert capsys.readouterr().err.count("note: 1 row of 40 has another vector than in training (line 19") == 1
     assert run.read_facts()["resumed"][0]["changed_rows"] == 1
     assert run.read_checkpoint("last")[1]["epoch"] == 2
-    assert np.array_equal(run.read_fingerprints(), kept)
+    assert np.array_equal(run.read_fingerprints(), fingerprints)
 
     assert main(["probe", str(run.root), "--accept-changes"]) == 0
     assert capsys.readouterr().err.count("note: 1 row of 40 has another vector than in training (line 19") == 1
@@ -230,10 +230,10 @@ def test_a_file_that_is_cut_while_it_trains_ends_in_a_message_and_not_in_a_signa
     (folder / "r.toml").write_text(OF_VECTORS + '[weighting]\nname = "cutting:Cuts"\n')
     monkeypatch.syspath_prepend(str(folder))
     monkeypatch.setenv("CUT", str(folder / "v.npy"))
-    done = mscon("train", "r.toml", "--table", "t.csv", "--out", "run", cwd=folder)
-    assert done.is_one_message, done
-    assert done.err.count("mscon: the file of vectors") == done.err.count("has changed while it was being") == 1
-    assert "keeps its checkpoint of epoch 1" in done.err
+    outcome = mscon("train", "r.toml", "--table", "t.csv", "--out", "run", cwd=folder)
+    assert outcome.is_one_message, outcome
+    assert outcome.err.count("mscon: the file of vectors") == outcome.err.count("has changed while it was being") == 1
+    assert "keeps its checkpoint of epoch 1" in outcome.err
 
 
 def test_of_several_processes_one_speaks_and_one_writes(folder):
@@ -241,8 +241,8 @@ def test_of_several_processes_one_speaks_and_one_writes(folder):
     (folder / "r.toml").write_text(OF_VECTORS)
 
     out = folder / "run"
-    done = together("train", "r.toml", "--table", "t.csv", "--out", out, "--set", "train.epochs=1", cwd=folder)
-    assert done.status == 0, done
+    outcome = together("train", "r.toml", "--table", "t.csv", "--out", out, "--set", "train.epochs=1", cwd=folder)
+    assert outcome.status == 0, outcome
     run = Run.open(out)
     assert run.read_fingerprints() is not None
     assert run.read_fingerprints().shape == (ROWS, 16)

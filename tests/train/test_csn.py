@@ -83,8 +83,8 @@ def test_cached_gradients_hold_the_penalties_too(mini_batch_size, condition):
     images, codes, rows = batch(torch.tensor(condition))
     expected = whole(images, codes, rows, [view])["total"]
     expected.backward()
-    got = cached_backward(cached, images, codes, rows, make_views=[view], mini_batch_size=mini_batch_size).total
-    torch.testing.assert_close(got, expected.detach())
+    total = cached_backward(cached, images, codes, rows, make_views=[view], mini_batch_size=mini_batch_size).total
+    torch.testing.assert_close(total, expected.detach())
     for one, other in zip(whole.parameters(), cached.parameters(), strict=True):
         torch.testing.assert_close(other.grad, one.grad)
 
@@ -98,8 +98,8 @@ def test_a_batch_without_a_triplet_still_has_its_penalties():
     assert all(p.grad.isfinite().all() for p in method.parameters() if p.grad is not None)
 
 
-def test_a_run_logs_triplets_and_their_accuracy(asked, table, tmp_path):
-    run = fit(asked(*CSN), table, tmp_path / "run", **QUIET)
+def test_a_run_logs_triplets_and_their_accuracy(recipe_with, table, tmp_path):
+    run = fit(recipe_with(*CSN), table, tmp_path / "run", **QUIET)
     assert run.read_facts()["trained"]["steps"] == 6  # 50 triplets in batches of 16: three full ones an epoch
     assert [r["kind"] for r in run.read_log()] == ["step", "validation"] * 2
     for record in run.read_log():
@@ -111,29 +111,36 @@ def test_a_run_logs_triplets_and_their_accuracy(asked, table, tmp_path):
     assert last["merit"] == pytest.approx(sum(last["accuracy"].values()) / 2)
 
 
-def test_it_learns(asked, table, tmp_path):
-    run = fit(asked(*CSN, "train.epochs=8", "triplets.count=200", "views.flip=0.0"), table, tmp_path / "run", **QUIET)
+def test_it_learns(recipe_with, table, tmp_path):
+    run = fit(
+        recipe_with(*CSN, "train.epochs=8", "triplets.count=200", "views.flip=0.0"), table, tmp_path / "run", **QUIET
+    )
     assert run.read_log()[-1]["kind"] == "validation"
     assert run.read_log()[-1]["accuracy"]["shape"] > 0.9
 
 
-def test_masks_are_left_as_plain_numbers(asked, table, tmp_path):
-    run = fit(asked(*CSN), table, tmp_path / "run", **QUIET)
+def test_masks_are_left_as_plain_numbers(recipe_with, table, tmp_path):
+    run = fit(recipe_with(*CSN), table, tmp_path / "run", **QUIET)
     assert run.read_masks() is None
     extract(run, progress=False)
     masks = torch.tensor(run.read_masks())
     assert masks.shape == (2, 8)
     torch.testing.assert_close(masks, load_model(run).heads.mask.detach().relu())
-    other = fit(asked("train.epochs=1"), table, tmp_path / "other", **QUIET)
+    other = fit(recipe_with("train.epochs=1"), table, tmp_path / "other", **QUIET)
     extract(other, progress=False)
     assert other.read_masks() is None
 
 
-def test_training_moves_learned_masks_and_no_disjoint_ones(asked, table, tmp_path):
+def test_training_moves_learned_masks_and_no_disjoint_ones(recipe_with, table, tmp_path):
     for kind, moves in (("learned", True), ("preinitialised", True), ("disjoint", False)):
         ends = [
             load_model(
-                fit(asked(*CSN, f"heads.masks={kind}", f"train.epochs={n}"), table, tmp_path / f"{kind}{n}", **QUIET)
+                fit(
+                    recipe_with(*CSN, f"heads.masks={kind}", f"train.epochs={n}"),
+                    table,
+                    tmp_path / f"{kind}{n}",
+                    **QUIET,
+                )
             )
             for n in (1, 2)
         ]
@@ -143,13 +150,13 @@ def test_training_moves_learned_masks_and_no_disjoint_ones(asked, table, tmp_pat
 @pytest.mark.parametrize(
     "overrides", [[], ["heads.masks=disjoint", "train.mini_batch_size=20"]], ids=["learned", "cached"]
 )
-def test_resuming_gives_what_never_stopping_would_have(asked, overrides, table, tmp_path, monkeypatch):
-    recipe = asked(*CSN, "train.epochs=3", *overrides)
+def test_resuming_gives_what_never_stopping_would_have(recipe_with, overrides, table, tmp_path, monkeypatch):
+    recipe = recipe_with(*CSN, "train.epochs=3", *overrides)
     whole = fit(recipe, table, tmp_path / "whole", **QUIET)
-    own = epochs.train_epoch
+    train_epoch = epochs.train_epoch
 
     def interrupted(training, number, step):
-        yield from own(training, number, step)
+        yield from train_epoch(training, number, step)
         if number == 2:
             raise KeyboardInterrupt
 
@@ -165,11 +172,11 @@ def test_resuming_gives_what_never_stopping_would_have(asked, overrides, table, 
     assert whole.read_log() == halves.read_log()
 
 
-def test_a_mini_batch_holds_rows_and_not_triplets(asked, table, tmp_path, monkeypatch):
+def test_a_mini_batch_holds_rows_and_not_triplets(recipe_with, table, tmp_path, monkeypatch):
     """16 triplets are 48 rows, more than 20."""
     sizes = []
     monkeypatch.setattr(Encoder, "forward", counting(Encoder.forward, sizes))
-    recipe = asked(*CSN, "train.epochs=1", "triplets.validation=0", "train.mini_batch_size=20")
+    recipe = recipe_with(*CSN, "train.epochs=1", "triplets.validation=0", "train.mini_batch_size=20")
     fit(recipe, table, tmp_path / "run", **QUIET)
     assert max(sizes) == 20
 
@@ -182,38 +189,38 @@ def counting(forward, sizes):
     return counted
 
 
-def test_other_objectives_take_triplets_too_but_those_that_read_labels_do_not(asked, table, tmp_path):
-    run = fit(asked(*CSN, "objective.name=supcon", "train.epochs=1"), table, tmp_path / "softmax", **QUIET)
+def test_other_objectives_take_triplets_too_but_those_that_read_labels_do_not(recipe_with, table, tmp_path):
+    run = fit(recipe_with(*CSN, "objective.name=supcon", "train.epochs=1"), table, tmp_path / "softmax", **QUIET)
     assert run.read_log()[0]["ceiling"]["shape"] == pytest.approx(torch.tensor(2.0).log().item())
     with pytest.raises(RecipeError, match=r"objective 'cross_entropy' reads labels(?s:.*)triplet_margin"):
-        fit(asked(*CSN, "objective.name=cross_entropy"), table, tmp_path / "classes", **QUIET)
+        fit(recipe_with(*CSN, "objective.name=cross_entropy"), table, tmp_path / "classes", **QUIET)
     assert not (tmp_path / "classes").exists()
 
 
-def test_batches_of_triplets_are_not_balanced(asked, table, tmp_path):
+def test_batches_of_triplets_are_not_balanced(recipe_with, table, tmp_path):
     with pytest.raises(RecipeError, match=r"'balanced' makes batches of rows, but \[triplets\] asks for triplets"):
-        fit(asked(*CSN, "sampler.name=balanced"), table, tmp_path / "run", **QUIET)
+        fit(recipe_with(*CSN, "sampler.name=balanced"), table, tmp_path / "run", **QUIET)
     assert not (tmp_path / "run").exists()
 
 
-def test_in_batch_triplets_need_no_section(asked, table, tmp_path):
-    recipe = asked("objective.name=triplet_margin", "weighting.name=equal", "train.epochs=1")
+def test_in_batch_triplets_need_no_section(recipe_with, table, tmp_path):
+    recipe = recipe_with("objective.name=triplet_margin", "weighting.name=equal", "train.epochs=1")
     run = fit(recipe, table, tmp_path / "run", **QUIET)
     assert set(run.read_log()[-1]["accuracy"]) == {"shape", "shade", "same_row"}
 
 
-def test_views_of_a_row_make_no_triplet(asked, table, tmp_path):
-    recipe = asked(*CSN[:-1], "views.count=2", 'similarity=[{name="same_row"}, {column="shape"}]')
+def test_views_of_a_row_make_no_triplet(recipe_with, table, tmp_path):
+    recipe = recipe_with(*CSN[:-1], "views.count=2", 'similarity=[{name="same_row"}, {column="shape"}]')
     with pytest.raises(TableError, match=r"bars\.csv: column 'same_row': no triplet can be drawn"):
         fit(recipe, table, tmp_path / "run", **QUIET)
 
 
-def test_two_processes_train_what_one_does(asked, table, tmp_path):
+def test_two_processes_train_what_one_does(recipe_with, table, tmp_path):
     """With uneven parts, and penalties large enough to be missed."""
-    own = ["encoder.name=test_convnext", "data.image_size=32", "train.learning_rate=1e-3", "train.batch_size=5"]
+    settings = ["encoder.name=test_convnext", "data.image_size=32", "train.learning_rate=1e-3", "train.batch_size=5"]
     penalties = ["heads.embedding_penalty=0.5", "heads.mask_penalty=0.05"]
-    recipe = asked(*CSN, *own, *penalties, "triplets.count=15", "triplets.validation=6")
+    recipe = recipe_with(*CSN, *settings, *penalties, "triplets.count=15", "triplets.validation=6")
     alone = fit(recipe, table, tmp_path / "alone", **QUIET)
-    done = train(recipe, table, tmp_path / "together")
-    assert done.status == 0, done
+    outcome = train(recipe, table, tmp_path / "together")
+    assert outcome.status == 0, outcome
     assert_close(alone, Run.open(tmp_path / "together"))

@@ -30,10 +30,10 @@ def stopped(monkeypatch):
     """Makes training stop, as by ctrl-c, in the middle of an epoch."""
 
     def stop_in(epoch: int) -> None:
-        own = epochs.train_epoch
+        train_epoch = epochs.train_epoch
 
         def interrupted(training, number, step):
-            for record in own(training, number, step):
+            for record in train_epoch(training, number, step):
                 yield record
                 if number == epoch:
                     raise KeyboardInterrupt
@@ -92,9 +92,9 @@ def test_the_log_says_everything_of_every_similarity(recipe, table, tmp_path):
     assert first["total"] > 0
 
 
-def test_the_seed_decides_everything(asked, table, tmp_path):
+def test_the_seed_decides_everything(recipe_with, table, tmp_path):
     one, same, other = (
-        fit(asked(f"train.seed={s}"), table, tmp_path / n, **QUIET) for s, n in [(1, "a"), (1, "b"), (2, "c")]
+        fit(recipe_with(f"train.seed={s}"), table, tmp_path / n, **QUIET) for s, n in [(1, "a"), (1, "b"), (2, "c")]
     )
     assert_same(one, same)
     assert one.read_log() != other.read_log()
@@ -120,8 +120,8 @@ def test_the_callers_random_numbers_are_left_alone(recipe, table, tmp_path):
     ],
     ids=["adamw", "bfloat16", "sgd", "constant", "cross_entropy", "memory"],
 )
-def test_resuming_gives_what_never_stopping_would_have(asked, overrides, table, tmp_path, stopped, monkeypatch):
-    recipe = asked("train.epochs=4", *overrides)
+def test_resuming_gives_what_never_stopping_would_have(recipe_with, overrides, table, tmp_path, stopped, monkeypatch):
+    recipe = recipe_with("train.epochs=4", *overrides)
     whole = fit(recipe, table, tmp_path / "whole", **QUIET)
     stopped(3)
     with pytest.raises(KeyboardInterrupt):
@@ -146,10 +146,10 @@ def test_a_run_stopped_in_its_first_epoch_begins_anew(table, tmp_path, stopped, 
     assert_same(whole, resume(again, progress=False))
 
 
-def test_resuming_keeps_the_precision_that_was_resolved(asked, table, tmp_path, stopped, monkeypatch):
+def test_resuming_keeps_the_precision_that_was_resolved(recipe_with, table, tmp_path, stopped, monkeypatch):
     from mscon.train import environment
 
-    recipe = asked('train.precision="auto"', 'train.channels_last="auto"')
+    recipe = recipe_with('train.precision="auto"', 'train.channels_last="auto"')
     monkeypatch.setattr(environment, "cpu_info", lambda key: "")
     monkeypatch.setattr(environment, "device_type", lambda: "cpu")
     stopped(2)
@@ -158,13 +158,13 @@ def test_resuming_keeps_the_precision_that_was_resolved(asked, table, tmp_path, 
     run = Run.open(tmp_path / "run")
     assert (run.read_recipe().train.precision, run.read_recipe().train.channels_last) == ("float32", "yes")
     assert (run.read_facts()["precision"], run.read_facts()["channels_last"]) == ("float32", "yes")
-    seen = []
+    logged = []
     assembled = assembly.training_of
-    monkeypatch.setattr(assembly, "training_of", lambda *a: seen.append(assembled(*a)) or seen[-1])
+    monkeypatch.setattr(assembly, "training_of", lambda *a: logged.append(assembled(*a)) or logged[-1])
     monkeypatch.setattr(environment, "cpu_info", lambda key: "amx_bf16 amx_tile")
     with pytest.raises(KeyboardInterrupt):
         resume(run, progress=False)
-    assert seen[0].recipe.train.precision == "float32"
+    assert logged[0].recipe.train.precision == "float32"
 
 
 def test_a_finished_run_says_so_and_stays_as_it_is(recipe, table, tmp_path, capsys):
@@ -183,11 +183,11 @@ def test_a_checkpoint_that_does_not_fit_is_refused(recipe, table, tmp_path):
         resume(run, progress=False)
 
 
-def test_validation_moves_nothing(asked, table, tmp_path):
+def test_validation_moves_nothing(recipe_with, table, tmp_path):
     """Neither running means of the network nor of the weighting: training goes the same way without it."""
-    often = fit(asked("train.epochs=3", "weighting.name=relative"), table, tmp_path / "often", **QUIET)
+    often = fit(recipe_with("train.epochs=3", "weighting.name=relative"), table, tmp_path / "often", **QUIET)
     rarely = fit(
-        asked("train.epochs=3", "weighting.name=relative", "train.validate_every=3"),
+        recipe_with("train.epochs=3", "weighting.name=relative", "train.validate_every=3"),
         table,
         tmp_path / "rarely",
         **QUIET,
@@ -198,8 +198,8 @@ def test_validation_moves_nothing(asked, table, tmp_path):
 
 
 @pytest.mark.parametrize("overrides", [[], CROSS_ENTROPY], ids=["contrastive", "classifying"])
-def test_the_best_checkpoint_is_of_the_best_validation(asked, overrides, table, tmp_path):
-    run = fit(asked("train.epochs=4", *overrides), table, tmp_path / "run", **QUIET)
+def test_the_best_checkpoint_is_of_the_best_validation(recipe_with, overrides, table, tmp_path):
+    run = fit(recipe_with("train.epochs=4", *overrides), table, tmp_path / "run", **QUIET)
     validations = [r for r in run.read_log() if r["kind"] == "validation"]
     quantity = "accuracy" if overrides else "relative_excess"
     means = [sum(r[quantity].values()) / len(r[quantity]) for r in validations]
@@ -216,8 +216,8 @@ def test_the_best_checkpoint_holds_weights_and_no_optimiser(recipe, table, tmp_p
     assert {k.partition(".")[0] for k in tensors(run)} == {"model", "weighting", "optimiser"}
 
 
-def test_a_memory_is_in_the_last_checkpoint_and_not_in_the_best(asked, table, tmp_path):
-    run = fit(asked("candidates.memory_size=50"), table, tmp_path / "run", **QUIET)
+def test_a_memory_is_in_the_last_checkpoint_and_not_in_the_best(recipe_with, table, tmp_path):
+    run = fit(recipe_with("candidates.memory_size=50"), table, tmp_path / "run", **QUIET)
     last = tensors(run)
     assert last["candidates.projections"].shape == (3, 50, 32)
     assert last["candidates.steps"] == 4
@@ -225,8 +225,8 @@ def test_a_memory_is_in_the_last_checkpoint_and_not_in_the_best(asked, table, tm
     assert load_model(run)(torch.rand(2, 1, 16, 16))[0].shape == (2, 32)
 
 
-def test_a_memory_changes_what_is_learnt(asked, recipe, table, tmp_path):
-    with_memory = fit(asked("candidates.memory_size=50"), table, tmp_path / "with", **QUIET)
+def test_a_memory_changes_what_is_learnt(recipe_with, recipe, table, tmp_path):
+    with_memory = fit(recipe_with("candidates.memory_size=50"), table, tmp_path / "with", **QUIET)
     without = fit(recipe, table, tmp_path / "without", **QUIET)
     assert with_memory.read_log()[0]["ceiling"]["same_row"] > without.read_log()[0]["ceiling"]["same_row"]
 
@@ -241,30 +241,30 @@ def test_a_memory_changes_what_is_learnt(asked, recipe, table, tmp_path):
         ),
     ],
 )
-def test_a_memory_that_nothing_would_be_compared_with_is_refused(asked, overrides, message, table, tmp_path):
+def test_a_memory_that_nothing_would_be_compared_with_is_refused(recipe_with, overrides, message, table, tmp_path):
     with pytest.raises(RecipeError, match=message):
-        fit(asked("candidates.memory_size=50", *overrides), table, tmp_path / "run", **QUIET)
+        fit(recipe_with("candidates.memory_size=50", *overrides), table, tmp_path / "run", **QUIET)
     assert not (tmp_path / "run").exists()
 
 
-def test_a_table_without_validation_rows_trains(asked, table, tmp_path, recipe):
+def test_a_table_without_validation_rows_trains(recipe_with, table, tmp_path, recipe):
     path = tmp_path / "t.csv"
     path.write_text(table.path.read_text().replace(",validation,", ",train,"))
     run = fit(recipe, read_table(path), tmp_path / "run", images=table.path.parent, **QUIET)
     assert {r["kind"] for r in run.read_log()} == {"step"}
     assert not run.has_checkpoint("best")
-    best = asked("train.checkpoint=best")
+    best = recipe_with("train.checkpoint=best")
     with pytest.raises(TableError, match=r't\.csv has no validation row, but \[train\] checkpoint is "best"'):
         fit(best, read_table(path), tmp_path / "other", images=table.path.parent, **QUIET)
     assert not (tmp_path / "other").exists()
 
 
-def test_a_similarity_absent_from_every_batch_is_null_in_the_log_and_does_not_move(asked, table, tmp_path):
+def test_a_similarity_absent_from_every_batch_is_null_in_the_log_and_does_not_move(recipe_with, table, tmp_path):
     """One view of each row, and shades that nobody shares with anybody: no anchor has a positive."""
     path = tmp_path / "t.csv"
     header, *rows = table.path.read_text().splitlines()
     path.write_text("\n".join([header, *(f"{row.rsplit(',', 1)[0]},shade{i}" for i, row in enumerate(rows))]))
-    recipe = asked("views.count=1", 'similarity=[{column="shape"}, {column="shade"}]')
+    recipe = recipe_with("views.count=1", 'similarity=[{column="shape"}, {column="shade"}]')
     run = fit(recipe, read_table(path), tmp_path / "run", images=table.path.parent, **QUIET)
     record = run.read_log()[0]
     assert all(record[k]["shade"] is None for k in ("loss", "weight", "relative_excess", "positive_share"))
@@ -272,8 +272,8 @@ def test_a_similarity_absent_from_every_batch_is_null_in_the_log_and_does_not_mo
     assert tensors(run)["weighting.log_variance"][1] == 0
 
 
-def test_a_batch_larger_than_the_table_is_all_of_it(asked, table, tmp_path):
-    run = fit(asked("train.batch_size=512"), table, tmp_path / "run", **QUIET)
+def test_a_batch_larger_than_the_table_is_all_of_it(recipe_with, table, tmp_path):
+    run = fit(recipe_with("train.batch_size=512"), table, tmp_path / "run", **QUIET)
     assert run.read_facts()["trained"]["steps"] == 2
 
 
@@ -299,13 +299,26 @@ def test_a_dry_run_takes_a_step_and_writes_nothing(recipe, table, tmp_path, monk
         ("candidates.warm_up=5", "warm_up is 5 but there is no memory"),
         ("candidates.memory_size=-1", "memory_size must be 0"),
         ("candidates.memory=5", "Did you mean 'memory_size'"),
+        ("heads.output_dim=9223372036854775807", "hidden_dim and output_dim must be positive and at most 65536"),
+        ("heads.hidden_dim=9223372036854775807", "hidden_dim and output_dim must be positive and at most 65536"),
+        ("probe.kinds.siez=ordinal", "kinds names column 'siez', which is not probed"),
+        ('similarity=[{column="shade", name="multi_label", separator=""}]', "separator must be text such as"),
     ],
 )
-def test_what_is_wrong_with_the_recipe_leaves_nothing(asked, override, message, table, tmp_path):
+def test_what_is_wrong_with_the_recipe_leaves_nothing(recipe_with, override, message, table, tmp_path):
     overrides = [override] + (["views.count=1"] if "views of a row" in message else [])
     with pytest.raises(RecipeError, match=message):
-        fit(asked(*overrides), table, tmp_path / "run", **QUIET)
+        fit(recipe_with(*overrides), table, tmp_path / "run", **QUIET)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_dry_run_whose_loss_cannot_be_computed_says_so(asked, table, monkeypatch):
+    def learn(self, *arguments):
+        raise ValueError("3 of 3 anchors are not finite.")
+
+    monkeypatch.setattr("mscon.train.loop.Training.learn", learn)
+    with pytest.raises(RunError, match="epoch 1, step 1: training broke down: the loss could not be computed: 3 of 3"):
+        fit(asked(), table, dry_run=True, **QUIET)
 
 
 def test_an_image_at_fault_leaves_nothing(recipe, table, tmp_path):
@@ -318,11 +331,11 @@ def test_an_image_at_fault_leaves_nothing(recipe, table, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_table_of_one_training_row_is_refused(asked, table, tmp_path):
+def test_a_table_of_one_training_row_is_refused(recipe_with, table, tmp_path):
     header, *rows = table.path.read_text().splitlines()
     path = tmp_path / "t.csv"
     path.write_text("\n".join([header, rows[0], *rows[52:]]))
-    recipe = asked('similarity=[{column="same_row", name="same_row"}]')
+    recipe = recipe_with('similarity=[{column="same_row", name="same_row"}]')
     with pytest.raises(TableError, match="1 train row; a loss that compares rows needs 2"):
         fit(recipe, read_table(path), tmp_path / "run", images=table.path.parent, **QUIET)
 
@@ -337,12 +350,12 @@ def test_a_folder_in_the_way_is_refused_before_anything_is_read(recipe, table, t
     assert (tmp_path / "run" / "thesis.txt").read_text() == "mine"
 
 
-def test_a_run_is_overwritten_when_asked_and_not_by_a_recipe_at_fault(asked, recipe, table, tmp_path):
+def test_a_run_is_overwritten_when_asked_and_not_by_a_recipe_at_fault(recipe_with, recipe, table, tmp_path):
     first = fit(recipe, table, tmp_path / "run", **QUIET)
     with pytest.raises(RecipeError):
-        fit(asked("encoder.name=resnet81"), table, first.root, overwrite=True, **QUIET)
+        fit(recipe_with("encoder.name=resnet81"), table, first.root, overwrite=True, **QUIET)
     assert first.has_checkpoint("last")
-    second = fit(asked("train.seed=9"), table, first.root, overwrite=True, **QUIET)
+    second = fit(recipe_with("train.seed=9"), table, first.root, overwrite=True, **QUIET)
     assert second.read_recipe().train.seed == 9
     assert len([r for r in second.read_log() if r["kind"] == "step"]) == 2
 
@@ -374,10 +387,10 @@ def test_the_old_run_stays_until_the_new_one_has_a_checkpoint(recipe, table, tmp
 
 def test_other_loggers_get_all_of_a_run_that_replaces_another(recipe, table, tmp_path):
     pytest.importorskip("tensorboard")
-    asked = replace(recipe, log=replace(recipe.log, to=("tensorboard",)))
-    fit(asked, table, tmp_path / "run", **QUIET)
+    recipe_with_logger = replace(recipe, log=replace(recipe.log, to=("tensorboard",)))
+    fit(recipe_with_logger, table, tmp_path / "run", **QUIET)
     first = sorted(p.name for p in (tmp_path / "run" / "tensorboard").iterdir())
-    fit(asked, table, tmp_path / "run", overwrite=True, **QUIET)
+    fit(recipe_with_logger, table, tmp_path / "run", overwrite=True, **QUIET)
     second = list((tmp_path / "run" / "tensorboard").iterdir())
     assert len(second) == 1 and second[0].name not in first
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -448,11 +461,11 @@ def test_a_run_stopped_while_its_folder_was_filled_is_begun_anew(recipe, table, 
     assert_same(fit(recipe, table, tmp_path / "run", **QUIET), fit(recipe, table, tmp_path / "whole", **QUIET))
 
 
-def test_a_torn_line_of_the_log_stops_nobody(asked, table, tmp_path, stopped, monkeypatch):
-    whole = fit(asked("train.epochs=3"), table, tmp_path / "whole", **QUIET)
+def test_a_torn_line_of_the_log_stops_nobody(recipe_with, table, tmp_path, stopped, monkeypatch):
+    whole = fit(recipe_with("train.epochs=3"), table, tmp_path / "whole", **QUIET)
     stopped(3)
     with pytest.raises(KeyboardInterrupt):
-        fit(asked("train.epochs=3"), table, tmp_path / "run", **QUIET)
+        fit(recipe_with("train.epochs=3"), table, tmp_path / "run", **QUIET)
     monkeypatch.undo()
     with (tmp_path / "run" / "log.jsonl").open("a") as file:
         file.write('{"kind": "st')
@@ -461,12 +474,12 @@ def test_a_torn_line_of_the_log_stops_nobody(asked, table, tmp_path, stopped, mo
 
 @pytest.mark.parametrize("size", [None, 0, 300])
 def test_a_log_that_lost_records_is_told_and_the_training_goes_on(
-    asked, table, tmp_path, stopped, monkeypatch, capsys, size
+    recipe_with, table, tmp_path, stopped, monkeypatch, capsys, size
 ):
-    whole = fit(asked("train.epochs=3"), table, tmp_path / "whole", **QUIET)
+    whole = fit(recipe_with("train.epochs=3"), table, tmp_path / "whole", **QUIET)
     stopped(3)
     with pytest.raises(KeyboardInterrupt):
-        fit(asked("train.epochs=3"), table, tmp_path / "run", **QUIET)
+        fit(recipe_with("train.epochs=3"), table, tmp_path / "run", **QUIET)
     monkeypatch.undo()
     steps = whole.read_facts()["trained"]["steps"] // 3
     path = tmp_path / "run" / "log.jsonl"
@@ -482,7 +495,9 @@ def test_a_log_that_lost_records_is_told_and_the_training_goes_on(
     assert [r["epoch"] for r in run.read_log()] == [3, 3]
 
 
-def test_a_recipe_that_was_edited_is_not_trained_on_and_another_epoch_has_a_way_in(asked, recipe, table, tmp_path):
+def test_a_recipe_that_was_edited_is_not_trained_on_and_another_epoch_has_a_way_in(
+    recipe_with, recipe, table, tmp_path
+):
     run = fit(recipe, table, tmp_path / "run", **QUIET)
     path = run.root / "recipe.toml"
     before = path.read_bytes()
@@ -500,8 +515,8 @@ def test_a_recipe_that_was_edited_is_not_trained_on_and_another_epoch_has_a_way_
 
 
 @pytest.mark.parametrize("overrides", [[], CROSS_ENTROPY], ids=["contrastive", "classifying"])
-def test_a_loss_that_explodes_stops_the_run_with_advice(asked, overrides, table, tmp_path):
-    recipe = asked("train.learning_rate=1e30", "train.schedule=constant", "train.optimiser=sgd", *overrides)
+def test_a_loss_that_explodes_stops_the_run_with_advice(recipe_with, overrides, table, tmp_path):
+    recipe = recipe_with("train.learning_rate=1e30", "train.schedule=constant", "train.optimiser=sgd", *overrides)
     with pytest.raises(RunError, match=r"epoch 1, step 2: training broke down") as raised:
         fit(recipe, table, tmp_path / "run", **QUIET)
     text = str(raised.value)
@@ -511,20 +526,20 @@ def test_a_loss_that_explodes_stops_the_run_with_advice(asked, overrides, table,
     assert not Run.open(tmp_path / "run").has_checkpoint("last")
 
 
-def test_a_breakdown_keeps_the_last_good_checkpoint(asked, table, tmp_path, monkeypatch):
-    own = epochs.train_epoch
+def test_a_breakdown_keeps_the_last_good_checkpoint(recipe_with, table, tmp_path, monkeypatch):
+    train_epoch = epochs.train_epoch
 
     def poisoned(training, epoch, step):
-        yield from own(training, epoch, step)
+        yield from train_epoch(training, epoch, step)
         if epoch == 2:  # as a last step of the epoch could: its loss was finite, its gradient was not
             next(training.method.parameters()).data.fill_(torch.nan)
 
     monkeypatch.setattr(epochs, "train_epoch", poisoned)
     with pytest.raises(RunError, match=r"epoch 2, step 4.*'model\.encoder.*not finite(?s:.*)checkpoint of epoch 1"):
-        fit(asked("train.epochs=3"), table, tmp_path / "run", **QUIET)
-    kept = Run.open(tmp_path / "run").read_checkpoint("last")
-    assert kept[1]["epoch"] == 1
-    assert all(v.isfinite().all() for v in kept[0].values() if v.is_floating_point())
+        fit(recipe_with("train.epochs=3"), table, tmp_path / "run", **QUIET)
+    checkpoint = Run.open(tmp_path / "run").read_checkpoint("last")
+    assert checkpoint[1]["epoch"] == 1
+    assert all(v.isfinite().all() for v in checkpoint[0].values() if v.is_floating_point())
 
 
 def test_a_line_an_epoch_where_nobody_watches(recipe, table, tmp_path, capsys):
@@ -552,8 +567,8 @@ def test_stopping_says_how_to_go_on(recipe, table, tmp_path, stopped, capsys):
     assert f"`mscon resume {tmp_path / 'run'}`" in capsys.readouterr().err.replace("\n", "")
 
 
-def test_training_learns(asked, table, tmp_path):
+def test_training_learns(recipe_with, table, tmp_path):
     """Lying and standing bars are told apart within seconds; a loop that does not train stays at chance."""
-    run = fit(asked("train.epochs=12", "train.batch_size=20", "views.flip=0.0"), table, tmp_path / "run", **QUIET)
+    run = fit(recipe_with("train.epochs=12", "train.batch_size=20", "views.flip=0.0"), table, tmp_path / "run", **QUIET)
     steps = [r for r in run.read_log() if r["kind"] == "step"]
     assert steps[-1]["relative_excess"]["shape"] < 0.3 * steps[0]["relative_excess"]["shape"]

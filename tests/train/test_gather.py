@@ -260,11 +260,11 @@ def test_several_processes_equal_one(tmp_path: Path, sizes, settings, numbers):
     Labels and rows of the processes are large, those of the one are small: all that matters is who is equal.
     """
     *processes, alone = together(tmp_path, sizes, settings)
-    for found in processes:
-        for one, other in zip(alone[1:], found[1:], strict=True):
+    for errors in processes:
+        for one, other in zip(alone[1:], errors[1:], strict=True):
             torch.testing.assert_close(other, one)
         samples, similarities = 2 * max(sizes) * len(sizes), 3
-        assert found[0].tolist() == [numbers * similarities * samples]  # and not 8 a sample, as the projections have
+        assert errors[0].tolist() == [numbers * similarities * samples]  # and not 8 a sample, as the projections have
     assert alone[0].tolist() == []
 
 

@@ -29,9 +29,9 @@ GOLDEN: dict[str, tuple[list[str], list[float], list[float]]] = {
 
 
 @pytest.mark.parametrize("name", GOLDEN)
-def test_a_recipe_trains_as_it_did(name, asked, table, tmp_path):
+def test_a_recipe_trains_as_it_did(name, recipe_with, table, tmp_path):
     overrides, totals, validation = GOLDEN[name]
-    log = fit(asked(*overrides), table, tmp_path / "run", progress=False).read_log()
+    log = fit(recipe_with(*overrides), table, tmp_path / "run", progress=False).read_log()
     assert [r["total"] for r in log if r["kind"] == "step"] == pytest.approx(totals, rel=1e-4)
     last = [r["loss"] for r in log if r["kind"] == "validation"][-1]
     assert list(last.values()) == pytest.approx(validation, rel=1e-4)

@@ -47,7 +47,7 @@ channels_last = "no"
 ROWS = 72
 
 
-def asked(*overrides: str) -> Recipe:
+def recipe_with(*overrides: str) -> Recipe:
     return recipes.parse(RECIPE, overrides)
 
 
@@ -107,7 +107,10 @@ def test_vectors_of_a_file_train_and_are_probed_from_the_command_line(folder, ca
 def test_a_column_of_lists_trains_the_same_as_a_file_of_the_same_vectors(folder):
     lists = frame().with_columns(points=pl.Series(points().tolist(), dtype=pl.List(pl.Float32)))
     lists.write_parquet(folder / "things.parquet")
-    of_file, of_lists = trained(folder, asked()), trained(folder, asked("data.vectors=points"), "things.parquet", "b")
+    of_file, of_lists = (
+        trained(folder, recipe_with()),
+        trained(folder, recipe_with("data.vectors=points"), "things.parquet", "b"),
+    )
     assert of_lists.vectors_file is not None
     assert of_file.vectors_file is None
     for name, tensor in load_model(of_file).state_dict().items():
@@ -127,7 +130,7 @@ def test_class_folders_and_frames_with_images_within_train_like_files(folder):
         Image.fromarray(image).save(path)
         bytes_of.append(path.read_bytes())
     images = ("data={image_size=8, channels=1}", "encoder={width=4}", "similarity=[{column='class'}]")
-    run = trained(folder, asked(*images), "shots")
+    run = trained(folder, recipe_with(*images), "shots")
     within = pl.DataFrame(
         {
             "image": bytes_of,
@@ -135,7 +138,7 @@ def test_class_folders_and_frames_with_images_within_train_like_files(folder):
             "split": ["train" if n < 16 else "test" for n in range(24)],
         }
     )
-    same = fit(asked(*images), read_table(within), folder / "same", progress=False)
+    same = fit(recipe_with(*images), read_table(within), folder / "same", progress=False)
     assert same is not None
     for each in (run, same):
         extract(each, progress=False)
@@ -146,24 +149,24 @@ def test_class_folders_and_frames_with_images_within_train_like_files(folder):
 
 
 def test_columns_of_the_table_itself_train_and_are_probed(folder):
-    made = points()
+    vectors = points()
     mine = frame().with_columns(
-        height=pl.Series([None if n == 5 else float(v) for n, v in enumerate(made[:, 0])]),
+        height=pl.Series([None if n == 5 else float(v) for n, v in enumerate(vectors[:, 0])]),
         make=pl.Series([f"m{n // 2 % 3}" for n in range(ROWS)]),
     )
     mine.write_csv(folder / "mine.csv")
-    recipe = asked("data.input=columns", 'data.numbers=["height"]', 'data.categories=["make"]', "data.vectors=''")
+    recipe = recipe_with("data.input=columns", 'data.numbers=["height"]', 'data.categories=["make"]', "data.vectors=''")
     run = trained(folder, recipe, "mine.csv")
-    kept = json.loads((run.root / "inputs.json").read_text())
-    assert kept["width"] == 2 + 3
+    inputs = json.loads((run.root / "inputs.json").read_text())
+    assert inputs["width"] == 2 + 3
     extract(run, progress=False)
     assert run.read_features().shape == (ROWS, 16)
 
 
 def test_an_interrupted_run_goes_on_as_if_it_had_not_been(folder):
-    whole = trained(folder, asked())
-    cut = trained(folder, asked("train.epochs=1", 'train.schedule="constant"'), out="cut")
-    recipe = asked('train.schedule="constant"')
+    whole = trained(folder, recipe_with())
+    cut = trained(folder, recipe_with("train.epochs=1", 'train.schedule="constant"'), out="cut")
+    recipe = recipe_with('train.schedule="constant"')
     cut.write_recipe(recipe)
     resume(cut, progress=False)
     again = trained(folder, recipe, out="again")
@@ -173,42 +176,42 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(folder):
 
 
 def test_vectors_are_standardised_by_the_training_rows_and_the_model_keeps_how(folder):
-    encoder = load_model(trained(folder, asked())).encoder
+    encoder = load_model(trained(folder, recipe_with())).encoder
     np.testing.assert_allclose(encoder.mean.numpy(), points()[:48].mean(axis=0), rtol=1e-5)
     np.testing.assert_allclose(encoder.std.numpy(), points()[:48].std(axis=0), rtol=1e-4)
 
 
 def test_identity_hands_on_the_vectors_as_they_are(folder):
-    run = trained(folder, asked("encoder={name='identity'}", "data.vectors=points.npy"))
+    run = trained(folder, recipe_with("encoder={name='identity'}", "data.vectors=points.npy"))
     extract(run, progress=False)
     np.testing.assert_array_equal(run.read_features(), points())
 
 
 def test_cached_gradients_and_triplets_take_vectors_too(folder):
-    trained(folder, asked("train.mini_batch_size=5"), out="cached")
-    triplets = asked("triplets.count=32", "objective={name='triplet_margin'}", "similarity=[{column='kind'}]")
+    trained(folder, recipe_with("train.mini_batch_size=5"), out="cached")
+    triplets = recipe_with("triplets.count=32", "objective={name='triplet_margin'}", "similarity=[{column='kind'}]")
     trained(folder, triplets, out="triplets")
 
 
 def test_an_encoder_of_images_is_refused_before_anything_is_written(folder):
     with pytest.raises(RecipeError, match=r"'small_cnn' does not read vectors.*\n.*name = \"mlp\""):
-        trained(folder, asked("encoder={name='small_cnn'}"))
+        trained(folder, recipe_with("encoder={name='small_cnn'}"))
     with pytest.raises(RecipeError, match=r"\[encoder.settings\] has no setting 'unit'. Did you mean 'units'"):
-        trained(folder, asked("encoder={name='mlp', settings={unit=3}}"))
+        trained(folder, recipe_with("encoder={name='mlp', settings={unit=3}}"))
     assert not (folder / "run").exists()
 
 
 def test_equal_views_of_a_row_teach_nothing_and_are_refused(folder):
     with pytest.raises(RecipeError, match="corrupt and noise are both 0"):
-        trained(folder, asked("views.corrupt=0"))
-    trained(folder, asked("views.corrupt=0", "similarity=[{column='kind'}]"))
+        trained(folder, recipe_with("views.corrupt=0"))
+    trained(folder, recipe_with("views.corrupt=0", "similarity=[{column='kind'}]"))
 
 
 def test_vectors_that_do_not_fit_the_table_leave_no_run(folder):
     np.save(folder / "short.npy", points()[:-1])
     np.save(folder / "nan.npy", np.where(np.arange(ROWS)[:, None] == 3, np.nan, points()))
     with pytest.raises(TableError, match=r"things.csv has 72 rows, but 'short.npy' has 71 vectors"):
-        trained(folder, asked("data.vectors=short.npy"))
+        trained(folder, recipe_with("data.vectors=short.npy"))
     with pytest.raises(TableError, match=r"things.csv, line 5: the vector of this row in 'nan.npy' \(row 3,"):
-        trained(folder, asked("data.vectors=nan.npy"))
+        trained(folder, recipe_with("data.vectors=nan.npy"))
     assert not (folder / "run").exists()

@@ -66,7 +66,7 @@ def wide(table_path, tmp_path) -> Table:
     return read_table(path)
 
 
-def asked(similarities: str = SIMILARITIES, *overrides: str) -> Recipe:
+def recipe_with(similarities: str = SIMILARITIES, *overrides: str) -> Recipe:
     return recipes.parse(similarities + REST, overrides)
 
 
@@ -88,9 +88,9 @@ def test_rows_without_any_label_still_learn_from_their_own_views():
 
 
 def test_a_run_of_all_kinds_holds_the_kinds_that_were_told_from_the_cells(wide, tmp_path, capsys):
-    run = fit(asked(), wide, tmp_path / "run", progress=True)
-    said = capsys.readouterr().err
-    assert "wide.csv: column 'heel' is taken as continuous: " in said
+    run = fit(recipe_with(), wide, tmp_path / "run", progress=True)
+    errors = capsys.readouterr().err
+    assert "wide.csv: column 'heel' is taken as continuous: " in errors
     assert [s.name for s in run.read_recipe().similarities] == [
         "multi_label", "continuous", "hierarchical", "hierarchical", "ordinal", "same_row",
     ]  # fmt: skip
@@ -109,9 +109,9 @@ def test_a_run_of_all_kinds_is_resumed_from_what_it_holds(wide, tmp_path, monkey
     with monkeypatch.context() as patched:
         patched.setattr(epochs, "train_epoch", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            fit(asked(), wide, tmp_path / "run", progress=False)
+            fit(recipe_with(), wide, tmp_path / "run", progress=False)
     again = resume(Run(tmp_path / "run"), progress=False)
-    whole = fit(asked(), wide, tmp_path / "whole", progress=False)
+    whole = fit(recipe_with(), wide, tmp_path / "whole", progress=False)
     one, other = (run.read_checkpoint("last")[0] for run in (again, whole))
     assert all(torch.equal(one[key], other[key]) for key in other)
 
@@ -119,23 +119,23 @@ def test_a_run_of_all_kinds_is_resumed_from_what_it_holds(wide, tmp_path, monkey
 @pytest.mark.parametrize("columns", [["closure", "heel", "path"], ["heel", "stars"]])
 def test_rank_n_contrast_and_a_memory_take_every_kind(wide, tmp_path, columns):
     parts = ", ".join(f'{{ column = "{c}", name = "auto" }}' for c in columns)
-    recipe = asked(f"similarity = [{parts}]", "objective.name=rank_n_contrast", "candidates.memory_size=32")
+    recipe = recipe_with(f"similarity = [{parts}]", "objective.name=rank_n_contrast", "candidates.memory_size=32")
     run = fit(recipe, wide, tmp_path / "run", progress=False)
     assert run.read_facts()["trained"]["steps"] == 4
 
 
 def test_himulcon_trains_on_levels_and_refuses_numbers(wide, tmp_path):
     parts = '{ column = "path", name = "auto" }, { column = "same_row", name = "same_row" }'
-    run = fit(asked(f"similarity = [{parts}]", "objective.name=himulcon"), wide, tmp_path / "run", progress=False)
+    run = fit(recipe_with(f"similarity = [{parts}]", "objective.name=himulcon"), wide, tmp_path / "run", progress=False)
     assert run.read_facts()["trained"]["steps"] == 4
     heel = 'similarity = [{ column = "heel", name = "auto" }]'
     with pytest.raises(RecipeError, match="needs levels or classes, but similarity 'heel' is of kind Continuous"):
-        fit(asked(heel, "objective.name=himulcon"), wide, tmp_path / "other", progress=False)
+        fit(recipe_with(heel, "objective.name=himulcon"), wide, tmp_path / "other", progress=False)
     assert not (tmp_path / "other").exists()
 
 
 def test_check_tells_what_columns_look_like_and_why(wide):
-    recipe = asked('similarity = [{ column = "heel", name = "auto" }]')
+    recipe = recipe_with('similarity = [{ column = "heel", name = "auto" }]')
     description = describe(selected(wide, recipe, Path(wide.path.parent)), recipe, wide)
     assert description.columns[0].kind == "continuous"
     text = description.to_text()
@@ -145,6 +145,6 @@ def test_check_tells_what_columns_look_like_and_why(wide):
 
 
 def test_a_coarser_column_that_is_not_there_is_named(wide):
-    recipe = asked('similarity = [{ column = "fine", name = "hierarchical", under = ["course"] }]')
+    recipe = recipe_with('similarity = [{ column = "fine", name = "hierarchical", under = ["course"] }]')
     with pytest.raises(TableError, match=r"there is no column 'course'\. Did you mean 'coarse'"):
         selected(wide, recipe, Path(wide.path.parent))

@@ -11,8 +11,8 @@ from selected import selected
 
 
 @pytest.fixture
-def training(asked, table):
-    recipe = asked("train.batch_size=2")
+def training(recipe_with, table):
+    recipe = recipe_with("train.batch_size=2")
     rows = selected(table, recipe)
     similarities = fit_similarities(rows, recipe.similarities)
     dataset = Dataset.build(rows, similarities, open_store(rows, table.path.parent, recipe.data, table.name))
@@ -35,8 +35,8 @@ def test_records_hold_means_over_their_steps(training, monkeypatch):
     import mscon.train.loop as loop
 
     measured = []
-    own = loop.Training.measure
-    monkeypatch.setattr(loop.Training, "measure", lambda *a: measured.append(own(*a)) or measured[-1])
+    measure = loop.Training.measure
+    monkeypatch.setattr(loop.Training, "measure", lambda *a: measured.append(measure(*a)) or measured[-1])
     first = next(iter(train_epoch(training, 1, 0)))
     window = measured[:LOG_EVERY]
     for index, name in enumerate(training.recipe.columns):

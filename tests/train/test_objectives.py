@@ -57,13 +57,13 @@ def test_an_objective_is_called_after_each_step_of_the_optimiser(recipe, table, 
     assert graphs == [False] * 4
 
 
-def test_a_similarity_that_an_objective_finds_nothing_to_compare_by_is_told_once(asked, table, tmp_path, capsys):
+def test_a_similarity_that_an_objective_finds_nothing_to_compare_by_is_told_once(recipe_with, table, tmp_path, capsys):
     """Under `continuous` no weight is 0, and a decoupled loss compares with nothing else."""
     path = table.path.with_name("sized.csv")
     header, *lines = table.path.read_text().splitlines()
     path.write_text("\n".join([f"{header},size", *(f"{line},{n}" for n, line in enumerate(lines))]) + "\n")
     similarity = 'similarity=[{column="shape"}, {column="size", name="continuous", width=100.0}]'
-    fit(asked(similarity, "objective.name=decoupled:DCL"), read_table(path), tmp_path / "run")
+    fit(recipe_with(similarity, "objective.name=decoupled:DCL"), read_table(path), tmp_path / "run")
     text = capsys.readouterr().err
     assert text.count("note: in none of the 2 steps of the first epoch") == 1
     assert "similarity 'size' (objective 'decoupled:DCL')" in text

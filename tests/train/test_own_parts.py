@@ -44,9 +44,9 @@ def inline() -> str:
 
 
 def test_cross_entropy_beside_contrastive_similarities_trains_resumes_and_goes_on_to_the_other_verbs(
-    asked, inline, sized, tmp_path, monkeypatch
+    recipe_with, inline, sized, tmp_path, monkeypatch
 ):
-    recipe = asked(inline, "candidates.memory_size=30")
+    recipe = recipe_with(inline, "candidates.memory_size=30")
     run = fit(recipe, sized, tmp_path / "run", **QUIET)
     assert run.read_recipe() == recipe
     record = [r for r in run.read_log() if r["kind"] == "validation"][-1]
@@ -83,12 +83,14 @@ def test_cross_entropy_beside_contrastive_similarities_trains_resumes_and_goes_o
         assert torch.equal(one, other)
 
 
-def test_a_similarity_with_views_of_its_own_sees_no_others(asked, table, tmp_path):
+def test_a_similarity_with_views_of_its_own_sees_no_others(recipe_with, table, tmp_path):
     """Views of [views] that destroy everything teach `same_row` nothing; they must not reach `shape`."""
     same = '[{column="shape", views={translate=0.0, crop=[1.0, 1.0], flip=0.0}}, {name="same_row"}]'
     destroyed = ["views.crop=[0.01, 0.01]", "views.translate=0.9", "weighting.name=equal"]
     logs = [
-        fit(asked(f"similarity={same}", *more, "encoder.frozen=true"), table, tmp_path / str(n), **QUIET).read_log()[0]
+        fit(
+            recipe_with(f"similarity={same}", *more, "encoder.frozen=true"), table, tmp_path / str(n), **QUIET
+        ).read_log()[0]
         for n, more in enumerate(([], destroyed))
     ]
     assert logs[0]["ceiling"] == logs[1]["ceiling"]
@@ -96,7 +98,7 @@ def test_a_similarity_with_views_of_its_own_sees_no_others(asked, table, tmp_pat
     assert torch.tensor(logs[0]["ceiling"]["same_row"]).exp().item() == pytest.approx(31, rel=1e-3)  # two views
 
 
-def test_cached_gradients_and_one_pass_agree(asked, inline, sized, tmp_path):
+def test_cached_gradients_and_one_pass_agree(recipe_with, inline, sized, tmp_path):
     # SGD: Adam would make steps of what is rounding alone, such as the gradient of a bias that moves no distance.
     settings = [
         "heads.batch_norm=false",
@@ -105,7 +107,7 @@ def test_cached_gradients_and_one_pass_agree(asked, inline, sized, tmp_path):
         "encoder.name=tests.train.test_own_parts:Flat",
     ]
     whole, cached = (
-        fit(asked(inline, *settings, f"train.mini_batch_size={size}"), sized, tmp_path / str(size), **QUIET)
+        fit(recipe_with(inline, *settings, f"train.mini_batch_size={size}"), sized, tmp_path / str(size), **QUIET)
         for size in (0, 5)
     )
     one, other = (run.read_checkpoint("last")[0] for run in (whole, cached))
@@ -140,9 +142,9 @@ class Flat(torch.nn.Module):
         ),
     ],
 )
-def test_what_does_not_go_together_is_refused(asked, inline, sized, tmp_path, overrides, words):
+def test_what_does_not_go_together_is_refused(recipe_with, inline, sized, tmp_path, overrides, words):
     with pytest.raises(RecipeError, match=words):
-        fit(asked(inline, *overrides), sized, tmp_path / "run", **QUIET)
+        fit(recipe_with(inline, *overrides), sized, tmp_path / "run", **QUIET)
     assert not (tmp_path / "run").exists()
 
 

@@ -34,8 +34,8 @@ UNEVEN = ["train.batch_size=11", "train.epochs=3", "views.crop=[0.6, 1.0]", "vie
 def torchrun(*arguments: object, cwd: Path) -> Outcome:
     """As `together`, by torchrun itself, which takes seconds to start and ends all processes once one has failed."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "mscon"]
-    done = subprocess.run([*command, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, timeout=300)
-    return Outcome(done.returncode, done.stdout, done.stderr)
+    process = subprocess.run([*command, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, timeout=300)
+    return Outcome(process.returncode, process.stdout, process.stderr)
 
 
 def train(recipe: Recipe, table: Table, out: Path, start: Callable[..., Outcome] = together) -> Outcome:
@@ -62,24 +62,24 @@ def assert_close(one: Run, other: Run, tolerance: float = 2e-4) -> None:
             assert same[key] == pytest.approx(record[key], abs=10 * tolerance)
 
 
-def test_two_processes_train_what_one_does(asked: Callable[..., Recipe], table: Table, tmp_path: Path):
+def test_two_processes_train_what_one_does(recipe_with: Callable[..., Recipe], table: Table, tmp_path: Path):
     """With cached gradients, too."""
-    recipe = asked(*NO_NORMS, *UNEVEN, "train.mini_batch_size=4", "weighting.name=relative")
+    recipe = recipe_with(*NO_NORMS, *UNEVEN, "train.mini_batch_size=4", "weighting.name=relative")
     alone = fit(recipe, table, tmp_path / "alone", progress=False)
     assert alone is not None
-    done = train(recipe, table, tmp_path / "together")
-    assert done.status == 0, done
+    outcome = train(recipe, table, tmp_path / "together")
+    assert outcome.status == 0, outcome
     together = Run.open(tmp_path / "together")
     assert_close(alone, together)
     assert together.read_facts()["machine"]["processes"] == 2
     assert alone.read_facts()["machine"]["processes"] == 1
-    assert done.out.count("next: mscon probe") == 1
-    assert done.err.count("epoch 2/3") == 1
-    assert "batch norms" not in done.err
+    assert outcome.out.count("next: mscon probe") == 1
+    assert outcome.err.count("epoch 2/3") == 1
+    assert "batch norms" not in outcome.err
 
 
 def test_so_they_do_with_objectives_views_and_heads_of_a_similaritys_own(
-    asked: Callable[..., Recipe], table: Table, tmp_path: Path
+    recipe_with: Callable[..., Recipe], table: Table, tmp_path: Path
 ):
     """Of which some exchange numbers and some gradients, over other samples."""
     similarities = (
@@ -88,20 +88,20 @@ def test_so_they_do_with_objectives_views_and_heads_of_a_similaritys_own(
     )
     # SGD: the gradient of a bias that moves no distance is rounding alone, of which Adam would make steps.
     sgd = ["train.optimiser=sgd", "train.learning_rate=0.05"]
-    recipe = asked(*NO_NORMS, *UNEVEN, *sgd, similarities, "weighting.name=equal")
+    recipe = recipe_with(*NO_NORMS, *UNEVEN, *sgd, similarities, "weighting.name=equal")
     alone = fit(recipe, table, tmp_path / "alone", progress=False)
     assert alone is not None
-    done = train(recipe, table, tmp_path / "together")
-    assert done.status == 0, done
+    outcome = train(recipe, table, tmp_path / "together")
+    assert outcome.status == 0, outcome
     assert_close(alone, Run.open(tmp_path / "together"))
 
 
 def test_processes_may_keep_to_their_own_rows_and_are_told_of_batch_norms(
-    asked: Callable[..., Recipe], table: Table, tmp_path: Path
+    recipe_with: Callable[..., Recipe], table: Table, tmp_path: Path
 ):
-    done = train(asked("candidates.gather_across_devices=false"), table, tmp_path / "run")
-    assert done.status == 0, done
-    assert done.err.count("uses the rows of one process at a time (2 parts of a batch)") == 1
+    outcome = train(recipe_with("candidates.gather_across_devices=false"), table, tmp_path / "run")
+    assert outcome.status == 0, outcome
+    assert outcome.err.count("uses the rows of one process at a time (2 parts of a batch)") == 1
     first, *_, last = Run.open(tmp_path / "run").read_log()
     assert first["ceiling"]["same_row"] == pytest.approx(math.log(15))  # 8 of 16 rows, 2 views, without the anchor
     assert last["ceiling"]["same_row"] == pytest.approx(math.log(23))  # all 12 validation rows, in every process
@@ -124,19 +124,19 @@ class Stops(Equal):
 
 
 def test_a_failure_stops_all_with_one_message_and_the_run_goes_on_as_if_nothing_had_been(
-    asked: Callable[..., Recipe], table: Table, tmp_path: Path, monkeypatch
+    recipe_with: Callable[..., Recipe], table: Table, tmp_path: Path, monkeypatch
 ):
     """It comes in the third of three epochs of three steps each; a memory of past batches goes on as well."""
     (tmp_path / "broken.py").write_text(BROKEN)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     monkeypatch.syspath_prepend(str(tmp_path))
-    recipe = asked(*NO_NORMS, *UNEVEN, "weighting.name=broken:Stops", "candidates.memory_size=40")
+    recipe = recipe_with(*NO_NORMS, *UNEVEN, "weighting.name=broken:Stops", "candidates.memory_size=40")
     alone = fit(recipe, table, tmp_path / "alone", progress=False)
     assert alone is not None
     monkeypatch.setenv("STOPS", "1")
-    done = train(recipe, table, tmp_path / "halves", torchrun)
-    assert done.status != 0
-    assert done.err.count("mscon: ") == done.err.count("stopped on purpose") == 1
+    outcome = train(recipe, table, tmp_path / "halves", torchrun)
+    assert outcome.status != 0
+    assert outcome.err.count("mscon: ") == outcome.err.count("stopped on purpose") == 1
     halves = Run.open(tmp_path / "halves")
     assert halves.read_checkpoint("last")[1]["epoch"] == 2
     monkeypatch.delenv("STOPS")
@@ -147,10 +147,12 @@ def test_a_failure_stops_all_with_one_message_and_the_run_goes_on_as_if_nothing_
     assert_close(alone, halves)
 
 
-def test_what_is_wrong_for_all_processes_is_printed_once(asked: Callable[..., Recipe], table: Table, tmp_path: Path):
-    done = train(asked("objective.temperature=0"), table, tmp_path / "run", torchrun)
-    assert done.status != 0
-    assert done.err.count("mscon: ") == done.err.count("temperature must be positive") == 1
+def test_what_is_wrong_for_all_processes_is_printed_once(
+    recipe_with: Callable[..., Recipe], table: Table, tmp_path: Path
+):
+    outcome = train(recipe_with("objective.temperature=0"), table, tmp_path / "run", torchrun)
+    assert outcome.status != 0
+    assert outcome.err.count("mscon: ") == outcome.err.count("temperature must be positive") == 1
     assert not (tmp_path / "run").exists()
 
 
@@ -224,8 +226,8 @@ def test_where_no_store_can_be_reached_each_prints(store, monkeypatch, variable,
         ),
     ],
 )
-def test_what_several_processes_cannot_do_is_refused(asked, table, tmp_path, monkeypatch, overrides, message):
+def test_what_several_processes_cannot_do_is_refused(recipe_with, table, tmp_path, monkeypatch, overrides, message):
     monkeypatch.setattr(assembly, "processes", lambda: (0, 3))
     with pytest.raises(RecipeError, match=message):
-        fit(asked(*overrides), table, tmp_path / "run", progress=False)
+        fit(recipe_with(*overrides), table, tmp_path / "run", progress=False)
     assert not (tmp_path / "run").exists()

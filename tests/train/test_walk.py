@@ -37,7 +37,7 @@ def decoded(monkeypatch) -> Counter[tuple[int, int]]:
 
 
 @pytest.mark.parametrize(("missing", "damaged"), [("error", 0), ("drop", 0), ("drop", 2)])
-def test_an_image_is_decoded_once(asked, tmp_path, decoded, missing, damaged):
+def test_an_image_is_decoded_once(recipe_with, tmp_path, decoded, missing, damaged):
     """Also where those that cannot be read are looked for first. Each file has a size of its own, to be told by."""
     lines = ["image,split,shape,shade"]
     for number in range(16):
@@ -47,7 +47,7 @@ def test_an_image_is_decoded_once(asked, tmp_path, decoded, missing, damaged):
     for number in range(damaged):
         (tmp_path / f"{number}.png").write_text("no image")
     (tmp_path / "t.csv").write_text("\n".join(lines))
-    recipe = asked("train.batch_size=4", f'data.missing_images="{missing}"')
+    recipe = recipe_with("train.batch_size=4", f'data.missing_images="{missing}"')
     fit(recipe, read_table(tmp_path / "t.csv"), tmp_path / "run", progress=False, dry_run=True)
     assert decoded == Counter((20 + n, 20 + n) for n in range(damaged, 16))
 
@@ -117,9 +117,9 @@ def test_the_way_to_the_first_batch_enters_few_files(recipe, table, tmp_path, mo
     assert len(entered) <= 41
 
 
-def test_an_image_within_a_table_is_hashed_once(asked, with_images, hashed, tmp_path):
+def test_an_image_within_a_table_is_hashed_once(recipe_with, with_images, hashed, tmp_path):
     table = read_table(with_images[0])
-    assert fit(asked("train.batch_size=4", "train.epochs=1"), table, tmp_path / "run", progress=False) is not None
+    assert fit(recipe_with("train.batch_size=4", "train.epochs=1"), table, tmp_path / "run", progress=False) is not None
     assert once(hashed)
 
 

@@ -29,8 +29,8 @@ def weights(run: Run, epoch: int) -> dict[str, float]:
     return [r["weight"] for r in run.read_log() if r["kind"] == "step" and r["epoch"] == epoch][-1]
 
 
-def test_held_out_rows_weigh_from_the_second_epoch_on(asked, table, tmp_path):
-    run = fit(asked(*HELD_OUT), table, tmp_path / "run", **QUIET)
+def test_held_out_rows_weigh_from_the_second_epoch_on(recipe_with, table, tmp_path):
+    run = fit(recipe_with(*HELD_OUT), table, tmp_path / "run", **QUIET)
     assert weights(run, 1) == {"shape": 1.0, "shade": 1.0, "same_row": 1.0}
     later = weights(run, 2)
     assert later["same_row"] == 1.0  # the rows themselves are no labels that could be wrong
@@ -40,10 +40,10 @@ def test_held_out_rows_weigh_from_the_second_epoch_on(asked, table, tmp_path):
     assert state["weighting.judged"].tolist() == [True, True, False]
 
 
-def test_the_rows_fitted_on_are_those_of_validation_and_all_their_views(asked, table, tmp_path, monkeypatch):
+def test_the_rows_fitted_on_are_those_of_validation_and_all_their_views(recipe_with, table, tmp_path, monkeypatch):
     calls = []
     monkeypatch.setattr(Exact, "fit_to", lambda self, *arguments: calls.append(arguments))
-    fit(asked(*HELD_OUT, "train.epochs=1", "train.batch_size=5"), table, tmp_path / "run", **QUIET)
+    fit(recipe_with(*HELD_OUT, "train.epochs=1", "train.batch_size=5"), table, tmp_path / "run", **QUIET)
     [(of_validation, temperatures)] = calls
     assert temperatures == [0.1] * 3
     assert sorted(of_validation.rows.tolist()) == sorted([*range(40, 52)] * 2)
@@ -52,11 +52,11 @@ def test_the_rows_fitted_on_are_those_of_validation_and_all_their_views(asked, t
     assert of_validation.classes[2].tolist() == of_validation.rows.tolist()
 
 
-def test_in_training_the_weighting_is_fitted_before_each_step_is_weighed(asked, table, tmp_path, monkeypatch):
+def test_in_training_the_weighting_is_fitted_before_each_step_is_weighed(recipe_with, table, tmp_path, monkeypatch):
     batches = []
     fit_exact = Exact.fit_to
     monkeypatch.setattr(Exact, "fit_to", lambda self, *of: (batches.append(of[0]), fit_exact(self, *of)))
-    run = fit(asked(*IN_TRAINING, "train.epochs=1"), table, tmp_path / "run", **QUIET)
+    run = fit(recipe_with(*IN_TRAINING, "train.epochs=1"), table, tmp_path / "run", **QUIET)
     assert len(batches) == run.read_facts()["trained"]["steps"] == 2
     assert all((s.rows < 40).all() for s in batches)
     assert weights(run, 1)["shape"] != 1
@@ -67,8 +67,8 @@ def test_in_training_the_weighting_is_fitted_before_each_step_is_weighed(asked, 
     [HELD_OUT, [*HELD_OUT, "train.precision=bfloat16"], [*IN_TRAINING, "train.mini_batch_size=4"]],
     ids=["validation", "bfloat16", "training"],
 )
-def test_resuming_gives_what_never_stopping_would_have(asked, overrides, table, tmp_path, monkeypatch):
-    recipe = asked("train.epochs=3", *overrides)
+def test_resuming_gives_what_never_stopping_would_have(recipe_with, overrides, table, tmp_path, monkeypatch):
+    recipe = recipe_with("train.epochs=3", *overrides)
     whole = fit(recipe, table, tmp_path / "whole", **QUIET)
     own = epochs.train_epoch
 
@@ -87,24 +87,24 @@ def test_resuming_gives_what_never_stopping_would_have(asked, overrides, table, 
     assert all(torch.equal(one[k], other[k]) for k in one)
 
 
-def test_without_validation_rows_the_way_out_is_named(asked, table, tmp_path):
+def test_without_validation_rows_the_way_out_is_named(recipe_with, table, tmp_path):
     path = tmp_path / "t.csv"
     path.write_text(table.path.read_text().replace(",validation,", ",train,"))
     where = {"images": table.path.parent, **QUIET}
     with pytest.raises(RecipeError, match=r't\.csv has none\. Set \[weighting\] fit_on = "training"'):
-        fit(asked(*HELD_OUT), read_table(path), tmp_path / "run", **where)
+        fit(recipe_with(*HELD_OUT), read_table(path), tmp_path / "run", **where)
     assert not (tmp_path / "run").exists()
-    run = fit(asked(*IN_TRAINING), read_table(path), tmp_path / "run", **where)
+    run = fit(recipe_with(*IN_TRAINING), read_table(path), tmp_path / "run", **where)
     assert weights(run, 2)["shape"] != 1
 
 
-def test_classes_and_a_temperature_are_needed(asked, table, tmp_path, monkeypatch):
+def test_classes_and_a_temperature_are_needed(recipe_with, table, tmp_path, monkeypatch):
     labelled = 'similarity=[{column="shape"}, {column="shade"}]'
     with pytest.raises(RecipeError, match=r"objective cross_entropy has none\. Use weighting\s+'equal'"):
-        fit(asked(*HELD_OUT, labelled, "objective.name=cross_entropy"), table, tmp_path / "run", **QUIET)
+        fit(recipe_with(*HELD_OUT, labelled, "objective.name=cross_entropy"), table, tmp_path / "run", **QUIET)
     monkeypatch.setattr(Categorical, "is_partition", False)
     with pytest.raises(RecipeError, match=r"similarity 'shape' has no classes.*'relative'"):
-        fit(asked(*HELD_OUT, labelled), table, tmp_path / "run", **QUIET)
+        fit(recipe_with(*HELD_OUT, labelled), table, tmp_path / "run", **QUIET)
 
 
 def test_whoever_builds_a_step_of_their_own_is_told_too():
@@ -148,18 +148,18 @@ def test_a_similarity_is_fitted_on_the_views_that_it_compares_at_its_own_tempera
     assert (together != 0).all()
 
 
-def test_exact_weights_beside_views_and_temperatures_of_a_similarity(asked, table, tmp_path):
+def test_exact_weights_beside_views_and_temperatures_of_a_similarity(recipe_with, table, tmp_path):
     """The views that the one column compares are others than the rest does, and each has its temperature."""
     similarity = 'similarity=[{column="shape", temperature=0.3}, {column="shade", views={hue=0.0}}, {name="same_row"}]'
-    run = fit(asked(*HELD_OUT, similarity), table, tmp_path / "run", **QUIET)
+    run = fit(recipe_with(*HELD_OUT, similarity), table, tmp_path / "run", **QUIET)
     assert run.read_checkpoint("last")[0]["weighting.judged"].tolist() == [True, True, False]
 
 
 @pytest.mark.parametrize("weighting", ["equal", "uncertainty", "relative", "exact"])
-def test_same_row_may_count_double_under_every_weighting(asked, weighting, table, tmp_path):
+def test_same_row_may_count_double_under_every_weighting(recipe_with, weighting, table, tmp_path):
     def with_importance(value):
         entries = f'[{{column="shape"}}, {{column="shade"}}, {{name="same_row", importance={value}}}]'
-        made = asked("train.epochs=1", f"weighting.name={weighting}", f"similarity={entries}")
+        made = recipe_with("train.epochs=1", f"weighting.name={weighting}", f"similarity={entries}")
         return fit(made, table, tmp_path / f"{weighting}{value}", **QUIET)
 
     once, twice = (weights(with_importance(value), 1) for value in (1, 2))
@@ -169,11 +169,28 @@ def test_same_row_may_count_double_under_every_weighting(asked, weighting, table
     assert twice["shape"] == pytest.approx(once["shape"], rel=0.05)
 
 
+def test_a_stopped_run_of_an_older_version_goes_on_with_what_it_learned(asked, table, tmp_path):
+    """Its checkpoint has another name for the weighting that importances scale."""
+    entries = '[{column="shape", importance=2}, {column="shade"}]'
+    recipe = asked("train.epochs=1", f"similarity={entries}")
+    now, older = (fit(recipe, table, tmp_path / name, **QUIET) for name in ("now", "older"))
+    tensors, state = older.read_checkpoint("last")
+    older_names = {name.replace("weighting.weighting.", "weighting.own."): value for name, value in tensors.items()}
+    assert older_names.keys() != tensors.keys()
+    older.write_checkpoint("last", older_names, state)
+    learned, again = (
+        resume(Run.open(run.root), overrides=["train.epochs=2"], **QUIET).read_checkpoint("last")[0]
+        for run in (now, older)
+    )
+    assert learned.keys() == again.keys()
+    assert all(torch.equal(learned[name], again[name]) for name in learned)
+
+
 @pytest.mark.parametrize("columns", [["shape"], ["shape", "shade"]], ids=["one column", "multi-task"])
-def test_cross_entropy_keeps_its_best_epoch_by_validation_accuracy(asked, columns, table, tmp_path):
+def test_cross_entropy_keeps_its_best_epoch_by_validation_accuracy(recipe_with, columns, table, tmp_path):
     entries = ", ".join(f'{{column="{c}"}}' for c in columns)
     run = fit(
-        asked(
+        recipe_with(
             "train.epochs=4",
             "train.checkpoint=best",
             "objective.name=cross_entropy",

@@ -6,6 +6,7 @@ it. "pkg.mod:Class" names a class of the user's own.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 import pkgutil
@@ -28,6 +29,7 @@ def kinds() -> tuple[str, ...]:
     return tuple(_KINDS)
 
 
+@functools.cache
 def names(kind: str) -> tuple[str, ...]:
     """All parts of a kind that come with mscon, in alphabetical order."""
     package = importlib.import_module(_KINDS[kind][0])
@@ -77,6 +79,8 @@ def import_class(kind: str, name: str, base: type, where: str = "") -> type[Any]
     Raises:
         RecipeError: if it cannot be imported, or is no subclass of `base`.
     """
+    if not is_own(name):
+        raise RecipeError(f"{where}a {kind} of your own is written 'pkg.mod:Class', got {name!r}.")
     module_name, _, class_name = name.partition(":")
     try:
         imported = getattr(importlib.import_module(module_name), class_name)

@@ -111,7 +111,7 @@ class MSConLoss(nn.Module):
         self.similarities = similarities_of(similarities)
         self.names = tuple(s.column for s in self.similarities)
         self.objective, self.weighting = build_parts(
-            self.names, objective, temperature, weighting, importance or {}, settings
+            self.names, objective, temperature, weighting, {} if importance is None else importance, settings
         )
         check_parts(self.similarities, self.objective, self.weighting, dim, memory_size)
         self.objective.prepare(self.similarities, dim or 0)
@@ -124,7 +124,7 @@ class MSConLoss(nn.Module):
         projections: Projections,
         labels: BatchLabels | None = None,
         rows: Values | None = None,
-        inputs: Sequence[int] | None = None,
+        inputs: Values | None = None,
     ) -> Float[Tensor, ""]:
         """The number to minimise.
 
@@ -153,7 +153,7 @@ class MSConLoss(nn.Module):
         projections: Projections,
         labels: BatchLabels | None,
         rows: Values | None,
-        inputs: Sequence[int] | None,
+        inputs: Values | None,
     ) -> Float[Tensor, ""]:
         anchors = samples_of(projections, labels, rows, inputs, self.similarities, self.candidates)
         measured = measure(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import json
 import tomllib
 import types
 import typing
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from functools import partial
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -42,6 +42,7 @@ def collect(
     return results
 
 
+@functools.lru_cache(maxsize=512)
 def parameters_of(function: Callable[..., Any], filled_in: tuple[str, ...] = ()) -> Parameters:
     """The parameters of a function that a user may set, with their types, defaults and ranges.
 
@@ -85,15 +86,20 @@ def checked(parameters: Parameters, values: Mapping[str, Any], section: str) -> 
             values of another type or out of range.
     """
 
-    def value_of(name: str) -> Any:
-        if name not in values:
-            raise RecipeError(f"[{section}] needs a value for '{name}'.")
-        return convert(values[name], parameters[name].annotation, f"[{section}] {name}")
-
-    unknown = partial(need_known, values, parameters, f"[{section}] has no setting", f"Settings of [{section}]")
+    unknown = functools.partial(
+        need_known, values, parameters, f"[{section}] has no setting", f"Settings of [{section}]"
+    )
     names = [p.name for p in parameters.values() if p.name in values or p.default is p.empty]
-    results = collect({"": unknown, **{name: partial(value_of, name) for name in names}})
+    results = collect(
+        {"": unknown, **{name: functools.partial(_value_of, parameters[name], values, section) for name in names}}
+    )
     return {name: results[name] for name in names}
+
+
+def _value_of(parameter: inspect.Parameter, values: Mapping[str, Any], section: str) -> Any:
+    if parameter.name not in values:
+        raise RecipeError(f"[{section}] needs a value for '{parameter.name}'.")
+    return convert(values[parameter.name], parameter.annotation, f"[{section}] {parameter.name}")
 
 
 def need_known(keys: Iterable[str], known: Collection[str], complaint: str, title: str) -> None:
@@ -114,6 +120,8 @@ def convert(value: Any, hint: Any, what: str) -> Any:
     Raises:
         RecipeError: if it is of another type, or out of range.
     """
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:  # Python reads them, but torch and NumPy cannot
+        raise RecipeError(f"{what} must be {_allowed(hint)}, got a whole number of more than 64 bits.")
     try:
         converted = msgspec.convert(value, hint)
     except msgspec.ValidationError:

@@ -29,7 +29,7 @@ from mscon.train import assembly, environment, log
 from mscon.train.checkpoint import Position, restore_last
 from mscon.train.epochs import is_first, train, training_length, write_trained
 from mscon.train.gather import leave, wait_for_all
-from mscon.train.loop import Training
+from mscon.train.loop import Training, broken_down
 
 
 def default_out(name: str) -> Path:
@@ -88,6 +88,8 @@ def fit(
     assembly.check_views(recipe)
     assembly.check_sampler(recipe)
     log.check(recipe.log.to)
+    if complaints := recipe.probe_complaints():
+        raise RecipeError(*complaints)
     root = images_root(table, recipe.data, images)
     rows = select_rows(table, recipe.data, recipe.similarities, root, probe=recipe.probe, derived=recipe.derived)
     assembly.check_rows(recipe, rows, table.name)
@@ -296,5 +298,8 @@ def _dataset(
 
 def _one_step(training: Training) -> None:
     batch = next(batch for batch in training.sampler.epoch(1).batches if batch.numel())
-    training.learn(batch, training.view_maker(training.recipe.train.seed))
+    try:
+        training.learn(batch, training.view_maker(training.recipe.train.seed))
+    except ValueError as error:  # a loss that refuses vectors which are not finite
+        raise broken_down(training, 1, 1, f"the loss could not be computed: {error}") from error
     training.optimiser.step()

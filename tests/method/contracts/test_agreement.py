@@ -68,8 +68,12 @@ def labels_of(named: dict[str, tuple[str, dict[str, Any], Sequence[str | None]]]
         states.append({"name": name, "state": json.loads(json.dumps(fitted.to_json()))})
     rows = {column: list(cells) for column, (_, _, cells) in named.items()}
     count = len(next(iter(rows.values())))
-    own = {"line": list(range(2, count + 2)), "split": ["test"] * count, "image": [f"{n}.png" for n in range(count)]}
-    return LabelColumns(pl.DataFrame(own | rows), {}, states, trust)
+    columns_of_rows = {
+        "line": list(range(2, count + 2)),
+        "split": ["test"] * count,
+        "image": [f"{n}.png" for n in range(count)],
+    }
+    return LabelColumns(pl.DataFrame(columns_of_rows | rows), {}, states, trust)
 
 
 def table_of(case: tuple[str, dict[str, Any], list[str]]) -> LabelColumn:
@@ -106,8 +110,8 @@ def explored(labels: LabelColumns) -> np.ndarray:
     column, *others = read_columns(labels)
     alike = page.payload(gathered(labels, [column, *others]))["columns"][0]["alike"]
     is_number = column.kind == "number"
-    own = (column.values if is_number else np.where(column.codes < 0, np.nan, column.codes)).tolist()
-    expected, place = trained(labels[column.name]), {value: row for row, value in enumerate(own)}
+    values = (column.values if is_number else np.where(column.codes < 0, np.nan, column.codes)).tolist()
+    expected, place = trained(labels[column.name]), {value: row for row, value in enumerate(values)}
 
     def weight(one: float, other: float) -> float:
         if np.isnan(one) or np.isnan(other):
@@ -123,7 +127,7 @@ def explored(labels: LabelColumns) -> np.ndarray:
         step = base64.b64decode(alike["table"])[first * alike["size"] + second]
         return np.nan if step == 255 else step / 254
 
-    return np.array([[weight(one, other) for other in own] for one in own])
+    return np.array([[weight(one, other) for other in values] for one in values])
 
 
 @given(st.data())
@@ -163,9 +167,9 @@ def test_agreement_is_mutual_and_full_with_itself_wherever_it_is_known(case):
     cells = column.read()
     there = column.agreement(cells, cells[::-1])
     np.testing.assert_array_equal(there, column.agreement(cells[::-1], cells))
-    own = column.agreement(cells, cells)
-    assert np.isnan(own[[cell is None for cell in cells]]).all()
-    assert set(own[~np.isnan(own)]) == {1.0}
+    agreement = column.agreement(cells, cells)
+    assert np.isnan(agreement[[cell is None for cell in cells]]).all()
+    assert set(agreement[~np.isnan(agreement)]) == {1.0}
     assert len(column.agreement([], [])) == 0
     with pytest.raises(ValueError, match="pairs of cells"):
         column.agreement(cells, cells[1:])

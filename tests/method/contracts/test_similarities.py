@@ -60,9 +60,11 @@ def namings_of(similarity: Similarity) -> list[Naming]:
 
 
 def fitted(case: tuple[str, dict[str, object], Sequence[Cell]]) -> Fitted:
-    name, given, cells = case
+    name, settings_of_kind, cells = case
     with_holes = [None, *cells, None, *cells]
-    return catalogue.find("similarity", name).fit("column", with_holes, range(len(with_holes)), **given), with_holes
+    return catalogue.find("similarity", name).fit(
+        "column", with_holes, range(len(with_holes)), **settings_of_kind
+    ), with_holes
 
 
 @pytest.fixture(params=CASES, ids=IDS)
@@ -70,9 +72,9 @@ def case(request) -> Fitted:
     return fitted(request.param)
 
 
-@pytest.mark.parametrize(("name", "given", "cells"), CASES, ids=IDS)
-def test_a_kind_of_the_catalogue_keeps_the_contract(name, given, cells):
-    check_similarity(catalogue.find("similarity", name), cells, **given)
+@pytest.mark.parametrize(("name", "settings_of_kind", "cells"), CASES, ids=IDS)
+def test_a_kind_of_the_catalogue_keeps_the_contract(name, settings_of_kind, cells):
+    check_similarity(catalogue.find("similarity", name), cells, **settings_of_kind)
 
 
 @pytest.mark.parametrize("name", catalogue.names("similarity"))
@@ -99,7 +101,7 @@ def pairs_of(similarity: Similarity, codes: Tensor) -> LazyPairs:
 
 
 @given(st.data())
-@settings(deadline=None, derandomize=True, max_examples=300)
+@settings(deadline=None, derandomize=True, max_examples=120)
 def test_a_hole_in_the_column_is_as_good_as_a_row_left_out_of_it(data):
     """Of loss, gradient, counts and weights: by the package with the holes, by loops without those rows.
 

@@ -124,7 +124,7 @@ def check(
 
 
 @given(batches(graded=False), TEMPERATURES, st.integers(1, 6), st.sampled_from([dense, tiles, online]), namings)
-@settings(max_examples=200)
+@settings(max_examples=120)
 def test_every_path_reads_the_paper_the_way_the_loops_do(batch, temperatures, size, build, naming):
     check(build, batch, temperatures, "outside", size, naming)
 
@@ -142,13 +142,11 @@ def test_graded_pairs_by_blocks_give_what_the_loops_give(batch, temperatures, si
 
 
 @given(batches(graded=False), TEMPERATURES, st.integers(1, 6), st.sampled_from([dense, online]), namings)
-@settings(max_examples=100)
 def test_positives_inside_the_logarithm_give_what_the_loops_give(batch, temperatures, size, build, naming):
     check(build, batch, temperatures, "inside", size, naming)
 
 
 @given(batches(graded=False), TEMPERATURES, st.integers(1, 6), st.sampled_from([dense, tiles, online]), namings)
-@settings(max_examples=100)
 def test_positives_that_compete_with_negatives_alone_give_what_the_loops_give(batch, temperatures, size, build, naming):
     check(build, batch, temperatures, "outside", size, naming, denominator="negatives")
 
@@ -160,7 +158,6 @@ def test_positives_that_compete_with_negatives_alone_give_what_the_loops_give(ba
     st.sampled_from([dense, online]),
     st.sampled_from(["outside", "inside"]),
 )
-@settings(max_examples=60)
 def test_so_do_graded_ones_and_those_inside_the_logarithm(batch, temperatures, size, build, positives):
     check(build, batch, temperatures, positives, size, denominator="negatives")
 

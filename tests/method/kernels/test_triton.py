@@ -73,10 +73,10 @@ def test_float32_in_tight_clusters_is_as_good_as_plain_float32(errors):
     assert gradient < 1e-4
 
 
-def test_processes_that_exchange_numbers_have_the_whole_gradient():
-    rows = run("exchange", TRITON_INTERPRET="1")
-    assert len(rows) == 3
-    for row in rows:
+def test_processes_that_exchange_numbers_have_the_whole_gradient(rows):
+    exchanges = [row for row in rows if row["case"].startswith("exchange")]
+    assert len(exchanges) == 3
+    for row in exchanges:
         assert max(row["errors"]) < (3e-3 if "bfloat16" in row["case"] else rounding(row)), row
 
 

@@ -88,6 +88,8 @@ class MultiLabel(Similarity):
     @classmethod
     def check(cls, column: str, cells: Sequence[Cell], lines: Sequence[int], **settings: Any) -> None:
         separator = settings.get("separator", ";")
+        if not separator:
+            raise RecipeError(f"similarity '{column}': separator must be text such as \";\", got {separator!r}.")
         advice = "A row without a label has an empty cell: missing, neither alike nor different."
         what = ("without a label", "without a label")
         check_cells(column, cells, lines, lambda cell: not labels_of(cell, separator), what, advice)

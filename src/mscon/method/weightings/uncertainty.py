@@ -7,7 +7,10 @@ from typing import Literal
 import torch
 from torch import nn
 
+from mscon.errors import need_one_of
 from mscon.method.weightings.base import BatchLosses, Weighted, Weighting
+
+Reduction = Literal["mean", "sum"]
 
 
 class Uncertainty(Weighting):
@@ -38,12 +41,13 @@ class Uncertainty(Weighting):
         self,
         similarities: int,
         normalise: bool = False,
-        reduction: Literal["mean", "sum"] = "mean",
+        reduction: Reduction = "mean",
         initial_log_variance: float = 0.0,
     ) -> None:
         super().__init__()
         if not abs(initial_log_variance) <= 20:
             raise ValueError(f"initial_log_variance must be from -20 to 20, got {initial_log_variance}.")
+        need_one_of("reduction", reduction, Reduction)
         self.log_variance = nn.Parameter(torch.full((similarities,), float(initial_log_variance)))
         self.normalise = normalise
         self.reduction = reduction
