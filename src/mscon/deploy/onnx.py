@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from mscon.data.inputs import image_files
+from mscon.data.inputs.tabular import ColumnCoding
 from mscon.deploy import packed
 from mscon.errors import MSConError, RunError
 from mscon.model.model import Model, load_model
@@ -32,8 +34,10 @@ _IMAGES = 16
 _NEEDED = ("onnx", "onnxruntime", "onnxscript")
 
 _PIXELS = (
-    "uint8, the largest centred square, resized bicubic to image_size, turned as EXIF says, transparency on white; "
-    "grey by Pillow's convert('L') where there is one channel, else RGB"
+    "uint8 [channels, image_size, image_size]. With Pillow, s = image_size: image.draft(None, (2 * s, 2 * s)) if both "
+    "sides are above 2 * s; ImageOps.exif_transpose(image); 16 bits >> 8; transparency on white; convert('RGB'), or "
+    "'L' for one channel; image.resize((s, s), BICUBIC, box=the largest centred square, (width - side) / 2 and so on "
+    "without rounding, reducing_gap=3.0), unless it is s x s"
 )
 
 
@@ -200,6 +204,7 @@ def _exported(graph: _Graph, pixels: Shaped[np.ndarray, "images ..."], config: d
             if kind == "images"
             else {"inputs": json.dumps(config["inputs"])}
         ),
+        **_dimensions(config),
         "mean": json.dumps([round(v, 6) for v in encoder.mean.flatten().tolist()]),
         "std": json.dumps([round(v, 6) for v in encoder.std.flatten().tolist()]),
         "normalised_inside": "true",
@@ -226,6 +231,13 @@ def _difference(graph: _Graph, path: Path, pixels: Shaped[np.ndarray, "images ..
         for by_torch, by_onnx in zip(expected, session.run(None, {_kind(pixels): pixels[:count]}), strict=True):
             greatest = max(greatest, _apart(by_torch, np.asarray(by_onnx)))
     return greatest, {output.name: str(output.shape) for output in session.get_outputs()}
+
+
+def _dimensions(config: Mapping[str, Any]) -> dict[str, str]:
+    """For a model of columns, what each number of its input is."""
+    if config["recipe"]["data"]["input"] != "columns":
+        return {}
+    return {"dimensions": json.dumps(ColumnCoding.from_json(config["inputs"]).dimensions, ensure_ascii=False)}
 
 
 def _kind(inputs: Shaped[np.ndarray, "images ..."]) -> str:

@@ -75,6 +75,20 @@ def test_dimensions_of_one_column_go_together():
     assert store.width == 6 == store[[0]].shape[1]
 
 
+def test_the_words_on_dimensions_are_those_of_the_encoded_rows():
+    frame = rows(height=["1", None, "3", "2", "2"], make=["b", None, "b", "c", "a"])
+    coding = ColumnCoding.fit(frame, ("height",), ("make",), "t.csv")
+    assert coding.dimensions == [
+        f"height: (x - 2.0) / {coding.numbers[0].std!r}, 0 where missing",
+        "height: 1 where missing",
+        "make: 1 where 'b'",
+        "make: 1 where 'c'",
+        "make: 1 where missing",
+    ]
+    vectors = coding.encode(frame, "t.csv")[[1, 3]]
+    assert vectors.tolist() == [[0, 1, 0, 0, 1], [0, 0, 0, 1, 0]]
+
+
 def test_a_coding_comes_back_from_json():
     frame = rows(height=["1", None, "3", "2", "2"], make=["b", None, "b", "c", "a"])
     coding = ColumnCoding.fit(frame, ("height",), ("make",), "t.csv")

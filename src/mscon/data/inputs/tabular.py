@@ -137,6 +137,18 @@ class ColumnCoding:
     def width(self) -> int:
         return sum(part.width for part in self.parts)
 
+    @property
+    def dimensions(self) -> list[str]:
+        """What each number of a vector is, in order, for a program that makes vectors without mscon."""
+        words = []
+        for number in self.numbers:
+            words.append(f"{number.column}: (x - {number.mean!r}) / {number.std!r}, 0 where missing")
+            words += [f"{number.column}: 1 where missing"] * number.says_missing
+        for category in self.categories:
+            words += [f"{category.column}: 1 where {value!r}" for value in category.values]
+            words += [f"{category.column}: 1 where missing"] * category.says_missing
+        return words
+
     @classmethod
     def fit(
         cls, rows: pl.DataFrame, numbers: Sequence[str], categories: Sequence[str], table_name: str
