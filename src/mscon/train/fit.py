@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -18,16 +17,17 @@ from mscon.data.inputs import fingerprints
 from mscon.data.inputs.open import Inputs, Vectors, fingerprints_of, images_root, open_inputs
 from mscon.data.table import infer_kind
 from mscon.data.table.rows import select_rows
-from mscon.data.table.table import Table, read_table, unit
+from mscon.data.table.table import Table, unit
 from mscon.errors import RecipeError, RunError
 from mscon.method import catalogue
 from mscon.method.similarities.base import Similarity
 from mscon.run import folder
-from mscon.run.recipe import AUTO, Recipe, of_columns
+from mscon.run.recipe import AUTO, Recipe
 from mscon.run.run import Run
 from mscon.train import assembly, environment, log
 from mscon.train.checkpoint import Position, restore_last
 from mscon.train.epochs import is_first, train, training_length, write_trained
+from mscon.train.fit_arguments import recipe_and_table
 from mscon.train.gather import leave, wait_for_all
 from mscon.train.loop import Training, broken_down
 
@@ -79,7 +79,7 @@ def fit(
         ValueError: if the first two arguments are not a table and a recipe or list of columns; if `numbers` or
             `categories` come with a Recipe, which names them itself.
     """
-    recipe, table = _recipe_and_table(recipe, table, numbers, categories)
+    recipe, table = recipe_and_table(recipe, table, numbers, categories)
     out = default_out(table.path.stem) if out is None else Path(out)
     images = None if images is None else Path(images)
     protected = [*protected, *_read_from(recipe, table, images)]
@@ -146,33 +146,6 @@ def fit(
                 # The last of them: it makes the folder a run.
                 run.write_facts(environment.describe(training.recipe, table, rows, root, method, device))
             return train(run, training, Position(), progress)
-
-
-def _recipe_and_table(
-    one: object, other: object, numbers: Sequence[str], categories: Sequence[str]
-) -> tuple[Recipe, Table]:
-    recipe, source = (other, one) if isinstance(other, Recipe | list | tuple) else (one, other)
-    if not isinstance(recipe, Recipe | list | tuple):
-        raise ValueError(
-            f"fit takes a table, and a recipe or a list of label columns, got {type(one).__name__} and "
-            f"{type(other).__name__}."
-        )
-    table = source if isinstance(source, Table) else read_table(source)
-    if isinstance(numbers, str) or isinstance(categories, str):
-        raise ValueError("numbers and categories are lists of names of columns.")
-    if isinstance(recipe, Recipe):
-        if numbers or categories:
-            raise ValueError("numbers and categories go with a list of label columns; a recipe has them under [data].")
-        return recipe, table
-    overrides = []
-    if numbers or categories:
-        overrides = ["data.input=columns"]
-        overrides += [f"data.numbers={json.dumps([*numbers])}", f"data.categories={json.dumps([*categories])}"]
-    elif "image" not in table.frame.columns and len(table.vectors) == 1:
-        overrides = ["data.input=vectors", f"data.vectors={json.dumps(next(iter(table.vectors)))}"]
-    if overrides:
-        overrides += ["encoder.name=mlp", "views.corrupt=0.3"]
-    return of_columns(recipe, overrides), table
 
 
 def _read_from(recipe: Recipe, table: Table, images: Path | None) -> list[Path]:
