@@ -33,6 +33,8 @@ column = "make"
 column = "price"
 name = "continuous"
 width = 3.0
+[[similarity]]
+name = "same_row"
 """
 MODELS = ["=HYPERLINK(1)", "Alpha, GT", 'the "Cross"', *(f"Line {n}" for n in range(3, 40))]
 
@@ -61,7 +63,7 @@ def cars(tmp_path_factory: pytest.TempPathFactory) -> Run:
     run.write_similarities(
         [{"name": p.name, "state": s.to_json()} for p, s in zip(recipe.similarities, fitted, strict=True)]
     )
-    vectors = generator.normal(size=(2, count, 4)) + 3 * np.eye(4)[np.arange(count) % 2]
+    vectors = generator.normal(size=(3, count, 4)) + 3 * np.eye(4)[np.arange(count) % 2]
     vectors = (vectors / np.linalg.norm(vectors, axis=2, keepdims=True)).astype(np.float32)
     run.write_checkpoint("last", {}, {"epoch": 1})
     run.write_features(vectors[0], vectors)
@@ -131,7 +133,7 @@ def test_a_card_has_the_name_and_the_cells_with_their_columns(open_page, cars_pa
     card = page.locator("#grid .card").first
     name = card.locator(".score small").inner_text()
     assert name in MODELS
-    assert card.locator(".key:visible").all_inner_texts() == ["make", "price", "power"]
+    assert card.locator(".key:visible").all_inner_texts() == ["make", "price", "power", "same_row"]
     assert card.locator(".frame").is_hidden() and page.locator("#grid img").count() == 0
     assert card.bounding_box()["height"] < 140
     assert page.locator(".example .words").inner_text() == "Line 4"
@@ -216,7 +218,8 @@ def test_search_prints_the_query_first_and_no_empty_column(cars, capsys):
     assert main(["search", str(cars.root), "--query", "line:6", "-k", "2"]) == 0
     lines = [line for line in capsys.readouterr().out.splitlines() if line.strip()]
     header = next(line for line in lines if "score" in line).split()
-    assert header == ["row", "line", "name", "score", "make", "price", "make", "power", "price"]
+    labels = ["make", "power", "price"]
+    assert header == ["row", "line", "name", "score", *["by", "make", "by", "price", "by", "same_row"], *labels]
     rows = [line.split() for line in lines if line.split()[0].isdigit()]
     assert rows[0][:5] == ["4", "6", "Line", "4", "query"] and len(rows) == 3
     assert all("query" not in row for row in rows[1:])
