@@ -101,6 +101,15 @@ def test_arguments_that_cannot_be_meant_are_status_2_too(arguments):
     assert stopped.value.code == 2
 
 
+def test_arguments_that_are_not_utf_8_are_one_message(capsys, tmp_path):
+    out = tmp_path / "run"
+    assert main(["train", "r.toml", "--table", "t\udcff.csv", "--out", str(out), "--set", "title=\udcff"]) == 2
+    assert capsys.readouterr().err == (
+        r"mscon: not UTF-8: 't\udcff.csv', 'title=\udcff'. Write it in UTF-8, or rename the file." "\n"
+    )
+    assert not out.exists()
+
+
 def test_a_reader_that_has_seen_enough_is_no_fault():
     """As in `mscon list | head -1`: the reader closes the pipe while there is more to say."""
     code = (

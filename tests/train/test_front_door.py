@@ -64,14 +64,19 @@ def test_numbers_and_names_of_a_table_are_encoded_where_it_has_no_images(cars, t
         mscon.fit(frame, ["make"], tmp_path / "other", numbers="power")
 
 
+@pytest.mark.usefixtures("as_users_run_it")
 def test_paths_may_be_texts(recipe, table, table_path, tmp_path, capsys):
     (tmp_path / "shapes.toml").write_text(recipe.to_toml())
     read = mscon.recipe.read(str(tmp_path / "shapes.toml"), QUICK)
     run = mscon.fit(read, str(table_path), str(tmp_path / "run"), images=str(table_path.parent), progress=False)
     run = mscon.Run.open(str(run.root))
-    mscon.probe(run, progress=False)
+    mscon.resume(str(run.root), progress=False)
+    mscon.probe(str(run.root), progress=False)
     assert mscon.load(str(run.root)).embed([str(next(table_path.parent.glob("*.png")))]).shape[0] == 1
-    assert mscon.build_report([run], str(tmp_path)) == tmp_path / "report.html"
+    for runs in ([run], [str(run.root)], str(run.root)):
+        assert mscon.build_report(runs, str(tmp_path), with_maps=False) == tmp_path / "report.html"
+    with pytest.raises(ValueError, match=r"mix must be text or a dictionary .*, got \['shape'\]"):
+        mscon.open_index(str(run.root)).search(0, mix=["shape"])
     assert pack(run, str(tmp_path / "packed.safetensors"))
     assert mscon.load(str(tmp_path / "packed.safetensors")).embed
 

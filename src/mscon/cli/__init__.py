@@ -16,7 +16,12 @@ from mscon.errors import MSConError, OthersStopped
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; a user's mistake is one message and exit status 2, without a traceback."""
-    parsed = _parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else [*arguments]
+    # Half letters are what Python makes of other bytes. Runs, pages and tables hold names of files as UTF-8.
+    if no_utf8 := [ascii(word) for word in words if any("\ud800" <= letter <= "\udfff" for letter in word)]:
+        print(f"mscon: not UTF-8: {', '.join(no_utf8)}. Write it in UTF-8, or rename the file.", file=sys.stderr)
+        return 2
+    parsed = _parser().parse_args(words)
     try:
         parsed.verb(parsed)
         sys.stdout.flush()

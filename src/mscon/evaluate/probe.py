@@ -7,6 +7,8 @@ to the run's probe.json, predictions row by row to predictions.safetensors, so t
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import polars as pl
 from rich.console import Console
@@ -21,7 +23,7 @@ from mscon.run.recipe import Recipe
 from mscon.run.run import Run
 
 
-def probe(run: Run, *, progress: bool = True, accept_changes: bool = False) -> None:
+def probe(run: Run | str | Path, *, progress: bool = True, accept_changes: bool = False) -> None:
     """Probe every column that the run was trained on, and those that its recipe names under [probe].
 
     Features are extracted first where they are missing or older than the checkpoint. Writes `probe.json`:
@@ -52,7 +54,7 @@ def probe(run: Run, *, progress: bool = True, accept_changes: bool = False) -> N
     they are compared with stay the same.
 
     Args:
-        run: a trained run.
+        run: a trained run, or its directory.
         progress: show progress, and the columns that are skipped, on standard error.
         accept_changes: extract features anew, also where images or vectors have changed since training.
 
@@ -61,6 +63,7 @@ def probe(run: Run, *, progress: bool = True, accept_changes: bool = False) -> N
             have changed, or features are not finite.
         TableError: if features must be extracted and an image cannot be read any more.
     """
+    run = Run.of(run)
     recipe, rows = run.read_recipe(), run.read_rows()
     _need_columns(run, recipe, rows)
     probed = probe_targets(run, recipe, rows)

@@ -82,6 +82,15 @@ class Run(EvaluationFiles):
             raise RunError(f"'{root}' is not a run directory: {reason}. `mscon train` makes one.")
         return cls(root, trust=trust)
 
+    @classmethod
+    def of(cls, run: Run | str | Path) -> Run:
+        """A run as it is, or the one in a directory.
+
+        Raises:
+            RunError: see `open`.
+        """
+        return run if isinstance(run, Run) else cls.open(run)
+
     @property
     def is_next(self) -> bool:
         """Whether it lies within a run that it is to replace."""

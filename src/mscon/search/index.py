@@ -235,7 +235,7 @@ def open_index(
         RunError: if it is no run; if it was not probed, or trained on since; if its parts do not fit together; or
             there is no such column.
     """
-    opened = run if isinstance(run, Run) else Run.open(Path(run))
+    opened = Run.of(run)
     if trust:
         opened = replace(opened, trust=True)
     index = read_index(opened, dtype, name_column)

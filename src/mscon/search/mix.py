@@ -45,6 +45,8 @@ class Mix:
         """
         if mix is None:
             return cls(tuple(names), (1.0,) * len(names))
+        if not isinstance(mix, str | Mapping | Mix):
+            raise ValueError(f"mix must be text or a dictionary of similarities and weights, got {mix!r}.")
         if isinstance(mix, Mix):
             mix = dict(mix.items())
         pairs, complaints = _pairs(mix) if isinstance(mix, str) else (list(mix.items()), [])

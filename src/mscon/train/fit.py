@@ -156,14 +156,16 @@ def _read_from(recipe: Recipe, table: Table, images: Path | None) -> list[Path]:
     return [path for path in named if path is not None and path.exists()]
 
 
-def resume(run: Run, progress: bool = True, overrides: Sequence[str] = (), *, accept_changes: bool = False) -> Run:
+def resume(
+    run: Run | str | Path, progress: bool = True, overrides: Sequence[str] = (), *, accept_changes: bool = False
+) -> Run:
     """Go on with a run that was stopped, from its last checkpoint to the epochs that its recipe says.
 
     What results is, on the same machine, what an uninterrupted run would have left, bit for bit. A
     run that is finished is left as it is, and says so.
 
     Args:
-        run: is changed.
+        run: a run, or its directory; it is changed.
         progress: show a bar, or a line an epoch, on standard error.
         overrides: of [train] and [log] in its recipe, as in "train.epochs=40"; the run keeps them.
         accept_changes: go on also where images or vectors are not those that the run was trained on; then run.json says
@@ -175,6 +177,7 @@ def resume(run: Run, progress: bool = True, overrides: Sequence[str] = (), *, ac
         RecipeError: if an override is of something else.
         TableError: if an image cannot be read any more.
     """
+    run = Run.of(run)
     if other := [text for text in overrides if not text.startswith(("train.", "log."))]:
         raise RecipeError(
             f"--set {other[0]}: a run that is resumed can change [train] and [log] only; all else is in its checkpoint "

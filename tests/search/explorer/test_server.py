@@ -404,6 +404,7 @@ def test_it_listens_to_this_machine_only(server):
         ({"mix": EQUAL, "like": [3], "filters": [{"column": "heel", "low": 10**400}]}, "finite number"),
         ({"mix": EQUAL, "like": [3], "filters": [{"column": "heel", "blank": 1}]}, "true or false"),
         ({"mix": EQUAL, "like": [3], "filters": [{"column": "kind"}] * 99}, "'filters' has 99"),
+        ({"mix": EQUAL, "like": "\ud800"}, "'like' must be a list of at most 100 whole numbers"),
     ],
 )  # fmt: skip
 def test_a_question_that_cannot_be_meant_is_one_message(server, content, words):

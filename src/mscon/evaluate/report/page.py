@@ -31,7 +31,7 @@ _PACKAGE, _FOLDER = "mscon.evaluate.report", "template"
 
 
 def build_report(
-    runs: Sequence[Run],
+    runs: Sequence[Run | str | Path] | Run | str | Path,
     out: str | Path,
     comparison: Comparison | None = None,
     results: Sequence[str | Path] = (),
@@ -45,8 +45,8 @@ def build_report(
     """Write the report of some runs, of experiments, or of both, and `report.json` with the numbers beside it.
 
     Args:
-        runs: trained and probed runs on the same rows. Those whose recipes share a title and differ in their seed
-            only are seeds of one method.
+        runs: trained and probed runs on the same rows, or their directories. Those whose recipes share a title and
+            differ in their seed only are seeds of one method.
         out: the HTML file to write, or a folder to write `report.html` into.
         comparison: what `compare(gather(runs))` gave, if that is there already.
         results: folders that `mscon reproduce` wrote; with them `runs` may be empty, and no numbers are written
@@ -66,21 +66,22 @@ def build_report(
     """
     page_path, numbers_path = report_files(Path(out))
     folders = [Path(folder) for folder in results]
-    runs = [run.as_it_is() for run in runs]
+    listed = [runs] if isinstance(runs, Run | str | Path) else runs
+    opened = [Run.of(run).as_it_is() for run in listed]
     outputs.need_free(
-        [page_path, numbers_path] if runs else [page_path],
-        reads=[*chain.from_iterable(run.files for run in runs), *(folder / RESULTS_FILE for folder in folders)],
-        images=chain.from_iterable(run.images for run in runs),
+        [page_path, numbers_path] if opened else [page_path],
+        reads=[*chain.from_iterable(run.files for run in opened), *(folder / RESULTS_FILE for folder in folders)],
+        images=chain.from_iterable(run.images for run in opened),
         is_ours=is_report,
         overwrite=overwrite,
     )
     experiments = [read_results(folder) for folder in folders]
-    if experiments and not runs:
+    if experiments and not opened:
         page = render_results(experiments, title)
         with outputs.writing(page_path):
             atomic.write_text(page_path, page)
         return page_path
-    gathered = gather(runs)
+    gathered = gather(opened)
     comparison = compare(gathered) if comparison is None else comparison
     method, member = closest_look(gathered, comparison)
     neighbours = grid(member, gathered.rows, gathered.labels, None if images is None else Path(images))
@@ -91,7 +92,7 @@ def build_report(
     with outputs.writing(page_path):
         atomic.write_text(page_path, page)
         atomic.write_json(numbers_path, numbers)
-    for sentence in (*lost_logs(runs), neighbours.missing):
+    for sentence in (*lost_logs(opened), neighbours.missing):
         if sentence and note is not None:
             note(sentence)
     return page_path

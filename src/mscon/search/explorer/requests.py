@@ -231,7 +231,7 @@ def _fields(values: Mapping[str, Any], known: Sequence[str], complaints: Complai
         kind, words = _FIELDS[name]
         try:
             field = msgspec.convert(value, kind)
-        except msgspec.ValidationError:
+        except (msgspec.ValidationError, UnicodeEncodeError):  # the latter for half a letter, which JSON can spell
             field = math.nan
         if isinstance(field, float) and not math.isfinite(field):
             complaints.add(f"'{name}' must be {words}, got {_shown(value)}.")

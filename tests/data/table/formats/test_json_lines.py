@@ -64,6 +64,8 @@ def test_every_fault_is_told_by_its_line(tmp_path):
     assert "line 2: column 'k' holds a list of numbers with null among them." in gap
     assert "2 of 3 rows cannot be read, for this reason or another: lines 2, 3." in gap
     assert "as text" not in gap
+    for line in ('{"k": "\\ud83d"}', '{"\\ud83d": 1}'):
+        assert "line 2: '\\ud83d' is half of a letter" in message(tmp_path, '{"k": "\\ud83d\\ude00"}', line)
     assert "nested too deeply" in message(tmp_path, '{"k": ' + "[" * 100_000)
     both = message(tmp_path, '{"k": 1', '{"k": 1}', "x")
     assert "2 of 3 rows cannot be read, for this reason or another: lines 1, 3." in both

@@ -73,6 +73,10 @@ def read(path: Path) -> Table:
 def _record(raw: bytes) -> dict[str, Any]:
     try:
         record = json.loads(raw.decode("utf-8"), object_pairs_hook=without_repeats)
+        if b"\\u" in raw:
+            json.dumps(record, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{error.object[error.start]!a} is half of a letter, as a text cut in two has it.") from None
     except UnicodeDecodeError:
         raise ValueError("not UTF-8 text.") from None
     except RepeatedKey as key:
