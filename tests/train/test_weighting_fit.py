@@ -70,12 +70,12 @@ def test_in_training_the_weighting_is_fitted_before_each_step_is_weighed(recipe_
 def test_resuming_gives_what_never_stopping_would_have(recipe_with, overrides, table, tmp_path, monkeypatch):
     recipe = recipe_with("train.epochs=3", *overrides)
     whole = fit(recipe, table, tmp_path / "whole", **QUIET)
-    own = epochs.train_epoch
+    train_epoch = epochs.train_epoch
 
     def interrupted(training, number, step):
         if number == 3:
             raise KeyboardInterrupt
-        yield from own(training, number, step)
+        yield from train_epoch(training, number, step)
 
     monkeypatch.setattr(epochs, "train_epoch", interrupted)
     with pytest.raises(KeyboardInterrupt):
@@ -159,8 +159,8 @@ def test_exact_weights_beside_views_and_temperatures_of_a_similarity(recipe_with
 def test_same_row_may_count_double_under_every_weighting(recipe_with, weighting, table, tmp_path):
     def with_importance(value):
         entries = f'[{{column="shape"}}, {{column="shade"}}, {{name="same_row", importance={value}}}]'
-        made = recipe_with("train.epochs=1", f"weighting.name={weighting}", f"similarity={entries}")
-        return fit(made, table, tmp_path / f"{weighting}{value}", **QUIET)
+        recipe = recipe_with("train.epochs=1", f"weighting.name={weighting}", f"similarity={entries}")
+        return fit(recipe, table, tmp_path / f"{weighting}{value}", **QUIET)
 
     once, twice = (weights(with_importance(value), 1) for value in (1, 2))
     if weighting in ("equal", "exact"):
