@@ -47,17 +47,44 @@ def test_links_within_the_project_lead_somewhere(path):
         assert (path.parent / target).exists(), f"{path.name} links to {target}"
 
 
-def test_every_verb_in_the_readme_exists():
-    text = (ROOT / "README.md").read_text("utf-8")
-    verbs = set(
-        re.findall(r"`?mscon ([a-z]+)\b", "\n".join(re.findall(r"```(?:bash|sh|text)\n(.*?)```", text, re.DOTALL)))
-    )
-    listed = subprocess.run(
-        [sys.executable, "-m", "mscon", "--help"], capture_output=True, text=True, check=True
+def help_of(*verb: str) -> str:
+    return subprocess.run(
+        [sys.executable, "-m", "mscon", *verb, "--help"], capture_output=True, text=True, check=True
     ).stdout
-    assert verbs
-    for verb in verbs:
-        assert re.search(rf"^    {verb} ", listed, re.MULTILINE), verb
+
+
+VERBS = re.findall(r"^    ([a-z]+) ", help_of(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: str(p.relative_to(ROOT)))
+def test_every_verb_in_a_document_exists(path):
+    shown = re.findall(r"```(?:bash|sh|text)\n(.*?)```|`(mscon [^`]+)`", path.read_text("utf-8"), re.DOTALL)
+    verbs = set(re.findall(r"^mscon ([a-z]+)\b", "\n".join(map("".join, shown)), re.MULTILINE))
+    assert verbs <= set(VERBS)
+
+
+def test_every_option_in_a_document_exists():
+    options = {option for verb in VERBS for option in re.findall(r"(?<!\S)--?[a-z][a-z-]*", help_of(verb))}
+    options |= {"--nproc-per-node", "--upgrade"}  # of torchrun and pip
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        text = path.read_text("utf-8")
+        shown = "\n".join([*re.findall(r"```bash\n(.*?)```", text, re.DOTALL), *re.findall(r"`([^`\n]+)`", text)])
+        assert set(re.findall(r"(?<!\S)--[a-z][a-z-]*", shown)) <= options, path.name
+
+
+def test_every_path_in_the_tables_of_the_architecture_exists():
+    tables = [line for line in (ROOT / "docs" / "walk.md").read_text("utf-8").splitlines() if line.startswith("|")]
+    steps = [line for line in tables if re.match(r"\| \d+ \|", line)]
+    paths = {path for line in steps for path in re.findall(r"`([^`\s]+)`", line.rsplit("|", 2)[1])}
+    # What someone adds does not exist, but its folder does.
+    additions = {path for line in tables for path in re.findall(r"`([^`\s]+)/mine\.py`", line)}
+    assert len(steps) == 13 and len(additions) == 5
+    folders = (ROOT / "src" / "mscon", ROOT / "src")
+    assert not {path for path in paths | additions if not any((folder / path).exists() for folder in folders)}
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text("utf-8").splitlines()) <= 120
 
 
 def test_the_table_in_the_readme_is_the_one_that_was_measured():

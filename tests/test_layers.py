@@ -27,7 +27,7 @@ ALLOWED: dict[str, set[str]] = {
     "method.comparison": {"method.pairs"},
     "method.objectives": {"method.comparison", "method.pairs", "method.kernels", "method.similarities", "errors"},
     "method.objective_groups": {"method.comparison", "method.objectives", "method.pairs", "method.similarities"},
-    "method.weightings": {"method.kernels"},
+    "method.weightings": {"method.kernels", "errors"},
     "method.loss": {"method", "train"},
     "method.loss_batch": {"method", "train"},
     "method.loss_parts": {"method", "train", "errors"},

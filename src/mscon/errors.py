@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
+from typing import Any, get_args
 
 
 class MSConError(Exception):
@@ -54,3 +55,13 @@ def first_few(items: Sequence[object], limit: int = 5) -> str:
     """The first `limit` items as text, and how many were left out."""
     shown = ", ".join(str(item) for item in items[:limit])
     return shown if len(items) <= limit else f"{shown} and {len(items) - limit:,} more"
+
+
+def need_one_of(name: str, value: object, literal: Any) -> None:
+    """Check a setting against the values of a `Literal`.
+
+    Raises:
+        ValueError: if it is none of them.
+    """
+    if value not in get_args(literal):
+        raise ValueError(f"{name} must be {' or '.join(repr(choice) for choice in get_args(literal))}, got {value!r}.")

@@ -198,10 +198,12 @@ def test_labels_that_a_kind_cannot_read_are_refused_and_leave_no_trace(similarit
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: Continuous("c", width=0), "'c': width must be positive.*, got width 0"),
+        (lambda: Continuous("c", width=0), "'c': width must be a positive number.*, got width 0"),
+        (lambda: Continuous("c", width="5"), "'c': width must be a positive number.*, got width '5'"),
         (lambda: Continuous("c", width=1, centre=NAN), "centre finite, got width 1 and centre nan"),
         (lambda: Ordinal("c", 1), r"levels must be two or more, got \['0'\]"),
         (lambda: MultiLabel("c", alike="some"), "alike must be one of .* got 'some'"),
+        (lambda: MSConLoss([Categorical(1)]), "names or Similarity objects, got Categorical"),
         (lambda: MSConLoss([Categorical]), "names or Similarity objects, got ABCMeta"),
         (lambda: MSConLoss(["c", Continuous("c", 1)]), "distinct names"),
         (lambda: MSConLoss(Categorical("c")), "must be a list of distinct names, or Similarity objects"),

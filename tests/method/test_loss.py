@@ -283,12 +283,15 @@ def test_projections_that_are_no_tensors_are_refused():
         MSConLoss(NAMES)({n: z[i].tolist() for i, n in enumerate(NAMES)}, labels)
 
 
+@pytest.mark.usefixtures("as_users_run_it")
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         ((["a", "a"],), "distinct names"),
         (("category",), "distinct names"),
         (([],), "distinct names"),
+        ((None,), "distinct names"),
+        (({"a", "b"},), "list of distinct names"),  # whose order, and with it that of the projections, is any
         ((["a"], 0.0), "temperature must be positive and finite, got 0"),
         ((["a"], float("nan")), "temperature must be positive and finite, got nan"),
     ],
@@ -311,6 +314,17 @@ def test_settings_that_cannot_be_meant_are_refused(arguments, words):
             "'positives' is of neither .*'rank_n_contrast': temp",
         ),
         ({"objective": SupCon(), "temperature": 0.1}, "'temperature' is of neither .* object has its settings already"),
+        ({"positives": "within"}, "positives must be 'outside' or 'inside', got 'within'"),
+        ({"denominator": None}, "denominator must be 'all' or 'negatives', got None"),
+        ({"average_over": "all"}, "average_over must be 'anchors_with_a_positive' or 'all_anchors', got 'all'"),
+        ({"reduction": "max"}, "reduction must be 'mean' or 'sum', got 'max'"),
+        ({"weighting": "exact", "fit_on": "test"}, "fit_on must be 'validation' or 'training', got 'test'"),
+        ({"objective": "himulcon", "constraint": "level"}, "constraint must be .*, got 'level'"),
+        ({"memory_size": 1.5}, "memory_size must be an integer of at least 0, got 1.5"),
+        ({"memory_size": "9"}, "memory_size must be an integer of at least 0, got '9'"),
+        ({"dim": 0}, "dim must be an integer of at least 1, got 0"),
+        ({"importance": ["a"]}, r"importance must be a dictionary of names and numbers, got \['a'\]"),
+        ({"importance": {"a": "2"}}, "importance of 'a' must be a number, got '2'"),
     ],
 )
 def test_settings_of_another_type_or_weighting_are_refused(settings, words):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -121,7 +122,15 @@ def test_more_than_one_view_of_an_input():
 
 
 @pytest.mark.usefixtures("as_users_run_it")
-@pytest.mark.parametrize("inputs", [[0], [0, 1, 2], [0, -1], [0, 0.5], ["image", "text"]])
+@pytest.mark.parametrize("inputs", [[0], [0, 1, 2], [0, -1], [0, 0.5], [0, 2**70], 5, ["image", "text"]])
 def test_inputs_that_do_not_fit_the_views_are_refused(inputs):
     with pytest.raises(ValueError, match="inputs must be one integer >= 0 for each of 2 views"):
         MSConLoss(["same_row"])(torch.ones(1, 3, 2, 4), inputs=inputs)
+
+
+@pytest.mark.usefixtures("as_users_run_it")
+@pytest.mark.parametrize("array_of", [np.array, torch.tensor])
+def test_inputs_may_be_an_array(array_of):
+    z = torch.randn(1, 3, 2, 4, generator=torch.Generator().manual_seed(0))
+    criterion = MSConLoss(["same_row"], objective=ImageText())
+    assert criterion(z, inputs=array_of([0, 1])) == criterion(z, inputs=[0, 1])

@@ -86,8 +86,8 @@ def matrix(*pairs: float) -> list[list[float | None]]:
     [
         (matrix(0.1, 0.3, 0.2), {}, False, "The spaces differ: .*character and weight"),
         (matrix(0.1, 0.3, 0.7), {(1, 2): 0.2}, False, "differ in part.*slant and weight.*labels themselves 0.20"),
-        (matrix(0.99, 0.98, 0.99), {}, True, "A failure: all heads have the same space"),
-        (matrix(0.99, 0.2, 0.2), {(0, 1): 0.01}, True, "A failure: character and slant.*though their labels differ"),
+        (matrix(0.99, 0.98, 0.99), {}, True, "Warning: all heads have the same space"),
+        (matrix(0.99, 0.2, 0.2), {(0, 1): 0.01}, True, "Warning: character and slant.*though their labels differ"),
         (matrix(0.99, 0.2, 0.2), {(0, 1): 0.97}, False, "character and slant.*their labels go together too"),
         (
             [[None, None, None], [None, 1.0, 0.1], [None, 0.1, 1.0]],
@@ -101,7 +101,7 @@ def test_words_follow_the_numbers(values, labels, failed, words):
     text, is_failure = explain(NAMES, values, labels)
     assert is_failure is failed
     assert re.search(words, text), text
-    assert text.startswith("A failure") is failed
+    assert text.startswith("Warning") is failed
 
 
 def equal_heads(run: Run) -> Run:
@@ -143,7 +143,7 @@ def test_equal_heads_are_a_failure_that_the_page_says_first(a_run, tmp_path):
     path = build_report([equal_heads(a_run("same"))], tmp_path / "page.html", with_maps=False)
     text = path.read_text("utf-8")
     opening = text[: text.index('id="comparison"')]
-    assert "A failure: all heads have the same space" in opening
+    assert "Warning: all heads have the same space" in opening
     (method,) = json.loads(path.with_suffix(".json").read_text("utf-8"))["diversity"]["methods"]
     assert method["failed"]
     assert method["mean"][0][1] == pytest.approx(1.0, abs=1e-4)

@@ -292,3 +292,29 @@ def test_plain_values_are_read_as_text_is_and_left_as_they_are():
     assert plain == {"similarity": [{"column": "kind"}], "train": {"epochs": 3}}
     assert parsed == recipe.parse(parsed.to_toml()) == recipe.of_plain(parsed.to_plain())
     assert parsed.train.epochs == 5
+
+
+def test_a_number_of_more_than_64_bits_is_refused():
+    with pytest.raises(RecipeError, match="epochs must be a whole number of at least 1, got a whole number of more"):
+        recipe.parse('similarity = [{ column = "a" }]', [f"train.epochs={'9' * 40}"])
+
+
+@pytest.mark.parametrize("name", [":", "..:x", "a b:C", "pkg.mod:", "pkg:1"])
+def test_a_name_that_no_class_can_have_is_refused(name):
+    with pytest.raises(RecipeError, match=r"a similarity of your own is written 'pkg\.mod:Class', got"):
+        recipe.parse(f'similarity = [{{ column = "a", name = "{name}" }}]')
+
+
+def test_what_is_wrong_with_probed_columns_is_known_before_training():
+    parsed = recipe.parse("""
+        similarity = [{ column = "a" }]
+        [probe]
+        columns = ["size"]
+        largest = { siez = 2 }
+        kinds = { a = "ordinal", szie = "ordinal", size = { name = "ordinal", level = ["S", "L"] } }
+    """)
+    trained, not_probed, setting, largest = parsed.probe_complaints()
+    assert trained == "[probe] kinds names column 'a', but its kind is that of its [[similarity]]. Take it out."
+    assert not_probed.startswith("[probe] kinds names column 'szie', which is not probed. Did you mean 'size'?")
+    assert setting.startswith("[probe] kinds.size: [similarity] has no setting 'level'. Did you mean 'levels'?")
+    assert largest.startswith("[probe] largest names column 'siez', which is not probed. Did you mean 'size'?")

@@ -73,7 +73,7 @@ def test_a_file_that_looks_like_something_else_can_be_named(index, pictures, tmp
     assert index.search("file:5", k=1)[0].row == 9
     assert index.search("./5", k=1)[0].row == 9
     assert index.search("5").query == "row 5"
-    assert "the middle of" in index.search("label:kind=boots").query
+    assert "the mean of" in index.search("label:kind=boots").query
 
 
 def test_a_label_is_the_middle_of_its_rows_which_may_be_found(run):
@@ -83,7 +83,7 @@ def test_a_label_is_the_middle_of_its_rows_which_may_be_found(run):
     for query_form in ("kind=boots", {"kind": "boots"}):
         hits = index.search(query_form, k=24)
         assert rows_of(hits) == by_hand(run, query, [1, 1, 1], [])
-        assert "the middle of 6 rows with kind=boots" in hits.query
+        assert "the mean of 6 rows with kind=boots" in hits.query
 
 
 def test_agreement_with_a_label_is_whether_the_row_carries_it(shared_index):

@@ -299,6 +299,10 @@ def test_a_dry_run_takes_a_step_and_writes_nothing(recipe, table, tmp_path, monk
         ("candidates.warm_up=5", "warm_up is 5 but there is no memory"),
         ("candidates.memory_size=-1", "memory_size must be 0"),
         ("candidates.memory=5", "Did you mean 'memory_size'"),
+        ("heads.output_dim=9223372036854775807", "hidden_dim and output_dim must be positive and at most 65536"),
+        ("heads.hidden_dim=9223372036854775807", "hidden_dim and output_dim must be positive and at most 65536"),
+        ("probe.kinds.siez=ordinal", "kinds names column 'siez', which is not probed"),
+        ('similarity=[{column="shade", name="multi_label", separator=""}]', "separator must be text such as"),
     ],
 )
 def test_what_is_wrong_with_the_recipe_leaves_nothing(recipe_with, override, message, table, tmp_path):
@@ -306,6 +310,15 @@ def test_what_is_wrong_with_the_recipe_leaves_nothing(recipe_with, override, mes
     with pytest.raises(RecipeError, match=message):
         fit(recipe_with(*overrides), table, tmp_path / "run", **QUIET)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_dry_run_whose_loss_cannot_be_computed_says_so(asked, table, monkeypatch):
+    def learn(self, *arguments):
+        raise ValueError("3 of 3 anchors are not finite.")
+
+    monkeypatch.setattr("mscon.train.loop.Training.learn", learn)
+    with pytest.raises(RunError, match="epoch 1, step 1: training broke down: the loss could not be computed: 3 of 3"):
+        fit(asked(), table, dry_run=True, **QUIET)
 
 
 def test_an_image_at_fault_leaves_nothing(recipe, table, tmp_path):
@@ -533,9 +546,10 @@ def test_a_line_an_epoch_where_nobody_watches(recipe, table, tmp_path, capsys):
     fit(recipe, table, tmp_path / "run")
     out, err = capsys.readouterr()
     assert out == ""
-    length, warning, *lines = err.strip().splitlines()
+    length, warning, legend, *lines = err.strip().splitlines()
     assert length == "Training takes 4 steps: 2 epochs of 2 steps."
     assert warning.startswith("warning: 4 steps are few") and "train.epochs = 100 or more" in warning
+    assert "loss x weight" in legend and "Relative excess: 0" in legend
     assert len(lines) == 2
     assert lines[0].startswith("epoch 1/2: total ")
     assert all(word in lines[1] for word in ("shape", "shade", "same_row", "with a positive", "relative excess"))

@@ -169,6 +169,23 @@ def test_same_row_may_count_double_under_every_weighting(recipe_with, weighting,
     assert twice["shape"] == pytest.approx(once["shape"], rel=0.05)
 
 
+def test_a_stopped_run_of_an_older_version_goes_on_with_what_it_learned(asked, table, tmp_path):
+    """Its checkpoint has another name for the weighting that importances scale."""
+    entries = '[{column="shape", importance=2}, {column="shade"}]'
+    recipe = asked("train.epochs=1", f"similarity={entries}")
+    now, older = (fit(recipe, table, tmp_path / name, **QUIET) for name in ("now", "older"))
+    tensors, state = older.read_checkpoint("last")
+    older_names = {name.replace("weighting.weighting.", "weighting.own."): value for name, value in tensors.items()}
+    assert older_names.keys() != tensors.keys()
+    older.write_checkpoint("last", older_names, state)
+    learned, again = (
+        resume(Run.open(run.root), overrides=["train.epochs=2"], **QUIET).read_checkpoint("last")[0]
+        for run in (now, older)
+    )
+    assert learned.keys() == again.keys()
+    assert all(torch.equal(learned[name], again[name]) for name in learned)
+
+
 @pytest.mark.parametrize("columns", [["shape"], ["shape", "shade"]], ids=["one column", "multi-task"])
 def test_cross_entropy_keeps_its_best_epoch_by_validation_accuracy(recipe_with, columns, table, tmp_path):
     entries = ", ".join(f'{{column="{c}"}}' for c in columns)

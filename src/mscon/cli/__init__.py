@@ -60,15 +60,15 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Learn one embedding from several label columns of a table (multi-similarity contrastive\n"
         "learning).\n\n"
-        "Each label column says in its own way which rows are similar: by class, by number, by\n"
-        "level. Columns may be incomplete or noisy. mscon trains one encoder on all of them, weighs\n"
+        "Each label column defines which rows are similar: by class, by number, by level of a\n"
+        "hierarchy. Columns may be incomplete or noisy. mscon trains one encoder on all of them, weighs\n"
         "the columns against each other, and measures what the embedding is good for, also for\n"
         "tasks that it was not trained on.",
         epilog="start here:\n"
-        "  mscon demo                                   everything on rendered letters, in minutes\n"
-        "  mscon list recipes                           recipes to start from\n"
-        "  mscon check shoes.toml --table shoes.csv     is my table all right?\n"
-        "  mscon train shoes.toml --table shoes.csv",
+        "  mscon demo                                   try everything on rendered letters\n"
+        "  mscon list recipes photos > shoes.toml       a recipe to start from; edit its columns\n"
+        "  mscon check shoes.toml --table shoes.csv     what is in the table, and what is wrong\n"
+        "  mscon train shoes.toml --table shoes.csv     then: mscon probe, report, explore",
     )
     parser.add_argument("-V", "--version", action="version", version=f"mscon {mscon.__version__}")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)

@@ -45,12 +45,12 @@ def probe(arguments: argparse.Namespace) -> None:
 def _scores(run: Run) -> str:
     from mscon.evaluate.report.probe_scores import scores_of
 
-    lines = [f"{run.root}"]
+    lines = [f"{run.root}: score on test rows [95 % interval], baseline, whether training used the column"]
     for how, whose in (("linear", ""), ("neighbours", "unseen rows")):
         for score in scores_of(run.read_probe(), how):
             measure, shown = score.measure, score.measure.shown
-            guess = "" if score.guess is None else f"  {measure.guess} {measure.with_unit(score.guess)}"
-            role = whose or ("trained" if score.trained else "never seen")
+            guess = "" if score.guess is None else f"  baseline {measure.with_unit(score.guess)} ({measure.guess})"
+            role = whose or ("trained on" if score.trained else "not trained on")
             lines.append(
                 f"  {score.name:<16} {measure.title:<12} {measure.with_unit(score.value):>8}  "
                 f"[{shown(score.low)}, {shown(score.high)}]{guess}  {role}"

@@ -19,7 +19,7 @@ _LISTS = (*_KINDS, "encoders", "sources", "recipes")
 
 @verb(
     argument("kind", f"{', '.join(_LISTS)} (default: all)", metavar="KIND", nargs="?", choices=_LISTS),
-    argument("name", "with recipes: print that recipe", metavar="NAME", nargs="?"),
+    argument("name", "with KIND recipes: print this recipe", metavar="NAME", nargs="?"),
     examples="""
     mscon list
     mscon list weightings

@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from mscon.cli.arguments import NAME_COLUMN, RUN, TRUST, argument, flag, positive, verb
+from mscon.data.table.cell_text import cell_text
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -50,7 +51,7 @@ def search(arguments: argparse.Namespace) -> None:
     Several queries are combined. --mix says how much each similarity counts; only proportions
     matter, and similarities that are not named count nothing.
 
-    Prints the best rows first: the score under the mix and that of each similarity, from -1 to 1,
+    Prints the best rows first: the score under the mix, the score by each similarity (-1 to 1),
     and all labels with a sign: = same as the query, ≈0.61 partly the same, ≠ different, ? unknown,
     as the similarity of that column compares them. Rows of the query stand first, marked "query".
     """
@@ -93,7 +94,8 @@ def _table(hits: Hits) -> Table:
         table.add_column(_plain(title), justify="right")
     if names:
         table.add_column("name", overflow="fold")
-    for title in ("score", *hits.mix.names):
+    # A column of labels often has the name of a similarity, so that of its scores is another.
+    for title in ("score", *(f"by {name}" for name in hits.mix.names)):
         table.add_column(_plain(title), justify="right")
     # The column that rows are called by stands before the scores already.
     labels = [label for label in hits[0].labels if [hit.labels[label] for hit in shown] != [hit.name for hit in shown]]
@@ -107,7 +109,7 @@ def _table(hits: Hits) -> Table:
             *([_plain(hit.name or "")] if names else []),
             "query" if is_query else f"{hit.score:.3f}",
             *("" if is_query else f"{score:.3f}" for score in hit.scores.values()),
-            *(_plain(hit.labels[name] or "") if is_query else _label(hit, name) for name in labels),
+            *(_plain(cell_text(hit.labels[name] or "")) if is_query else _label(hit, name) for name in labels),
             *([_plain(hit.image or "")] if images else []),
             end_section=number == len(hits.examples) - 1,
         )
@@ -118,7 +120,7 @@ def _label(hit: Hit, name: str) -> Text:
     word, weight = hit.agreement[name], hit.weights[name]
     sign, style = _SIGNS[word]
     sign = f"{sign}{weight:.2f}" if word == "partly" else sign
-    text = _plain(f"{sign} {hit.labels[name] or ''}".rstrip())
+    text = _plain(f"{sign} {cell_text(hit.labels[name] or '')}".rstrip())
     text.stylize(style)
     return text
 

@@ -113,17 +113,6 @@ def _need_columns(run: Run, recipe: Recipe, rows: pl.DataFrame) -> None:
         for name in dict.fromkeys([*probed, *recipe.probe.neighbours])
         if name not in labels
     ]
-    complaints += [
-        f"run '{run.root}': [probe] kinds names column '{name}', which is not probed, or was trained on and so has its "
-        f"kind.{nearest(name, probed)}"
-        for name in recipe.probe.kinds
-        if name in trained or name not in (*probed, *recipe.probe.neighbours)
-    ]
-    complaints += [
-        f"run '{run.root}': [probe] largest names column '{name}', which is not probed.{nearest(name, probed)}\n"
-        "  Add it to [probe] columns, or take it out."
-        for name in recipe.probe.largest
-        if name not in probed
-    ]
+    complaints += [f"run '{run.root}': {complaint}" for complaint in recipe.probe_complaints()]
     if complaints:
         raise RunError("\n".join(complaints))

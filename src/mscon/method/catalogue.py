@@ -79,6 +79,8 @@ def import_class(kind: str, name: str, base: type, where: str = "") -> type[Any]
     Raises:
         RecipeError: if it cannot be imported, or is no subclass of `base`.
     """
+    if not is_own(name):
+        raise RecipeError(f"{where}a {kind} of your own is written 'pkg.mod:Class', got {name!r}.")
     module_name, _, class_name = name.partition(":")
     try:
         imported = getattr(importlib.import_module(module_name), class_name)

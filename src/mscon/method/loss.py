@@ -41,7 +41,7 @@ class SimilaritySummary:
 
 
 class MSConLoss(nn.Module):
-    """Multi-similarity contrastive loss: a loss per similarity, weighed.
+    """Multi-similarity contrastive loss: the weighted sum of one contrastive loss per similarity.
 
         MSConLoss(["make", "colour"])                                              # classes
         MSConLoss([Categorical("make"), Continuous("price", width=5_000), "same_row"], objective="rank_n_contrast")
@@ -49,13 +49,13 @@ class MSConLoss(nn.Module):
 
     The value is in nats and averages over anchors with a positive, similarity by similarity. With the objective
     "supcon" coinciding embeddings give log(candidates) per similarity, and none can fall below log(positives). With
-    learned weights the total may be negative; that is no fault. It runs in float32 whatever autocast says.
+    learned weights the total may be negative, which is correct. It runs in float32 whatever autocast says.
 
     Under torch.compile it is one break of the graph, and runs as it does without: its kernels choose by the values of
     a batch how to compute, and bring their own gradient.
 
     The "multi-similarity loss" of Wang et al. 2019 (pytorch-metric-learning's MultiSimilarityLoss) is
-    another thing.
+    a different method.
 
     Args:
         similarities: in the order of their projections, each a Similarity, of any kind or a class of your own, or the
@@ -63,11 +63,11 @@ class MSConLoss(nn.Module):
             alike (SimCLR's notion), so it can be added to any list to learn from unlabelled rows too.
         temperature: of the objective; None for its default. That of "supcon", 0.1, divides cosine similarities. By
             name, {"same_row": 0.2}, of the similarities named; the others have the default.
-        weighting: "uncertainty" (the paper's learned weights), "equal", "relative" (by how much is
-            still to learn), "exact" (by how well the labels of other rows are predicted: call `fit_weights` with
-            held-out rows after each epoch, until then it is "equal"; or give `fit_on="training"`), or a Weighting of
-            your own. A learned weighting has parameters: hand `criterion.parameters()` to the optimiser, without
-            weight decay.
+        weighting: "uncertainty" (the paper's learned weights), "equal", "relative" (larger for
+            similarities that are learnt further), "exact" (by how well the labels of other rows are predicted: call
+            `fit_weights` with held-out rows after each epoch, until then it is "equal"; or give `fit_on="training"`),
+            or a Weighting of your own. A learned weighting has parameters: pass `criterion.parameters()` to the
+            optimiser, without weight decay.
         objective: "supcon", "rank_n_contrast", "himulcon", "triplet_margin", "cross_entropy", or an Objective of
             these or of your own, which is prepared here (`Objective.prepare`). Or by name of the similarity,
             {"price": "rank_n_contrast", "make": SupCon(temperature=0.2)}: those that are not named have "supcon".
@@ -111,7 +111,7 @@ class MSConLoss(nn.Module):
         self.similarities = similarities_of(similarities)
         self.names = tuple(s.column for s in self.similarities)
         self.objective, self.weighting = build_parts(
-            self.names, objective, temperature, weighting, importance or {}, settings
+            self.names, objective, temperature, weighting, {} if importance is None else importance, settings
         )
         check_parts(self.similarities, self.objective, self.weighting, dim, memory_size)
         self.objective.prepare(self.similarities, dim or 0)
@@ -124,7 +124,7 @@ class MSConLoss(nn.Module):
         projections: Projections,
         labels: BatchLabels | None = None,
         rows: Values | None = None,
-        inputs: Sequence[int] | None = None,
+        inputs: Values | None = None,
     ) -> Float[Tensor, ""]:
         """The number to minimise.
 
@@ -153,7 +153,7 @@ class MSConLoss(nn.Module):
         projections: Projections,
         labels: BatchLabels | None,
         rows: Values | None,
-        inputs: Sequence[int] | None,
+        inputs: Values | None,
     ) -> Float[Tensor, ""]:
         anchors = samples_of(projections, labels, rows, inputs, self.similarities, self.candidates)
         measured = measure(

@@ -22,7 +22,7 @@ def samples_of(
     projections: Projections,
     labels: BatchLabels | None,
     rows: Values | None,
-    inputs: Sequence[int] | None,
+    inputs: Values | None,
     similarities: Sequence[Similarity],
     candidates: CandidateSource,
 ) -> Samples:
@@ -61,15 +61,19 @@ def samples_of(
     return Samples(stacked.reshape(len(names), count * views, dim), codes, origin)
 
 
-def _input_numbers(inputs: Sequence[int] | None, views: int, view: Int[Tensor, " samples"]) -> Int[Tensor, " samples"]:
+def _input_numbers(inputs: Values | None, views: int, view: Int[Tensor, " samples"]) -> Int[Tensor, " samples"]:
     """The input of each sample, from that of each view."""
     if inputs is None:
         return torch.zeros_like(view)
-    if len(inputs) != views or not all(isinstance(number, int) and number >= 0 for number in inputs):
+    try:
+        numbers = integers("inputs", inputs, truth_values=False)
+    except ValueError:
+        numbers = view[:0]
+    if numbers.shape != (views,) or (numbers < 0).any():
         raise ValueError(
             f"inputs must be one integer >= 0 for each of {views} views, such as {[*range(views)]}, got {inputs!r}."
         )
-    return torch.tensor(list(inputs), device=view.device)[view]
+    return numbers.to(view.device)[view]
 
 
 def _stack_projections(projections: Projections, names: Sequence[str]) -> Float[Tensor, "similarities rows views dim"]:

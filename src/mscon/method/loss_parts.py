@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
+from numbers import Integral, Real
 from typing import Any
 
 from mscon.errors import RecipeError
@@ -21,9 +22,11 @@ DEFAULT_OBJECTIVE = "supcon"
 
 def similarities_of(parts: Sequence[str | Similarity]) -> tuple[Similarity, ...]:
     """Objects for names; each column once."""
-    listed = () if isinstance(parts, str | Similarity) else tuple(parts)
+    # Projections come in the order of the similarities, and a set has none.
+    is_ordered = isinstance(parts, Iterable) and not isinstance(parts, str | Similarity | Set)
+    listed = tuple(parts) if is_ordered else ()
     for part in listed:
-        if not isinstance(part, str | Similarity):
+        if not isinstance(part.column if isinstance(part, Similarity) else part, str):
             raise ValueError(f"similarities must be names or Similarity objects, got {type(part).__name__}: {part!r}.")
     similarities = tuple(
         part if isinstance(part, Similarity) else SameRow(part) if part == "same_row" else Categorical(part)
@@ -52,6 +55,8 @@ def build_parts(
         ValueError: for names of no similarity, values of a wrong type, settings that no part has or that one lacks.
         RecipeError: for an unknown objective or weighting.
     """
+    if not isinstance(importance, Mapping):
+        raise ValueError(f"importance must be a dictionary of names and numbers, got {importance!r}.")
     if isinstance(objective, str):
         catalogue.find("objective", objective)
     default = DEFAULT_OBJECTIVE if isinstance(objective, Mapping) else objective
@@ -63,6 +68,11 @@ def build_parts(
         if (unknown := [name for name in by_name if name not in names])
     ]
     complaints += [complaint for name in choices if (complaint := _complaint(name, choices[name], temperatures))]
+    complaints += [
+        f"importance of '{name}' must be a number, got {factor!r}."
+        for name, factor in importance.items()
+        if not isinstance(factor, Real)
+    ]
     if not isinstance(weighting, str | Weighting):
         complaints.append(f"weighting must be a name or a Weighting object, got {weighting!r}.")
     if complaints:
@@ -151,6 +161,10 @@ def check_parts(
     Raises:
         ValueError: if they do not.
     """
+    for name, value in (("dim", 1 if dim is None else dim), ("memory_size", memory_size)):
+        least = 1 if name == "dim" else 0
+        if not isinstance(value, Integral) or value < least:
+            raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}.")
     groups = groups_of(objective, len(similarities))
     classifiers = sorted({type(group.objective).__name__ for group in groups if not group.objective.compares})
     if classifiers and dim is None:

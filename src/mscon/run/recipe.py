@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import tomli_w
 
-from mscon.errors import RecipeError
+from mscon.errors import RecipeError, nearest
 from mscon.run import parts, validate
 from mscon.run.parts import AUTO as AUTO
 from mscon.run.parts import OWN_PARTS as OWN_PARTS
@@ -93,6 +93,34 @@ class Recipe:
             members.append(number)
         return [(part, tuple(numbers)) for part, numbers in groups]
 
+    def probe_complaints(self) -> list[str]:
+        """What is wrong with [probe] beside the other sections: columns that are not probed, and their kinds."""
+        trained = [part.column for part in self.similarities if part.name != "same_row"]
+        probed = list(dict.fromkeys([*trained, *self.probe.columns]))
+        complaints = []
+        for name, kind in self.probe.kinds.items():
+            if name in trained:
+                complaints.append(
+                    f"[probe] kinds names column '{name}', but its kind is that of its [[similarity]]. Take it out."
+                )
+                continue
+            if name not in (*probed, *self.probe.neighbours):
+                complaints.append(
+                    f"[probe] kinds names column '{name}', which is not probed.{nearest(name, probed)}\n"
+                    "  Add it to [probe] columns, or take it out."
+                )
+                continue
+            try:
+                probe_part(name, kind)
+            except RecipeError as error:
+                complaints += [f"[probe] kinds.{name}: {message}" for message in error.messages]
+        return complaints + [
+            f"[probe] largest names column '{name}', which is not probed.{nearest(name, probed)}\n"
+            "  Add it to [probe] columns, or take it out."
+            for name in self.probe.largest
+            if name not in probed
+        ]
+
     def to_toml(self) -> str:
         """The resolved recipe; `parse` of it gives this value back."""
         return tomli_w.dumps(self.to_plain())
@@ -136,7 +164,7 @@ def parse(text: str, overrides: Sequence[str] = (), where: str = "") -> Recipe:
 
 
 def of_columns(columns: Sequence[str], overrides: Sequence[str] = ()) -> Recipe:
-    """The recipe that learns these label columns, their kinds inferred from the cells, all else by default.
+    """A recipe for these label columns: kinds inferred from the cells, equal weights, everything else by default.
 
     Args:
         columns: of the table; "same_row" for views of one row.
@@ -149,7 +177,7 @@ def of_columns(columns: Sequence[str], overrides: Sequence[str] = ()) -> Recipe:
     if isinstance(columns, str) or not all(isinstance(column, str) for column in columns):
         raise ValueError(f"columns must be a list of names of label columns, got {columns!r}.")
     similarities = [{"name": c} if c == "same_row" else {"column": c, "name": AUTO} for c in columns]
-    return of_plain({"similarity": similarities}, overrides)
+    return of_plain({"similarity": similarities, "weighting": {"name": "equal"}}, overrides)
 
 
 def of_plain(plain: Mapping[str, Any], overrides: Sequence[str] = (), where: str = "") -> Recipe:

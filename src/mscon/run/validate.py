@@ -120,6 +120,8 @@ def convert(value: Any, hint: Any, what: str) -> Any:
     Raises:
         RecipeError: if it is of another type, or out of range.
     """
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:  # Python reads them, but torch and NumPy cannot
+        raise RecipeError(f"{what} must be {_allowed(hint)}, got a whole number of more than 64 bits.")
     try:
         converted = msgspec.convert(value, hint)
     except msgspec.ValidationError:

@@ -74,7 +74,7 @@ class Index:
         Args:
             query: an example, or a list of them. The number of a row; the path of a new image, or an image as
                 `mscon.load(...).embed` takes one; the path of an image as the table has it; {"kind": "boots"} or
-                "kind=boots" for the middle of all rows that carry a label; "line:18" for a line of the table.
+                "kind=boots" for the mean of all rows that have a label; "line:18" for a line of the table.
             unlike: counterexamples, likewise.
             mix: how much each similarity counts: {"closure": 1, "category": 0.5}, or "closure=1,category=0.5". What is
                 left out counts nothing; None for all alike.

@@ -21,7 +21,7 @@ from mscon.search.spaces import Spaces, unit
 
 _FORM = (
     "A query is the number of a row (17), its line in the table (line:18), its image as the table has it, "
-    "a label (kind=boots) for the middle of all rows that carry it, or the path of a new image."
+    "a label (kind=boots) for the mean of all rows that have it, or the path of a new image."
 )
 
 # Misspelt image paths are looked for among so many; more would take seconds.
@@ -36,7 +36,7 @@ class Example:
         wording: what it is, in words.
         vectors: in each space of unit length, or zeros.
         row: of the run, if it is one.
-        carries: the labels that it stands for, if it is the middle of rows.
+        carries: the labels that it stands for, if it is the mean of rows.
     """
 
     wording: str
@@ -67,7 +67,7 @@ class Examples:
         """One example.
 
         Args:
-            query: the number of a row; text, see below; a path; a mapping from columns to labels, for the middle of all
+            query: the number of a row; text, see below; a path; a mapping from columns to labels, for the mean of all
                 rows that carry them; or an image, as `mscon.load(...).embed` takes one.
 
         Text is, the first that fits: "line:18" or "row:17"; the number of a row; an image as the table has it; the
@@ -152,7 +152,7 @@ class Examples:
         mask = rows_of(labels, self.labels)
         assert mask is not None
         rows = np.flatnonzero(mask)
-        wording = f"the middle of {counted(len(rows), 'row')} with {', '.join(map(str, labels))}"
+        wording = f"the mean of {counted(len(rows), 'row')} with {', '.join(map(str, labels))}"
         return Example(wording, unit(self.spaces.mean(rows)), carries=tuple(labels))
 
     def _near(self, text: str) -> str:
@@ -164,7 +164,7 @@ class Examples:
 def together(like: Sequence[Example], unlike: Sequence[Example]) -> Float[np.ndarray, "spaces dim"]:
     """One unit vector in each space: towards the mean of some examples, away from that of others.
 
-    Every example counts once, also one that is the middle of many rows. Zeros where they cancel out.
+    Every example counts once, also one that is the mean of many rows. Zeros where they cancel out.
 
     Args:
         like: at least one.

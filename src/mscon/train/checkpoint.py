@@ -5,6 +5,7 @@ No random numbers are in it: they follow from the seed and the epoch.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -69,7 +70,13 @@ def restore_last(run: Run, training: Training) -> Position:
         return Position()
     tensors, state = run.read_checkpoint("last")
     try:
-        training.method.load_state_dict({k: v for k, v in tensors.items() if not k.startswith(_OPTIMISER)})
+        names = training.method.state_dict().keys()
+        weights = {
+            name if name in names else _renamed(name): tensor
+            for name, tensor in tensors.items()
+            if not name.startswith(_OPTIMISER)
+        }
+        training.method.load_state_dict(weights)
         _load_optimiser(training.optimiser, tensors, state["optimiser"])
         training.schedule.load_state_dict(state["schedule"])
         return Position.of(state)
@@ -79,6 +86,11 @@ def restore_last(run: Run, training: Training) -> Position:
             f"run '{run.root}' cannot go on: its last checkpoint does not fit its recipe ({last}).\n"
             "  Was recipe.toml changed, or does the run come from another version of mscon, torch or timm?"
         ) from None
+
+
+def _renamed(name: str) -> str:
+    """What a tensor of an older checkpoint is called now: the weighting that importances scale."""
+    return re.sub(r"^weighting\.own\.", "weighting.weighting.", name)
 
 
 def _optimiser_state(optimiser: torch.optim.Optimizer) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:

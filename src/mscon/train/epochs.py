@@ -12,7 +12,7 @@ from mscon.run.run import Run
 from mscon.train.checkpoint import Position, save_best, save_last
 from mscon.train.gather import leave, processes
 from mscon.train.grad_cache import has_batch_norm
-from mscon.train.log import Log, TrainingProgress
+from mscon.train.log import LEGEND, Log, TrainingProgress
 from mscon.train.loop import Training, need_finite_state, train_epoch, validate
 
 # Fewer steps than this are few. A table of 178 to 600 rows that took 20 steps (20 epochs of one batch) was worse than
@@ -39,6 +39,7 @@ def train(run: Run, training: Training, position: Position, show: bool) -> Run:
         if not position.epoch:
             for sentence in training_length(settings, training.recipe.sampler, steps):
                 progress.say(sentence)
+        progress.say(LEGEND)
         world = processes()[1]
         if world > 1 and has_batch_norm(training.method.model):
             progress.say(

@@ -29,7 +29,7 @@ from mscon.train import assembly, environment, log
 from mscon.train.checkpoint import Position, restore_last
 from mscon.train.epochs import is_first, train, training_length, write_trained
 from mscon.train.gather import leave, wait_for_all
-from mscon.train.loop import Training
+from mscon.train.loop import Training, broken_down
 
 
 def default_out(name: str) -> Path:
@@ -42,39 +42,44 @@ def fit(
     table: object,
     out: str | Path | None = None,
     *,
+    numbers: Sequence[str] = (),
+    categories: Sequence[str] = (),
     images: str | Path | None = None,
     overwrite: bool = False,
     progress: bool = True,
     dry_run: bool = False,
     protected: Sequence[Path] = (),
 ) -> Run | None:
-    """Train, and leave a run directory.
+    """Train an encoder and write a run directory.
 
-        mscon.fit("shoes.csv", ["make", "price"])
+        mscon.fit("shoes.csv", ["make", "price"])                                # encodes the images
+        mscon.fit(frame, ["make", "price"], numbers=["height"], categories=["fuel"])  # encodes these columns
         mscon.fit(recipe, "shoes.csv", "runs/shoes")
 
-    Everything is read, checked and built before the directory is made, so a mistake leaves nothing.
+    Everything is read, checked and built before the directory is created, so a mistake leaves nothing behind.
 
     Args:
-        recipe: a Recipe; or a list of label columns, whose kinds are then inferred from their cells, "same_row" among
-            them for views of one row. Encoded is then the column `image`, or where there is none the only column of
-            lists of numbers.
-        table: what `mscon.read_table` gives, or reads: a path, or a DataFrame. The two may be given in either order.
-        out: the run directory; must not exist, or be empty, unless `overwrite`: then a run that is there is replaced
-            once this one has its first checkpoint. By default runs/TABLE-DATE.
-        images: folder that image paths, or the file of vectors, are relative to; by default the table's.
-        progress: show a bar, or a line an epoch, on standard error.
-        dry_run: take one step on the CPU, write nothing (but the cache of decoded images), return None.
-        protected: files of the user's, besides those that are read here; a run that holds one is not replaced.
+        recipe: a Recipe; or a list of label columns, whose kinds are then inferred from their cells. Add "same_row" to
+            the list to learn also from views of the same row. Without a recipe the encoder reads the columns in
+            `numbers` and `categories`; else the images of the column `image`; else the only column of vectors.
+        table: a path, a DataFrame, or the result of `mscon.read_table`. Recipe and table may come in either order.
+        out: the run directory. It must not exist, or be empty, unless `overwrite` is set: then an existing run is
+            replaced once the new one has its first checkpoint. Default: runs/TABLE-DATE.
+        numbers, categories: the columns that the encoder reads, with a list of label columns in place of a recipe.
+        images: folder that image paths, or the file of vectors, are relative to. Default: the folder of the table.
+        progress: show a bar, or one line per epoch, on standard error.
+        dry_run: take one step on the CPU, write nothing (except the cache of decoded images), return None.
+        protected: more files that must not be lost: an existing run whose folder contains one is not replaced.
 
     Raises:
-        TableError: the table, or an image, is at fault.
-        RecipeError: the recipe is.
-        RunError: the directory is in the way; or a loss was not finite, and then the run keeps the
+        TableError: for a mistake in the table or an image.
+        RecipeError: for a mistake in the recipe.
+        RunError: if the directory exists already; or if a loss was not finite, and then the run keeps the
             checkpoints of the epochs before.
-        ValueError: if there is no table, or no recipe or list of columns, among the two.
+        ValueError: if the first two arguments are not a table and a recipe or list of columns; if `numbers` or
+            `categories` come with a Recipe, which names them itself.
     """
-    recipe, table = _recipe_and_table(recipe, table)
+    recipe, table = _recipe_and_table(recipe, table, numbers, categories)
     out = default_out(table.path.stem) if out is None else Path(out)
     images = None if images is None else Path(images)
     protected = [*protected, *_read_from(recipe, table, images)]
@@ -83,6 +88,8 @@ def fit(
     assembly.check_views(recipe)
     assembly.check_sampler(recipe)
     log.check(recipe.log.to)
+    if complaints := recipe.probe_complaints():
+        raise RecipeError(*complaints)
     root = images_root(table, recipe.data, images)
     rows = select_rows(table, recipe.data, recipe.similarities, root, probe=recipe.probe, derived=recipe.derived)
     assembly.check_rows(recipe, rows, table.name)
@@ -141,7 +148,9 @@ def fit(
             return train(run, training, Position(), progress)
 
 
-def _recipe_and_table(one: object, other: object) -> tuple[Recipe, Table]:
+def _recipe_and_table(
+    one: object, other: object, numbers: Sequence[str], categories: Sequence[str]
+) -> tuple[Recipe, Table]:
     recipe, source = (other, one) if isinstance(other, Recipe | list | tuple) else (one, other)
     if not isinstance(recipe, Recipe | list | tuple):
         raise ValueError(
@@ -149,14 +158,20 @@ def _recipe_and_table(one: object, other: object) -> tuple[Recipe, Table]:
             f"{type(other).__name__}."
         )
     table = source if isinstance(source, Table) else read_table(source)
+    if isinstance(numbers, str) or isinstance(categories, str):
+        raise ValueError("numbers and categories are lists of names of columns.")
     if isinstance(recipe, Recipe):
+        if numbers or categories:
+            raise ValueError("numbers and categories go with a list of label columns; a recipe has them under [data].")
         return recipe, table
-    vectors = [] if "image" in table.frame.columns or len(table.vectors) != 1 else [*table.vectors]
-    overrides = [
-        text
-        for name in vectors
-        for text in ("data.input=vectors", f"data.vectors={json.dumps(name)}", "encoder.name=mlp", "views.corrupt=0.3")
-    ]
+    overrides = []
+    if numbers or categories:
+        overrides = ["data.input=columns"]
+        overrides += [f"data.numbers={json.dumps([*numbers])}", f"data.categories={json.dumps([*categories])}"]
+    elif "image" not in table.frame.columns and len(table.vectors) == 1:
+        overrides = ["data.input=vectors", f"data.vectors={json.dumps(next(iter(table.vectors)))}"]
+    if overrides:
+        overrides += ["encoder.name=mlp", "views.corrupt=0.3"]
     return of_columns(recipe, overrides), table
 
 
@@ -283,5 +298,8 @@ def _dataset(
 
 def _one_step(training: Training) -> None:
     batch = next(batch for batch in training.sampler.epoch(1).batches if batch.numel())
-    training.learn(batch, training.view_maker(training.recipe.train.seed))
+    try:
+        training.learn(batch, training.view_maker(training.recipe.train.seed))
+    except ValueError as error:  # a loss that refuses vectors which are not finite
+        raise broken_down(training, 1, 1, f"the loss could not be computed: {error}") from error
     training.optimiser.step()

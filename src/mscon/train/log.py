@@ -150,6 +150,12 @@ def means_of(measured: Sequence[Measured], counts: Float[Tensor, " batches"]) ->
     }
 
 
+LEGEND = (
+    "Shown: the total loss; loss x weight of each similarity (share of anchors with a positive); and the score of "
+    "validation rows. Relative excess: 0 = the lowest loss that the labels allow, 1 = chance."
+)
+
+
 class TrainingProgress(ProgressBar):
     """What a person sees of a training: a bar on a terminal, else one line an epoch.
 

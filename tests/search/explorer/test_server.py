@@ -390,7 +390,7 @@ def test_it_listens_to_this_machine_only(server):
         ({"mix": EQUAL, "images": ["x"] * 17}, "at most 16"),
         ({"mix": EQUAL, "like": [3], "within": [99]}, "no row 99 ('within')"),
         ({"mix": EQUAL, "like": [3], "path": "/etc/passwd"}, "a request has no 'path'"),
-        ({"mix": EQUAL, "middle": {"column": "heel"}}, "no label to be the middle of"),
+        ({"mix": EQUAL, "middle": {"column": "heel"}}, "no label to take the mean of"),
         ({"mix": EQUAL, "middle": {"column": "kind", "codes": []}}, "no row has this label"),
         ({"mix": EQUAL, "middle": {"column": "kind", "codes": [3]}}, "whole numbers from 0 to 2"),
         ({"mix": EQUAL, "middle": ["kind"]}, "must be an object"),

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from mscon.data.batches.sampler import Sampler, sampler_of
 from mscon.data.check.label_summary import CheckedColumn
+from mscon.data.table.cell_text import number_text
 from mscon.errors import counted
 from mscon.method.similarities.base import Similarity
 from mscon.run import recipe as recipes
@@ -249,7 +250,7 @@ class Batching:
                 left = f"; {counted(stats.left_over[0], 'row')} left over" if stats.left_over[0] else ""
                 yield f"  {text}: {min(share, 1.0):.1%} of them{left}"
         if (width := self.similarities[number].alike_within) is not None:
-            yield f"  a larger width (it is {width:.3g}), such as {2 * width:.3g}"
+            yield f"  a larger width (it is {number_text(width, 3)}), such as {number_text(2 * width, 3)}"
 
 
 def _share_of_labelled(column: CheckedColumn) -> float:

@@ -23,7 +23,7 @@ from mscon.data.table import infer_kind
 from mscon.data.table.rows import left_out
 from mscon.data.table.split import SPLITS
 from mscon.data.table.table import Table, unit
-from mscon.errors import counted
+from mscon.errors import RecipeError, counted
 from mscon.method.similarities.base import Similarity
 from mscon.run.recipe import Probe, Recipe, SimilarityPart, Triplets, Views, probe_part
 
@@ -120,6 +120,8 @@ def describe(
         TableError: if a column cannot be read as the similarity that the recipe names, or has no triplet.
         RecipeError: if the sampler cannot be what the recipe asks for.
     """
+    if complaints := recipe.probe_complaints():
+        raise RecipeError(*complaints)
     where = f"{table.name}: "
     parts, inferred = infer_kind.resolve(rows, recipe.similarities, where=where)
     counts = Counter(rows.get_column("split").to_list())

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Bool, Float
 
+from mscon.data.table.cell_text import number_text
 from mscon.errors import counted, first_few
 
 if TYPE_CHECKING:  # the report imports no torch
@@ -82,8 +83,8 @@ class LabelSummary:
             return self.size
         low, middle, high = self.numbers.quartiles
         return (
-            f"{self.size} from {self.numbers.least:.4g} to {self.numbers.greatest:.4g}, quartiles {low:.4g}, "
-            f"{middle:.4g}, {high:.4g}"
+            f"{self.size} from {number_text(self.numbers.least)} to {number_text(self.numbers.greatest)}, "
+            f"quartiles {number_text(low)}, {number_text(middle)}, {number_text(high)}"
         )
 
 
@@ -122,7 +123,7 @@ class CheckedColumn(LabelSummary):
             return [f"{head}: views of one row are alike; it reads no column"]
         lines = [f"{head}: {self.words} among the training rows, {self.missing_share:.1%} missing"]
         if self.numbers is not None and self.numbers.width is not None and self.is_trained:
-            lines[0] += f"; alike within {self.numbers.width:.3g} (width)"
+            lines[0] += f"; alike within {number_text(self.numbers.width, 3)} (width)"
         if self.classes and self.labels_a_row is None:
             most = max(self.classes, key=lambda name: self.classes[name])
             lines[0] += f"; always guessing {most!r} is right for {self.majority_share:.1%}"
@@ -131,8 +132,8 @@ class CheckedColumn(LabelSummary):
         if self.alike_share is not None and self.positive_share is not None:
             alike = "alike (weight 0.5 or more)" if self.half_counts else "alike"
             lines.append(
-                f"    in a batch of {batch_size:,} rows {self.alike_share:.1%} of them have another row that is "
-                f"{alike}; {self.positive_share:.1%} have a positive if other views of the same row count"
+                f"    in a batch of {batch_size:,} rows, {self.alike_share:.1%} of the rows have another row that is "
+                f"{alike}, and {self.positive_share:.1%} have a positive (other views of the same row included)"
             )
         lines += [f"    {sentence}" for sentence in self.advice]
         return lines + ([f"    {self._outside_text()}"] if self.outside else [])

@@ -204,9 +204,10 @@ def _no_images(table: Table, data: Data) -> str:
     return (
         f"{table.name}: there is no column {data.image!r} with the paths of images.{hint}\n"
         f"  Columns: {first_few([repr(name) for name in columns], 20)}.\n"
-        "  [data] image of the recipe names it. If a row is no image, say under [data] what is to be encoded:\n"
+        "  [data] image of the recipe names it. If rows are not images, set under [data] what is encoded:\n"
         '  input = "columns" with numbers = [...] or categories = [...], input = "text" with text = "...",\n'
-        f'  or input = "vectors" with vectors = "{vectors}".'
+        f'  or input = "vectors" with vectors = "{vectors}". Without a recipe, in Python: '
+        "mscon.fit(table, labels, numbers=[...], categories=[...])."
     )
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Int, Shaped
 
+from mscon.data.table.cell_text import number_text
 from mscon.evaluate.report.gather import Member
 from mscon.evaluate.report.probe_scores import name_of
 
@@ -98,11 +100,9 @@ def of_numbers(column: str, true: Shaped[np.ndarray, " rows"], predicted: Shaped
     """Numbers as fifths of the true ones: which fifth was taken for which."""
     ends = np.unique(np.quantile(true.astype(np.float64), np.linspace(0, 1, 6), method="higher"))[1:-1]
     codes = [np.searchsorted(ends, values.astype(np.float64), side="right") for values in (true, predicted)]
-    bounds = [f"{end:.4g}" for end in ends]
-    names = [
-        f"below {bounds[0]}" if bounds else "all",
-        *(f"from {low}" for low in bounds),
-    ]
+    bounds = [number_text(end) for end in ends]
+    between = (f"{low} to <{high}" for low, high in pairwise(bounds))
+    names = [f"below {bounds[0]}", *between, f"{bounds[-1]} or more"] if bounds else ["all"]
     return confusion(column, names, _counts(codes[0], codes[1], len(names)))
 
 

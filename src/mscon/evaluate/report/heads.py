@@ -138,7 +138,7 @@ def explain(
     points = [names[i] for i in range(len(names)) if values[i][i] is None]
     sentences: list[str] = []
     if points:
-        sentences.append(f"A failure: in the space of {_listed(points)} all rows lie in one place.")
+        sentences.append(f"Warning: in the space of {_listed(points)} all rows lie in one place.")
     pairs = [(value, i, j) for i, j in combinations(range(len(names)), 2) if (value := values[i][j]) is not None]
     if not pairs:
         return " ".join(sentences), bool(points)
@@ -150,18 +150,21 @@ def explain(
     def named(pair: tuple[float, int, int]) -> str:
         value, i, j = pair
         of_labels = labels.get((i, j))
-        more = "" if of_labels is None else f"; CKA of the labels themselves {of_labels:.2f}"
-        return f"{names[i]} and {names[j]} (CKA {value:.2f}{more})"
+        more = "" if of_labels is None else f"; of the labels themselves {of_labels:.2f}"
+        return f"{names[i]} and {names[j]} (linear CKA {value:.2f}{more})"
 
     if faults and len(faults) == len(pairs):
         low, high = (f"{end[0]:.2f}" for end in (min(pairs), max(pairs)))
         sentences.append(
-            f"A failure: all heads have the same space (CKA {low if low == high else f'{low} to {high}'}), so a search "
-            "that mixes similarities finds what each of them finds alone."
+            f"Warning: all heads have the same space (linear CKA {low if low == high else f'{low} to {high}'}), so a "
+            "search that mixes similarities finds what each of them finds alone."
         )
     elif faults:
         though = ", though their labels differ" * all(labels.get((i, j)) is not None for _, i, j in faults)
-        sentences.append(f"A failure: {_listed([named(pair) for pair in faults])} share one space{though}.")
+        sentences.append(
+            f"Warning: {_listed([named(pair) for pair in faults])} share one space{though}, "
+            "so a search that mixes them finds nearly what each of them finds alone."
+        )
     elif not related:
         how = "differ" if max(pairs)[0] < DIFFERENT else "differ in part"
         least = f", least alike {named(min(pairs))}" * (len(pairs) > 1)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
+from mscon.data.table.cell_text import number_text
 from mscon.errors import counted
 from mscon.evaluate.page import colours
 from mscon.evaluate.page.maps import framed, neighbourhoods, principal
@@ -228,6 +229,6 @@ def fifths(cells: Sequence[str | None]) -> list[str | None]:
     names = {}
     for i in np.unique(place[known]):
         mine = values[known & (place == i)]
-        low, high = f"{mine.min():.4g}", f"{mine.max():.4g}"
+        low, high = number_text(mine.min()), number_text(mine.max())
         names[i] = f"{i + 1}: {low}" + (f" to {high}" if high != low else "")
     return [names[i] if there else None for i, there in zip(place, known, strict=True)]

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float, Int
 
+from mscon.data.table.cell_text import cell_text
 from mscon.errors import RunError, counted
 from mscon.evaluate.metrics.nearest import CosineNeighbours
 from mscon.evaluate.page.thumbnails import EXACT, data_uri, images_folder
@@ -197,7 +198,7 @@ def _rows(
     for number, record in zip(numbers.tolist(), some.iter_rows(named=True), strict=True):
         name = str(record["image"]).rpartition("/")[2] if is_image else f"line {record['line']}"
         cells = tuple(
-            ("" if data.input == "text" else column, _short(str(record[column])))
+            ("" if data.input == "text" else column, _short(cell_text(str(record[column]))))
             for column in columns
             if record[column] is not None
         )

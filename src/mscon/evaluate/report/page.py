@@ -1,4 +1,4 @@
-"""The page: one HTML file that holds everything it shows, and asks the network for nothing."""
+"""The page: one self-contained HTML file that makes no network requests."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mscon.errors import RecipeError
+from mscon.errors import RecipeError, need_one_of
 from mscon.method.kernels import contrast
 from mscon.method.kernels.counts import PairCounts, count_each
 from mscon.method.objectives.base import Comparison, Losses, Objective, positive
@@ -51,6 +51,7 @@ class HiMulCon(Objective):
     def __init__(self, temperature: float = 0.1, constraint: Constraint = "anchor") -> None:
         super().__init__()
         self.temperature: float = positive("temperature", temperature)
+        need_one_of("constraint", constraint, Constraint)
         self.constraint: Constraint = constraint
 
     def prepare(self, similarities: Sequence[Similarity], dim: int) -> None:

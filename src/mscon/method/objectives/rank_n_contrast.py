@@ -83,7 +83,7 @@ def _formula(temperature: float) -> Formula:
 
 
 class RankNContrast(Objective):
-    """`rank_n_contrast` for every similarity: for numbers and levels, whose order counts and not their classes.
+    """Ranks the candidates of each anchor by how alike they are. For numbers and ordered levels.
 
     Use it with heads that do not scale to unit length; here none do.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor
 
+from mscon.errors import need_one_of
 from mscon.method.kernels import contrast
 from mscon.method.kernels.path import Denominator, Positives
 from mscon.method.objectives.base import AverageOver, Comparison, Losses, Objective, contrastive_losses, positive
@@ -69,7 +70,7 @@ def supcon(
 
 
 class SupCon(Objective):
-    """`supcon` for every similarity at once.
+    """Supervised contrastive loss (SupCon), of all similarities at once.
 
     Args:
         temperature: divides cosine similarities, > 0; the paper's tau.
@@ -89,6 +90,9 @@ class SupCon(Objective):
     ) -> None:
         super().__init__()
         self.temperature: float = positive("temperature", temperature)
+        need_one_of("average_over", average_over, AverageOver)
+        need_one_of("positives", positives, Positives)
+        need_one_of("denominator", denominator, Denominator)
         self.average_over: AverageOver = average_over
         self.positives: Positives = positives
         self.denominator: Denominator = denominator

@@ -89,7 +89,7 @@ def _formula(margin: float) -> Formula:
 
 
 class TripletMargin(Objective):
-    """`triplet_margin` for every similarity: on drawn triplets ([triplets] in a recipe), or on all of a batch.
+    """Triplet loss with a margin: on drawn triplets ([triplets] in a recipe), or on all triplets of a batch.
 
     The floor is 0, the ceiling the margin: the loss of embeddings that all coincide. Its accuracy is the share of
     comparisons in which the more alike candidate is nearer.

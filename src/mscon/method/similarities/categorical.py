@@ -36,7 +36,7 @@ def named(names: int | Sequence[str]) -> tuple[str, ...]:
 
 @dataclass(frozen=True, init=False)
 class Categorical(Similarity):
-    """Rows with the same label are alike, all others are not (SupCon's notion of a positive).
+    """Rows with the same label are alike, all others are different (the positives of SupCon).
 
     A code is the number of a class, -1 where missing.
 

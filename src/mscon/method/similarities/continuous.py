@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, ClassVar, cast
 
 import numpy as np
@@ -86,10 +87,11 @@ class Continuous(Similarity):
     suited_objective: ClassVar[str] = "rank_n_contrast"
 
     def __post_init__(self) -> None:
-        if not (0 < self.width < math.inf and math.isfinite(self.centre)):
+        are_numbers = isinstance(self.width, Real) and isinstance(self.centre, Real)
+        if not (are_numbers and 0 < self.width < math.inf and math.isfinite(self.centre)):
             raise ValueError(
-                f"similarity '{self.column}': width must be positive, in the unit of the column, and centre finite, "
-                f"got width {self.width} and centre {self.centre}."
+                f"similarity '{self.column}': width must be a positive number, in the unit of the column, and centre "
+                f"finite, got width {self.width!r} and centre {self.centre!r}."
             )
 
     @property

@@ -29,7 +29,7 @@ ClassPath = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Hierarchical(Similarity):
-    """Rows are as alike as the share of levels that their paths go together, from the coarsest on.
+    """Rows are as alike as the share of levels that their paths have in common, from the coarsest on.
 
     A path is a cell such as "boots/ankle/chelsea", or the cells of several columns from coarse to fine: those of
     `under`, then the column itself. A code is a row of class numbers, one a level, -1 from the level on at
@@ -88,6 +88,8 @@ class Hierarchical(Similarity):
     @classmethod
     def check(cls, column: str, cells: Sequence[Cell], lines: Sequence[int], **settings: Any) -> None:
         separator, under = settings.get("separator", "/"), tuple(settings.get("under", ()))
+        if not separator.strip():
+            raise RecipeError(f"similarity '{column}': separator must be text such as \"/\", got {separator!r}.")
         if under:
             what = ("with a control character (1F)", "with a control character (1F)")
             check_cells(column, cells, lines, lambda c: c.count(BETWEEN_COLUMNS) != len(under), what, "Take it out.")
@@ -106,8 +108,6 @@ class Hierarchical(Similarity):
         separator: str = "/",
         under: Sequence[str] = (),
     ) -> Hierarchical:
-        if not separator.strip():
-            raise RecipeError(f"similarity '{column}': separator must be text such as \"/\", got {separator!r}.")
         if column in under or len(set(under)) < len(under):
             raise RecipeError(f"similarity '{column}': under must name other columns, each once, got {list(under)}.")
         cls.check(column, cells, lines, separator=separator, under=under)

@@ -40,7 +40,7 @@ def shared_label(has: Bool[np.ndarray, "rows labels"], at_least: int) -> Int[np.
 
 @dataclass(frozen=True, init=False)
 class MultiLabel(Similarity):
-    """Rows are as alike as their sets of labels, written "buckle;zip".
+    """Rows are as alike as their sets of labels overlap. A cell holds a set, such as "buckle;zip".
 
     A code is a row of 0 and 1, one a label, all 0 where missing. Labels that no training row has are ignored.
 
@@ -88,6 +88,8 @@ class MultiLabel(Similarity):
     @classmethod
     def check(cls, column: str, cells: Sequence[Cell], lines: Sequence[int], **settings: Any) -> None:
         separator = settings.get("separator", ";")
+        if not separator:
+            raise RecipeError(f"similarity '{column}': separator must be text such as \";\", got {separator!r}.")
         advice = "A row without a label has an empty cell: missing, neither alike nor different."
         what = ("without a label", "without a label")
         check_cells(column, cells, lines, lambda cell: not labels_of(cell, separator), what, advice)

@@ -18,7 +18,7 @@ from mscon.method.similarities.categorical import same_class
 
 @dataclass(frozen=True)
 class SameRow(Similarity):
-    """Views of a row are alike, all other rows are not. Its column is a name only: no cell is read."""
+    """Views of a row are alike, all other rows are different. It reads no cells; its column is only a name."""
 
     column: str = "same_row"
 

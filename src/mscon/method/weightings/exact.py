@@ -10,8 +10,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from mscon.errors import need_one_of
 from mscon.method.kernels.precision import no_rounding
 from mscon.method.weightings.base import BatchLosses, LabelledProjections, Weighted, Weighting
+
+FitOn = Literal["validation", "training"]
 
 # Values of log sigma^2 that the likelihood is computed for; between them a parabola finds the least.
 _GRID = 25
@@ -92,7 +95,7 @@ def _log_mean_exp(
 
 
 class Exact(Weighting):
-    r"""1 / sigma_c^2, sigma_c fitted by the exact pseudo-likelihood of eq. 5 that eq. 6 approximates.
+    r"""1 / sigma_c^2, with sigma_c fitted by the pseudo-likelihood of eq. 5, without the approximation of eq. 6.
 
     sigma_c says how sharply the geometry of a similarity's own projections predicts its labels on other rows: it
     grows with label noise and does not depend on the number of classes. The network has no say in it (projections
@@ -124,7 +127,7 @@ class Exact(Weighting):
     def __init__(
         self,
         similarities: int,
-        fit_on: Literal["validation", "training"] = "validation",
+        fit_on: FitOn = "validation",
         normalise: bool = True,
         decay: float = 0.95,
         least: float = -3.0,
@@ -138,7 +141,8 @@ class Exact(Weighting):
             raise ValueError(f"least must be below most, and both from -10 to 10, got {least} and {most}.")
         if samples < 4:
             raise ValueError(f"samples must be at least 4, got {samples}.")
-        self.fit_on: Literal["validation", "training"] = fit_on
+        need_one_of("fit_on", fit_on, FitOn)
+        self.fit_on: FitOn = fit_on
         self.normalise, self.decay, self.samples = normalise, decay, samples
         self.least, self.most = least, most
         # Mean negative log-likelihood at each value of log sigma^2. A curve can be averaged over steps; the places

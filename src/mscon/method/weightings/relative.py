@@ -9,7 +9,7 @@ from mscon.method.weightings.base import BatchLosses, Weighted, Weighting, relat
 
 
 class Relative(Weighting):
-    r"""w_c = 1 / (mean u_c + softening), scaled to sum to the number of similarities.
+    r"""Larger weights for similarities that are learnt further: w_c = 1 / (mean u_c + softening), scaled to mean 1.
 
     u_c is the relative excess: 0 learnt, 1 chance. A column of pure noise stays near 1 and gets
     the least weight; the softening keeps an easy column from taking everything. An absent

@@ -7,11 +7,14 @@ from typing import Literal
 import torch
 from torch import nn
 
+from mscon.errors import need_one_of
 from mscon.method.weightings.base import BatchLosses, Weighted, Weighting
+
+Reduction = Literal["mean", "sum"]
 
 
 class Uncertainty(Weighting):
-    r"""sum_c exp(-s_c) L_c + s_c with s_c = log sigma_c^2 learned: eq. 7 of MSCon.
+    r"""Learned weights: sum_c exp(-s_c) L_c + s_c with s_c = log sigma_c^2, eq. 7 of MSCon.
 
     At rest sigma_c^2 = L_c, so the weight is 1 / L_c and what is minimised is the product of the
     losses. The total may be negative; that is no fault. Since SupCon cannot fall below
@@ -38,12 +41,13 @@ class Uncertainty(Weighting):
         self,
         similarities: int,
         normalise: bool = False,
-        reduction: Literal["mean", "sum"] = "mean",
+        reduction: Reduction = "mean",
         initial_log_variance: float = 0.0,
     ) -> None:
         super().__init__()
         if not abs(initial_log_variance) <= 20:
             raise ValueError(f"initial_log_variance must be from -20 to 20, got {initial_log_variance}.")
+        need_one_of("reduction", reduction, Reduction)
         self.log_variance = nn.Parameter(torch.full((similarities,), float(initial_log_variance)))
         self.normalise = normalise
         self.reduction = reduction

@@ -12,6 +12,9 @@ from torch.nn.functional import pad
 
 Mean = Callable[[Tensor], Tensor]
 
+WIDEST = 65_536
+"""Layers of heads are at most so wide: what is wider is a slip of the pen, and fills the memory."""
+
 
 class Heads(nn.Module, ABC):
     """All projection heads of a model, computed together. Subclasses are final.

@@ -9,7 +9,7 @@ from mscon.model.heads.base import Heads
 
 
 class Identity(Heads):
-    """What cross-entropy uses: its classifiers are the objective's prototypes."""
+    """No heads: the features themselves. For cross-entropy, whose classifiers belong to the objective."""
 
     def __init__(self, similarities: int, input_dim: int) -> None:
         super().__init__()

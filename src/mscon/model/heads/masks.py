@@ -8,14 +8,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mscon.model.heads.base import Heads, Mean
+from mscon.model.heads.base import WIDEST, Heads, Mean
 
 MaskKind = Literal["learned", "disjoint", "preinitialised"]
 Norm = Literal["root", "squared"]
 
 
 class Masks(Heads):
-    r"""e * relu(m_c) with e = W h + b shared: the conditional similarity network (CSN).
+    r"""One shared embedding and a mask per similarity, (W h + b) * relu(m_c): conditional similarity networks (CSN).
 
     Projections are not scaled to unit length; distances between them are what objective `triplet_margin` compares.
     With D = output_dim and C similarities the masks are
@@ -51,6 +51,8 @@ class Masks(Heads):
         mask_penalty: float = 5e-4,
     ) -> None:
         super().__init__()
+        if output_dim > WIDEST:
+            raise ValueError(f"output_dim must be at most {WIDEST}, got {output_dim}.")
         if output_dim < similarities:
             raise ValueError(
                 f"output_dim must be at least the number of similarities {similarities}, got {output_dim}."

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mscon.model.heads.base import Heads
+from mscon.model.heads.base import WIDEST, Heads
 
 
 class MLP(Heads):
@@ -26,8 +26,10 @@ class MLP(Heads):
     ) -> None:
         super().__init__()
         hidden = hidden_dim or input_dim
-        if hidden < 1 or output_dim < 1:
-            raise ValueError(f"hidden_dim and output_dim must be positive, got {hidden_dim} and {output_dim}.")
+        if not (1 <= hidden <= WIDEST and 1 <= output_dim <= WIDEST):
+            raise ValueError(
+                f"hidden_dim and output_dim must be positive and at most {WIDEST}, got {hidden_dim} and {output_dim}."
+            )
         self.similarities, self.hidden_dim, self.output_dim = similarities, hidden, output_dim
         self.hidden = nn.Linear(input_dim, similarities * hidden, bias=not batch_norm)
         self.norm = nn.BatchNorm1d(similarities * hidden) if batch_norm else nn.Identity()

@@ -195,7 +195,7 @@ class Answers:
             rows = np.flatnonzero(middle.rows(self._columns[middle.column]))
             if not len(rows):
                 raise RunError("no row has this label, so it has no middle.")
-            examples.append(Example("the middle of a label", unit(self.index.spaces.mean(rows))))
+            examples.append(Example("the mean of a label", unit(self.index.spaces.mean(rows))))
         return together(examples, [self._example(row) for row in unlike])
 
     def _example(self, row: int) -> Example:

@@ -179,7 +179,7 @@ class Reader:
     def _middle(self, value: Mapping[str, Any]) -> Filter:
         middle = self._filter(value)
         if self.columns[middle.column].kind == "number":
-            raise RunError("middle: numbers have no label to be the middle of.")
+            raise RunError("middle: numbers have no label to take the mean of.")
         return middle
 
     def _filter(self, value: Mapping[str, Any]) -> Filter:

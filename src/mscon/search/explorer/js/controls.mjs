@@ -1,4 +1,4 @@
-// The left column: the query, the mix, the middle of a label, and filters.
+// The left column: the query, the mix, the mean of a label, and filters.
 
 import { app, change, columnNamed, columns, data, describe, hasExamples, hasQuery, onChange, picture, rowsText, server, spaces } from "./app.mjs";
 import { $, make, makeButton, makeOption } from "./dom.mjs";
@@ -43,18 +43,18 @@ function knownFacts() {
 function drawQuery() {
   const { state } = app, box = $("query"), hadFocus = box.contains(document.activeElement);
   box.replaceChildren();
-  $("query-title").textContent = state.middle ? "Query: the middle of a label" : "Query";
+  $("query-title").textContent = state.middle ? "Query: mean of a label" : "Query";
   if (!hasQuery()) {
     const what = data.isPictured ? "a picture" : "a row", words = server && server.uploads ? ", drop or paste one of your own," : ",";
-    box.append(make("p", "note", `Click ${what} to see what is like it${words} or search for the middle of a label.`));
+    box.append(make("p", "note", `Click ${what} to see what is like it${words} or search for the mean of a label.`));
   }
   if (state.middle) {
     const { column, option } = state.middle, list = make("ul", "chips"), item = make("li");
     const chip = makeButton("small", `${column.name}: ${option.name} ✕`, () => change({ middle: null }));
-    chip.setAttribute("aria-label", `Drop the query: the middle of ${rowsText(option.count)} with ${column.name} ${option.name}`);
+    chip.setAttribute("aria-label", `Drop the query: the mean of ${rowsText(option.count)} with ${column.name} ${option.name}`);
     item.append(chip);
     list.append(item);
-    box.append(list, make("p", "note", `The middle of ${rowsText(option.count)}.`));
+    box.append(list, make("p", "note", `The mean of ${rowsText(option.count)}.`));
   }
   const list = make("ul", "examples"), isOnly = state.like.length + state.unlike.length + state.images.length === 1;
   for (const image of state.images) {

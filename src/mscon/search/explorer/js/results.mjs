@@ -33,11 +33,11 @@ function cachedPicture(row) {
 /** A line of a card: the cell of a column, how it agrees, and the score in a space. */
 function makeFact(column, space) {
   const fact = make("span", "fact none"), mark = make("span", "mark"), label = make("span", "label"), part = make("span", "part");
-  const markText = new Text(), labelText = new Text(column ? "" : spaces[space]), partText = new Text();
+  const markText = new Text(), name = column ? column.name : spaces[space], labelText = new Text(column || isTable ? "" : name), partText = new Text();
   mark.append(markText);
   label.append(labelText);
   fact.append(mark);
-  if (isTable && column) fact.append(make("span", "key", column.name));
+  if (isTable) fact.append(make("span", "key", name));
   fact.append(label);
   let bar = null;
   if (space !== null) {
@@ -249,7 +249,7 @@ function gaugeOf(column) {
 
 function drawAgreement() {
   const near = isRanked() && app.hits.rows.length > 0, first = app.hits.rows.slice(0, FIRST);
-  $("agreement").hidden = !near;
+  $("agreement").hidden = $("agreement-note").hidden = !near;
   for (const column of near ? columns.compared : []) {
     const gauge = gaugeOf(column);
     gauge.item.hidden = app.references[data.columns.indexOf(column)] === null || !column.alike;
