@@ -312,13 +312,13 @@ def test_what_is_wrong_with_the_recipe_leaves_nothing(recipe_with, override, mes
     assert not (tmp_path / "run").exists()
 
 
-def test_a_dry_run_whose_loss_cannot_be_computed_says_so(asked, table, monkeypatch):
+def test_a_dry_run_whose_loss_cannot_be_computed_says_so(recipe_with, table, monkeypatch):
     def learn(self, *arguments):
         raise ValueError("3 of 3 anchors are not finite.")
 
     monkeypatch.setattr("mscon.train.loop.Training.learn", learn)
     with pytest.raises(RunError, match="epoch 1, step 1: training broke down: the loss could not be computed: 3 of 3"):
-        fit(asked(), table, dry_run=True, **QUIET)
+        fit(recipe_with(), table, dry_run=True, **QUIET)
 
 
 def test_an_image_at_fault_leaves_nothing(recipe, table, tmp_path):

@@ -169,10 +169,10 @@ def test_same_row_may_count_double_under_every_weighting(recipe_with, weighting,
     assert twice["shape"] == pytest.approx(once["shape"], rel=0.05)
 
 
-def test_a_stopped_run_of_an_older_version_goes_on_with_what_it_learned(asked, table, tmp_path):
+def test_a_stopped_run_of_an_older_version_goes_on_with_what_it_learned(recipe_with, table, tmp_path):
     """Its checkpoint has another name for the weighting that importances scale."""
     entries = '[{column="shape", importance=2}, {column="shade"}]'
-    recipe = asked("train.epochs=1", f"similarity={entries}")
+    recipe = recipe_with("train.epochs=1", f"similarity={entries}")
     now, older = (fit(recipe, table, tmp_path / name, **QUIET) for name in ("now", "older"))
     tensors, state = older.read_checkpoint("last")
     older_names = {name.replace("weighting.weighting.", "weighting.own."): value for name, value in tensors.items()}
