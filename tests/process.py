@@ -82,8 +82,8 @@ class Started:
         with self.folder as name:
             out, err, rest = (Path(name) / part for part in ("out", "err", "rest.json"))
             seconds, events = json.loads(rest.read_text("utf-8")) if rest.exists() else (0.0, [])
-            own = tuple(Event(*event) for event in events)
-            return Outcome(self.process.exitcode, _text(out), _text(err), seconds, own)
+            watched = tuple(Event(*event) for event in events)
+            return Outcome(self.process.exitcode, _text(out), _text(err), seconds, watched)
 
     def wait_until(self, path: Path) -> None:
         """Until a file is there.
@@ -162,7 +162,7 @@ def wait_for(processes: Iterable[Started]) -> list[Outcome]:
 
 def call(
     do: Callable[[Any], Any],
-    given: Any,
+    argument: Any,
     *,
     cwd: Path,
     env: Mapping[str, str] | None = None,
@@ -170,13 +170,13 @@ def call(
     act: Act | None = None,
     killed_after: float = 0.0,
 ) -> Started:
-    """Call `do(given)` in a process of its own, which ends with the status that it returns.
+    """Call `do(argument)` in a process of its own, which ends with the status that it returns.
 
     `env` is added to the variables of this process.
     """
     folder = tempfile.TemporaryDirectory(prefix="mscon-")
-    own = (do, given, {**os.environ, **(env or {})}, cwd, Path(folder.name), watched, act, killed_after)
-    process = _server().Process(target=_child, args=own, daemon=True)  # none outlives a test that failed
+    arguments = (do, argument, {**os.environ, **(env or {})}, cwd, Path(folder.name), watched, act, killed_after)
+    process = _server().Process(target=_child, args=arguments, daemon=True)  # none outlives a test that failed
     process.start()
     return Started(process, folder)
 
@@ -203,7 +203,7 @@ def _execute(script: tuple[str, Sequence[str]]) -> int:
 
 def _child(
     do: Callable[[Any], Any],
-    given: Any,
+    argument: Any,
     env: Mapping[str, str],
     cwd: Path,
     folder: Path,
@@ -231,9 +231,9 @@ def _child(
         signal.signal(signal.SIGPROF, signal.SIG_DFL)
         signal.setitimer(signal.ITIMER_PROF, killed_after)
     try:
-        status = do(given)
+        status = do(argument)
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
-        told = [(e.kind, e.path, e.to) for e in events]
-        (folder / "rest.json").write_text(json.dumps([time.process_time(), told]))
+        plain = [(e.kind, e.path, e.to) for e in events]
+        (folder / "rest.json").write_text(json.dumps([time.process_time(), plain]))
     sys.exit(status)

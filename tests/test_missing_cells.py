@@ -101,12 +101,12 @@ def whole(tmp_path_factory) -> pl.DataFrame:
     path = glyphs.prepare(
         root, size=16, characters="".join(STROKES), per_family=50, families=FAMILIES, unseen_families=2
     )
-    made = pl.read_csv(path, infer_schema=False).with_columns(
+    table = pl.read_csv(path, infer_schema=False).with_columns(
         strokes=pl.col("character").replace_strict(STROKES),
         path=pl.col("category") + "/" + pl.col("family"),
     )
-    made.write_csv(root / "whole.csv")
-    return made.with_columns(root=pl.lit(str(root)))
+    table.write_csv(root / "whole.csv")
+    return table.with_columns(root=pl.lit(str(root)))
 
 
 @pytest.fixture(scope="module")
@@ -147,15 +147,15 @@ def test_check_counts_the_holes_of_the_training_rows(holed):
     assert description.rows == rows.height
     assert description.splits == {n: (rows["split"] == n).sum() for n in ("train", "validation", "test", "unseen")}
     train = rows.filter(pl.col("split") == "train")
-    told = {column.name: column for column in description.columns}
+    column_of = {column.name: column for column in description.columns}
     for name in KINDS:
         if name == "same_row":
-            assert told[name].missing_share == 0
+            assert column_of[name].missing_share == 0
             continue
         empty = train[name].is_null()
         if name == "family":  # two columns: missing only where nothing is said
             empty &= train["category"].is_null()
-        assert told[name].missing_share == pytest.approx(empty.mean()), name
+        assert column_of[name].missing_share == pytest.approx(empty.mean()), name
     assert f"{train['character'].is_null().mean():.1%} missing" in description.to_text()
 
 
@@ -176,9 +176,9 @@ def alike(column: str, a: Cell, b: Cell) -> float | None:
         one, other = set(a.split(";")), set(b.split(";"))
         return len(one & other) / len(one | other)
     one, other = path_of(column, a), path_of(column, b)
-    said = min(len(one), len(other))
-    together = next((i for i in range(said) if one[i] != other[i]), said)
-    return together / 2 if together < said or said == 2 else None
+    shorter = min(len(one), len(other))
+    together = next((i for i in range(shorter) if one[i] != other[i]), shorter)
+    return together / 2 if together < shorter or shorter == 2 else None
 
 
 def path_of(column: str, cell: Cell) -> tuple[str, ...]:
@@ -213,7 +213,7 @@ class OneBatch:
             cells["family"] = [None if a is b is None else BETWEEN_COLUMNS.join((a or "", b or "")) for a, b in both]
         numbers = self.batch.rows.tolist() * 2
         self.rows = numbers
-        self.cells: dict[str, list[Cell]] = {c: [own[n] for n in numbers] for c, own in cells.items()}
+        self.cells: dict[str, list[Cell]] = {c: [of_rows[n] for n in numbers] for c, of_rows in cells.items()}
         generator = torch.Generator().manual_seed(1)
         base = plain(self.batch.inputs).double()
         self.views = [base + 0.05 * torch.randn(base.shape, generator=generator, dtype=F64) for _ in range(2)]
@@ -232,7 +232,7 @@ class OneBatch:
     def projections(self) -> Tensor:
         return self.method.model(torch.cat(self.views))[1]
 
-    def kept(self, column: str) -> list[int]:
+    def labelled(self, column: str) -> list[int]:
         """Samples of rows of which the column says something; all others are left out of the reference."""
         if column == "same_row":
             return list(range(len(self.rows)))
@@ -241,18 +241,21 @@ class OneBatch:
         return [i for i, cell in enumerate(self.cells[column]) if cell is not None]
 
     def pairs(self, column: str) -> tuple[Tensor, Tensor]:
-        """Weights and what is known, of the kept samples only."""
-        own = self.kept(column)
-        weight, known = torch.zeros(len(own), len(own), dtype=F64), torch.zeros(len(own), len(own), dtype=torch.bool)
-        for i, a in enumerate(own):
-            for j, b in enumerate(own):
-                told = (
+        """Weights and what is known, of the labelled samples only."""
+        samples = self.labelled(column)
+        weight, known = (
+            torch.zeros(len(samples), len(samples), dtype=F64),
+            torch.zeros(len(samples), len(samples), dtype=torch.bool),
+        )
+        for i, a in enumerate(samples):
+            for j, b in enumerate(samples):
+                agreement = (
                     float(self.rows[a] == self.rows[b])
                     if column == "same_row"
                     else alike(column, self.cells[column][a], self.cells[column][b])
                 )
-                if told is not None and i != j:
-                    weight[i, j], known[i, j] = told, True
+                if agreement is not None and i != j:
+                    weight[i, j], known[i, j] = agreement, True
         return weight, known
 
 
@@ -291,15 +294,15 @@ def of_himulcon(batch: OneBatch, column: str, z: Tensor) -> tuple[Tensor, Tensor
     """Zhang et al. 2022 with the constraint for each anchor; of classes there is one level."""
     if column not in ("path", "family"):
         return of_supcon(batch, column, z)
-    paths = [path_of(column, batch.cells[column][i]) for i in batch.kept(column)]
+    paths = [path_of(column, batch.cells[column][i]) for i in batch.labelled(column)]
     unit, total, finer = normalize(z, dim=1), z.new_zeros(len(z)), z.new_zeros(len(z))
     for level, depth in ((1, 2), (2, 1)):  # the finest first
         far = torch.tensor([len(p) >= depth for p in paths])
         known = far[:, None] & far[None] & ~torch.eye(len(paths), dtype=torch.bool)
         weight = torch.tensor([[float(a[:depth] == b[:depth]) for b in paths] for a in paths], dtype=F64)
-        own = supcon_formula(unit, unit, weight, known, TEMPERATURE)
+        losses = supcon_formula(unit, unit, weight, known, TEMPERATURE)
         there = ((weight > 0) & known).any(dim=1)
-        finer = torch.maximum(finer, own)
+        finer = torch.maximum(finer, losses)
         total = total + 2 ** (1 / level) / 2 * finer * there
         counted = there
     slow = himulcon_loops(unit.detach().numpy(), paths, TEMPERATURE, True)
@@ -311,7 +314,7 @@ def of_cross_entropy(batch: OneBatch, column: str, z: Tensor) -> tuple[Tensor, T
     number = batch.columns.index(column)
     classes = batch.method.similarities[number].classes
     prototypes = batch.method.objective.prototypes[number]
-    y = torch.tensor([classes.index(batch.cells[column][i]) for i in batch.kept(column)])
+    y = torch.tensor([classes.index(batch.cells[column][i]) for i in batch.labelled(column)])
     return cross_entropy(prototypes(z), y, reduction="none"), torch.ones(len(y), dtype=torch.bool)
 
 
@@ -331,14 +334,14 @@ OBJECTIVES = {
 
 
 def reference(batch: OneBatch, objective: str) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-    """Mean losses of all similarities with a gradient; and of each the kept projections and anchors that count."""
+    """Mean losses of all similarities with a gradient; and of each the labelled projections and anchors that count."""
     losses_of, _, _ = OBJECTIVES[objective]
     z, means, projected, counts = batch.projections(), [], [], []
     for number, column in enumerate(batch.columns):
-        own = z[number][batch.kept(column)]
-        losses, counted = losses_of(batch, column, own)
+        labelled = z[number][batch.labelled(column)]
+        losses, counted = losses_of(batch, column, labelled)
         means.append(losses[counted].mean())
-        projected.append(own)
+        projected.append(labelled)
         counts.append(counted)
     return torch.stack(means), projected, counts
 
@@ -361,7 +364,7 @@ def test_losses_and_gradients_are_those_of_the_reference_that_leaves_rows_out(ho
     size = 10 if objective == "rank_n_contrast" else 24  # loops over triples of samples
     named = [f"objective.name={objective}", "weighting.name=equal"]
     batch = OneBatch(holed, columns, *named, *overrides, size=size)
-    assert any(len(batch.kept(c)) < 2 * size for c in columns)
+    assert any(len(batch.labelled(c)) < 2 * size for c in columns)
     measured, gradients = batch.learn()
     means, _, _ = reference(batch, objective)
     assert measured["present"].all()
@@ -369,17 +372,17 @@ def test_losses_and_gradients_are_those_of_the_reference_that_leaves_rows_out(ho
 
 
 def floors_and_ceilings(batch: OneBatch) -> tuple[Tensor, Tensor]:
-    """Of SupCon, by loops over the kept samples: mean entropy of the weights, and log of the number of candidates."""
+    """Of SupCon, by loops over the labelled samples: mean entropy of the weights, log of the number of candidates."""
     floors, ceilings = [], []
     for column in batch.columns:
-        own: list[tuple[float, float]] = []
+        bounds: list[tuple[float, float]] = []
         for weight, known in zip(*batch.pairs(column), strict=True):
             total = float(weight.sum())
             if total > 0:
                 shares = [float(w) / total for w in weight if w > 0]
-                own.append((-math.fsum(q * math.log(q) for q in shares), math.log(int(known.sum()))))
-        floors.append(sum(f for f, _ in own) / len(own))
-        ceilings.append(sum(c for _, c in own) / len(own))
+                bounds.append((-math.fsum(q * math.log(q) for q in shares), math.log(int(known.sum()))))
+        floors.append(sum(f for f, _ in bounds) / len(bounds))
+        ceilings.append(sum(c for _, c in bounds) / len(bounds))
     return torch.tensor(floors, dtype=F64), torch.tensor(ceilings, dtype=F64)
 
 
@@ -399,16 +402,18 @@ def of_uncertainty(batch: OneBatch, means: Tensor, projected: list[Tensor]) -> T
 
 def of_exact(batch: OneBatch, means: Tensor, projected: list[Tensor]) -> Tensor:
     """Each similarity judged by itself, shown the samples of rows with a label and no others."""
-    found = []
-    for column, own in zip(batch.columns, projected, strict=True):
-        kept = batch.kept(column)
-        names = sorted({batch.cells[column][i] or "" for i in kept}) if column != "same_row" else batch.rows
-        classes = torch.tensor([names.index(batch.cells[column][i]) for i in kept])
+    weights_of_columns = []
+    for column, labelled_projections in zip(batch.columns, projected, strict=True):
+        labelled = batch.labelled(column)
+        names = sorted({batch.cells[column][i] or "" for i in labelled}) if column != "same_row" else batch.rows
+        classes = torch.tensor([names.index(batch.cells[column][i]) for i in labelled])
         alone = Exact(1, fit_on="training").double()
-        samples = LabelledProjections(own.detach()[None], classes[None], torch.tensor([batch.rows[i] for i in kept]))
+        samples = LabelledProjections(
+            labelled_projections.detach()[None], classes[None], torch.tensor([batch.rows[i] for i in labelled])
+        )
         alone.fit_to(samples, [TEMPERATURE])
-        found.append((-alone.log_variance).exp())
-    weights = torch.cat(found)
+        weights_of_columns.append((-alone.log_variance).exp())
+    weights = torch.cat(weights_of_columns)
     return (weights * len(weights) / weights.sum() * means).sum()
 
 
@@ -441,10 +446,10 @@ draws = 100
 def run(holed, tmp_path_factory) -> Run:
     """Trained on all columns at once, and probed."""
     out = tmp_path_factory.mktemp("runs") / "run"
-    done = fit(recipe_of(more=PROBES), read_table(holed), out, progress=False)
-    assert done is not None
-    probe(done, progress=False)
-    return done
+    trained = fit(recipe_of(more=PROBES), read_table(holed), out, progress=False)
+    assert trained is not None
+    probe(trained, progress=False)
+    return trained
 
 
 def test_a_run_on_every_kind_has_no_number_that_is_none_and_tells_the_rows_it_had(run, holed):
@@ -481,8 +486,10 @@ def test_probes_are_fitted_and_scored_as_if_rows_with_a_hole_were_not_there(run)
         if column == "path" and record["level"] == 1:
             cells = [None if c is None else c.split("/")[0] for c in cells]
         if record["kind"] == "class":
-            seen = {c for c, k, s in zip(cells, known, split, strict=True) if k and s == "train"}
-            known &= np.array([c in seen for c in cells])  # families that no training row has are told of, not scored
+            trained_classes = {c for c, k, s in zip(cells, known, split, strict=True) if k and s == "train"}
+            known &= np.array(
+                [c in trained_classes for c in cells]
+            )  # families that no training row has are told of, not scored
             codes, names = codes_of([c if k else None for c, k in zip(cells, known, strict=True)])
             result = linear_probe("class", *parts(codes, known), names)
             expected = {"accuracy": result.scores["accuracy"].mean()}
@@ -513,19 +520,19 @@ def _number(run: Run, record: dict[str, object]) -> int:
 
 def test_neighbours_are_those_of_the_table_without_the_rows(run):
     unseen = run.read_rows().with_row_index().filter(pl.col("split") == "unseen")
-    told = {record["column"]: record for record in run.read_probe()["neighbours"]}
-    assert {"character", "weight", "weight_number", "strokes"} <= set(told)
+    record_of = {record["column"]: record for record in run.read_probe()["neighbours"]}
+    assert {"character", "weight", "weight_number", "strokes"} <= set(record_of)
     there = unseen.filter(pl.col("character").is_not_null())
     codes, _ = codes_of(there["character"].to_list())
     result = retrieval(run.read_features()[there["index"].to_numpy()], codes)
-    found = told["character"]
-    assert found["precision_at_1"]["value"] == pytest.approx(result.precision_at_1.mean())
-    assert found["map_at_r"]["value"] == pytest.approx(result.map_at_r.mean())
-    assert found["rows"] + found["left_out"] == there.height < unseen.height
+    character = record_of["character"]
+    assert character["precision_at_1"]["value"] == pytest.approx(result.precision_at_1.mean())
+    assert character["map_at_r"]["value"] == pytest.approx(result.map_at_r.mean())
+    assert character["rows"] + character["left_out"] == there.height < unseen.height
     there = unseen.filter(pl.col("weight_number").is_not_null())
     numbers = there["weight_number"].cast(pl.Float64).to_numpy()
     difference = nearest_difference(run.read_features()[there["index"].to_numpy()], numbers).difference.mean()
-    assert told["weight_number"]["neighbour_difference"]["value"] == pytest.approx(difference)
+    assert record_of["weight_number"]["neighbour_difference"]["value"] == pytest.approx(difference)
 
 
 # Batches -----------------------------------------------------------------------------------------
@@ -542,21 +549,21 @@ def test_rows_with_holes_are_neither_dropped_nor_repeated_without_a_word(holed, 
         (pl.col("split") == "train") & pl.all_horizontal(pl.col(c).is_null() for c in HOLED)
     )["index"]
     assert len(empty) >= 3
-    made = sampler_of(
+    sampler_ = sampler_of(
         recipe.sampler,
         rows,
         fit_similarities(rows, recipe.similarities),
         batch_size=recipe.train.batch_size,
         seed=recipe.train.seed,
     )
-    found: set[int] = set()
+    batched_rows: set[int] = set()
     for number in (1, 2, 3):
-        epoch = made.epoch(number)
+        epoch = sampler_.epoch(number)
         batched = torch.cat(epoch.batches).tolist()
         assert sorted([*batched, *epoch.left_over.tolist()]) == train.tolist()
         assert len(epoch.left_over) < (32 if sampler == "shuffled" else 1 if "kept" in sampler else 0.1 * len(train))
-        found |= set(batched)
-    assert set(empty.to_list()) <= found
+        batched_rows |= set(batched)
+    assert set(empty.to_list()) <= batched_rows
 
 
 def test_what_a_balanced_run_leaves_over_is_in_its_log(holed, tmp_path):
@@ -564,7 +571,7 @@ def test_what_a_balanced_run_leaves_over_is_in_its_log(holed, tmp_path):
     run = fit(recipe, read_table(holed), tmp_path / "run", progress=False)
     assert run is not None
     rows = run.read_rows()
-    made = sampler_of(
+    sampler = sampler_of(
         recipe.sampler,
         rows,
         fit_similarities(rows, recipe.similarities),
@@ -572,4 +579,4 @@ def test_what_a_balanced_run_leaves_over_is_in_its_log(holed, tmp_path):
         seed=recipe.train.seed,
     )
     logged = [record["left_over"] for record in run.read_log() if record["kind"] == "sampler"]
-    assert logged == [made.epoch(number).left_over.numel() for number in (1, 2)]
+    assert logged == [sampler.epoch(number).left_over.numel() for number in (1, 2)]

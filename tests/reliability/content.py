@@ -20,7 +20,7 @@ SUMS = "checksums.jsonl"
 def content(root: Path) -> dict[str, Any]:
     """For each file under a folder, by its path there, something that is equal where the files say the same."""
     files = sorted(path for path in root.rglob("*") if path.is_file() and path.name != SUMS)
-    return {str(path.relative_to(root)): _said(path) for path in files}
+    return {str(path.relative_to(root)): _comparable(path) for path in files}
 
 
 def tree(folder: Path) -> dict[str, bytes | str]:
@@ -54,7 +54,7 @@ def wrong_sums(run: Path) -> Iterator[str]:
             yield f"{name} is {'another than' if name in noted else 'not'} in {SUMS}"
 
 
-def _said(path: Path) -> Any:
+def _comparable(path: Path) -> Any:
     with contextlib.suppress(Exception):  # whatever a damaged file makes of its reader; it says its bytes then
         if path.suffix == ".json":
             return _timeless(json.loads(path.read_text("utf-8")))

@@ -80,7 +80,7 @@ def test_a_run_json_of_another_program_makes_no_run(job, content):
 
 
 @pytest.mark.parametrize(
-    ("kept", "command"),
+    ("input_file", "command"),
     [
         ("t.csv", ["train", "r.toml", "--table", "run/t.csv", "--images", "."]),
         ("t.csv", ["train", "r.toml", "--table", "alias.csv", "--images", "."]),
@@ -92,9 +92,9 @@ def test_a_run_json_of_another_program_makes_no_run(job, content):
     ],
     ids=["table", "table by a link", "recipe", "the run's own recipe", "vectors", "vectors by name", "vectors below"],
 )
-def test_a_run_that_holds_an_input_stays(job, trained, kept, command):
-    if not (trained / kept).exists():
-        shutil.copy(job.folder / Path(kept).name, trained / kept)
+def test_a_run_that_holds_an_input_stays(job, trained, input_file, command):
+    if not (trained / input_file).exists():
+        shutil.copy(job.folder / Path(input_file).name, trained / input_file)
     (job.folder / "alias.csv").symlink_to("run/t.csv")
     before = tree(job.folder)
     outcome = mscon(*command, "--out", "run", "--overwrite", cwd=job.folder)

@@ -47,7 +47,7 @@ def test_what_is_printed_reads_back():
 
 
 @pytest.mark.parametrize(
-    ("given", "words"),
+    ("weights", "words"),
     [
         ("closur=1", r"no similarity 'closur'. Did you mean 'closure'"),
         ("closure=-1", "'closure' is negative"),
@@ -64,9 +64,9 @@ def test_what_is_printed_reads_back():
         ({"heel": 10**400}, "no number"),
     ],
 )
-def test_what_cannot_be_meant_is_told_with_what_there_is(given, words):
+def test_what_cannot_be_meant_is_told_with_what_there_is(weights, words):
     with pytest.raises(RunError, match=words) as caught:
-        Mix.of(given, NAMES)
+        Mix.of(weights, NAMES)
     assert "Similarities here: 'closure', 'category', 'heel'" in str(caught.value)
 
 

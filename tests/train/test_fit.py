@@ -437,10 +437,10 @@ def test_a_run_stopped_before_it_wrote_down_that_it_is_trained_is_completed(reci
     assert {**run.read_facts()["trained"], "seconds": 0} == {**whole.read_facts()["trained"], "seconds": 0}
 
 
-@pytest.mark.parametrize("written", range(1, 5))
-def test_a_run_stopped_while_its_folder_was_filled_is_begun_anew(recipe, table, tmp_path, monkeypatch, written):
+@pytest.mark.parametrize("files", range(1, 5))
+def test_a_run_stopped_while_its_folder_was_filled_is_begun_anew(recipe, table, tmp_path, monkeypatch, files):
     """By the same call, without a word about overwriting: there is nothing in it yet."""
-    left = written
+    left = files
 
     def stops(folder, name, write):
         nonlocal left
@@ -455,7 +455,7 @@ def test_a_run_stopped_while_its_folder_was_filled_is_begun_anew(recipe, table, 
         with pytest.raises(KeyboardInterrupt):
             fit(recipe, table, tmp_path / "run", **QUIET)
     assert not (tmp_path / "run" / "run.json").exists()
-    if written > 1:
+    if files > 1:
         with pytest.raises(RunError, match=r"the beginning of a run.*same `mscon train`"):
             Run.open(tmp_path / "run")
     assert_same(fit(recipe, table, tmp_path / "run", **QUIET), fit(recipe, table, tmp_path / "whole", **QUIET))

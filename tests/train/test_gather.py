@@ -72,12 +72,12 @@ def test_a_memory_forgets_the_oldest_first():
 
 def test_what_a_memory_keeps_does_not_depend_on_who_has_which_rows():
     """All views of a row come together: two processes with rows 7, 3 and 5 gather what one with all has in blocks."""
-    kept = []
+    remembered = []
     for rows in ([7, 3, 5, 7, 3, 5], [7, 3, 7, 3, 5, 5]):
         memory = MemoryBank(5)
         after(memory, samples(rows))
-        kept.append(after(memory, samples([9])).samples.origin.rows.tolist())
-    assert kept[0] == kept[1] == [9, 7, 7, 3, 3, 5]
+        remembered.append(after(memory, samples([9])).samples.origin.rows.tolist())
+    assert remembered[0] == remembered[1] == [9, 7, 7, 3, 3, 5]
 
 
 def test_a_memory_fills_but_is_not_used_while_it_warms_up():

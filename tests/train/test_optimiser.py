@@ -29,8 +29,8 @@ def model(recipe):
 
 
 def group_of(groups, parameter):
-    (found,) = [g for g in groups if any(p is parameter for p in g["params"])]
-    return found
+    (group,) = [g for g in groups if any(p is parameter for p in g["params"])]
+    return group
 
 
 def test_every_parameter_is_in_exactly_one_group(model):
@@ -78,13 +78,13 @@ def test_frozen_parameters_are_left_alone(model):
 
 def rates(model, steps=10, **values):
     """The learning rate of each group in each step."""
-    own, schedule = optimiser.build(model, SupCon(), Uncertainty(3), settings(**values), steps)
-    seen = []
+    built, schedule = optimiser.build(model, SupCon(), Uncertainty(3), settings(**values), steps)
+    rates_of_steps = []
     for _ in range(steps):
-        seen.append([g["lr"] for g in own.param_groups])
-        own.step()
+        rates_of_steps.append([g["lr"] for g in built.param_groups])
+        built.step()
         schedule.step()
-    return torch.tensor(seen)
+    return torch.tensor(rates_of_steps)
 
 
 def test_constant_is_constant(model):
@@ -92,19 +92,19 @@ def test_constant_is_constant(model):
 
 
 def test_cosine_falls_from_the_rate_to_nearly_nothing(model):
-    seen = rates(model, schedule="cosine", steps=100)
-    assert seen[0].tolist() == pytest.approx([0.1, 0.1, 0.02])
-    assert (seen.diff(dim=0) < 0).all()
-    assert seen[-1, 0] < 0.001
+    falling = rates(model, schedule="cosine", steps=100)
+    assert falling[0].tolist() == pytest.approx([0.1, 0.1, 0.02])
+    assert (falling.diff(dim=0) < 0).all()
+    assert falling[-1, 0] < 0.001
 
 
 def test_one_cycle_rises_to_the_rate_of_each_group_and_falls(model):
-    seen = rates(model, schedule="one_cycle", steps=100)
-    assert seen.max(dim=0).values.tolist() == pytest.approx([0.1, 0.1, 0.02])
-    top = int(seen[:, 0].argmax())
+    cycle = rates(model, schedule="one_cycle", steps=100)
+    assert cycle.max(dim=0).values.tolist() == pytest.approx([0.1, 0.1, 0.02])
+    top = int(cycle[:, 0].argmax())
     assert 20 < top < 40
-    assert seen[0, 0] < 0.01
-    assert seen[-1, 0] < 0.001
+    assert cycle[0, 0] < 0.01
+    assert cycle[-1, 0] < 0.001
 
 
 @pytest.mark.parametrize("schedule", ["one_cycle", "cosine", "constant"])
@@ -115,10 +115,10 @@ def test_the_shortest_trainings_work(model, schedule, name, steps):
 
 
 def test_sgd_keeps_the_momentum_of_the_recipe_through_the_cycle(model):
-    own, schedule = optimiser.build(model, SupCon(), Equal(3), settings(optimiser="sgd"), 10)
+    sgd, schedule = optimiser.build(model, SupCon(), Equal(3), settings(optimiser="sgd"), 10)
     for _ in range(10):
-        assert {g["momentum"] for g in own.param_groups} == {0.7}
-        own.step()
+        assert {g["momentum"] for g in sgd.param_groups} == {0.7}
+        sgd.step()
         schedule.step()
 
 

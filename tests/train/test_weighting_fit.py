@@ -70,12 +70,12 @@ def test_in_training_the_weighting_is_fitted_before_each_step_is_weighed(recipe_
 def test_resuming_gives_what_never_stopping_would_have(recipe_with, overrides, table, tmp_path, monkeypatch):
     recipe = recipe_with("train.epochs=3", *overrides)
     whole = fit(recipe, table, tmp_path / "whole", **QUIET)
-    own = epochs.train_epoch
+    train_epoch = epochs.train_epoch
 
     def interrupted(training, number, step):
         if number == 3:
             raise KeyboardInterrupt
-        yield from own(training, number, step)
+        yield from train_epoch(training, number, step)
 
     monkeypatch.setattr(epochs, "train_epoch", interrupted)
     with pytest.raises(KeyboardInterrupt):
@@ -159,8 +159,8 @@ def test_exact_weights_beside_views_and_temperatures_of_a_similarity(recipe_with
 def test_same_row_may_count_double_under_every_weighting(recipe_with, weighting, table, tmp_path):
     def with_importance(value):
         entries = f'[{{column="shape"}}, {{column="shade"}}, {{name="same_row", importance={value}}}]'
-        made = recipe_with("train.epochs=1", f"weighting.name={weighting}", f"similarity={entries}")
-        return fit(made, table, tmp_path / f"{weighting}{value}", **QUIET)
+        recipe = recipe_with("train.epochs=1", f"weighting.name={weighting}", f"similarity={entries}")
+        return fit(recipe, table, tmp_path / f"{weighting}{value}", **QUIET)
 
     once, twice = (weights(with_importance(value), 1) for value in (1, 2))
     if weighting in ("equal", "exact"):
@@ -169,10 +169,10 @@ def test_same_row_may_count_double_under_every_weighting(recipe_with, weighting,
     assert twice["shape"] == pytest.approx(once["shape"], rel=0.05)
 
 
-def test_a_stopped_run_of_an_older_version_goes_on_with_what_it_learned(asked, table, tmp_path):
+def test_a_stopped_run_of_an_older_version_goes_on_with_what_it_learned(recipe_with, table, tmp_path):
     """Its checkpoint has another name for the weighting that importances scale."""
     entries = '[{column="shape", importance=2}, {column="shade"}]'
-    recipe = asked("train.epochs=1", f"similarity={entries}")
+    recipe = recipe_with("train.epochs=1", f"similarity={entries}")
     now, older = (fit(recipe, table, tmp_path / name, **QUIET) for name in ("now", "older"))
     tensors, state = older.read_checkpoint("last")
     older_names = {name.replace("weighting.weighting.", "weighting.own."): value for name, value in tensors.items()}

@@ -118,7 +118,7 @@ def splits(draw_: Callable) -> list[int]:
 
 
 @pytest.mark.parametrize("build", [dense, tiles, online])
-@settings(deadline=None, derandomize=True, max_examples=25)
+@settings(deadline=None, derandomize=True, max_examples=15)
 @given(
     sizes=splits(),
     missing=st.booleans(),
@@ -133,7 +133,7 @@ def test_of_classes_two_or_three_numbers_an_anchor_give_all(build, sizes, missin
 
 
 @pytest.mark.parametrize("build", [dense, online])
-@settings(deadline=None, derandomize=True, max_examples=15)
+@settings(deadline=None, derandomize=True, max_examples=10)
 @given(
     sizes=splits(),
     graded=st.booleans(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -101,8 +102,19 @@ def make_run(root: Path, count: int = 60, images: bool = True, probed: bool = Tr
 
 @pytest.fixture(scope="session")
 def glyph_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A small run on rendered glyphs, really trained and embedded."""
-    root = tmp_path_factory.mktemp("glyphs")
+    """A small run on rendered glyphs, really trained and embedded: once for all processes of pytest-xdist."""
+    base = tmp_path_factory.getbasetemp()
+    root = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "glyphs-of-the-explorer"
+    root.mkdir(exist_ok=True)
+    with (root / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (root / "embedded").exists():
+            train_on_glyphs(root)
+            (root / "embedded").touch()
+    return Run.open(root / "run")
+
+
+def train_on_glyphs(root: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MSCON_CACHE", str(root / "cache"))
         table = glyphs.prepare(root, characters="abcdeg")
@@ -115,9 +127,7 @@ def glyph_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
         with unchecked_shapes():
             assert main(["train", str(recipe), "--table", str(table), *overrides, "--out", str(out)]) == 0
-            run = Run.open(out)
-            extract(run, progress=False)
-    return run
+            extract(Run.open(out), progress=False)
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ from mscon.search.explorer.uploads import FORMATS, read_upload
 from sample_images import huge, pattern
 
 
-def written(image: Image.Image, kind: str, **how) -> bytes:
+def encoded(image: Image.Image, kind: str, **how) -> bytes:
     file = io.BytesIO()
     image.save(file, kind, **how)
     return file.getvalue()
@@ -26,7 +26,7 @@ def written(image: Image.Image, kind: str, **how) -> bytes:
 @pytest.mark.parametrize("kind", FORMATS)
 def test_every_format_that_is_named_is_read(kind):
     image = pattern(0, 32)
-    pixels, look = read_upload(written(image, kind), 32, 3, 96)
+    pixels, look = read_upload(encoded(image, kind), 32, 3, 96)
     assert pixels.shape == look.shape == (3, 32, 32)
     if kind not in ("JPEG", "WEBP", "GIF"):  # these three change colours
         np.testing.assert_array_equal(pixels.transpose(1, 2, 0), np.asarray(image))
@@ -35,7 +35,7 @@ def test_every_format_that_is_named_is_read(kind):
 @pytest.mark.parametrize("kind", ["PPM", "EPS", "PDF", "ICO", "TGA", "SGI", "PCX", "JPEG2000"])
 def test_no_other_format_is(kind):
     with pytest.raises(TableError, match="no picture of a kind that is read here"):
-        read_upload(written(pattern(0, 32), kind), 16, 3, 96)
+        read_upload(encoded(pattern(0, 32), kind), 16, 3, 96)
 
 
 def test_a_bomb_is_refused_by_its_header(tmp_path: Path):
@@ -47,7 +47,7 @@ def test_a_bomb_is_refused_by_its_header(tmp_path: Path):
 
 def test_a_bomb_that_says_it_is_small_stays_small():
     """Nine million pixels behind a header that tells of 64: what is beyond those is not decoded."""
-    data = bytearray(written(Image.new("L", (3_000, 3_000)), "PNG"))
+    data = bytearray(encoded(Image.new("L", (3_000, 3_000)), "PNG"))
     data[16:24] = (8).to_bytes(4, "big") * 2
     data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
     assert read_upload(bytes(data), 16, 1, 96)[1].shape == (1, 8, 8)
@@ -56,12 +56,12 @@ def test_a_bomb_that_says_it_is_small_stays_small():
 def test_too_many_bytes_are_refused(monkeypatch):
     monkeypatch.setattr(uploads, "MOST_BYTES", 100)
     with pytest.raises(TableError, match="MB"):
-        read_upload(written(pattern(0, 32), "PNG"), 16, 3, 96)
+        read_upload(encoded(pattern(0, 32), "PNG"), 16, 3, 96)
 
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_bytes_cut_off_or_changed_anywhere_are_an_image_or_one_message(kind):
-    data = written(pattern(0, 24), kind)
+    data = encoded(pattern(0, 24), kind)
     generator = np.random.default_rng(0)
     for cut in generator.integers(0, len(data), 40).tolist():
         changed = bytearray(data)
@@ -83,7 +83,7 @@ def test_a_large_jpeg_is_decoded_at_an_eighth(monkeypatch):
         return np.zeros((channels, size, size), dtype=np.uint8)
 
     monkeypatch.setattr(uploads, "from_picture", look)
-    read_upload(written(pattern(0, 1_600), "JPEG"), 32, 3, 96)
+    read_upload(encoded(pattern(0, 1_600), "JPEG"), 32, 3, 96)
     assert sizes == [(200, 200)] * 2
 
 
@@ -97,7 +97,7 @@ def test_every_mode_is_pixels_or_one_message(mode, kind, channels):
     image = Image.new(mode, (24, 24)) if mode in ("LAB", "I;16") else pattern(0, 24).convert("L").convert(mode)
     pixels = None
     with contextlib.suppress(TableError):
-        pixels, _ = read_upload(written(image, kind), 16, channels, 96)
+        pixels, _ = read_upload(encoded(image, kind), 16, channels, 96)
     if mode not in ("LAB", "F", "I"):
         assert pixels is not None
     assert pixels is None or pixels.shape == (channels, 16, 16)
@@ -108,5 +108,5 @@ def test_it_lies_as_the_camera_says():
     image.paste("white", (0, 0, 24, 12))  # above
     exif = Image.Exif()
     exif[0x0112] = 6  # a quarter turn clockwise shows it right
-    pixels, _ = read_upload(written(image, "PNG", exif=exif), 24, 1, 96)
+    pixels, _ = read_upload(encoded(image, "PNG", exif=exif), 24, 1, 96)
     assert pixels[0, :, 13:].min() == 255 and pixels[0, :, :11].max() == 0
