@@ -83,7 +83,7 @@ def _formula(temperature: float) -> Formula:
 
 
 class RankNContrast(Objective):
-    """Ranks the candidates of each anchor by how alike they are. For numbers and ordered levels.
+    """Orders the candidates of each anchor by how alike they are. For numbers and ordered levels.
 
     Use it with heads that do not scale to unit length; here none do.
 
