@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import polars as pl
 import torch
 
 from mscon.data.batches.dataset import Dataset
 from mscon.data.batches.sampler import check_left_over, sampler_of
-from mscon.data.batches.triplet_dataset import TripletDataset, TripletRule
+from mscon.data.batches.triplet_dataset import TripletDataset, TripletRule, in_triplets
 from mscon.data.inputs.augment_vectors import Marginals
 from mscon.data.inputs.open import Inputs, Vectors
 from mscon.errors import RecipeError, TableError, counted, first_few
@@ -30,6 +31,21 @@ from mscon.train.gather import AcrossProcesses, CandidateSource, InBatch, proces
 from mscon.train.loop import Training
 from mscon.train.memory_bank import MemoryBank
 from mscon.train.module import TrainingModule
+
+
+def dataset_of(
+    recipe: Recipe,
+    rows: pl.DataFrame,
+    similarities: Sequence[Similarity],
+    inputs: Inputs,
+    root: Path,
+    table_name: str,
+) -> Dataset | TripletDataset:
+    """What an epoch goes through: rows, or triplets of them."""
+    dataset = Dataset.build(rows, similarities, inputs)
+    if not recipe.triplets.used:
+        return dataset
+    return in_triplets(dataset, recipe.triplets, recipe.train.seed, root, where=f"{table_name}: ")
 
 
 def method_of(recipe: Recipe, similarities: Sequence[Similarity], inputs: Inputs | None = None) -> TrainingModule:

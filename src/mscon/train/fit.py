@@ -9,18 +9,14 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-import polars as pl
-
-from mscon.data.batches.dataset import Dataset, fit_similarities
-from mscon.data.batches.triplet_dataset import TripletDataset, in_triplets
+from mscon.data.batches.dataset import fit_similarities
 from mscon.data.inputs import fingerprints
-from mscon.data.inputs.open import Inputs, Vectors, fingerprints_of, images_root, open_inputs
+from mscon.data.inputs.open import Vectors, fingerprints_of, images_root, open_inputs
 from mscon.data.table import infer_kind
 from mscon.data.table.rows import select_rows
 from mscon.data.table.table import Table, unit
 from mscon.errors import RecipeError, RunError
 from mscon.method import catalogue
-from mscon.method.similarities.base import Similarity
 from mscon.run import folder
 from mscon.run.recipe import AUTO, Recipe
 from mscon.run.run import Run
@@ -117,7 +113,7 @@ def fit(
         if inputs is None:
             with _first_before_others():
                 inputs = open_inputs(rows, root, recipe.data, table.name)
-        dataset = _dataset(recipe, rows, similarities, inputs, root, table.name)
+        dataset = assembly.dataset_of(recipe, rows, similarities, inputs, root, table.name)
         training = assembly.training_of(recipe, dataset, method, device)
         if dry_run:
             for sentence in training_length(recipe.train, recipe.sampler, training.steps_an_epoch):
@@ -210,7 +206,7 @@ def _resume(run: Run, recipe: Recipe, device: str, progress: bool, accept_change
             )
             if changed and not accept_changes:
                 raise RunError(f"run '{run.root}': {words}\n  {fingerprints.ADVICE}")
-        dataset = _dataset(recipe, rows, similarities, inputs, root, name)
+        dataset = assembly.dataset_of(recipe, rows, similarities, inputs, root, name)
         # The weights come from the checkpoint, if there is one: no hub and no other run is asked for them again.
         bare = replace(recipe, encoder=replace(recipe.encoder, pretrained=False, start_from=""))
         method = assembly.method_of(bare if run.has_checkpoint("last") else recipe, similarities, inputs)
@@ -255,21 +251,6 @@ def _first_before_others() -> Iterator[None]:
     yield
     if is_first():
         wait_for_all()
-
-
-def _dataset(
-    recipe: Recipe,
-    rows: pl.DataFrame,
-    similarities: Sequence[Similarity],
-    inputs: Inputs,
-    root: Path,
-    table_name: str,
-) -> Dataset | TripletDataset:
-    """What an epoch goes through: rows, or triplets of them."""
-    dataset = Dataset.build(rows, similarities, inputs)
-    if not recipe.triplets.used:
-        return dataset
-    return in_triplets(dataset, recipe.triplets, recipe.train.seed, root, where=f"{table_name}: ")
 
 
 def _one_step(training: Training) -> None:
