@@ -175,3 +175,15 @@ def test_broken_json_names_the_file(run):
     (run.root / "checksums.jsonl").unlink()
     with pytest.raises(RunError, match=r"run\.json is not valid JSON"):
         _ = run.read_facts()
+
+
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [("run.json", "read_facts"), ("similarities.json", "read_similarities"), ("inputs.json", "read_inputs")],
+)
+@pytest.mark.parametrize("content", ["null", '"x"', "[[1]]"])
+def test_json_of_another_shape_names_the_file(run, name, read, content):
+    (run.root / name).write_text(content)
+    (run.root / "checksums.jsonl").unlink()
+    with pytest.raises(RunError, match=f"{name} does not hold what mscon writes into it"):
+        getattr(run, read)()
