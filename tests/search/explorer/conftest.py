@@ -120,7 +120,13 @@ def train_on_glyphs(root: Path) -> None:
         table = glyphs.prepare(root, characters="abcdeg")
         recipe = root / "glyphs.toml"
         recipe.write_text(recipe_text("glyphs"))
-        settings = ["train.epochs=10", "train.learning_rate=0.02", "probe.columns=[]", "probe.neighbours=[]"]
+        settings = [
+            "train.epochs=10",
+            "train.learning_rate=0.02",
+            "probe.columns=[]",
+            "probe.neighbours=[]",
+            "probe.largest={}",
+        ]
         overrides = [part for value in settings for part in ("--set", value)]
         out = root / "run"
         from mscon.evaluate.features import extract
