@@ -1,7 +1,7 @@
 """Keeps what a comparison found: `python experiments/record.py runs/demo experiments/glyphs_demo "mscon demo"`.
 
-Copies report.html and report.json, writes table.md and expected.toml, and puts the table into the README,
-between its markers. Every number there comes from the run directories; nothing is typed by hand.
+Copies report.html and report.json, writes table.md and expected.toml, and puts the tables of linear probes into the
+README, between its markers. Every number there comes from the run directories; nothing is typed by hand.
 """
 
 from __future__ import annotations
@@ -17,18 +17,20 @@ from typing import Any
 
 import tomli_w
 
-from mscon.evaluate.report.compare import compare, comparison_text
+from mscon.evaluate.report.compare import compare
 from mscon.evaluate.report.gather import gather
+from mscon.evaluate.report.markdown import comparison_text
 from mscon.run.run import Run
 
 README = Path(__file__).parent.parent / "README.md"
 START, END = "<!-- results -->", "<!-- /results -->"
+_README_BLOCKS = 4  # heading and table of columns that were trained on, and of those that no method was trained on
 
 
 def expected(comparison: dict[str, Any], runs: list[Run], command: str) -> dict[str, Any]:
     """The numbers with their intervals, and where they come from."""
-    facts = runs[0].facts
-    trained = [run.facts["trained"]["seconds"] for run in runs]
+    facts = runs[0].read_facts()
+    trained = [run.read_facts()["trained"]["seconds"] for run in runs]
     commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
     titles = [method["title"] for method in comparison["methods"]]
     return {
@@ -62,27 +64,10 @@ def main(folder: Path, out: Path, command: str) -> None:
     (out / "table.md").write_text(table, "utf-8")
     comparison = json.loads((out / "report.json").read_text("utf-8"))
     (out / "expected.toml").write_text(tomli_w.dumps(expected(comparison, runs, command)), "utf-8")
-    text = README.read_text("utf-8")
+    probes = "\n\n".join(table.split("\n\n")[:_README_BLOCKS])
     pattern = re.compile(f"({re.escape(START)}).*?({re.escape(END)})", re.DOTALL)
-    blocks = table.split("\n\n")
-    probes = blocks[:4]  # neighbours are in the report
-    has_best = any("**" in block for block in probes)
-    legend = "\n".join(f"- {line}" for line in blocks[-1].splitlines() if has_best or not line.startswith("**"))
-    body = "\n\n".join(["## What it is worth", introduction(runs, out), *probes, legend])
-    README.write_text(pattern.sub(lambda m: f"{m[1]}\n{body.strip()}\n{m[2]}", text), "utf-8")
-
-
-def introduction(runs: list[Run], out: Path) -> str:
-    rows = runs[0].rows.get_column("split").value_counts()
-    counts = dict(rows.iter_rows())
-    seeds = len({run.recipe.train.seed for run in runs})
-    link = out.resolve().relative_to(README.parent.resolve())
-    return (
-        f"Rendered glyphs: {counts['train']:,} to train on and {counts['test']:,} to test, {seeds} seeds each; all "
-        "methods share encoder, rows,\nbudget and views. `make demo` makes this table and, among rows of families "
-        f"that no method ever saw, those of\nnearest neighbours: [report]({link}/report.html), "
-        f"[numbers]({link}/expected.toml), [what they say]({link}/README.md)."
-    )
+    text = README.read_text("utf-8")
+    README.write_text(pattern.sub(lambda markers: f"{markers[1]}\n{probes}\n{markers[2]}", text), "utf-8")
 
 
 if __name__ == "__main__":
