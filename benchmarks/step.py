@@ -52,6 +52,7 @@ from mscon.model.encoder import build_encoder
 from mscon.run import atomic
 from mscon.run import recipe as recipes
 from mscon.train import environment
+from mscon.train import epochs as training_epochs
 from mscon.train import fit as fitting
 from mscon.train.log import Record
 from mscon.train.loop import LOG_EVERY, Training, train_epoch
@@ -208,7 +209,7 @@ def measure(case: Case, epochs: int, steps: int, folder: Path) -> dict[str, Any]
         forget(folder / "cache")
         with (
             mock.patch.object(Dataset, "batch", lambda dataset, rows: clock.batch(dataset, rows, read)),
-            mock.patch.object(epochs, "train_epoch", clock.train_epoch),
+            mock.patch.object(training_epochs, "train_epoch", clock.train_epoch),
         ):
             fitting.fit(recipe, table, folder / "run", progress=False)
     for made, wall in zip(clock.epochs, clock.walls, strict=True):
