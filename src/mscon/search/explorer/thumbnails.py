@@ -46,13 +46,13 @@ def thumbnails(run: Run, images: Sequence[str], root: Path | None, channels: int
         for side, quality in _LADDER:
             if side <= native and np.mean([len(data_uri(p, side, quality)) for p in sample]) <= budget:
                 break
-    written: list[str] = []
+    pictures: list[str] = []
     faults: dict[int, str] = {}
     for start in range(0, len(paths), _BLOCK):
         pixels, wrong = decode_some(paths[start : start + _BLOCK], side, channels)
         faults |= {start + number: fault for number, fault in wrong.items()}
         if not faults:
-            written += [data_uri(p, side, quality, exact) for p in pixels]
+            pictures += [data_uri(p, side, quality, exact) for p in pixels]
     if faults:
         first = min(faults)
         raise RunError(
@@ -60,7 +60,7 @@ def thumbnails(run: Run, images: Sequence[str], root: Path | None, channels: int
             f"'{images[first]}', {faults[first]} (looked in '{folder}').\n"
             f"  If the pictures moved, pass --images DIR; {WITHOUT}."
         )
-    return written
+    return pictures
 
 
 def _short_side(path: Path) -> int:
