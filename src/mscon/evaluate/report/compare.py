@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from mscon.evaluate.metrics.bootstrap import Interval, paired_difference, seeded_interval
 from mscon.evaluate.metrics.catalog import MEASURES, Measure
@@ -69,7 +69,10 @@ class MethodScore:
 
 @dataclass(frozen=True, slots=True)
 class ColumnScores:
-    """One column under one measure, and a cell for each method that was scored (None for the others)."""
+    """One column under one measure, and a cell for each method that was scored (None for the others).
+
+    `held_out`: of runs that were trained on other label columns than this one.
+    """
 
     column: str
     measure: str
@@ -78,6 +81,12 @@ class ColumnScores:
     classes: int
     rows: int
     cells: tuple[MethodScore | None, ...]
+    held_out: bool = False
+
+    @property
+    def name(self) -> str:
+        """How its row is called."""
+        return f"{self.column}, held out" if self.held_out else self.column
 
     @property
     def about(self) -> Measure:
@@ -125,12 +134,13 @@ class ColumnScores:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Methods against columns."""
+    """Methods against columns. `grouped_by`: the column whose rows are drawn together; "" where each is by itself."""
 
     methods: tuple[str, ...]
     seeds: tuple[int, ...]
     columns: tuple[ColumnScores, ...]
     draws: int
+    grouped_by: str = ""
 
     def leading(self, role: Role) -> tuple[ColumnScores, ...]:
         """Rows of one role by the measure that speaks for each column, whatever its kind."""
@@ -204,6 +214,7 @@ def compare(gathered: Gathered, draws: int | None = None) -> Comparison:
         tuple(len(m.members) for m in gathered.methods),
         tuple(compare_column(question, draws) for question in gathered.questions),
         draws,
+        gathered.grouped_by,
     )
 
 
@@ -215,10 +226,11 @@ def compare_column(question: Question, draws: int) -> ColumnScores:
     """
     values = {i: v for i, v in enumerate(question.values) if v is not None}
     about = MEASURES[question.measure]
-    scores = {i: _score(v, draws, is_share=about.in_percent) for i, v in values.items()}
+    groups = question.groups
+    scores = {i: _score(v, draws, groups, is_share=about.in_percent) for i, v in values.items()}
     sign = about.sign
     first = max(values, key=lambda i: sign * float(values[i].mean()))
-    gaps = {i: _gap(sign * values[first], sign * values[i], draws) for i in values if i != first}
+    gaps = {i: difference(sign * values[first], sign * values[i], draws, groups) for i in values if i != first}
     enough = all(v.shape[0] >= FEWEST_SEEDS for v in values.values())
     clear = enough and all(gap.low > 0 for gap in gaps.values())
 
@@ -243,25 +255,36 @@ def compare_column(question: Question, draws: int) -> ColumnScores:
         question.classes,
         len(question.rows),
         cells,
+        question.held_out,
     )
 
 
-def _score(values: Float[np.ndarray, "seeds rows"], draws: int, is_share: bool) -> Interval:
+def _score(
+    values: Float[np.ndarray, "seeds rows"], draws: int, groups: Int[np.ndarray, " rows"] | None, is_share: bool
+) -> Interval:
     """A mean and its interval. Row values of F1 lie around a share, so ends of the interval may lie beyond 0 and 1."""
-    score = seeded_interval(values, draws=draws)
-    return replace(score, low=max(score.low, 0.0), high=min(score.high, 1.0)) if is_share else score
+    score = seeded_interval(values, draws=draws, groups=groups)
+    # A mean over columns may lie below 0 itself, where R squared does.
+    low, high = max(score.low, min(score.value, 0.0)), min(score.high, 1.0)
+    return replace(score, low=low, high=high) if is_share else score
 
 
-def _gap(a: Float[np.ndarray, "seeds rows"], b: Float[np.ndarray, "others rows"], draws: int) -> Interval:
+def difference(
+    a: Float[np.ndarray, "seeds rows"],
+    b: Float[np.ndarray, "others rows"],
+    draws: int,
+    groups: Int[np.ndarray, " rows"] | None = None,
+) -> Interval:
     """Paired difference over as many seeds as both have; seeds are in order, so like meets like."""
     both = min(a.shape[0], b.shape[0])
-    return paired_difference(a[:both], b[:both], draws=draws)
+    return paired_difference(a[:both], b[:both], draws=draws, groups=groups)
 
 
 def comparison_json(comparison: Comparison) -> dict[str, Any]:
     """The comparison as plain values for report.json; what is shown in percent is a share in [0, 1] there."""
     return {
         "draws": comparison.draws,
+        "grouped_by": comparison.grouped_by or None,
         "level": 0.95,
         "methods": [
             {"title": title, "seeds": seeds} for title, seeds in zip(comparison.methods, comparison.seeds, strict=True)
@@ -273,6 +296,7 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
                 "unit": "share" if row.about.in_percent else row.about.unit,
                 "better": "lower" if row.about.lower_is_better else "higher",
                 "in_domain": row.in_domain,
+                "held_out": row.held_out,
                 "baseline": row.baseline,
                 "classes": row.classes,
                 "rows": row.rows,

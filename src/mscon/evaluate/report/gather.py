@@ -68,6 +68,8 @@ class Question:
         baseline: what guessing gives: the share of the largest class, or the measure for rows in random order, see
             `Measure.guess`; None if the probe does not say.
         classes: how many classes were told apart (0 where that is not said).
+        groups: numbers of the groups of [data] split_by that the rows belong to; None where rows are by themselves.
+        held_out: whether it is of runs that were trained on other label columns than this one, see `mscon.comparison`.
     """
 
     column: str
@@ -77,6 +79,8 @@ class Question:
     trained: tuple[bool, ...]
     baseline: float | None
     classes: int
+    groups: Int[np.ndarray, " rows"] | None = None
+    held_out: bool = False
 
     @property
     def in_domain(self) -> bool:
@@ -99,6 +103,12 @@ class Gathered:
     def rows(self) -> pl.DataFrame:
         """Rows of the table as the runs used them; the same for all of them."""
         return self.methods[0].members[0].run.read_rows()
+
+    @cached_property
+    def grouped_by(self) -> str:
+        """The column by which rows were split in groups; "" where there is none."""
+        column = str(next(self.members).recipe.get("data", {}).get("split_by", ""))
+        return column if column in self.rows.columns else ""
 
     @cached_property
     def table(self) -> str:
@@ -270,6 +280,7 @@ def _questions(
     scores: Mapping[Path, Mapping[tuple[str, str], RowValues]],
     complaints: list[str],
 ) -> tuple[Question, ...]:
+    groups_of = _groups(Gathered(tuple(methods), ()))
     by_method = [[(member.run.name, scores[member.run.root]) for member in method.members] for method in methods]
     keys = list(dict.fromkeys(key for group in by_method for _, of_run in group for key in of_run))
     # Linear probes first, then neighbours, each in the order of the probe.
@@ -293,7 +304,17 @@ def _questions(
             any(one.trained for _, one in group) if group else column.partition(", level ")[0] in method.columns
             for method, group in zip(methods, groups, strict=True)
         )
+        of_rows = None if groups_of is None else groups_of[reference.rows]
         questions.append(
-            Question(column, measure, reference.rows, values, trained, reference.baseline, reference.classes)
+            Question(column, measure, reference.rows, values, trained, reference.baseline, reference.classes, of_rows)
         )
     return tuple(questions)
+
+
+def _groups(gathered: Gathered) -> Int[np.ndarray, " rows"] | None:
+    """For each row of a run the number of its group, by which the rows were split; a row without one is by itself."""
+    if not gathered.grouped_by:
+        return None
+    numbers = gathered.rows.get_column(gathered.grouped_by).rank("dense").cast(pl.Int64)
+    alone = pl.Series(range(numbers.len() + 1, 2 * numbers.len() + 1), dtype=pl.Int64)
+    return numbers.zip_with(numbers.is_not_null(), alone).to_numpy()
