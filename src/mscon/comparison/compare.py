@@ -23,7 +23,7 @@ from mscon.comparison.text import full_text, table_text
 from mscon.comparison.verdict import verdict
 from mscon.data.table.table import read_table
 from mscon.errors import RecipeError, RunError, nearest
-from mscon.evaluate.report.compare import comparison_json
+from mscon.evaluate.report.comparison_json import comparison_json
 from mscon.evaluate.report.gather import gather
 from mscon.evaluate.report.page import build_report
 from mscon.run import atomic, outputs
@@ -109,12 +109,12 @@ def compare(
         reads=[Path(str(p)) for p in (recipe, table, *also) if isinstance(p, str | Path)],
         is_ours=lambda path: "compared" in outputs.json_object(out / RESULTS),
     )
-    own = _recipe(recipe, overrides)
+    base = _recipe(recipe, overrides)
     others = [_also(one, overrides) for one in also]
     path = _table_path(table, out)
-    prepared = prepare(own, read_table(path), also=others, names=methods, held_out=held_out, images=images)
+    prepared = prepare(base, read_table(path), also=others, names=methods, held_out=held_out, images=images)
     planned = plan(
-        prepared.methods, prepared.labels, own.probe, prepared.held_out, 1 if quick else seeds, out / "runs", images
+        prepared.methods, prepared.labels, base.probe, prepared.held_out, 1 if quick else seeds, out / "runs", images
     )
     waiting = [p for p in planned.runs if not runs.is_finished(p, prepared.table_hash, prepared.fingerprints)]
     if progress:
@@ -122,7 +122,7 @@ def compare(
             print(sentence, file=sys.stderr)
     outcomes = carry_out_with_bar(waiting, path, jobs, runs.attempt, shown=progress)
     faults = {outcome.name: outcome.fault for outcome in outcomes if outcome.fault}
-    return _conclude(prepared, planned, own, faults, out)
+    return _conclude(prepared, planned, base, faults, out)
 
 
 def _recipe(source: Recipe | str | Path, overrides: Sequence[str]) -> Recipe:
@@ -155,7 +155,7 @@ def _table_path(table: object, out: Path) -> Path:
 # The end ------------------------------------------------------------------------------------------
 
 
-def _conclude(prepared: Prepared, planned: Plan, own: Recipe, faults: Mapping[str, str], out: Path) -> Compared:
+def _conclude(prepared: Prepared, planned: Plan, base: Recipe, faults: Mapping[str, str], out: Path) -> Compared:
     """Scores, verdict and files of runs that are finished."""
     whole = {title: _finished(group, faults) for title, group in planned.groups.items()}
     broken = {
@@ -185,7 +185,7 @@ def _conclude(prepared: Prepared, planned: Plan, own: Recipe, faults: Mapping[st
         atomic.write_json(out / RESULTS, _json(prepared, planned, scores, ranked, sentences, faults))
         atomic.write_text(out / TABLE, full_text(scores.comparison, broken, sentences))
         if best is not None:
-            toml = recommended_toml(planned, best, ranked[1] if len(ranked) > 1 else None, own.probe, own.title)
+            toml = recommended_toml(planned, best, ranked[1] if len(ranked) > 1 else None, base.probe, base.title)
             atomic.write_text(out / RECOMMENDED, toml)
             recommended = recipes.parse(toml)
         else:

@@ -57,15 +57,15 @@ def methods_of(
     sentences: list[str] = []
     methods: list[Method] = []
     for method in _specialists(recipe, components, sentences):
-        if not any(_trains_alike(method.recipe, other.recipe) for other in methods):
+        if not any(_are_alike(method, other) for other in methods):
             methods.append(method)
-    own = Method("recipe", replace(recipe, title=f"{RECIPE} ({recipe.title})" if recipe.title else RECIPE))
-    alike = [number for number, method in enumerate(methods) if _trains_alike(method.recipe, recipe)]
+    itself = Method("recipe", replace(recipe, title=f"{RECIPE} ({recipe.title})" if recipe.title else RECIPE))
+    alike = [number for number, method in enumerate(methods) if _are_alike(method, itself)]
     if alike:
         method = methods[alike[0]]
         methods[alike[0]] = Method("recipe", replace(method.recipe, title=f"{method.title} ({RECIPE})"))
     else:
-        methods.append(own)
+        methods.append(itself)
     methods += [Method("also", other) for other in also]
     titles = [method.title for method in methods]
     if again := sorted({title for title in titles if titles.count(title) > 1}):
@@ -101,9 +101,8 @@ def _specialists(recipe: Recipe, components: int, sentences: list[str]) -> Itera
             yield Method("cross_entropy_same_row", _baseline(recipe, (*with_classes, same_row), "XEnt + same row"))
     others = [f"'{part.column}' ({part.name})" for part in labels if part not in classes]
     if others:
-        verb = "is" if len(others) == 1 else "are"
-        left = "Cross-entropy is left out" if not classes else f"Cross-entropy is trained without {', '.join(others)}"
-        sentences.append(f"{left}: it needs classes, which {', '.join(others)} {verb} not of.")
+        left_out = f"Cross-entropy is trained without {', '.join(others)}" if classes else "Cross-entropy is left out"
+        sentences.append(f"{left_out}, since it needs columns of classes.")
     for part in contrastive:
         yield Method("supcon", _baseline(recipe, (part,), f"SupCon, {part.column}"))
     if same_row is not None:
@@ -125,9 +124,9 @@ def _start(recipe: Recipe, parts: tuple[SimilarityPart, ...]) -> Recipe | None:
 
 def _same_row(recipe: Recipe) -> SimilarityPart | None:
     """The recipe's own similarity of views, or one as by default; None if all views of a row would be equal."""
-    own = next((part for part in recipe.similarities if part.name == "same_row"), None)
-    if own is not None:
-        return _with(own, "supcon")
+    present = next((part for part in recipe.similarities if part.name == "same_row"), None)
+    if present is not None:
+        return _with(present, "supcon")
     views = recipe.views
     differ = views.count > 1 and (recipe.data.input == "image" or views.corrupt > 0 or views.noise > 0)
     return similarity_part("same_row", "same_row") if differ else None
@@ -135,10 +134,10 @@ def _same_row(recipe: Recipe) -> SimilarityPart | None:
 
 def _with(part: SimilarityPart, objective: str, heads: Part | None = None) -> SimilarityPart:
     """The part with this objective and these heads. Settings of its own for that objective, and its views, stay."""
-    own = part.objective if part.objective is not None and part.objective.name == objective else None
+    its_objective = part.objective if part.objective is not None and part.objective.name == objective else None
     if objective == "cross_entropy":
-        own = part_of("objective", {"name": objective})
-    return replace(part, objective=own, heads=heads)
+        its_objective = part_of("objective", {"name": objective})
+    return replace(part, objective=its_objective, heads=heads)
 
 
 def _baseline(recipe: Recipe, parts: tuple[SimilarityPart, ...], title: str) -> Recipe:
@@ -167,8 +166,8 @@ def _sampler(sampler: Sampler, parts: Sequence[SimilarityPart]) -> Sampler:
     return replace(sampler, columns=columns) if names and (columns or not sampler.columns) else Sampler()
 
 
-def _trains_alike(one: Recipe, other: Recipe) -> bool:
-    return _untitled(one) == _untitled(other)
+def _are_alike(one: Method, other: Method) -> bool:
+    return (_untitled(one.recipe), one.components) == (_untitled(other.recipe), other.components)
 
 
 def _untitled(recipe: Recipe) -> Recipe:

@@ -7,7 +7,7 @@ Pure functions of arrays. This module knows nothing of files.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -278,46 +278,3 @@ def difference(
     """Paired difference over as many seeds as both have; seeds are in order, so like meets like."""
     both = min(a.shape[0], b.shape[0])
     return paired_difference(a[:both], b[:both], draws=draws, groups=groups)
-
-
-def comparison_json(comparison: Comparison) -> dict[str, Any]:
-    """The comparison as plain values for report.json; what is shown in percent is a share in [0, 1] there."""
-    return {
-        "draws": comparison.draws,
-        "grouped_by": comparison.grouped_by or None,
-        "level": 0.95,
-        "methods": [
-            {"title": title, "seeds": seeds} for title, seeds in zip(comparison.methods, comparison.seeds, strict=True)
-        ],
-        "columns": [
-            {
-                "column": row.column,
-                "measure": row.measure,
-                "unit": "share" if row.about.in_percent else row.about.unit,
-                "better": "lower" if row.about.lower_is_better else "higher",
-                "in_domain": row.in_domain,
-                "held_out": row.held_out,
-                "baseline": row.baseline,
-                "classes": row.classes,
-                "rows": row.rows,
-                "cells": [_cell_json(cell) for cell in row.cells],
-            }
-            for row in comparison.columns
-        ],
-    }
-
-
-def _cell_json(cell: MethodScore | None) -> dict[str, Any] | None:
-    if cell is None:
-        return None
-    return {
-        **_interval_json(cell.score),
-        "seeds": cell.seeds,
-        "trained": cell.trained,
-        "standing": cell.standing,
-        "behind_by": None if cell.behind_by is None else _interval_json(cell.behind_by),
-    }
-
-
-def _interval_json(interval: Interval) -> dict[str, float]:
-    return {"value": float(interval.value), "low": float(interval.low), "high": float(interval.high)}

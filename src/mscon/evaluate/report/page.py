@@ -11,7 +11,8 @@ from mscon import __version__
 from mscon.errors import counted
 from mscon.evaluate.page import colours, frame
 from mscon.evaluate.report import environment
-from mscon.evaluate.report.compare import FEWEST_SEEDS, MARKS, Comparison, compare, comparison_json
+from mscon.evaluate.report.compare import FEWEST_SEEDS, MARKS, Comparison, compare
+from mscon.evaluate.report.comparison_json import comparison_json
 from mscon.evaluate.report.confusion import confusions
 from mscon.evaluate.report.data import census
 from mscon.evaluate.report.environment import bibtex
