@@ -46,7 +46,8 @@ def _scores(run: Run) -> str:
     from mscon.evaluate.report.probe_scores import scores_of
 
     lines = [f"{run.root}: score on test rows [95 % interval], baseline, whether training used the column"]
-    for how, whose in (("linear", ""), ("neighbours", "unseen rows")):
+    among = run.read_recipe_values().get("probe", {}).get("neighbours_among", "unseen")
+    for how, whose in (("linear", ""), ("neighbours", f"{among} rows")):
         for score in scores_of(run.read_probe(), how):
             measure, shown = score.measure, score.measure.shown
             guess = "" if score.guess is None else f"  baseline {measure.with_unit(score.guess)} ({measure.guess})"

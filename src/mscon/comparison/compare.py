@@ -114,7 +114,13 @@ def compare(
     path = _table_path(table, out)
     prepared = prepare(base, read_table(path), also=others, names=methods, held_out=held_out, images=images)
     planned = plan(
-        prepared.methods, prepared.labels, base.probe, prepared.held_out, 1 if quick else seeds, out / "runs", images
+        prepared.methods,
+        prepared.labels,
+        prepared.probe,
+        prepared.held_out,
+        1 if quick else seeds,
+        out / "runs",
+        images,
     )
     waiting = [p for p in planned.runs if not runs.is_finished(p, prepared.table_hash, prepared.fingerprints)]
     if progress:

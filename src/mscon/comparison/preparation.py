@@ -20,13 +20,13 @@ from mscon.data.table.table import Table, unit
 from mscon.errors import MSConError, RecipeError, TableError, counted, first_few, nearest
 from mscon.method.similarities.base import Similarity
 from mscon.method.similarities.same_row import SameRow
-from mscon.run.recipe import AUTO, Recipe, SimilarityPart
+from mscon.run.recipe import AUTO, Probe, Recipe, SimilarityPart
 from mscon.train import assembly, environment
 from mscon.train.loop import derived_seed
 from mscon.train.module import TrainingModule
 
 # Below this many test rows, or groups of them, an interval says next to nothing.
-FEWEST_ROWS, FEWEST_GROUPS = 20, 5
+FEWEST_ROWS, FEWEST_GROUPS = 20, 10
 # Steps that are timed, after one that warms up.
 _STEPS = 3
 
@@ -40,6 +40,7 @@ class Prepared:
         methods: that are compared.
         labels: the label columns, as the recipes read them.
         held_out: those that are held out in turn.
+        probe: [probe] of the recipe; nearest neighbours are sought among test rows where there are no unseen ones.
         fingerprints: of images or vectors that lie outside the table.
         table_hash: SHA-256 of the table.
         seconds_a_step, steps: of a training by the recipe, on one core.
@@ -50,6 +51,7 @@ class Prepared:
     methods: tuple[Method, ...]
     labels: Mapping[str, SimilarityPart]
     held_out: tuple[str, ...]
+    probe: Probe
     fingerprints: UInt8[np.ndarray, "rows bytes"] | None
     table_hash: str
     seconds_a_step: float
@@ -109,6 +111,7 @@ def prepare(
         methods,
         labels,
         columns,
+        recipe.probe if "unseen" in rows["split"] else replace(recipe.probe, neighbours_among="test"),
         fingerprints_of(inputs),
         table.sha256,
         seconds,

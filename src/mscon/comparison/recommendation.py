@@ -85,7 +85,7 @@ def _score(record: Mapping[str, Any]) -> float | None:
     """On the scale of the means over columns."""
     score = record.get("validation_accuracy", record.get("validation_score"))
     if score is not None and record["kind"] == "rank":
-        return float(error_to_share(np.asarray(score), len(record["classes"])))
+        return error_to_share(float(score), len(record["classes"]))
     return score
 
 

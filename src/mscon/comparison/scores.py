@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -12,6 +13,8 @@ from mscon.evaluate.metrics.bootstrap import Interval
 from mscon.evaluate.metrics.catalog import MEASURES
 from mscon.evaluate.report.compare import ColumnScores, Comparison, compare, difference
 from mscon.evaluate.report.gather import Gathered, Question
+
+Number = TypeVar("Number", float, np.ndarray)
 
 TRAINED, UNSEEN = "mean over label columns", "mean over unseen columns"
 """Names of the two rows of means: of columns that the recipe trains on; of those held out, or never trained on."""
@@ -137,7 +140,7 @@ def _on_rows(
     return mean + spread
 
 
-def error_to_share(error: np.ndarray, levels: int) -> np.ndarray:
+def error_to_share(error: Number, levels: int) -> Number:
     """An error in levels on a scale where 1 is perfect, and 0 as wrong as can be."""
     return 1 - error / max(levels - 1, 1)
 

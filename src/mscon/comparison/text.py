@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 
 from mscon.comparison.scores import TRAINED, UNSEEN
@@ -38,7 +39,7 @@ def table_text(comparison: Comparison, faults: Mapping[str, str], width: int = W
         notes.append(f"{hidden} more methods, with lower means, are in table.md.")
     if hidden := len(others) + len(means) - len(columns):
         notes.append(f"{hidden} more columns are in table.md.")
-    return "\n".join([_lines(comparison, columns, methods, faults), " ".join(notes)])
+    return "\n".join([_lines(comparison, columns, methods, faults), textwrap.fill(" ".join(notes), width)])
 
 
 def full_text(comparison: Comparison, faults: Mapping[str, str], verdict: Sequence[str]) -> str:

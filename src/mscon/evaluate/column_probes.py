@@ -1,7 +1,7 @@
 """Probes of one column: its scores as a record of probe.json, and its predictions for predictions.safetensors.
 
-`linear` predicts the column of test rows from frozen features; `neighbours` compares rows of split unseen with their
-nearest rows. Both go by the kind of the column's targets.
+`linear` predicts the column of test rows from frozen features; `neighbours` compares rows of split unseen, or test,
+with their nearest rows. Both go by the kind of the column's targets.
 """
 
 from __future__ import annotations
@@ -29,11 +29,15 @@ ColumnResult = tuple[Record, Arrays]
 
 @dataclass(frozen=True, slots=True)
 class FrozenFeatures:
-    """Features of all rows, which rows are of which split, and the number of draws of a bootstrap interval."""
+    """Features of all rows, which rows are of which split, and the number of draws of a bootstrap interval.
+
+    `neighbours_among` is the split whose rows are compared with one another.
+    """
 
     features: Float[np.ndarray, "rows width"]
     split: Mapping[str, Int[np.ndarray, " split_rows"]]
     draws: int
+    neighbours_among: str = "unseen"
 
     def intervals(self, scores: Mapping[str, Float[np.ndarray, " rows"]]) -> Record:
         """The mean of each measure over rows with its bootstrap interval, as plain values."""
@@ -107,32 +111,34 @@ def _of_classes(result: LinearResult, draws: int) -> Record:
 
 
 def neighbours(column: ProbeTarget, frozen: FrozenFeatures) -> list[ColumnResult]:
-    """Of rows of split unseen, whose groups the encoder never saw, whether the nearest others have the same cell.
+    """Of rows of one split, whether the nearest others of that split have the same cell.
 
-    Classes may all be new there. Of labels any in common counts; of numbers and levels the difference is scored.
+    Classes may all be new there, as those of groups that the encoder never saw. Of labels any in common counts; of
+    numbers and levels the difference is scored.
 
     Raises:
         CannotProbe: if those rows leave nothing to be found.
     """
-    unseen = frozen.split["unseen"]
-    features = frozen.features[unseen]
+    name = frozen.neighbours_among
+    rows = frozen.split[name]
+    features = frozen.features[rows]
     if column.kind == "class":
         cells = column.whole_cells()
-        codes, classes = codes_of([cells[row] for row in unseen])
+        codes, classes = codes_of([cells[row] for row in rows])
         sizes = np.bincount(codes[codes >= 0], minlength=1)
         if len(classes) < 2 or sizes.max() < 2:
             raise CannotProbe(
-                f"split unseen has {counted(int(sizes.sum()), 'row')} with a label, of {len(classes)} classes; it "
+                f"split {name} has {counted(int(sizes.sum()), 'row')} with a label, of {len(classes)} classes; it "
                 "takes two classes, and two rows of one of them"
             )
         return [_retrieved(retrieval(features, codes), classes, frozen)]
-    targets = column.target()[unseen]
+    targets = column.target()[rows]
     if column.kind == "labels":
         if not ((np.nan_to_num(targets) > 0.5).sum(axis=0) >= 2).any():
-            raise CannotProbe("no two rows of split unseen have a label in common that split train has too")
+            raise CannotProbe(f"no two rows of split {name} have a label in common that split train has too")
         return [_retrieved(label_retrieval(features, targets), column.names, frozen)]
     if np.unique(targets[np.isfinite(targets)]).size < 2:
-        raise CannotProbe("split unseen has fewer than two rows with different numbers or levels")
+        raise CannotProbe(f"split {name} has fewer than two rows with different numbers or levels")
     result = nearest_difference(features, targets)
     scores = {
         "neighbour_difference": result.difference,
@@ -143,7 +149,7 @@ def neighbours(column: ProbeTarget, frozen: FrozenFeatures) -> list[ColumnResult
         **frozen.intervals(scores),
         "baseline": {"neighbour_difference": result.chance, "neighbour_spearman": 0.0},
     }
-    return [(record, {"row": unseen[result.rows], **scores})]
+    return [(record, {"row": rows[result.rows], **scores})]
 
 
 def _retrieved(result: RetrievalResult, classes: Sequence[str], frozen: FrozenFeatures) -> ColumnResult:
@@ -157,4 +163,4 @@ def _retrieved(result: RetrievalResult, classes: Sequence[str], frozen: FrozenFe
         "map_at_r_chance": result.map_at_r_chance,
     }
     arrays = {name: values.astype(np.float32) for name, values in scores.items()}
-    return record, {"row": frozen.split["unseen"][result.rows], **arrays}
+    return record, {"row": frozen.split[frozen.neighbours_among][result.rows], **arrays}

@@ -1,8 +1,9 @@
 """Probe: how well the frozen features of a run predict its columns, with intervals.
 
 Each column has two probes: a linear model of its kind, fitted on the rows of split train, chosen on validation and
-scored on test; and nearest neighbours among the rows of split unseen, whose groups the encoder never saw. Scores go
-to the run's probe.json, predictions row by row to predictions.safetensors, so that runs can be compared in pairs.
+scored on test; and nearest neighbours among the rows of split unseen, whose groups the encoder never saw, or of test.
+Scores go to the run's probe.json, predictions row by row to predictions.safetensors, so that runs can be compared in
+pairs.
 """
 
 from __future__ import annotations
@@ -76,7 +77,8 @@ def probe(run: Run | str | Path, *, progress: bool = True, accept_changes: bool 
         )
     split = rows.get_column("split").to_numpy()
     names = ("train", "validation", "test", "unseen")
-    frozen = FrozenFeatures(features, {name: np.flatnonzero(split == name) for name in names}, recipe.probe.draws)
+    of_split = {name: np.flatnonzero(split == name) for name in names}
+    frozen = FrozenFeatures(features, of_split, recipe.probe.draws, recipe.probe.neighbours_among)
 
     records: dict[str, list[Record]] = {"linear": [], "neighbours": []}
     skipped: list[Record] = []

@@ -41,7 +41,7 @@ MARKS: dict[Mark, tuple[str, str]] = {
 
 Role = Literal["trained on", "not trained on", "nearest neighbours"]
 """Which part of the table a row belongs to: linear probes of columns that some method trained on, linear probes of
-columns that none did, or nearest neighbours among rows of unseen groups."""
+columns that none did, or nearest neighbours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,13 +134,19 @@ class ColumnScores:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Methods against columns. `grouped_by`: the column whose rows are drawn together; "" where each is by itself."""
+    """Methods against columns.
+
+    Attributes:
+        grouped_by: the column whose rows are drawn together; "" where each is by itself.
+        neighbours_among: among which rows nearest neighbours were sought, in words.
+    """
 
     methods: tuple[str, ...]
     seeds: tuple[int, ...]
     columns: tuple[ColumnScores, ...]
     draws: int
     grouped_by: str = ""
+    neighbours_among: str = "rows of groups that training never saw"
 
     def leading(self, role: Role) -> tuple[ColumnScores, ...]:
         """Rows of one role by the measure that speaks for each column, whatever its kind."""
@@ -152,7 +158,7 @@ class Comparison:
         parts = [
             ("Linear probes of columns that were trained on", self.leading("trained on")),
             ("Linear probes of columns that no method was trained on", self.leading("not trained on")),
-            ("Nearest neighbours among rows of groups that training never saw", self.leading("nearest neighbours")),
+            (f"Nearest neighbours among {self.neighbours_among}", self.leading("nearest neighbours")),
         ]
         return tuple((heading, rows) for heading, rows in parts if rows)
 
@@ -215,6 +221,7 @@ def compare(gathered: Gathered, draws: int | None = None) -> Comparison:
         tuple(compare_column(question, draws) for question in gathered.questions),
         draws,
         gathered.grouped_by,
+        gathered.neighbours_among,
     )
 
 

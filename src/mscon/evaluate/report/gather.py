@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -82,7 +82,12 @@ class Gathered:
     def grouped_by(self) -> str:
         """The column by which rows were split in groups; "" where there is none."""
         column = str(next(self.members).recipe.get("data", {}).get("split_by", ""))
-        return column if column in self.rows.columns else ""
+        return column if column and column in self.rows.columns else ""
+
+    @property
+    def neighbours_among(self) -> str:
+        """Among which rows probes sought nearest neighbours, in words."""
+        return neighbours_among(next(self.members).recipe)
 
     @cached_property
     def table(self) -> str:
@@ -116,6 +121,12 @@ class Gathered:
             trained = [labels for labels in by_run if name in labels.trained]
             columns[name] = (trained or by_run)[0][name]
         return columns
+
+
+def neighbours_among(recipe: Mapping[str, Any]) -> str:
+    """Among which rows the probes of a recipe, as plain values, seek nearest neighbours, in words."""
+    among = recipe.get("probe", {}).get("neighbours_among", "unseen")
+    return "test rows" if among == "test" else "rows of groups that training never saw"
 
 
 def gather(runs: Sequence[Run]) -> Gathered:
