@@ -21,6 +21,7 @@ FILES: Mapping[str, str] = {
     "rows.parquet": "mscon train",  # the rows used: line, split, image path, and every label column
     "log.jsonl": "mscon train",  # one record a line: {"kind": "step" | "validation" | ..., "epoch", "step", ...}
     LAST_CHECKPOINT: "mscon train",  # weights, and all else that training needs to continue
+    "checkpoints/start.safetensors": "mscon train",  # the encoder's weights before training, where [keep] needs them
     "checkpoints/best.safetensors": "mscon train",  # the weights that were best on the validation rows
     "features/features.safetensors": "mscon probe",  # one vector for each row of rows.parquet, in its order
     "features/projections.safetensors": "mscon probe",  # the same for each similarity

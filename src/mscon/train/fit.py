@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from mscon.train.checkpoint import Position, restore_last
 from mscon.train.epochs import is_first, train, training_length, write_trained
 from mscon.train.fit_arguments import recipe_and_table
 from mscon.train.gather import leave, wait_for_all
+from mscon.train.keep import check_keep, is_finished, write_start
 from mscon.train.loop import Training, broken_down
 
 
@@ -111,6 +112,7 @@ def fit(
         method = assembly.method_of(recipe, similarities, inputs)
         assembly.check_learns(method, recipe.train.epochs)
         assembly.check_weighting(recipe, method, rows, table.name)
+        check_keep(recipe, method.model.encoder, rows, similarities, inputs, table.name)
         if inputs is None:
             with _first_before_others():
                 inputs = open_inputs(rows, root, recipe.data, table.name)
@@ -141,6 +143,7 @@ def fit(
                 run.write_rows(rows)
                 if (prints := fingerprints_of(inputs)) is not None:
                     run.write_fingerprints(prints)
+                write_start(run, training)
                 # The last of them: it makes the folder a run.
                 run.write_facts(environment.describe(training.recipe, table, rows, root, method, device))
             return train(run, training, Position(), progress)
@@ -191,11 +194,12 @@ def _resume(run: Run, recipe: Recipe, device: str, progress: bool, accept_change
     known, rows = run.read_facts(), run.read_rows()
     log.check(recipe.log.to)
     assembly.check_processes(recipe, rows)
-    last = Position.of(run.read_checkpoint("last")[1]) if run.has_checkpoint("last") else Position()
-    if run.has_checkpoint("last") and last.epoch >= recipe.train.epochs:
+    state = run.read_checkpoint("last")[1] if run.has_checkpoint("last") else asdict(Position())
+    last = Position.of(state)
+    if run.has_checkpoint("last") and last.epoch >= recipe.train.epochs and is_finished(recipe, state):
         _say(f"run '{run.root}' is finished: {last.epoch} of {recipe.train.epochs} epochs are done.", progress)
         if is_first() and known.get("trained", {}).get("epochs") != last.epoch:  # stopped just before it wrote this
-            write_trained(run, last)
+            write_trained(run, recipe, last)
         leave()
         return run
     similarities = tuple(catalogue.find("similarity", s["name"]).from_json(s["state"]) for s in run.read_similarities())
