@@ -67,7 +67,7 @@ class ProbeTarget:
 
 
 def probe_targets(run: Run, recipe: Recipe, rows: pl.DataFrame) -> list[ProbeTarget]:
-    """Columns trained on, in the order of the heads, then those that [probe] names besides.
+    """Columns of the similarities, in the order of the heads, then those that [probe] names besides.
 
     Raises:
         RunError: if a column cannot be read as the kind that [probe] kinds names.
@@ -91,7 +91,8 @@ def probe_targets(run: Run, recipe: Recipe, rows: pl.DataFrame) -> list[ProbeTar
                 )
             similarity = labels[part.column].similarity
         cells = cells_of(_as_text(rows, part.reads), part.reads)
-        columns.append(ProbeTarget(part.column, cells, similarity, True, recipe.probe.largest.get(part.column)))
+        largest = recipe.probe.largest.get(part.column)
+        columns.append(ProbeTarget(part.column, cells, similarity, recipe.train.epochs > 0, largest))
     others = [name for name in dict.fromkeys(recipe.probe.columns) if name not in known]
     return columns + [_not_trained(run, recipe, rows, name) for name in others]
 

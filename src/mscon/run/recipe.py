@@ -256,6 +256,11 @@ def names_of(plain: Mapping[str, Any], kind: Literal["objective", "heads"]) -> l
     return [section if isinstance(section, str) else str(section.get("name", default)) for section in sections]
 
 
+def is_trained(plain: Mapping[str, Any]) -> bool:
+    """Whether a recipe in plain values trains anything, see `Train.epochs`."""
+    return plain.get("train", {}).get("epochs") != 0
+
+
 def _section(plain: Mapping[str, Any], name: str) -> dict[str, Any]:
     section = plain.get(name, {})
     if not isinstance(section, dict):

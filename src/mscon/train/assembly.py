@@ -123,7 +123,7 @@ def training_of(recipe: Recipe, dataset: Dataset | TripletDataset, method: Train
         seed=settings.seed,
     )
     check_left_over(sampler)
-    steps = settings.epochs * len(sampler)
+    steps = max(1, settings.epochs * len(sampler))  # a schedule has at least one, also where no step is taken
     plain_optimiser, schedule = optimiser.build(method.model, method.objective, method.weighting, settings, steps)
     shell, _ = fabric.setup(method, plain_optimiser)
     marginals = None
@@ -188,11 +188,12 @@ def check_rows(recipe: Recipe, rows: pl.DataFrame, table_name: str) -> None:
         )
 
 
-def check_learns(method: TrainingModule) -> None:
-    if not any(p.requires_grad for part in (method.model, method.objective) for p in part.parameters()):
+def check_learns(method: TrainingModule, epochs: int) -> None:
+    learns = any(p.requires_grad for part in (method.model, method.objective) for p in part.parameters())
+    if epochs and not learns:
         raise RecipeError(
             "[encoder] frozen = true, and heads and objective have no weights, so there is nothing to learn. Take "
-            "heads 'mlp', or let the encoder learn."
+            "heads 'mlp', let the encoder learn, or set train.epochs = 0 for a run of the starting weights."
         )
 
 

@@ -69,7 +69,8 @@ def fit(
         numbers, categories: the columns that the encoder reads, with a list of label columns in place of a recipe.
         images: folder that image paths, or the file of vectors, are relative to. Default: the folder of the table.
         progress: show a bar, or one line per epoch, on standard error.
-        dry_run: take one step on the CPU, write nothing (except the cache of decoded images), return None.
+        dry_run: take one step on the CPU, or none where train.epochs is 0, write nothing (except the cache of decoded
+            images), return None.
         protected: more files that must not be lost: an existing run whose folder contains one is not replaced.
 
     Raises:
@@ -114,7 +115,7 @@ def fit(
             with _first_before_others():
                 inputs = open_inputs(rows, root, recipe.data, table.name, vectors=vectors)
         method = assembly.method_of(recipe, similarities, inputs)
-        assembly.check_learns(method)
+        assembly.check_learns(method, recipe.train.epochs)
         assembly.check_weighting(recipe, method, rows, table.name)
         if inputs is None:
             with _first_before_others():
@@ -125,7 +126,8 @@ def fit(
         if dry_run:
             for sentence in training_length(recipe.train, recipe.sampler, training.steps_an_epoch):
                 _say(sentence, progress)
-            _one_step(training)
+            if recipe.train.epochs:
+                _one_step(training)
             leave()
             return None
         if recipe.data.input == "image":
@@ -200,7 +202,7 @@ def _resume(run: Run, recipe: Recipe, device: str, progress: bool, accept_change
     log.check(recipe.log.to)
     assembly.check_processes(recipe, rows)
     last = Position.of(run.read_checkpoint("last")[1]) if run.has_checkpoint("last") else Position()
-    if last.epoch >= recipe.train.epochs:
+    if run.has_checkpoint("last") and last.epoch >= recipe.train.epochs:
         _say(f"run '{run.root}' is finished: {last.epoch} of {recipe.train.epochs} epochs are done.", progress)
         if is_first() and known.get("trained", {}).get("epochs") != last.epoch:  # stopped just before it wrote this
             write_trained(run, last)
@@ -223,6 +225,7 @@ def _resume(run: Run, recipe: Recipe, device: str, progress: bool, accept_change
         # The weights come from the checkpoint, if there is one: no hub and no other run is asked for them again.
         bare = replace(recipe, encoder=replace(recipe.encoder, pretrained=False, start_from=""))
         method = assembly.method_of(bare if run.has_checkpoint("last") else recipe, similarities, inputs)
+        assembly.check_learns(method, recipe.train.epochs)
         training = assembly.training_of(recipe, dataset, method, device)
         position = restore_last(run, training)
         again = {

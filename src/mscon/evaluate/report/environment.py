@@ -8,7 +8,8 @@ from typing import Any
 
 from mscon.errors import first_few
 from mscon.evaluate.page.frame import file_text
-from mscon.evaluate.report.gather import Gathered, flat
+from mscon.evaluate.report.gather import Gathered
+from mscon.evaluate.report.methods import flat
 from mscon.run.recipe import names_of
 
 
