@@ -91,14 +91,18 @@ def check(arguments: argparse.Namespace) -> None:
     from mscon.data.table.rows import select_rows
     from mscon.data.table.table import read_table
     from mscon.train.epochs import training_length
+    from mscon.train.teachers import check_teachers, teachers_of
 
     recipe = read_recipe(arguments)
+    check_teachers(recipe)
     table = read_table(arguments.table)
     root, vectors = images_root(table, recipe.data, arguments.images), table.vectors.get(recipe.data.vectors)
     rows = select_rows(table, recipe.data, recipe.similarities, root, probe=recipe.probe, derived=recipe.derived)
     inputs = open_inputs(rows, root, recipe.data, table.name, vectors=vectors)
     store = inputs if isinstance(inputs, ImageStore) else None
-    description = describe(rows, recipe, table, store, root=root, encoded=encoded(inputs, recipe.data))
+    teachers = teachers_of(recipe, rows, table, root, inputs)
+    in_words = encoded(inputs, recipe.data)
+    description = describe(rows, recipe, table, store, root=root, encoded=in_words, teachers=teachers)
     if arguments.json:
         import json
 

@@ -97,7 +97,7 @@ class Recipe:
 
     def probe_complaints(self) -> list[str]:
         """What is wrong with [probe] beside the other sections: columns that are not probed, and their kinds."""
-        trained = [part.column for part in self.similarities if part.name != "same_row"]
+        trained = [part.column for part in self.similarities if part.reads]
         probed = list(dict.fromkeys([*trained, *self.probe.columns]))
         complaints = []
         for name, kind in self.probe.kinds.items():

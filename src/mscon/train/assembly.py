@@ -17,6 +17,7 @@ from mscon.data.batches.sampler import check_left_over, sampler_of
 from mscon.data.batches.triplet_dataset import TripletDataset, TripletRule, in_triplets, rows_of
 from mscon.data.inputs.augment_vectors import Marginals
 from mscon.data.inputs.open import Inputs, Vectors
+from mscon.data.inputs.teachers import TeacherCodes
 from mscon.errors import RecipeError, TableError, counted, first_few
 from mscon.method import catalogue
 from mscon.method.objective_groups import ObjectiveGroup, ObjectiveGroups, groups_of
@@ -41,9 +42,10 @@ def dataset_of(
     inputs: Inputs,
     root: Path,
     table_name: str,
+    teachers: TeacherCodes,
 ) -> Dataset | TripletDataset:
     """What an epoch goes through: rows, or triplets of them."""
-    dataset = Dataset.build(rows, similarities, inputs)
+    dataset = Dataset.build(rows, similarities, inputs, teachers)
     if not recipe.triplets.used:
         return dataset
     return in_triplets(dataset, recipe.triplets, recipe.train.seed, root, where=f"{table_name}: ")
