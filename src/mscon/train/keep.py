@@ -193,7 +193,8 @@ def _interpolate(
     batches = epoch_batches(rows, settings.batch_size, settings.seed, 0, drop_last=len(rows) >= settings.batch_size)
     draw_view = training.view_maker(derived_seed(settings.seed, 0, "running means"))
     views = (
-        draw_view(dataset.batch(batch).to(training.fabric.device).inputs, training.recipe.views) for batch in batches
+        draw_view(dataset.batch(batch).to(training.fabric.device).inputs, training.recipe.views, None)
+        for batch in batches
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(settings.seed, 0, "network of running means"))
