@@ -295,7 +295,7 @@ def test_plain_values_are_read_as_text_is_and_left_as_they_are():
 
 
 def test_a_number_of_more_than_64_bits_is_refused():
-    with pytest.raises(RecipeError, match="epochs must be 0 .* or a larger whole number, got a whole number of more"):
+    with pytest.raises(RecipeError, match=r"epochs must be 0 .* or a larger whole number, got a whole number of more"):
         recipe.parse('similarity = [{ column = "a" }]', [f"train.epochs={'9' * 40}"])
 
 
