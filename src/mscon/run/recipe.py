@@ -97,7 +97,7 @@ class Recipe:
 
     def probe_complaints(self) -> list[str]:
         """What is wrong with [probe] beside the other sections: columns that are not probed, and their kinds."""
-        trained = [part.column for part in self.similarities if part.name != "same_row"]
+        trained = [part.column for part in self.similarities if part.reads]
         probed = list(dict.fromkeys([*trained, *self.probe.columns]))
         complaints = []
         for name, kind in self.probe.kinds.items():
@@ -256,6 +256,11 @@ def names_of(plain: Mapping[str, Any], kind: Literal["objective", "heads"]) -> l
     default = plain.get(kind, {}).get("name", "")
     sections = [entry.get(kind, {}) for entry in plain["similarity"]]
     return [section if isinstance(section, str) else str(section.get("name", default)) for section in sections]
+
+
+def is_trained(plain: Mapping[str, Any]) -> bool:
+    """Whether a recipe in plain values trains anything, see `Train.epochs`."""
+    return plain.get("train", {}).get("epochs") != 0
 
 
 def _section(plain: Mapping[str, Any], name: str) -> dict[str, Any]:

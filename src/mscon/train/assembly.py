@@ -17,6 +17,7 @@ from mscon.data.batches.sampler import check_left_over, sampler_of
 from mscon.data.batches.triplet_dataset import TripletDataset, TripletRule, in_triplets, rows_of
 from mscon.data.inputs.augment_vectors import Marginals
 from mscon.data.inputs.open import Inputs, Vectors
+from mscon.data.inputs.teachers import TeacherCodes
 from mscon.errors import RecipeError, TableError, counted, first_few
 from mscon.method import catalogue
 from mscon.method.objective_groups import ObjectiveGroup, ObjectiveGroups, groups_of
@@ -41,9 +42,10 @@ def dataset_of(
     inputs: Inputs,
     root: Path,
     table_name: str,
+    teachers: TeacherCodes,
 ) -> Dataset | TripletDataset:
     """What an epoch goes through: rows, or triplets of them."""
-    dataset = Dataset.build(rows, similarities, inputs)
+    dataset = Dataset.build(rows, similarities, inputs, teachers)
     if not recipe.triplets.used:
         return dataset
     return in_triplets(dataset, recipe.triplets, recipe.train.seed, root, where=f"{table_name}: ")
@@ -122,7 +124,7 @@ def training_of(recipe: Recipe, dataset: Dataset | TripletDataset, method: Train
         seed=settings.seed,
     )
     check_left_over(sampler)
-    steps = settings.epochs * len(sampler)
+    steps = max(1, settings.epochs * len(sampler))  # a schedule has at least one, also where no step is taken
     plain_optimiser, schedule = optimiser.build(method.model, method.objective, method.weighting, settings, steps)
     shell, _ = fabric.setup(method, plain_optimiser)
     marginals = None
@@ -184,11 +186,12 @@ def check_rows(recipe: Recipe, rows: pl.DataFrame, table_name: str) -> None:
         )
 
 
-def check_learns(method: TrainingModule) -> None:
-    if not any(p.requires_grad for part in (method.model, method.objective) for p in part.parameters()):
+def check_learns(method: TrainingModule, epochs: int) -> None:
+    learns = any(p.requires_grad for part in (method.model, method.objective) for p in part.parameters())
+    if epochs and not learns:
         raise RecipeError(
             "[encoder] frozen = true, and heads and objective have no weights, so there is nothing to learn. Take "
-            "heads 'mlp', or let the encoder learn."
+            "heads 'mlp', let the encoder learn, or set train.epochs = 0 for a run of the starting weights."
         )
 
 
