@@ -50,6 +50,7 @@ columns = ["season"]
 draws = 100
 """
 FEW = ("start", "mscon")
+SPLIT = ["train", "train", "validation", "test"] * 45
 
 
 def write_table(folder: Path, rows: int = 180, **columns: object) -> Path:
@@ -307,7 +308,11 @@ def other(folder: Path, *changes: tuple[str, str]) -> list[str]:
 @pytest.mark.parametrize(
     ("change", "words", "error", "settings"),
     [
-        bad(words="there is no method 'mcson'. Did you mean 'mscon'", error=RecipeError, methods=["mcson"]),
+        bad(
+            words="there is no method 'mcson' to compare with. Did",
+            error=RecipeError,
+            methods=["mcson"],
+        ),
         bad(words="--held-out colr: no such label column", error=RecipeError, held_out=["colr"]),
         bad(
             words="--held-out make: it is the only label column",
@@ -320,7 +325,7 @@ def other(folder: Path, *changes: tuple[str, str]) -> list[str]:
         bad(words="reads a label column", error=RecipeError, overrides=['similarity=[{name="same_row"}]']),
         bad(lambda folder: write_table(folder, 60), "has a label in 12 test rows; an interval needs 20", TableError),
         bad(
-            lambda folder: write_table(folder, split=["train", "validation", "test"] * 60, season=["a", "b", "a"] * 60),
+            lambda folder: write_table(folder, split=SPLIT, season=["a", "b", "a", "a"] * 45),
             "column 'season' has one value only, 'a', in all test rows",
             TableError,
         ),

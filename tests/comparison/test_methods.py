@@ -6,15 +6,15 @@ from dataclasses import replace
 
 import pytest
 
-from comparison.recipes import recipe, similarities
+from comparison.recipes import TEXT, recipe, similarities
 from mscon.comparison.methods import Method, methods_of, without
 from mscon.comparison.plan import plan
 from mscon.errors import RecipeError
-from mscon.run.recipe import Recipe
+from mscon.run.recipe import Keep, Recipe
 
 
-def by_title(base: Recipe, *also: Recipe, components: int = 0) -> dict[str, Method]:
-    return {method.title: method for method in methods_of(base, also, components)[0]}
+def by_title(base: Recipe, *also: Recipe, width: int = 0) -> dict[str, Method]:
+    return {method.title: method for method in methods_of(base, also, width)[0]}
 
 
 def trained_on(method: Method) -> list[str]:
@@ -22,7 +22,7 @@ def trained_on(method: Method) -> list[str]:
 
 
 def test_a_recipe_with_several_kinds_is_compared_with_all_that_can_read_them():
-    methods = by_title(recipe(), components=8)
+    methods = by_title(recipe(), width=8)
     assert {title: trained_on(method) for title, method in methods.items() if method.is_trained} == {
         "XEnt multi-task": ["colour"],
         "XEnt + same row": ["colour", "same_row"],
@@ -96,9 +96,19 @@ def test_the_start_is_the_inputs_or_the_encoder_that_begins_with_weights(overrid
 
 
 def test_the_start_is_compared_at_the_width_of_the_features_too():
-    methods = by_title(recipe(), components=16)
-    assert methods["frozen start"].components == 0
-    assert methods["frozen start, 16 components"].components == 16
+    methods = by_title(recipe("keep.beside=8"), width=16)
+    assert methods["frozen start"].recipe.keep == Keep()
+    assert methods["frozen start, 16 components"].recipe.keep == Keep(width=16)
+
+
+def test_ways_to_keep_the_start_and_teachers_belong_to_the_recipe_alone():
+    text = TEXT + '[[similarity]]\nname = "teacher"\nof = "start"\n[keep]\nbeside = 8\n'
+    methods = by_title(recipe(text=text))
+    ours = methods.pop("this recipe (mine)")
+    assert "teacher" in trained_on(ours) and ours.recipe.keep.beside == 8
+    for method in methods.values():
+        assert "teacher" not in trained_on(method) and method.recipe.keep == Keep()
+    assert "teacher" in trained_on(without(ours, "colour"))
 
 
 def test_without_two_different_views_nothing_learns_from_them():
@@ -146,7 +156,7 @@ columns = ["noisy", "make"]
 
 
 def test_a_method_that_never_reads_the_column_is_not_run_again():
-    methods = by_title(recipe(), components=4)
+    methods = by_title(recipe(), width=4)
     for title in ("SimCLR", "SupCon, price", "frozen start", "frozen start, 4 components"):
         assert without(methods[title], "colour") is methods[title]
     assert without(methods["SupCon, colour"], "colour") is None

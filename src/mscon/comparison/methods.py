@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mscon.errors import RecipeError
+from mscon.model.beside import starts_from_weights
 from mscon.run.parts import part_of
-from mscon.run.recipe import Encoder, Part, Probe, Recipe, Sampler, SimilarityPart, Triplets, similarity_part
+from mscon.run.recipe import Encoder, Keep, Part, Probe, Recipe, Sampler, SimilarityPart, Triplets, similarity_part
 
 NAMES = ("start", "cross_entropy", "cross_entropy_same_row", "supcon", "simclr", "mscon", "mscon_same_row")
 """What `--methods` may name, besides the recipe itself, which is always among them."""
@@ -22,12 +23,10 @@ class Method:
     Attributes:
         name: one of `NAMES`, "recipe" or "also".
         recipe: whose title heads its scores.
-        components: of how many principal components its features are; 0 for the features as they are.
     """
 
     name: str
     recipe: Recipe
-    components: int = 0
 
     @property
     def title(self) -> str:
@@ -39,7 +38,7 @@ class Method:
 
 
 def methods_of(
-    recipe: Recipe, also: Sequence[Recipe] = (), components: int = 0
+    recipe: Recipe, also: Sequence[Recipe] = (), width: int = 0
 ) -> tuple[tuple[Method, ...], tuple[str, ...]]:
     """The methods, in the order in which they are shown, and a sentence on each that is left out.
 
@@ -49,14 +48,14 @@ def methods_of(
     Args:
         recipe: the user's, with its kinds inferred.
         also: recipes to be compared besides, each with a title of its own.
-        components: compare also with so many principal components of the start's features; 0 for none.
+        width: compare also with so many principal components of the start's features; 0 for none.
 
     Raises:
         RecipeError: if two methods have one title.
     """
     sentences: list[str] = []
     methods: list[Method] = []
-    for method in _specialists(recipe, components, sentences):
+    for method in _specialists(recipe, width, sentences):
         if not any(_are_alike(method, other) for other in methods):
             methods.append(method)
     itself = Method("recipe", replace(recipe, title=f"{RECIPE} ({recipe.title})" if recipe.title else RECIPE))
@@ -75,14 +74,15 @@ def methods_of(
     return tuple(methods), tuple(sentences)
 
 
-def _specialists(recipe: Recipe, components: int, sentences: list[str]) -> Iterator[Method]:
+def _specialists(recipe: Recipe, width: int, sentences: list[str]) -> Iterator[Method]:
     labels = tuple(part for part in recipe.similarities if part.reads)
     classes = tuple(part for part in labels if part.name == "categorical")
     contrastive = tuple(_with(part, "supcon") for part in labels)
     if (start := _start(recipe, contrastive)) is not None:
         yield Method("start", start)
-        if components:
-            yield Method("start", replace(start, title=f"{start.title}, {components} components"), components)
+        if width:
+            reduced = replace(start, title=f"{start.title}, {width} components", keep=Keep(width=width))
+            yield Method("start", reduced)
     else:
         sentences.append(
             "There is no frozen start to compare with: the encoder begins with random weights ([encoder] pretrained "
@@ -117,9 +117,14 @@ def _start(recipe: Recipe, parts: tuple[SimilarityPart, ...]) -> Recipe | None:
     """The inputs as they are, or the encoder before it is trained; None where it begins with random weights."""
     untrained = _baseline(recipe, parts, "frozen start")
     untrained = replace(untrained, train=replace(recipe.train, epochs=0, checkpoint="last"))
-    if recipe.encoder.pretrained or recipe.encoder.start_from:
-        return untrained
-    return None if recipe.data.input == "image" else replace(untrained, encoder=Encoder(name="identity"))
+    if starts_as_inputs(recipe):
+        return replace(untrained, encoder=Encoder(name="identity"))
+    return replace(untrained, encoder=replace(recipe.encoder, lora=0)) if starts_from_weights(recipe) else None
+
+
+def starts_as_inputs(recipe: Recipe) -> bool:
+    """Whether the frozen start is the vectors, columns or texts as they are."""
+    return recipe.data.input != "image" and not recipe.encoder.start_from
 
 
 def _same_row(recipe: Recipe) -> SimilarityPart | None:
@@ -156,6 +161,7 @@ def _baseline(recipe: Recipe, parts: tuple[SimilarityPart, ...], title: str) -> 
         sampler=_sampler(recipe.sampler, parts),
         triplets=Triplets(),
         candidates=candidates,
+        keep=Keep(),
     )
 
 
@@ -167,7 +173,7 @@ def _sampler(sampler: Sampler, parts: Sequence[SimilarityPart]) -> Sampler:
 
 
 def _are_alike(one: Method, other: Method) -> bool:
-    return (_untitled(one.recipe), one.components) == (_untitled(other.recipe), other.components)
+    return _untitled(one.recipe) == _untitled(other.recipe)
 
 
 def _untitled(recipe: Recipe) -> Recipe:

@@ -81,7 +81,7 @@ def plan(
             replace(recipe, train=replace(recipe.train, seed=first + seed))
             for seed in range(seeds if method.is_trained else 1)
         ]
-        runs = tuple(Planned(one, out / run_name(one), images, method.components) for one in of_seeds)
+        runs = tuple(Planned(one, out / run_name(one), images) for one in of_seeds)
         return Group(method.title, recipe, runs)
 
     groups = {method.title: group(method) for method in methods}

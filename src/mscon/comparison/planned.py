@@ -28,13 +28,11 @@ class Planned:
         recipe: with its seed.
         out: the run directory.
         images: folder that image paths, or the file of vectors, are relative to; None for the folder of the table.
-        components: replace the features by so many of their principal components; 0 to leave them as they are.
     """
 
     recipe: Recipe
     out: Path
     images: Path | None = None
-    components: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +91,6 @@ def train_and_probe(planned: Planned, table: Path) -> str:
     torch.set_num_threads(1)
     run = fit(planned.recipe, read_table(table), planned.out, images=planned.images, overwrite=True, progress=False)
     assert run is not None
-    if planned.components:
-        _reduce(run, planned.components)
     probe(run, progress=False)
     return planned.out.name
 
@@ -106,24 +102,6 @@ def attempt(planned: Planned, table: Path) -> Outcome:
     except RunError as error:
         return Outcome(planned.out.name, str(error))
     return Outcome(planned.out.name)
-
-
-def _reduce(run: Run, components: int) -> None:
-    """Replace the features of a run by principal components, fitted on its training rows.
-
-    Its model computes what they were before. So such a run is compared with others, and embeds nothing.
-    """
-    from sklearn.decomposition import PCA
-
-    from mscon.evaluate.features import extract
-
-    extract(run, progress=False)
-    features = run.read_features()
-    train = run.read_rows().get_column("split").to_numpy() == "train"
-    reduced = PCA(components, svd_solver="full").fit(features[train]).transform(features).astype(np.float32)
-    run.write_features(
-        reduced, run.read_projections(), run.read_recipe().train.checkpoint, inputs=run.read_fingerprints()
-    )
 
 
 def run_name(recipe: Recipe) -> str:

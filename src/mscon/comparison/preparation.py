@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,24 +10,18 @@ import numpy as np
 import polars as pl
 from jaxtyping import UInt8
 
+from mscon.comparison.assembler import Assembler
 from mscon.comparison.methods import Method, methods_of
 from mscon.data.batches.dataset import fit_similarities
-from mscon.data.inputs.open import Inputs, Vectors, fingerprints_of, images_root, open_inputs
+from mscon.data.inputs.open import fingerprints_of, images_root, open_inputs
 from mscon.data.table import infer_kind
 from mscon.data.table.rows import select_rows
 from mscon.data.table.table import Table, unit
-from mscon.errors import MSConError, RecipeError, TableError, counted, first_few, nearest
-from mscon.method.similarities.base import Similarity
-from mscon.method.similarities.same_row import SameRow
+from mscon.errors import RecipeError, TableError, counted, first_few, nearest
 from mscon.run.recipe import AUTO, Probe, Recipe, SimilarityPart
-from mscon.train import assembly, environment
-from mscon.train.loop import derived_seed
-from mscon.train.module import TrainingModule
 
 # Below this many test rows, or groups of them, an interval says next to nothing.
 FEWEST_ROWS, FEWEST_GROUPS = 20, 10
-# Steps that are timed, after one that warms up.
-_STEPS = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,9 +92,8 @@ def prepare(
     fitted = fit_similarities(rows, parts, where=f"{table.name}: ", unit=unit(table.name))
     inputs = open_inputs(rows, root, recipe.data, table.name, vectors=table.vectors.get(recipe.data.vectors))
     similarities = {part.column: similarity for part, similarity in zip(parts, fitted, strict=True)}
-    assembler = _Assembler(rows, similarities, inputs, root, table)
-    components = assembler.components(recipe)
-    methods, left_out = methods_of(recipe, also, components)
+    assembler = Assembler(rows, similarities, inputs, root, table)
+    methods, left_out = methods_of(recipe, also, assembler.start_width(recipe))
     methods = tuple(m for m in methods if not names or m.name in (*names, "recipe", "also"))
     for method in methods:
         assembler.check(method)
@@ -226,70 +218,3 @@ def _need_rows(rows: pl.DataFrame, recipe: Recipe, columns: Sequence[str], table
             )
     if complaints:
         raise TableError("\n".join(complaints))
-
-
-@dataclass(frozen=True, eq=False)
-class _Assembler:
-    """Rows, similarities by name and inputs, of which any of the methods is put together."""
-
-    rows: pl.DataFrame
-    similarities: Mapping[str, Similarity]
-    inputs: Inputs
-    root: Path
-    table: Table
-
-    def of(self, recipe: Recipe) -> list[Similarity]:
-        """The similarities of a recipe, in its order."""
-        return [self.similarities.get(part.column, SameRow()) for part in recipe.similarities]
-
-    def module(self, recipe: Recipe) -> TrainingModule:
-        """Everything of a method that learns, with random weights in place of published ones."""
-        bare = replace(recipe, encoder=replace(recipe.encoder, pretrained=False, start_from=""))
-        return assembly.method_of(bare, self.of(recipe), self.inputs if isinstance(self.inputs, Vectors) else None)
-
-    def components(self, recipe: Recipe) -> int:
-        """To how many components the start is reduced to be as wide as the features; 0 where it is no wider."""
-        if recipe.encoder.start_from or not isinstance(self.inputs, Vectors):
-            return 0  # the start is the encoder itself
-        with environment.repeatable(recipe.train.seed, "cpu"):
-            width = self.module(recipe).model.encoder.width
-        train = int((self.rows.get_column("split") == "train").sum())
-        return width if width < min(self.inputs.width, train) else 0
-
-    def check(self, method: Method) -> None:
-        """Raise for a method that cannot be trained on this table."""
-        recipe = method.recipe
-        assembly.check_views(recipe)
-        assembly.check_sampler(recipe)
-        try:
-            with environment.repeatable(recipe.train.seed, "cpu"):
-                module = self.module(recipe)
-            assembly.check_rows(recipe, self.rows, self.table.name)
-            assembly.check_weighting(recipe, module, self.rows, self.table.name)
-        except MSConError as error:
-            raise type(error)(f"method '{method.title}': {error}") from None
-
-    def time(self, recipe: Recipe) -> tuple[float, int]:
-        """Seconds of a step of training on one core, and the steps of all epochs."""
-        import torch
-
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)  # as each run has
-        try:
-            with environment.repeatable(recipe.train.seed, "cpu"):
-                module = self.module(recipe)
-                dataset = assembly.dataset_of(
-                    recipe, self.rows, self.of(recipe), self.inputs, self.root, self.table.name
-                )
-                training = assembly.training_of(recipe, dataset, module, "cpu")
-                draw_view = training.view_maker(derived_seed(recipe.train.seed, 1, "views"))
-                batches = [batch for batch in training.sampler.epoch(1).batches if batch.numel()][: 1 + _STEPS]
-                began = time.perf_counter()
-                for number, batch in enumerate(batches):
-                    began = time.perf_counter() if number == 1 else began
-                    training.learn(batch, draw_view)
-                    training.optimiser.step()
-                seconds = (time.perf_counter() - began) / max(len(batches) - 1, 1)
-        finally:
-            torch.set_num_threads(threads)
-        return seconds, recipe.train.epochs * training.steps_an_epoch

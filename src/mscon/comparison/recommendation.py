@@ -35,7 +35,7 @@ def validations(plan: Plan, labels: Sequence[str]) -> list[Validation]:
     """Of every method that was scored everywhere, the best first.
 
     A method that cannot be trained without one of the columns that are held out is not ranked: what it would be worth
-    for an unseen task is not known. Nor is one whose features no recipe gives, such as principal components.
+    for an unseen task is not known.
 
     Args:
         plan: whose runs are finished; runs that are not there count as broken down.
@@ -53,7 +53,7 @@ def validations(plan: Plan, labels: Sequence[str]) -> list[Validation]:
         trained = [whole.get(column) for column in labels]
         unseen = [*apart, *(score for column, score in whole.items() if column not in labels)]
         scores = [score for score in (*trained, *unseen) if score is not None]
-        if method.components or len(scores) < len(trained) + len(unseen):
+        if len(scores) < len(trained) + len(unseen):
             continue
         of_unseen = [score for score in unseen if score is not None]
         mean_unseen = float(np.mean(of_unseen)) if of_unseen else None
