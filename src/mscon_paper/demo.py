@@ -7,16 +7,17 @@ from pathlib import Path
 
 from mscon.run import outputs
 from mscon.run import recipe as recipes
+from mscon.run.run import Run
 from mscon.run.starting_recipes import recipe_text
 
-# What is compared in the time that a demo has: see docs/decisions/0031-compare.md.
+# As much as two cores compute in three minutes, see docs/decisions/0031-compare.md.
 METHODS = ("cross_entropy", "simclr", "mscon", "mscon_same_row")
 HELD_OUT = ("weight",)
-SETTINGS = ("weighting.name=equal", 'similarity=[{column="character"}, {column="slant"}, {column="weight"}]')
+SETTINGS = ("weighting.name=equal", "train.epochs=5")
 
 
 def demo(out: Path, *, seeds: int = 3, jobs: int | None = None, quick: bool = False) -> Path:
-    """Run it all; prints the table, the verdict and the paths of report and explorer.
+    """Run it all; prints the table, the verdict, and where report and explorer lie.
 
     Args:
         out: folder for runs and pages.
@@ -32,15 +33,16 @@ def demo(out: Path, *, seeds: int = 3, jobs: int | None = None, quick: bool = Fa
     """
     from mscon.comparison.compare import compare
     from mscon.data.inputs.images import cache_folder
+    from mscon.search.explorer.page import build_explorer
     from mscon_paper.sources import glyphs
 
     began = time.monotonic()
-    explorer = out / "explorer.html"
+    report, explorer = out / "report.html", out / "explorer.html"
     outputs.need_free([explorer], is_ours=lambda path: outputs.is_page(path, "explorer"))
     table = glyphs.prepare(cache_folder().parent / "glyphs")
     recipe = recipes.parse(recipe_text("glyphs"), SETTINGS)
     result = compare(recipe, table, out, methods=METHODS, held_out=HELD_OUT, seeds=seeds, jobs=jobs, quick=quick)
-    print(result.text)
-    print("\n".join(result.verdict))
-    print(f"{time.monotonic() - began:.0f} s. Open {out / 'report.html'} and {explorer}")
-    return out / "report.html"
+    build_explorer(Run.open(result.run), explorer)
+    print("\n".join([result.text, "", *result.verdict, ""]))
+    print(f"{time.monotonic() - began:.0f} s. Open {report.resolve()} and {explorer.resolve()}")
+    return report

@@ -86,6 +86,7 @@ def compare(arguments: argparse.Namespace) -> None:
     validation rows. The same command continues a comparison that was stopped.
     """
     from mscon.comparison.compare import compare
+    from mscon.evaluate.report.markdown import plain
 
     held_out = arguments.held_out
     if held_out and "none" in held_out:
@@ -103,7 +104,8 @@ def compare(arguments: argparse.Namespace) -> None:
         images=arguments.images,
         overrides=arguments.set,
     )
-    print("\n".join([result.text, "", *result.verdict, "", f"{result.out.resolve()}"]))
+    sentences = [plain(sentence) for sentence in result.verdict]
+    print("\n".join([result.text, "", *sentences, "", f"{result.out}: report.html, table.md, recommended.toml"]))
 
 
 @verb(

@@ -20,7 +20,7 @@ from mscon.run.parts import TEACHER
 from mscon.run.recipe import Recipe
 from mscon.train import assembly, environment
 from mscon.train.keep import check_keep
-from mscon.train.loop import derived_seed
+from mscon.train.loop import broken_down, derived_seed
 from mscon.train.module import TrainingModule
 from mscon.train.teachers import check_teachers
 
@@ -74,29 +74,34 @@ class Assembler:
             raise type(error)(f"method '{method.title}': {error}") from None
 
     def time(self, recipe: Recipe) -> tuple[float, int]:
-        """Seconds of a step of training on one core, and the steps of all epochs.
+        """Seconds of a step of training, as a run with one thread takes it, and the steps of all epochs.
 
         Without teachers, whose codes a run computes once: they take less time than the views of a batch.
         """
         cheap = tuple(part for part in recipe.similarities if part.name != TEACHER)
         recipe = replace(recipe, similarities=cheap)
 
-        threads = torch.get_num_threads()
+        device, threads = environment.device_type(), torch.get_num_threads()
         torch.set_num_threads(1)  # as each run has
         try:
-            with environment.repeatable(recipe.train.seed, "cpu"):
+            with environment.repeatable(recipe.train.seed, device):
                 module = self.module(recipe)
                 dataset = assembly.dataset_of(
                     recipe, self.rows, self.of(recipe), self.inputs, self.root, self.table.name, {}
                 )
-                training = assembly.training_of(recipe, dataset, module, "cpu")
+                training = assembly.training_of(recipe, dataset, module, device)
                 draw_view = training.view_maker(derived_seed(recipe.train.seed, 1, "views"))
                 batches = [batch for batch in training.sampler.epoch(1).batches if batch.numel()][: 1 + _TIMED_STEPS]
                 began = time.perf_counter()
                 for number, batch in enumerate(batches):
                     began = time.perf_counter() if number == 1 else began
-                    training.learn(batch, draw_view)
-                    training.optimiser.step()
+                    try:
+                        training.learn(batch, draw_view)  # weights stay as they are, so that nothing can diverge
+                    except ValueError as error:  # a loss that refuses vectors which are not finite
+                        what = f"the loss could not be computed: {error}"
+                        raise broken_down(training, 1, number + 1, what) from error
+                    if device == "cuda":
+                        torch.cuda.synchronize()
                 seconds = (time.perf_counter() - began) / max(len(batches) - 1, 1)
         finally:
             torch.set_num_threads(threads)

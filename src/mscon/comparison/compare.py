@@ -13,7 +13,7 @@ import polars as pl
 from mscon import __version__
 from mscon.comparison import planned as runs
 from mscon.comparison.estimate import estimate
-from mscon.comparison.methods import NAMES, Method
+from mscon.comparison.methods import NAMES
 from mscon.comparison.plan import Group, Plan, plan
 from mscon.comparison.pool import carry_out_with_bar
 from mscon.comparison.preparation import Prepared, prepare
@@ -25,6 +25,7 @@ from mscon.data.table.table import read_table
 from mscon.errors import RecipeError, RunError, nearest
 from mscon.evaluate.report.comparison_json import comparison_json
 from mscon.evaluate.report.gather import gather
+from mscon.evaluate.report.markdown import plain
 from mscon.evaluate.report.page import build_report
 from mscon.run import atomic, outputs
 from mscon.run import recipe as recipes
@@ -46,6 +47,7 @@ class Compared:
         recommended: the recipe that validation rows recommend; None where they cannot say.
         text: the table of the terminal.
         out: folder of the files.
+        run: the first run of the recommended method; of the recipe where none is recommended.
     """
 
     frame: pl.DataFrame
@@ -53,6 +55,7 @@ class Compared:
     recommended: Recipe | None
     text: str
     out: Path
+    run: Path
 
 
 def compare(
@@ -77,7 +80,8 @@ def compare(
     Compared are the frozen start (the pretrained encoder, or the vectors as they are, also reduced to the width of the
     features), cross-entropy, SupCon of each column, SimCLR, MSCon, and the recipe itself. Each label column is also
     held out in turn: methods are trained without it and probed for it. Finished runs in `out` are used again if recipe,
-    table and inputs are the same, so the same call continues a comparison that was stopped.
+    table and inputs are the same, so the same call continues a comparison that was stopped. Runs are processes: a
+    script calls this under `if __name__ == "__main__":`, or with jobs=1.
 
     Args:
         recipe: a Recipe, or a TOML file.
@@ -111,8 +115,13 @@ def compare(
     )
     base = _recipe(recipe, overrides)
     others = [_also(one, overrides) for one in also]
-    path = _table_path(table, out)
-    prepared = prepare(base, read_table(path), also=others, names=methods, held_out=held_out, images=images)
+    rows = read_table(table)
+    prepared = prepare(base, rows, also=others, names=methods, held_out=held_out, images=images)
+    path = rows.path
+    if not isinstance(table, str | Path):
+        # The process of a run reads the table from a file, but paths in it are still relative to the current folder.
+        path, images = _write_table(table, out), images or rows.folder
+        rows = read_table(path)
     planned = plan(
         prepared.methods,
         prepared.labels,
@@ -122,10 +131,11 @@ def compare(
         out / "runs",
         images,
     )
-    waiting = [p for p in planned.runs if not runs.is_finished(p, prepared.table_hash, prepared.fingerprints)]
+    table_hash = rows.sha256
+    waiting = [p for p in planned.runs if not runs.is_finished(p, table_hash, prepared.fingerprints)]
     if progress:
         for sentence in (*prepared.sentences, estimate(prepared, planned.runs, waiting, jobs)):
-            print(sentence, file=sys.stderr)
+            print(plain(sentence), file=sys.stderr)
     outcomes = carry_out_with_bar(waiting, path, jobs, runs.attempt, shown=progress)
     faults = {outcome.name: outcome.fault for outcome in outcomes if outcome.fault}
     return _conclude(prepared, planned, base, faults, out)
@@ -148,10 +158,8 @@ def _also(source: Recipe | str | Path, overrides: Sequence[str]) -> Recipe:
     return replace(recipe, title=title or recipe.title or Path(file).stem)
 
 
-def _table_path(table: object, out: Path) -> Path:
-    """The table as a file that the process of a run can read."""
-    if isinstance(table, str | Path):
-        return Path(table)
+def _write_table(table: object, out: Path) -> Path:
+    """A polars or pandas frame as a file that the process of a run can read."""
     frame = table if isinstance(table, pl.DataFrame) else pl.from_pandas(cast(Any, table))
     path = out / "table.parquet"
     atomic.write_with(path, frame.write_parquet)
@@ -182,11 +190,11 @@ def _conclude(prepared: Prepared, planned: Plan, base: Recipe, faults: Mapping[s
     ranked = validations(planned, list(prepared.labels))
     best = ranked[0] if ranked else None
     title = best.title if best else ""
-    sentences = verdict(scores, untrained, title, _own(prepared.methods))
+    itself = next(method.title for method in prepared.methods if method.name == "recipe")
+    sentences = verdict(scores, untrained, title, itself)
     text = table_text(scores.comparison, broken)
     recommended = None
-    report = build_report(members, out / REPORT, scores.comparison, lead=sentences, overwrite=True)
-    del report
+    build_report(members, out / REPORT, scores.comparison, lead=sentences, overwrite=True)
     with outputs.writing(out):
         atomic.write_json(out / RESULTS, _json(prepared, planned, scores, ranked, sentences, faults))
         atomic.write_text(out / TABLE, full_text(scores.comparison, broken, sentences))
@@ -196,15 +204,11 @@ def _conclude(prepared: Prepared, planned: Plan, base: Recipe, faults: Mapping[s
             recommended = recipes.parse(toml)
         else:
             (out / RECOMMENDED).unlink(missing_ok=True)
-    return Compared(frame_of(scores), sentences, recommended, text, out)
+    return Compared(frame_of(scores), sentences, recommended, text, out, planned.groups[title or itself].runs[0].out)
 
 
 def _finished(group: Group, faults: Mapping[str, str]) -> list[Run]:
     return [Run(planned.out, trust=True) for planned in group.runs if planned.out.name not in faults]
-
-
-def _own(methods: Sequence[Method]) -> str:
-    return next(method.title for method in methods if method.name == "recipe")
 
 
 def frame_of(scores: Scores) -> pl.DataFrame:

@@ -35,8 +35,7 @@ class Prepared:
         held_out: those that are held out in turn.
         probe: [probe] of the recipe; nearest neighbours are sought among test rows where there are no unseen ones.
         fingerprints: of images or vectors that lie outside the table.
-        table_hash: SHA-256 of the table.
-        seconds_a_step, steps: of a training by the recipe, on one core.
+        seconds_a_step, steps: of a training by the recipe, with one thread.
         sentences: on what is left out, and on kinds that were inferred.
     """
 
@@ -46,7 +45,6 @@ class Prepared:
     held_out: tuple[str, ...]
     probe: Probe
     fingerprints: UInt8[np.ndarray, "rows bytes"] | None
-    table_hash: str
     seconds_a_step: float
     steps: int
     sentences: tuple[str, ...]
@@ -105,7 +103,6 @@ def prepare(
         columns,
         recipe.probe if "unseen" in rows["split"] else replace(recipe.probe, neighbours_among="test"),
         fingerprints_of(inputs),
-        table.sha256,
         seconds,
         steps,
         (*inferred, *left_out, *sentences),

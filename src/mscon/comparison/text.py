@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 
 from mscon.comparison.scores import TRAINED, UNSEEN
+from mscon.errors import counted
 from mscon.evaluate.report.compare import MARKS, ColumnScores, Comparison, MethodScore
 from mscon.evaluate.report.markdown import aligned, comparison_text, plain
 
@@ -36,9 +37,9 @@ def table_text(comparison: Comparison, faults: Mapping[str, str], width: int = W
     if any(row.in_domain and not cell.trained for row in columns for _, cell in row.scored):
         notes.append("': not trained on the column.")
     if hidden := len(comparison.methods) - len(methods):
-        notes.append(f"{hidden} more methods, with lower means, are in table.md.")
+        notes.append(f"table.md has {counted(hidden, 'more method')}, with lower means.")
     if hidden := len(others) + len(means) - len(columns):
-        notes.append(f"{hidden} more columns are in table.md.")
+        notes.append(f"table.md has {counted(hidden, 'more column')}.")
     return "\n".join([_lines(comparison, columns, methods, faults), textwrap.fill(" ".join(notes), width)])
 
 
