@@ -205,9 +205,7 @@ def test_what_does_not_fit_the_terminal_is_counted(scores):
     text = table_text(scores.comparison, {}, width=70, most=2)
     assert max(map(len, text.splitlines())) <= 70
     assert "| XEnt" in text and "| MSCon" in text and "start" not in text.splitlines()[2]
-    assert "table.md has 2 more methods, with lower means. table.md has 4 more columns." in " ".join(
-        text.split()
-    )
+    assert "table.md has 2 more methods, with lower means. table.md has 4 more columns." in " ".join(text.split())
 
 
 def test_a_table_of_many_methods_fits_25_lines(scores):

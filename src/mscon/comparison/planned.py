@@ -7,17 +7,19 @@ import hashlib
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import tomli_w
-from jaxtyping import UInt8
 
 from mscon.errors import MSConError, RunError
 from mscon.run import recipe as recipes
 from mscon.run.recipe import Recipe
 from mscon.run.run import Run
 from mscon.run.trust import foreign_code
+
+if TYPE_CHECKING:
+    # A process of the pool must not load numpy before it has set its number of threads, see `pool._serve`.
+    import numpy as np
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +48,14 @@ class Outcome:
         return f"{self.name}: {self.fault.splitlines()[0]}" if self.fault else self.name
 
 
-def is_finished(planned: Planned, table_hash: str, inputs: UInt8[np.ndarray, "rows bytes"] | None = None) -> bool:
+def is_finished(planned: Planned, table_hash: str, inputs: np.ndarray | None = None) -> bool:
     """Whether this very run is there, trained and probed.
 
     Args:
         planned: the run.
         table_hash: SHA-256 of its table, see `Table.sha256`.
-        inputs: fingerprints of the images or vectors outside the table, as they are now; None where they are not asked
-            for, or lie in the table.
+        inputs: fingerprints [rows, 16] of the images or vectors outside the table, as they are now; None where they are
+            not asked for, or lie in the table.
     """
     if not (planned.out / "recipe.toml").is_file():
         return False
@@ -77,7 +79,7 @@ def is_finished(planned: Planned, table_hash: str, inputs: UInt8[np.ndarray, "ro
 
 
 def _are_equal(one: np.ndarray | None, other: np.ndarray) -> bool:
-    return one is not None and np.array_equal(one, other)
+    return one is not None and one.shape == other.shape and bool((one == other).all())
 
 
 def train_and_probe(planned: Planned, table: Path) -> str:
