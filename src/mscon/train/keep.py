@@ -14,7 +14,7 @@ from torch.optim.swa_utils import update_bn
 from mscon.data.batches.sampler import epoch_batches
 from mscon.data.batches.triplet_dataset import rows_of
 from mscon.data.inputs.open import Inputs, Vectors
-from mscon.data.inputs.views import plain
+from mscon.data.inputs.views import Part, plain
 from mscon.errors import RecipeError, RunError, counted
 from mscon.method.similarities.base import Similarity
 from mscon.model.beside import build_beside, start_of, starts_from_weights
@@ -194,13 +194,14 @@ def _interpolate(
     rows = dataset.indices("train")
     batches = epoch_batches(rows, settings.batch_size, settings.seed, 0, drop_last=len(rows) >= settings.batch_size)
     draw_view = training.view_maker(derived_seed(settings.seed, 0, "running means"))
-    views = (
-        draw_view(dataset.batch(batch).to(training.fabric.device).inputs, training.recipe.views, None)
-        for batch in batches
-    )
+
+    def view(batch: Int64[Tensor, " rows"]) -> Float[Tensor, "rows ..."]:
+        inputs = dataset.batch(batch).to(training.fabric.device).inputs
+        return draw_view(inputs, training.recipe.views, Part(torch.arange(len(inputs)), len(inputs)))
+
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(settings.seed, 0, "network of running means"))
-        update_bn(views, model.encoder)
+        update_bn((view(batch) for batch in batches), model.encoder)
     model.encoder.eval()
 
 

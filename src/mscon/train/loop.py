@@ -34,8 +34,8 @@ from mscon.train.weighting_fit import fit_weighting
 # Steps summed up in a record of the log. Reading a number back makes a GPU wait for it.
 LOG_EVERY = 10
 
-# As MakeView, with how to draw, and the part of the batch that the inputs are; None for all of it.
-DrawView = Callable[[Tensor, Views, Part | None], Tensor]
+# As MakeView, with how to draw, and the part of the batch that the inputs are.
+DrawView = Callable[[Tensor, Views, Part], Tensor]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
