@@ -143,7 +143,8 @@ def hostile(folder: Path) -> Path:
 
 
 def many_small_classes(folder: Path) -> Path:
-    pl.DataFrame({"kind": [f"k{n // 3}" for n in range(600)], "x": np.random.default_rng(5).normal(size=600)}).sample(
+    kinds = {"kind": [f"k{n // 3}" for n in range(600)], "again": [f"a{n // 3}" for n in range(600)]}
+    pl.DataFrame({**kinds, "x": np.random.default_rng(5).normal(size=600)}).sample(
         fraction=1.0, shuffle=True, seed=0
     ).write_csv(folder / "t.csv")
     return folder / "t.csv"
@@ -342,6 +343,23 @@ def test_a_separator_that_the_format_does_not_have_is_one_message(tmp_path, caps
     frame().write_csv(tmp_path / "t.csv", separator=";")
     assert main(["init", str(tmp_path / "t.csv")]) == 2
     assert "its cells look separated by ';'" in capsys.readouterr().err
+
+
+def test_what_is_not_named_as_a_label_is_offered_as_a_probe(tmp_path):
+    text = mscon.init(vectors_beside(tmp_path), ["make", "tags"])
+    recipe = recipes.parse(text.replace("# [probe]", "[probe]").replace("# columns = [", "columns = ["))
+    assert recipe.probe.columns == ("colour", "model", "maker", "grade")
+    assert not recipes.parse(text).probe.columns
+    assert "[probe]" not in mscon.init(tmp_path / "t.csv")
+
+
+def test_numbers_as_classes_may_be_levels(tmp_path):
+    text = mscon.init(vectors_beside(tmp_path))
+    offered = [line for line in text.splitlines() if line.startswith('# name = "ordinal"')]
+    assert len(offered) == 1  # grade
+    at = text.index(offered[0])
+    recipe = recipes.parse(text[:at].rpartition("name = ")[0] + text[at + 2 :])
+    assert next(part.name for part in recipe.similarities if part.column == "grade") == "ordinal"
 
 
 def test_small_classes_are_put_together_in_batches(tmp_path):

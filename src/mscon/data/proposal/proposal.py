@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mscon.data.check.dependence import Dependence
+from mscon.data.inputs.encoded_columns import is_numbers
 from mscon.data.proposal.budget import Budget, budget_of
 from mscon.data.proposal.inputs import Input
 from mscon.data.proposal.labels import Label, pairs_of, tells
@@ -60,7 +61,9 @@ def _text(survey: Survey) -> str:
     text.setting("title", "MSCon", "names the run in reports")
     text.setting("version", 1)
     budget = budget_of(train_rows, images=survey.data.input == "image")
-    _similarities(text, survey)
+    pairs = pairs_of(survey.rows, survey.columns.labels)
+    same = {pair.b: pair.a for pair in pairs if all(tells(pair))}
+    _similarities(text, survey, pairs, same)
     _data(text, survey)
     _encoder(text, survey)
     text.section("[weighting]")
@@ -68,7 +71,8 @@ def _text(survey: Survey) -> str:
     lonely = [
         label.column
         for label in survey.columns.labels
-        if label.is_lonely(survey.train.get_column(label.column).to_list(), budget.batch_size)
+        if label.column not in same
+        and label.is_lonely(survey.train.get_column(label.column).to_list(), budget.batch_size)
     ]
     if lonely:
         text.section("[sampler]", "classes so small that in random batches most rows would be alone in theirs")
@@ -76,13 +80,21 @@ def _text(survey: Survey) -> str:
         text.setting("columns", lonely)
         text.setting("short", "keep", "every row comes once an epoch")
     _train(text, survey, budget)
+    if survey.unused:
+        text.say("")
+        text.say("[probe]  # scores columns that no similarity learns from: what an unlabelled task would get")
+        text.choice("columns", [label.column for label in survey.unused], "")
     return str(text)
 
 
-def _similarities(text: RecipeText, survey: Survey) -> None:
+def _similarities(text: RecipeText, survey: Survey, pairs: Sequence[Dependence], same: Mapping[str, str]) -> None:
+    """A similarity for each label column.
+
+    Args:
+        pairs: of label columns of which one tells the other.
+        same: columns that say the same as another one, with that one.
+    """
     data, labels = survey.data, survey.columns.labels
-    pairs = pairs_of(survey.rows, labels)
-    same = {pair.b: pair.a for pair in pairs if all(tells(pair))}
     if not labels:
         text.say("No column looks like a label, so views of one row are all there is to learn from.")
     for label in labels:
@@ -98,6 +110,8 @@ def _similarities(text: RecipeText, survey: Survey) -> None:
         if label.kind == "continuous" and width is not None:
             text.choice("width", float(number_text(width, 3)), "numbers so near are alike; this is the default")
         elif label.kind == "categorical":
+            if is_numbers(survey.rows.get_column(label.column)):
+                text.choice("name", "ordinal", "if the order of these numbers counts")
             for coarse in _coarser(label, pairs, same):
                 text.say(
                     f"Each value has one of column {quoted(coarse)}. One similarity can use both, in place of two:"

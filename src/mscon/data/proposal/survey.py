@@ -34,6 +34,7 @@ class Survey:
         data: how the recipe reads the table.
         split_note: why the split is drawn though there is a column of that name.
         encoded: columns that are encoded, with what they hold; empty where the input is something else.
+        unused: columns of classes that would be labels, had the user not named others.
     """
 
     table: Table
@@ -43,6 +44,7 @@ class Survey:
     columns: Columns
     split_note: str
     encoded: dict[str, str]
+    unused: tuple[Label, ...]
 
     @property
     def train(self) -> pl.DataFrame:
@@ -76,6 +78,7 @@ def survey_of(table: Table, labels: Sequence[str], kind: Input | None, images: P
         data = replace(data, channels=channels, image_size=_image_size(side))
     used = [*data.encoded, data.split]
     columns, encoded = label_columns(table, rows, used, labels), dict[str, str]()
+    unused: tuple[Label, ...] = ()
     if labels or source.input == "columns":
         others = label_columns(table, rows, [*used, *labels], ())
         if source.input == "columns":
@@ -85,7 +88,8 @@ def survey_of(table: Table, labels: Sequence[str], kind: Input | None, images: P
             data = replace(data, numbers=numbers, categories=categories)
         else:
             columns = replace(columns, left_out=others.left_out, groups=others.groups)
-    return Survey(table, rows, data, source, columns, split_note, encoded)
+            unused = tuple(label for label in others.labels if label.kind == "categorical")
+    return Survey(table, rows, data, source, columns, split_note, encoded, unused)
 
 
 def _select(table: Table, data: Data, root: Path) -> tuple[pl.DataFrame, Data]:
