@@ -81,6 +81,7 @@ class Encoder:
         start_from: a run directory whose encoder weights training starts from, relative to the current folder.
         frozen: do not train the encoder, and keep its normalisation layers in evaluation mode; only heads, objective
             and weighting learn.
+        lora: rank of LoRA adapters on the linear layers, which learn in place of the weights; 0 to train the weights.
     """
 
     name: str = "small_cnn"
@@ -91,6 +92,7 @@ class Encoder:
     std: tuple[Positive, ...] = ()
     start_from: str = ""
     frozen: bool = False
+    lora: Annotated[int, Meta(ge=0, le=1024, description="0 (no adapters) or a rank up to 1024")] = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +168,8 @@ class Train:
     """How long to train, with which optimiser, and in which precision.
 
     Attributes:
-        epochs: passes over the training rows.
+        epochs: passes over the training rows. With 0 nothing is trained: the run holds the weights that training would
+            start from, to be probed and compared with.
         batch_size: rows of a step; each row gives `views.count` samples. With [triplets] it counts triplets.
         mini_batch_size: rows that go through the encoder at once; 0 for the whole batch. The loss still compares the
             whole batch (gradient caching), at the cost of a second forward pass of the encoder.
@@ -185,7 +188,7 @@ class Train:
         seed: of everything random.
     """
 
-    epochs: AtLeast1 = 24
+    epochs: Annotated[int, Meta(ge=0, description="0 (nothing is trained) or a larger whole number")] = 24
     batch_size: Annotated[
         int, Meta(ge=2, description="a whole number of at least 2: one row has nothing to be compared with")
     ] = 64

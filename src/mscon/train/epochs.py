@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 
 from mscon.data.batches.training_length import training_length
 from mscon.errors import RunError, TableError, counted
+from mscon.run.recipe import Recipe
 from mscon.run.run import Run
 from mscon.train.checkpoint import Position, save_best, save_last
 from mscon.train.gather import leave, processes
 from mscon.train.grad_cache import has_batch_norm
+from mscon.train.keep import finish, records
 from mscon.train.log import LEGEND, Log, TrainingProgress
 from mscon.train.loop import Training, need_finite_state, train_epoch, validate
 
@@ -33,7 +36,8 @@ def train(run: Run, training: Training, position: Position, show: bool) -> Run:
         if not position.epoch:
             for sentence in training_length(settings, training.recipe.sampler, steps):
                 progress.say(sentence)
-        progress.say(LEGEND)
+        if settings.epochs:
+            progress.say(LEGEND)
         world = processes()[1]
         if world > 1 and has_batch_norm(training.method.model):
             progress.say(
@@ -48,6 +52,9 @@ def train(run: Run, training: Training, position: Position, show: bool) -> Run:
         # Other loggers keep files open in the run, so they begin once it is where it stays.
         records = Log(run, () if run.is_next else to, progress.say, position.step) if is_first() else None
         try:
+            if not settings.epochs:
+                _save_start(run, training)
+                run = run.take_place()
             while position.epoch < settings.epochs:
                 position = _epoch(run, training, position, progress, records)
                 if run.is_next:
@@ -70,9 +77,21 @@ def train(run: Run, training: Training, position: Position, show: bool) -> Run:
             if records is not None:
                 records.close()
     if is_first():
-        write_trained(run, position)
+        for sentence in finish(run, training):
+            if show:
+                print(sentence, file=sys.stderr)
+        write_trained(run, training.recipe, position)
     leave()
     return run
+
+
+def _save_start(run: Run, training: Training) -> None:
+    """Checkpoints of the weights as they are, where no epoch will write any."""
+    need_finite_state(training, 0, 0)
+    if is_first():
+        if training.recipe.train.checkpoint == "best":
+            save_best(run, training, Position())
+        save_last(run, training, Position())
 
 
 def _epoch(
@@ -129,6 +148,7 @@ def _nothing_compared(training: Training, columns: Sequence[str]) -> str:
     )
 
 
-def write_trained(run: Run, position: Position) -> None:
+def write_trained(run: Run, recipe: Recipe, position: Position) -> None:
     trained = {"epochs": position.epoch, "steps": position.step, "seconds": round(position.seconds, 2)}
-    run.write_facts({**run.read_facts(), "trained": {**trained, "best_epoch": position.best_epoch}})
+    keep = {"keep": records(run)} if recipe.keep.interpolates else {}
+    run.write_facts({**run.read_facts(), "trained": {**trained, "best_epoch": position.best_epoch}, **keep})

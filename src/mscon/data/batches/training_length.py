@@ -20,6 +20,8 @@ def training_length(settings: Train, sampler: Sampler, steps_an_epoch: int) -> t
         sampler: whether a smaller batch gives more steps of an epoch, or would leave rows out.
         steps_an_epoch: steps of one epoch.
     """
+    if not settings.epochs:
+        return ("Nothing is trained (train.epochs = 0): the run holds the weights that training would start from.",)
     steps = settings.epochs * steps_an_epoch
     total = (
         f"Training takes {counted(steps, 'step')}: {counted(settings.epochs, 'epoch')} of "
