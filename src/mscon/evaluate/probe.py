@@ -137,8 +137,7 @@ def _projections(run: Run, recipe: Recipe, probed: Sequence[ProbeTarget], frozen
     spaces = run.read_projections()
     for part, numbers in recipe.grouped("heads"):
         for number in numbers if part.name != "identity" else ():
-            own = [column for column in probed if column.trained and column.column == recipe.columns[number]]
-            for column in own:
+            for column in [c for c in probed if c.trained and c.column == recipe.columns[number]]:
                 scores.add("linear", column, replace(frozen, features=spaces[number]))
     return scores
 
