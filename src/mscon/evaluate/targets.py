@@ -72,7 +72,9 @@ def probe_targets(run: Run, recipe: Recipe, rows: pl.DataFrame) -> list[ProbeTar
     Raises:
         RunError: if a column cannot be read as the kind that [probe] kinds names.
     """
-    trained = [part for part in recipe.similarities if part.reads]  # "same_row" reads no column: nothing to probe
+    trained = [
+        part for part in recipe.similarities if part.reads
+    ]  # "same_row" and "teacher" read no cells: nothing to probe
     known = {part.column for part in trained}
     states: Sequence[Mapping[str, Any]] = ()
     if any(part.name != "categorical" for part in trained):

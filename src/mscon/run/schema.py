@@ -86,6 +86,7 @@ class Encoder:
         start_from: a run directory whose encoder weights training starts from, relative to the current folder.
         frozen: do not train the encoder, and keep its normalisation layers in evaluation mode; only heads, objective
             and weighting learn.
+        lora: rank of LoRA adapters on the linear layers, which learn in place of the weights; 0 to train the weights.
     """
 
     name: str = "small_cnn"
@@ -96,6 +97,7 @@ class Encoder:
     std: tuple[Positive, ...] = ()
     start_from: str = ""
     frozen: bool = False
+    lora: Annotated[int, Meta(ge=0, le=1024, description="0 (no adapters) or a rank up to 1024")] = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 
 from mscon.errors import RunError, TableError, counted
-from mscon.run.recipe import Sampler, Train
+from mscon.run.recipe import Recipe, Sampler, Train
 from mscon.run.run import Run
 from mscon.train.checkpoint import Position, save_best, save_last
 from mscon.train.gather import leave, processes
 from mscon.train.grad_cache import has_batch_norm
+from mscon.train.keep import finish, records
 from mscon.train.log import LEGEND, Log, TrainingProgress
 from mscon.train.loop import Training, need_finite_state, train_epoch, validate
 
@@ -80,7 +82,10 @@ def train(run: Run, training: Training, position: Position, show: bool) -> Run:
             if records is not None:
                 records.close()
     if is_first():
-        write_trained(run, position)
+        for sentence in finish(run, training):
+            if show:
+                print(sentence, file=sys.stderr)
+        write_trained(run, training.recipe, position)
     leave()
     return run
 
@@ -148,9 +153,10 @@ def _nothing_compared(training: Training, columns: Sequence[str]) -> str:
     )
 
 
-def write_trained(run: Run, position: Position) -> None:
+def write_trained(run: Run, recipe: Recipe, position: Position) -> None:
     trained = {"epochs": position.epoch, "steps": position.step, "seconds": round(position.seconds, 2)}
-    run.write_facts({**run.read_facts(), "trained": {**trained, "best_epoch": position.best_epoch}})
+    keep = {"keep": records(run)} if recipe.keep.interpolates else {}
+    run.write_facts({**run.read_facts(), "trained": {**trained, "best_epoch": position.best_epoch}, **keep})
 
 
 def training_length(settings: Train, sampler: Sampler, steps_an_epoch: int) -> list[str]:

@@ -5,19 +5,23 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
+
+import torch
 
 from mscon.data.batches.dataset import fit_similarities
 from mscon.data.inputs import fingerprints
 from mscon.data.inputs.open import Vectors, fingerprints_of, images_root, open_inputs
+from mscon.data.inputs.teachers import source_of, stored
 from mscon.data.table import infer_kind
 from mscon.data.table.rows import select_rows
 from mscon.data.table.table import Table, unit
 from mscon.errors import RecipeError, RunError
 from mscon.method import catalogue
 from mscon.run import folder
+from mscon.run.parts import TEACHER
 from mscon.run.recipe import AUTO, Recipe
 from mscon.run.run import Run
 from mscon.train import assembly, environment, log
@@ -25,7 +29,9 @@ from mscon.train.checkpoint import Position, restore_last
 from mscon.train.epochs import is_first, train, training_length, write_trained
 from mscon.train.fit_arguments import recipe_and_table
 from mscon.train.gather import leave, wait_for_all
+from mscon.train.keep import check_keep, is_finished, write_start
 from mscon.train.loop import Training, broken_down
+from mscon.train.teachers import check_teachers, teachers_of
 
 
 def default_out(name: str) -> Path:
@@ -84,6 +90,7 @@ def fit(
         folder.refuse_if_taken(out, overwrite, protected)
     assembly.check_views(recipe)
     assembly.check_sampler(recipe)
+    check_teachers(recipe)
     log.check(recipe.log.to)
     if complaints := recipe.probe_complaints():
         raise RecipeError(*complaints)
@@ -111,10 +118,12 @@ def fit(
         method = assembly.method_of(recipe, similarities, inputs)
         assembly.check_learns(method, recipe.train.epochs)
         assembly.check_weighting(recipe, method, rows, table.name)
+        check_keep(recipe, method.model.encoder, rows, similarities, inputs, table.name)
         if inputs is None:
             with _first_before_others():
                 inputs = open_inputs(rows, root, recipe.data, table.name)
-        dataset = assembly.dataset_of(recipe, rows, similarities, inputs, root, table.name)
+        codes = teachers_of(recipe, rows, table, root, inputs, method.model.encoder, device)
+        dataset = assembly.dataset_of(recipe, rows, similarities, inputs, root, table.name, codes)
         training = assembly.training_of(recipe, dataset, method, device)
         if dry_run:
             for sentence in training_length(recipe.train, recipe.sampler, training.steps_an_epoch):
@@ -138,9 +147,12 @@ def fit(
                 run.sign()
                 if isinstance(inputs, Vectors):
                     run.write_inputs(inputs.to_json(), vectors if recipe.data.input == "vectors" else None)
+                if codes:
+                    run.write_teachers({name: code.numpy() for name, code in codes.items()})
                 run.write_rows(rows)
                 if (prints := fingerprints_of(inputs)) is not None:
                     run.write_fingerprints(prints)
+                write_start(run, training)
                 # The last of them: it makes the folder a run.
                 run.write_facts(environment.describe(training.recipe, table, rows, root, method, device))
             return train(run, training, Position(), progress)
@@ -150,7 +162,8 @@ def _read_from(recipe: Recipe, table: Table, images: Path | None) -> list[Path]:
     """Files and folders of the user's that a training reads, of which each must lie outside a run that is replaced."""
     root = table.folder if images is None else images
     named = [table.path, images, Path(recipe.encoder.start_from or table.path)]
-    named += [root / name for name in (recipe.data.vectors, recipe.triplets.folder) if name]
+    sources = [source_of(part) for part in stored(recipe.similarities)]
+    named += [root / name for name in (recipe.data.vectors, recipe.triplets.folder, *sources) if name]
     return [path for path in named if path is not None and path.exists()]
 
 
@@ -191,11 +204,12 @@ def _resume(run: Run, recipe: Recipe, device: str, progress: bool, accept_change
     known, rows = run.read_facts(), run.read_rows()
     log.check(recipe.log.to)
     assembly.check_processes(recipe, rows)
-    last = Position.of(run.read_checkpoint("last")[1]) if run.has_checkpoint("last") else Position()
-    if run.has_checkpoint("last") and last.epoch >= recipe.train.epochs:
+    state = run.read_checkpoint("last")[1] if run.has_checkpoint("last") else asdict(Position())
+    last = Position.of(state)
+    if run.has_checkpoint("last") and last.epoch >= recipe.train.epochs and is_finished(recipe, state):
         _say(f"run '{run.root}' is finished: {last.epoch} of {recipe.train.epochs} epochs are done.", progress)
         if is_first() and known.get("trained", {}).get("epochs") != last.epoch:  # stopped just before it wrote this
-            write_trained(run, last)
+            write_trained(run, recipe, last)
         leave()
         return run
     similarities = tuple(catalogue.find("similarity", s["name"]).from_json(s["state"]) for s in run.read_similarities())
@@ -208,7 +222,10 @@ def _resume(run: Run, recipe: Recipe, device: str, progress: bool, accept_change
             )
             if changed and not accept_changes:
                 raise RunError(f"run '{run.root}': {words}\n  {fingerprints.ADVICE}")
-        dataset = assembly.dataset_of(recipe, rows, similarities, inputs, root, name)
+        has_teachers = any(part.name == TEACHER for part in recipe.similarities)
+        arrays = run.read_teachers() if has_teachers else {}
+        codes = {column: torch.from_numpy(array) for column, array in arrays.items()}
+        dataset = assembly.dataset_of(recipe, rows, similarities, inputs, root, name, codes)
         # The weights come from the checkpoint, if there is one: no hub and no other run is asked for them again.
         bare = replace(recipe, encoder=replace(recipe.encoder, pretrained=False, start_from=""))
         method = assembly.method_of(bare if run.has_checkpoint("last") else recipe, similarities, inputs)

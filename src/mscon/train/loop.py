@@ -5,6 +5,7 @@ It yields records and moves parameters; it writes no file.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
@@ -22,6 +23,7 @@ from mscon.data.inputs.augment_vectors import Marginals, corrupt
 from mscon.data.inputs.views import Part, augment
 from mscon.errors import RunError
 from mscon.run.recipe import Recipe, Views
+from mscon.train.average import MovingAverage
 from mscon.train.gather import average_gradients, average_running_means, processes
 from mscon.train.grad_cache import cached_backward
 from mscon.train.log import Record, is_by_accuracy, means_of, step_record
@@ -50,6 +52,7 @@ class Training:
         fabric: device and precision.
         sampler: forms the batches of every epoch.
         marginals: the values that views of vectors draw from; None where inputs are images.
+        average: of the weights over the steps, which is validated and handed on; None for the weights as they are.
     """
 
     recipe: Recipe
@@ -61,6 +64,7 @@ class Training:
     fabric: Fabric
     sampler: Sampler
     marginals: Marginals | None = None
+    average: MovingAverage | None = None
 
     @property
     def steps_an_epoch(self) -> int:
@@ -180,6 +184,8 @@ def train_epoch(training: Training, epoch: int, step: int) -> Iterator[Record]:
         training.optimiser.step()
         with torch.no_grad():
             training.method.objective.after_step()
+        if training.average is not None:
+            training.average.update()
         training.optimiser.zero_grad()
         training.schedule.step()
         window.append(replace(measured, total=measured.total.detach()))
@@ -190,6 +196,8 @@ def train_epoch(training: Training, epoch: int, step: int) -> Iterator[Record]:
         yield record(step, rate)
     average_running_means(training.method.model)
     average_running_means(training.method.weighting)
+    if training.average is not None:
+        training.average.agree()
 
 
 @torch.no_grad()
@@ -210,9 +218,10 @@ def validate(training: Training, epoch: int, step: int) -> Record | None:
         return None
     settings = training.recipe.train
     make_view = training.view_maker(derived_seed(settings.seed, 0, "validation"))
-    training.shell.eval()
     batches = list(epoch_batches(rows, settings.batch_size, settings.seed, 0, drop_last=False))
-    measured = [training.measure(batch, make_view) for batch in batches]
+    with training.average.in_use() if training.average is not None else contextlib.nullcontext():
+        training.shell.eval()
+        measured = [training.measure(batch, make_view) for batch in batches]
     means = means_of(measured, torch.tensor([float(len(batch)) for batch in batches]))
     names = training.recipe.columns
     _need_finite(training, measured, epoch, [step] * len(measured), "validation ")

@@ -153,3 +153,8 @@ class TripletDataset:
             for number in range(len(self.dataset.similarities))
         ]
         return replace(rows, codes=tuple(codes))
+
+
+def rows_of(dataset: Dataset | TripletDataset) -> Dataset:
+    """The rows that a dataset goes through, or that its triplets are of."""
+    return dataset.dataset if isinstance(dataset, TripletDataset) else dataset
