@@ -212,7 +212,7 @@ def _scores(
     similarities = scored_similarities(training.recipe, dataset.rows, dataset.similarities, "the table of the run")
     features = torch.zeros(len(dataset), model.encoder.width)
     for rows in (train, validation):
-        features[rows] = _encoded(model.encoder, dataset.inputs, rows, training.fabric.device)
+        features[rows] = encoded(model.encoder, dataset.inputs, rows, training.fabric.device)
     return neighbour_scores(features, train, validation, similarities, dataset.rows)
 
 
@@ -226,15 +226,15 @@ def _fit_beside(model: Model, training: Training, start: Mapping[str, Tensor]) -
     elif isinstance(beside.encoder, VectorEncoder) and isinstance(dataset.inputs, Vectors):
         beside.encoder.mean.copy_(torch.from_numpy(dataset.inputs.mean))
         beside.encoder.std.copy_(torch.from_numpy(dataset.inputs.std))
-    features = _encoded(model.encoder, dataset.inputs, rows, device)
+    features = encoded(model.encoder, dataset.inputs, rows, device)
     beside.learned.fit(features.numpy())
     if beside.starting is not None:
         reads = beside.encoder or (model.encoder if beside.start == "features" else nn.Identity())
-        beside.starting.fit(_encoded(reads, dataset.inputs, rows, device).numpy())
+        beside.starting.fit(encoded(reads, dataset.inputs, rows, device).numpy())
 
 
 @torch.no_grad()
-def _encoded(
+def encoded(
     network: nn.Module, inputs: Inputs, rows: Int64[Tensor, " rows"], device: torch.device
 ) -> Float[Tensor, "rows width"]:
     """What a network in evaluation mode gives for some rows, in float32, on the CPU."""
