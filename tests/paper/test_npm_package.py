@@ -7,6 +7,7 @@ import hashlib
 import io
 import tarfile
 import threading
+import urllib.request
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -110,6 +111,17 @@ def test_what_is_not_the_published_archive_is_refused_and_not_kept(tmp_path, reg
     assert why in str(caught.value)
     assert "npm pack @test/set@1.2.3" in str(caught.value) and f"save it as '{tmp_path / NAME}'" in str(caught.value)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_no_more_is_read_than_the_archive_has(tmp_path, monkeypatch):
+    class Endless(io.BytesIO):
+        def read(self, amount: int | None = -1, /) -> bytes:
+            assert amount is not None and 0 < amount <= len(ARCHIVE) + 1
+            return b"x" * amount
+
+    monkeypatch.setattr(urllib.request, "urlopen", lambda *_, **__: Endless())
+    with pytest.raises(TableError, match="more than"):
+        PACKAGE.fetch(tmp_path)
 
 
 @pytest.mark.parametrize(

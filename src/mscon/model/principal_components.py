@@ -48,19 +48,19 @@ class PrincipalComponents(nn.Module):
         Source: Hotelling 1933, "Analysis of a complex of statistical variables into principal components", by
             scikit-learn's PCA, whose signs are deterministic.
         """
+        if self.axes is not None and len(vectors) <= self.components:
+            raise ValueError(f"{self.components} components need more rows than that, got {len(vectors)}.")
         wide = vectors.astype(np.float64)
-        mean = wide.mean(axis=0)
-        variance = float(wide.var(axis=0).sum())
+        mean, variance = wide.mean(axis=0), float(wide.var(axis=0).sum())
+        self.mean.copy_(torch.from_numpy(mean))
+        if variance <= 1e-12 * float((mean**2).sum()):  # within the rounding of float32
+            self.scale.zero_()
+            return self
         if self.axes is not None:
-            if len(wide) <= self.components:
-                raise ValueError(f"{self.components} components need more rows than that, got {len(wide)}.")
             pca = PCA(self.components, svd_solver="covariance_eigh").fit(wide)
             self.axes.copy_(torch.from_numpy(pca.components_.T.copy()))
             variance = float(((wide - mean) @ pca.components_.T).var(axis=0).sum())
-        self.mean.copy_(torch.from_numpy(mean))
-        # Differences within the rounding of float32 are none.
-        varies = variance > float((wide**2).mean(axis=0).sum()) * 1e-12
-        self.scale.fill_(variance**-0.5 if varies else 0.0)
+        self.scale.fill_(variance**-0.5)
         return self
 
     def forward(self, vectors: Float[Tensor, "samples dim"]) -> Float[Tensor, "samples components"]:

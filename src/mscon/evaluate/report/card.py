@@ -58,6 +58,7 @@ def model_card(run: Run, repository: str = "owner/name") -> str:
         model_index=_model_index(probe, title),
         title=title,
         encoder=recipe.get("encoder", {}),
+        beside=recipe.get("keep", {}).get("beside", 0),
         settings=data,
         width=(run.read_inputs() or {}).get("width"),
         columns=columns,
