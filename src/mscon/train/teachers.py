@@ -81,10 +81,7 @@ def _start(
         of_rows = encoded(encoder.to(device), inputs, torch.from_numpy(numbers), torch.device(device)).float().numpy()
         encoder.train()
     else:
-        assert isinstance(inputs, Vectors)
         of_rows = inputs[numbers]
-        if recipe.data.input == "columns":  # of different units
-            of_rows = (of_rows - inputs.mean) / inputs.std
     if not np.isfinite(of_rows).all():
         raise RecipeError(
             f"[encoder] '{recipe.encoder.name}' has features that are not finite before training begins, so they "
