@@ -242,7 +242,8 @@ def test_train_ends_with_scores_and_what_they_are_against_the_start(folder, tmp_
     assert main([*train, "--out", str(tmp_path / "run")]) == 0
     printed = capsys.readouterr().out
     assert "against the inputs as they are." in printed and "; start " in printed
-    assert 'columns held out of training. To try: a similarity of name = "same_row"' in printed
+    assert 'columns held out of training. To try: [keep] beside = "all", which puts' in printed
+    assert '; a similarity of name = "same_row", which' in printed
     assert Run.open(tmp_path / "run").has_probe
     assert main([*train, "--out", str(tmp_path / "bare"), "--no-probe"]) == 0
     assert not Run.open(tmp_path / "bare").has_probe
@@ -259,3 +260,14 @@ def test_projections_are_scored_for_their_own_column(run, folder, tmp_path):
     bare = fit(recipes.parse(VECTORS, ["heads.name=identity"]), folder / "t.csv", tmp_path / "bare", progress=False)
     probe(bare, progress=False)
     assert "projections" not in bare.read_probe()  # they are the features
+
+
+def test_features_before_training_that_stand_beside_are_not_advised_again(folder, tmp_path):
+    beside = recipes.parse(VECTORS, ["keep.beside=all"])
+    run = fit(beside, folder / "t.csv", tmp_path / "run", progress=False)
+    probe(run, progress=False)
+    record = run.read_probe()
+    behind = {**record, "start": {"summary": [{"trained": True, "unit": "%", "difference": {"low": -9, "high": -1}}]}}
+    assert "[keep]" not in what_to_try(behind, run.read_recipe_values())
+    assert "[keep] beside" in what_to_try(behind, recipes.parse(VECTORS).to_plain())
+    assert record["start"]["is_same"] is False
