@@ -18,6 +18,7 @@ from mscon.run.run import Run
 RECIPE = """
 [[similarity]]
 column = "kind"
+name = "categorical"
 [[similarity]]
 column = "same_row"
 name = "same_row"

@@ -35,12 +35,12 @@ from mscon.cli.evidence import scores_text
         "replace an existing run; it is kept until the new one has its first checkpoint. Other files in its folder "
         "stay. A folder that is not a run, or that holds the recipe or the table, is never replaced",
     ),
-    flag("--dry-run", "read and build everything, take one step, write nothing"),
+    flag("--dry-run", "read and build everything, take two steps on the CPU, estimate the time of all, write nothing"),
     flag("--no-probe", "do not score the features when training has ended (`mscon probe` does that later)"),
     examples="""
     mscon train shoes.toml --table shoes.csv
     mscon train shoes.toml --table shoes.csv --set weighting.name=equal --out runs/equal
-    mscon train shoes.toml --table shoes.csv --dry-run     # checks everything, takes one step
+    mscon train shoes.toml --table shoes.csv --dry-run     # checks everything, takes two steps
     torchrun --nproc-per-node 2 -m mscon train shoes.toml --table shoes.csv --out runs/shoes
     """,
 )
@@ -71,7 +71,7 @@ def train(arguments: argparse.Namespace) -> None:
     if process_number():  # the first process prints for all
         return
     if run is None:
-        step = "One step was taken" if recipe.train.epochs else "Everything was built"
+        step = "Two steps were taken" if recipe.train.epochs else "Everything was built"
         print(f"{step} and nothing was written: this will {'train' if recipe.train.epochs else 'write a run'}.")
         return
     if arguments.no_probe:

@@ -16,7 +16,7 @@ from mscon.data.inputs.teachers import TeacherCodes
 from mscon.data.inputs.views import plain
 from mscon.data.table.table import Table
 from mscon.errors import RecipeError
-from mscon.method.catalogue import is_own
+from mscon.model.beside import starts_from_weights
 from mscon.run.parts import TEACHER
 from mscon.run.recipe import Recipe
 
@@ -30,8 +30,7 @@ def check_teachers(recipe: Recipe) -> None:
     Raises:
         RecipeError: if it starts from random weights, but a teacher is to be the features that it starts from.
     """
-    encoder = recipe.encoder
-    has_weights = encoder.pretrained or encoder.start_from or is_own(encoder.name)
+    has_weights = starts_from_weights(recipe)
     if recipe.data.input == "image" and not has_weights and (parts := teachers.starting(recipe.similarities)):
         raise RecipeError(
             f"similarity '{parts[0].column}' of kind '{TEACHER}' reads the features that training starts from, but the "
