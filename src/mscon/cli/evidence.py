@@ -82,10 +82,11 @@ def scores_text(run: Run) -> str:
 
 
 def _score_lines(heading: str, probe: Mapping[str, Any]) -> list[str]:
+    from mscon.errors import counted
     from mscon.evaluate.report.against_start import signed
     from mscon.evaluate.report.probe_scores import scores_of
 
-    lines = [f"{heading}: score on test rows [95 % interval], baseline, whether training used the column"]
+    lines = [f"{heading}: score on test rows [95 % interval], rows, baseline, whether training used the column"]
     for how, whose in (("linear", ""), ("neighbours", "unseen rows")):
         for score in scores_of(probe, how):
             measure, shown = score.measure, score.measure.shown
@@ -97,7 +98,7 @@ def _score_lines(heading: str, probe: Mapping[str, Any]) -> list[str]:
             role = whose or ("trained on" if score.trained else "not trained on")
             lines.append(
                 f"  {score.name:<16} {measure.title:<12} {measure.with_unit(score.value):>8}  "
-                f"[{shown(score.low)}, {shown(score.high)}]{guess}  {role}{start}"
+                f"[{shown(score.low)}, {shown(score.high)}]  {counted(score.rows, 'row')}{guess}  {role}{start}"
             )
     return lines + [f"  {s['column']:<16} not probed ({s['probe']}): {s['reason']}" for s in probe["skipped"]]
 
