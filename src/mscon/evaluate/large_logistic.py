@@ -51,8 +51,8 @@ class LargeLogistic:
         self.link = link
         self.has_converged = False
         self._source: np.ndarray | None = None
-        self._weights: Float[Tensor, "width outputs"] = torch.zeros(0, 0)
-        self._intercept: Float[Tensor, " outputs"] = torch.zeros(0)
+        self._weights: Tensor
+        self._intercept: Tensor
 
     def fit(
         self, features: Float[np.ndarray, "rows width"], y: Shaped[np.ndarray, "rows ..."], strength: float

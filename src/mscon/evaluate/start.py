@@ -72,7 +72,7 @@ def start_of(run: Run, *, progress: bool = False) -> Start | None:
     data = {name: value for name, value in asdict(recipe.data).items() if not name.startswith("split")}
     digest = hashlib.sha256(json.dumps([title == INPUTS, data], sort_keys=True).encode())
     if title == INPUTS:
-        inputs = _inputs_of_features(run)
+        inputs = inputs_of_features(run)
         return Start(title, digest.hexdigest(), np.asarray(inputs[np.arange(len(inputs))], dtype=np.float32))
     encoder = starting_encoder(recipe, run.input_width)
     for name, tensor in encoder.state_dict().items():
@@ -97,7 +97,7 @@ def _cached(run: Run, encoder: Encoder, digest: str, progress: bool) -> Float32[
 
 
 def _encoded(run: Run, encoder: Encoder, progress: bool) -> Float32[np.ndarray, "rows width"]:
-    inputs = _inputs_of_features(run)
+    inputs = inputs_of_features(run)
     parts = by_batches(
         encoder, lambda batch: encoder(batch).cpu().numpy(), inputs, progress=progress, title="features of the start"
     )
@@ -107,7 +107,7 @@ def _encoded(run: Run, encoder: Encoder, progress: bool) -> Float32[np.ndarray, 
     return features
 
 
-def _inputs_of_features(run: Run) -> Inputs:
+def inputs_of_features(run: Run) -> Inputs:
     """The inputs of a run, if they are those that its features were computed from."""
     inputs = inputs_of(run)
     if inputs_digest(fingerprints_of(inputs)) != run.features_inputs:
