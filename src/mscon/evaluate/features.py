@@ -10,10 +10,13 @@ from jaxtyping import Float
 from rich.console import Console
 
 from mscon.data.inputs import fingerprints
+from mscon.data.inputs.images import ImageStore
 from mscon.data.inputs.open import Inputs, fingerprints_of, open_inputs
+from mscon.data.inputs.stored_features import FeatureFile
 from mscon.data.inputs.views import plain
 from mscon.data.table.table import unit
 from mscon.errors import RunError, counted, numbered
+from mscon.model.frozen_backbone import FrozenBackbone
 from mscon.model.model import Model, load_model
 from mscon.run.progress import ProgressBar
 from mscon.run.run import Run
@@ -60,6 +63,9 @@ def extract(
         console.print(
             f"note: {words} Features are of them as they are now.", markup=False, highlight=False, soft_wrap=True
         )
+    if isinstance(inputs, ImageStore) and (recipe.encoder.stored_views or recipe.encoder.adapter):
+        encoder = FrozenBackbone(model.to(_device()).encoder)
+        inputs = FeatureFile(inputs, np.arange(len(inputs)), encoder).open(progress)[:, 0]
     features, projections = embed(model, inputs, batch_size=batch_size, progress=progress)
     _need_finite(run, checkpoint, features, projections, lines, name)
     if (masks := model.heads.shown) is not None:
@@ -81,7 +87,7 @@ def embed(
         batch_size: rows encoded at a time.
         progress: show a bar on standard error.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = _device()
     model = model.to(device, torch.float32).eval()
     starts = range(0, len(inputs), batch_size)
     features, projections = [], []
@@ -93,6 +99,10 @@ def embed(
             projections.append(of_batch[1])
             bar.advance(len(numbers))
     return np.concatenate(features), np.concatenate(projections, axis=1)
+
+
+def _device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _need_finite(

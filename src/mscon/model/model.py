@@ -15,7 +15,7 @@ from mscon.errors import MSConError, RecipeError, RunError, counted, first_few
 from mscon.method import catalogue
 from mscon.model.encoder import Encoder, build_encoder
 from mscon.model.heads.base import HeadGroups, Heads
-from mscon.model.vector_encoder import build_vector_encoder
+from mscon.model.vector_encoder import build_adapter, build_vector_encoder
 from mscon.run import recipe
 from mscon.run.run import Run
 
@@ -71,6 +71,9 @@ def build_model(recipe: recipe.Recipe, similarities: int | Sequence[object], dim
         encoder = build_encoder(recipe.encoder, recipe.data.channels, recipe.data.image_size)
     else:
         encoder = build_vector_encoder(recipe.encoder, dim)
+    if recipe.encoder.adapter and dim is None:
+        encoder.adapter = build_adapter(recipe.encoder.adapter, encoder.width)
+        encoder.width = encoder.adapter.width
     if recipe.encoder.start_from:
         if recipe.encoder.pretrained:
             raise RecipeError(
@@ -93,6 +96,8 @@ def build_model(recipe: recipe.Recipe, similarities: int | Sequence[object], dim
 def take_over(encoder: Encoder, root: Path) -> None:
     """Give an encoder the weights, and the preprocessing, of the trained encoder of another run.
 
+    An adapter that the other one does not have stays as it is.
+
     Args:
         encoder: of the same architecture.
         root: the other run; of its checkpoints the one that its recipe names.
@@ -110,6 +115,8 @@ def take_over(encoder: Encoder, root: Path) -> None:
     prefix = f"{CHECKPOINT_PREFIX}encoder."
     theirs = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
     mine = encoder.state_dict()
+    if not any(key.startswith("adapter.") for key in theirs):
+        theirs |= {key: value for key, value in mine.items() if key.startswith("adapter.")}
     faults = [
         f"'{k}' has shape {list(mine[k].shape)} here, {list(v.shape)} there"
         for k, v in theirs.items()

@@ -9,8 +9,11 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
+import polars as pl
+
 from mscon.data.batches.dataset import fit_similarities
 from mscon.data.inputs import fingerprints
+from mscon.data.inputs.images import ImageStore, open_store
 from mscon.data.inputs.open import Vectors, fingerprints_of, images_root, open_inputs
 from mscon.data.table import infer_kind
 from mscon.data.table.rows import select_rows
@@ -24,6 +27,7 @@ from mscon.train import assembly, environment, log
 from mscon.train.checkpoint import Position, restore_last
 from mscon.train.epochs import is_first, train, training_length, write_trained
 from mscon.train.fit_arguments import recipe_and_table
+from mscon.train.frozen_features import FrozenFeatures
 from mscon.train.gather import leave, wait_for_all
 from mscon.train.loop import Training, broken_down
 
@@ -82,6 +86,7 @@ def fit(
     if not dry_run:
         folder.refuse_if_taken(out, overwrite, protected)
     assembly.check_views(recipe)
+    assembly.check_frozen(recipe)
     assembly.check_sampler(recipe)
     log.check(recipe.log.to)
     if complaints := recipe.probe_complaints():
@@ -112,15 +117,21 @@ def fit(
         assembly.check_weighting(recipe, method, rows, table.name)
         if inputs is None:
             with _first_before_others():
-                inputs = open_inputs(rows, root, recipe.data, table.name)
+                inputs = open_inputs(rows, root, recipe.data, table.name, for_views=True)
         dataset = assembly.dataset_of(recipe, rows, similarities, inputs, root, table.name)
         training = assembly.training_of(recipe, dataset, method, device)
+        frozen = _frozen_features(training, rows, root, table.name)
+        if frozen is not None:
+            _say(frozen.sentence(), progress)
         if dry_run:
             for sentence in training_length(recipe.train, recipe.sampler, training.steps_an_epoch):
                 _say(sentence, progress)
             _one_step(training)
             leave()
             return None
+        if frozen is not None:
+            with _first_before_others():
+                training = frozen.training_on(training, rows, table.name, progress and is_first())
         if recipe.data.input == "image":
             protected += {(root / image).parent for image in rows.get_column("image").to_list()}
         with folder.training_lock(out) if is_first() else contextlib.nullcontext():
@@ -140,7 +151,8 @@ def fit(
                 if (prints := fingerprints_of(inputs)) is not None:
                     run.write_fingerprints(prints)
                 # The last of them: it makes the folder a run.
-                run.write_facts(environment.describe(training.recipe, table, rows, root, method, device))
+                facts = environment.describe(training.recipe, table, rows, root, method, device)
+                run.write_facts(facts if frozen is None else {**facts, "frozen_features": frozen.facts()})
             return train(run, training, Position(), progress)
 
 
@@ -200,7 +212,9 @@ def _resume(run: Run, recipe: Recipe, device: str, progress: bool, accept_change
     with environment.repeatable(recipe.train.seed, device):
         root, name = Path(known["images_root"]), known["table"]["name"]
         with _first_before_others():
-            inputs = open_inputs(rows, root, recipe.data, name, vectors=run.vectors_file, known=run.read_inputs())
+            inputs = open_inputs(
+                rows, root, recipe.data, name, vectors=run.vectors_file, known=run.read_inputs(), for_views=True
+            )
             changed, words = fingerprints.changes(
                 run.read_fingerprints(), fingerprints_of(inputs), rows["line"].to_list(), name, recipe.data, root
             )
@@ -212,11 +226,17 @@ def _resume(run: Run, recipe: Recipe, device: str, progress: bool, accept_change
         method = assembly.method_of(bare if run.has_checkpoint("last") else recipe, similarities, inputs)
         training = assembly.training_of(recipe, dataset, method, device)
         position = restore_last(run, training)
+        frozen = _frozen_features(training, rows, root, name)
+        if frozen is not None:
+            with _first_before_others():
+                training = frozen.training_on(training, rows, name, progress and is_first())
         again = {
             "after_epoch": position.epoch,
             "versions": environment.versions(),
             "machine": environment.machine(device),
         }
+        if frozen is not None:
+            again["frozen_features"] = frozen.facts()
         if changed:
             again["changed_rows"] = changed
             _say(f"note: {words} Training continues with the inputs as they are now.", progress)
@@ -236,6 +256,16 @@ def _resume(run: Run, recipe: Recipe, device: str, progress: bool, accept_change
             run.write_facts({**known, "resumed": [*known.get("resumed", []), again]})
             run.cut_log(position.step)
         return train(run, training, position, progress)
+
+
+def _frozen_features(training: Training, rows: pl.DataFrame, root: Path, table_name: str) -> FrozenFeatures | None:
+    """Those that the recipe asks for, of images that are opened already; None if it asks for none."""
+    recipe, data, larger = training.recipe, training.recipe.data, training.dataset.inputs
+    if not (isinstance(larger, ImageStore) and (recipe.encoder.stored_views or recipe.encoder.adapter)):
+        return None
+    with _first_before_others():
+        images = open_store(rows, root, data, table_name) if data.store_size else larger
+    return FrozenFeatures.of(training, rows, images, larger)
 
 
 def _say(text: str, progress: bool) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import polars as pl
@@ -25,7 +25,7 @@ class Batch:
     """Some rows, as a model and a loss want them.
 
     Attributes:
-        inputs: images or vectors as stored, not yet augmented.
+        inputs: images or vectors as stored, not yet augmented; or numbers of rows, see `StoredViews`.
         codes: for each similarity the codes of these rows.
         rows: their numbers in the dataset.
     """
@@ -46,7 +46,7 @@ class Dataset:
     Attributes:
         rows: as `select_rows` gives them.
         similarities: fitted on the training rows.
-        inputs: an image or a vector a row.
+        inputs: an image, a vector or stored views a row.
         codes: for each similarity the codes of all rows. Encoded once over all rows, since a
             code may be a row's own (same_row).
     """
@@ -93,6 +93,10 @@ class Dataset:
         """
         inputs = torch.from_numpy(self.inputs[indices.numpy()])
         return Batch(inputs, tuple(codes[indices] for codes in self.codes), indices)
+
+    def with_inputs(self, inputs: Inputs) -> Dataset:
+        """The same rows with other inputs."""
+        return replace(self, inputs=inputs)
 
 
 def fit_similarities(

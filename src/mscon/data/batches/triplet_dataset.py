@@ -153,3 +153,7 @@ class TripletDataset:
             for number in range(len(self.dataset.similarities))
         ]
         return replace(rows, codes=tuple(codes))
+
+    def with_inputs(self, inputs: Inputs) -> TripletDataset:
+        """The same triplets of rows with other inputs."""
+        return replace(self, dataset=self.dataset.with_inputs(inputs))
