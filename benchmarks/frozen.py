@@ -295,12 +295,12 @@ def report(rows: int, epochs: int, stored: dict[str, float], plain: dict[str, fl
         f"{'met' if stored['seconds'] <= goal else 'not met'} by the clock, "
         f"{'met' if stored['processor_seconds'] <= goal else 'not met'} by the processor's time.",
         f"The one pass of EfficientNet-Lite0 over images and {STORED} views of each takes {images['pass_ms']:.1f} ms "
-        f"an image (processor {images['pass_processor_ms']:.1f} ms), so {images['pass_ms'] * encoded / 3.6e6:.1f} h for "
-        "these rows, extrapolated.",
+        f"an image (processor {images['pass_processor_ms']:.1f} ms), for these rows "
+        f"{images['pass_ms'] * encoded / 3.6e6:.1f} h, extrapolated.",
         "",
         f"Memory: {stored['start_mb']:.0f} MB before, at most {stored['anonymous_mb']:.0f} MB in training besides "
-        f"mapped files ({stored['stored_mb']:,.0f} MB of features on disk). Peak RSS is {stored['peak_mb']:,.0f} MB, with the "
-        "parts of mapped files that the system keeps in memory while there is room.",
+        f"mapped files ({stored['stored_mb']:,.0f} MB of features on disk). Peak RSS is {stored['peak_mb']:,.0f} MB, "
+        "with the parts of mapped files that the system keeps in memory while there is room.",
     ]
     return "\n".join(lines) + "\n"
 
