@@ -12,7 +12,7 @@ demo: $(VENV)/.demo  ## train and compare on real glyphs, then write a report to
 
 test: $(VENV)/.dev  ## all tests; pages as the browser showed them are kept in runs/screenshots
 	$(VENV)/bin/python tests/browser.py || true
-	MSCON_SCREENSHOTS=$(CURDIR)/runs/screenshots $(VENV)/bin/python -m pytest $(PARALLEL)
+	PYTHONDONTWRITEBYTECODE= MSCON_SCREENSHOTS=$(CURDIR)/runs/screenshots $(VENV)/bin/python -m pytest $(PARALLEL)
 
 test-reliability: $(VENV)/.dev  ## runs killed, damaged and overwritten, many times; `make test` has a share of it
 	MSCON_RELIABILITY=full $(VENV)/bin/python -m pytest tests/reliability

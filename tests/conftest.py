@@ -25,7 +25,7 @@ from shapes import unchecked_shapes
 
 torch.set_num_threads(1)
 
-settings.register_profile("mscon", deadline=None, derandomize=True, max_examples=60)
+settings.register_profile("mscon", deadline=None, derandomize=True, max_examples=40)
 settings.load_profile("mscon")
 
 

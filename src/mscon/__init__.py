@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from mscon.method.similarities.multi_label import MultiLabel as MultiLabel
     from mscon.method.similarities.ordinal import Ordinal as Ordinal
     from mscon.method.similarities.same_row import SameRow as SameRow
+    from mscon.method.similarities.teacher import Teacher as Teacher
     from mscon.method.weightings.base import Weighting as Weighting
     from mscon.run import recipe as recipe
     from mscon.run.recipe import Recipe as Recipe
@@ -67,6 +68,7 @@ _HOMES = {
     "mscon.method.similarities.multi_label": ("MultiLabel",),
     "mscon.method.similarities.ordinal": ("Ordinal",),
     "mscon.method.similarities.same_row": ("SameRow",),
+    "mscon.method.similarities.teacher": ("Teacher",),
     "mscon.method.weightings.base": ("Weighting",),
     "mscon.run.recipe": ("Recipe", "recipe"),
     "mscon.run.run": ("Run",),

@@ -43,6 +43,7 @@ VARIANTS: dict[str, Sequence[str]] = {
     "cached": ("train.mini_batch_size=5",),
     "bfloat16": ("train.precision=bfloat16",),
     "rank_n_contrast": ("objective.name=rank_n_contrast", 'similarity=[{column="size", name="continuous"}]'),
+    "keep": ("keep.beside=4", "keep.width=12", "keep.average=0.9"),
     "columns": COLUMNS,
     "images": IMAGES,
 }

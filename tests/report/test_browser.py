@@ -148,6 +148,10 @@ def test_wide_tables_scroll_within_the_page(browser, folder):
         ".filter(t => !['auto', 'scroll'].includes(getComputedStyle(t.closest('.scroll') ?? t).overflowX)).length"
     )
     assert outside == 0
+    score = page.locator("table.scores td.score").first
+    assert score.evaluate("s => s.closest('.scroll').scrollWidth <= s.closest('.scroll').clientWidth"), "scores fit"
+    name = score.evaluate("s => getComputedStyle(s, '::before').content")
+    assert name == '"A method whose title is of some length, 0"'
     page.set_viewport_size({"width": 1280, "height": 900})
     cut = (
         "[...document.querySelectorAll('.scroll')].filter(e => e.offsetParent && e.scrollWidth > e.clientWidth).length"

@@ -455,10 +455,12 @@ def test_modules_in_the_current_folder_are_not_imported(trained, tmp_path):
 def test_a_class_in_the_current_folder_is_found_only_by_pythonpath(trained, tmp_path):
     run, mark = sent(trained, tmp_path / "theirs", "heads"), tmp_path / "imported"
     (run.root / "evilmod.py").write_text(EVIL.format(mark=str(mark)))
-    process = in_folder(run.root, "probe", ".", "--trust")
+    out = str(tmp_path / "model.safetensors")
+    export = ("export", ".", "--to", "safetensors", "--out", out, "--overwrite", "--trust")
+    process = in_folder(run.root, *export)
     assert process.returncode == 2 and "cannot import heads 'evilmod:Heads'" in process.stderr
     assert not mark.exists()
     for flags in ([], ["-P"]):
-        process = in_folder(run.root, "probe", ".", "--trust", flags=flags, path=["."])
+        process = in_folder(run.root, *export, flags=flags, path=["."])
         assert process.returncode == 0, process.stderr
         assert is_imported(mark)

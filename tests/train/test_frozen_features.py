@@ -218,8 +218,8 @@ def test_views_of_a_similaritys_own_are_stored_for_it(recipe_with, table, tmp_pa
 def test_no_views_of_a_row_in_a_batch_are_the_same_and_epochs_differ():
     views = Views()
     features = np.arange(10 * 4, dtype=np.float16).reshape(10, 4, 1)
-    stored = StoredViews(np.arange(10), {views: features})
-    rows = torch.from_numpy(stored[[3, 7, 3]])
+    stored = StoredViews(np.zeros((10, 1), dtype=np.float32), np.arange(10), {views: features})
+    rows = torch.tensor([3, 7, 3])
 
     def drawn(seed):
         orders = stored.orders(seed)
@@ -227,15 +227,36 @@ def test_no_views_of_a_row_in_a_batch_are_the_same_and_epochs_differ():
 
     first = drawn(1)
     assert first.sort(dim=0).values.T.tolist() == [[12, 13, 14, 15], [28, 29, 30, 31], [12, 13, 14, 15]]
-    assert torch.equal(first, drawn(1)) and any(not torch.equal(first, drawn(seed)) for seed in (2, 3))
+    assert torch.equal(first, drawn(1))
+    assert any(not torch.equal(first, drawn(seed)) for seed in (2, 3))
 
 
-def test_rows_of_the_test_split_have_no_stored_views():
-    stored = StoredViews(np.array([0, -1]), {})
-    assert stored[[0]].tolist() == [0] and stored[[]].tolist() == []
-    for row in (1, 2, -1):
+def test_by_number_it_has_the_images_as_they_are():
+    stored = StoredViews(np.array([[1.0], [2.0]], dtype=np.float32), np.array([0, -1]), {})
+    assert stored[[1, 0]].tolist() == [[2.0], [1.0]]
+    assert len(stored) == 2
+    assert len(stored[[]]) == 0
+    for row in (2, -1):
         with pytest.raises(IndexError):
             stored[[row]]
+
+
+@pytest.mark.parametrize("stored", [0, 4])
+def test_starting_features_beside_those_of_an_adapter_are_the_backbones(recipe_with, table, tmp_path, stored):
+    first = fit(recipe_with("train.epochs=1"), table, tmp_path / "first", progress=False)
+    start = [f"encoder.start_from={first.root}", "keep.beside=all", f"encoder.stored_views={stored}"]
+    run = fit(recipe_with(*ADAPTED, *start, "train.checkpoint=last"), table, tmp_path / "run", progress=False)
+    model = load_model(run)
+    images = torch.rand(5, 1, 16, 16)
+    with torch.no_grad():
+        features, _ = model(images)
+        backbone = model.encoder.encode(images)
+    assert features.shape == (5, 32 + 6)
+    expected = model.beside.starting(backbone)
+    torch.testing.assert_close(features[:, :32], expected)
+    extract(run, progress=False)
+    paths = [str(table.folder / f"{number}.png") for number in range(64)]
+    np.testing.assert_allclose(mscon.load(run.root).embed(paths), run.read_features(), rtol=1e-3, atol=1e-4)
 
 
 def test_a_dry_run_says_what_would_be_encoded_and_stores_nothing(recipe_with, table, tmp_path, capsys):

@@ -150,8 +150,8 @@ def test_a_failure_stops_all_with_one_message_and_the_run_goes_on_as_if_nothing_
 def test_what_is_wrong_for_all_processes_is_printed_once(
     recipe_with: Callable[..., Recipe], table: Table, tmp_path: Path
 ):
-    outcome = train(recipe_with("objective.temperature=0"), table, tmp_path / "run", torchrun)
-    assert outcome.status != 0
+    outcome = train(recipe_with("objective.temperature=0"), table, tmp_path / "run")
+    assert outcome.status == 2
     assert outcome.err.count("mscon: ") == outcome.err.count("temperature must be positive") == 1
     assert not (tmp_path / "run").exists()
 
@@ -231,3 +231,31 @@ def test_what_several_processes_cannot_do_is_refused(recipe_with, table, tmp_pat
     with pytest.raises(RecipeError, match=message):
         fit(recipe_with(*overrides), table, tmp_path / "run", progress=False)
     assert not (tmp_path / "run").exists()
+
+
+def test_they_agree_on_a_moving_average_and_on_what_is_done_at_the_end(
+    recipe_with: Callable[..., Recipe], table: Table, tmp_path: Path
+):
+    start = fit(recipe_with(*NO_NORMS, "train.epochs=1", "train.seed=5"), table, tmp_path / "start", progress=False)
+    assert start is not None
+    keep = "keep={average=0.7, beside=3, width=10, interpolate=0.5}"
+    recipe = recipe_with(*NO_NORMS, *UNEVEN, f"encoder.start_from={start.root}", keep, "weighting.name=equal")
+    alone = fit(recipe, table, tmp_path / "alone", progress=False)
+    assert alone is not None
+    outcome = train(recipe, table, tmp_path / "together")
+    assert outcome.status == 0, outcome
+    assert outcome.err.count("The encoder of checkpoint 'last' is 0.5 of the way") == 1
+    assert_close(alone, Run.open(tmp_path / "together"), tolerance=2e-3)
+
+
+def test_so_they_do_on_stored_features_of_a_frozen_encoder(
+    recipe_with: Callable[..., Recipe], table: Table, tmp_path: Path
+):
+    """The first computes the features, the others wait for them; all draw the same views."""
+    frozen = ["encoder.frozen=true", "encoder.stored_views=3", "encoder.adapter={units=8}"]
+    recipe = recipe_with(*NO_NORMS, *UNEVEN, *frozen, "weighting.name=relative")
+    outcome = train(recipe, table, tmp_path / "together")
+    assert outcome.status == 0, outcome
+    alone = fit(recipe, table, tmp_path / "alone", progress=False)
+    assert alone is not None
+    assert_close(alone, Run.open(tmp_path / "together"))

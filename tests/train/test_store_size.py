@@ -76,5 +76,5 @@ def test_stored_views_are_cut_from_the_larger_images_too(recipe_with, table, tmp
 
 @pytest.mark.parametrize("size", [8, 15, 33])
 def test_other_sizes_are_refused(recipe_with, size):
-    with pytest.raises(RecipeError, match=r"store_size must be 0, or from 16 \(image_size\) to twice that, got"):
+    with pytest.raises(RecipeError, match=r"store_size must be 0, or 16 \(image_size\) to twice that, got"):
         recipe_with(f"data.store_size={size}")

@@ -14,6 +14,8 @@ from mscon.cli.arguments import IMAGES, RECIPE, SET, TABLE, argument, flag, read
     SET.described("a setting of the data set; may be repeated"),
     examples="""
     mscon prepare glyphs data/glyphs
+    mscon prepare icons data/icons
+    mscon prepare diamonds data/diamonds
     mscon prepare zappos50k data/zappos --set rule=strict --set split_by=product
     mscon prepare medic data/MEDIC --set table=medic.csv      # then --images data/MEDIC
     """,
@@ -22,12 +24,18 @@ from mscon.cli.arguments import IMAGES, RECIPE, SET, TABLE, argument, flag, read
 def prepare(arguments: argparse.Namespace) -> None:
     """Convert a public data set to a table.
 
-    Writes a CSV table that `mscon train` reads like any other. Nothing is downloaded: where files
-    are missing, the message says where to get them. `mscon list sources` shows the data sets and
-    the defaults of their settings.
+    Writes a CSV table that `mscon train` reads like any other. Only icons downloads anything: where
+    files are missing, the message says where to get them. `mscon list sources` shows the data sets
+    and the defaults of their settings.
 
+    diamonds   writes the table that the package plotnine carries into ROOT.
+                 seed=0                      seed of the split
     glyphs     renders installed fonts into ROOT: size, characters, per_family, seed,
                families, unseen_families
+    icons      downloads an icon set (1.4 MB, unless its archive is in ROOT) and draws it into ROOT.
+                 size=64                     side of the images in pixels
+                 unseen_share=0.15           share of the objects that are held out, by families
+                 seed=0                      seed of the splits
     medic      reads the unpacked archive in ROOT; images stay where they are.
                  table=FILE.csv              the table to write (default: beside the data)
     zappos50k  reads the unpacked archives in ROOT; images stay where they are.
@@ -83,14 +91,18 @@ def check(arguments: argparse.Namespace) -> None:
     from mscon.data.table.rows import select_rows
     from mscon.data.table.table import read_table
     from mscon.train.epochs import training_length
+    from mscon.train.teachers import check_teachers, teachers_of
 
     recipe = read_recipe(arguments)
+    check_teachers(recipe)
     table = read_table(arguments.table)
     root, vectors = images_root(table, recipe.data, arguments.images), table.vectors.get(recipe.data.vectors)
     rows = select_rows(table, recipe.data, recipe.similarities, root, probe=recipe.probe, derived=recipe.derived)
     inputs = open_inputs(rows, root, recipe.data, table.name, vectors=vectors)
     store = inputs if isinstance(inputs, ImageStore) else None
-    description = describe(rows, recipe, table, store, root=root, encoded=encoded(inputs, recipe.data))
+    teachers = teachers_of(recipe, rows, table, root, inputs)
+    in_words = encoded(inputs, recipe.data)
+    description = describe(rows, recipe, table, store, root=root, encoded=in_words, teachers=teachers)
     if arguments.json:
         import json
 

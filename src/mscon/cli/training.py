@@ -65,7 +65,8 @@ def train(arguments: argparse.Namespace) -> None:
     if process_number():  # the first process prints for all
         return
     if run is None:
-        print("One step was taken and nothing was written: this will train.")
+        step = "One step was taken" if recipe.train.epochs else "Everything was built"
+        print(f"{step} and nothing was written: this will {'train' if recipe.train.epochs else 'write a run'}.")
         return
     print(f"{run.root}\nnext: mscon probe {run.root} && mscon report {run.root}")
 

@@ -70,7 +70,7 @@ class Embedder:
             RunError: if there is no such similarity.
         """
         self._number(similarity)
-        return self.model.encoder.width if similarity is None else self.model.heads.output_dim
+        return self.model.width if similarity is None else self.model.heads.output_dim
 
     def embed(self, images: Any, similarity: str | None = None, batch_size: int = 256) -> Float[np.ndarray, "rows dim"]:
         """Vectors of images, as `mscon probe` makes them of a run's own: the same pixels, no augmentation.
@@ -159,7 +159,7 @@ class Embedder:
         )
 
     def __repr__(self) -> str:
-        return f"Embedder({self.name!r}, features={self.model.encoder.width}, similarities={self.similarities})"
+        return f"Embedder({self.name!r}, features={self.model.width}, similarities={self.similarities})"
 
 
 def load(

@@ -67,10 +67,12 @@ class _Graph(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         inputs = images if images.is_floating_point() else images.to(torch.float32) / 255
-        features = self.model.encoder(inputs)
+        inputs = self.model.read(inputs)
+        learned = self.model.encoder(inputs)
+        features = self.model.transformed(inputs, learned)
         if not self.projections:
             return (features,)
-        return features, nn.functional.normalize(self.model.heads(features), dim=-1).transpose(0, 1)
+        return features, nn.functional.normalize(self.model.heads(learned), dim=-1).transpose(0, 1)
 
 
 def export_onnx(

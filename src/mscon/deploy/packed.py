@@ -5,6 +5,7 @@ says how to build what they belong to:
 
     {"format": "mscon model", "version": 1, "mscon": "0.1.0", "title": "MSCon", "checkpoint": "last",
      "recipe": {"encoder": {...}, "data": {...}, "heads": {...}},      as in a recipe; "similarity" for own heads
+     "keep": {...} in "recipe", "start": "encoder",                    only where starting features stand beside learned
      "inputs": null,                                                   how rows become vectors, if they are no images
      "similarities": ["category", "colour"],                           one projection each, in this order
      "features": 1280, "projection": 32}                               widths
@@ -28,6 +29,7 @@ from torch import Tensor
 
 from mscon import __version__
 from mscon.errors import RunError
+from mscon.model.beside import STARTS, Start, build_beside
 from mscon.model.digest import digest
 from mscon.model.model import Model, build_model, load_model
 from mscon.run import atomic, outputs, recipe
@@ -78,6 +80,7 @@ def describe(
     """
     training_only = {"pretrained": False, "start_from": "", "frozen": False, "stored_views": 0}
     encoder = dataclasses.asdict(trained_by.encoder) | training_only
+    del encoder["lora"]  # merged into the weights
     data = {k: v for k, v in dataclasses.asdict(trained_by.data).items() if k not in _OF_THE_TABLE}
     own_heads = [
         {"column": s.column, "heads": s.heads.to_toml()} for s in trained_by.similarities if s.heads is not None
@@ -89,10 +92,12 @@ def describe(
         "title": trained_by.title,
         "checkpoint": checkpoint,
         "recipe": {"encoder": encoder, "data": data, "heads": trained_by.heads.to_toml()}
-        | ({"similarity": own_heads} if own_heads else {}),
+        | ({"similarity": own_heads} if own_heads else {})
+        | ({"keep": {"beside": trained_by.keep.beside, "width": trained_by.keep.width}} if model.beside else {}),
+        **({"start": model.beside.start} if model.beside else {}),
         "inputs": None if inputs is None else dict(inputs),
         "similarities": list(trained_by.columns),
-        "features": model.encoder.width,
+        "features": model.width,
         "projection": model.heads.output_dim,
     }
     plain: dict[str, Any] = json.loads(json.dumps(config, allow_nan=False))  # tuples are lists there
@@ -180,7 +185,10 @@ def load_packed(path: Path, trust: bool = False) -> Packed:
     config = _config(metadata, tensors, path)
     settings = _recipe(config, path, trust)
     inputs = _inputs(config, settings, path)
-    model = build_model(settings, settings.similarities, None if inputs is None else inputs["width"])
+    dim = None if inputs is None else inputs["width"]
+    model = build_model(settings, settings.similarities, dim)
+    if settings.keep.transforms:
+        model.beside = build_beside(settings.keep, _start(config, path), model.encoder, dim)
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:
@@ -225,12 +233,19 @@ def _inputs(config: Mapping[str, Any], settings: Recipe, path: Path) -> dict[str
     return inputs
 
 
+def _start(config: Mapping[str, Any], path: Path) -> Start:
+    starts = [start for start in STARTS if start == config.get("start")]
+    if not starts or (starts[0] in ("inputs", "standardised") and not config["inputs"]):
+        raise RunError(f"'{path}' does not describe what its starting features are, which its model needs.")
+    return starts[0]
+
+
 def _recipe(config: Mapping[str, Any], path: Path, trust: bool) -> Recipe:
     values, columns = config.get("recipe"), config.get("similarities")
     if not (isinstance(values, dict) and isinstance(columns, list)):
         raise RunError(f"'{path}' does not describe its model: recipe and similarities are missing.")
     need_trust(f"'{path}'", foreign_code(values), trust)
-    sections = {key: values[key] for key in ("encoder", "data", "heads") if key in values}
+    sections = {key: values[key] for key in ("encoder", "data", "heads", "keep") if key in values}
     # Read as every recipe is, so that every value is checked. Of a similarity no more than its name is needed here.
     parts = values.get("similarity", [])
     if not (isinstance(parts, list) and all(isinstance(part, dict) for part in parts)):

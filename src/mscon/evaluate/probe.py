@@ -108,7 +108,7 @@ def probe(run: Run | str | Path, *, progress: bool = True, accept_changes: bool 
 
 def _need_columns(run: Run, recipe: Recipe, rows: pl.DataFrame) -> None:
     labels = [name for name in rows.columns if name not in ("line", "split", "image")]
-    trained = [part.column for part in recipe.similarities if part.name != "same_row"]
+    trained = [part.column for part in recipe.similarities if part.reads]
     probed = list(dict.fromkeys([*trained, *recipe.probe.columns]))
     complaints = [
         f"run '{run.root}' has no label column '{name}', which its recipe names.{nearest(name, labels)}\n"

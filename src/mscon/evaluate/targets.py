@@ -67,12 +67,14 @@ class ProbeTarget:
 
 
 def probe_targets(run: Run, recipe: Recipe, rows: pl.DataFrame) -> list[ProbeTarget]:
-    """Columns trained on, in the order of the heads, then those that [probe] names besides.
+    """Columns of the similarities, in the order of the heads, then those that [probe] names besides.
 
     Raises:
         RunError: if a column cannot be read as the kind that [probe] kinds names.
     """
-    trained = [part for part in recipe.similarities if part.reads]  # "same_row" reads no column: nothing to probe
+    trained = [
+        part for part in recipe.similarities if part.reads
+    ]  # "same_row" and "teacher" read no cells: nothing to probe
     known = {part.column for part in trained}
     states: Sequence[Mapping[str, Any]] = ()
     if any(part.name != "categorical" for part in trained):
@@ -89,7 +91,8 @@ def probe_targets(run: Run, recipe: Recipe, rows: pl.DataFrame) -> list[ProbeTar
                 )
             similarity = labels[part.column].similarity
         cells = cells_of(_as_text(rows, part.reads), part.reads)
-        columns.append(ProbeTarget(part.column, cells, similarity, True, recipe.probe.largest.get(part.column)))
+        largest = recipe.probe.largest.get(part.column)
+        columns.append(ProbeTarget(part.column, cells, similarity, recipe.train.epochs > 0, largest))
     others = [name for name in dict.fromkeys(recipe.probe.columns) if name not in known]
     return columns + [_not_trained(run, recipe, rows, name) for name in others]
 

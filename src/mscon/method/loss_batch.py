@@ -41,13 +41,13 @@ def samples_of(
     _, count, views, dim = stacked.shape
     if count == 0 and candidates.world_size == 1:  # of several processes one may have none: the others wait for it
         raise ValueError("projections of no rows: the batch is empty.")
-    columns = _columns(labels, [s for s in similarities if s.columns])
+    columns = _columns(labels, [s for s in similarities if s.columns or s.reads_vectors])
     if rows is None:
         numbers = candidates.new_rows(count, stacked.device)
     else:
         numbers = integers("rows", rows, truth_values=False).to(stacked.device)
         need_shape("rows", numbers, words="one number a row")
-    codes = [columns[s.column].to(stacked.device) if s.columns else numbers for s in similarities]
+    codes = [columns[s.column].to(stacked.device) if s.column in columns else numbers for s in similarities]
     for name, code in zip((*names, "rows"), (*codes, numbers), strict=True):
         if code.shape[0] != count:
             what = "rows" if name == "rows" else f"labels '{name}'"

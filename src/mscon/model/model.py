@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +13,19 @@ from torch import Tensor, nn
 
 from mscon.errors import MSConError, RecipeError, RunError, counted, first_few
 from mscon.method import catalogue
+from mscon.model.beside import Beside, build_beside, start_of
 from mscon.model.encoder import Encoder, build_encoder
 from mscon.model.heads.base import HeadGroups, Heads
+from mscon.model.lora import add_adapters
 from mscon.model.vector_encoder import build_adapter, build_vector_encoder
 from mscon.run import recipe
 from mscon.run.run import Run
 
 # Under this name a checkpoint keeps the tensors of the model, beside those of the training.
 CHECKPOINT_PREFIX = "model."
+
+# And under this key, beside those tensors, what [keep] did to them when training had ended.
+FINISHED = "keep"
 
 
 class Model(nn.Module):
@@ -29,18 +34,38 @@ class Model(nn.Module):
     Args:
         encoder: images -> features; the part that serves new tasks.
         heads: features -> one projection per similarity; kept for search.
+        beside: what features become once training has ended; None where they stay as they are. Heads read the features
+            as they were.
     """
 
-    def __init__(self, encoder: Encoder, heads: Heads) -> None:
+    def __init__(self, encoder: Encoder, heads: Heads, beside: Beside | None = None) -> None:
         super().__init__()
-        self.encoder, self.heads = encoder, heads
+        self.encoder, self.heads, self.beside = encoder, heads, beside
+
+    @property
+    def width(self) -> int:
+        """Of the features that are kept."""
+        return self.encoder.width if self.beside is None else self.beside.width
 
     def forward(
         self, inputs: Float[Tensor, "samples ..."]
     ) -> tuple[Float[Tensor, "samples features"], Float[Tensor, "similarities samples dim"]]:
         """Features and projections of images in [0, 1], or of vectors. Neither is scaled to unit length."""
+        inputs = self.read(inputs)
         features = self.encoder(inputs)
-        return features, self.heads(features)
+        projections = self.heads(features)
+        return self.transformed(inputs, features), projections
+
+    def read(self, inputs: Float[Tensor, "samples ..."]) -> Float[Tensor, "samples ..."]:
+        """What learned networks read: inputs; or, where there is an adapter, what the backbone makes of images."""
+        has_adapter = not isinstance(self.encoder.adapter, nn.Identity)
+        return self.encoder.encode(inputs) if has_adapter and inputs.dim() == 4 else inputs
+
+    def transformed(
+        self, inputs: Float[Tensor, "samples ..."], features: Float[Tensor, "samples learned"]
+    ) -> Float[Tensor, "samples features"]:
+        """The features that are kept, of inputs and the encoder's features of them."""
+        return features if self.beside is None else self.beside(inputs, features)
 
     @torch.inference_mode()
     def embed(
@@ -80,6 +105,8 @@ def build_model(recipe: recipe.Recipe, similarities: int | Sequence[object], dim
                 "[encoder] start_from and pretrained both say with which weights to begin. Take one of them out."
             )
         take_over(encoder, Path(recipe.encoder.start_from))
+    if recipe.encoder.lora:
+        add_adapters(encoder, recipe.encoder.lora, recipe.encoder.name)
     if recipe.encoder.frozen:
         encoder.freeze()
     parts = recipe.grouped("heads") if count == len(recipe.similarities) else [(recipe.heads, tuple(range(count)))]
@@ -112,8 +139,7 @@ def take_over(encoder: Encoder, root: Path) -> None:
         tensors, _ = run.read_checkpoint(there["train"].checkpoint)
     except MSConError as error:
         raise RecipeError(f"[encoder] start_from: {error}") from None
-    prefix = f"{CHECKPOINT_PREFIX}encoder."
-    theirs = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+    theirs = model_state(tensors, "encoder")
     mine = encoder.state_dict()
     if not any(key.startswith("adapter.") for key in theirs):
         theirs |= {key: value for key, value in mine.items() if key.startswith("adapter.")}
@@ -145,14 +171,16 @@ def load_model(run: Run, checkpoint: str | None = None) -> Model:
         RunError: if the run has no such checkpoint, or it is of another model than the recipe's.
     """
     settings = run.read_recipe()
-    # The weights come from the checkpoint, so published ones, or those of another run, need not be there again.
-    bare = dataclasses.replace(settings, encoder=dataclasses.replace(settings.encoder, pretrained=False, start_from=""))
-    model = build_model(bare, settings.similarities, run.input_width)
     name = checkpoint or settings.train.checkpoint
-    tensors, _ = run.read_checkpoint(name)
-    state = {k.removeprefix(CHECKPOINT_PREFIX): v for k, v in tensors.items() if k.startswith(CHECKPOINT_PREFIX)}
+    tensors, state = run.read_checkpoint(name)
+    if settings.keep.at_the_end and FINISHED not in state:
+        raise RunError(
+            f"checkpoint '{name}' of run '{run.root}' is not finished: its recipe has [keep] settings that are applied "
+            f"when training has ended.\n  `mscon resume {run.root}` goes on with the training, and applies them."
+        )
+    model = finished_model(settings, run.input_width)
     try:
-        model.load_state_dict(state)
+        model.load_state_dict(model_state(tensors))
     except RuntimeError as error:
         first = str(error).strip().splitlines()[-1].strip()
         raise RunError(
@@ -160,3 +188,23 @@ def load_model(run: Run, checkpoint: str | None = None) -> Model:
             "  Was recipe.toml changed after training, or does it name an encoder of another version of timm?"
         ) from None
     return model.eval()
+
+
+def finished_model(settings: recipe.Recipe, dim: int | None) -> Model:
+    """A model as it is once training has ended, its weights still to be loaded: no adapters, and [keep] `beside`.
+
+    Args:
+        settings: of its run. Published weights, or those of another run, are not asked for.
+        dim: of the vectors that are encoded; None for images.
+    """
+    encoder = dataclasses.replace(settings.encoder, pretrained=False, start_from="", lora=0)
+    model = build_model(dataclasses.replace(settings, encoder=encoder), settings.similarities, dim)
+    if settings.keep.transforms:
+        model.beside = build_beside(settings.keep, start_of(settings), model.encoder, dim)
+    return model
+
+
+def model_state(tensors: Mapping[str, Tensor], part: str = "") -> dict[str, Tensor]:
+    """The tensors of a model, or of one part of it ("encoder"), among those of a checkpoint."""
+    prefix = f"{CHECKPOINT_PREFIX}{part}." if part else CHECKPOINT_PREFIX
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

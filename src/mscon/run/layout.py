@@ -17,10 +17,12 @@ FILES: Mapping[str, str] = {
     "signature.json": "mscon train",  # shows that its user trained it on this machine, see mscon.run.trust
     "inputs.json": "mscon train",  # how rows become vectors, where they are not images
     "vectors.safetensors": "mscon train",  # the vectors, where they were in a column and not in a file of their own
+    "teachers.safetensors": "mscon train",  # for each similarity of kind teacher a vector a row, as float16
     "fingerprints.safetensors": "mscon train",  # 16 bytes a row, of its image or vector in a file outside the run
     "rows.parquet": "mscon train",  # the rows used: line, split, image path, and every label column
     "log.jsonl": "mscon train",  # one record a line: {"kind": "step" | "validation" | ..., "epoch", "step", ...}
     LAST_CHECKPOINT: "mscon train",  # weights, and all else that training needs to continue
+    "checkpoints/start.safetensors": "mscon train",  # the encoder's weights before training, where [keep] needs them
     "checkpoints/best.safetensors": "mscon train",  # the weights that were best on the validation rows
     "features/features.safetensors": "mscon probe",  # one vector for each row of rows.parquet, in its order
     "features/projections.safetensors": "mscon probe",  # the same for each similarity

@@ -18,6 +18,9 @@ from mscon.run.validate import Parameters, checked, collect, convert, filled, pa
 AUTO = "auto"
 """In place of the name of a similarity: the kind is inferred from the cells when the table is read."""
 
+SAME_ROW, TEACHER = "same_row", "teacher"
+"""Similarities that read no cells of the table. Their column is only a name, by default the name of the kind."""
+
 OWN_PARTS: tuple[Literal["objective"], Literal["heads"]] = ("objective", "heads")
 """Parts that a similarity may have for itself, in place of those of the recipe."""
 
@@ -47,7 +50,7 @@ DEFAULTS: Mapping[str, Part] = {"heads": Part("mlp"), "objective": Part("supcon"
 
 @dataclass(frozen=True, slots=True)
 class SimilarityPart:
-    """A similarity by name, the column it reads, and its settings. `same_row` reads none.
+    """A similarity by name, the column it reads, and its settings. `same_row` and `teacher` read no cells.
 
     Attributes:
         name: of its kind; `AUTO` until the table is read, see `mscon.data.table.infer_kind`.
@@ -66,7 +69,7 @@ class SimilarityPart:
     @property
     def reads(self) -> tuple[str, ...]:
         """The columns of the table that it reads: its own, behind those that its setting `under` names."""
-        return () if self.name == "same_row" else (*self.settings.get("under", ()), self.column)
+        return () if self.name in (SAME_ROW, TEACHER) else (*self.settings.get("under", ()), self.column)
 
     def to_toml(self) -> dict[str, Any]:
         settings = {k: v for k, v in self.settings.items() if v is not None}
@@ -176,7 +179,7 @@ def similarities_of(entries: Any, defaults: Mapping[str, Any]) -> tuple[Similari
 
 def _similarity(entry: Mapping[str, Any], defaults: Mapping[str, Any]) -> SimilarityPart:
     name = _name_in(entry, "similarity", default="categorical")
-    column = entry.get("column", name if name == "same_row" else None)
+    column = entry.get("column", name if name in (SAME_ROW, TEACHER) else None)
     if not isinstance(column, str) or not column:
         raise RecipeError("[[similarity]] needs a column: the name of a label column of the table.")
     named = ("name", "column", "importance", "temperature", "views", *OWN_PARTS)

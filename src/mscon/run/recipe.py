@@ -16,6 +16,7 @@ import tomli_w
 
 from mscon.errors import RecipeError, nearest
 from mscon.run import parts, validate
+from mscon.run.keep import Keep as Keep
 from mscon.run.parts import AUTO as AUTO
 from mscon.run.parts import OWN_PARTS as OWN_PARTS
 from mscon.run.parts import Derived as Derived
@@ -55,6 +56,7 @@ class Recipe:
     triplets: Triplets = field(default_factory=Triplets)
     candidates: Candidates = field(default_factory=Candidates)
     train: Train = field(default_factory=Train)
+    keep: Keep = field(default_factory=Keep)
     log: Log = field(default_factory=Log)
     probe: Probe = field(default_factory=Probe)
 
@@ -95,7 +97,7 @@ class Recipe:
 
     def probe_complaints(self) -> list[str]:
         """What is wrong with [probe] beside the other sections: columns that are not probed, and their kinds."""
-        trained = [part.column for part in self.similarities if part.name != "same_row"]
+        trained = [part.column for part in self.similarities if part.reads]
         probed = list(dict.fromkeys([*trained, *self.probe.columns]))
         complaints = []
         for name, kind in self.probe.kinds.items():
@@ -256,6 +258,11 @@ def names_of(plain: Mapping[str, Any], kind: Literal["objective", "heads"]) -> l
     return [section if isinstance(section, str) else str(section.get("name", default)) for section in sections]
 
 
+def is_trained(plain: Mapping[str, Any]) -> bool:
+    """Whether a recipe in plain values trains anything, see `Train.epochs`."""
+    return plain.get("train", {}).get("epochs") != 0
+
+
 def _section(plain: Mapping[str, Any], name: str) -> dict[str, Any]:
     section = plain.get(name, {})
     if not isinstance(section, dict):
@@ -271,6 +278,7 @@ _SECTIONS = {
     "triplets": Triplets,
     "candidates": Candidates,
     "train": Train,
+    "keep": Keep,
     "log": Log,
     "probe": Probe,
 }

@@ -112,11 +112,12 @@ class Run(EvaluationFiles):
         """All files that it was made from or holds, existing or not: other output must not be written there."""
         facts = self.read_facts() if (self.root / "run.json").is_file() else {}
         table, images = facts.get("table", {}).get("path"), facts.get("images_root")
-        vectors = self.read_recipe_values().get("data", {}).get("vectors")
+        recipe = self.read_recipe_values()
+        vectors = [recipe.get("data", {}).get("vectors"), *(part.get("of") for part in recipe.get("similarity", []))]
         return [
             *(self.root / name for name in FILES if name not in SHOWN),
             *([Path(table)] if table else []),
-            *([Path(images) / vectors] if images and vectors else []),
+            *(Path(images) / name for name in vectors if images and name),
         ]
 
     @property
@@ -222,6 +223,13 @@ class Run(EvaluationFiles):
         if vectors is not None:
             self._write_arrays("vectors.safetensors", {"vectors": vectors})
         self._write_json("inputs.json", dict(known))
+
+    def read_teachers(self) -> dict[str, np.ndarray]:
+        """The codes of similarities of kind `teacher`, by name: [rows, numbers] float16."""
+        return self._arrays("teachers.safetensors")
+
+    def write_teachers(self, codes: Mapping[str, np.ndarray]) -> None:
+        self._write_arrays("teachers.safetensors", codes)
 
     def write_fingerprints(self, fingerprints: np.ndarray) -> None:
         self._write_arrays("fingerprints.safetensors", {"fingerprints": fingerprints})

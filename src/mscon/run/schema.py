@@ -60,13 +60,12 @@ class Data:
 
     def __post_init__(self) -> None:
         if not (self.split_shares[0] > 0 <= min(self.split_shares) and abs(sum(self.split_shares) - 1) < 1e-6):
-            raise ValueError(
-                "split_shares must be three shares (train, validation, test) that sum to 1, the first above 0, got "
-                f"{[*self.split_shares]}."
-            )
+            must = "split_shares must be three shares (train, validation, test) that sum to 1, the first above 0"
+            raise ValueError(f"{must}, got {[*self.split_shares]}.")
         if self.store_size and not self.image_size <= self.store_size <= 2 * self.image_size:
-            bounds = f"0, or from {self.image_size} (image_size) to twice that"
-            raise ValueError(f"store_size must be {bounds}, got {self.store_size}.")
+            raise ValueError(
+                f"store_size must be 0, or {self.image_size} (image_size) to twice that, got {self.store_size}."
+            )
 
     @property
     def encoded(self) -> tuple[str, ...]:
@@ -95,6 +94,7 @@ class Encoder:
             { name = "linear", units = 256 }; empty for none, and then features stay those of the frozen encoder.
         stored_views: views of each image whose features a frozen encoder computes once and stores in the cache folder;
             batches then draw from these, and training reads no images. 0 to encode new views in every step.
+        lora: rank of LoRA adapters on the linear layers, which learn in place of the weights; 0 to train the weights.
     """
 
     name: str = "small_cnn"
@@ -107,6 +107,7 @@ class Encoder:
     frozen: bool = False
     adapter: Mapping[str, Any] = field(default_factory=dict)
     stored_views: Annotated[int, Meta(ge=0, le=256)] = 0
+    lora: Annotated[int, Meta(ge=0, le=1024, description="0 (no adapters) or a rank up to 1024")] = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +182,8 @@ class Train:
     """How long to train, with which optimiser, and in which precision.
 
     Attributes:
-        epochs: passes over the training rows.
+        epochs: passes over the training rows. With 0 nothing is trained: the run holds the weights that training would
+            start from, to be probed and compared with.
         batch_size: rows of a step; each row gives `views.count` samples. With [triplets] it counts triplets.
         mini_batch_size: rows that go through the encoder at once; 0 for the whole batch. The loss still compares the
             whole batch (gradient caching), at the cost of a second forward pass of the encoder.
@@ -200,7 +202,7 @@ class Train:
         seed: of everything random.
     """
 
-    epochs: AtLeast1 = 24
+    epochs: Annotated[int, Meta(ge=0, description="0 (nothing is trained) or a larger whole number")] = 24
     batch_size: Annotated[
         int, Meta(ge=2, description="a whole number of at least 2: one row has nothing to be compared with")
     ] = 64

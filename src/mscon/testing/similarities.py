@@ -78,7 +78,8 @@ def _missing(similarity: Similarity, cells: Sequence[Cell]) -> None:
     codes = similarity.encode(cells)
     missing, known = similarity.missing(codes), similarity.compare(codes, codes).known
     holds(missing.dtype == torch.bool and missing.shape == (len(cells),), "`missing` must give a truth value a row.")
-    empty = torch.tensor([cell is None and bool(similarity.columns) for cell in cells])
+    reads = bool(similarity.columns) or similarity.reads_vectors
+    empty = torch.tensor([cell is None and reads for cell in cells])
     holds(missing[empty].all(), "An empty cell must be `missing`: it is no class and no value.")
     holds(not missing.all(), "Every row is `missing`, also where there is a cell.")
     holds(not (known[missing].any() or known[:, missing].any()), "Of a missing row no pair may be known.")

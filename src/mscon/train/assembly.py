@@ -14,9 +14,10 @@ import torch
 
 from mscon.data.batches.dataset import Dataset
 from mscon.data.batches.sampler import check_left_over, sampler_of
-from mscon.data.batches.triplet_dataset import TripletDataset, TripletRule, in_triplets
+from mscon.data.batches.triplet_dataset import TripletDataset, TripletRule, in_triplets, rows_of
 from mscon.data.inputs.augment_vectors import Marginals
 from mscon.data.inputs.open import Inputs, Vectors
+from mscon.data.inputs.teachers import TeacherCodes
 from mscon.errors import RecipeError, TableError, counted, first_few
 from mscon.method import catalogue
 from mscon.method.objective_groups import ObjectiveGroup, ObjectiveGroups, groups_of
@@ -27,6 +28,7 @@ from mscon.model.model import build_model
 from mscon.model.vector_encoder import VectorEncoder
 from mscon.run.recipe import Recipe
 from mscon.train import environment, optimiser
+from mscon.train.average import MovingAverage
 from mscon.train.gather import AcrossProcesses, CandidateSource, InBatch, processes
 from mscon.train.loop import Training
 from mscon.train.memory_bank import MemoryBank
@@ -40,9 +42,10 @@ def dataset_of(
     inputs: Inputs,
     root: Path,
     table_name: str,
+    teachers: TeacherCodes,
 ) -> Dataset | TripletDataset:
     """What an epoch goes through: rows, or triplets of them."""
-    dataset = Dataset.build(rows, similarities, inputs)
+    dataset = Dataset.build(rows, similarities, inputs, teachers)
     if not recipe.triplets.used:
         return dataset
     return in_triplets(dataset, recipe.triplets, recipe.train.seed, root, where=f"{table_name}: ")
@@ -111,7 +114,7 @@ def training_of(recipe: Recipe, dataset: Dataset | TripletDataset, method: Train
     if settings.channels_last == "yes":
         method.model.encoder.to(memory_format=torch.channels_last)
     method.to(fabric.device)
-    of_rows = _rows(dataset)
+    of_rows = rows_of(dataset)
     sampler = sampler_of(
         recipe.sampler,
         of_rows.rows,
@@ -121,17 +124,14 @@ def training_of(recipe: Recipe, dataset: Dataset | TripletDataset, method: Train
         seed=settings.seed,
     )
     check_left_over(sampler)
-    steps = settings.epochs * len(sampler)
+    steps = max(1, settings.epochs * len(sampler))  # a schedule has at least one, also where no step is taken
     plain_optimiser, schedule = optimiser.build(method.model, method.objective, method.weighting, settings, steps)
     shell, _ = fabric.setup(method, plain_optimiser)
     marginals = None
     if isinstance(dataset.inputs, Vectors):
-        marginals = Marginals.of(dataset.inputs, _rows(dataset).indices("train"), settings.seed).to(fabric.device)
-    return Training(recipe, dataset, method, shell, plain_optimiser, schedule, fabric, sampler, marginals)
-
-
-def _rows(dataset: Dataset | TripletDataset) -> Dataset:
-    return dataset.dataset if isinstance(dataset, TripletDataset) else dataset
+        marginals = Marginals.of(dataset.inputs, rows_of(dataset).indices("train"), settings.seed).to(fabric.device)
+    average = MovingAverage(method, recipe.keep.average) if recipe.keep.average else None
+    return Training(recipe, dataset, method, shell, plain_optimiser, schedule, fabric, sampler, marginals, average)
 
 
 def check_processes(recipe: Recipe, rows: pl.DataFrame) -> None:
@@ -205,11 +205,12 @@ def check_rows(recipe: Recipe, rows: pl.DataFrame, table_name: str) -> None:
         )
 
 
-def check_learns(method: TrainingModule) -> None:
-    if not any(p.requires_grad for part in (method.model, method.objective) for p in part.parameters()):
+def check_learns(method: TrainingModule, epochs: int) -> None:
+    learns = any(p.requires_grad for part in (method.model, method.objective) for p in part.parameters())
+    if epochs and not learns:
         raise RecipeError(
             "[encoder] frozen = true, and heads and objective have no weights, so there is nothing to learn. Take "
-            "heads 'mlp', or let the encoder learn."
+            "heads 'mlp', let the encoder learn, or set train.epochs = 0 for a run of the starting weights."
         )
 
 

@@ -14,10 +14,15 @@ import torch
 from torch import Tensor
 
 from mscon.errors import RunError
+from mscon.model.lora import merged_state
+from mscon.model.model import CHECKPOINT_PREFIX
 from mscon.run.run import Run
 from mscon.train.loop import Training
 
-_OPTIMISER = "optimiser."
+_OPTIMISER, _AVERAGE = "optimiser.", "average."
+
+# Before the names of the model's tensors as they are trained, where those that are handed on differ from them.
+TRAINING = "training."
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +56,30 @@ def save_last(run: Run, training: Training, position: Position) -> None:
         k: v for k, v in training.schedule.state_dict().items() if k in ("last_epoch", "_step_count", "_last_lr")
     }
     state = {**asdict(position), "optimiser": groups, "schedule": schedule}
-    run.write_checkpoint("last", {**training.method.state_dict(), **tensors}, state)
+    weights = training.method.state_dict()
+    if training.average is not None or training.recipe.encoder.lora:
+        weights = apart(weights) | _handed_on(training)
+    if training.average is not None:
+        tensors |= {f"{_AVERAGE}{name}": value for name, value in training.average.state_dict().items()}
+    run.write_checkpoint("last", {**weights, **tensors}, state)
 
 
 def save_best(run: Run, training: Training, position: Position) -> None:
     """The weights alone: nobody trains on from the best checkpoint."""
-    weights = {k: v for k, v in training.method.state_dict().items() if not k.startswith("candidates.")}
-    run.write_checkpoint("best", weights, asdict(position))
+    weights = {k: v for k, v in training.method.state_dict().items() if not k.startswith(("candidates.", "model."))}
+    run.write_checkpoint("best", {**_handed_on(training), **weights}, asdict(position))
+
+
+def _handed_on(training: Training) -> dict[str, Tensor]:
+    """The model's tensors as features are computed with them: averaged, and with what adapters have learnt in them."""
+    model = training.method.model if training.average is None else training.average.model
+    state = merged_state(model) if training.recipe.encoder.lora else model.state_dict()
+    return {f"{CHECKPOINT_PREFIX}{name}": value for name, value in state.items()}
+
+
+def apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors of a training, those of the model under names of their own, so that what is handed on may differ."""
+    return {f"{TRAINING}{k}" if k.startswith(CHECKPOINT_PREFIX) else k: value for k, value in tensors.items()}
 
 
 def restore_last(run: Run, training: Training) -> Position:
@@ -69,14 +91,18 @@ def restore_last(run: Run, training: Training) -> Position:
     if not run.has_checkpoint("last"):
         return Position()
     tensors, state = run.read_checkpoint("last")
+    is_apart = any(name.startswith(TRAINING) for name in tensors)
+    others = (_OPTIMISER, _AVERAGE, CHECKPOINT_PREFIX if is_apart else f"{CHECKPOINT_PREFIX}beside.")
     try:
         names = training.method.state_dict().keys()
         weights = {
             name if name in names else _renamed(name): tensor
-            for name, tensor in tensors.items()
-            if not name.startswith(_OPTIMISER)
+            for name, tensor in ((k.removeprefix(TRAINING), v) for k, v in tensors.items() if not k.startswith(others))
         }
         training.method.load_state_dict(weights)
+        if training.average is not None:
+            average = {k.removeprefix(_AVERAGE): v for k, v in tensors.items() if k.startswith(_AVERAGE)}
+            training.average.load_state_dict(average)
         _load_optimiser(training.optimiser, tensors, state["optimiser"])
         training.schedule.load_state_dict(state["schedule"])
         return Position.of(state)

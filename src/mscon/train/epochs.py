@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 
 from mscon.errors import RunError, TableError, counted
-from mscon.run.recipe import Sampler, Train
+from mscon.run.recipe import Recipe, Sampler, Train
 from mscon.run.run import Run
 from mscon.train.checkpoint import Position, save_best, save_last
 from mscon.train.gather import leave, processes
 from mscon.train.grad_cache import has_batch_norm
+from mscon.train.keep import finish, records
 from mscon.train.log import LEGEND, Log, TrainingProgress
 from mscon.train.loop import Training, need_finite_state, train_epoch, validate
 
@@ -39,7 +41,8 @@ def train(run: Run, training: Training, position: Position, show: bool) -> Run:
         if not position.epoch:
             for sentence in training_length(settings, training.recipe.sampler, steps):
                 progress.say(sentence)
-        progress.say(LEGEND)
+        if settings.epochs:
+            progress.say(LEGEND)
         world = processes()[1]
         if world > 1 and has_batch_norm(training.method.model):
             progress.say(
@@ -54,6 +57,9 @@ def train(run: Run, training: Training, position: Position, show: bool) -> Run:
         # Other loggers keep files open in the run, so they begin once it is where it stays.
         records = Log(run, () if run.is_next else to, progress.say, position.step) if is_first() else None
         try:
+            if not settings.epochs:
+                _save_start(run, training)
+                run = run.take_place()
             while position.epoch < settings.epochs:
                 position = _epoch(run, training, position, progress, records)
                 if run.is_next:
@@ -76,9 +82,21 @@ def train(run: Run, training: Training, position: Position, show: bool) -> Run:
             if records is not None:
                 records.close()
     if is_first():
-        write_trained(run, position)
+        for sentence in finish(run, training):
+            if show:
+                print(sentence, file=sys.stderr)
+        write_trained(run, training.recipe, position)
     leave()
     return run
+
+
+def _save_start(run: Run, training: Training) -> None:
+    """Checkpoints of the weights as they are, where no epoch will write any."""
+    need_finite_state(training, 0, 0)
+    if is_first():
+        if training.recipe.train.checkpoint == "best":
+            save_best(run, training, Position())
+        save_last(run, training, Position())
 
 
 def _epoch(
@@ -135,9 +153,10 @@ def _nothing_compared(training: Training, columns: Sequence[str]) -> str:
     )
 
 
-def write_trained(run: Run, position: Position) -> None:
+def write_trained(run: Run, recipe: Recipe, position: Position) -> None:
     trained = {"epochs": position.epoch, "steps": position.step, "seconds": round(position.seconds, 2)}
-    run.write_facts({**run.read_facts(), "trained": {**trained, "best_epoch": position.best_epoch}})
+    keep = {"keep": records(run)} if recipe.keep.interpolates else {}
+    run.write_facts({**run.read_facts(), "trained": {**trained, "best_epoch": position.best_epoch}, **keep})
 
 
 def training_length(settings: Train, sampler: Sampler, steps_an_epoch: int) -> list[str]:
@@ -148,6 +167,8 @@ def training_length(settings: Train, sampler: Sampler, steps_an_epoch: int) -> l
         sampler: whether a smaller batch gives more steps of an epoch, or would leave rows out.
         steps_an_epoch: steps of one epoch.
     """
+    if not settings.epochs:
+        return ["Nothing is trained (train.epochs = 0): the run holds the weights that training would start from."]
     steps = settings.epochs * steps_an_epoch
     sentences = [
         f"Training takes {counted(steps, 'step')}: {counted(settings.epochs, 'epoch')} of "

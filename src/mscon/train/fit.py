@@ -4,32 +4,35 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 
-import polars as pl
+import torch
 
 from mscon.data.batches.dataset import fit_similarities
 from mscon.data.inputs import fingerprints
-from mscon.data.inputs.images import ImageStore, open_store
 from mscon.data.inputs.open import Vectors, fingerprints_of, images_root, open_inputs
+from mscon.data.inputs.teachers import source_of, stored
 from mscon.data.table import infer_kind
 from mscon.data.table.rows import select_rows
 from mscon.data.table.table import Table, unit
 from mscon.errors import RecipeError, RunError
 from mscon.method import catalogue
 from mscon.run import folder
+from mscon.run.parts import TEACHER
 from mscon.run.recipe import AUTO, Recipe
 from mscon.run.run import Run
 from mscon.train import assembly, environment, log
 from mscon.train.checkpoint import Position, restore_last
 from mscon.train.epochs import is_first, train, training_length, write_trained
 from mscon.train.fit_arguments import recipe_and_table
-from mscon.train.frozen_features import FrozenFeatures
-from mscon.train.gather import leave, wait_for_all
+from mscon.train.frozen_features import frozen_features
+from mscon.train.gather import first_before_others, leave
+from mscon.train.keep import check_keep, is_finished, write_start
 from mscon.train.loop import Training, broken_down
+from mscon.train.teachers import check_teachers, teachers_of
 
 
 def default_out(name: str) -> Path:
@@ -68,7 +71,8 @@ def fit(
         numbers, categories: the columns that the encoder reads, with a list of label columns in place of a recipe.
         images: folder that image paths, or the file of vectors, are relative to. Default: the folder of the table.
         progress: show a bar, or one line per epoch, on standard error.
-        dry_run: take one step on the CPU, write nothing (except the cache of decoded images), return None.
+        dry_run: take one step on the CPU, or none where train.epochs is 0, write nothing (except the cache of decoded
+            images), return None.
         protected: more files that must not be lost: an existing run whose folder contains one is not replaced.
 
     Raises:
@@ -88,6 +92,7 @@ def fit(
     assembly.check_views(recipe)
     assembly.check_frozen(recipe)
     assembly.check_sampler(recipe)
+    check_teachers(recipe)
     log.check(recipe.log.to)
     if complaints := recipe.probe_complaints():
         raise RecipeError(*complaints)
@@ -110,28 +115,30 @@ def fit(
         vectors = table.vectors.get(recipe.data.vectors)
         inputs = None
         if recipe.data.input != "image":
-            with _first_before_others():
+            with first_before_others():
                 inputs = open_inputs(rows, root, recipe.data, table.name, vectors=vectors)
         method = assembly.method_of(recipe, similarities, inputs)
-        assembly.check_learns(method)
+        assembly.check_learns(method, recipe.train.epochs)
         assembly.check_weighting(recipe, method, rows, table.name)
+        check_keep(recipe, method.model.encoder, rows, similarities, inputs, table.name)
         if inputs is None:
-            with _first_before_others():
+            with first_before_others():
                 inputs = open_inputs(rows, root, recipe.data, table.name, for_views=True)
-        dataset = assembly.dataset_of(recipe, rows, similarities, inputs, root, table.name)
+        codes = teachers_of(recipe, rows, table, root, inputs, method.model.encoder, device)
+        dataset = assembly.dataset_of(recipe, rows, similarities, inputs, root, table.name, codes)
         training = assembly.training_of(recipe, dataset, method, device)
-        frozen = _frozen_features(training, rows, root, table.name)
+        frozen = frozen_features(training, rows, root, table.name)
         if frozen is not None:
             _say(frozen.sentence(), progress)
         if dry_run:
             for sentence in training_length(recipe.train, recipe.sampler, training.steps_an_epoch):
                 _say(sentence, progress)
-            _one_step(training)
+            if recipe.train.epochs:
+                _one_step(training)
             leave()
             return None
         if frozen is not None:
-            with _first_before_others():
-                training = frozen.training_on(training, rows, table.name, progress and is_first())
+            training = frozen.training_on(training, rows, table.name, progress and is_first())
         if recipe.data.input == "image":
             protected += {(root / image).parent for image in rows.get_column("image").to_list()}
         with folder.training_lock(out) if is_first() else contextlib.nullcontext():
@@ -147,9 +154,12 @@ def fit(
                 run.sign()
                 if isinstance(inputs, Vectors):
                     run.write_inputs(inputs.to_json(), vectors if recipe.data.input == "vectors" else None)
+                if codes:
+                    run.write_teachers({name: code.numpy() for name, code in codes.items()})
                 run.write_rows(rows)
                 if (prints := fingerprints_of(inputs)) is not None:
                     run.write_fingerprints(prints)
+                write_start(run, training)
                 # The last of them: it makes the folder a run.
                 facts = environment.describe(training.recipe, table, rows, root, method, device)
                 run.write_facts(facts if frozen is None else {**facts, "frozen_features": frozen.facts()})
@@ -160,7 +170,8 @@ def _read_from(recipe: Recipe, table: Table, images: Path | None) -> list[Path]:
     """Files and folders of the user's that a training reads, of which each must lie outside a run that is replaced."""
     root = table.folder if images is None else images
     named = [table.path, images, Path(recipe.encoder.start_from or table.path)]
-    named += [root / name for name in (recipe.data.vectors, recipe.triplets.folder) if name]
+    sources = [source_of(part) for part in stored(recipe.similarities)]
+    named += [root / name for name in (recipe.data.vectors, recipe.triplets.folder, *sources) if name]
     return [path for path in named if path is not None and path.exists()]
 
 
@@ -201,17 +212,18 @@ def _resume(run: Run, recipe: Recipe, device: str, progress: bool, accept_change
     known, rows = run.read_facts(), run.read_rows()
     log.check(recipe.log.to)
     assembly.check_processes(recipe, rows)
-    last = Position.of(run.read_checkpoint("last")[1]) if run.has_checkpoint("last") else Position()
-    if last.epoch >= recipe.train.epochs:
+    state = run.read_checkpoint("last")[1] if run.has_checkpoint("last") else asdict(Position())
+    last = Position.of(state)
+    if run.has_checkpoint("last") and last.epoch >= recipe.train.epochs and is_finished(recipe, state):
         _say(f"run '{run.root}' is finished: {last.epoch} of {recipe.train.epochs} epochs are done.", progress)
         if is_first() and known.get("trained", {}).get("epochs") != last.epoch:  # stopped just before it wrote this
-            write_trained(run, last)
+            write_trained(run, recipe, last)
         leave()
         return run
     similarities = tuple(catalogue.find("similarity", s["name"]).from_json(s["state"]) for s in run.read_similarities())
     with environment.repeatable(recipe.train.seed, device):
         root, name = Path(known["images_root"]), known["table"]["name"]
-        with _first_before_others():
+        with first_before_others():
             inputs = open_inputs(
                 rows, root, recipe.data, name, vectors=run.vectors_file, known=run.read_inputs(), for_views=True
             )
@@ -220,16 +232,19 @@ def _resume(run: Run, recipe: Recipe, device: str, progress: bool, accept_change
             )
             if changed and not accept_changes:
                 raise RunError(f"run '{run.root}': {words}\n  {fingerprints.ADVICE}")
-        dataset = assembly.dataset_of(recipe, rows, similarities, inputs, root, name)
+        has_teachers = any(part.name == TEACHER for part in recipe.similarities)
+        arrays = run.read_teachers() if has_teachers else {}
+        codes = {column: torch.from_numpy(array) for column, array in arrays.items()}
+        dataset = assembly.dataset_of(recipe, rows, similarities, inputs, root, name, codes)
         # The weights come from the checkpoint, if there is one: no hub and no other run is asked for them again.
         bare = replace(recipe, encoder=replace(recipe.encoder, pretrained=False, start_from=""))
         method = assembly.method_of(bare if run.has_checkpoint("last") else recipe, similarities, inputs)
+        assembly.check_learns(method, recipe.train.epochs)
         training = assembly.training_of(recipe, dataset, method, device)
         position = restore_last(run, training)
-        frozen = _frozen_features(training, rows, root, name)
+        frozen = frozen_features(training, rows, root, name)
         if frozen is not None:
-            with _first_before_others():
-                training = frozen.training_on(training, rows, name, progress and is_first())
+            training = frozen.training_on(training, rows, name, progress and is_first())
         again = {
             "after_epoch": position.epoch,
             "versions": environment.versions(),
@@ -258,29 +273,9 @@ def _resume(run: Run, recipe: Recipe, device: str, progress: bool, accept_change
         return train(run, training, position, progress)
 
 
-def _frozen_features(training: Training, rows: pl.DataFrame, root: Path, table_name: str) -> FrozenFeatures | None:
-    """Those that the recipe asks for, of images that are opened already; None if it asks for none."""
-    recipe, data, larger = training.recipe, training.recipe.data, training.dataset.inputs
-    if not (isinstance(larger, ImageStore) and (recipe.encoder.stored_views or recipe.encoder.adapter)):
-        return None
-    with _first_before_others():
-        images = open_store(rows, root, data, table_name) if data.store_size else larger
-    return FrozenFeatures.of(training, rows, images, larger)
-
-
 def _say(text: str, progress: bool) -> None:
     if progress and is_first():
         print(text, file=sys.stderr)
-
-
-@contextlib.contextmanager
-def _first_before_others() -> Iterator[None]:
-    """The first process decodes images, or encodes texts, that are not in the cache, and speaks of what is wrong."""
-    if not is_first():
-        wait_for_all()
-    yield
-    if is_first():
-        wait_for_all()
 
 
 def _one_step(training: Training) -> None:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 import torch
 
-from mscon.data.inputs.images import ImageStore
+from mscon.data.inputs.images import ImageStore, open_store
 from mscon.data.inputs.stored_features import FeatureFile
 from mscon.data.inputs.stored_views import StoredViews
 from mscon.data.inputs.vectors import checked
@@ -24,6 +25,7 @@ from mscon.errors import counted
 from mscon.model.frozen_backbone import FrozenBackbone
 from mscon.model.vector_encoder import VectorEncoder
 from mscon.run.recipe import Views
+from mscon.train.gather import first_before_others
 from mscon.train.loop import Training
 
 # Images by which the time is estimated.
@@ -41,26 +43,6 @@ class FrozenFeatures:
 
     as_they_are: FeatureFile
     of_views: Mapping[Views, FeatureFile]
-
-    @classmethod
-    def of(cls, training: Training, rows: pl.DataFrame, images: ImageStore, larger: ImageStore) -> FrozenFeatures:
-        """Those that a recipe asks for.
-
-        Args:
-            training: its encoder must have the weights that stay.
-            rows: of the run.
-            images: in the size that the encoder gets.
-            larger: in the size that views are cut from.
-        """
-        recipe = training.recipe
-        backbone = FrozenBackbone(training.method.model.encoder)
-        batched = rows.get_column("split").is_in(["train", "validation"]).arg_true().to_numpy().astype(np.int64)
-        settings = {"count": recipe.encoder.stored_views, "size": recipe.data.image_size, "seed": recipe.train.seed}
-        kinds = dict.fromkeys(recipe.drawn_views) if recipe.encoder.stored_views else {}
-        return cls(
-            FeatureFile(images, np.arange(rows.height), backbone),
-            {views: FeatureFile(larger, batched, backbone, views, **settings) for views in kinds},
-        )
 
     @property
     def files(self) -> list[FeatureFile]:
@@ -101,7 +83,9 @@ class FrozenFeatures:
             RunError: see `FeatureFile.open`.
         """
         adapter = training.method.model.encoder.adapter
-        features = self.as_they_are.open(progress)[:, 0]
+        with first_before_others():
+            features = self.as_they_are.open(progress)[:, 0]
+            of_views = {views: file.open(progress) for views, file in self.of_views.items()}
         if isinstance(adapter, VectorEncoder) and not adapter.is_standardised:
             is_train = (rows.get_column("split") == "train").to_numpy()
             vectors = checked(features, is_train, rows.get_column("line"), table_name, "the frozen encoder's features")
@@ -111,5 +95,33 @@ class FrozenFeatures:
         place = np.full(rows.height, -1)
         batched = next(iter(self.of_views.values())).rows
         place[batched] = np.arange(len(batched))
-        stored = StoredViews(place, {views: file.open(progress) for views, file in self.of_views.items()})
-        return replace(training, dataset=training.dataset.with_inputs(stored))
+        return replace(training, dataset=training.dataset.with_inputs(StoredViews(features, place, of_views)))
+
+
+def frozen_features(training: Training, rows: pl.DataFrame, root: Path, table_name: str) -> FrozenFeatures | None:
+    """Those that a recipe asks for; None if it asks for none.
+
+    Args:
+        training: of images that are opened already, in the size that views are cut from; its encoder must have the
+            weights that stay.
+        rows: of the run.
+        root: folder that image paths are relative to.
+        table_name: how messages call the table.
+
+    Raises:
+        TableError: for images that cannot be read.
+        RunError: if the cache folder cannot be written.
+    """
+    recipe, larger = training.recipe, training.dataset.inputs
+    if not (isinstance(larger, ImageStore) and (recipe.encoder.stored_views or recipe.encoder.adapter)):
+        return None
+    with first_before_others():
+        images = open_store(rows, root, recipe.data, table_name) if recipe.data.store_size else larger
+    backbone = FrozenBackbone(training.method.model.encoder)
+    batched = rows.get_column("split").is_in(["train", "validation"]).arg_true().to_numpy().astype(np.int64)
+    settings = {"count": recipe.encoder.stored_views, "size": recipe.data.image_size, "seed": recipe.train.seed}
+    kinds = dict.fromkeys(recipe.drawn_views) if recipe.encoder.stored_views else {}
+    return FrozenFeatures(
+        FeatureFile(images, np.arange(rows.height), backbone),
+        {views: FeatureFile(larger, batched, backbone, views, **settings) for views in kinds},
+    )

@@ -205,6 +205,16 @@ def wait_for_all() -> None:
             dist.barrier()
 
 
+@contextlib.contextmanager
+def first_before_others() -> Iterator[None]:
+    """The first process decodes images, or encodes texts, that are not in the cache, and speaks of what is wrong."""
+    if processes()[0]:
+        wait_for_all()
+    yield
+    if not processes()[0]:
+        wait_for_all()
+
+
 def leave() -> None:
     """Part from the other processes when all is done: nobody goes before the first has written its last file."""
     if dist.is_available() and dist.is_initialized():

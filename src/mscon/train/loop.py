@@ -5,6 +5,7 @@ It yields records and moves parameters; it writes no file.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
@@ -23,6 +24,7 @@ from mscon.data.inputs.stored_views import StoredViews
 from mscon.data.inputs.views import Part, augment
 from mscon.errors import RunError
 from mscon.run.recipe import Recipe, Views
+from mscon.train.average import MovingAverage
 from mscon.train.gather import average_gradients, average_running_means, processes
 from mscon.train.grad_cache import cached_backward
 from mscon.train.log import Record, is_by_accuracy, means_of, step_record
@@ -33,8 +35,9 @@ from mscon.train.weighting_fit import fit_weighting
 # Steps summed up in a record of the log. Reading a number back makes a GPU wait for it.
 LOG_EVERY = 10
 
-# As MakeView, with how to draw, the part of the batch that the inputs are, and which of the views drawn so it is.
-DrawView = Callable[[Tensor, Views, Part, int], Tensor]
+# As MakeView, with how to draw, the part of the batch that the inputs are, the numbers of the rows, and which of the
+# views of a row that are drawn so it is.
+DrawView = Callable[[Tensor, Views, Part, Tensor, int], Tensor]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,6 +54,7 @@ class Training:
         fabric: device and precision.
         sampler: forms the batches of every epoch.
         marginals: the values that views of vectors draw from; None where inputs are images.
+        average: of the weights over the steps, which is validated and handed on; None for the weights as they are.
     """
 
     recipe: Recipe
@@ -62,6 +66,7 @@ class Training:
     fabric: Fabric
     sampler: Sampler
     marginals: Marginals | None = None
+    average: MovingAverage | None = None
 
     @property
     def steps_an_epoch(self) -> int:
@@ -75,12 +80,12 @@ class Training:
         stored = self.dataset.inputs
         if isinstance(stored, StoredViews):
             orders = stored.orders(seed)
-            return lambda rows, views, _, number: stored.draw(rows, views, number, orders)
+            return lambda _, views, part, rows, number: stored.draw(rows, views, number, orders)
         generator = torch.Generator(self.fabric.device).manual_seed(seed)
         layout = torch.channels_last if self.recipe.train.channels_last == "yes" else torch.contiguous_format
 
         def draw_view(
-            inputs: Shaped[Tensor, "rows ..."], views: Views, part: Part | None = None, number: int = 0
+            inputs: Shaped[Tensor, "rows ..."], views: Views, part: Part | None = None, *_: object
         ) -> Float[Tensor, "rows ..."]:
             if self.marginals is not None:
                 share, noise = views.corrupt, views.noise
@@ -121,7 +126,7 @@ class Training:
         part = Part(places, each * len(rows))
 
         def maker(views: Views, number: int) -> MakeView:
-            return lambda inputs: draw_view(inputs, views, part, number)
+            return lambda inputs: draw_view(inputs, views, part, batch.rows, number)
 
         drawn = self.recipe.drawn_views
         return batch, [maker(views, drawn[:n].count(views)) for n, views in enumerate(drawn)]
@@ -189,6 +194,8 @@ def train_epoch(training: Training, epoch: int, step: int) -> Iterator[Record]:
         training.optimiser.step()
         with torch.no_grad():
             training.method.objective.after_step()
+        if training.average is not None:
+            training.average.update()
         training.optimiser.zero_grad()
         training.schedule.step()
         window.append(replace(measured, total=measured.total.detach()))
@@ -199,6 +206,8 @@ def train_epoch(training: Training, epoch: int, step: int) -> Iterator[Record]:
         yield record(step, rate)
     average_running_means(training.method.model)
     average_running_means(training.method.weighting)
+    if training.average is not None:
+        training.average.agree()
 
 
 @torch.no_grad()
@@ -219,9 +228,10 @@ def validate(training: Training, epoch: int, step: int) -> Record | None:
         return None
     settings = training.recipe.train
     make_view = training.view_maker(derived_seed(settings.seed, 0, "validation"))
-    training.shell.eval()
     batches = list(epoch_batches(rows, settings.batch_size, settings.seed, 0, drop_last=False))
-    measured = [training.measure(batch, make_view) for batch in batches]
+    with training.average.in_use() if training.average is not None else contextlib.nullcontext():
+        training.shell.eval()
+        measured = [training.measure(batch, make_view) for batch in batches]
     means = means_of(measured, torch.tensor([float(len(batch)) for batch in batches]))
     names = training.recipe.columns
     _need_finite(training, measured, epoch, [step] * len(measured), "validation ")

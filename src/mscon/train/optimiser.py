@@ -39,7 +39,8 @@ def parameter_groups(
     ]
     if learned := [p for p in weighting.parameters() if p.requires_grad]:
         groups.append({"params": learned, "lr": settings.weighting_learning_rate, "weight_decay": 0.0})
-    return groups
+    # Where nothing learns (train.epochs = 0, or weights that an objective alone would have), torch still wants a group.
+    return groups or [{"params": [], "lr": settings.learning_rate, "weight_decay": 0.0}]
 
 
 def _pace(model: nn.Module, layer_decay: float) -> dict[int, float]:

@@ -1,10 +1,11 @@
 """Public data sets, a file each: `mscon_paper.sources.<name>` holds `prepare(root, **settings) -> Path`.
 
 `prepare` makes the data under `root`, or finds it unpacked there, and returns the path of a table, which is then read
-like anybody's own: there is no other kind of data set. It downloads nothing, writes whole or not at all, gives the same
-table for the same data and settings, and raises TableError where something is missing, saying what, what is there
-instead, and where it is to be had. Settings are keyword arguments with defaults of the types that a recipe knows. Its
-module's docstring says, its first line first, what it is, under which licence, and where it comes from.
+like anybody's own: there is no other kind of data set. It writes whole or not at all, gives the same table for the same
+data and settings, and raises TableError where something is missing, saying what, what is there instead, and where it is
+to be had. It downloads nothing, but for one package of a fixed version, size and hash. Settings are keyword arguments
+with defaults of the types that a recipe knows. Its module's docstring says, its first line first, what it is, under
+which licence, and where it comes from.
 A new file in this folder is found by its name; it needs no other entry.
 """
 

@@ -10,23 +10,18 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import re
-import shutil
 import string
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import PIL
 from PIL import Image, ImageDraw, ImageFont, features
 
 from mscon.errors import TableError
-from mscon.run import atomic, outputs
 from mscon_paper.font_families import FontFamily, choose
-from mscon_paper.prepared import csv_line, has_header
+from mscon_paper.rendered import Rendered
 
 COLUMNS = ("image", "split", "character", "slant", "weight", "weight_number", "category", "family")
 WEIGHT_BINS = {300: "light", 500: "regular", 700: "bold", 900: "black"}
@@ -121,15 +116,12 @@ def prepare(
         "pillow": PIL.__version__,
         "freetype": features.version("freetype2"),
     }
-    table = root / "glyphs.csv"
-    if not _is_there(root, record):
-        outputs.need_free(
-            [table, root / "glyphs.json"],
-            is_ours=lambda path: _has_glyphs(root),
-            advice="Name another folder than ROOT.",
-        )
-        _write(root, record, _draw(selected, size, characters, per_family, seed), unseen, seed)
-    return table
+    rendered = Rendered("glyphs", root, COLUMNS, record)
+    if not rendered.is_there():
+        rendered.need_free()
+        glyphs = _draw(selected, size, characters, per_family, seed)
+        rendered.write({glyph.path: glyph.image for glyph in glyphs}, _rows(glyphs, unseen, seed))
+    return rendered.table
 
 
 def _lot(seed: int, *words: object) -> bytes:
@@ -220,69 +212,17 @@ def _draw_character(
     return image
 
 
-# Files --------------------------------------------------------------------------------------------
+# Table --------------------------------------------------------------------------------------------
 
 
-def _is_there(root: Path, record: dict[str, Any]) -> bool:
-    """Whether an earlier call left exactly this, and all of it."""
-    try:
-        earlier = json.loads((root / "glyphs.json").read_text("utf-8"))
-        content = (root / "glyphs.csv").read_bytes()
-    except (OSError, ValueError):
-        return False
-    if not isinstance(earlier, dict) or any(earlier.get(key) != value for key, value in record.items()):
-        return False
-    images = sum(1 for _ in (root / _folder_name(record)).glob("*/*.png"))
-    return earlier.get("images") == images and earlier.get("table") == hashlib.sha256(content).hexdigest()
-
-
-def _has_glyphs(root: Path) -> bool:
-    """Whether an earlier call left glyphs there, of whatever settings, or what has become of them."""
-    return has_header(root / "glyphs.csv", COLUMNS) or "families" in outputs.json_object(root / "glyphs.json")
-
-
-def _folder_name(record: dict[str, Any]) -> str:
-    return f"glyphs-{hashlib.sha256(json.dumps(record).encode()).hexdigest()[:10]}"
-
-
-def _write(root: Path, record: dict[str, Any], glyphs: Sequence[_Glyph], unseen: Sequence[str], seed: int) -> None:
-    """Images, then the table that names them, then the record that vouches for both."""
-    root.mkdir(parents=True, exist_ok=True)
-    folder = root / _folder_name(record)
-    temporary = Path(tempfile.mkdtemp(prefix=".glyphs-", dir=root))
-    try:
-        temporary.chmod(0o755)
-        for slug in sorted({glyph.family.slug for glyph in glyphs}):
-            (temporary / slug).mkdir()
-        for glyph in glyphs:
-            glyph.image.save(temporary / glyph.path)
-        if folder.exists():  # incomplete, or it would have been reused
-            shutil.rmtree(folder)
-        temporary.rename(folder)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    table = _table(glyphs, folder.name, unseen, seed)
-    atomic.write_bytes(root / "glyphs.csv", table)
-    vouched = {"images": len(glyphs), "table": hashlib.sha256(table).hexdigest()}
-    atomic.write_json(root / "glyphs.json", {**record, **vouched})
-    for older in root.iterdir():
-        if re.fullmatch(r"glyphs-[0-9a-f]{10}", older.name) and older != folder:
-            shutil.rmtree(older)
-
-
-def _table(glyphs: Sequence[_Glyph], folder: str, unseen: Sequence[str], seed: int) -> bytes:
+def _rows(glyphs: Sequence[_Glyph], unseen: Sequence[str], seed: int) -> list[tuple[object, ...]]:
     paths = sorted((g.path for g in glyphs if g.family.slug not in unseen), key=lambda path: _lot(seed, "split", path))
     train, validation = (round(share * len(paths)) for share in _SHARES.values())
     splits = dict.fromkeys(paths, "test")
     splits |= dict.fromkeys(paths[:train], "train") | dict.fromkeys(paths[train : train + validation], "validation")
-    lines = [csv_line(COLUMNS)]
+    rows: list[tuple[object, ...]] = []
     for g in glyphs:
         word = next(word for bound, word in WEIGHT_BINS.items() if g.weight <= bound)
         split = splits.get(g.path, "unseen")
-        lines.append(
-            csv_line(
-                [f"{folder}/{g.path}", split, g.character, g.slant, word, g.weight, g.family.category, g.family.name]
-            )
-        )
-    return "".join(lines).encode("utf-8")
+        rows.append((g.path, split, g.character, g.slant, word, g.weight, g.family.category, g.family.name))
+    return rows

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mscon.data.table.label_columns import LabelColumn, LabelColumns
-from mscon.evaluate.report.gather import Member
+from mscon.evaluate.report.methods import Member
 from mscon.evaluate.report.neighbours import grid
 from mscon.method import catalogue
 from mscon.method.agreement import in_words, shown

@@ -46,6 +46,8 @@ CASES: list[tuple[str, dict[str, object], Sequence[Cell]]] = [
     ("continuous", {"width": 0.5}, ["1", "1.5", "2.25", "40"]),
     ("hierarchical", {}, PATHS),
     ("hierarchical", {"under": ["coarse"]}, COLUMNS),
+    ("teacher", {}, ["[0.5, -1, 2]", "0.1 0.2 -0.3", "[3.7,1e-3,-1]", "-1 -2 -3"]),
+    ("teacher", {"target_temperature": 0.5}, ["[1, 0.3]", "-0.2, 1", "1e300 1e299", "-1, -0.3"]),
 ]
 IDS = [f"{name}-{number}" for number, (name, _, _) in enumerate(CASES)]
 

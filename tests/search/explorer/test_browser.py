@@ -169,6 +169,10 @@ def test_agreement_is_marked_by_kind_and_missing_is_never_different(open_page, k
     assert facts["large"] == {("↑", "part-way")} and facts["small"] == {("↓", "part-way")}
     assert ("◐", "part-way") in facts["boots/knee"]
     assert {mark for label, marks in facts.items() if re.fullmatch(r"[\d.]+", label) for mark, _ in marks} >= {"↑"}
+    card = page.locator("#grid .card").first
+    assert card.locator(".key:visible").all_inner_texts()[:5] == ["kind", "closure", "size", "shape", "heel"]
+    assert card.evaluate("c => [...c.querySelectorAll('.key')].every(k => k.offsetWidth > 20)")
+    assert card.evaluate("c => [...c.querySelectorAll('.label')].every(l => l.scrollWidth <= l.clientWidth)")
     heel = page.locator('#agreement li[data-column="heel"] .count').inner_text()
     assert re.fullmatch(r"\d\.\d of \d+", heel)
 

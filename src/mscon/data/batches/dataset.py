@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import ClassVar
 
 import polars as pl
@@ -25,7 +26,7 @@ class Batch:
     """Some rows, as a model and a loss want them.
 
     Attributes:
-        inputs: images or vectors as stored, not yet augmented; or numbers of rows, see `StoredViews`.
+        inputs: images or vectors as stored, not yet augmented.
         codes: for each similarity the codes of these rows.
         rows: their numbers in the dataset.
     """
@@ -48,7 +49,7 @@ class Dataset:
         similarities: fitted on the training rows.
         inputs: an image, a vector or stored views a row.
         codes: for each similarity the codes of all rows. Encoded once over all rows, since a
-            code may be a row's own (same_row).
+            code may be a row's own (same_row), and compared with others (teacher).
     """
 
     rows: pl.DataFrame
@@ -60,8 +61,21 @@ class Dataset:
     rows_each: ClassVar[int] = 1
 
     @classmethod
-    def build(cls, rows: pl.DataFrame, similarities: Sequence[Similarity], inputs: Inputs) -> Dataset:
+    def build(
+        cls,
+        rows: pl.DataFrame,
+        similarities: Sequence[Similarity],
+        inputs: Inputs,
+        teachers: Mapping[str, Shaped[Tensor, "rows numbers"]] = MappingProxyType({}),
+    ) -> Dataset:
         """Encode every similarity over all rows.
+
+        Args:
+            rows: as `select_rows` gives them.
+            similarities: fitted on the training rows.
+            inputs: an image or a vector a row.
+            teachers: the codes of similarities that read vectors, by name (`mscon.data.inputs.teachers`); where there
+                are none, nothing is known of any row.
 
         Raises:
             ValueError: if rows and inputs differ in number.
@@ -69,7 +83,7 @@ class Dataset:
         """
         if rows.height != len(inputs):
             raise ValueError(f"there are {rows.height} rows but {len(inputs)} inputs.")
-        codes = tuple(s.encode(cells_of(rows, s.columns)) for s in similarities)
+        codes = encode_all(rows, similarities, teachers)
         return cls(rows, tuple(similarities), inputs, codes)
 
     def __len__(self) -> int:
@@ -97,6 +111,21 @@ class Dataset:
     def with_inputs(self, inputs: Inputs) -> Dataset:
         """The same rows with other inputs."""
         return replace(self, inputs=inputs)
+
+
+def encode_all(
+    rows: pl.DataFrame,
+    similarities: Sequence[Similarity],
+    teachers: Mapping[str, Shaped[Tensor, "rows numbers"]] = MappingProxyType({}),
+) -> tuple[Shaped[Tensor, "rows ..."], ...]:
+    """For each similarity the codes of all rows; the arguments are those of `Dataset.build`.
+
+    Raises:
+        TableError: if a similarity's column is not there.
+    """
+    return tuple(
+        teachers[s.column] if s.column in teachers else s.encode(cells_of(rows, s.columns)) for s in similarities
+    )
 
 
 def fit_similarities(
@@ -158,8 +187,8 @@ def cells_of(rows: pl.DataFrame, columns: Sequence[str]) -> list[Cell]:
 
     Args:
         rows: as `select_rows` gives them.
-        columns: `columns` of the similarity, or `reads` of its part of the recipe; several are `joined`. `same_row`
-            has none: its column is but a name, also where the table has one called so.
+        columns: `columns` of the similarity, or `reads` of its part of the recipe; several are `joined`. `same_row` and
+            `teacher` have none: their column is only a name, also where the table has one called so.
 
     Raises:
         TableError: if a column is not there.

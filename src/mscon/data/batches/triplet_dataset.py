@@ -157,3 +157,8 @@ class TripletDataset:
     def with_inputs(self, inputs: Inputs) -> TripletDataset:
         """The same triplets of rows with other inputs."""
         return replace(self, dataset=self.dataset.with_inputs(inputs))
+
+
+def rows_of(dataset: Dataset | TripletDataset) -> Dataset:
+    """The rows that a dataset goes through, or that its triplets are of."""
+    return dataset.dataset if isinstance(dataset, TripletDataset) else dataset

@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from mscon.data.batches.dataset import Dataset, cells_of, fit_similarities
+from mscon.data.batches.dataset import Dataset, cells_of, encode_all, fit_similarities
 from mscon.data.batches.triplet_dataset import in_triplets
 from mscon.data.check.batch_stats import Batching, BatchStats, alike_share, class_sizes
 from mscon.data.check.dependence import Dependence, classes_of, dependences, dependences_text, tenths_of
 from mscon.data.check.duplicates import Duplicates, duplicates_text, find_duplicates
 from mscon.data.check.label_summary import CheckedColumn, check_column
+from mscon.data.check.vector_summary import summarise_vectors
 from mscon.data.inputs.images import ImageStore
+from mscon.data.inputs.teachers import TeacherCodes
 from mscon.data.table import infer_kind
 from mscon.data.table.rows import left_out
 from mscon.data.table.split import SPLITS
 from mscon.data.table.table import Table, unit
 from mscon.errors import RecipeError, counted
 from mscon.method.similarities.base import Similarity
+from mscon.method.similarities.teacher import Teacher
 from mscon.run.recipe import Probe, Recipe, SimilarityPart, Triplets, Views, probe_part
 
 # Share of a column's entropy that another one tells, from which on the pair is listed.
@@ -105,6 +109,7 @@ def describe(
     *,
     root: Path | None = None,
     encoded: str = "",
+    teachers: TeacherCodes = MappingProxyType({}),
 ) -> Description:
     """Describe the rows that a recipe uses of a table.
 
@@ -115,6 +120,7 @@ def describe(
         store: their images, to look for duplicates; without it they are not looked for.
         root: folder that lists of triplets are relative to; by default that of the table.
         encoded: what is encoded of a row, in words, as `inputs.encoded` says it.
+        teachers: the codes of similarities of kind `teacher`, by name, as far as they are known before training.
 
     Raises:
         TableError: if a column cannot be read as the similarity that the recipe names, or has no triplet.
@@ -126,11 +132,11 @@ def describe(
     parts, inferred = infer_kind.resolve(rows, recipe.similarities, where=where)
     counts = Counter(rows.get_column("split").to_list())
     similarities = fit_similarities(rows, parts, where=where, unit=unit(table.name))
-    codes = [s.encode(cells_of(rows, s.columns)) for s in similarities]
+    codes = encode_all(rows, similarities, teachers)
     batching = Batching(rows, similarities, codes, recipe.sampler, recipe.train.batch_size, recipe.train.seed)
     triplets, stats = {}, None
     if recipe.triplets.used:
-        triplets = _triplets(rows, recipe.triplets, recipe.train.seed, similarities, root or table.path.parent, where)
+        triplets = _triplets(batching, recipe.triplets, root or table.path.parent, where)
     else:
         stats = batching.stats()
     trained = [_trained(batching, number, part, recipe.views, stats) for number, part in enumerate(parts)]
@@ -167,6 +173,12 @@ def _trained(
     cells = cells_of(batching.rows, similarity.columns)
     column = check_column(part.column, part.name, cells, train.numpy(), similarity, is_trained=True)
     several = (part.views or views).count > 1
+    if isinstance(similarity, Teacher):
+        column = dataclasses.replace(column, reads_vectors=True, missing_share=0.0)
+        if (of_train := codes[train]).shape[0] and not similarity.missing(of_train).all():
+            summary = summarise_vectors(similarity, of_train, batching.batch_size)
+            column = dataclasses.replace(column, vectors=summary, missing_share=summary.missing_share)
+        return column
     if not similarity.columns:
         share = 1.0 if several else 0.0
         return dataclasses.replace(column, missing_share=0.0, alike_share=0.0, positive_share=share)
@@ -214,13 +226,12 @@ def _probes(
     return columns
 
 
-def _triplets(
-    rows: pl.DataFrame, settings: Triplets, seed: int, similarities: Sequence[Similarity], root: Path, where: str
-) -> dict[str, int]:
+def _triplets(batching: Batching, settings: Triplets, root: Path, where: str) -> dict[str, int]:
     """Triplets of an epoch for each similarity, drawn or read as training will."""
+    rows, similarities = batching.rows, tuple(batching.similarities)
     # No input is looked at: a triplet is three numbers of rows.
-    of_rows = Dataset.build(rows, similarities, np.zeros((rows.height, 0), np.float32))
-    dataset = in_triplets(of_rows, settings, seed, root, where)
+    of_rows = Dataset(rows, similarities, np.zeros((rows.height, 0), np.float32), tuple(batching.codes))
+    dataset = in_triplets(of_rows, settings, batching.seed, root, where)
     condition = dataset.triplets.take(dataset.indices("train")).condition
     return {s.column: int((condition == number).sum()) for number, s in enumerate(similarities)}
 

@@ -15,6 +15,7 @@ from mscon.data.table.cell_text import number_text
 from mscon.errors import counted, first_few
 
 if TYPE_CHECKING:  # the report imports no torch
+    from mscon.data.check.vector_summary import VectorSummary
     from mscon.method.similarities.base import Cell, Similarity
 
 
@@ -104,6 +105,8 @@ class CheckedColumn(LabelSummary):
             None likewise.
         half_counts: whether rows are alike from a weight of 0.5 on, see `Similarity.half_counts`.
         advice: sentences on what would help, where few rows have another that is alike.
+        reads_vectors: whether the similarity reads vectors and no cells.
+        vectors: what they are like; None where they are features that are not computed yet.
     """
 
     name: str
@@ -115,10 +118,17 @@ class CheckedColumn(LabelSummary):
     positive_share: float | None = None
     half_counts: bool = False
     advice: tuple[str, ...] = ()
+    reads_vectors: bool = False
+    vectors: VectorSummary | None = None
 
     def to_text(self, batch_size: int) -> list[str]:
         """Lines for a terminal."""
         head = f"{self.name!r} ({self.kind})"
+        if self.reads_vectors and self.vectors is None:
+            return [f"{head}: the features that training starts from; they are computed when it begins"]
+        if self.vectors is not None:
+            first, *others = self.vectors.to_text(batch_size)
+            return [f"{head}: {first}", *others]
         if not self.reads:
             return [f"{head}: views of one row are alike; it reads no column"]
         lines = [f"{head}: {self.words} among the training rows, {self.missing_share:.1%} missing"]

@@ -18,29 +18,31 @@ Orders = Mapping[Views, Int64[np.ndarray, "placed stored"]]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StoredViews:
-    """Several views of each row, of which a batch draws some. What a batch holds of a row is its number.
+    """Several views of each row, of which a batch draws some; by number, features of the images as they are.
 
     Attributes:
+        as_they_are: without augmentation.
         place: of each row in `features`; -1 where it has no views, since no batch has it.
         features: of the stored views, for each way to draw them.
     """
 
+    as_they_are: Float32[np.ndarray, "rows dim"]
     place: Int64[np.ndarray, " rows"]
     features: Mapping[Views, Shaped[np.ndarray, "placed stored dim"]]
 
     def __len__(self) -> int:
         return len(self.place)
 
-    def __getitem__(self, rows: Int[np.ndarray, " batch"] | Sequence[int]) -> Int64[np.ndarray, " batch"]:
-        """The numbers themselves.
+    def __getitem__(self, rows: Int[np.ndarray, " batch"] | Sequence[int]) -> Float32[np.ndarray, "batch dim"]:
+        """A copy of those of these rows, without augmentation.
 
         Raises:
-            IndexError: for a row that is not there, or has no views.
+            IndexError: for a row that is not there; a negative number is no row.
         """
-        numbers = np.array(rows, dtype=np.int64)
-        if numbers.size and (numbers.min() < 0 or numbers.max() >= len(self) or self.place[numbers].min() < 0):
-            raise IndexError(f"rows {numbers.min()} to {numbers.max()} asked of {len(self)}: one has no stored views.")
-        return numbers
+        numbers = np.asarray(rows, dtype=np.int64)
+        if numbers.size and (numbers.min() < 0 or numbers.max() >= len(self)):
+            raise IndexError(f"rows {numbers.min()} to {numbers.max()} asked of {len(self)} stored ones.")
+        return np.array(self.as_they_are[numbers])
 
     def orders(self, seed: int) -> Orders:
         """Those of an epoch. The first views of a row's order are different ones, so that a batch has none twice."""

@@ -21,6 +21,7 @@ from mscon.method import catalogue
 from mscon.method.similarities.base import Cell, Geometry, MalformedCells, Similarity
 from mscon.method.similarities.categorical import Categorical
 from mscon.method.similarities.continuous import number_of
+from mscon.run.parts import SAME_ROW, TEACHER
 
 # Columns of rows.parquet that say where a row stands. All others are label columns; split can be filtered by like one.
 _PLACES = ("line", "image")
@@ -222,10 +223,10 @@ class LabelColumns:
 
     @cached_property
     def trained(self) -> dict[str, int]:
-        """Columns that a similarity was trained on, with its number. The name of `same_row` is no column."""
+        """Columns that a similarity was trained on, with its number. That of `same_row` or `teacher` is only a name."""
         columns = [str(record["state"].get("column", "")) for record in self.states]
         named = {column: number for number, column in reversed(list(enumerate(columns)))}
-        return {c: n for c, n in named.items() if c in self.names and self.states[n]["name"] != "same_row"}
+        return {c: n for c, n in named.items() if c in self.names and self.states[n]["name"] not in (SAME_ROW, TEACHER)}
 
     def _column(self, name: str) -> LabelColumn:
         if name in self.trained:

@@ -10,7 +10,7 @@ from typing import TypeVar
 import polars as pl
 
 from mscon.data.batches.dataset import malformed
-from mscon.data.inputs import image_files, images
+from mscon.data.inputs import image_files, images, teachers
 from mscon.data.inputs.open import check_inputs, images_root
 from mscon.data.table.label_noise import with_derived
 from mscon.data.table.split import draw_split, read_split
@@ -47,9 +47,8 @@ def select_rows(
 
     Returns:
         Columns `line` (integer), `split`, `image` (as written; empty where there is no such column, and images are not
-        what is encoded), then every other column of the table as text, null
-        where missing, then the derived ones. A column of the table that is itself called line, split or
-        image but plays another part is left out.
+        what is encoded), then every other column of the table as text, null where missing, then the derived ones. A
+        column that is called line, split or image but plays another part is left out, and so are texts of vectors.
 
     Raises:
         TableError: once, with all complaints.
@@ -76,6 +75,7 @@ def select_rows(
     # Where the split is at fault, any will do to see what else is.
     train = ["train"] * len(table)
     whole = attempt(lambda: with_derived(table, split or train, derived)) if derived else table
+    complaints += teachers.complaints(table, parts, root)
     complaints += [] if whole is None else _column_complaints(whole, data, parts, probe or Probe(), split, used)
     if complaints:
         # Else whoever fits similarities tells of these, with whatever they find beside.
@@ -84,7 +84,7 @@ def select_rows(
 
     assert split is not None
     assert whole is not None
-    elsewhere = {"line", "split", "image", data.image, data.split}
+    elsewhere = {"line", "split", "image", data.image, data.split, *map(teachers.source_of, teachers.stored(parts))}
     fixed = [
         pl.Series("line", table.lines, dtype=pl.Int64),
         pl.Series("split", split, dtype=pl.String),

@@ -15,7 +15,7 @@ from mscon.evaluate.page import frame
 from mscon.evaluate.report.environment import bibtex
 from mscon.evaluate.report.markdown import aligned, plain
 from mscon.evaluate.report.probe_scores import Score, scores_of
-from mscon.run.recipe import names_of
+from mscon.run.recipe import is_trained, names_of
 from mscon.run.run import Run
 
 # What is encoded -> how a caller in Python hands it over.
@@ -58,9 +58,11 @@ def model_card(run: Run, repository: str = "owner/name") -> str:
         model_index=_model_index(probe, title),
         title=title,
         encoder=recipe.get("encoder", {}),
+        beside=recipe.get("keep", {}).get("beside", 0),
         settings=data,
         width=(run.read_inputs() or {}).get("width"),
         columns=columns,
+        trained=is_trained(recipe),
         repository=repository,
         similarity=repr(columns[0]),
         foreign=[name for name in dict.fromkeys(names) if ":" in name],

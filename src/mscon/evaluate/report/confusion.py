@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Int, Shaped
 
 from mscon.data.table.cell_text import number_text
-from mscon.evaluate.report.gather import Member
+from mscon.evaluate.report.methods import Member
 from mscon.evaluate.report.probe_scores import name_of
 
 MOST_CLASSES = 30

@@ -47,7 +47,7 @@ def census(gathered: Gathered) -> Census:
     columns = []
     for name in gathered.label_columns:
         cells = rows[name]
-        training = sum(name in method.columns for method in gathered.methods)
+        training = sum(name in method.trained for method in gathered.methods)
         many = f"{training} of {len(gathered.methods)} methods"
         role = (many if len(gathered.methods) > 1 else "trained on") if training else "never trained on"
         role = role.replace(many, f"trained on by {many}") + ("" if name in gathered.probed_columns else ", not probed")

@@ -8,7 +8,8 @@ from typing import Any
 
 from mscon.errors import first_few
 from mscon.evaluate.page.frame import file_text
-from mscon.evaluate.report.gather import Gathered, flat
+from mscon.evaluate.report.gather import Gathered
+from mscon.evaluate.report.methods import flat
 from mscon.run.recipe import names_of
 
 
@@ -66,6 +67,7 @@ def bibtex(recipes: Iterable[Mapping[str, Any]]) -> str:
         uses = {
             "chen2020simclr": "same_row" in kinds,
             "khosla2020supcon": bool(kinds - {"same_row"}),
+            "sobal2024xclr": "teacher" in kinds,
             "dufumier2021yaware": "continuous" in kinds,
             "zha2023rnc": "rank_n_contrast" in objectives,
             "zhang2022himulcon": "himulcon" in objectives,

@@ -7,10 +7,10 @@ is imported only where the run may, to say how labels agree.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -18,8 +18,8 @@ from jaxtyping import Float, Int
 
 from mscon.errors import RunError, counted, first_few
 from mscon.evaluate.metrics.catalog import MEASURES
+from mscon.evaluate.report.methods import Member, Method, methods_of
 from mscon.evaluate.report.probe_scores import RowValues, row_values_of
-from mscon.run.recipe import Recipe, names_of
 from mscon.run.run import Run
 
 if TYPE_CHECKING:
@@ -27,32 +27,6 @@ if TYPE_CHECKING:
 
 # Columns of a run's rows that are not labels.
 PLACES = ("line", "split", "image")
-
-# Settings in which two seeds of one method may differ: the seed itself, what the hardware decided,
-# where the log goes, and what is probed afterwards (the rows of the probes are compared one by one anyway).
-_FREE = ("train.seed", "train.precision", "train.channels_last", "log.", "probe.")
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """One run of a method, with its recipe as plain values."""
-
-    run: Run
-    seed: int
-    recipe: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Method:
-    """Runs that differ in their seed only."""
-
-    title: str
-    members: tuple[Member, ...]
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Names of its similarities, in the order of its heads."""
-        return tuple(part["column"] for part in self.members[0].recipe["similarity"])
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,7 +139,7 @@ def gather(runs: Sequence[Run]) -> Gathered:
     again = [run for i, run in enumerate(runs) if folders[i] in folders[:i]]
     complaints += [f"run '{run.root}' is given twice. Give each run once." for run in again]
     _stop(complaints)
-    methods = _methods(members)
+    methods = methods_of(members)
     _same_rows(members, complaints)
     _stop(complaints)
     questions = _questions(methods, scores, complaints)
@@ -176,74 +150,6 @@ def gather(runs: Sequence[Run]) -> Gathered:
 def _stop(complaints: list[str]) -> None:
     if complaints:
         raise RunError("\n".join(dict.fromkeys(complaints)))
-
-
-def _methods(members: Sequence[Member]) -> tuple[Method, ...]:
-    """Members of one title, of the same settings, whose seeds differ, in the order in which the first of them came."""
-    groups: dict[str, list[list[Member]]] = {}
-    for member in members:
-        of_title = groups.setdefault(_title(member.recipe), [])
-        mine = next((group for group in of_title if _are_seeds(group, member)), None)
-        if mine is None:
-            of_title.append([member])
-        else:
-            mine.append(member)
-    folders = _short_names([member.run.root for member in members])
-    methods = []
-    for title, of_title in groups.items():
-        for group in of_title:
-            among = first_few([folders[member.run.root] for member in group], 3)
-            name = title if len(of_title) == 1 else f"{title} ({among})"
-            methods.append(Method(name, tuple(sorted(group, key=lambda member: member.seed))))
-    return tuple(methods)
-
-
-def _title(recipe: Mapping[str, Any]) -> str:
-    """The recipe's title, or what it does in a few words."""
-    if recipe.get("title"):
-        return str(recipe["title"])
-    columns = ", ".join(part["column"] for part in recipe["similarity"])
-    objectives = ", ".join(dict.fromkeys(names_of(recipe, "objective")))
-    return f"{objectives} on {columns} ({recipe['weighting']['name']} weights)"
-
-
-def _are_seeds(group: Sequence[Member], member: Member) -> bool:
-    """Whether a run adds a seed to a method: a repeated seed is no second measurement."""
-    is_new = member.seed not in [other.seed for other in group]
-    return is_new and _settings(group[0].recipe) == _settings(member.recipe)
-
-
-def _settings(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """Every setting in which seeds of one method must agree.
-
-    A recipe of an earlier version does not have settings that came later: what it did is their default now.
-    """
-    sections = {f.name: asdict(f.default_factory()) for f in fields(Recipe) if f.default_factory is not MISSING}
-    defaults = {
-        name: {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
-        for name, values in sections.items()
-        if isinstance(values, dict)
-    }
-    complete = {**recipe, **{name: {**values, **recipe.get(name, {})} for name, values in defaults.items()}}
-    return {key: value for key, value in flat(complete) if not key.startswith(_FREE)}
-
-
-def flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Every value within nested mappings, with its path: "train.seed"."""
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield from flat(inner, f"{path}{key}.")
-    else:
-        yield path.rstrip("."), value
-
-
-def _short_names(folders: Sequence[Path]) -> dict[Path, str]:
-    """Folders by their own names, and as many of those above as it takes to tell them apart."""
-    parts = {folder: folder.resolve().parts for folder in folders}
-    depth = 1
-    while len({names[-depth:] for names in parts.values()}) < len(parts):
-        depth += 1
-    return {folder: "/".join(names[-depth:]) for folder, names in parts.items()}
 
 
 def _same_rows(members: Sequence[Member], complaints: list[str]) -> None:
@@ -290,7 +196,7 @@ def _questions(
             continue
         values = tuple(np.stack([one.values for _, one in group]) if group else None for group in groups)
         trained = tuple(
-            any(one.trained for _, one in group) if group else column.partition(", level ")[0] in method.columns
+            any(one.trained for _, one in group) if group else column.partition(", level ")[0] in method.trained
             for method, group in zip(methods, groups, strict=True)
         )
         questions.append(

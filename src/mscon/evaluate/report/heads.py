@@ -11,8 +11,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from mscon.evaluate.metrics.cka import Matrix, cka_matrix, label_cka
-from mscon.evaluate.report.gather import Gathered, Method
+from mscon.evaluate.report.gather import Gathered
 from mscon.evaluate.report.maps import fifths, held_out, numbers
+from mscon.evaluate.report.methods import Method
 from mscon.run.recipe import names_of
 
 # From here on two spaces are called the same, below the second they are clearly different. Columns whose own labels
@@ -87,7 +88,7 @@ def diversity(gathered: Gathered) -> Diversities:
     splits = gathered.rows["split"].to_list()
     tested = ["test" if name == "test" else "" for name in splits]
     rows = held_out(tested if "test" in tested else splits, most=_MOST_ROWS)
-    several = [method for method in gathered.methods if len(method.columns) > 1]
+    several = [method for method in gathered.methods if len(method.trained) > 1]
     if len(rows) < 3:
         return Diversities(len(rows), ())
     named = {column for method in several for column in method.columns} & set(gathered.rows.columns)

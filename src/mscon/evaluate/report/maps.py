@@ -13,7 +13,8 @@ from mscon.data.table.cell_text import number_text
 from mscon.errors import counted
 from mscon.evaluate.page import colours
 from mscon.evaluate.page.maps import framed, neighbourhoods, principal
-from mscon.evaluate.report.gather import Gathered, Member, Method
+from mscon.evaluate.report.gather import Gathered
+from mscon.evaluate.report.methods import Member, Method
 from mscon.evaluate.report.summary import SPLITS
 from mscon.run.recipe import names_of
 
@@ -139,7 +140,7 @@ def _spaces(method: Method, member: Member, rows: Int[np.ndarray, " rows"], labe
     every = -(-len(rows) // _FEW_ROWS)
     rows, labels = rows[::every], {column: cells[::every] for column, cells in labels.items()}
     blocks = []
-    for name, space in list(zip(method.columns, member.run.read_projections(), strict=False))[:_MOST_SPACES]:
+    for name, space in list(zip(method.trained, member.run.read_projections(), strict=False))[:_MOST_SPACES]:
         vectors = space[rows]
         places, kind = neighbourhoods(vectors), "t-SNE"
         if places is None:

@@ -15,9 +15,10 @@ from mscon.data.table.cell_text import cell_text
 from mscon.errors import RunError, counted
 from mscon.evaluate.metrics.nearest import CosineNeighbours
 from mscon.evaluate.page.thumbnails import EXACT, data_uri, images_folder
-from mscon.evaluate.report.gather import PLACES, Member
+from mscon.evaluate.report.gather import PLACES
+from mscon.evaluate.report.methods import Member
 from mscon.method.agreement import Agreement, in_words, shown
-from mscon.run.recipe import Data, data_of
+from mscon.run.recipe import Data, data_of, is_trained
 
 if TYPE_CHECKING:
     from mscon.data.table.label_columns import LabelColumn
@@ -122,7 +123,7 @@ def grid(
     queries = np.sort(np.random.default_rng(seed).choice(test, min(QUERIES, len(test)), replace=False))
 
     spaces: list[tuple[str, LabelColumn | None, np.ndarray]] = [("features", None, run.read_features())]
-    names = [part["column"] for part in member.recipe["similarity"]]
+    names = [part["column"] for part in member.recipe["similarity"]] if is_trained(member.recipe) else []
     spaces += [(name, labels.get(name), space) for name, space in zip(names, run.read_projections(), strict=False)]
     near = [(by, column, *nearest(vectors, queries, gallery)) for by, column, vectors in spaces]
 

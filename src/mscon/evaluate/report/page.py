@@ -128,7 +128,7 @@ def render(
     return _page(
         title=title or default_title(gathered.methods, gathered.table),
         sentences=sentences(comparison),
-        warnings=[*spaces.failures, *lost_logs([m.run for m in members])],
+        warnings=[*spaces.failures, *lost_logs([m.run for m in members]), *_not_trained(gathered)],
         glance=facts_at_a_glance(gathered),
         comparison=comparison,
         skipped=_skipped(gathered),
@@ -172,6 +172,16 @@ def lost_logs(runs: Sequence[Run]) -> list[str]:
         f"The log.jsonl of run “{run.name}” has lost records of its training, so its curves are not whole."
         for run in runs
         if run.has_lost_log
+    ]
+
+
+def _not_trained(gathered: Gathered) -> list[str]:
+    """A sentence for each method that was not trained."""
+    return [
+        f"“{method.title}” was not trained (train.epochs = 0): its scores are those of the starting weights. Its heads "
+        "have learnt nothing, so only its features are shown."
+        for method in gathered.methods
+        if not method.trained
     ]
 
 

@@ -15,7 +15,8 @@ from mscon.errors import counted
 from mscon.evaluate.metrics.bootstrap import Interval
 from mscon.evaluate.metrics.catalog import Measure
 from mscon.evaluate.report.compare import ColumnScores, Comparison, MethodScore
-from mscon.evaluate.report.gather import Gathered, Member, Method
+from mscon.evaluate.report.gather import Gathered
+from mscon.evaluate.report.methods import Member, Method
 
 SPLITS = ("train", "validation", "test", "unseen")
 
@@ -27,7 +28,7 @@ def closest_look(gathered: Gathered, comparison: Comparison) -> tuple[Method, Me
         accuracies = [c for c in comparison.columns if c.measure == "accuracy"]
         columns = [c for c in accuracies if not c.in_domain] or accuracies
         scores = [cell.score.value for column in columns if (cell := column.cells[i]) is not None]
-        return len(gathered.methods[i].columns), float(np.mean(scores)) if scores else 0.0
+        return len(gathered.methods[i].trained), float(np.mean(scores)) if scores else 0.0
 
     method = gathered.methods[max(range(len(gathered.methods)), key=rank)]
     return method, method.members[0]
@@ -42,7 +43,7 @@ def default_title(methods: Sequence[Method], table: str) -> str:
 def facts_at_a_glance(gathered: Gathered) -> list[tuple[str, str]]:
     """What every reader asks first: how many rows, trained on what, with which encoder, for how long."""
     recipes = [member.recipe for member in gathered.members]
-    trained = dict.fromkeys(column for method in gathered.methods for column in method.columns)
+    trained = dict.fromkeys(column for method in gathered.methods for column in method.trained)
     rest = [q.column for q in gathered.questions if not q.in_domain]
     encoders = dict.fromkeys(
         r["encoder"]["name"] + (", pretrained" if r["encoder"].get("pretrained") else "") for r in recipes
@@ -52,7 +53,7 @@ def facts_at_a_glance(gathered: Gathered) -> list[tuple[str, str]]:
     return [
         ("Table", f"{gathered.table}, {counted(gathered.rows.height, 'row')}"),
         ("Rows of each split", split_counts(gathered.rows["split"].to_list())),
-        ("Trained on", ", ".join(trained)),
+        ("Trained on", ", ".join(trained) or "nothing"),
         ("Probed, but not trained on", ", ".join(dict.fromkeys(rest)) or "nothing"),
         ("Encoder", f"{', '.join(encoders)}; {' and '.join(inputs)}"),
         (

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from mscon.evaluate.report.gather import Method
+from mscon.evaluate.report.methods import Method
 
 # Points of a line: what a screen can show, and what keeps 21 runs within a few hundred kilobytes.
 _POINTS = 72
@@ -98,8 +98,8 @@ def curves(methods: Sequence[Method]) -> tuple[Curves, ...]:
     """
     logs = [[member.run.read_log() for member in method.members] for method in methods]
     drawn = []
-    for column in dict.fromkeys(column for method in methods for column in method.columns):
-        having = tuple(i for i, method in enumerate(methods) if column in method.columns)
+    for column in dict.fromkeys(column for method in methods for column in method.trained):
+        having = tuple(i for i, method in enumerate(methods) if column in method.trained)
         points = {quantity: _logged({i: logs[i] for i in having}, quantity, column) for quantity in _QUANTITIES}
         if points[_VALIDATION_EXCESS].keys() >= points[_VALIDATION_LOSS].keys():
             points[_VALIDATION_LOSS] = {}
@@ -252,7 +252,7 @@ def endings(methods: Sequence[Method]) -> tuple[Ending, ...]:
     records = []
     for method in methods:
         logs = [member.run.read_log() for member in method.members]
-        weights = {column: _end(logs, "step", "weight", column) for column in method.columns}
+        weights = {column: _end(logs, "step", "weight", column) for column in method.trained}
         known = [weight for weight in weights.values() if weight is not None]
         mean = sum(known) / len(known) if known else 0.0
         for column, weight in weights.items():

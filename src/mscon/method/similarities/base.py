@@ -129,12 +129,14 @@ class Similarity(ABC):
             "nothing" where the cells hold nothing that a probe could predict.
         geometry: how the values of the column lie, and so how they are filtered and shown.
         suited_objective: name of the objective that suits it best.
+        reads_vectors: True if it reads no cells but a vector a row, which `encode_tensor` turns into codes.
     """
 
     is_partition: ClassVar[bool] = False
     target_kind: ClassVar[TargetKind] = "nothing"
     geometry: ClassVar[Geometry] = "none"
     suited_objective: ClassVar[str] = "supcon"
+    reads_vectors: ClassVar[bool] = False
     column: str
 
     @property

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int, Int8
 
 from mscon.data.table.label_columns import LabelColumns
 from mscon.evaluate.metrics.nearest import CosineNeighbours
-from mscon.run.recipe import Data, data_of
+from mscon.run.recipe import Data, data_of, is_trained
 from mscon.run.run import Run
 from mscon.search.explorer.columns import Column, read_columns
 from mscon.search.explorer.label_errors import NEAREST, Doubt, doubt
@@ -145,6 +145,7 @@ def gathered(
         seconds: see `draw_maps`.
     """
     rows, data = index.rows[sampled.tolist()], data_of(index.recipe)
+    untrained = "Nothing was trained (train.epochs = 0), so spaces are of heads that have learnt nothing."
     notes = [f"{column.note[0].upper()}{column.note[1:]}." for column in columns if column.note]
     return Gathered(
         title=str(index.recipe.get("title") or index.run.name),
@@ -162,7 +163,7 @@ def gathered(
         texts=tuple(texts_of(rows, data)),
         input=data.input,
         name_column=index.name_column,
-        note=" ".join([note, *notes]).strip(),
+        note=" ".join(filter(None, [untrained * (not is_trained(index.recipe)), note, *notes])),
     )
 
 

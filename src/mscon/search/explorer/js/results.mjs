@@ -30,15 +30,14 @@ function cachedPicture(row) {
 
 // Cards ------------------------------------------------------------------------------------------
 
-/** A line of a card: the cell of a column, how it agrees, and the score in a space. */
+/** A line of a card: a column and its cell, how it agrees, and the score in a space. */
 function makeFact(column, space) {
-  const fact = make("span", "fact none"), mark = make("span", "mark"), label = make("span", "label"), part = make("span", "part");
-  const markText = new Text(), name = column ? column.name : spaces[space], labelText = new Text(column || isTable ? "" : name), partText = new Text();
+  const fact = make("span", "fact none"), mark = make("span", "mark"), cell = make("span", "cell"), label = make("span", "label"), part = make("span", "part");
+  const markText = new Text(), labelText = new Text(), partText = new Text();
   mark.append(markText);
   label.append(labelText);
-  fact.append(mark);
-  if (isTable) fact.append(make("span", "key", name));
-  fact.append(label);
+  cell.append(make("span", "key", column ? column.name : spaces[space]), label);
+  fact.append(mark, cell);
   let bar = null;
   if (space !== null) {
     bar = make("i");
