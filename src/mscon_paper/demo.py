@@ -19,7 +19,8 @@ METHODS = {
     "MSCon, relative": ["weighting.name=relative"],
     "MSCon + same row": [
         "weighting.name=equal",
-        'similarity=[{column="character"}, {column="slant"}, {column="weight"}, {name="same_row"}]',
+        'similarity=[{column="character", name="categorical"}, {column="slant", name="categorical"}, '
+        '{column="weight", name="categorical"}, {name="same_row"}]',
     ],
     "XEnt multi-task": [
         "objective.name=cross_entropy",
@@ -27,7 +28,7 @@ METHODS = {
         "weighting.name=equal",
         "train.checkpoint=best",
     ],
-    "SupCon, character": ["weighting.name=equal", 'similarity=[{column="character"}]'],
+    "SupCon, character": ["weighting.name=equal", 'similarity=[{column="character", name="categorical"}]'],
     "SimCLR": ["weighting.name=equal", 'similarity=[{name="same_row"}]'],
 }
 QUICK = ["train.epochs=2"]

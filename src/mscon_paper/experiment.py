@@ -216,7 +216,7 @@ def _similarity(plain: Plain, case: Case, column: str) -> Plain:
     """The similarity that the source's recipe has for a column, or for the column that a derived one is made from."""
     made_from = {d["column"]: d["of"] for d in case.derived}
     known = {s["column"]: s for s in plain["similarity"] if "column" in s}
-    return {**copy.deepcopy(known.get(made_from.get(column, column), {})), "column": column}
+    return {"name": "categorical", **copy.deepcopy(known.get(made_from.get(column, column), {})), "column": column}
 
 
 def _nested(flat: Mapping[str, Any]) -> Plain:
@@ -265,7 +265,8 @@ def _hash(recipe: Recipe) -> str:
 
 @functools.cache
 def _defaults() -> Plain:
-    return recipes.of_plain({"similarity": [{"column": "any"}]}).to_plain()
+    # The weighting that recipes meant without naming it when the first of these runs were named.
+    return recipes.of_plain({"similarity": [{"column": "any"}], "weighting": {"name": "uncertainty"}}).to_plain()
 
 
 def size(planned: Sequence[PlannedRun]) -> tuple[int, int]:

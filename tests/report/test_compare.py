@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mscon.evaluate.metrics.bootstrap import Interval
-from mscon.evaluate.report.compare import ColumnScores, Comparison, MethodScore, compare_column, comparison_json
+from mscon.evaluate.report.compare import ColumnScores, Comparison, MethodScore, compare_column
+from mscon.evaluate.report.comparison_json import comparison_json
 from mscon.evaluate.report.gather import Question
 from mscon.evaluate.report.markdown import comparison_text
 from mscon.evaluate.report.summary import sentences

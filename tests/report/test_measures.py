@@ -10,7 +10,8 @@ import polars as pl
 import pytest
 
 from mscon.evaluate.metrics.catalog import MEASURES
-from mscon.evaluate.report.compare import Comparison, compare, compare_column, comparison_json
+from mscon.evaluate.report.compare import Comparison, compare, compare_column
+from mscon.evaluate.report.comparison_json import comparison_json
 from mscon.evaluate.report.gather import Question, gather
 from mscon.evaluate.report.markdown import comparison_text
 from mscon.evaluate.report.page import build_report

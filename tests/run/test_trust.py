@@ -38,6 +38,7 @@ from mscon_paper import comparison
 RECIPE = """
 [[similarity]]
 column = "kind"
+name = "categorical"
 [data]
 input = "vectors"
 vectors = "clip.npy"

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     RUNS,
     TRUST,
     ACCEPT_CHANGES,
+    flag("--no-start", "do not probe the features that a run began from"),
     examples="""
     mscon probe runs/shoes
     mscon probe runs/*
@@ -31,6 +32,10 @@ def probe(arguments: argparse.Namespace) -> None:
     intervals. Rows of groups that training never saw are scored by nearest neighbours. The
     columns are those trained on and those of [probe] columns in the recipe. Images and vectors
     must not have changed since training.
+
+    Runs that began from pretrained weights, another run, vectors, columns or texts are compared
+    with what they began from: the same probes of the pretrained features, or of the inputs as
+    they are. The difference is the run's score minus that score, paired by row.
     """
     from mscon.evaluate.probe import probe
 
@@ -38,24 +43,33 @@ def probe(arguments: argparse.Namespace) -> None:
     for run in runs:
         run.need_trust()
     for run in runs:
-        probe(run, accept_changes=arguments.accept_changes)
-        print(_scores(run))
+        probe(run, accept_changes=arguments.accept_changes, start=not arguments.no_start)
+        print(scores_text(run))
 
 
-def _scores(run: Run) -> str:
+def scores_text(run: Run) -> str:
+    """The scores of a probed run, a line for each column, and how they compare with its start."""
+    from mscon.evaluate.report.against_start import against_start, signed, what_to_try
     from mscon.evaluate.report.probe_scores import scores_of
 
+    probe = run.read_probe()
     lines = [f"{run.root}: score on test rows [95 % interval], baseline, whether training used the column"]
     for how, whose in (("linear", ""), ("neighbours", "unseen rows")):
-        for score in scores_of(run.read_probe(), how):
+        for score in scores_of(probe, how):
             measure, shown = score.measure, score.measure.shown
+            start = ""
+            if score.start is not None:
+                gap = signed("%" if measure.in_percent else measure.name, score.start.difference)
+                start = f"; start {measure.with_unit(score.start.value)}, difference {gap}"
             guess = "" if score.guess is None else f"  baseline {measure.with_unit(score.guess)} ({measure.guess})"
             role = whose or ("trained on" if score.trained else "not trained on")
             lines.append(
                 f"  {score.name:<16} {measure.title:<12} {measure.with_unit(score.value):>8}  "
-                f"[{shown(score.low)}, {shown(score.high)}]{guess}  {role}"
+                f"[{shown(score.low)}, {shown(score.high)}]{guess}  {role}{start}"
             )
-    lines += [f"  {s['column']:<16} not probed ({s['probe']}): {s['reason']}" for s in run.read_probe()["skipped"]]
+    lines += [f"  {s['column']:<16} not probed ({s['probe']}): {s['reason']}" for s in probe["skipped"]]
+    for sentence in (against_start(probe), what_to_try(probe, run.read_recipe_values())):
+        lines += [f"{sentence[0].upper()}{sentence[1:].rstrip('.')}."] if sentence else []
     return "\n".join(lines)
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import polars as pl
 from jaxtyping import Float, Int, Shaped
 
 from mscon.errors import counted
@@ -34,6 +35,13 @@ class FrozenFeatures:
     features: Float[np.ndarray, "rows width"]
     split: Mapping[str, Int[np.ndarray, " split_rows"]]
     draws: int
+
+    @classmethod
+    def of(cls, features: Float[np.ndarray, "rows width"], rows: pl.DataFrame, draws: int) -> FrozenFeatures:
+        """Those of the rows of a run."""
+        split = rows.get_column("split").to_numpy()
+        names = ("train", "validation", "test", "unseen")
+        return cls(features, {name: np.flatnonzero(split == name) for name in names}, draws)
 
     def intervals(self, scores: Mapping[str, Float[np.ndarray, " rows"]]) -> Record:
         """The mean of each measure over rows with its bootstrap interval, as plain values."""

@@ -92,19 +92,7 @@ def build_model(recipe: recipe.Recipe, similarities: int | Sequence[object], dim
         RecipeError: see `build_encoder` and `take_over`; and for settings that the heads refuse.
     """
     count = similarities if isinstance(similarities, int) else len(similarities)
-    if dim is None:
-        encoder = build_encoder(recipe.encoder, recipe.data.channels, recipe.data.image_size)
-    else:
-        encoder = build_vector_encoder(recipe.encoder, dim)
-    if recipe.encoder.adapter and dim is None:
-        encoder.adapter = build_adapter(recipe.encoder.adapter, encoder.width)
-        encoder.width = encoder.adapter.width
-    if recipe.encoder.start_from:
-        if recipe.encoder.pretrained:
-            raise RecipeError(
-                "[encoder] start_from and pretrained both say with which weights to begin. Take one of them out."
-            )
-        take_over(encoder, Path(recipe.encoder.start_from))
+    encoder = starting_encoder(recipe, dim)
     if recipe.encoder.lora:
         add_adapters(encoder, recipe.encoder.lora, recipe.encoder.name)
     if recipe.encoder.frozen:
@@ -118,6 +106,32 @@ def build_model(recipe: recipe.Recipe, similarities: int | Sequence[object], dim
         for part, numbers in parts
     ]
     return Model(encoder, groups[0][0] if len(groups) == 1 else HeadGroups(groups))
+
+
+def starting_encoder(recipe: recipe.Recipe, dim: int | None = None) -> Encoder:
+    """The encoder that training begins with: of published weights, of another run's, or of weights drawn at random.
+
+    Args:
+        recipe: names the encoder, and says what images are like.
+        dim: of the vectors that are encoded; None for images.
+
+    Raises:
+        RecipeError: see `build_encoder` and `take_over`; or if the recipe names two kinds of weights.
+    """
+    if dim is None:
+        encoder = build_encoder(recipe.encoder, recipe.data.channels, recipe.data.image_size)
+    else:
+        encoder = build_vector_encoder(recipe.encoder, dim)
+    if recipe.encoder.adapter and dim is None:
+        encoder.adapter = build_adapter(recipe.encoder.adapter, encoder.width)
+        encoder.width = encoder.adapter.width
+    if recipe.encoder.start_from:
+        if recipe.encoder.pretrained:
+            raise RecipeError(
+                "[encoder] start_from and pretrained both say with which weights to begin. Take one of them out."
+            )
+        take_over(encoder, Path(recipe.encoder.start_from))
+    return encoder
 
 
 def take_over(encoder: Encoder, root: Path) -> None:

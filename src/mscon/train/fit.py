@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
@@ -12,7 +13,9 @@ from pathlib import Path
 import torch
 
 from mscon.data.batches.dataset import fit_similarities
+from mscon.data.batches.training_length import training_length
 from mscon.data.inputs import fingerprints
+from mscon.data.inputs.encoded_columns import resolve_encoded
 from mscon.data.inputs.open import Vectors, fingerprints_of, images_root, open_inputs
 from mscon.data.inputs.teachers import source_of, stored
 from mscon.data.table import infer_kind
@@ -26,7 +29,7 @@ from mscon.run.recipe import AUTO, Recipe
 from mscon.run.run import Run
 from mscon.train import assembly, environment, log
 from mscon.train.checkpoint import Position, restore_last
-from mscon.train.epochs import is_first, train, training_length, write_trained
+from mscon.train.epochs import is_first, train, write_trained
 from mscon.train.fit_arguments import recipe_and_table
 from mscon.train.frozen_features import frozen_features
 from mscon.train.gather import first_before_others, leave
@@ -68,11 +71,12 @@ def fit(
         table: a path, a DataFrame, or the result of `mscon.read_table`. Recipe and table may come in either order.
         out: the run directory. It must not exist, or be empty, unless `overwrite` is set: then an existing run is
             replaced once the new one has its first checkpoint. Default: runs/TABLE-DATE.
-        numbers, categories: the columns that the encoder reads, with a list of label columns in place of a recipe.
+        numbers, categories: the columns that the encoder reads, with a list of label columns in place of a recipe;
+            "*" for all columns of numbers, or all others, that are left.
         images: folder that image paths, or the file of vectors, are relative to. Default: the folder of the table.
         progress: show a bar, or one line per epoch, on standard error.
-        dry_run: take one step on the CPU, or none where train.epochs is 0, write nothing (except the cache of decoded
-            images), return None.
+        dry_run: take two steps on the CPU and say how long all would take there, or none where train.epochs is 0;
+            write nothing (except the cache of decoded images), return None.
         protected: more files that must not be lost: an existing run whose folder contains one is not replaced.
 
     Raises:
@@ -98,6 +102,9 @@ def fit(
         raise RecipeError(*complaints)
     root = images_root(table, recipe.data, images)
     rows = select_rows(table, recipe.data, recipe.similarities, root, probe=recipe.probe, derived=recipe.derived)
+    recipe, encoded = resolve_encoded(rows, recipe, where=f"{table.name}: ")
+    for sentence in encoded:
+        _say(sentence, progress)
     assembly.check_rows(recipe, rows, table.name)
     if any(part.name == AUTO for part in recipe.similarities):
         parts, inferred = infer_kind.resolve(rows, recipe.similarities, where=f"{table.name}: ")
@@ -133,12 +140,12 @@ def fit(
         if dry_run:
             for sentence in training_length(recipe.train, recipe.sampler, training.steps_an_epoch):
                 _say(sentence, progress)
-            if recipe.train.epochs:
-                _one_step(training)
+            if steps := recipe.train.epochs * training.steps_an_epoch:
+                rehearsed = training if frozen is None else frozen.rehearsal(training)
+                _say(log.time_needed(_seconds_a_step(rehearsed), steps), progress)
             leave()
             return None
-        if frozen is not None:
-            training = frozen.training_on(training, rows, table.name, progress and is_first())
+        training = training if frozen is None else frozen.training_on(training, rows, table.name, progress)
         if recipe.data.input == "image":
             protected += {(root / image).parent for image in rows.get_column("image").to_list()}
         with folder.training_lock(out) if is_first() else contextlib.nullcontext():
@@ -243,8 +250,7 @@ def _resume(run: Run, recipe: Recipe, device: str, progress: bool, accept_change
         training = assembly.training_of(recipe, dataset, method, device)
         position = restore_last(run, training)
         frozen = frozen_features(training, rows, root, name)
-        if frozen is not None:
-            training = frozen.training_on(training, rows, name, progress and is_first())
+        training = training if frozen is None else frozen.training_on(training, rows, name, progress)
         again = {
             "after_epoch": position.epoch,
             "versions": environment.versions(),
@@ -278,10 +284,17 @@ def _say(text: str, progress: bool) -> None:
         print(text, file=sys.stderr)
 
 
-def _one_step(training: Training) -> None:
+def _seconds_a_step(training: Training) -> float:
+    """Of a second step on the first batch: the first also loads libraries."""
     batch = next(batch for batch in training.sampler.epoch(1).batches if batch.numel())
-    try:
-        training.learn(batch, training.view_maker(training.recipe.train.seed))
-    except ValueError as error:  # a loss that refuses vectors which are not finite
-        raise broken_down(training, 1, 1, f"the loss could not be computed: {error}") from error
-    training.optimiser.step()
+    seconds = 0.0
+    for step in (1, 2):
+        start = time.monotonic()
+        try:
+            training.learn(batch, training.view_maker(training.recipe.train.seed))
+        except ValueError as error:  # a loss that refuses vectors which are not finite
+            raise broken_down(training, 1, step, f"the loss could not be computed: {error}") from error
+        training.optimiser.step()
+        training.optimiser.zero_grad()
+        seconds = time.monotonic() - start
+    return seconds

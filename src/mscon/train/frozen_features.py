@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import torch
+from jaxtyping import Float16, Float32
 
 from mscon.data.inputs.images import ImageStore, open_store
 from mscon.data.inputs.stored_features import FeatureFile
@@ -25,7 +26,7 @@ from mscon.errors import counted
 from mscon.model.frozen_backbone import FrozenBackbone
 from mscon.model.vector_encoder import VectorEncoder
 from mscon.run.recipe import Views
-from mscon.train.gather import first_before_others
+from mscon.train.gather import first_before_others, processes
 from mscon.train.loop import Training
 
 # Images by which the time is estimated.
@@ -83,6 +84,7 @@ class FrozenFeatures:
             RunError: see `FeatureFile.open`.
         """
         adapter = training.method.model.encoder.adapter
+        progress = progress and not processes()[0]
         with first_before_others():
             features = self.as_they_are.open(progress)[:, 0]
             of_views = {views: file.open(progress) for views, file in self.of_views.items()}
@@ -92,7 +94,26 @@ class FrozenFeatures:
             adapter.standardise(vectors.mean, vectors.std)
         if not self.of_views:
             return training
-        place = np.full(rows.height, -1)
+        return self._with(training, features, of_views)
+
+    def rehearsal(self, training: Training) -> Training:
+        """The training on the features of one image in the place of all, by which the time of a step is measured."""
+        if not self.of_views:
+            return training
+        image = plain(torch.from_numpy(self.as_they_are.images[[0]]))
+        features = self.as_they_are.encoder.encode(image).numpy()
+        shapes = {views: (len(file.rows), file.count, features.shape[1]) for views, file in self.of_views.items()}
+        of_views = {v: np.broadcast_to(features.astype(np.float16), shape) for v, shape in shapes.items()}
+        as_they_are = np.broadcast_to(features, (len(self.as_they_are.rows), features.shape[1]))
+        return self._with(training, as_they_are, of_views)
+
+    def _with(
+        self,
+        training: Training,
+        features: Float32[np.ndarray, "rows dim"],
+        of_views: Mapping[Views, Float16[np.ndarray, "placed stored dim"]],
+    ) -> Training:
+        place = np.full(len(features), -1)
         batched = next(iter(self.of_views.values())).rows
         place[batched] = np.arange(len(batched))
         return replace(training, dataset=training.dataset.with_inputs(StoredViews(features, place, of_views)))

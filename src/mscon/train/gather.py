@@ -176,8 +176,10 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
     After the backward pass and not during it, as DistributedDataParallel does: that expects one backward pass a
     step and every parameter in it, which cached gradients and a process without rows do not have.
     """
+    if processes()[1] == 1:
+        return
     learned = [p for p in parameters if p.requires_grad]
-    if processes()[1] == 1 or not learned:
+    if not learned:
         return
     has = torch.tensor([float(p.grad is not None) for p in learned], device=learned[0].device)
     parts = [(torch.zeros_like(p) if p.grad is None else p.grad).reshape(-1) for p in learned]

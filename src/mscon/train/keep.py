@@ -15,7 +15,7 @@ from mscon.data.batches.sampler import epoch_batches
 from mscon.data.batches.triplet_dataset import rows_of
 from mscon.data.inputs.open import Inputs, Vectors
 from mscon.data.inputs.views import Part, plain
-from mscon.errors import RecipeError, counted
+from mscon.errors import RecipeError, RunError, counted
 from mscon.method.similarities.base import Similarity
 from mscon.model.beside import build_beside, start_of, starts_from_weights
 from mscon.model.encoder import Encoder
@@ -167,7 +167,9 @@ def _finished(model: Model, run: Run, training: Training, trained: Mapping[str, 
     if recipe.keep.interpolates:
         fixed = recipe.keep.interpolate
         if fixed == "auto":
-            scores = {one: _scores(model, training, start, learned, one) for one in SHARES}
+            rows = rows_of(training.dataset)
+            columns = scored_similarities(recipe, rows.rows, rows.similarities, f"run '{run.root}'")
+            scores = {one: _scores(model, training, start, learned, one, columns) for one in SHARES}
             means = {one: round(sum(of.values()) / max(1, len(of)), 6) for one, of in scores.items()}
             # Of equals the nearest to the start: it keeps more of what no column here tells of.
             share = max(SHARES, key=lambda one: (means[one], -one))
@@ -204,16 +206,23 @@ def _interpolate(
 
 
 def _scores(
-    model: Model, training: Training, start: Mapping[str, Tensor], learned: Mapping[str, Tensor], share: float
+    model: Model,
+    training: Training,
+    start: Mapping[str, Tensor],
+    learned: Mapping[str, Tensor],
+    share: float,
+    columns: Sequence[Similarity],
 ) -> Mapping[str, float]:
+    """Of the interpolated encoder; none where its features are not finite, which some share between may bring about."""
     dataset = rows_of(training.dataset)
     _interpolate(model, training, start, learned, share)
     train, validation = dataset.indices("train"), dataset.indices("validation")
-    similarities = scored_similarities(training.recipe, dataset.rows, dataset.similarities, "the table of the run")
     features = torch.zeros(len(dataset), model.encoder.width)
     for rows in (train, validation):
         features[rows] = _encoded(model.encoder, dataset.inputs, rows, training.fabric.device)
-    return neighbour_scores(features, train, validation, similarities, dataset.rows)
+    if not features.isfinite().all():
+        return {}
+    return neighbour_scores(features, train, validation, columns, dataset.rows)
 
 
 def _fit_beside(model: Model, training: Training, start: Mapping[str, Tensor]) -> None:
@@ -226,11 +235,16 @@ def _fit_beside(model: Model, training: Training, start: Mapping[str, Tensor]) -
     elif isinstance(beside.encoder, VectorEncoder) and isinstance(dataset.inputs, Vectors):
         beside.encoder.mean.copy_(torch.from_numpy(dataset.inputs.mean))
         beside.encoder.std.copy_(torch.from_numpy(dataset.inputs.std))
-    features = _encoded(model.encoder, dataset.inputs, rows, device)
-    beside.learned.fit(features.numpy())
-    if beside.starting is not None:
-        reads = beside.encoder or (model.encoder if beside.start == "features" else model.read)
-        beside.starting.fit(_encoded(reads, dataset.inputs, rows, device).numpy())
+    starting = beside.encoder or (model.encoder if beside.start == "features" else model.read)
+    for network, components in ((model.encoder, beside.learned), (starting, beside.starting)):
+        if components is not None:
+            features = _encoded(network, dataset.inputs, rows, device)
+            if broken := int((~features.isfinite().all(dim=1)).sum()):
+                raise RunError(
+                    f"the features of {counted(broken, 'train row')} of {len(rows):,} are not finite, so [keep] cannot "
+                    "be applied to them. Train again with a lower train.learning_rate."
+                )
+            components.fit(features.numpy())
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import torch
 from jaxtyping import Float, Int64
-from torch import nn
+from torch import Tensor, nn
 
 from mscon.data.inputs import teachers
 from mscon.data.inputs.open import Inputs, Vectors
@@ -16,7 +16,7 @@ from mscon.data.inputs.teachers import TeacherCodes
 from mscon.data.inputs.views import plain
 from mscon.data.table.table import Table
 from mscon.errors import RecipeError
-from mscon.method.catalogue import is_own
+from mscon.model.beside import starts_from_weights
 from mscon.model.encoder import Encoder
 from mscon.model.vector_encoder import VectorEncoder
 from mscon.run.parts import TEACHER
@@ -32,8 +32,7 @@ def check_teachers(recipe: Recipe) -> None:
     Raises:
         RecipeError: if it starts from random weights, but a teacher is to be the features that it starts from.
     """
-    encoder = recipe.encoder
-    has_weights = encoder.pretrained or encoder.start_from or is_own(encoder.name)
+    has_weights = starts_from_weights(recipe)
     if recipe.data.input == "image" and not has_weights and (parts := teachers.starting(recipe.similarities)):
         raise RecipeError(
             f"similarity '{parts[0].column}' of kind '{TEACHER}' reads the features that training starts from, but the "
@@ -86,15 +85,12 @@ def _start(
     start: Float[np.ndarray, "rows width"] | None = None
     if encoder is not None:
         encoder.to(device).eval()
-    before = encoder
-    if isinstance(encoder, Encoder) and isinstance(encoder.adapter, VectorEncoder):  # it has learnt nothing yet
-        before = encoder.encode
     for first in range(0, len(numbers), _ROWS_AT_ONCE):
         some = numbers[first : first + _ROWS_AT_ONCE]
         block = inputs[some]
         if encoder is not None:
             with torch.no_grad():
-                block = before(plain(torch.from_numpy(block).to(device))).float().cpu().numpy()
+                block = _features(encoder, plain(torch.from_numpy(block).to(device))).float().cpu().numpy()
         elif isinstance(inputs, Vectors) and recipe.data.input == "columns":  # of different units
             block = (block - inputs.mean) / inputs.std
         if not np.isfinite(block).all():
@@ -109,3 +105,10 @@ def _start(
         encoder.train()
     assert start is not None, "there are training rows"
     return start
+
+
+def _features(encoder: nn.Module, inputs: Tensor) -> Tensor:
+    if isinstance(encoder, Encoder) and isinstance(encoder.adapter, VectorEncoder):  # which has learnt nothing yet
+        return encoder.encode(inputs)
+    features: Tensor = encoder(inputs)
+    return features

@@ -183,7 +183,7 @@ def encoded(inputs: Inputs, data: Data) -> str:
         return ""
     width = counted(inputs.width, "number")
     if data.input == "columns":
-        return f"{width} made of {', '.join(repr(name) for name in (*data.numbers, *data.categories))}"
+        return f"{width} made of {', '.join(repr(name) for name in data.encoded)}"
     source = f"the texts of {data.text!r}" if data.input == "text" else repr(data.vectors)
     return f"vectors of {width} from {source}"
 
@@ -217,11 +217,11 @@ def check_inputs(table: Table, data: Data, root: Path) -> list[str]:
         what, advice = f"the cell of column {data.text!r} is empty.", "Every row needs a text to be encoded."
         return [table.complaint(empty, what, advice)] if empty else []
     if data.input == "columns":
-        named = (*data.numbers, *data.categories)
-        if not named:
+        named = data.encoded
+        if not (data.numbers or data.categories):
             raise RecipeError(
                 '[data] input = "columns" needs to know which: numbers = ["height", ...], categories = ["make", ...], '
-                "or both."
+                'or "*" for all that are left.'
             )
         if twice := sorted({name for name in named if named.count(name) > 1}):
             raise RecipeError(f"[data] column '{twice[0]}' stands twice in numbers and categories.")

@@ -7,7 +7,7 @@ Pure functions of arrays. This module knows nothing of files.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -54,6 +54,7 @@ class MethodScore:
         trained: whether this method trained on the column.
         standing: see `Standing`.
         behind_by: by how much it is worse than the best mean of the row, paired by row; None for the best itself.
+        over_start: by how much its score is above that of what its runs began from, paired by row; None if unknown.
     """
 
     score: Interval
@@ -61,6 +62,7 @@ class MethodScore:
     trained: bool
     standing: Standing
     behind_by: Interval | None
+    over_start: Interval | None = None
 
     @property
     def few_seeds(self) -> bool:
@@ -99,6 +101,10 @@ class ColumnScores:
         """The one mark that stands beside a number."""
         if cell.standing != "only":
             return "" if cell.standing == "behind" else cell.standing
+        return self.against_guessing(cell)
+
+    def against_guessing(self, cell: MethodScore) -> Mark:
+        """Whether a score is told apart from what guessing gives; "" where that is unknown."""
         if self.baseline is None:
             return ""
         if cell.score.low > self.baseline:
@@ -125,12 +131,24 @@ class ColumnScores:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Methods against columns."""
+    """Methods against columns.
+
+    Attributes:
+        methods: titles of methods, and after them of what they began from.
+        seeds: of each; 0 for what they began from, which has none.
+        columns: the rows of the table.
+        draws: of the bootstrap.
+    """
 
     methods: tuple[str, ...]
     seeds: tuple[int, ...]
     columns: tuple[ColumnScores, ...]
     draws: int
+
+    @property
+    def trained_methods(self) -> tuple[str, ...]:
+        """Titles of methods, without what they began from."""
+        return tuple(title for title, seeds in zip(self.methods, self.seeds, strict=True) if seeds)
 
     def leading(self, role: Role) -> tuple[ColumnScores, ...]:
         """Rows of one role by the measure that speaks for each column, whatever its kind."""
@@ -155,10 +173,10 @@ class Comparison:
     @property
     def few_seeds(self) -> str:
         """What to know where a method has too few seeds; empty if none has."""
-        if min(self.seeds) >= FEWEST_SEEDS:
+        if min(filter(None, self.seeds)) >= FEWEST_SEEDS:
             return ""
         covered = "its interval covers the choice of rows, but hardly the choice of the seed."
-        if len(self.methods) == 1:
+        if len(self.trained_methods) == 1:
             return f"There are fewer than {FEWEST_SEEDS} seeds: {covered.replace('its interval', 'the interval')}"
         return (
             f"A method with fewer than {FEWEST_SEEDS} seeds is never marked as clearly best, nor is any other method "
@@ -187,6 +205,8 @@ class Comparison:
             lines.append(("no mark", "clearly worse than the best mean"))
         if any(column.in_domain and not cell.trained for column in self.columns for _, cell in column.scored):
             lines.append(("'", "this method was not trained on the column"))
+        if any(cell.over_start is not None for column in self.columns for _, cell in column.scored):
+            lines.append(("Δ", "difference to the features that the method's runs began from, paired by row"))
         return tuple(lines)
 
 
@@ -200,8 +220,8 @@ def compare(gathered: Gathered, draws: int | None = None) -> Comparison:
     if draws is None:
         draws = min(int(m.recipe.get("probe", {}).get("draws", 1_000)) for m in gathered.members)
     return Comparison(
-        tuple(m.title for m in gathered.methods),
-        tuple(len(m.members) for m in gathered.methods),
+        (*(m.title for m in gathered.methods), *gathered.starts),
+        (*(len(m.members) for m in gathered.methods), *(0 for _ in gathered.starts)),
         tuple(compare_column(question, draws) for question in gathered.questions),
         draws,
     )
@@ -229,8 +249,12 @@ def compare_column(question: Question, draws: int) -> ColumnScores:
             return "best" if clear else "first"
         return "behind" if gaps[i].low > 0 else "level"
 
+    def over_start(i: int) -> Interval | None:
+        start = question.starts[i] if i < len(question.starts) else None
+        return _gap(values[i], values[start], draws) if start in values else None
+
     cells = tuple(
-        MethodScore(scores[i], values[i].shape[0], question.trained[i], standing(i), gaps.get(i))
+        MethodScore(scores[i], values[i].shape[0], question.trained[i], standing(i), gaps.get(i), over_start(i))
         if i in values
         else None
         for i in range(len(question.values))
@@ -256,44 +280,3 @@ def _gap(a: Float[np.ndarray, "seeds rows"], b: Float[np.ndarray, "others rows"]
     """Paired difference over as many seeds as both have; seeds are in order, so like meets like."""
     both = min(a.shape[0], b.shape[0])
     return paired_difference(a[:both], b[:both], draws=draws)
-
-
-def comparison_json(comparison: Comparison) -> dict[str, Any]:
-    """The comparison as plain values for report.json; what is shown in percent is a share in [0, 1] there."""
-    return {
-        "draws": comparison.draws,
-        "level": 0.95,
-        "methods": [
-            {"title": title, "seeds": seeds} for title, seeds in zip(comparison.methods, comparison.seeds, strict=True)
-        ],
-        "columns": [
-            {
-                "column": row.column,
-                "measure": row.measure,
-                "unit": "share" if row.about.in_percent else row.about.unit,
-                "better": "lower" if row.about.lower_is_better else "higher",
-                "in_domain": row.in_domain,
-                "baseline": row.baseline,
-                "classes": row.classes,
-                "rows": row.rows,
-                "cells": [_cell_json(cell) for cell in row.cells],
-            }
-            for row in comparison.columns
-        ],
-    }
-
-
-def _cell_json(cell: MethodScore | None) -> dict[str, Any] | None:
-    if cell is None:
-        return None
-    return {
-        **_interval_json(cell.score),
-        "seeds": cell.seeds,
-        "trained": cell.trained,
-        "standing": cell.standing,
-        "behind_by": None if cell.behind_by is None else _interval_json(cell.behind_by),
-    }
-
-
-def _interval_json(interval: Interval) -> dict[str, float]:
-    return {"value": float(interval.value), "low": float(interval.low), "high": float(interval.high)}

@@ -11,7 +11,8 @@ from mscon import __version__
 from mscon.errors import counted
 from mscon.evaluate.page import colours, frame
 from mscon.evaluate.report import environment
-from mscon.evaluate.report.compare import FEWEST_SEEDS, MARKS, Comparison, compare, comparison_json
+from mscon.evaluate.report.compare import FEWEST_SEEDS, MARKS, Comparison, compare
+from mscon.evaluate.report.comparison_json import comparison_json
 from mscon.evaluate.report.confusion import confusions
 from mscon.evaluate.report.data import census
 from mscon.evaluate.report.environment import bibtex
@@ -21,7 +22,7 @@ from mscon.evaluate.report.gather import Gathered, gather
 from mscon.evaluate.report.heads import HEIGHT, Diversities, diversity, masks
 from mscon.evaluate.report.maps import SIDE, Atlas, atlas
 from mscon.evaluate.report.neighbours import Grid, grid
-from mscon.evaluate.report.summary import closest_look, default_title, facts_at_a_glance, sentences
+from mscon.evaluate.report.summary import behind_start, closest_look, default_title, facts_at_a_glance, sentences
 from mscon.evaluate.report.training import BOTTOM, LEFT, RIGHT, TOP, WIDTH, curves, endings
 from mscon.evaluate.report.training import HEIGHT as CHART_HEIGHT
 from mscon.run import atomic, outputs
@@ -128,7 +129,12 @@ def render(
     return _page(
         title=title or default_title(gathered.methods, gathered.table),
         sentences=sentences(comparison),
-        warnings=[*spaces.failures, *lost_logs([m.run for m in members]), *_not_trained(gathered)],
+        warnings=[
+            *behind_start(comparison),
+            *spaces.failures,
+            *lost_logs([m.run for m in members]),
+            *_not_trained(gathered),
+        ],
         glance=facts_at_a_glance(gathered),
         comparison=comparison,
         skipped=_skipped(gathered),
