@@ -41,11 +41,11 @@ def test_a_bar_that_is_not_shown_writes_nothing(monkeypatch, capsys, is_terminal
         (0.2, "1 second"),
         (1.4, "1 second"),
         (41.2, "41 seconds"),
-        (89, "89 seconds"),
-        (300, "5 minutes"),
-        (5_300, "88 minutes"),
-        (9_000, "2.5 hours"),
-        (345_600, "4 days"),
+        (89.0, "89 seconds"),
+        (300.0, "5 minutes"),
+        (5_300.0, "88 minutes"),
+        (9_000.0, "2.5 hours"),
+        (345_600.0, "4 days"),
     ],
 )
 def test_a_length_of_time_in_words(seconds, words):

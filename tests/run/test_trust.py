@@ -45,6 +45,8 @@ vectors = "clip.npy"
 [encoder]
 name = "linear"
 settings = { units = 8 }
+[weighting]
+name = "uncertainty"
 [train]
 epochs = 1
 batch_size = 8

@@ -169,6 +169,7 @@ def test_what_it_writes_passes_as_it_is(make: Callable[[Path], Path], tmp_path, 
     assert "are few" not in output.out + output.err  # steps
     assert recipes.read(out).weighting.name == "equal"
     assert recipes.read(out).similarities[-1].name == "same_row"
+    assert recipes.read(out).keep == recipes.Recipe(()).keep
 
 
 def parsed(table: object, *labels: str, **how: Any) -> recipes.Recipe:
@@ -212,6 +213,22 @@ def test_what_it_offers_in_comments_is_a_recipe_too(tmp_path):
     survey = survey_of(read_table(tmp_path / "t.csv"), (), None, None)
     fitted = next(label.similarity for label in survey.columns.labels if label.column == "price")
     assert width == pytest.approx(fitted.alike_within, rel=0.01)
+
+
+@pytest.mark.parametrize("make", [vectors_beside, columns, images], ids=lambda make: make.__name__)
+def test_the_ways_to_keep_the_start_pass_too(make, tmp_path, capsys):
+    table, out = make(tmp_path), tmp_path / "mine.toml"
+    lines = mscon.init(table).splitlines()
+    offered = ("# [[similarity]]", '# name = "teacher"', '# of = "start"', "# [keep]", '# beside = "all"')
+    out.write_text("\n".join(line.removeprefix("# ") if line.startswith(offered) else line for line in lines), "utf-8")
+    recipe = recipes.read(out)
+    if make is images and recipe.encoder.name == "small_cnn":
+        pytest.skip("the extra 'pretrained' is not installed")
+    assert (recipe.keep.beside, recipe.similarities[-1].name) == ("all", "teacher")
+    assert main(["check", str(out), "--table", str(table)]) == 0, capsys.readouterr().err
+    # In bfloat16 codes of similarities are rounded too, which the types of a teacher refuse.
+    dry_run = ["--dry-run", "--set", "train.precision=float32"]
+    assert main(["train", str(out), "--table", str(table), *dry_run]) == 0, capsys.readouterr().err
 
 
 def test_views_that_would_make_a_column_untrue_are_taken_off(tmp_path):

