@@ -26,6 +26,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -118,20 +119,21 @@ def train(folder: Path, epochs: int) -> dict[str, Any]:
 
     def watch() -> None:
         while not is_over.wait(0.2):
-            most[0] = max(most[0], anonymous_mb())
+            most[-1] = max(most[-1], anonymous_mb())
 
     began = anonymous_mb()
     recipe = recipe_of(epochs, stored=STORED, encoder="frozen:Lookup", side=SIDE)
     fit(recipe, folder / "table.csv", folder / "dry", dry_run=True, progress=False)  # decodes the images
     threading.Thread(target=watch).start()
     try:
-        timed = timed_fit(recipe, folder / "table.csv", folder / "run")
+        timed = timed_fit(recipe, folder / "table.csv", folder / "run", lambda: most.append(0.0))
     finally:
         is_over.set()
     return {
         **timed,
         "start_mb": began,
-        "anonymous_mb": most[0],
+        "before_mb": most[0],
+        "training_mb": most[-1],
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "stored_mb": sum(path.stat().st_size for path in folder.glob("cache/features/*.npy")) / 1e6,
     }
@@ -189,13 +191,16 @@ def on_images(folder: Path, steps: int) -> dict[str, float]:
     }
 
 
-def timed_fit(recipe: Recipe, table: Path, out: Path) -> dict[str, float]:
+def timed_fit(
+    recipe: Recipe, table: Path, out: Path, at_first_epoch: Callable[[], None] = lambda: None
+) -> dict[str, float]:
     """Seconds of a training, and of what comes before its first epoch."""
     borders: list[tuple[float, float]] = []
     train_run = fitting.train
 
     def timed(*arguments: Any) -> Run:
         borders.append((time.perf_counter(), time.process_time()))
+        at_first_epoch()
         return train_run(*arguments)
 
     borders.append((time.perf_counter(), time.process_time()))
@@ -298,8 +303,9 @@ def report(rows: int, epochs: int, stored: dict[str, float], plain: dict[str, fl
         f"an image (processor {images['pass_processor_ms']:.1f} ms), for these rows "
         f"{images['pass_ms'] * encoded / 3.6e6:.1f} h, extrapolated.",
         "",
-        f"Memory: {stored['start_mb']:.0f} MB before, at most {stored['anonymous_mb']:.0f} MB in training besides "
-        f"mapped files ({stored['stored_mb']:,.0f} MB of features on disk). Peak RSS is {stored['peak_mb']:,.0f} MB, "
+        f"Memory besides mapped files: {stored['start_mb']:.0f} MB at the start, at most {stored['before_mb']:.0f} MB "
+        f"before the first epoch and {stored['training_mb']:.0f} MB in the epochs "
+        f"({stored['stored_mb']:,.0f} MB of features on disk). Peak RSS is {stored['peak_mb']:,.0f} MB, "
         "with the parts of mapped files that the system keeps in memory while there is room.",
     ]
     return "\n".join(lines) + "\n"
