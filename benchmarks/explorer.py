@@ -61,7 +61,9 @@ def make_run(root: Path, rows: int) -> Run:
     vectors += 0.6 * generator.normal(size=vectors.shape)
     vectors /= np.linalg.norm(vectors, axis=2, keepdims=True)
     run = Run.create(root / "run")
-    recipe = recipes.parse("title = 'Benchmark'\n" + "".join(f"[[similarity]]\ncolumn = '{c}'\n" for c in SPACES))
+    recipe = recipes.parse(
+        "title = 'Benchmark'\n" + "".join(f"[[similarity]]\ncolumn = '{c}'\nname = 'categorical'\n" for c in SPACES)
+    )
     run.write_recipe(recipe)
     names = [f"{i:05d}.jpg" for i in range(rows)]
     columns = {name: [f"{name} {k}" for k in classes] for name, classes in zip(SPACES, codes, strict=True)}

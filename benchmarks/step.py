@@ -168,7 +168,7 @@ def write_table(folder: Path, side: int, rows: int) -> Path:
 
 
 def recipe_of(case: Case, epochs: int) -> recipes.Recipe:
-    columns = "\n".join(f'[[similarity]]\ncolumn = "label_{count}"' for count in CLASSES)
+    columns = "\n".join(f'[[similarity]]\ncolumn = "label_{count}"\nname = "categorical"' for count in CLASSES)
     return recipes.parse(
         f"""{columns}
         [data]
@@ -177,6 +177,8 @@ def recipe_of(case: Case, epochs: int) -> recipes.Recipe:
         name = "{case.encoder}"
         [heads]
         output_dim = 32
+        [weighting]
+        name = "uncertainty"
         [train]
         epochs = {epochs}
         batch_size = {BATCH}

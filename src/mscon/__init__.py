@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from mscon.comparison.compare import compare as compare
+    from mscon.data.proposal.proposal import init as init
     from mscon.data.table.table import read_table as read_table
     from mscon.deploy.embedder import load as load
     from mscon.deploy.transformer import EmbeddingTransformer as EmbeddingTransformer
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "mscon.comparison.compare": ("compare",),
+    "mscon.data.proposal.proposal": ("init",),
     "mscon.data.table.table": ("read_table",),
     "mscon.deploy.embedder": ("load",),
     "mscon.deploy.transformer": ("EmbeddingTransformer",),

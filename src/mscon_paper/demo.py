@@ -32,7 +32,7 @@ def demo(out: Path, *, seeds: int = 3, jobs: int | None = None, quick: bool = Fa
         RunError: if another file lies where the pages go.
     """
     from mscon.comparison.compare import compare
-    from mscon.data.inputs.images import cache_folder
+    from mscon.run.cache import cache_folder
     from mscon.search.explorer.page import build_explorer
     from mscon_paper.sources import glyphs
 

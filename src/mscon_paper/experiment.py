@@ -212,7 +212,7 @@ def _similarity(plain: Plain, case: Case, column: str) -> Plain:
     """The similarity that the source's recipe has for a column, or for the column that a derived one is made from."""
     made_from = {d["column"]: d["of"] for d in case.derived}
     known = {s["column"]: s for s in plain["similarity"] if "column" in s}
-    return {**copy.deepcopy(known.get(made_from.get(column, column), {})), "column": column}
+    return {"name": "categorical", **copy.deepcopy(known.get(made_from.get(column, column), {})), "column": column}
 
 
 def _nested(flat: Mapping[str, Any]) -> Plain:

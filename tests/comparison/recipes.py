@@ -11,6 +11,7 @@ TEXT = """
 title = "mine"
 [[similarity]]
 column = "colour"
+name = "categorical"
 importance = 2.0
 [[similarity]]
 column = "price"
@@ -44,5 +45,7 @@ def recipe(*overrides: str, text: str = TEXT) -> Recipe:
 
 def similarities(*columns: str) -> str:
     """An override for these label columns of classes."""
-    entries: Sequence[str] = [f'{{column="{c}"}}' if c != "same_row" else '{name="same_row"}' for c in columns]
+    entries: Sequence[str] = [
+        f'{{column="{c}", name="categorical"}}' if c != "same_row" else '{name="same_row"}' for c in columns
+    ]
     return f"similarity=[{', '.join(entries)}]"

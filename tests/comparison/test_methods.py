@@ -136,8 +136,10 @@ name = "hierarchical"
 under = ["colour"]
 [[similarity]]
 column = "noisy"
+name = "categorical"
 [[similarity]]
 column = "make"
+name = "categorical"
 [[derived]]
 column = "noisy"
 of = "colour"

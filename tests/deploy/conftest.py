@@ -19,8 +19,10 @@ RECIPE = """
 title = "Bars"
 [[similarity]]
 column = "kind"
+name = "categorical"
 [[similarity]]
 column = "colour"
+name = "categorical"
 [data]
 image_size = 16
 channels = 1

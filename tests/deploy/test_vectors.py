@@ -23,6 +23,7 @@ from mscon.train.fit import fit
 RECIPE = """
 [[similarity]]
 column = "kind"
+name = "categorical"
 [encoder]
 name = "mlp"
 settings = { units = 8, layers = 1 }

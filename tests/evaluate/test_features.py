@@ -24,8 +24,10 @@ from mscon.run.run import Run
 RECIPE = """
 [[similarity]]
 column = "kind"
+name = "categorical"
 [[similarity]]
 column = "colour"
+name = "categorical"
 [data]
 image_size = 16
 channels = 1

@@ -18,6 +18,7 @@ from mscon.run.run import Run
 RECIPE = """
 [[similarity]]
 column = "kind"
+name = "categorical"
 [[similarity]]
 column = "same_row"
 name = "same_row"
@@ -114,6 +115,7 @@ def test_a_column_may_be_called_anything(tmp_path):
     assert [r["column"] for r in run.read_probe()["linear"]] == ["kind", name]
     assert set(run.read_predictions()) == {
         *(f"linear/{i}/{key}" for i in (0, 1) for key in ("row", "true", "predicted")),
+        *(f"projections/0/{key}" for key in ("row", "true", "predicted")),
         *(f"neighbours/{i}/{key}" for i in (0, 1) for key in ("row", "precision_at_1", "r_precision", "map_at_r")),
     }
 

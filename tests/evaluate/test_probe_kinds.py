@@ -161,6 +161,7 @@ def test_columns_that_were_not_trained_on_are_asked_as_the_recipe_says(tmp_path)
     text = """
 [[similarity]]
 column = "path"
+name = "categorical"
 [probe]
 columns = ["price", "size"]
 neighbours = ["price"]

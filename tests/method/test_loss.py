@@ -227,8 +227,14 @@ def test_autocast_changes_no_digit():
         assert torch.equal(criterion(z, labels), expected)
 
 
+def test_weights_are_equal_by_default():
+    z, labels = batch()
+    assert MSConLoss(NAMES)(z, labels) == MSConLoss(NAMES, weighting="equal")(z, labels)
+    assert not list(MSConLoss(NAMES).parameters())
+
+
 def test_learned_weights_may_make_the_total_negative():
-    criterion = MSConLoss(["same_row"], temperature=0.01)
+    criterion = MSConLoss(["same_row"], temperature=0.01, weighting="uncertainty")
     with torch.no_grad():
         criterion.weighting.log_variance.fill_(-5.0)
     views = torch.eye(4)[:, None].repeat(1, 2, 1)
@@ -317,7 +323,7 @@ def test_settings_that_cannot_be_meant_are_refused(arguments, words):
         ({"positives": "within"}, "positives must be 'outside' or 'inside', got 'within'"),
         ({"denominator": None}, "denominator must be 'all' or 'negatives', got None"),
         ({"average_over": "all"}, "average_over must be 'anchors_with_a_positive' or 'all_anchors', got 'all'"),
-        ({"reduction": "max"}, "reduction must be 'mean' or 'sum', got 'max'"),
+        ({"weighting": "uncertainty", "reduction": "max"}, "reduction must be 'mean' or 'sum', got 'max'"),
         ({"weighting": "exact", "fit_on": "test"}, "fit_on must be 'validation' or 'training', got 'test'"),
         ({"objective": "himulcon", "constraint": "level"}, "constraint must be .*, got 'level'"),
         ({"memory_size": 1.5}, "memory_size must be an integer of at least 0, got 1.5"),

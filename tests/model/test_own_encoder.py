@@ -14,6 +14,7 @@ from mscon.run.run import Run
 RECIPE = """
 [[similarity]]
 column = "kind"
+name = "categorical"
 [data]
 image_size = 16
 channels = 1

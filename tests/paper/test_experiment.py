@@ -62,6 +62,19 @@ def test_runs_have_names_of_their_own():
         assert len({(r.row.title, r.case.name) for r in runs}) == len(runs), name
 
 
+def test_a_run_has_the_name_it_had_when_it_was_trained():
+    """Whatever the defaults of recipes are by now: other names would have finished runs trained again."""
+    names_of_runs = {run.name for run in planned("glyphs/table1")}
+    assert {
+        "mscon-paper-s-weights-seed0-3ac975ec",
+        "mscon-equal-weights-seed0-34581355",
+        "mscon-relative-weights-seed0-1feedb36",
+        "csn-seed0-b5dcbf73",
+        "supcon-weight-seed0-e180a569",
+    } <= names_of_runs
+    assert {run.recipe.similarities[0].name for run in planned("glyphs/table1_category")} == {"categorical", "same_row"}
+
+
 def test_runs_of_two_seeds_differ_in_the_seed_and_the_name():
     first, both = planned("glyphs/figure3"), find("glyphs/figure3").plan(2)
     second = both[len(first) :]

@@ -14,8 +14,10 @@ ROWS = 60
 _RECIPE = """
 [[similarity]]
 column = "kind"
+name = "categorical"
 [[similarity]]
 column = "tone"
+name = "categorical"
 
 [data]
 input = "vectors"

@@ -17,7 +17,8 @@ from mscon.run.run import Run
 
 def make(tmp_path, title="Shoes", column="closure", probed=True):
     text = (
-        f"title = {json.dumps(title)}\n[[similarity]]\ncolumn = {json.dumps(column)}\n[[similarity]]\nname = 'same_row'"
+        f"title = {json.dumps(title)}\n[[similarity]]\ncolumn = {json.dumps(column)}\nname = 'categorical'\n"
+        "[[similarity]]\nname = 'same_row'"
     )
     run = Run.create(tmp_path / "run")
     run.write_recipe(recipes.parse(text))
@@ -132,7 +133,7 @@ def test_the_command_writes_a_card_and_keeps_one_that_was_edited(tmp_path, capsy
 def test_similarities_are_counted_in_english(tmp_path, count, words):
     run = make(tmp_path)
     if count == 1:
-        run.write_recipe(recipes.parse("[[similarity]]\ncolumn = 'closure'"))
+        run.write_recipe(recipes.parse("[[similarity]]\ncolumn = 'closure'\nname = 'categorical'"))
     assert words in model_card(run)
 
 
@@ -142,13 +143,17 @@ def test_similarities_are_counted_in_english(tmp_path, count, words):
 )
 def test_the_lines_that_show_how_to_use_it_fit_what_is_encoded(tmp_path, data, words):
     run = make(tmp_path)
-    run.write_recipe(recipes.parse(f"[[similarity]]\ncolumn = 'closure'\n[data]\n{data}"))
+    run.write_recipe(recipes.parse(f"[[similarity]]\ncolumn = 'closure'\nname = 'categorical'\n[data]\n{data}"))
     assert words in model_card(run)
 
 
 def test_of_vectors_it_says_how_many_numbers_they_have(tmp_path):
     run = make(tmp_path)
-    run.write_recipe(recipes.parse("[[similarity]]\ncolumn = 'closure'\n[data]\ninput = 'vectors'\nvectors = 'a.npy'"))
+    run.write_recipe(
+        recipes.parse(
+            "[[similarity]]\ncolumn = 'closure'\nname = 'categorical'\n[data]\ninput = 'vectors'\nvectors = 'a.npy'"
+        )
+    )
     run.write_inputs({"input": "vectors", "width": 384})
     assert "of vectors of 384 numbers that were made elsewhere" in model_card(run)
 
@@ -156,7 +161,9 @@ def test_of_vectors_it_says_how_many_numbers_they_have(tmp_path):
 def test_a_model_of_foreign_code_says_what_is_imported_and_loads_as_shown(tmp_path):
     assert "trust=True" not in model_card(make(tmp_path))
     run = Run(tmp_path / "run")
-    run.write_recipe(recipes.parse("[[similarity]]\ncolumn = 'closure'\n[encoder]\nname = 'theirs.net:Net'"))
+    run.write_recipe(
+        recipes.parse("[[similarity]]\ncolumn = 'closure'\nname = 'categorical'\n[encoder]\nname = 'theirs.net:Net'")
+    )
     card = model_card(run)
     assert 'mscon.load("hf:owner/name", trust=True)' in card
     assert "mscon imports `theirs.net:Net`, code of its publisher that is not here" in card
@@ -166,7 +173,7 @@ def test_a_model_of_foreign_code_says_what_is_imported_and_loads_as_shown(tmp_pa
 def test_a_model_of_sentences_says_what_reads_them(tmp_path, model, trusted):
     run = make(tmp_path)
     data = f"input = 'text'\ntext_model = '{model}'"
-    run.write_recipe(recipes.parse(f"[[similarity]]\ncolumn = 'closure'\n[data]\n{data}"))
+    run.write_recipe(recipes.parse(f"[[similarity]]\ncolumn = 'closure'\nname = 'categorical'\n[data]\n{data}"))
     card = model_card(run)
     assert 'pip install "mscon[text]"' in card
     assert ("`someone/theirs`, which is not here" in card) == trusted

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mscon.run.progress import ProgressBar
+from mscon.run.progress import ProgressBar, duration_text
 
 
 def test_without_a_terminal_there_are_lines_and_no_bar(capsys):
@@ -33,3 +33,20 @@ def test_a_bar_that_is_not_shown_writes_nothing(monkeypatch, capsys, is_terminal
         bar.advance()
         bar.say("a line")
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.2, "1 second"),
+        (1.4, "1 second"),
+        (41.2, "41 seconds"),
+        (89.0, "89 seconds"),
+        (300.0, "5 minutes"),
+        (5_300.0, "88 minutes"),
+        (9_000.0, "2.5 hours"),
+        (345_600.0, "4 days"),
+    ],
+)
+def test_a_length_of_time_in_words(seconds, words):
+    assert duration_text(seconds) == words

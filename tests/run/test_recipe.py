@@ -28,6 +28,22 @@ def test_defaults_are_written_out():
     assert "temperature = 0.1" in recipe.parse(LEAST).to_toml()
 
 
+def test_without_a_word_of_it_weights_are_equal_and_kinds_inferred():
+    parsed = recipe.parse(LEAST)
+    assert parsed.weighting == recipe.Part("equal") == recipe.Recipe(parsed.similarities).weighting
+    assert parsed.similarities[0].name == recipe.AUTO
+
+
+@pytest.mark.parametrize("setting", ["numbers", "categories"])
+def test_a_star_stands_for_all_columns_that_are_left(setting):
+    parsed = recipe.parse(LEAST, [f"data.{setting}=*"])
+    assert getattr(parsed.data, setting) == recipe.ALL
+    assert recipe.parse(parsed.to_toml()) == parsed
+    assert recipe.parse(LEAST, [f'data.{setting}=["*"]']).data != parsed.data  # the column of this name
+    with pytest.raises(RecipeError, match=rf'{setting} must be a list of names of columns, or "\*" for all that are'):
+        recipe.parse(LEAST, [f"data.{setting}=height"])
+
+
 def test_overrides_are_applied_and_typed():
     parsed = recipe.parse(
         LEAST, ["train.epochs=3", "train.learning_rate=1", "title=short one", "objective.temperature=0.2"]
@@ -125,8 +141,8 @@ def test_what_a_similarity_says_again_is_not_its_own():
         (LEAST + "[objective]\nname = 'os:path'", "is not a objective|cannot import|must be a subclass"),
         (LEAST + "[objective]\nname = 'nowhere.at_all:Thing'", "cannot import objective"),
         (LEAST + "[train]\nepochs = -1", "epochs must be 0 .nothing is trained. or a larger whole number"),
-        (LEAST + "[train]\nepochs = 2.5", "epochs must be a whole number"),
-        (LEAST + "[train]\nepochs = true", "epochs must be a whole number"),
+        (LEAST + "[train]\nepochs = 2.5", "epochs must be 0 .nothing is trained. or a larger whole number"),
+        (LEAST + "[train]\nepochs = true", "epochs must be 0 .nothing is trained. or a larger whole number"),
         (LEAST + "[train]\noptimiser = 'lion'", 'must be one of "adamw", "sgd"'),
         (LEAST + "[data]\nsplit_shares = [0.5, 0.1, 0.1]", "sum to 1"),
         (LEAST + "[views]\ncrop = [0.5, 0.2]", "crop must be two shares"),
@@ -219,7 +235,7 @@ def test_all_mistakes_are_named_at_once_each_with_the_file():
         ("views.crop=[1]", r"must be a list of 2 values, each a number, got \[1\]"),
         ("data.channels=2", "must be one of 1, 3, got 2"),
         ("data.image_size=4", "must be a whole number from 8 to 2048"),
-        ("data.numbers=height", "must be a list, each text, got 'height'"),
+        ("probe.columns=height", "must be a list, each text, got 'height'"),
         ("data.split_shares=[0.0, 0.5, 0.5]", "the first above 0"),
         ("data.split_shares=[1.5, -0.5, 0.0]", "three shares"),
         ("data.split_shares=[nan, 0.5, 0.5]", "three shares"),

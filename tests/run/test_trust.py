@@ -38,12 +38,15 @@ from mscon.train.fit import fit, resume
 RECIPE = """
 [[similarity]]
 column = "kind"
+name = "categorical"
 [data]
 input = "vectors"
 vectors = "clip.npy"
 [encoder]
 name = "linear"
 settings = { units = 8 }
+[weighting]
+name = "uncertainty"
 [train]
 epochs = 1
 batch_size = 8

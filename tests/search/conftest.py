@@ -24,6 +24,7 @@ RECIPE = """
 title = "Shoes"
 [[similarity]]
 column = "kind"
+name = "categorical"
 [[similarity]]
 column = "closure"
 name = "multi_label"

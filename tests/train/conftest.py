@@ -16,8 +16,10 @@ from mscon.run.recipe import Recipe
 RECIPE = """
 [[similarity]]
 column = "shape"
+name = "categorical"
 [[similarity]]
 column = "shade"
+name = "categorical"
 [[similarity]]
 column = "same_row"
 name = "same_row"
@@ -32,6 +34,9 @@ translate = 0.1
 
 [encoder]
 width = 8
+
+[weighting]
+name = "uncertainty"
 
 [train]
 epochs = 2

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -9,6 +11,7 @@ from mscon.data.table.table import read_table
 from mscon.model.model import load_model
 from mscon.run import recipe as recipes
 from mscon.run.run import Run
+from mscon.train import average as averages
 from mscon.train import epochs, loop
 from mscon.train.average import MovingAverage
 from mscon.train.fit import fit, resume
@@ -70,27 +73,39 @@ def test_training_is_the_same_and_validation_is_of_the_average(vectors, tmp_path
     assert losses != others
 
 
-def test_its_validation_is_that_of_a_run_with_these_weights(vectors, tmp_path, monkeypatch):
-    """What is logged comes from the weights that are handed on."""
-    validate, compared = loop.validate, []
+CROSS_ENTROPY = ["objective.name=cross_entropy", "heads.name=identity"]
 
-    def check(training, epoch, step):
-        record = validate(training, epoch, step)
-        raw = training.method.model
-        training.method.model = training.average.model
-        average, training_average = training.average, None
-        object.__setattr__(training, "average", training_average)
-        compared.append(record["loss"] == validate(training, epoch, step)["loss"])
-        object.__setattr__(training, "average", average)
-        training.method.model = raw
+
+@pytest.mark.parametrize("settings", [[], CROSS_ENTROPY], ids=["supcon", "cross_entropy"])
+def test_what_is_validated_is_model_and_objective_with_the_average_for_weights(
+    vectors, tmp_path, monkeypatch, settings
+):
+    validate, losses = loop.validate, []
+
+    def twice(training, epoch, step):
+        record, average, method = validate(training, epoch, step), training.average, training.method
+        trained = method.model, method.objective
+        method.model, method.objective = average.model, average.objective
+        losses.append((record["loss"], validate(replace(training, average=None), epoch, step)["loss"]))
+        method.model, method.objective = trained
         return record
 
-    monkeypatch.setattr(epochs, "validate", check)
-    fit(recipe_of("keep.average=0.9"), vectors, tmp_path / "run", **QUIET)
-    assert compared == [True, True]
+    monkeypatch.setattr(epochs, "validate", twice)
+    fit(recipe_of("keep.average=0.9", *settings), vectors, tmp_path / "run", **QUIET)
+    assert len(losses) == 2
+    assert all(logged == again for logged, again in losses)
 
 
-@pytest.mark.parametrize("settings", [[], ["objective.name=cross_entropy", "heads.name=identity"]])
+def test_processes_agree_on_its_running_means_after_each_epoch(recipe_with, table, tmp_path, monkeypatch):
+    modules = []
+    monkeypatch.setattr(averages, "average_running_means", lambda module: modules.append(module))
+    run = fit(recipe_with("keep.average=0.9"), table, tmp_path / "run", **QUIET)
+    assert len(modules) == 2
+    for name, value in state_of(run).items():
+        assert torch.equal(modules[-1]["model"].state_dict()[name].cpu(), value)
+
+
+@pytest.mark.parametrize("settings", [[], CROSS_ENTROPY], ids=["supcon", "cross_entropy"])
 def test_resuming_gives_what_never_stopping_would_have(vectors, tmp_path, monkeypatch, settings):
     recipe = recipe_of("keep.average=0.9", "train.epochs=3", *settings)
     whole = fit(recipe, vectors, tmp_path / "whole", **QUIET)

@@ -28,6 +28,7 @@ ROWS = 40
 COMMON = """
 [[similarity]]
 column = "kind"
+name = "categorical"
 [train]
 epochs = 2
 batch_size = 8

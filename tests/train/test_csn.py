@@ -31,7 +31,7 @@ CSN = [
     "views.count=1",
     "triplets.count=50",
     "triplets.validation=20",
-    'similarity=[{column="shape"}, {column="shade"}]',
+    'similarity=[{column="shape", name="categorical"}, {column="shade", name="categorical"}]',
 ]
 
 
@@ -210,7 +210,9 @@ def test_in_batch_triplets_need_no_section(recipe_with, table, tmp_path):
 
 
 def test_views_of_a_row_make_no_triplet(recipe_with, table, tmp_path):
-    recipe = recipe_with(*CSN[:-1], "views.count=2", 'similarity=[{name="same_row"}, {column="shape"}]')
+    recipe = recipe_with(
+        *CSN[:-1], "views.count=2", 'similarity=[{name="same_row"}, {column="shape", name="categorical"}]'
+    )
     with pytest.raises(TableError, match=r"bars\.csv: column 'same_row': no triplet can be drawn"):
         fit(recipe, table, tmp_path / "run", **QUIET)
 

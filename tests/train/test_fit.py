@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -14,14 +15,14 @@ from mscon.model.model import load_model
 from mscon.run import checksums, folder
 from mscon.run.run import Run
 from mscon.train import assembly, epochs
-from mscon.train import fit as fits
 from mscon.train.fit import fit, resume
+from mscon.train.loop import Training
 
 QUIET = {"progress": False}
 CROSS_ENTROPY = [
     "objective.name=cross_entropy",
     "heads.name=identity",
-    'similarity=[{column="shape"}, {column="shade"}]',
+    'similarity=[{column="shape", name="categorical"}, {column="shade", name="categorical"}]',
 ]
 
 
@@ -236,7 +237,7 @@ def test_a_memory_changes_what_is_learnt(recipe_with, recipe, table, tmp_path):
     [
         ([*CROSS_ENTROPY, "weighting.name=equal"], "'cross_entropy' compares no rows"),
         (
-            ["triplets.count=20", "objective.name=triplet_margin", 'similarity=[{column="shape"}]'],
+            ["triplets.count=20", "objective.name=triplet_margin", 'similarity=[{column="shape", name="categorical"}]'],
             "a triplet is compared",
         ),
     ],
@@ -264,7 +265,9 @@ def test_a_similarity_absent_from_every_batch_is_null_in_the_log_and_does_not_mo
     path = tmp_path / "t.csv"
     header, *rows = table.path.read_text().splitlines()
     path.write_text("\n".join([header, *(f"{row.rsplit(',', 1)[0]},shade{i}" for i, row in enumerate(rows))]))
-    recipe = recipe_with("views.count=1", 'similarity=[{column="shape"}, {column="shade"}]')
+    recipe = recipe_with(
+        "views.count=1", 'similarity=[{column="shape", name="categorical"}, {column="shade", name="categorical"}]'
+    )
     run = fit(recipe, read_table(path), tmp_path / "run", images=table.path.parent, **QUIET)
     record = run.read_log()[0]
     assert all(record[k]["shade"] is None for k in ("loss", "weight", "relative_excess", "positive_share"))
@@ -279,12 +282,15 @@ def test_a_batch_larger_than_the_table_is_all_of_it(recipe_with, table, tmp_path
 
 def test_a_dry_run_takes_a_step_and_writes_nothing(recipe, table, tmp_path, monkeypatch, capsys):
     steps = []
-    one_step = fits._one_step
-    monkeypatch.setattr(fits, "_one_step", lambda training: steps.append(one_step(training)))
+    learn = Training.learn
+    monkeypatch.setattr(Training, "learn", lambda self, *batch: steps.append(batch) or learn(self, *batch))
     assert fit(recipe, table, tmp_path / "run", dry_run=True) is None
-    assert len(steps) == 1
+    assert len(steps) == 2
     assert not (tmp_path / "run").exists()
-    assert capsys.readouterr().err.startswith("Training takes 4 steps: 2 epochs of 2 steps.\nwarning: 4 steps are few")
+    length, warning, needed = capsys.readouterr().err.splitlines()
+    assert length == "Training takes 4 steps: 2 epochs of 2 steps."
+    assert warning.startswith("warning: 4 steps are few")
+    assert re.fullmatch(r"About \d+ seconds? on this machine for 4 steps, at [\d.]+ s a step; validation .*", needed)
 
 
 @pytest.mark.parametrize(
@@ -343,7 +349,7 @@ def test_a_table_of_one_training_row_is_refused(recipe_with, table, tmp_path):
 def test_a_folder_in_the_way_is_refused_before_anything_is_read(recipe, table, tmp_path, monkeypatch):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "thesis.txt").write_text("mine")
-    monkeypatch.setattr(fits, "select_rows", lambda *a, **k: pytest.fail("read the table first"))
+    monkeypatch.setattr("mscon.train.fit.select_rows", lambda *a, **k: pytest.fail("read the table first"))
     for overwrite in (False, True):
         with pytest.raises(RunError, match=r"not empty|not a run"):
             fit(recipe, table, tmp_path / "run", overwrite=overwrite, **QUIET)

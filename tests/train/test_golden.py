@@ -6,7 +6,7 @@ import pytest
 
 from mscon.train.fit import fit
 
-TWO = 'similarity=[{column="shape"}, {column="shade"}]'
+TWO = 'similarity=[{column="shape", name="categorical"}, {column="shade", name="categorical"}]'
 CSN = ["heads.name=masks", "heads.output_dim=8", "triplets.count=50", "triplets.validation=20", "views.count=1"]
 GOLDEN: dict[str, tuple[list[str], list[float], list[float]]] = {
     "supcon": (["weighting.name=relative"], [15.49467, 12.23529], [3.135386, 3.044485, 3.134224]),

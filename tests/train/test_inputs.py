@@ -24,8 +24,10 @@ from mscon.train.fit import fit, resume
 RECIPE = """
 [[similarity]]
 column = "kind"
+name = "categorical"
 [[similarity]]
 column = "shade"
+name = "categorical"
 [[similarity]]
 name = "same_row"
 

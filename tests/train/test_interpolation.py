@@ -9,10 +9,11 @@ from mscon.data.inputs.open import open_inputs
 from mscon.data.table.table import read_table
 from mscon.errors import RecipeError, TableError
 from mscon.evaluate.features import extract
+from mscon.model.interpolation import interpolated
 from mscon.model.model import load_model, model_state
 from mscon.run import recipe as recipes
 from mscon.run.run import Run
-from mscon.train import epochs
+from mscon.train import epochs, keep
 from mscon.train.fit import fit, resume
 from vector_table import RECIPE, write_table
 
@@ -89,6 +90,18 @@ def test_a_score_is_the_agreement_with_nearest_rows(recipe_of, vectors, tmp_path
         nearest = sorted(train, key=lambda n: -float(features[n] @ features[query]))[:10]
         expected.append(sum(kinds[n] == kinds[query] for n in nearest) / 10)
     assert scores["kind"] == pytest.approx(sum(expected) / len(expected), abs=1e-6)
+
+
+def test_a_share_whose_features_are_not_finite_is_not_taken(recipe_of, vectors, tmp_path, monkeypatch):
+    def exploding(start, trained, share):
+        weights = interpolated(start, trained, share)
+        return weights if share == 0.7 else {name: value * torch.inf for name, value in weights.items()}
+
+    monkeypatch.setattr(keep, "interpolated", exploding)
+    run = fit(recipe_of('keep.interpolate="auto"'), vectors, tmp_path / "run", **QUIET)
+    record = run.read_facts()["keep"]["last"]
+    assert record["interpolate"] == 0.7
+    assert record["scores"]["0.6"] == {}
 
 
 def test_running_means_are_those_of_the_interpolated_network(recipe_with, table, tmp_path):
@@ -173,7 +186,7 @@ def test_a_frozen_encoder_cannot_be_interpolated(recipe_of, vectors, tmp_path):
 def test_auto_needs_validation_rows_and_a_column(recipe_of, tmp_path):
     path = write_table(tmp_path)
     path.write_text(path.read_text().replace("validation", "test"))
-    same_row = 'similarity=[{name="same_row"}]'
+    same_row = 'similarity=[{name="same_row"}, {name="teacher", of="start"}]'
     with pytest.raises(RecipeError) as error:
         fit(recipe_of('keep.interpolate="auto"', same_row), read_table(path), tmp_path / "run", **QUIET)
     assert "chooses on validation rows, but things.csv has none" in str(error.value)

@@ -44,8 +44,10 @@ print(max(seen) - seen[0], run.read_facts()["trained"]["steps"])
 RECIPE = """
 [[similarity]]
 column = "kind"
+name = "categorical"
 [[similarity]]
 column = "shade"
+name = "categorical"
 [data]
 input   = "vectors"
 vectors = "x.npy"

@@ -62,7 +62,7 @@ def test_a_similarity_that_an_objective_finds_nothing_to_compare_by_is_told_once
     path = table.path.with_name("sized.csv")
     header, *lines = table.path.read_text().splitlines()
     path.write_text("\n".join([f"{header},size", *(f"{line},{n}" for n, line in enumerate(lines))]) + "\n")
-    similarity = 'similarity=[{column="shape"}, {column="size", name="continuous", width=100.0}]'
+    similarity = 'similarity=[{column="shape", name="categorical"}, {column="size", name="continuous", width=100.0}]'
     fit(recipe_with(similarity, "objective.name=decoupled:DCL"), read_table(path), tmp_path / "run")
     text = capsys.readouterr().err
     assert text.count("note: in none of the 2 steps of the first epoch") == 1

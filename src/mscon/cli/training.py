@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from mscon.cli.arguments import (
@@ -20,6 +21,7 @@ from mscon.cli.arguments import (
     read_recipe,
     verb,
 )
+from mscon.cli.evidence import scores_text
 
 
 @verb(
@@ -33,11 +35,12 @@ from mscon.cli.arguments import (
         "replace an existing run; it is kept until the new one has its first checkpoint. Other files in its folder "
         "stay. A folder that is not a run, or that holds the recipe or the table, is never replaced",
     ),
-    flag("--dry-run", "read and build everything, take one step, write nothing"),
+    flag("--dry-run", "read and build everything, take two steps on the CPU, estimate the time of all, write nothing"),
+    flag("--no-probe", "do not score the features when training has ended (`mscon probe` does that later)"),
     examples="""
     mscon train shoes.toml --table shoes.csv
     mscon train shoes.toml --table shoes.csv --set weighting.name=equal --out runs/equal
-    mscon train shoes.toml --table shoes.csv --dry-run     # checks everything, takes one step
+    mscon train shoes.toml --table shoes.csv --dry-run     # checks everything, takes two steps
     torchrun --nproc-per-node 2 -m mscon train shoes.toml --table shoes.csv --out runs/shoes
     """,
 )
@@ -45,9 +48,12 @@ def train(arguments: argparse.Namespace) -> None:
     """Train an encoder on all similarities of a recipe.
 
     Reads TABLE and writes a run directory with the complete recipe, the log and the checkpoints.
-    `mscon probe` and `mscon report` need that directory and the images, and nothing else.
+    Then scores the features as `mscon probe` does, and compares them with what training began
+    from, where that is pretrained weights, another run, vectors, columns or texts. `mscon probe`
+    and `mscon report` need that directory and the images, and nothing else.
     """
     from mscon.data.table.table import read_table
+    from mscon.errors import MSConError
     from mscon.train.fit import default_out, fit
 
     recipe = read_recipe(arguments)
@@ -65,10 +71,21 @@ def train(arguments: argparse.Namespace) -> None:
     if process_number():  # the first process prints for all
         return
     if run is None:
-        step = "One step was taken" if recipe.train.epochs else "Everything was built"
+        step = "Two steps were taken" if recipe.train.epochs else "Everything was built"
         print(f"{step} and nothing was written: this will {'train' if recipe.train.epochs else 'write a run'}.")
         return
-    print(f"{run.root}\nnext: mscon probe {run.root} && mscon report {run.root}")
+    if arguments.no_probe:
+        print(f"{run.root}\nnext: mscon probe {run.root} && mscon report {run.root}")
+        return
+    from mscon.evaluate.probe import probe
+
+    try:
+        probe(run)
+    except MSConError as error:  # the run is whole, whatever keeps it from being probed
+        print(f"note: the run is trained, but not probed. {error}", file=sys.stderr)
+        print(f"{run.root}\nnext: mscon probe {run.root}")
+        return
+    print(f"{scores_text(run)}\nnext: mscon report {run.root}")
 
 
 @verb(

@@ -110,7 +110,7 @@ def mean_over_columns(name: str, questions: Sequence[Question]) -> Question:
         for question in questions:
             assert question.groups is not None, "all of them have groups, or none has"
             groups[np.searchsorted(rows, question.rows)] = question.groups
-    return Question(name, "column_mean", rows, values, trained, None, 0, groups)
+    return Question(name, "column_mean", rows, values, trained, None, 0, groups=groups)
 
 
 def _mean_of_method(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import polars as pl
 from jaxtyping import Float, Int, Shaped
 
 from mscon.errors import counted
@@ -21,6 +22,7 @@ from mscon.evaluate.metrics.bootstrap import interval, macro_f1_interval
 from mscon.evaluate.metrics.retrieval import RetrievalResult, label_retrieval, nearest_difference, retrieval
 from mscon.evaluate.targets import ProbeTarget, among_largest, codes_of
 from mscon.method.similarities.base import TargetKind
+from mscon.run.recipe import Probe
 
 Record = dict[str, Any]
 Arrays = dict[str, np.ndarray]
@@ -38,6 +40,14 @@ class FrozenFeatures:
     split: Mapping[str, Int[np.ndarray, " split_rows"]]
     draws: int
     neighbours_among: str = "unseen"
+
+    @classmethod
+    def of(cls, features: Float[np.ndarray, "rows width"], rows: pl.DataFrame, probe: Probe) -> FrozenFeatures:
+        """Those of the rows of a run, with the settings of its recipe."""
+        split = rows.get_column("split").to_numpy()
+        names = ("train", "validation", "test", "unseen")
+        of_split = {name: np.flatnonzero(split == name) for name in names}
+        return cls(features, of_split, probe.draws, probe.neighbours_among)
 
     def intervals(self, scores: Mapping[str, Float[np.ndarray, " rows"]]) -> Record:
         """The mean of each measure over rows with its bootstrap interval, as plain values."""

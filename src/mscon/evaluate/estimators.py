@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Shaped
 from sklearn.linear_model import LogisticRegression, Ridge
 
+from mscon.evaluate.large_logistic import LargeLogistic, is_large
 from mscon.evaluate.metrics import influence
 
 # The largest gradient at which a fit has converged. At 1e-3 the weaker penalties stop where the stronger ones
@@ -24,6 +25,8 @@ class CannotProbe(ValueError):
 
 Parts = Sequence[np.ndarray]
 """Of the rows of train, validation and test."""
+
+_Predict = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,35 @@ def _logistic(y: Shaped[np.ndarray, " rows"]) -> tuple[Any, np.ndarray]:
     return LogisticRegression(warm_start=True, tol=_TOLERANCE, max_iter=_ITERATIONS), y
 
 
-def _classes(codes: Parts, names: Sequence[str]) -> Task:
+def _choice(y: Shaped[np.ndarray, " rows"], width: int) -> tuple[tuple[Any, np.ndarray], _Predict]:
+    """A model of class codes from 0, with what it is fitted to; and the code that it predicts."""
+    if is_large(len(y), width, int(y.max()) + 1):
+        large = LargeLogistic("softmax")
+        return (large, y), lambda features: large.logits(features).argmax(axis=1).astype(np.int64)
+    model = _logistic(y)
+    return model, lambda features: model[0].predict(features).astype(np.int64)
+
+
+def _yes_or_no(y: Shaped[np.ndarray, "rows outputs"], width: int) -> list[tuple[Any, np.ndarray]]:
+    """Models of several yes or no, with what they are fitted to: one each, or one of all where they are many."""
+    if is_large(len(y), width, y.shape[1]):
+        return [(LargeLogistic("sigmoid"), y)]
+    return [_logistic(column) for column in y.T]
+
+
+def _is_yes(model: Any, features: np.ndarray) -> np.ndarray:
+    """[rows], or [rows, outputs] of a model of all."""
+    log_odds = model.logits(features) if isinstance(model, LargeLogistic) else model.decision_function(features)
+    return np.asarray(log_odds > 0)
+
+
+def _probability(model: Any, features: np.ndarray) -> np.ndarray:
+    if isinstance(model, LargeLogistic):
+        return model.probabilities(features)
+    return np.asarray(model.predict_proba(features)[:, 1])
+
+
+def _classes(codes: Parts, names: Sequence[str], width: int) -> Task:
     for y in codes:
         if y.size and not -1 <= y.min() <= y.max() < len(names):
             raise ValueError(f"codes must lie in -1..{len(names) - 1}, got {y.min()}..{y.max()}.")
@@ -71,12 +102,12 @@ def _classes(codes: Parts, names: Sequence[str]) -> Task:
     if not known[2].any():
         raise CannotProbe("no row of split test has a label of a class that split train has")
     targets = tuple(code[y[k]] for y, k in zip(codes, known, strict=True))
-    model = _logistic(targets[0])
+    model, predict = _choice(targets[0], width)
     return Task(
         known,
         targets,
         [model],
-        predict=lambda features: model[0].predict(features).astype(np.int64),
+        predict=predict,
         criterion=lambda true, predicted: float((true == predicted).mean()),
         scores=lambda true, predicted: {"accuracy": (true == predicted).astype(np.float64)},
         constant=np.bincount(targets[0]).argmax(),
@@ -84,7 +115,7 @@ def _classes(codes: Parts, names: Sequence[str]) -> Task:
     )
 
 
-def _numbers(numbers: Parts, names: Sequence[str]) -> Task:
+def _numbers(numbers: Parts, names: Sequence[str], width: int) -> Task:
     known = tuple(np.isfinite(y) for y in numbers)
     targets = tuple(y[k] for y, k in zip(numbers, known, strict=True))
     for name, y in (("train", targets[0]), ("test", targets[2])):
@@ -108,7 +139,7 @@ def _numbers(numbers: Parts, names: Sequence[str]) -> Task:
     )
 
 
-def _levels(ranks: Parts, names: Sequence[str]) -> Task:
+def _levels(ranks: Parts, names: Sequence[str], width: int) -> Task:
     known = tuple(np.isfinite(y) for y in ranks)
     targets = tuple(y[k].astype(np.int64) for y, k in zip(ranks, known, strict=True))
     present = np.unique(targets[0])
@@ -118,7 +149,7 @@ def _levels(ranks: Parts, names: Sequence[str]) -> Task:
         )
     if not targets[2].size:
         raise CannotProbe("no row of split test has a level")
-    steps = [_logistic(targets[0] > level) for level in present[:-1]]
+    steps = _yes_or_no(targets[0][:, None] > present[:-1], width)
 
     def scores(true: np.ndarray, predicted: np.ndarray) -> Mapping[str, np.ndarray]:
         error = np.abs(true - predicted).astype(np.float64)
@@ -129,7 +160,7 @@ def _levels(ranks: Parts, names: Sequence[str]) -> Task:
         targets,
         steps,
         predict=lambda features: present[
-            np.sum([step.decision_function(features) > 0 for step, _ in steps], axis=0, dtype=np.int64)
+            np.column_stack([_is_yes(step, features) for step, _ in steps]).sum(axis=1, dtype=np.int64)
         ],
         criterion=lambda true, predicted: -float(np.abs(predicted - true).mean()),
         scores=scores,
@@ -139,7 +170,7 @@ def _levels(ranks: Parts, names: Sequence[str]) -> Task:
     )
 
 
-def _labels(has: Parts, names: Sequence[str]) -> Task:
+def _labels(has: Parts, names: Sequence[str], width: int) -> Task:
     known = [np.asarray(np.isfinite(y).all(axis=1)) for y in has]
     every = tuple(y[k] > 0.5 for y, k in zip(has, known, strict=True))
     usable = np.flatnonzero(every[0].any(axis=0) & ~every[0].all(axis=0))
@@ -148,14 +179,14 @@ def _labels(has: Parts, names: Sequence[str]) -> Task:
     targets = tuple(y[:, usable] for y in every)
     if not targets[2].any():
         raise CannotProbe("no row of split test has a label that can be predicted")
-    models = [_logistic(y) for y in targets[0].T]
+    models = _yes_or_no(targets[0], width)
     return Task(
         known,
         targets,
         models,
         # In the precision of predictions.safetensors, so that scores can be computed again from that file.
-        predict=lambda features: np.stack(
-            [model.predict_proba(features)[:, 1] for model, _ in models], axis=1, dtype=np.float32, casting="same_kind"
+        predict=lambda features: np.column_stack([_probability(model, features) for model, _ in models]).astype(
+            np.float32
         ),
         criterion=lambda true, probability: (
             float(influence.mean_average_precision(true, probability).mean()) if true.any() else 0.0
@@ -170,7 +201,7 @@ def _labels(has: Parts, names: Sequence[str]) -> Task:
     )
 
 
-TASKS: Mapping[str, Callable[[Parts, Sequence[str]], Task]] = {
+TASKS: Mapping[str, Callable[[Parts, Sequence[str], int], Task]] = {
     "class": _classes,
     "labels": _labels,
     "rank": _levels,

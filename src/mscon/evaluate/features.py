@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from rich.console import Console
+from torch import Tensor, nn
 
 from mscon.data.inputs import fingerprints
+from mscon.data.inputs.images import ImageStore
 from mscon.data.inputs.open import Inputs, fingerprints_of, open_inputs
+from mscon.data.inputs.stored_features import FeatureFile
 from mscon.data.inputs.views import plain
 from mscon.data.table.table import unit
 from mscon.errors import RunError, counted, numbered
+from mscon.model.frozen_backbone import FrozenBackbone
 from mscon.model.model import Model, load_model
 from mscon.run.progress import ProgressBar
 from mscon.run.run import Run
+
+Output = TypeVar("Output")
 
 
 def extract(
@@ -50,7 +58,7 @@ def extract(
     rows, facts = run.read_rows(), run.read_facts()
     model = load_model(run, checkpoint)
     root, name = Path(facts["images_root"]), facts["table"]["name"]
-    inputs = open_inputs(rows, root, recipe.data, name, vectors=run.vectors_file, known=run.read_inputs())
+    inputs = inputs_of(run)
     current, lines = fingerprints_of(inputs), rows.get_column("line").to_list()
     changed, words = fingerprints.changes(run.read_fingerprints(), current, lines, name, recipe.data, root)
     if changed and not accept_changes:
@@ -60,11 +68,25 @@ def extract(
         console.print(
             f"note: {words} Features are of them as they are now.", markup=False, highlight=False, soft_wrap=True
         )
+    if isinstance(inputs, ImageStore) and (recipe.encoder.stored_views or recipe.encoder.adapter):
+        encoder = FrozenBackbone(model.to(_device()).encoder)
+        inputs = FeatureFile(inputs, np.arange(len(inputs)), encoder).open(progress)[:, 0]
     features, projections = embed(model, inputs, batch_size=batch_size, progress=progress)
     _need_finite(run, checkpoint, features, projections, lines, name)
     if (masks := model.heads.shown) is not None:
         run.write_masks(masks.detach().cpu().tolist())
     run.write_features(features, projections, checkpoint, inputs=current, changed_rows=changed)
+
+
+def inputs_of(run: Run) -> Inputs:
+    """What the encoder of a run gets for each of its rows, as it is now.
+
+    Raises:
+        TableError: if an image or a vector cannot be read any more.
+    """
+    facts, data = run.read_facts(), run.read_recipe().data
+    root, name = Path(facts["images_root"]), facts["table"]["name"]
+    return open_inputs(run.read_rows(), root, data, name, vectors=run.vectors_file, known=run.read_inputs())
 
 
 def embed(
@@ -81,18 +103,41 @@ def embed(
         batch_size: rows encoded at a time.
         progress: show a bar on standard error.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = model.to(device, torch.float32).eval()
-    starts = range(0, len(inputs), batch_size)
-    features, projections = [], []
-    with ProgressBar("features", len(inputs), shown=progress) as bar:
-        for start in starts:
+    parts = by_batches(model, model.embed, inputs, batch_size=batch_size, progress=progress)
+    return np.concatenate([features for features, _ in parts]), np.concatenate([p for _, p in parts], axis=1)
+
+
+def by_batches(
+    module: nn.Module,
+    of_batch: Callable[[Float[Tensor, "batch ..."]], Output],
+    inputs: Inputs,
+    *,
+    batch_size: int = 512,
+    progress: bool = False,
+    title: str = "features",
+) -> list[Output]:
+    """What a function of a module gives for all inputs, some rows at a time; see `embed` for mode and precision.
+
+    Args:
+        module: moved to the GPU if there is one, and left there.
+        of_batch: called with images in [0, 1] or vectors, without gradients.
+        inputs, batch_size, progress: see `embed`.
+        title: of the bar.
+    """
+    device = _device()
+    module.to(device, torch.float32).eval()
+    outputs = []
+    with ProgressBar(title, len(inputs), shown=progress) as bar, torch.inference_mode():
+        for start in range(0, len(inputs), batch_size):
             numbers = np.arange(start, min(start + batch_size, len(inputs)))
-            of_batch = model.embed(plain(torch.from_numpy(inputs[numbers]).to(device)))
-            features.append(of_batch[0])
-            projections.append(of_batch[1])
+            with torch.autocast(device.type, enabled=False):
+                outputs.append(of_batch(plain(torch.from_numpy(inputs[numbers]).to(device))))
             bar.advance(len(numbers))
-    return np.concatenate(features), np.concatenate(projections, axis=1)
+    return outputs
+
+
+def _device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _need_finite(

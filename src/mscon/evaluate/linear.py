@@ -19,6 +19,7 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from mscon.evaluate.estimators import TASKS
+from mscon.evaluate.large_logistic import LargeLogistic
 from mscon.method.similarities.base import TargetKind
 
 # Strengths of the penalty, strongest first, so that each fit starts from a smoother one: that takes three quarters of
@@ -115,7 +116,7 @@ def linear_probe(
     for name, part in zip(("train", "validation", "test"), features, strict=True):
         if not np.isfinite(part).all():
             raise ValueError(f"features of the {name} rows are not all finite.")
-    task = TASKS[kind](targets, names)
+    task = TASKS[kind](targets, names, features_train.shape[1])
     scaler = StandardScaler().fit(features_train[task.known[0]].astype(np.float64))
     train, validation, test = (
         # In float64, at 1.4 times the time of float32: there fits of the weakest penalties end after other numbers
@@ -151,9 +152,12 @@ def linear_probe(
 
 
 def _fit(
-    model: Any, y: Shaped[np.ndarray, " rows"], features: Float[np.ndarray, "rows width"], strength: float
+    model: Any, y: Shaped[np.ndarray, "rows ..."], features: Float[np.ndarray, "rows width"], strength: float
 ) -> bool:
     """Fit an estimator, and say whether it converged. One that did not is a little short of its optimum."""
+    if isinstance(model, LargeLogistic):
+        model.fit(features, y, strength)
+        return model.has_converged
     # scikit-learn sums over rows where we take the mean.
     model.set_params(**({"alpha": strength * len(y)} if isinstance(model, Ridge) else {"C": 1 / (strength * len(y))}))
     # One thread: products this small gain nothing by two, and threads that wait for a busy core wait by spinning.

@@ -8,23 +8,24 @@ pairs.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 from rich.console import Console
 
-from mscon.errors import RunError, counted, nearest
-from mscon.evaluate import column_probes
+from mscon.errors import MSConError, RunError, counted
 from mscon.evaluate.column_probes import Arrays, FrozenFeatures, Record
-from mscon.evaluate.estimators import CannotProbe
 from mscon.evaluate.features import extract
-from mscon.evaluate.targets import neighbour_targets, probe_targets
+from mscon.evaluate.space_scores import SpaceScores, score_space, summary, with_differences
+from mscon.evaluate.start import Start, start_of
+from mscon.evaluate.targets import ProbeTarget, probe_columns
 from mscon.run.recipe import Recipe
 from mscon.run.run import Run
 
 
-def probe(run: Run | str | Path, *, progress: bool = True, accept_changes: bool = False) -> None:
+def probe(run: Run | str | Path, *, progress: bool = True, accept_changes: bool = False, start: bool = True) -> None:
     """Probe every column that the run was trained on, and those that its recipe names under [probe].
 
     Features are extracted first where they are missing or older than the checkpoint. Writes `probe.json`:
@@ -43,13 +44,23 @@ def probe(run: Run | str | Path, *, progress: bool = True, accept_changes: bool 
              "class", "labels": "classes", "left_out", "precision_at_1": {...}, "r_precision": {...},
                                 "map_at_r": {...}, "chance", "map_at_r_chance"
              "number", "rank": "neighbour_difference": {...}, "neighbour_spearman": {...}, "baseline"}],
-         "skipped": [{"column", "probe": "linear" or "neighbours", "reason"}]}
+         "projections": [as "linear", of the projections of each similarity for its own column],
+         "start": {"title", "digest", "width", "is_same", "linear", "neighbours", "summary"},
+         "skipped": [{"column", "probe": "linear", "neighbours" or "start", "reason"}]}
+
+    With "neighbours_among": "test" neighbours are test rows. "start" is there where the run began from published weights, another run's, vectors, columns or texts. Its "linear"
+    and "neighbours" are the same probes of the features that it began from (see `mscon.evaluate.start`), and each
+    record has "difference": {"value", "low", "high"}, by how much the run's score is above it, in the unit of the
+    measure that leads for its kind, paired by row. "summary" has means of those over columns, see
+    `mscon.evaluate.space_scores.summary`; "is_same" says that the run's features are those of its start. There are no
+    "projections" where nothing was trained, and of heads that leave features as they are.
 
     `mscon.evaluate.metrics.catalog` describes the measures. And predictions.safetensors: for the i-th entry of
     "linear" the arrays "linear/i/row", ".../true" and ".../predicted": numbers of rows in rows.parquet; indices into
     "classes", or numbers, or for labels [rows, labels] of 0 and 1, with ".../probability" (float32) beside them. Unless
     it is of classes, one array for each of its measures, whose mean over rows is the score. For the i-th of
-    "neighbours" "neighbours/i/row" and likewise one array a measure.
+    "neighbours" "neighbours/i/row" and likewise one array a measure. Those of "projections" and "start" likewise begin
+    with "projections/i/", "start/linear/i/" and "start/neighbours/i/".
 
     Intervals are over rows, with 95 % of the draws inside. For neighbours the queries are drawn, and the rows that
     they are compared with stay the same.
@@ -58,6 +69,7 @@ def probe(run: Run | str | Path, *, progress: bool = True, accept_changes: bool 
         run: a trained run, or its directory.
         progress: show progress, and the columns that are skipped, on standard error.
         accept_changes: extract features anew, also where images or vectors have changed since training.
+        start: also probe the features that the run began from.
 
     Raises:
         RunError: if the run has no checkpoint, its recipe names a column that its rows do not have, images or vectors
@@ -66,8 +78,7 @@ def probe(run: Run | str | Path, *, progress: bool = True, accept_changes: bool 
     """
     run = Run.of(run)
     recipe, rows = run.read_recipe(), run.read_rows()
-    _need_columns(run, recipe, rows)
-    probed = probe_targets(run, recipe, rows)
+    columns = probe_columns(run, recipe, rows)
     extract(run, progress=progress, accept_changes=accept_changes)
     features = run.read_features()
     if features.shape[0] != rows.height:
@@ -75,49 +86,57 @@ def probe(run: Run | str | Path, *, progress: bool = True, accept_changes: bool 
             f"run '{run.root}' has features of {counted(features.shape[0], 'row')}, but {counted(rows.height, 'row')}. "
             "Delete its folder 'features', then probe again."
         )
-    split = rows.get_column("split").to_numpy()
-    names = ("train", "validation", "test", "unseen")
-    of_split = {name: np.flatnonzero(split == name) for name in names}
-    frozen = FrozenFeatures(features, of_split, recipe.probe.draws, recipe.probe.neighbours_among)
-
-    records: dict[str, list[Record]] = {"linear": [], "neighbours": []}
-    skipped: list[Record] = []
-    predictions: Arrays = {}
+    frozen = FrozenFeatures.of(features, rows, recipe.probe)
     console = Console(stderr=True, quiet=not progress)
-    for how, probe_column, columns in (
-        ("linear", column_probes.linear, probed),
-        ("neighbours", column_probes.neighbours, neighbour_targets(run, recipe, rows, probed)),
-    ):
-        for column in columns:
-            try:
-                if column.kind == "nothing":
-                    raise CannotProbe("its similarity has no target_kind, so there is nothing to predict")
-                results = probe_column(column, frozen)
-            except CannotProbe as reason:
-                skipped.append({"column": column.column, "probe": how, "reason": str(reason)})
-                text = f"column '{column.column}' is not probed ({how}): {reason}"
-                console.print(text, markup=False, highlight=False, soft_wrap=True)
-                continue
-            for record, arrays in results:
-                # By number, not by name: a column may be called anything.
-                number = len(records[how])
-                records[how].append({"column": column.column, "kind": column.kind, "trained": column.trained, **record})
-                predictions |= {f"{how}/{number}/{key}": array for key, array in arrays.items()}
-    run.write_probe(
-        {"checkpoint": recipe.train.checkpoint, "draws": frozen.draws, **records, "skipped": skipped}, predictions
-    )
+
+    def note(text: str) -> None:
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    scores = score_space(frozen, columns, note)
+    projections = _projections(run, recipe, columns["linear"], frozen)
+    skipped = scores.skipped
+    record: Record = {"checkpoint": recipe.train.checkpoint, "draws": frozen.draws, **scores.records}
+    if frozen.neighbours_among != "unseen":
+        record["neighbours_among"] = frozen.neighbours_among
+    predictions = scores.arrays | {
+        f"projections/{name.removeprefix('linear/')}": array for name, array in projections.arrays.items()
+    }
+    if projections.records["linear"]:
+        record["projections"] = projections.records["linear"]
+    try:
+        began = start_of(run, progress=progress) if start else None
+    except MSConError as reason:  # weights or images that are gone do not keep a run from being probed
+        skipped = [*skipped, {"column": "", "probe": "start", "reason": str(reason).rstrip(".")}]
+        note(f"note: the features that the run began from are not probed: {reason}")
+        began = None
+    if began is not None:
+        record["start"], of_start = _start_record(began, scores, frozen, columns)
+        predictions |= {f"start/{name}": array for name, array in of_start.items()}
+    run.write_probe({**record, "skipped": skipped}, predictions)
 
 
-def _need_columns(run: Run, recipe: Recipe, rows: pl.DataFrame) -> None:
-    labels = [name for name in rows.columns if name not in ("line", "split", "image")]
-    trained = [part.column for part in recipe.similarities if part.reads]
-    probed = list(dict.fromkeys([*trained, *recipe.probe.columns]))
-    complaints = [
-        f"run '{run.root}' has no label column '{name}', which its recipe names.{nearest(name, labels)}\n"
-        f"  Its columns: {', '.join(labels)}."
-        for name in dict.fromkeys([*probed, *recipe.probe.neighbours])
-        if name not in labels
-    ]
-    complaints += [f"run '{run.root}': {complaint}" for complaint in recipe.probe_complaints()]
-    if complaints:
-        raise RunError("\n".join(complaints))
+def _start_record(
+    start: Start, scores: SpaceScores, frozen: FrozenFeatures, columns: Mapping[str, Sequence[ProbeTarget]]
+) -> tuple[Record, Arrays]:
+    """ "start" of probe.json, and its predictions. Where the features are the same, so are the scores."""
+    is_same = np.array_equal(start.features, frozen.features)
+    before = scores if is_same else score_space(replace(frozen, features=start.features), columns)
+    return {
+        "title": start.title,
+        "digest": start.digest,
+        "width": start.features.shape[1],
+        "is_same": is_same,
+        **with_differences(before, scores, frozen.draws),
+        "summary": summary(before, scores, frozen.draws),
+    }, before.arrays
+
+
+def _projections(run: Run, recipe: Recipe, probed: Sequence[ProbeTarget], frozen: FrozenFeatures) -> SpaceScores:
+    """Linear probes of the projections of each similarity for its own column."""
+    scores = SpaceScores()
+    spaces = run.read_projections()
+    for part, numbers in recipe.grouped("heads"):
+        for number in numbers if part.name != "identity" else ():
+            for column in [c for c in probed if c.trained and c.column == recipe.columns[number]]:
+                scores.add("linear", column, replace(frozen, features=spaces[number]))
+    return scores

@@ -63,7 +63,7 @@ class MSConLoss(nn.Module):
             alike (SimCLR's notion), so it can be added to any list to learn from unlabelled rows too.
         temperature: of the objective; None for its default. That of "supcon", 0.1, divides cosine similarities. By
             name, {"same_row": 0.2}, of the similarities named; the others have the default.
-        weighting: "uncertainty" (the paper's learned weights), "equal", "relative" (larger for
+        weighting: "equal" (weights of 1), "uncertainty" (the paper's learned weights), "relative" (larger for
             similarities that are learnt further), "exact" (by how well the labels of other rows are predicted: call
             `fit_weights` with held-out rows after each epoch, until then it is "equal"; or give `fit_on="training"`),
             or a Weighting of your own. A learned weighting has parameters: pass `criterion.parameters()` to the
@@ -98,7 +98,7 @@ class MSConLoss(nn.Module):
         self,
         similarities: Sequence[str | Similarity],
         temperature: float | Mapping[str, float] | None = None,
-        weighting: str | Weighting = "uncertainty",
+        weighting: str | Weighting = "equal",
         *,
         objective: str | Objective | Mapping[str, str | Objective] = "supcon",
         dim: int | None = None,

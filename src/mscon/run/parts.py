@@ -12,11 +12,12 @@ from msgspec import Meta
 
 from mscon.errors import RecipeError
 from mscon.method import catalogue
-from mscon.run.schema import NotNegative, Seed, Share, Views
+from mscon.run.ranges import NotNegative, Seed, Share
+from mscon.run.schema import Views
 from mscon.run.validate import Parameters, checked, collect, convert, filled, parameters_of
 
 AUTO = "auto"
-"""In place of the name of a similarity: the kind is inferred from the cells when the table is read."""
+"""The kind of a similarity that names none: it is inferred from the cells when the table is read."""
 
 SAME_ROW, TEACHER = "same_row", "teacher"
 """Similarities that read no cells of the table. Their column is only a name, by default the name of the kind."""
@@ -44,7 +45,7 @@ class Part:
         return {"name": self.name, **{k: v for k, v in self.settings.items() if v is not None}}
 
 
-DEFAULTS: Mapping[str, Part] = {"heads": Part("mlp"), "objective": Part("supcon"), "weighting": Part("uncertainty")}
+DEFAULTS: Mapping[str, Part] = {"heads": Part("mlp"), "objective": Part("supcon"), "weighting": Part("equal")}
 """The parts of a recipe that does not name them."""
 
 
@@ -178,7 +179,7 @@ def similarities_of(entries: Any, defaults: Mapping[str, Any]) -> tuple[Similari
 
 
 def _similarity(entry: Mapping[str, Any], defaults: Mapping[str, Any]) -> SimilarityPart:
-    name = _name_in(entry, "similarity", default="categorical")
+    name = _name_in(entry, "similarity", default=AUTO)
     column = entry.get("column", name if name in (SAME_ROW, TEACHER) else None)
     if not isinstance(column, str) or not column:
         raise RecipeError("[[similarity]] needs a column: the name of a label column of the table.")
@@ -220,8 +221,8 @@ def _settings_of_kind(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     if name == AUTO:
         if settings:
             raise RecipeError(
-                f"a similarity with name = '{AUTO}' takes no setting '{next(iter(settings))}', since its kind is "
-                "inferred. Name the kind that this is a setting of."
+                f"setting '{next(iter(settings))}' needs a kind, which is inferred where name is '{AUTO}' or absent. "
+                'Name the kind that this is a setting of, such as name = "continuous".'
             )
         return {}
     return filled(settings_of("similarity", catalogue.find("similarity", name)), settings, "similarity")

@@ -9,6 +9,15 @@ from typing import TypeVar
 Bar = TypeVar("Bar", bound="ProgressBar")
 
 
+def duration_text(seconds: float) -> str:
+    """A length of time in words, in the unit that suits it: "40 seconds", "5 minutes", "2.5 hours", "3 days"."""
+    for unit, length in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
+        if seconds >= 1.5 * length:
+            number = f"{seconds / length:.2g}"
+            return f"{number} {unit}s"
+    return f"{max(round(seconds), 1)} second{'' if round(seconds) <= 1 else 's'}"
+
+
 class ProgressBar:
     """A bar that is removed at the end, and lines above it that stay.
 

@@ -25,6 +25,7 @@ from mscon.run.parts import SimilarityPart as SimilarityPart
 from mscon.run.parts import probe_part as probe_part
 from mscon.run.parts import settings_of as settings_of
 from mscon.run.parts import similarity_part as similarity_part
+from mscon.run.ranges import ALL as ALL
 from mscon.run.schema import Candidates as Candidates
 from mscon.run.schema import Data as Data
 from mscon.run.schema import Encoder as Encoder
@@ -166,7 +167,7 @@ def parse(text: str, overrides: Sequence[str] = (), where: str = "") -> Recipe:
 
 
 def of_columns(columns: Sequence[str], overrides: Sequence[str] = ()) -> Recipe:
-    """A recipe for these label columns: kinds inferred from the cells, equal weights, everything else by default.
+    """A recipe for these label columns, with everything else by default: so kinds are inferred from the cells.
 
     Args:
         columns: of the table; "same_row" for views of one row.
@@ -178,8 +179,8 @@ def of_columns(columns: Sequence[str], overrides: Sequence[str] = ()) -> Recipe:
     """
     if isinstance(columns, str) or not all(isinstance(column, str) for column in columns):
         raise ValueError(f"columns must be a list of names of label columns, got {columns!r}.")
-    similarities = [{"name": c} if c == "same_row" else {"column": c, "name": AUTO} for c in columns]
-    return of_plain({"similarity": similarities, "weighting": {"name": "equal"}}, overrides)
+    similarities = [{"name": c} if c == "same_row" else {"column": c} for c in columns]
+    return of_plain({"similarity": similarities}, overrides)
 
 
 def of_plain(plain: Mapping[str, Any], overrides: Sequence[str] = (), where: str = "") -> Recipe:

@@ -37,7 +37,7 @@ def name_column(rows: pl.DataFrame, data: Data, choice: str | None = None) -> st
         return choice
     if choice == "" or data.input == "image":
         return ""
-    inputs = {data.text, *data.numbers, *data.categories}
+    inputs = {data.text, *data.encoded}
     likely = [name for name in columns if name not in inputs and _has_names(rows.get_column(name))]
     words = {name: name.casefold().replace("-", "_").split("_") for name in likely}
     headed = [name for header in _HEADERS for name in likely if header in words[name]]

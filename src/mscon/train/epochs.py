@@ -7,8 +7,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
+from mscon.data.batches.training_length import training_length
 from mscon.errors import RunError, TableError, counted
-from mscon.run.recipe import Recipe, Sampler, Train
+from mscon.run.recipe import Recipe
 from mscon.run.run import Run
 from mscon.train.checkpoint import Position, save_best, save_last
 from mscon.train.gather import leave, processes
@@ -16,12 +17,6 @@ from mscon.train.grad_cache import has_batch_norm
 from mscon.train.keep import finish, records
 from mscon.train.log import LEGEND, Log, TrainingProgress
 from mscon.train.loop import Training, need_finite_state, train_epoch, validate
-
-# Fewer steps than this are few. A table of 178 to 600 rows that took 20 steps (20 epochs of one batch) was worse than
-# its inputs with logistic regression; with some 900 steps it was better, see docs/decisions/0024-recipe-and-run.md.
-FEW_STEPS = 200
-
-_LEAST_BATCH = 16
 
 
 def is_first() -> bool:
@@ -157,26 +152,3 @@ def write_trained(run: Run, recipe: Recipe, position: Position) -> None:
     trained = {"epochs": position.epoch, "steps": position.step, "seconds": round(position.seconds, 2)}
     keep = {"keep": records(run)} if recipe.keep.interpolates else {}
     run.write_facts({**run.read_facts(), "trained": {**trained, "best_epoch": position.best_epoch}, **keep})
-
-
-def training_length(settings: Train, sampler: Sampler, steps_an_epoch: int) -> list[str]:
-    """Sentences: the steps of a run in all; and, where they are few, what to change in its recipe.
-
-    Args:
-        settings: how many epochs, and how large a batch.
-        sampler: whether a smaller batch gives more steps of an epoch, or would leave rows out.
-        steps_an_epoch: steps of one epoch.
-    """
-    if not settings.epochs:
-        return ["Nothing is trained (train.epochs = 0): the run holds the weights that training would start from."]
-    steps = settings.epochs * steps_an_epoch
-    sentences = [
-        f"Training takes {counted(steps, 'step')}: {counted(settings.epochs, 'epoch')} of "
-        f"{counted(steps_an_epoch, 'step')}."
-    ]
-    if steps < FEW_STEPS:
-        advice = f"train.epochs = {-(-FEW_STEPS // steps_an_epoch):,} or more" if steps_an_epoch else "more rows"
-        if sampler.name == "shuffled" and settings.batch_size > _LEAST_BATCH:
-            advice += f", or a train.batch_size below {settings.batch_size:,}, which gives an epoch more steps"
-        sentences.append(f"warning: {counted(steps, 'step')} are few, so the encoder may learn little. Set {advice}.")
-    return sentences

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 
 from mscon.data.table.table import Table, read_table
-from mscon.run.recipe import Recipe, of_columns
+from mscon.run.recipe import ALL, Recipe, of_columns
 
 
 def recipe_and_table(
@@ -29,8 +29,8 @@ def recipe_and_table(
             f"{type(other).__name__}."
         )
     table = source if isinstance(source, Table) else read_table(source)
-    if isinstance(numbers, str) or isinstance(categories, str):
-        raise ValueError("numbers and categories are lists of names of columns.")
+    if any(isinstance(names, str) and names != ALL for names in (numbers, categories)):
+        raise ValueError('numbers and categories are lists of names of columns, or "*" for all that are left.')
     if isinstance(recipe, Recipe):
         if numbers or categories:
             raise ValueError("numbers and categories go with a list of label columns; a recipe has them under [data].")
@@ -38,7 +38,8 @@ def recipe_and_table(
     overrides = []
     if numbers or categories:
         overrides = ["data.input=columns"]
-        overrides += [f"data.numbers={json.dumps([*numbers])}", f"data.categories={json.dumps([*categories])}"]
+        for setting, names in (("numbers", numbers), ("categories", categories)):
+            overrides.append(f"data.{setting}={json.dumps(names if names == ALL else [*names])}")
     elif "image" not in table.frame.columns and len(table.vectors) == 1:
         overrides = ["data.input=vectors", f"data.vectors={json.dumps(next(iter(table.vectors)))}"]
     if overrides:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import polars as pl
 import torch
 from jaxtyping import Float, Int64
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim.swa_utils import update_bn
 
 from mscon.data.batches.sampler import epoch_batches
 from mscon.data.batches.triplet_dataset import rows_of
 from mscon.data.inputs.open import Inputs, Vectors
 from mscon.data.inputs.views import Part, plain
-from mscon.errors import RecipeError, counted
+from mscon.errors import RecipeError, RunError, counted
 from mscon.method.similarities.base import Similarity
 from mscon.model.beside import build_beside, start_of, starts_from_weights
 from mscon.model.encoder import Encoder
@@ -167,7 +167,9 @@ def _finished(model: Model, run: Run, training: Training, trained: Mapping[str, 
     if recipe.keep.interpolates:
         fixed = recipe.keep.interpolate
         if fixed == "auto":
-            scores = {one: _scores(model, training, start, learned, one) for one in SHARES}
+            rows = rows_of(training.dataset)
+            columns = scored_similarities(recipe, rows.rows, rows.similarities, f"run '{run.root}'")
+            scores = {one: _scores(model, training, start, learned, one, columns) for one in SHARES}
             means = {one: round(sum(of.values()) / max(1, len(of)), 6) for one, of in scores.items()}
             # Of equals the nearest to the start: it keeps more of what no column here tells of.
             share = max(SHARES, key=lambda one: (means[one], -one))
@@ -194,8 +196,8 @@ def _interpolate(
     draw_view = training.view_maker(derived_seed(settings.seed, 0, "running means"))
 
     def view(batch: Int64[Tensor, " rows"]) -> Float[Tensor, "rows ..."]:
-        inputs = dataset.batch(batch).to(training.fabric.device).inputs
-        return draw_view(inputs, training.recipe.views, Part(torch.arange(len(inputs)), len(inputs)))
+        some = dataset.batch(batch).to(training.fabric.device)
+        return draw_view(some.inputs, training.recipe.views, Part(torch.arange(len(batch)), len(batch)), some.rows, 0)
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(settings.seed, 0, "network of running means"))
@@ -204,16 +206,23 @@ def _interpolate(
 
 
 def _scores(
-    model: Model, training: Training, start: Mapping[str, Tensor], learned: Mapping[str, Tensor], share: float
+    model: Model,
+    training: Training,
+    start: Mapping[str, Tensor],
+    learned: Mapping[str, Tensor],
+    share: float,
+    columns: Sequence[Similarity],
 ) -> Mapping[str, float]:
+    """Of the interpolated encoder; none where its features are not finite, which some share between may bring about."""
     dataset = rows_of(training.dataset)
     _interpolate(model, training, start, learned, share)
     train, validation = dataset.indices("train"), dataset.indices("validation")
-    similarities = scored_similarities(training.recipe, dataset.rows, dataset.similarities, "the table of the run")
     features = torch.zeros(len(dataset), model.encoder.width)
     for rows in (train, validation):
-        features[rows] = _encoded(model.encoder, dataset.inputs, rows, training.fabric.device)
-    return neighbour_scores(features, train, validation, similarities, dataset.rows)
+        features[rows] = encoded(model.encoder, dataset.inputs, rows, training.fabric.device)
+    if not features.isfinite().all():
+        return {}
+    return neighbour_scores(features, train, validation, columns, dataset.rows)
 
 
 def _fit_beside(model: Model, training: Training, start: Mapping[str, Tensor]) -> None:
@@ -226,18 +235,22 @@ def _fit_beside(model: Model, training: Training, start: Mapping[str, Tensor]) -
     elif isinstance(beside.encoder, VectorEncoder) and isinstance(dataset.inputs, Vectors):
         beside.encoder.mean.copy_(torch.from_numpy(dataset.inputs.mean))
         beside.encoder.std.copy_(torch.from_numpy(dataset.inputs.std))
-    features = _encoded(model.encoder, dataset.inputs, rows, device)
-    beside.learned.fit(features.numpy())
-    if beside.starting is not None:
-        reads = beside.encoder or (model.encoder if beside.start == "features" else nn.Identity())
-        beside.starting.fit(_encoded(reads, dataset.inputs, rows, device).numpy())
+    starting = beside.encoder or (model.encoder if beside.start == "features" else model.read)
+    for network, components in ((model.encoder, beside.learned), (starting, beside.starting)):
+        if components is not None:
+            features = encoded(network, dataset.inputs, rows, device)
+            if broken := int((~features.isfinite().all(dim=1)).sum()):
+                raise RunError(
+                    f"the features of {counted(broken, 'train row')} of {len(rows):,} are not finite, so [keep] cannot "
+                    "be applied to them. Train again with a lower train.learning_rate."
+                )
+            components.fit(features.numpy())
 
 
 @torch.no_grad()
-def _encoded(
-    network: nn.Module, inputs: Inputs, rows: Int64[Tensor, " rows"], device: torch.device
+def encoded(
+    network: Callable[[Tensor], Tensor], inputs: Inputs, rows: Int64[Tensor, " rows"], device: torch.device
 ) -> Float[Tensor, "rows width"]:
-    """What a network in evaluation mode gives for some rows, in float32, on the CPU."""
-    network.eval()
+    """What a network, which is in evaluation mode, gives for some rows, in float32, on the CPU."""
     blocks = [network(plain(torch.from_numpy(inputs[block.numpy()]).to(device))).cpu() for block in rows.split(_BATCH)]
     return torch.cat(blocks)

@@ -17,9 +17,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from mscon.errors import RecipeError
+from mscon.data.table.cell_text import number_text
+from mscon.errors import RecipeError, counted
 from mscon.method.weightings.base import relative_excess
-from mscon.run.progress import ProgressBar
+from mscon.run.progress import ProgressBar, duration_text
 from mscon.run.run import Run
 from mscon.train.step import Measured
 
@@ -170,11 +171,21 @@ class TrainingProgress(ProgressBar):
         self.epochs = epochs
         self._last: Record = {}
         self._start = time.monotonic()
+        self._steps = steps
+        self._shown: list[tuple[int, float]] = []  # the first two records: their steps, and when they came
 
     def show(self, record: Record) -> None:
         """A record of some steps."""
         self._last = record
         self.update(record["step"], f"epoch {record['epoch']}/{self.epochs}", short(record))
+        if len(self._shown) < 2:
+            self._shown.append((record["step"], time.monotonic()))
+            if len(self._shown) == 2:
+                # The steps before the first record also load libraries and kernels.
+                (before, start), (step, end) = self._shown
+                seconds, left = (end - start) / (step - before), self._steps - step
+                if seconds * left >= _SOON:
+                    self.say(time_needed(seconds, left))
 
     def end_epoch(self, epoch: int, validation: Record | None) -> None:
         """An epoch is finished."""
@@ -182,6 +193,18 @@ class TrainingProgress(ProgressBar):
             seconds, self._start = time.monotonic() - self._start, time.monotonic()
             result = f"; validation {merit(validation)}" if validation else ""
             self.say(f"epoch {epoch}/{self.epochs}: {sentence(self._last)}{result}; {seconds:.1f} s")
+
+
+def time_needed(seconds_a_step: float, steps: int) -> str:
+    """A sentence on how long so many steps take at this speed."""
+    return (
+        f"About {duration_text(seconds_a_step * steps)} on this machine for {counted(steps, 'step')}, at "
+        f"{number_text(seconds_a_step, 2)} s a step; validation comes on top."
+    )
+
+
+# Less time than this, in seconds, is not worth a sentence while a training runs.
+_SOON = 10.0
 
 
 def sentence(record: Record) -> str:

@@ -23,7 +23,7 @@ _BLOCK = 256
 def scored_similarities(
     recipe: Recipe, rows: pl.DataFrame, trained: Sequence[Similarity], table_name: str
 ) -> list[Similarity]:
-    """Of the columns that are trained on, and of those that [probe] names besides, which training does not see.
+    """Of the label columns that are trained on, and of those that [probe] names besides, which training does not see.
 
     Args:
         rows: of the run, all columns.
@@ -33,7 +33,7 @@ def scored_similarities(
     Raises:
         TableError: if a column of [probe] cannot be read as its kind.
     """
-    known = [similarity for similarity in trained if similarity.columns]
+    known = [similarity for similarity in trained if similarity.target_kind != "nothing"]
     names = dict.fromkeys(recipe.probe.columns)
     parts = [
         probe_part(name, recipe.probe.kinds.get(name, "categorical"))

@@ -64,14 +64,18 @@ def recipe(text: str) -> Recipe:
 
 def test_a_recipe_that_leaves_a_kind_open_gets_it_from_the_training_rows_with_every_default():
     parsed, sentences = resolve(
-        rows(closure=["zip;buckle", "zip", "buckle", "laced"] * 5, colour=["red", "green"] * 10),
-        recipe('similarity = [{column="closure", name="auto", importance=2}, {column="colour"}]').similarities,
+        rows(closure=["zip;buckle", "zip", "buckle", "laced"] * 5, colour=["red", "green"] * 10, heel=["1", "2"] * 10),
+        recipe(
+            'similarity = [{column="closure", name="auto", importance=2}, {column="colour"}, '
+            '{column="heel", name="categorical"}]'
+        ).similarities,
         where="shoes.csv: ",
     )
-    assert [p.name for p in parsed] == ["multi_label", "categorical"]
+    assert [p.name for p in parsed] == ["multi_label", "categorical", "categorical"]
     assert parsed[0].settings == {"separator": ";", "alike": "jaccard"}
     assert parsed[0].importance == 2
-    assert len(sentences) == 1
+    assert len(sentences) == 2
+    assert "column 'colour' is taken as categorical" in sentences[1]
     assert sentences[0].startswith("shoes.csv: column 'closure' is taken as multi_label, separator = \";\": ")
     assert recipes.parse(Recipe(parsed).to_toml()).similarities == parsed  # what a run's recipe holds
 
@@ -87,9 +91,10 @@ def test_what_looks_like_no_label_is_refused_for_all_columns_at_once():
     assert "name its kind yourself" in str(raised.value)
 
 
-def test_a_kind_that_is_open_takes_no_settings():
-    with pytest.raises(RecipeError, match=r"'heel': .* takes no setting 'width', since its kind is inferred"):
-        recipe('similarity = [{column="heel", name="auto", width=2.0}]')
+@pytest.mark.parametrize("name", ['name="auto", ', ""])
+def test_a_kind_that_is_open_takes_no_settings(name):
+    with pytest.raises(RecipeError, match=r"'heel': setting 'width' needs a kind, which is inferred where name is"):
+        recipe(f'similarity = [{{column="heel", {name}width=2.0}}]')
 
 
 def test_columns_that_a_recipe_does_not_name_are_told_of():

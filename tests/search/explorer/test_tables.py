@@ -29,6 +29,7 @@ input = "columns"
 numbers = ["power"]
 [[similarity]]
 column = "make"
+name = "categorical"
 [[similarity]]
 column = "price"
 name = "continuous"

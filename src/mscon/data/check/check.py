@@ -14,6 +14,8 @@ import numpy as np
 import polars as pl
 
 from mscon.data.batches.dataset import Dataset, cells_of, encode_all, fit_similarities
+from mscon.data.batches.sampler import count_batches
+from mscon.data.batches.training_length import training_length
 from mscon.data.batches.triplet_dataset import in_triplets
 from mscon.data.check.batch_stats import Batching, BatchStats, alike_share, class_sizes
 from mscon.data.check.dependence import Dependence, classes_of, dependences, dependences_text, tenths_of
@@ -52,6 +54,8 @@ class Description:
         dependences: pairs of columns that are nearly functions of one another, by the training rows.
         inferred: a sentence on each similarity whose kind the recipe leaves to be inferred.
         encoded: what is encoded of a row, in words; empty if that was not looked at.
+        steps: of the whole training.
+        length: sentences on these steps: how many an epoch has, and what to change where they are few.
         unnamed: columns that the recipe does not name, and what they look like: "continuous: ..." and why.
     """
 
@@ -68,6 +72,8 @@ class Description:
     inferred: tuple[str, ...] = ()
     unnamed: Mapping[str, str] = field(default_factory=dict)
     encoded: str = ""
+    steps: int = 0
+    length: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -98,6 +104,10 @@ class Description:
             lines += [f"    {name!r}: {what}" for name, what in self.unnamed.items()]
         if self.duplicates is not None:
             lines += ["", *duplicates_text(self.duplicates, unit(self.table))]
+        if self.length:
+            lines += ["", *self.length]
+        if self.steps:
+            lines.append("`mscon train --dry-run` measures how long they take on this machine.")
         return "\n".join(lines)
 
 
@@ -139,6 +149,7 @@ def describe(
         triplets = _triplets(batching, recipe.triplets, root or table.path.parent, where)
     else:
         stats = batching.stats()
+    steps_an_epoch = count_batches(sum(triplets.values()), recipe.train.batch_size) if stats is None else stats.batches
     trained = [_trained(batching, number, part, recipe.views, stats) for number, part in enumerate(parts)]
     columns = [_with_kind_advice(column, rows) for column in batching.advised(trained)]
     read_by = dict(zip((part.column for part in parts), similarities, strict=True))
@@ -159,6 +170,8 @@ def describe(
             name: str(looks) for name, looks in infer_kind.unnamed(rows, recipe.data, parts, recipe.probe).items()
         },
         encoded=encoded,
+        steps=recipe.train.epochs * steps_an_epoch,
+        length=training_length(recipe.train, recipe.sampler, steps_an_epoch),
     )
 
 

@@ -117,6 +117,16 @@ def decode_one(path: Path, size: int, channels: int) -> UInt8[np.ndarray, "chann
         return _of_file(image, size, channels)
 
 
+def side_and_mode(path: Path) -> tuple[int, str]:
+    """The length of the short side of an image in pixels, and Pillow's name of its mode, by its head alone.
+
+    Raises:
+        Refused: as `decode_one`.
+    """
+    with _refusing(), Image.open(path, formats=_formats()) as image:
+        return min(image.size), image.mode
+
+
 def decode_with_fingerprint(
     path: Path, size: int, channels: int
 ) -> tuple[UInt8[np.ndarray, "channels size size"], UInt8[np.ndarray, " bytes"]]:

@@ -54,6 +54,7 @@ class MethodScore:
         trained: whether this method trained on the column.
         standing: see `Standing`.
         behind_by: by how much it is worse than the best mean of the row, paired by row; None for the best itself.
+        over_start: by how much its score is above that of what its runs began from, paired by row; None if unknown.
     """
 
     score: Interval
@@ -61,6 +62,7 @@ class MethodScore:
     trained: bool
     standing: Standing
     behind_by: Interval | None
+    over_start: Interval | None = None
 
     @property
     def few_seeds(self) -> bool:
@@ -108,6 +110,10 @@ class ColumnScores:
         """The one mark that stands beside a number."""
         if cell.standing != "only":
             return "" if cell.standing == "behind" else cell.standing
+        return self.against_guessing(cell)
+
+    def against_guessing(self, cell: MethodScore) -> Mark:
+        """Whether a score is told apart from what guessing gives; "" where that is unknown."""
         if self.baseline is None:
             return ""
         if cell.score.low > self.baseline:
@@ -137,6 +143,10 @@ class Comparison:
     """Methods against columns.
 
     Attributes:
+        methods: titles of methods, and after them of what they began from.
+        seeds: of each; 0 for what they began from, which has none.
+        columns: the rows of the table.
+        draws: of the bootstrap.
         grouped_by: the column whose rows are drawn together; "" where each is by itself.
         neighbours_among: among which rows nearest neighbours were sought, in words.
     """
@@ -147,6 +157,11 @@ class Comparison:
     draws: int
     grouped_by: str = ""
     neighbours_among: str = "rows of groups that training never saw"
+
+    @property
+    def trained_methods(self) -> tuple[str, ...]:
+        """Titles of methods, without what they began from."""
+        return tuple(title for title, seeds in zip(self.methods, self.seeds, strict=True) if seeds)
 
     def leading(self, role: Role) -> tuple[ColumnScores, ...]:
         """Rows of one role by the measure that speaks for each column, whatever its kind."""
@@ -171,10 +186,10 @@ class Comparison:
     @property
     def few_seeds(self) -> str:
         """What to know where a method has too few seeds; empty if none has."""
-        if min(self.seeds) >= FEWEST_SEEDS:
+        if min(filter(None, self.seeds)) >= FEWEST_SEEDS:
             return ""
         covered = "its interval covers the choice of rows, but hardly the choice of the seed."
-        if len(self.methods) == 1:
+        if len(self.trained_methods) == 1:
             return f"There are fewer than {FEWEST_SEEDS} seeds: {covered.replace('its interval', 'the interval')}"
         return (
             f"A method with fewer than {FEWEST_SEEDS} seeds is never marked as clearly best, nor is any other method "
@@ -203,6 +218,8 @@ class Comparison:
             lines.append(("no mark", "clearly worse than the best mean"))
         if any(column.in_domain and not cell.trained for column in self.columns for _, cell in column.scored):
             lines.append(("'", "this method was not trained on the column"))
+        if any(cell.over_start is not None for column in self.columns for _, cell in column.scored):
+            lines.append(("Δ", "difference to the features that the method's runs began from, paired by row"))
         return tuple(lines)
 
 
@@ -216,8 +233,8 @@ def compare(gathered: Gathered, draws: int | None = None) -> Comparison:
     if draws is None:
         draws = min(int(m.recipe.get("probe", {}).get("draws", 1_000)) for m in gathered.members)
     return Comparison(
-        tuple(m.title for m in gathered.methods),
-        tuple(len(m.members) for m in gathered.methods),
+        (*(m.title for m in gathered.methods), *gathered.starts),
+        (*(len(m.members) for m in gathered.methods), *(0 for _ in gathered.starts)),
         tuple(compare_column(question, draws) for question in gathered.questions),
         draws,
         gathered.grouped_by,
@@ -248,8 +265,12 @@ def compare_column(question: Question, draws: int) -> ColumnScores:
             return "best" if clear else "first"
         return "behind" if gaps[i].low > 0 else "level"
 
+    def over_start(i: int) -> Interval | None:
+        start = question.starts[i] if i < len(question.starts) else None
+        return difference(values[i], values[start], draws, groups) if start in values else None
+
     cells = tuple(
-        MethodScore(scores[i], values[i].shape[0], question.trained[i], standing(i), gaps.get(i))
+        MethodScore(scores[i], values[i].shape[0], question.trained[i], standing(i), gaps.get(i), over_start(i))
         if i in values
         else None
         for i in range(len(question.values))

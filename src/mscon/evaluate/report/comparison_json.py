@@ -44,6 +44,7 @@ def _cell_json(cell: MethodScore | None) -> dict[str, Any] | None:
         "trained": cell.trained,
         "standing": cell.standing,
         "behind_by": None if cell.behind_by is None else _interval_json(cell.behind_by),
+        "over_start": None if cell.over_start is None else _interval_json(cell.over_start),
     }
 
 

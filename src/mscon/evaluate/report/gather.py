@@ -37,11 +37,13 @@ class Question:
         column: the label column; of a level of a hierarchy with its number.
         measure: name of one of `mscon.evaluate.metrics.catalog.MEASURES`.
         rows: positions in the runs' rows, ascending; the same for all methods.
-        values: per method [seeds, rows], whose mean is the score, or None where the method was not scored.
-        trained: per method, whether this column was among its similarities.
+        values: per method, then per start, [seeds, rows], whose mean is the score, or None where it was not scored.
+            A start has no seed; its values are repeated for as many as the methods have.
+        trained: likewise, whether this column was among its similarities.
         baseline: what guessing gives: the share of the largest class, or the measure for rows in random order, see
             `Measure.guess`; None if the probe does not say.
         classes: how many classes were told apart (0 where that is not said).
+        starts: per method the position in `values` of what its runs began from, if that was probed.
         groups: numbers of the groups of [data] split_by that the rows belong to; None where rows are by themselves.
         held_out: whether it is of runs that were trained on other label columns than this one, see `mscon.comparison`.
     """
@@ -53,6 +55,7 @@ class Question:
     trained: tuple[bool, ...]
     baseline: float | None
     classes: int
+    starts: tuple[int | None, ...] = ()
     groups: Int[np.ndarray, " rows"] | None = None
     held_out: bool = False
 
@@ -64,10 +67,11 @@ class Question:
 
 @dataclass(frozen=True)
 class Gathered:
-    """All that a comparison needs."""
+    """All that a comparison needs; `starts` are the titles of what the methods' runs began from, each once."""
 
     methods: tuple[Method, ...]
     questions: tuple[Question, ...]
+    starts: tuple[str, ...] = ()
 
     @property
     def members(self) -> Iterator[Member]:
@@ -163,9 +167,36 @@ def gather(runs: Sequence[Run]) -> Gathered:
     methods = methods_of(members)
     _same_rows(members, complaints)
     _stop(complaints)
-    questions = _questions(methods, scores, complaints)
+    starts = _starts(methods)
+    questions = _questions(methods, starts, scores, complaints)
     _stop(complaints)
-    return Gathered(methods, questions)
+    return Gathered(methods, questions, tuple(start.title for start in starts))
+
+
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """What some methods began from: its scores, and the numbers of those methods."""
+
+    title: str
+    methods: tuple[int, ...]
+    scores: Mapping[tuple[str, str], RowValues]
+
+
+def _starts(methods: Sequence[Method]) -> list[_Start]:
+    """Each start once, in the order of the methods; a method whose runs began from different ones has none."""
+    by_digest: dict[str, list[int]] = {}
+    for number, method in enumerate(methods):
+        digests = {(member.run.read_probe().get("start") or {}).get("digest") for member in method.members}
+        if len(digests) == 1 and (digest := digests.pop()) is not None:
+            by_digest.setdefault(digest, []).append(number)
+    starts = []
+    for numbers in by_digest.values():
+        runs = [methods[number].members[0].run for number in numbers]
+        scores: dict[tuple[str, str], RowValues] = {}
+        for run in reversed(runs):  # those of the first count, where several were probed for a column
+            scores |= row_values_of(run, "start")
+        starts.append(_Start(str(runs[0].read_probe()["start"]["title"]), tuple(numbers), scores))
+    return starts
 
 
 def _stop(complaints: list[str]) -> None:
@@ -194,6 +225,7 @@ def _same_rows(members: Sequence[Member], complaints: list[str]) -> None:
 
 def _questions(
     methods: Sequence[Method],
+    starts: Sequence[_Start],
     scores: Mapping[Path, Mapping[tuple[str, str], RowValues]],
     complaints: list[str],
 ) -> tuple[Question, ...]:
@@ -216,14 +248,31 @@ def _questions(
         ]
         if complaints:
             continue
-        values = tuple(np.stack([one.values for _, one in group]) if group else None for group in groups)
+        values = [np.stack([one.values for _, one in group]) if group else None for group in groups]
+        seeds = max(len(of_method) for of_method in values if of_method is not None)
+        of_starts = [start.scores.get(key) for start in starts]
+        values += [
+            np.tile(one.values, (seeds, 1)) if one and np.array_equal(one.rows, reference.rows) else None
+            for one in of_starts
+        ]
+        place = {number: len(methods) + i for i, start in enumerate(starts) for number in start.methods}
         trained = tuple(
             any(one.trained for _, one in group) if group else column.partition(", level ")[0] in method.trained
             for method, group in zip(methods, groups, strict=True)
         )
         of_rows = None if groups_of is None else groups_of[reference.rows]
         questions.append(
-            Question(column, measure, reference.rows, values, trained, reference.baseline, reference.classes, of_rows)
+            Question(
+                column,
+                measure,
+                reference.rows,
+                tuple(values),
+                trained + (False,) * len(starts),
+                reference.baseline,
+                reference.classes,
+                tuple(place.get(number) for number in range(len(methods))),
+                of_rows,
+            )
         )
     return tuple(questions)
 

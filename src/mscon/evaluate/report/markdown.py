@@ -61,4 +61,8 @@ def _cell_text(cell: MethodScore | None, row: ColumnScores) -> str:
         return "-"
     value, low, high = (row.about.shown(n) for n in (cell.score.value, cell.score.low, cell.score.high))
     sign = MARKS[mark][0] if (mark := row.mark(cell)) else " "
-    return f"{value} ({low} to {high}) {sign}" + "'" * (row.in_domain and not cell.trained)
+    text = f"{value} ({low} to {high}) {sign}" + "'" * (row.in_domain and not cell.trained)
+    if (gap := cell.over_start) is None:
+        return text
+    value, low, high = (row.about.shown(n) for n in (gap.value, gap.low, gap.high))
+    return f"{text} Δ {'+' * (gap.value >= 0)}{value} ({low} to {high})"

@@ -210,7 +210,7 @@ def _rows(
 def _telling(columns: Sequence[str], labels: Sequence[str], data: Data) -> list[str]:
     """Columns beside the labels, those first that are not encoded, such as a name."""
     others = [name for name in columns if name not in (*PLACES, *labels)]
-    return sorted(others, key=lambda name: name in (*data.numbers, *data.categories))
+    return sorted(others, key=lambda name: name in data.encoded)
 
 
 def _short(text: str) -> str:

@@ -22,7 +22,8 @@ from mscon.evaluate.report.gather import Gathered, gather
 from mscon.evaluate.report.heads import HEIGHT, Diversities, diversity, masks
 from mscon.evaluate.report.maps import SIDE, Atlas, atlas
 from mscon.evaluate.report.neighbours import Grid, grid
-from mscon.evaluate.report.summary import closest_look, default_title, facts_at_a_glance, sentences
+from mscon.evaluate.report.projections import projection_scores
+from mscon.evaluate.report.summary import behind_start, closest_look, default_title, facts_at_a_glance, sentences
 from mscon.evaluate.report.training import BOTTOM, LEFT, RIGHT, TOP, WIDTH, curves, endings
 from mscon.evaluate.report.training import HEIGHT as CHART_HEIGHT
 from mscon.run import atomic, outputs
@@ -132,9 +133,15 @@ def render(
     return _page(
         title=title or default_title(gathered.methods, gathered.table),
         sentences=lead or sentences(comparison),
-        warnings=[*spaces.failures, *lost_logs([m.run for m in members]), *_not_trained(gathered)],
+        warnings=[
+            *behind_start(comparison),
+            *spaces.failures,
+            *lost_logs([m.run for m in members]),
+            *_not_trained(gathered),
+        ],
         glance=facts_at_a_glance(gathered),
         comparison=comparison,
+        projections=projection_scores(gathered),
         skipped=_skipped(gathered),
         experiments=experiments,
         curves=curves(gathered.methods),

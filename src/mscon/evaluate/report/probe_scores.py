@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -16,6 +16,14 @@ from mscon.run.run import Run
 
 # What a probe of neighbours is scored by where it does not say so itself.
 _RETRIEVAL = {"precision_at_1": "chance", "map_at_r": "map_at_r_chance"}
+
+
+@dataclass(frozen=True, slots=True)
+class StartScore:
+    """The same score of the features that the run began from, and by how much the run's is above it."""
+
+    value: float
+    difference: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +39,7 @@ class Score:
     low: float
     high: float
     guess: float | None
+    start: StartScore | None = None
 
     @property
     def name(self) -> str:
@@ -38,13 +47,21 @@ class Score:
 
 
 def scores_of(probe: Mapping[str, Any], how: str) -> Iterator[Score]:
-    """Each column's score by one of the two probes in `probe.json`, "linear" or "neighbours", in its order."""
+    """Each column's score by one of the probes in `probe.json`, in its order.
+
+    Args:
+        probe: what the file holds.
+        how: "linear" or "neighbours"; or "projections", the linear probes of those.
+    """
+    kind = "linear" if how == "projections" else how
+    of_start = {name_of(record): record for record in (probe.get("start") or {}).get(how, [])}
     for record in probe.get(how, []):
+        before = of_start.get(name_of(record))
         # Where a probe of classes says what guessing gives.
         guesses = {"accuracy": record.get("majority"), "precision_at_1": record.get("chance")}
         guesses |= record.get("baseline") or {}
         for name, measure in MEASURES.items():
-            if measure.leads and measure.probe == how and isinstance(value := record.get(name), Mapping):
+            if measure.leads and measure.probe == kind and isinstance(value := record.get(name), Mapping):
                 yield Score(
                     record["column"],
                     record.get("level"),
@@ -55,6 +72,7 @@ def scores_of(probe: Mapping[str, Any], how: str) -> Iterator[Score]:
                     value["low"],
                     value["high"],
                     guesses.get(name),
+                    None if before is None else StartScore(before[name]["value"], before["difference"]),
                 )
 
 
@@ -69,13 +87,20 @@ class RowValues:
     classes: int
 
 
-def row_values_of(run: Run) -> dict[tuple[str, str], RowValues]:
+def row_values_of(run: Run, space: Literal["features", "start"] = "features") -> dict[tuple[str, str], RowValues]:
     """All scores of a run row by row, by column and measure.
+
+    Args:
+        run: that was probed.
+        space: "start" for the scores of the features that it began from; none where its probe.json has no start.
 
     Raises:
         RunError: if probe.json and predictions.safetensors do not belong together.
     """
     probe, arrays = run.read_probe(), run.read_predictions()
+    if space == "start":
+        probe = probe.get("start") or {}
+        arrays = {name.removeprefix("start/"): array for name, array in arrays.items() if name.startswith("start/")}
     scores: dict[tuple[str, str], RowValues] = {}
     try:
         for i, record in enumerate(probe.get("linear", [])):

@@ -14,6 +14,7 @@ import numpy as np
 from mscon.errors import counted
 from mscon.evaluate.metrics.bootstrap import Interval
 from mscon.evaluate.metrics.catalog import Measure
+from mscon.evaluate.report.against_start import start_words
 from mscon.evaluate.report.compare import ColumnScores, Comparison, MethodScore
 from mscon.evaluate.report.gather import Gathered
 from mscon.evaluate.report.methods import Member, Method
@@ -81,13 +82,18 @@ def in_order(splits: Iterable[str]) -> list[str]:
 
 
 def sentences(comparison: Comparison) -> tuple[str, ...]:
-    """At most three, most important first: columns not trained on, those trained on, neighbours, and few seeds."""
+    """At most three, most important first.
+
+    Of one method how it stands to what it began from, then to guessing; of several how they stand to one another: on
+    columns not trained on, on those trained on, by neighbours. Then what to know of few seeds.
+    """
     if not comparison.columns:
         return ("No column was probed, so there is nothing to say about the features yet.",)
     other, trained = comparison.leading("not trained on"), comparison.leading("trained on")
     methods = comparison.methods
-    if len(methods) == 1:
+    if len(comparison.trained_methods) == 1:
         lines = [
+            _over_start(comparison),
             _against_guessing(other, f"“{methods[0]}” was not trained on"),
             _against_guessing(trained, f"“{methods[0]}” was trained on"),
         ]
@@ -99,12 +105,50 @@ def sentences(comparison: Comparison) -> tuple[str, ...]:
     return tuple(line for line in (*lines, _neighbours(comparison), comparison.few_seeds) if line)[:3]
 
 
+def _over_start(comparison: Comparison) -> str:
+    """One method: what training gained, or lost, on each column over what it began from."""
+    parts = []
+    for role in ("not trained on", "trained on"):
+        gaps = [
+            f"“{column.column}” {_gain(column, gap)}"
+            for column in comparison.leading(role)
+            if column.cells[0] is not None and (gap := column.cells[0].over_start) is not None
+        ]
+        parts += [f"on columns {role}: {_listed(gaps)}"] if gaps else []
+    return f"Against {start_words(comparison.methods[1])}, {'; '.join(parts)}." if parts else ""
+
+
+def behind_start(comparison: Comparison) -> list[str]:
+    """A sentence for each of several methods that is clearly worse on some column than what it began from."""
+    sentences = []
+    for number, method in enumerate(comparison.trained_methods):
+        losses = [
+            f"“{column.column}” ({_gain(column, gap)})"
+            for column in comparison.columns
+            if column.about.leads
+            and (cell := column.cells[number]) is not None
+            and (gap := cell.over_start) is not None
+            and (gap.low > 0 if column.about.lower_is_better else gap.high < 0)
+        ]
+        if losses:
+            sentences.append(f"“{method}” is clearly behind the features that it began from on {_listed(losses)}.")
+    return sentences if len(comparison.trained_methods) > 1 else []
+
+
+def _gain(column: ColumnScores, gap: Interval) -> str:
+    about = column.about
+    points = " points" if about.in_percent else f" in {about.title}{', lower is better' * about.lower_is_better}"
+    return f"{'+' * (gap.value >= 0)}{about.shown(gap.value)}{points} ({span(gap, about)})"
+
+
 def _against_guessing(columns: Sequence[ColumnScores], role: str) -> str:
     """One method: which columns are predicted better than by guessing."""
     by_mark: dict[str, list[str]] = {}
     for column in columns:
-        for _, cell in column.scored:
-            by_mark.setdefault(column.mark(cell), []).append(f"“{column.column}” ({_with_guess(column, cell)})")
+        for _, cell in column.scored[:1]:
+            by_mark.setdefault(column.against_guessing(cell), []).append(
+                f"“{column.column}” ({_with_guess(column, cell)})"
+            )
     words = {
         "above": "better than guessing",
         "chance": "not distinguishably better than guessing",

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from mscon.data.batches.training_length import training_length
 from mscon.run.recipe import Sampler, Train
-from mscon.train.epochs import training_length
 
 
 def test_steps_in_all_are_stated_and_enough_of_them_get_no_advice():
-    assert training_length(Train(epochs=24), Sampler(), 1_000) == [
-        "Training takes 24,000 steps: 24 epochs of 1,000 steps."
-    ]
+    assert training_length(Train(epochs=24), Sampler(), 1_000) == (
+        "Training takes 24,000 steps: 24 epochs of 1,000 steps.",
+    )
     assert len(training_length(Train(epochs=200), Sampler(), 1)) == 1
 
 
@@ -40,4 +40,4 @@ def test_steps_in_all_are_stated_and_enough_of_them_get_no_advice():
     ],
 )
 def test_few_steps_come_with_advice(train, sampler, steps, advice):
-    assert training_length(train, sampler, steps)[1:] == [advice]
+    assert training_length(train, sampler, steps)[1:] == (advice,)

@@ -1,0 +1,1 @@
+"""`mscon init`: a recipe that fits a table."""

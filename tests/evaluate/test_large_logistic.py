@@ -1,0 +1,101 @@
+"""Logistic regression of large problems: the optimum that scikit-learn finds, in fewer passes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from mscon.evaluate import estimators, large_logistic
+from mscon.evaluate.large_logistic import LargeLogistic, is_large
+from mscon.evaluate.linear import GRID, linear_probe
+
+
+def problem(rows: int = 1_500, width: int = 24, classes: int = 12, seed: int = 0):
+    """Classes of different sizes, and features that differ a hundredfold in how much they vary together."""
+    generator = np.random.default_rng(seed)
+    share = np.arange(1, classes + 1) / np.arange(1, classes + 1).sum()
+    y = generator.choice(classes, size=rows, p=share)
+    mix = generator.normal(size=(width, width)) * np.geomspace(1, 0.01, width)[:, None]
+    x = (generator.normal(size=(classes, width))[y] + generator.normal(size=(rows, width))) @ mix
+    return (x - x.mean(axis=0)) / x.std(axis=0), y
+
+
+def objective(logits, weights, y, strength) -> float:
+    top = logits.max(axis=1, keepdims=True)
+    total = np.log(np.exp(logits - top).sum(axis=1)) + top[:, 0]
+    return float((total - logits[np.arange(len(y)), y]).mean() + strength / 2 * (weights**2).sum())
+
+
+def weights_of(model: LargeLogistic) -> np.ndarray:
+    return (model._directions @ model._weights).numpy()
+
+
+def test_choices_reach_the_optimum_of_scikit_learn_at_every_strength():
+    x, y = problem()
+    model = LargeLogistic("softmax")
+    for strength in GRID:
+        model.fit(x, y, strength)
+        exact = LogisticRegression(C=1 / (strength * len(y)), tol=1e-6, max_iter=5_000).fit(x, y)
+        least = objective(exact.decision_function(x), exact.coef_, y, strength)
+        reached = objective(model.logits(x), weights_of(model), y, strength)
+        assert model.has_converged
+        assert least - 1e-6 <= reached <= least + 3e-3
+        assert (model.logits(x).argmax(axis=1) == exact.predict(x)).mean() > 0.97
+
+
+def test_yes_or_no_reaches_the_optimum_of_each_output_alone():
+    x, y = problem()
+    has = np.stack([y % 2 == 0, y > 8, y == 0], axis=1)
+    model = LargeLogistic("sigmoid")
+    for strength in GRID:
+        model.fit(x, has, strength)
+        for output in range(3):
+            exact = LogisticRegression(C=1 / (strength * len(y)), tol=1e-6, max_iter=5_000).fit(x, has[:, output])
+            difference = np.abs(model.probabilities(x)[:, output] - exact.predict_proba(x)[:, 1])
+            assert difference.mean() < 0.01 and difference.max() < 0.1
+
+
+def test_the_number_of_passes_is_small_where_features_are_ill_conditioned(monkeypatch):
+    passes = 0
+    loss = LargeLogistic._loss
+
+    def counted(self, *arguments):
+        nonlocal passes
+        passes += 1
+        return loss(self, *arguments)
+
+    monkeypatch.setattr(LargeLogistic, "_loss", counted)
+    x, y = problem()
+    model = LargeLogistic("softmax")
+    for strength in GRID:
+        model.fit(x, y, strength)
+    assert passes < 150  # scikit-learn takes more than 500
+
+
+@pytest.mark.parametrize("kind", ["class", "rank", "labels"])
+def test_a_probe_of_a_large_problem_scores_within_points_of_the_exact_one(kind, monkeypatch):
+    x, codes = problem(rows=2_400)
+    y = {
+        "class": codes,
+        "rank": np.minimum(codes, 4).astype(float),
+        "labels": np.stack([codes % 2 == 0, codes > 8], axis=1).astype(float),
+    }[kind]
+    names = [f"n{i:02d}" for i in range(12 if kind == "class" else 5 if kind == "rank" else 2)]
+    parts = [part for a, b in ((0, 1_400), (1_400, 1_800), (1_800, 2_400)) for part in (x[a:b], y[a:b])]
+    exact = linear_probe(kind, *parts, names)
+    monkeypatch.setattr(estimators, "is_large", lambda rows, width, outputs: True)
+    large = linear_probe(kind, *parts, names)
+    np.testing.assert_array_equal(large.rows, exact.rows)
+    assert large.predicted.dtype == exact.predicted.dtype
+    for measure, values in exact.scores.items():
+        assert large.scores[measure].mean() == pytest.approx(values.mean(), abs=0.012)  # 0.3 points of 100,000 rows
+    assert large.converged
+
+
+def test_which_problems_are_large():
+    assert not is_large(4_400, 1_280, 26)
+    assert not is_large(35_000, 512, 21)
+    assert is_large(70_000, 384, 2)
+    assert is_large(70_000, 384, 1_208)
+    assert large_logistic.LARGE == 1e9
