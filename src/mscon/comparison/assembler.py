@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,13 +18,10 @@ from mscon.method.similarities.same_row import SameRow
 from mscon.run.parts import TEACHER
 from mscon.run.recipe import Recipe
 from mscon.train import assembly, environment
+from mscon.train.fit import seconds_a_step
 from mscon.train.keep import check_keep
-from mscon.train.loop import broken_down, derived_seed
 from mscon.train.module import TrainingModule
 from mscon.train.teachers import check_teachers
-
-# Steps that are timed, after one that warms up.
-_TIMED_STEPS = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,19 +86,7 @@ class Assembler:
                     recipe, self.rows, self.of(recipe), self.inputs, self.root, self.table.name, {}
                 )
                 training = assembly.training_of(recipe, dataset, module, device)
-                draw_view = training.view_maker(derived_seed(recipe.train.seed, 1, "views"))
-                batches = [batch for batch in training.sampler.epoch(1).batches if batch.numel()][: 1 + _TIMED_STEPS]
-                began = time.perf_counter()
-                for number, batch in enumerate(batches):
-                    began = time.perf_counter() if number == 1 else began
-                    try:
-                        training.learn(batch, draw_view)  # weights stay as they are, so that nothing can diverge
-                    except ValueError as error:  # a loss that refuses vectors which are not finite
-                        what = f"the loss could not be computed: {error}"
-                        raise broken_down(training, 1, number + 1, what) from error
-                    if device == "cuda":
-                        torch.cuda.synchronize()
-                seconds = (time.perf_counter() - began) / max(len(batches) - 1, 1)
+                seconds = seconds_a_step(training)
         finally:
             torch.set_num_threads(threads)
         return seconds, recipe.train.epochs * training.steps_an_epoch

@@ -8,6 +8,7 @@ from mscon.comparison.planned import Planned
 from mscon.comparison.pool import processes
 from mscon.comparison.preparation import Prepared
 from mscon.errors import counted
+from mscon.run.progress import duration_text
 
 
 def estimate(prepared: Prepared, planned: Sequence[Planned], waiting: Sequence[Planned], jobs: int | None) -> str:
@@ -29,15 +30,7 @@ def estimate(prepared: Prepared, planned: Sequence[Planned], waiting: Sequence[P
     steps = sum(prepared.steps * run.recipe.train.epochs / prepared.recipe.train.epochs for run in waiting)
     seconds = steps * prepared.seconds_a_step / side_by_side
     return (
-        f"{counted(len(waiting), 'run')}{finished}, {side_by_side} at a time: about {duration(seconds)} of training "
-        f"({prepared.steps:,} steps a run by the recipe, {1000 * prepared.seconds_a_step:.0f} ms each), and the probes "
-        "besides."
+        f"{counted(len(waiting), 'run')}{finished}, {side_by_side} at a time: about {duration_text(seconds)} of "
+        f"training ({prepared.steps:,} steps a run by the recipe, {1000 * prepared.seconds_a_step:.0f} ms each), and the "
+        "probes besides."
     )
-
-
-def duration(seconds: float) -> str:
-    """`duration(400)` is "7 minutes"."""
-    for unit, size in (("hour", 3_600), ("minute", 60)):
-        if seconds >= 1.5 * size:
-            return counted(round(seconds / size), unit)
-    return counted(max(round(seconds), 1), "second")

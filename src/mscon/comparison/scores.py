@@ -9,9 +9,9 @@ from typing import TypeVar
 import numpy as np
 from jaxtyping import Float, Int
 
-from mscon.evaluate.metrics.bootstrap import Interval
+from mscon.evaluate.metrics.bootstrap import Interval, difference
 from mscon.evaluate.metrics.catalog import MEASURES
-from mscon.evaluate.report.compare import ColumnScores, Comparison, compare, difference
+from mscon.evaluate.report.compare import ColumnScores, Comparison, compare
 from mscon.evaluate.report.gather import Gathered, Question
 
 Number = TypeVar("Number", float, np.ndarray)
@@ -35,7 +35,7 @@ class Scores:
             mine, theirs = question.values[a], question.values[b]
             if mine is not None and theirs is not None:
                 sign = row.about.sign
-                gap = difference(sign * mine, sign * theirs, self.comparison.draws, question.groups)
+                gap = difference(sign * mine, sign * theirs, draws=self.comparison.draws, groups=question.groups)
                 gaps.append((row, gap))
         return gaps
 

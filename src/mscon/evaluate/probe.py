@@ -48,8 +48,9 @@ def probe(run: Run | str | Path, *, progress: bool = True, accept_changes: bool 
          "start": {"title", "digest", "width", "is_same", "linear", "neighbours", "summary"},
          "skipped": [{"column", "probe": "linear", "neighbours" or "start", "reason"}]}
 
-    With "neighbours_among": "test" neighbours are test rows. "start" is there where the run began from published weights, another run's, vectors, columns or texts. Its "linear"
-    and "neighbours" are the same probes of the features that it began from (see `mscon.evaluate.start`), and each
+    With "neighbours_among": "test" neighbours are test rows. "start" is there where the run began from published
+    weights, another run's, vectors, columns or texts. Its "linear" and "neighbours" are the same probes of the features
+    that it began from (see `mscon.evaluate.start`), and each
     record has "difference": {"value", "low", "high"}, by how much the run's score is above it, in the unit of the
     measure that leads for its kind, paired by row. "summary" has means of those over columns, see
     `mscon.evaluate.space_scores.summary`; "is_same" says that the run's features are those of its start. There are no

@@ -159,6 +159,18 @@ def paired_difference(
     return seeded_interval(_checked(a) - _checked(b), draws=draws, level=level, seed=seed, groups=groups)
 
 
+def difference(
+    a: Shaped[np.ndarray, "seeds rows"],
+    b: Shaped[np.ndarray, "other_seeds rows"],
+    *,
+    draws: int = 1_000,
+    groups: Int[np.ndarray, " rows"] | None = None,
+) -> Interval:
+    """`paired_difference` over as many seeds as both have; seeds are in order, so like meets like."""
+    both = min(a.shape[0], b.shape[0])
+    return paired_difference(a[:both], b[:both], draws=draws, groups=groups)
+
+
 def macro_f1_interval(
     predicted: Int[np.ndarray, " rows"],
     true: Int[np.ndarray, " rows"],

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float, Int
 
-from mscon.evaluate.metrics.bootstrap import Interval, paired_difference, seeded_interval
+from mscon.evaluate.metrics.bootstrap import Interval, difference, seeded_interval
 from mscon.evaluate.metrics.catalog import MEASURES, Measure
 from mscon.evaluate.report.gather import Gathered, Question
 
@@ -254,7 +254,9 @@ def compare_column(question: Question, draws: int) -> ColumnScores:
     scores = {i: _score(v, draws, groups, is_share=about.in_percent) for i, v in values.items()}
     sign = about.sign
     first = max(values, key=lambda i: sign * float(values[i].mean()))
-    gaps = {i: difference(sign * values[first], sign * values[i], draws, groups) for i in values if i != first}
+    gaps = {
+        i: difference(sign * values[first], sign * values[i], draws=draws, groups=groups) for i in values if i != first
+    }
     enough = all(v.shape[0] >= FEWEST_SEEDS for v in values.values())
     clear = enough and all(gap.low > 0 for gap in gaps.values())
 
@@ -267,7 +269,7 @@ def compare_column(question: Question, draws: int) -> ColumnScores:
 
     def over_start(i: int) -> Interval | None:
         start = question.starts[i] if i < len(question.starts) else None
-        return difference(values[i], values[start], draws, groups) if start in values else None
+        return gap(values[i], values[start]) if start in values else None
 
     cells = tuple(
         MethodScore(scores[i], values[i].shape[0], question.trained[i], standing(i), gaps.get(i), over_start(i))
@@ -295,14 +297,3 @@ def _score(
     # A mean over columns may lie below 0 itself, where R squared does.
     low, high = max(score.low, min(score.value, 0.0)), min(score.high, 1.0)
     return replace(score, low=low, high=high) if is_share else score
-
-
-def difference(
-    a: Float[np.ndarray, "seeds rows"],
-    b: Float[np.ndarray, "others rows"],
-    draws: int,
-    groups: Int[np.ndarray, " rows"] | None = None,
-) -> Interval:
-    """Paired difference over as many seeds as both have; seeds are in order, so like meets like."""
-    both = min(a.shape[0], b.shape[0])
-    return paired_difference(a[:both], b[:both], draws=draws, groups=groups)
