@@ -274,6 +274,17 @@ def test_projections_are_scored_for_their_own_column(run, folder, tmp_path):
     assert "projections" not in bare.read_probe()  # they are the features
 
 
+def test_features_before_training_that_stand_beside_are_not_advised_again(folder, tmp_path):
+    beside = recipes.parse(VECTORS, ["keep.beside=all"])
+    run = fit(beside, folder / "t.csv", tmp_path / "run", progress=False)
+    probe(run, progress=False)
+    record = run.read_probe()
+    behind = {**record, "start": {"summary": [{"trained": True, "unit": "%", "difference": {"low": -9, "high": -1}}]}}
+    assert "[keep]" not in what_to_try(behind, run.read_recipe_values())
+    assert "[keep] beside" in what_to_try(behind, recipes.parse(VECTORS).to_plain())
+    assert record["start"]["is_same"] is False
+
+
 def test_the_report_lists_projections_quietly(run):
     (one,) = projection_scores(gather([run]))
     record = run.read_probe()

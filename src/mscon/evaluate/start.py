@@ -13,14 +13,19 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float32
+from torch import nn
 
-from mscon.data.inputs.images import cache_folder, cache_writing
+from mscon.data.inputs.images import ImageStore
 from mscon.data.inputs.open import Inputs, fingerprints_of
+from mscon.data.inputs.stored_features import FeatureFile
 from mscon.errors import RunError
 from mscon.evaluate.features import by_batches, inputs_of
 from mscon.model.encoder import Encoder
+from mscon.model.frozen_backbone import FrozenBackbone
 from mscon.model.model import starting_encoder
+from mscon.model.vector_encoder import VectorEncoder
 from mscon.run import atomic
+from mscon.run.cache import cache_folder, cache_writing
 from mscon.run.evaluation_files import inputs_digest
 from mscon.run.recipe import Recipe
 from mscon.run.run import Run
@@ -75,9 +80,16 @@ def start_of(run: Run, *, progress: bool = False) -> Start | None:
         inputs = inputs_of_features(run)
         return Start(title, digest.hexdigest(), np.asarray(inputs[np.arange(len(inputs))], dtype=np.float32))
     encoder = starting_encoder(recipe, run.input_width)
+    if isinstance(encoder.adapter, VectorEncoder) and not encoder.adapter.is_standardised:
+        encoder.adapter = nn.Identity()  # it has learnt nothing yet
     for name, tensor in encoder.state_dict().items():
         digest.update(name.encode())
         digest.update(tensor.contiguous().numpy().tobytes())
+    if recipe.encoder.stored_views and isinstance(encoder.adapter, nn.Identity):
+        images = inputs_of_features(run)
+        if isinstance(images, ImageStore):  # training has stored the same features
+            stored = FeatureFile(images, np.arange(len(images)), FrozenBackbone(encoder)).open(progress)
+            return Start(title, digest.hexdigest(), stored[:, 0])
     return Start(title, digest.hexdigest(), _cached(run, encoder, digest.hexdigest(), progress))
 
 
