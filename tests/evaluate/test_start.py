@@ -133,6 +133,14 @@ def test_the_summary_is_a_mean_over_columns_by_role_and_unit(run):
     assert "columns held out of training" in what_to_try(run.read_probe(), run.read_recipe_values())
 
 
+def test_what_is_advised_exists_and_is_not_what_the_recipe_has(run):
+    advised = ["keep.beside=all", "similarity=[{column='shape'}, {name='same_row'}, {name='teacher', of='start'}]"]
+    recipe = recipes.parse(VECTORS, advised)  # a valid recipe
+    advice = what_to_try(run.read_probe(), recipe.to_plain())
+    assert not any(word in advice for word in ("beside", "teacher", "same_row"))
+    assert "fewer epochs" in advice
+
+
 def test_values_of_some_rows_are_spread_over_all_without_a_change_of_mean_or_doubt():
     generator = np.random.default_rng(0)
     values = generator.normal(size=300)
@@ -256,6 +264,7 @@ def test_train_ends_with_scores_and_what_they_are_against_the_start(folder, tmp_
     printed = capsys.readouterr().out
     assert "against the inputs as they are." in printed and "; start " in printed
     assert 'columns held out of training. To try: [keep] beside = "all"' in printed
+    assert 'name = "teacher"' in printed and 'name = "same_row"' in printed
     assert Run.open(tmp_path / "run").has_probe
     assert main([*train, "--out", str(tmp_path / "bare"), "--no-probe"]) == 0
     assert not Run.open(tmp_path / "bare").has_probe
