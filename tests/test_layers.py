@@ -40,6 +40,7 @@ ALLOWED: dict[str, set[str]] = {
     "method.loss_parts": {"method", "train", "errors"},
     "testing": {"method", "model", "errors"},
     "run.atomic": set(),
+    "run.cache": {"errors"},
     "run.layout": set(),
     "run.progress": set(),
     "run.checksums": {"run.layout", "run.atomic", "errors"},

@@ -50,11 +50,11 @@ def demo(out: Path, *, seeds: int = 3, jobs: int | None = None, quick: bool = Fa
     Raises:
         RunError: if another file lies where the report goes.
     """
-    from mscon.data.inputs.images import cache_folder
     from mscon.evaluate.report.compare import compare
     from mscon.evaluate.report.gather import gather
     from mscon.evaluate.report.markdown import comparison_text
     from mscon.evaluate.report.page import build_report, is_report, report_files
+    from mscon.run.cache import cache_folder
     from mscon_paper.sources import glyphs
 
     began = time.monotonic()

@@ -116,7 +116,7 @@ def find_table(experiment: Experiment, data: Path | None) -> Path:
     Raises:
         TableError: saying which data set is wanted and how to get it.
     """
-    from mscon.data.inputs.images import cache_folder
+    from mscon.run.cache import cache_folder
     from mscon_paper import sources
 
     if data is None:

@@ -299,7 +299,7 @@ def test_a_packed_model_without_a_checksum_is_to_be_written_anew(run, tmp_path):
 def test_the_digest_is_of_names_types_shapes_and_bytes_and_of_no_order():
     import torch
 
-    from mscon.deploy.packed import digest
+    from mscon.model.digest import digest
 
     one = {"a": torch.arange(4.0), "b": torch.tensor(1)}
     known = digest("x", one)

@@ -246,3 +246,16 @@ def test_they_agree_on_a_moving_average_and_on_what_is_done_at_the_end(
     assert outcome.status == 0, outcome
     assert outcome.err.count("The encoder of checkpoint 'last' is 0.5 of the way") == 1
     assert_close(alone, Run.open(tmp_path / "together"), tolerance=2e-3)
+
+
+def test_so_they_do_on_stored_features_of_a_frozen_encoder(
+    recipe_with: Callable[..., Recipe], table: Table, tmp_path: Path
+):
+    """The first computes the features, the others wait for them; all draw the same views."""
+    frozen = ["encoder.frozen=true", "encoder.stored_views=3", "encoder.adapter={units=8}"]
+    recipe = recipe_with(*NO_NORMS, *UNEVEN, *frozen, "weighting.name=relative")
+    outcome = train(recipe, table, tmp_path / "together")
+    assert outcome.status == 0, outcome
+    alone = fit(recipe, table, tmp_path / "alone", progress=False)
+    assert alone is not None
+    assert_close(alone, Run.open(tmp_path / "together"))

@@ -17,6 +17,7 @@ from mscon.data.inputs.views import plain
 from mscon.deploy import packed
 from mscon.deploy.inputs import open_columns, picture_batches, pictures
 from mscon.errors import RunError, nearest, numbered
+from mscon.model.digest import digest
 from mscon.model.model import Model, load_model
 from mscon.run.recipe import Recipe
 from mscon.run.run import Run
@@ -60,7 +61,7 @@ class Embedder:
         """A hash of how the model is built and of every weight: the same for models that compute the same."""
         description = packed.describe(self.recipe, self.model, "", self.known)
         text = json.dumps([description["recipe"], description["inputs"]], sort_keys=True)
-        return packed.digest(text, self.model.state_dict())
+        return digest(text, self.model.state_dict())
 
     def width(self, similarity: str | None = None) -> int:
         """Numbers of a vector: of features, or of the projection of a similarity.

@@ -67,6 +67,7 @@ class _Graph(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         inputs = images if images.is_floating_point() else images.to(torch.float32) / 255
+        inputs = self.model.read(inputs)
         learned = self.model.encoder(inputs)
         features = self.model.transformed(inputs, learned)
         if not self.projections:

@@ -17,14 +17,12 @@ and under "sha256" the `checksum` of all else, so that a file that was damaged o
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -32,6 +30,7 @@ from torch import Tensor
 from mscon import __version__
 from mscon.errors import RunError
 from mscon.model.beside import STARTS, Start, build_beside
+from mscon.model.digest import digest
 from mscon.model.model import Model, build_model, load_model
 from mscon.run import atomic, outputs, recipe
 from mscon.run.recipe import Recipe
@@ -47,8 +46,8 @@ CONFIG_NAME = "config.json"
 
 _CHECKSUM = "sha256"
 
-# Settings of [data] that concern the table, not the images.
-_OF_THE_TABLE = ("split", "split_by", "split_shares", "split_seed", "missing_images")
+# Settings of [data] that concern the table, or the views of training, not the images.
+_OF_THE_TABLE = ("store_size", "split", "split_by", "split_shares", "split_seed", "missing_images")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,7 +78,8 @@ def describe(
         checkpoint: which weights it has.
         inputs: how rows become vectors, from the run.
     """
-    encoder = dataclasses.asdict(trained_by.encoder) | {"pretrained": False, "start_from": "", "frozen": False}
+    training_only = {"pretrained": False, "start_from": "", "frozen": False, "stored_views": 0}
+    encoder = dataclasses.asdict(trained_by.encoder) | training_only
     del encoder["lora"]  # merged into the weights
     data = {k: v for k, v in dataclasses.asdict(trained_by.data).items() if k not in _OF_THE_TABLE}
     own_heads = [
@@ -102,16 +102,6 @@ def describe(
     }
     plain: dict[str, Any] = json.loads(json.dumps(config, allow_nan=False))  # tuples are lists there
     return plain
-
-
-def digest(text: str, tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 over a text, and over name, type, shape and bytes of each tensor, in the order of their names."""
-    hasher = hashlib.sha256(text.encode("utf-8"))
-    for key in sorted(tensors):
-        tensor = tensors[key].detach().cpu().contiguous()
-        hasher.update(f"\n{key} {tensor.dtype} {list(tensor.shape)}\n".encode())
-        hasher.update(tensor.reshape(-1).view(torch.uint8).numpy().data)  # numpy has no bfloat16
-    return hasher.hexdigest()
 
 
 def checksum(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:

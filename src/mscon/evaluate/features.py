@@ -13,10 +13,13 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from mscon.data.inputs import fingerprints
+from mscon.data.inputs.images import ImageStore
 from mscon.data.inputs.open import Inputs, fingerprints_of, open_inputs
+from mscon.data.inputs.stored_features import FeatureFile
 from mscon.data.inputs.views import plain
 from mscon.data.table.table import unit
 from mscon.errors import RunError, counted, numbered
+from mscon.model.frozen_backbone import FrozenBackbone
 from mscon.model.model import Model, load_model
 from mscon.run.progress import ProgressBar
 from mscon.run.run import Run
@@ -65,6 +68,9 @@ def extract(
         console.print(
             f"note: {words} Features are of them as they are now.", markup=False, highlight=False, soft_wrap=True
         )
+    if isinstance(inputs, ImageStore) and (recipe.encoder.stored_views or recipe.encoder.adapter):
+        encoder = FrozenBackbone(model.to(_device()).encoder)
+        inputs = FeatureFile(inputs, np.arange(len(inputs)), encoder).open(progress)[:, 0]
     features, projections = embed(model, inputs, batch_size=batch_size, progress=progress)
     _need_finite(run, checkpoint, features, projections, lines, name)
     if (masks := model.heads.shown) is not None:
@@ -118,7 +124,7 @@ def by_batches(
         inputs, batch_size, progress: see `embed`.
         title: of the bar.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = _device()
     module.to(device, torch.float32).eval()
     outputs = []
     with ProgressBar(title, len(inputs), shown=progress) as bar, torch.inference_mode():
@@ -128,6 +134,10 @@ def by_batches(
                 outputs.append(of_batch(plain(torch.from_numpy(inputs[numbers]).to(device))))
             bar.advance(len(numbers))
     return outputs
+
+
+def _device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _need_finite(

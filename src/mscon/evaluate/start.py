@@ -13,14 +13,19 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float32
+from torch import nn
 
-from mscon.data.inputs.images import cache_folder, cache_writing
+from mscon.data.inputs.images import ImageStore
 from mscon.data.inputs.open import Inputs, fingerprints_of
+from mscon.data.inputs.stored_features import FeatureFile
 from mscon.errors import RunError
 from mscon.evaluate.features import by_batches, inputs_of
 from mscon.model.encoder import Encoder
+from mscon.model.frozen_backbone import FrozenBackbone
 from mscon.model.model import starting_encoder
+from mscon.model.vector_encoder import VectorEncoder
 from mscon.run import atomic
+from mscon.run.cache import cache_folder, cache_writing
 from mscon.run.evaluation_files import inputs_digest
 from mscon.run.recipe import Recipe
 from mscon.run.run import Run
@@ -72,12 +77,19 @@ def start_of(run: Run, *, progress: bool = False) -> Start | None:
     data = {name: value for name, value in asdict(recipe.data).items() if not name.startswith("split")}
     digest = hashlib.sha256(json.dumps([title == INPUTS, data], sort_keys=True).encode())
     if title == INPUTS:
-        inputs = _inputs_of_features(run)
+        inputs = inputs_of_features(run)
         return Start(title, digest.hexdigest(), np.asarray(inputs[np.arange(len(inputs))], dtype=np.float32))
     encoder = starting_encoder(recipe, run.input_width)
+    if isinstance(encoder.adapter, VectorEncoder) and not encoder.adapter.is_standardised:
+        encoder.adapter = nn.Identity()  # it has learnt nothing yet
     for name, tensor in encoder.state_dict().items():
         digest.update(name.encode())
         digest.update(tensor.contiguous().numpy().tobytes())
+    if recipe.encoder.stored_views and isinstance(encoder.adapter, nn.Identity):
+        images = inputs_of_features(run)
+        if isinstance(images, ImageStore):  # training has stored the same features
+            stored = FeatureFile(images, np.arange(len(images)), FrozenBackbone(encoder)).open(progress)
+            return Start(title, digest.hexdigest(), stored[:, 0])
     return Start(title, digest.hexdigest(), _cached(run, encoder, digest.hexdigest(), progress))
 
 
@@ -97,7 +109,7 @@ def _cached(run: Run, encoder: Encoder, digest: str, progress: bool) -> Float32[
 
 
 def _encoded(run: Run, encoder: Encoder, progress: bool) -> Float32[np.ndarray, "rows width"]:
-    inputs = _inputs_of_features(run)
+    inputs = inputs_of_features(run)
     parts = by_batches(
         encoder, lambda batch: encoder(batch).cpu().numpy(), inputs, progress=progress, title="features of the start"
     )
@@ -107,7 +119,7 @@ def _encoded(run: Run, encoder: Encoder, progress: bool) -> Float32[np.ndarray, 
     return features
 
 
-def _inputs_of_features(run: Run) -> Inputs:
+def inputs_of_features(run: Run) -> Inputs:
     """The inputs of a run, if they are those that its features were computed from."""
     inputs = inputs_of(run)
     if inputs_digest(fingerprints_of(inputs)) != run.features_inputs:

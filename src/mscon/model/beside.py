@@ -18,7 +18,7 @@ from mscon.run.recipe import Keep, Recipe
 
 Start = Literal["nothing", "encoder", "features", "inputs", "standardised"]
 """What starting features are: none; those of the encoder with its starting weights; the features, where the encoder is
-frozen; the input vectors; or these, each dimension standardised."""
+frozen; the input vectors, or what an adapter reads; or these, each dimension standardised."""
 
 STARTS: tuple[Start, ...] = get_args(Start)
 
@@ -46,6 +46,8 @@ def start_of(recipe: Recipe) -> Start:
             "[keep] beside keeps the features that the encoder gives before training, but the encoder starts from "
             "random weights. Set [encoder] pretrained = true, or start_from = a run directory; or set beside = 0."
         )
+    if encoder.adapter:
+        return "inputs"  # of the adapter
     return "features" if encoder.frozen else "encoder"
 
 
@@ -101,12 +103,14 @@ def build_beside(keep: Keep, start: Start, encoder: Encoder, dim: int | None) ->
         keep: with `transforms`.
         start: see `start_of`.
         encoder: of the features; of starting features a copy, if they need one.
-        dim: of the input vectors; None for images.
+        dim: of the input vectors, or of what an adapter reads; None for images.
 
     Raises:
         RecipeError: if there are fewer starting or learned features than are to remain of them.
     """
     starting_encoder: Encoder | None = None
+    if isinstance(encoder.adapter, VectorEncoder):
+        dim = encoder.adapter.mean.numel()
     if start == "encoder":
         starting_encoder = copy.deepcopy(encoder)
     elif start == "standardised":

@@ -32,7 +32,7 @@ _LITE = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
 
 
 class Encoder(nn.Module):
-    """A backbone behind the preprocessing it expects: (image - mean) / std per channel.
+    """A backbone behind the preprocessing it expects, (image - mean) / std per channel; and an adapter behind it.
 
     Args:
         backbone: preprocessed images -> features, of any size of image it bears.
@@ -48,20 +48,28 @@ class Encoder(nn.Module):
         self.backbone, self.width = backbone, width
         self.register_buffer("mean", torch.tensor(list(mean)).view(-1, 1, 1))
         self.register_buffer("std", torch.tensor(list(std)).view(-1, 1, 1))
+        self.adapter: nn.Module = nn.Identity()
         self.is_frozen = False
 
     def freeze(self) -> None:
-        """From now on no weight learns and no running mean moves."""
+        """From now on no weight of the backbone learns and none of its running means moves."""
         self.is_frozen = True
-        self.requires_grad_(False).eval()
+        self.backbone.requires_grad_(False)
+        self.eval()
 
     def train(self, mode: bool = True) -> Encoder:
-        """As of any module, but that a frozen encoder stays in evaluation mode."""
+        """As of any module, but that a frozen encoder stays in evaluation mode; no adapter has another one."""
         super().train(mode and not self.is_frozen)
         return self
 
-    def forward(self, images: Float[Tensor, "samples channels height width"]) -> Float[Tensor, "samples features"]:
-        """Features of images in [0, 1]; neither scaled to unit length nor bounded."""
+    def forward(
+        self, images: Float[Tensor, "samples channels height width"] | Float[Tensor, "samples stored"]
+    ) -> Float[Tensor, "samples features"]:
+        """Features of images in [0, 1], or of what `encode` made of them; neither scaled to unit length nor bounded."""
+        return self.adapter(images if images.dim() == 2 else self.encode(images))
+
+    def encode(self, images: Float[Tensor, "samples channels height width"]) -> Float[Tensor, "samples stored"]:
+        """What the backbone makes of images in [0, 1], before the adapter."""
         return self.backbone((images - self.mean) / self.std)
 
 

@@ -17,7 +17,7 @@ from mscon.model.beside import Beside, build_beside, start_of
 from mscon.model.encoder import Encoder, build_encoder
 from mscon.model.heads.base import HeadGroups, Heads
 from mscon.model.lora import add_adapters
-from mscon.model.vector_encoder import build_vector_encoder
+from mscon.model.vector_encoder import build_adapter, build_vector_encoder
 from mscon.run import recipe
 from mscon.run.run import Run
 
@@ -51,9 +51,15 @@ class Model(nn.Module):
         self, inputs: Float[Tensor, "samples ..."]
     ) -> tuple[Float[Tensor, "samples features"], Float[Tensor, "similarities samples dim"]]:
         """Features and projections of images in [0, 1], or of vectors. Neither is scaled to unit length."""
+        inputs = self.read(inputs)
         features = self.encoder(inputs)
         projections = self.heads(features)
         return self.transformed(inputs, features), projections
+
+    def read(self, inputs: Float[Tensor, "samples ..."]) -> Float[Tensor, "samples ..."]:
+        """What learned networks read: inputs; or, where there is an adapter, what the backbone makes of images."""
+        has_adapter = not isinstance(self.encoder.adapter, nn.Identity)
+        return self.encoder.encode(inputs) if has_adapter and inputs.dim() == 4 else inputs
 
     def transformed(
         self, inputs: Float[Tensor, "samples ..."], features: Float[Tensor, "samples learned"]
@@ -116,6 +122,9 @@ def starting_encoder(recipe: recipe.Recipe, dim: int | None = None) -> Encoder:
         encoder = build_encoder(recipe.encoder, recipe.data.channels, recipe.data.image_size)
     else:
         encoder = build_vector_encoder(recipe.encoder, dim)
+    if recipe.encoder.adapter and dim is None:
+        encoder.adapter = build_adapter(recipe.encoder.adapter, encoder.width)
+        encoder.width = encoder.adapter.width
     if recipe.encoder.start_from:
         if recipe.encoder.pretrained:
             raise RecipeError(
@@ -127,6 +136,8 @@ def starting_encoder(recipe: recipe.Recipe, dim: int | None = None) -> Encoder:
 
 def take_over(encoder: Encoder, root: Path) -> None:
     """Give an encoder the weights, and the preprocessing, of the trained encoder of another run.
+
+    An adapter that the other one does not have stays as it is.
 
     Args:
         encoder: of the same architecture.
@@ -144,6 +155,8 @@ def take_over(encoder: Encoder, root: Path) -> None:
         raise RecipeError(f"[encoder] start_from: {error}") from None
     theirs = model_state(tensors, "encoder")
     mine = encoder.state_dict()
+    if not any(key.startswith("adapter.") for key in theirs):
+        theirs |= {key: value for key, value in mine.items() if key.startswith("adapter.")}
     faults = [
         f"'{k}' has shape {list(mine[k].shape)} here, {list(v.shape)} there"
         for k, v in theirs.items()

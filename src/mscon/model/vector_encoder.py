@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from jaxtyping import Float, Float32
 from numpy import ndarray
@@ -12,6 +15,7 @@ from mscon.model.encoder import Encoder, custom_backbone, feature_width
 from mscon.run import recipe, validate
 
 NAMES = ("mlp", "linear", "identity")
+ADAPTERS = ("mlp", "linear")
 
 
 class VectorEncoder(Encoder):
@@ -27,6 +31,11 @@ class VectorEncoder(Encoder):
         super().__init__(backbone, width, [], [])
         self.register_buffer("mean", torch.zeros(dim))
         self.register_buffer("std", torch.ones(dim))
+
+    @property
+    def is_standardised(self) -> bool:
+        """Whether `standardise` has set a mean and a std, here or in the training that the weights come from."""
+        return bool((self.mean != 0).any() or (self.std != 1).any())
 
     def standardise(self, mean: Float32[ndarray, " dim"], std: Float32[ndarray, " dim"]) -> None:
         """From now on take off this mean and divide by this std; they are kept in checkpoints.
@@ -66,12 +75,38 @@ def build_vector_encoder(settings: recipe.Encoder, dim: int) -> VectorEncoder:
             f'{nearest(settings.name, NAMES)}\n  Set name = "mlp". Known: {", ".join(NAMES)}, and a class of your own '
             "as 'pkg.mod:Class'."
         )
-    make = {"mlp": mlp, "linear": linear, "identity": identity}[settings.name]
-    arguments = validate.filled(validate.parameters_of(make, ("dim",)), settings.settings, "encoder.settings")
+    return _network(settings.name, settings.settings, dim, "encoder.settings")
+
+
+def build_adapter(settings: Mapping[str, Any], dim: int) -> VectorEncoder:
+    """What learns behind a frozen backbone: "mlp" or "linear" over its standardised features.
+
+    Args:
+        settings: of the recipe, with at least one; "name", by default "mlp", and the arguments of `mlp` or `linear`.
+        dim: of the backbone's features.
+
+    Raises:
+        RecipeError: for another name, or settings that it does not take.
+
+    Source: an adapter beside or behind a frozen network is that of CLIP-Adapter, Gao et al. 2021,
+        https://arxiv.org/abs/2110.04544; here without its residual connection.
+    """
+    others = dict(settings)
+    if (name := others.pop("name", ADAPTERS[0])) not in ADAPTERS:
+        raise RecipeError(
+            f"[encoder.adapter] there is no adapter {name!r}.{nearest(str(name), ADAPTERS)}\n"
+            f"  Known: {', '.join(ADAPTERS)}. Leave the section out for heads alone."
+        )
+    return _network(name, others, dim, "encoder.adapter")
+
+
+def _network(name: str, settings: Mapping[str, Any], dim: int, section: str) -> VectorEncoder:
+    make = {"mlp": mlp, "linear": linear, "identity": identity}[name]
+    arguments = validate.filled(validate.parameters_of(make, ("dim",)), settings, section)
     try:
         backbone, width = make(dim, **arguments)
     except ValueError as error:
-        raise RecipeError(f"[encoder.settings] {settings.name}: {error}") from None
+        raise RecipeError(f"[{section}] {name}: {error}") from None
     return VectorEncoder(backbone, width, dim)
 
 

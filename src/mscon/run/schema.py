@@ -24,7 +24,8 @@ class Data:
             or all others, that are neither labels, probes, the split or split_by, nor texts or row numbers.
         text: the column that is encoded where `input` is "text", by a frozen sentence encoder.
         text_model: name or folder of a sentence-transformers model; "" for the one of the extra `text`.
-        image_size: side in pixels of the stored square images.
+        image_size: side in pixels of the square images that the encoder gets.
+        store_size: side in pixels of the images that views are cut from: from image_size to twice that; 0: image_size.
         channels: 1 for grey, 3 for colour.
         split: column with the values train, validation, test or unseen. Without it, mscon splits the rows.
         split_by: column whose groups stay together when mscon splits the rows; "" to split row by row.
@@ -42,6 +43,7 @@ class Data:
     text: str = "text"
     text_model: str = ""
     image_size: Annotated[int, Meta(ge=8, le=2048, description="a whole number from 8 to 2048 (pixels)")] = 64
+    store_size: Annotated[int, Meta(ge=0, le=4096)] = 0
     channels: Literal[1, 3] = 3
     split: str = "split"
     split_by: str = ""
@@ -51,9 +53,11 @@ class Data:
 
     def __post_init__(self) -> None:
         if not (self.split_shares[0] > 0 <= min(self.split_shares) and abs(sum(self.split_shares) - 1) < 1e-6):
+            must = "split_shares must be three shares (train, validation, test) that sum to 1, the first above 0"
+            raise ValueError(f"{must}, got {[*self.split_shares]}.")
+        if self.store_size and not self.image_size <= self.store_size <= 2 * self.image_size:
             raise ValueError(
-                "split_shares must be three shares (train, validation, test) that sum to 1, the first above 0, got "
-                f"{[*self.split_shares]}."
+                f"store_size must be 0, or {self.image_size} (image_size) to twice that, got {self.store_size}."
             )
 
     @property
@@ -79,8 +83,12 @@ class Encoder:
         mean, std: per channel; images in [0, 1] are normalised to (image - mean) / std. Empty for the values that a
             timm model was trained with, for the attributes of these names of your own class, else 0.5.
         start_from: a run directory whose encoder weights training starts from, relative to the current folder.
-        frozen: do not train the encoder, and keep its normalisation layers in evaluation mode; only heads, objective
-            and weighting learn.
+        frozen: do not train the encoder, and keep its normalisation layers in evaluation mode; only its adapter, heads,
+            objective and weighting learn.
+        adapter: a network that learns behind a frozen encoder of images: { name = "mlp", units = 256, layers = 2 } or
+            { name = "linear", units = 256 }; empty for none, and then features stay those of the frozen encoder.
+        stored_views: views of each image whose features a frozen encoder computes once and stores in the cache folder;
+            batches then draw from these, and training reads no images. 0 to encode new views in every step.
         lora: rank of LoRA adapters on the linear layers, which learn in place of the weights; 0 to train the weights.
     """
 
@@ -92,6 +100,8 @@ class Encoder:
     std: tuple[Positive, ...] = ()
     start_from: str = ""
     frozen: bool = False
+    adapter: Mapping[str, Any] = field(default_factory=dict)
+    stored_views: Annotated[int, Meta(ge=0, le=256)] = 0
     lora: Annotated[int, Meta(ge=0, le=1024, description="0 (no adapters) or a rank up to 1024")] = 0
 
 
@@ -141,9 +151,8 @@ class Views:
     def __post_init__(self) -> None:
         for name, (first, second), limit in (("crop", self.crop, 1.0), ("blur_sigma", self.blur_sigma, 0.5)):
             if not 0 < first <= second <= limit:
-                raise ValueError(
-                    f"{name} must be two shares with 0 < first <= second <= {limit:g}, got {[first, second]}."
-                )
+                must = f"{name} must be two shares with 0 < first <= second <= {limit:g}"
+                raise ValueError(f"{must}, got {[first, second]}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,9 +273,7 @@ class Probe:
     """
 
     columns: tuple[str, ...] = ()
-    largest: Mapping[str, Annotated[int, Meta(ge=2, description="a whole number of at least 2 (classes)")]] = field(
-        default_factory=dict
-    )
+    largest: Mapping[str, Annotated[int, Meta(ge=2)]] = field(default_factory=dict)
     neighbours: tuple[str, ...] = ()
     kinds: Mapping[str, str | Mapping[str, Any]] = field(default_factory=dict)
     draws: Annotated[int, Meta(ge=100)] = 1_000
@@ -274,9 +281,8 @@ class Probe:
     def __post_init__(self) -> None:
         for column, kind in self.kinds.items():
             if not isinstance(kind, str) and not isinstance(kind.get("name"), str):
-                raise ValueError(
-                    f'kinds.{column} must be a name, or a table such as {{ name = "continuous" }}, got {kind!r}.'
-                )
+                must = 'must be a name, or a table such as { name = "continuous" }'
+                raise ValueError(f"kinds.{column} {must}, got {kind!r}.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -167,6 +167,25 @@ def check_views(recipe: Recipe) -> None:
             )
 
 
+def check_frozen(recipe: Recipe) -> None:
+    """That what only a frozen encoder of images can have is asked of one."""
+    settings, complaints = recipe.encoder, []
+    for name, value in (("stored_views", settings.stored_views), ("adapter", settings.adapter)):
+        if value and not (settings.frozen and recipe.data.input == "image"):
+            complaints.append(
+                f'[encoder] {name} is for a frozen encoder of images. Set frozen = true and [data] input = "image", or '
+                f"leave {name} out."
+            )
+    most = max(views.count for views in recipe.drawn_views)
+    if 0 < settings.stored_views < most:
+        complaints.append(
+            f"[encoder] stored_views is {settings.stored_views}, but a batch has {counted(most, 'view')} of each row "
+            f"([views] count). Set stored_views = {most} or more, or 0 to draw new views in every step."
+        )
+    if complaints:
+        raise RecipeError(*complaints)
+
+
 def check_sampler(recipe: Recipe) -> None:
     if recipe.triplets.used and recipe.sampler.name == "balanced":
         raise RecipeError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
@@ -31,7 +31,8 @@ from mscon.train import assembly, environment, log
 from mscon.train.checkpoint import Position, restore_last
 from mscon.train.epochs import is_first, train, write_trained
 from mscon.train.fit_arguments import recipe_and_table
-from mscon.train.gather import leave, wait_for_all
+from mscon.train.frozen_features import frozen_features
+from mscon.train.gather import first_before_others, leave
 from mscon.train.keep import check_keep, is_finished, write_start
 from mscon.train.loop import Training, broken_down
 from mscon.train.teachers import check_teachers, teachers_of
@@ -93,6 +94,7 @@ def fit(
     if not dry_run:
         folder.refuse_if_taken(out, overwrite, protected)
     assembly.check_views(recipe)
+    assembly.check_frozen(recipe)
     assembly.check_sampler(recipe)
     check_teachers(recipe)
     log.check(recipe.log.to)
@@ -120,25 +122,30 @@ def fit(
         vectors = table.vectors.get(recipe.data.vectors)
         inputs = None
         if recipe.data.input != "image":
-            with _first_before_others():
+            with first_before_others():
                 inputs = open_inputs(rows, root, recipe.data, table.name, vectors=vectors)
         method = assembly.method_of(recipe, similarities, inputs)
         assembly.check_learns(method, recipe.train.epochs)
         assembly.check_weighting(recipe, method, rows, table.name)
         check_keep(recipe, method.model.encoder, rows, similarities, inputs, table.name)
         if inputs is None:
-            with _first_before_others():
-                inputs = open_inputs(rows, root, recipe.data, table.name)
+            with first_before_others():
+                inputs = open_inputs(rows, root, recipe.data, table.name, for_views=True)
         codes = teachers_of(recipe, rows, table, root, inputs, method.model.encoder, device)
         dataset = assembly.dataset_of(recipe, rows, similarities, inputs, root, table.name, codes)
         training = assembly.training_of(recipe, dataset, method, device)
+        frozen = frozen_features(training, rows, root, table.name)
+        if frozen is not None:
+            _say(frozen.sentence(), progress)
         if dry_run:
             for sentence in training_length(recipe.train, recipe.sampler, training.steps_an_epoch):
                 _say(sentence, progress)
             if steps := recipe.train.epochs * training.steps_an_epoch:
-                _say(log.time_needed(_seconds_a_step(training), steps), progress)
+                rehearsed = training if frozen is None else frozen.rehearsal(training)
+                _say(log.time_needed(_seconds_a_step(rehearsed), steps), progress)
             leave()
             return None
+        training = training if frozen is None else frozen.training_on(training, rows, table.name, progress)
         if recipe.data.input == "image":
             protected += {(root / image).parent for image in rows.get_column("image").to_list()}
         with folder.training_lock(out) if is_first() else contextlib.nullcontext():
@@ -161,7 +168,8 @@ def fit(
                     run.write_fingerprints(prints)
                 write_start(run, training)
                 # The last of them: it makes the folder a run.
-                run.write_facts(environment.describe(training.recipe, table, rows, root, method, device))
+                facts = environment.describe(training.recipe, table, rows, root, method, device)
+                run.write_facts(facts if frozen is None else {**facts, "frozen_features": frozen.facts()})
             return train(run, training, Position(), progress)
 
 
@@ -222,8 +230,10 @@ def _resume(run: Run, recipe: Recipe, device: str, progress: bool, accept_change
     similarities = tuple(catalogue.find("similarity", s["name"]).from_json(s["state"]) for s in run.read_similarities())
     with environment.repeatable(recipe.train.seed, device):
         root, name = Path(known["images_root"]), known["table"]["name"]
-        with _first_before_others():
-            inputs = open_inputs(rows, root, recipe.data, name, vectors=run.vectors_file, known=run.read_inputs())
+        with first_before_others():
+            inputs = open_inputs(
+                rows, root, recipe.data, name, vectors=run.vectors_file, known=run.read_inputs(), for_views=True
+            )
             changed, words = fingerprints.changes(
                 run.read_fingerprints(), fingerprints_of(inputs), rows["line"].to_list(), name, recipe.data, root
             )
@@ -239,11 +249,15 @@ def _resume(run: Run, recipe: Recipe, device: str, progress: bool, accept_change
         assembly.check_learns(method, recipe.train.epochs)
         training = assembly.training_of(recipe, dataset, method, device)
         position = restore_last(run, training)
+        frozen = frozen_features(training, rows, root, name)
+        training = training if frozen is None else frozen.training_on(training, rows, name, progress)
         again = {
             "after_epoch": position.epoch,
             "versions": environment.versions(),
             "machine": environment.machine(device),
         }
+        if frozen is not None:
+            again["frozen_features"] = frozen.facts()
         if changed:
             again["changed_rows"] = changed
             _say(f"note: {words} Training continues with the inputs as they are now.", progress)
@@ -268,16 +282,6 @@ def _resume(run: Run, recipe: Recipe, device: str, progress: bool, accept_change
 def _say(text: str, progress: bool) -> None:
     if progress and is_first():
         print(text, file=sys.stderr)
-
-
-@contextlib.contextmanager
-def _first_before_others() -> Iterator[None]:
-    """The first process decodes images, or encodes texts, that are not in the cache, and speaks of what is wrong."""
-    if not is_first():
-        wait_for_all()
-    yield
-    if is_first():
-        wait_for_all()
 
 
 def _seconds_a_step(training: Training) -> float:

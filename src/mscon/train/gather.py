@@ -176,8 +176,10 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
     After the backward pass and not during it, as DistributedDataParallel does: that expects one backward pass a
     step and every parameter in it, which cached gradients and a process without rows do not have.
     """
+    if processes()[1] == 1:
+        return
     learned = [p for p in parameters if p.requires_grad]
-    if processes()[1] == 1 or not learned:
+    if not learned:
         return
     has = torch.tensor([float(p.grad is not None) for p in learned], device=learned[0].device)
     parts = [(torch.zeros_like(p) if p.grad is None else p.grad).reshape(-1) for p in learned]
@@ -203,6 +205,16 @@ def wait_for_all() -> None:
     if processes()[1] > 1:
         with _together():
             dist.barrier()
+
+
+@contextlib.contextmanager
+def first_before_others() -> Iterator[None]:
+    """The first process decodes images, or encodes texts, that are not in the cache, and speaks of what is wrong."""
+    if processes()[0]:
+        wait_for_all()
+    yield
+    if not processes()[0]:
+        wait_for_all()
 
 
 def leave() -> None:

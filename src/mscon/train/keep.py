@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import polars as pl
 import torch
 from jaxtyping import Float, Int64
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim.swa_utils import update_bn
 
 from mscon.data.batches.sampler import epoch_batches
@@ -196,8 +196,8 @@ def _interpolate(
     draw_view = training.view_maker(derived_seed(settings.seed, 0, "running means"))
 
     def view(batch: Int64[Tensor, " rows"]) -> Float[Tensor, "rows ..."]:
-        inputs = dataset.batch(batch).to(training.fabric.device).inputs
-        return draw_view(inputs, training.recipe.views, Part(torch.arange(len(inputs)), len(inputs)))
+        some = dataset.batch(batch).to(training.fabric.device)
+        return draw_view(some.inputs, training.recipe.views, Part(torch.arange(len(batch)), len(batch)), some.rows, 0)
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(settings.seed, 0, "network of running means"))
@@ -235,7 +235,7 @@ def _fit_beside(model: Model, training: Training, start: Mapping[str, Tensor]) -
     elif isinstance(beside.encoder, VectorEncoder) and isinstance(dataset.inputs, Vectors):
         beside.encoder.mean.copy_(torch.from_numpy(dataset.inputs.mean))
         beside.encoder.std.copy_(torch.from_numpy(dataset.inputs.std))
-    starting = beside.encoder or (model.encoder if beside.start == "features" else nn.Identity())
+    starting = beside.encoder or (model.encoder if beside.start == "features" else model.read)
     for network, components in ((model.encoder, beside.learned), (starting, beside.starting)):
         if components is not None:
             features = encoded(network, dataset.inputs, rows, device)
@@ -249,9 +249,8 @@ def _fit_beside(model: Model, training: Training, start: Mapping[str, Tensor]) -
 
 @torch.no_grad()
 def encoded(
-    network: nn.Module, inputs: Inputs, rows: Int64[Tensor, " rows"], device: torch.device
+    network: Callable[[Tensor], Tensor], inputs: Inputs, rows: Int64[Tensor, " rows"], device: torch.device
 ) -> Float[Tensor, "rows width"]:
-    """What a network in evaluation mode gives for some rows, in float32, on the CPU."""
-    network.eval()
+    """What a network, which is in evaluation mode, gives for some rows, in float32, on the CPU."""
     blocks = [network(plain(torch.from_numpy(inputs[block.numpy()]).to(device))).cpu() for block in rows.split(_BATCH)]
     return torch.cat(blocks)

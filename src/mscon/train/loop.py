@@ -20,6 +20,7 @@ from mscon.data.batches.dataset import Batch, Dataset
 from mscon.data.batches.sampler import Sampler, epoch_batches, part_of
 from mscon.data.batches.triplet_dataset import TripletDataset
 from mscon.data.inputs.augment_vectors import Marginals, corrupt
+from mscon.data.inputs.stored_views import StoredViews
 from mscon.data.inputs.views import Part, augment
 from mscon.errors import RunError
 from mscon.run.recipe import Recipe, Views
@@ -34,8 +35,9 @@ from mscon.train.weighting_fit import fit_weighting
 # Steps summed up in a record of the log. Reading a number back makes a GPU wait for it.
 LOG_EVERY = 10
 
-# As MakeView, with how to draw, and the part of the batch that the inputs are.
-DrawView = Callable[[Tensor, Views, Part], Tensor]
+# As MakeView, with how to draw, the part of the batch that the inputs are, the numbers of the rows, and which of the
+# views of a row that are drawn so it is.
+DrawView = Callable[[Tensor, Views, Part, Tensor, int], Tensor]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,17 +73,24 @@ class Training:
         return len(self.sampler)
 
     def view_maker(self, seed: int) -> DrawView:
-        """Random views that follow from the seed and the place in the batch, drawn on the device."""
+        """Random views that follow from the seed and the place in the batch, drawn on the device.
+
+        Of stored views those that follow from the seed and the row.
+        """
+        stored = self.dataset.inputs
+        if isinstance(stored, StoredViews):
+            orders = stored.orders(seed)
+            return lambda _, views, part, rows, number: stored.draw(rows, views, number, orders)
         generator = torch.Generator(self.fabric.device).manual_seed(seed)
         layout = torch.channels_last if self.recipe.train.channels_last == "yes" else torch.contiguous_format
 
         def draw_view(
-            inputs: Shaped[Tensor, "rows ..."], views: Views, part: Part | None = None
+            inputs: Shaped[Tensor, "rows ..."], views: Views, part: Part | None = None, *_: object
         ) -> Float[Tensor, "rows ..."]:
             if self.marginals is not None:
                 share, noise = views.corrupt, views.noise
                 return corrupt(inputs, self.marginals, share=share, noise=noise, generator=generator, part=part)
-            return augment(inputs, views, generator, part, memory_format=layout)
+            return augment(inputs, views, generator, part, size=self.recipe.data.image_size, memory_format=layout)
 
         return draw_view
 
@@ -116,10 +125,11 @@ class Training:
         places = torch.arange(each * len(rows)).view(each, len(rows))[:, local].reshape(-1)
         part = Part(places, each * len(rows))
 
-        def maker(views: Views) -> MakeView:
-            return lambda inputs: draw_view(inputs, views, part)
+        def maker(views: Views, number: int) -> MakeView:
+            return lambda inputs: draw_view(inputs, views, part, batch.rows, number)
 
-        return batch, [maker(views) for views in self.recipe.drawn_views]
+        drawn = self.recipe.drawn_views
+        return batch, [maker(views, drawn[:n].count(views)) for n, views in enumerate(drawn)]
 
     def _learn_cached(self, batch: Batch, make_views: Sequence[MakeView], mini_batch: int) -> Measured:
         return cached_backward(

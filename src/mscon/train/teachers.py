@@ -16,6 +16,7 @@ from mscon.data.table.table import Table
 from mscon.errors import RecipeError
 from mscon.model.beside import starts_from_weights
 from mscon.model.encoder import Encoder
+from mscon.model.vector_encoder import VectorEncoder
 from mscon.run.parts import TEACHER
 from mscon.run.recipe import Recipe
 from mscon.train.keep import encoded
@@ -78,8 +79,13 @@ def _start(
 ) -> Float[np.ndarray, "rows width"]:
     """Features, or without an encoder the vectors, of the rows with these numbers; NaN for the others."""
     if encoder is not None:
-        of_rows = encoded(encoder.to(device), inputs, torch.from_numpy(numbers), torch.device(device)).float().numpy()
+        # An adapter has learnt nothing yet.
+        network = encoder.encode if isinstance(encoder.adapter, VectorEncoder) else encoder
+        encoder.to(device).eval()
+        of_rows = encoded(network, inputs, torch.from_numpy(numbers), torch.device(device)).float().numpy()
         encoder.train()
+    elif isinstance(inputs, Vectors) and recipe.data.input == "columns":  # of different units
+        of_rows = (inputs[numbers] - inputs.mean) / inputs.std
     else:
         of_rows = inputs[numbers]
     if not np.isfinite(of_rows).all():

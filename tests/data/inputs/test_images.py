@@ -17,8 +17,9 @@ import pytest
 from PIL import Image
 
 from mscon.data.inputs import image_files, images
-from mscon.data.inputs.images import ImageStore, cache_folder, open_store, some_images, unreadable
+from mscon.data.inputs.images import ImageStore, open_store, some_images, unreadable
 from mscon.errors import RunError, TableError
+from mscon.run.cache import cache_folder
 from mscon.run.recipe import Data
 from sample_images import huge, pattern
 
@@ -285,7 +286,7 @@ def test_an_image_that_came_back_is_tried_again(root):
 
 
 def test_a_full_disk_is_told_before_decoding(root, monkeypatch):
-    monkeypatch.setattr(images.shutil, "disk_usage", lambda folder: type("U", (), {"free": 10})())
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: type("U", (), {"free": 10})())
     with pytest.raises(RunError, match=r"need 0.0 GB .* MSCON_CACHE"):
         open_store(ALL, root, SMALL, "t.csv")
 

@@ -434,3 +434,46 @@ def test_a_generator_on_the_cpu_gives_the_same_views_on_a_gpu():
     here = views.augment(images, EVERYTHING, generator())
     there = views.augment(images.cuda(), EVERYTHING, generator())
     torch.testing.assert_close(there.cpu(), here, rtol=0, atol=1e-3)
+
+
+# Of images that are larger than their views -------------------------------------------------------
+
+
+def test_a_view_may_be_smaller_than_its_image_and_then_shows_all_of_it():
+    """A picture that is a straight slope of grey is the same slope in any size."""
+    slope = torch.arange(18, dtype=torch.uint8).mul(10).expand(2, 3, 18, 18)
+    for side, tolerance in ((12, 1e-3), (9, 1e-3)):
+        view = views.augment(slope, NOTHING, generator(), size=side)
+        centres = (torch.arange(side) + 0.5) * (18 / side) - 0.5
+        torch.testing.assert_close(view, (centres * 10 / 255).expand(2, 3, side, side), rtol=0, atol=tolerance)
+
+
+def test_up_to_half_the_size_no_pixel_is_skipped():
+    dots = torch.zeros(1, 1, 16, 16, dtype=torch.uint8)
+    for row in range(16):
+        for side in (8, 12):
+            dots.zero_()[0, 0, row, 5] = 255
+            assert views.augment(dots, NOTHING, generator(), size=side).sum() > 0
+
+
+def test_a_crop_of_a_larger_image_has_more_detail_than_one_of_a_smaller():
+    """A quarter of an image of twice the size is that quarter itself, pixel by pixel, up to where the crop begins."""
+    large = noise(batch=1, height=32, width=32)
+    view = views.augment(large, only(crop=(0.25, 0.25), aspect=1.0), generator(), size=16)
+    windows = views.plain(large)[0].unfold(1, 17, 1).unfold(2, 17, 1)
+    between = [windows[:, row, column] for row in range(16) for column in range(16)]
+    nearest = min((_between(window, view[0]), n) for n, window in enumerate(between))
+    assert nearest[0] < 1e-2
+
+
+def _between(window, view):
+    """How far a view is from the best mixture of the four windows that a window's corners begin."""
+    corners = torch.stack([window[:, a : a + 16, b : b + 16].flatten() for a in (0, 1) for b in (0, 1)], dim=1)
+    mixture = torch.linalg.lstsq(corners, view.flatten()[:, None]).solution
+    return float((corners @ mixture - view.flatten()[:, None]).abs().max())
+
+
+def test_the_size_of_the_images_themselves_changes_nothing():
+    images = noise()
+    expected = views.augment(images, EVERYTHING, generator())
+    assert torch.equal(views.augment(images, EVERYTHING, generator(), size=12), expected)

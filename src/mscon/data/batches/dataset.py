@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import ClassVar
 
@@ -47,7 +47,7 @@ class Dataset:
     Attributes:
         rows: as `select_rows` gives them.
         similarities: fitted on the training rows.
-        inputs: an image or a vector a row.
+        inputs: an image, a vector or stored views a row.
         codes: for each similarity the codes of all rows. Encoded once over all rows, since a
             code may be a row's own (same_row), and compared with others (teacher).
     """
@@ -107,6 +107,10 @@ class Dataset:
         """
         inputs = torch.from_numpy(self.inputs[indices.numpy()])
         return Batch(inputs, tuple(codes[indices] for codes in self.codes), indices)
+
+    def with_inputs(self, inputs: Inputs) -> Dataset:
+        """The same rows with other inputs."""
+        return replace(self, inputs=inputs)
 
 
 def encode_all(

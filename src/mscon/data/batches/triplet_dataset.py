@@ -154,6 +154,10 @@ class TripletDataset:
         ]
         return replace(rows, codes=tuple(codes))
 
+    def with_inputs(self, inputs: Inputs) -> TripletDataset:
+        """The same triplets of rows with other inputs."""
+        return replace(self, dataset=self.dataset.with_inputs(inputs))
+
 
 def rows_of(dataset: Dataset | TripletDataset) -> Dataset:
     """The rows that a dataset goes through, or that its triplets are of."""

