@@ -95,7 +95,7 @@ def test_other_test_rows_of_one_column_are_refused(a_run):
 def test_runs_of_one_title_and_of_other_settings_are_told_apart_by_their_folders(a_run):
     runs = [
         a_run("a"),
-        a_run("b", seed=1, settings=["weighting.name=equal"]),
+        a_run("b", seed=1, settings=["weighting.name=relative"]),
         a_run("c", seed=1),
         a_run("other", title="SupCon"),
     ]

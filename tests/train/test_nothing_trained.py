@@ -114,3 +114,10 @@ def test_every_verb_handles_it(vectors, capsys):
     assert main(["export", run, "--to", "safetensors", "--out", str(vectors / "m.safetensors")]) == 0
     assert main(["card", run]) == 0
     assert "not trained (`train.epochs = 0`)" in (vectors / "run" / "README.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize("keep", ["keep.average=0.99", "keep.beside=2"])
+def test_ways_to_keep_the_start_leave_it_a_whole_run(vectors, keep):
+    recipe, table, run = (str(vectors / name) for name in ("r.toml", "t.csv", "run"))
+    assert main(["train", recipe, "--table", table, "--out", run, "--set", keep]) == 0
+    assert Run.open(run).read_probe()["linear"][0]["accuracy"]["value"] > 0.5

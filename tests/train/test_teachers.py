@@ -21,6 +21,7 @@ from mscon.run import recipe as recipes
 from mscon.run.recipe import Recipe
 from mscon.run.run import Run
 from mscon.train.fit import fit, resume
+from process import together
 
 ROWS, TRAIN = 60, 40
 RECIPE = """
@@ -146,6 +147,45 @@ def test_a_run_that_has_lost_its_teachers_does_not_go_on(folder):
     (part.root / "teachers.safetensors").unlink()
     with pytest.raises(RunError, match=r"has no teachers\.safetensors"):
         resume(part, progress=False, overrides=["train.epochs=2"])
+
+
+def test_two_processes_train_what_one_does(folder):
+    """Each has the vectors of its rows, and meets those of the other's."""
+    overrides = ["heads.batch_norm=false", "train.batch_size=11", "train.mini_batch_size=4", FROM_START]
+    recipe = teacher_recipe(*overrides)
+    (folder / "two.toml").write_text(recipe.to_toml())
+    alone = trained(folder, *overrides, out="alone")
+    outcome = together("train", folder / "two.toml", "--table", folder / "t.csv", "--out", folder / "two", cwd=folder)
+    assert outcome.status == 0, outcome
+    two = Run.open(folder / "two")
+    assert all(
+        np.array_equal(code, two.read_teachers()[name], equal_nan=True) for name, code in alone.read_teachers().items()
+    )
+    for record, same in zip(alone.read_log(), two.read_log(), strict=True):
+        assert same["loss"] == pytest.approx(record["loss"], abs=1e-4)
+        assert same["floor"] == pytest.approx(record["floor"], abs=1e-4)
+
+
+def test_a_run_that_holds_the_vectors_is_not_replaced(folder):
+    run = trained(folder)
+    (folder / "clip.npy").rename(run.root / "clip.npy")
+    recipe = teacher_recipe('similarity=[{column="kind"}, {name="teacher", of="run/clip.npy"}]')
+    with pytest.raises(RunError, match=r"clip\.npy"):
+        fit(recipe, read_table(folder / "t.csv"), run.root, overwrite=True, progress=False)
+    assert (run.root / "clip.npy").is_file()
+
+
+def test_no_output_replaces_the_vectors(folder, capsys):
+    run = trained(folder)
+    before = (folder / "clip.npy").read_bytes()
+    assert (
+        main(
+            ["embed", str(run.root), "--table", str(folder / "t.csv"), "--out", str(folder / "clip.npy"), "--overwrite"]
+        )
+        == 2
+    )
+    assert (folder / "clip.npy").read_bytes() == before
+    assert folder / "clip.npy" in run.files
 
 
 # What training starts from -------------------------------------------------------------------------

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mscon.cli.arguments import ACCEPT_CHANGES, OVERWRITE, RUN, RUNS, TRUST, argument, flag, open_run, verb
 
@@ -18,9 +19,17 @@ if TYPE_CHECKING:
     TRUST,
     ACCEPT_CHANGES,
     flag("--no-start", "do not probe the features that a run began from"),
+    argument(
+        "--layer",
+        "probe an intermediate layer of an image encoder instead, by its name or its number from 0, and write the "
+        'scores to layers.json; "list" prints the layers',
+        metavar="NAME",
+    ),
     examples="""
     mscon probe runs/shoes
     mscon probe runs/*
+    mscon probe runs/shoes --layer list
+    mscon probe runs/shoes --layer blocks.8
     """,
 )
 def probe(arguments: argparse.Namespace) -> None:
@@ -43,17 +52,41 @@ def probe(arguments: argparse.Namespace) -> None:
     for run in runs:
         run.need_trust()
     for run in runs:
+        if arguments.layer is not None:
+            print(_layer_text(run, arguments.layer, arguments.accept_changes))
+            continue
         probe(run, accept_changes=arguments.accept_changes, start=not arguments.no_start)
         print(scores_text(run))
 
 
+def _layer_text(run: Run, layer: str, accept_changes: bool) -> str:
+    from mscon.evaluate.layers import layers_of, probe_layer
+
+    if layer == "list":
+        widths = layers_of(run)
+        lines = [f"  {number:>3}  {name:<24} {width:>5} numbers" for number, (name, width) in enumerate(widths.items())]
+        return "\n".join([f"{run.root}: layers of its encoder, first to last", *lines])
+    name = probe_layer(run, layer, accept_changes=accept_changes)
+    return "\n".join(_score_lines(f"{run.root}, layer {name}", run.read_layers()["layers"][name]))
+
+
 def scores_text(run: Run) -> str:
     """The scores of a probed run, a line for each column, and how they compare with its start."""
-    from mscon.evaluate.report.against_start import against_start, signed, what_to_try
-    from mscon.evaluate.report.probe_scores import scores_of
+    from mscon.evaluate.report.against_start import against_start, what_to_try
 
     probe = run.read_probe()
-    lines = [f"{run.root}: score on test rows [95 % interval], baseline, whether training used the column"]
+    lines = _score_lines(str(run.root), probe)
+    for sentence in (against_start(probe), what_to_try(probe, run.read_recipe_values())):
+        lines += [f"{sentence[0].upper()}{sentence[1:].rstrip('.')}."] if sentence else []
+    return "\n".join(lines)
+
+
+def _score_lines(heading: str, probe: Mapping[str, Any]) -> list[str]:
+    from mscon.errors import counted
+    from mscon.evaluate.report.against_start import signed
+    from mscon.evaluate.report.probe_scores import scores_of
+
+    lines = [f"{heading}: score on test rows [95 % interval], rows, baseline, whether training used the column"]
     for how, whose in (("linear", ""), ("neighbours", "unseen rows")):
         for score in scores_of(probe, how):
             measure, shown = score.measure, score.measure.shown
@@ -65,12 +98,9 @@ def scores_text(run: Run) -> str:
             role = whose or ("trained on" if score.trained else "not trained on")
             lines.append(
                 f"  {score.name:<16} {measure.title:<12} {measure.with_unit(score.value):>8}  "
-                f"[{shown(score.low)}, {shown(score.high)}]{guess}  {role}{start}"
+                f"[{shown(score.low)}, {shown(score.high)}]  {counted(score.rows, 'row')}{guess}  {role}{start}"
             )
-    lines += [f"  {s['column']:<16} not probed ({s['probe']}): {s['reason']}" for s in probe["skipped"]]
-    for sentence in (against_start(probe), what_to_try(probe, run.read_recipe_values())):
-        lines += [f"{sentence[0].upper()}{sentence[1:].rstrip('.')}."] if sentence else []
-    return "\n".join(lines)
+    return lines + [f"  {s['column']:<16} not probed ({s['probe']}): {s['reason']}" for s in probe["skipped"]]
 
 
 @verb(

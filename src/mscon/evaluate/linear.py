@@ -152,7 +152,7 @@ def linear_probe(
 
 
 def _fit(
-    model: Any, y: Shaped[np.ndarray, " rows"], features: Float[np.ndarray, "rows width"], strength: float
+    model: Any, y: Shaped[np.ndarray, "rows ..."], features: Float[np.ndarray, "rows width"], strength: float
 ) -> bool:
     """Fit an estimator, and say whether it converged. One that did not is a little short of its optimum."""
     if isinstance(model, LargeLogistic):

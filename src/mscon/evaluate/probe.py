@@ -12,15 +12,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 from rich.console import Console
 
-from mscon.errors import MSConError, RunError, counted, nearest
+from mscon.errors import MSConError, RunError, counted
 from mscon.evaluate.column_probes import Arrays, FrozenFeatures, Record
 from mscon.evaluate.features import extract
 from mscon.evaluate.space_scores import SpaceScores, score_space, summary, with_differences
 from mscon.evaluate.start import Start, start_of
-from mscon.evaluate.targets import ProbeTarget, neighbour_targets, probe_targets
+from mscon.evaluate.targets import ProbeTarget, probe_columns
 from mscon.run.recipe import Recipe
 from mscon.run.run import Run
 
@@ -78,9 +77,7 @@ def probe(run: Run | str | Path, *, progress: bool = True, accept_changes: bool 
     """
     run = Run.of(run)
     recipe, rows = run.read_recipe(), run.read_rows()
-    _need_columns(run, recipe, rows)
-    probed = probe_targets(run, recipe, rows)
-    columns = {"linear": probed, "neighbours": neighbour_targets(run, recipe, rows, probed)}
+    columns = probe_columns(run, recipe, rows)
     extract(run, progress=progress, accept_changes=accept_changes)
     features = run.read_features()
     if features.shape[0] != rows.height:
@@ -95,7 +92,7 @@ def probe(run: Run | str | Path, *, progress: bool = True, accept_changes: bool 
         console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     scores = score_space(frozen, columns, note)
-    projections = _projections(run, recipe, probed, frozen)
+    projections = _projections(run, recipe, columns["linear"], frozen)
     skipped = scores.skipped
     record: Record = {"checkpoint": recipe.train.checkpoint, "draws": frozen.draws, **scores.records}
     predictions = scores.arrays | {
@@ -140,18 +137,3 @@ def _projections(run: Run, recipe: Recipe, probed: Sequence[ProbeTarget], frozen
             for column in [c for c in probed if c.trained and c.column == recipe.columns[number]]:
                 scores.add("linear", column, replace(frozen, features=spaces[number]))
     return scores
-
-
-def _need_columns(run: Run, recipe: Recipe, rows: pl.DataFrame) -> None:
-    labels = [name for name in rows.columns if name not in ("line", "split", "image")]
-    trained = [part.column for part in recipe.similarities if part.reads]
-    probed = list(dict.fromkeys([*trained, *recipe.probe.columns]))
-    complaints = [
-        f"run '{run.root}' has no label column '{name}', which its recipe names.{nearest(name, labels)}\n"
-        f"  Its columns: {', '.join(labels)}."
-        for name in dict.fromkeys([*probed, *recipe.probe.neighbours])
-        if name not in labels
-    ]
-    complaints += [f"run '{run.root}': {complaint}" for complaint in recipe.probe_complaints()]
-    if complaints:
-        raise RunError("\n".join(complaints))

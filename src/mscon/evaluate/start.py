@@ -77,7 +77,7 @@ def start_of(run: Run, *, progress: bool = False) -> Start | None:
     data = {name: value for name, value in asdict(recipe.data).items() if not name.startswith("split")}
     digest = hashlib.sha256(json.dumps([title == INPUTS, data], sort_keys=True).encode())
     if title == INPUTS:
-        inputs = _inputs_of_features(run)
+        inputs = inputs_of_features(run)
         return Start(title, digest.hexdigest(), np.asarray(inputs[np.arange(len(inputs))], dtype=np.float32))
     encoder = starting_encoder(recipe, run.input_width)
     if isinstance(encoder.adapter, VectorEncoder) and not encoder.adapter.is_standardised:
@@ -86,7 +86,7 @@ def start_of(run: Run, *, progress: bool = False) -> Start | None:
         digest.update(name.encode())
         digest.update(tensor.contiguous().numpy().tobytes())
     if recipe.encoder.stored_views and isinstance(encoder.adapter, nn.Identity):
-        images = _inputs_of_features(run)
+        images = inputs_of_features(run)
         if isinstance(images, ImageStore):  # training has stored the same features
             stored = FeatureFile(images, np.arange(len(images)), FrozenBackbone(encoder)).open(progress)
             return Start(title, digest.hexdigest(), stored[:, 0])
@@ -109,7 +109,7 @@ def _cached(run: Run, encoder: Encoder, digest: str, progress: bool) -> Float32[
 
 
 def _encoded(run: Run, encoder: Encoder, progress: bool) -> Float32[np.ndarray, "rows width"]:
-    inputs = _inputs_of_features(run)
+    inputs = inputs_of_features(run)
     parts = by_batches(
         encoder, lambda batch: encoder(batch).cpu().numpy(), inputs, progress=progress, title="features of the start"
     )
@@ -119,7 +119,7 @@ def _encoded(run: Run, encoder: Encoder, progress: bool) -> Float32[np.ndarray, 
     return features
 
 
-def _inputs_of_features(run: Run) -> Inputs:
+def inputs_of_features(run: Run) -> Inputs:
     """The inputs of a run, if they are those that its features were computed from."""
     inputs = inputs_of(run)
     if inputs_digest(fingerprints_of(inputs)) != run.features_inputs:

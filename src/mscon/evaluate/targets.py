@@ -14,7 +14,7 @@ from jaxtyping import Bool, Int, Shaped
 from mscon.data.batches.dataset import cells_of, fit_similarities
 from mscon.data.table.label_columns import LabelColumns
 from mscon.data.table.table import unit
-from mscon.errors import MSConError, RunError
+from mscon.errors import MSConError, RunError, nearest
 from mscon.method.similarities.base import BETWEEN_COLUMNS, Cell, Similarity, TargetKind
 from mscon.run.recipe import Recipe, probe_part
 from mscon.run.run import Run
@@ -64,6 +64,33 @@ class ProbeTarget:
             None if cell is None or "" in cell.split(BETWEEN_COLUMNS) else cell.replace(BETWEEN_COLUMNS, "/")
             for cell in self.cells
         ]
+
+
+def probe_columns(run: Run, recipe: Recipe, rows: pl.DataFrame) -> dict[str, list[ProbeTarget]]:
+    """The columns of each probe, "linear" and "neighbours".
+
+    Raises:
+        RunError: once, for all columns that the recipe names and the rows do not have, and settings that do not fit;
+            or if a column cannot be read as the kind that [probe] kinds names.
+    """
+    _need_columns(run, recipe, rows)
+    probed = probe_targets(run, recipe, rows)
+    return {"linear": probed, "neighbours": neighbour_targets(run, recipe, rows, probed)}
+
+
+def _need_columns(run: Run, recipe: Recipe, rows: pl.DataFrame) -> None:
+    labels = [name for name in rows.columns if name not in ("line", "split", "image")]
+    trained = [part.column for part in recipe.similarities if part.reads]
+    probed = list(dict.fromkeys([*trained, *recipe.probe.columns]))
+    complaints = [
+        f"run '{run.root}' has no label column '{name}', which its recipe names.{nearest(name, labels)}\n"
+        f"  Its columns: {', '.join(labels)}."
+        for name in dict.fromkeys([*probed, *recipe.probe.neighbours])
+        if name not in labels
+    ]
+    complaints += [f"run '{run.root}': {complaint}" for complaint in recipe.probe_complaints()]
+    if complaints:
+        raise RunError("\n".join(complaints))
 
 
 def probe_targets(run: Run, recipe: Recipe, rows: pl.DataFrame) -> list[ProbeTarget]:

@@ -226,7 +226,7 @@ class CheckedFiles:
                 isinstance(entry, dict) and {"name", "state"} <= entry.keys() for entry in values
             )
         else:
-            is_whole = isinstance(values, dict) or name not in ("run.json", "inputs.json", "probe.json")
+            is_whole = isinstance(values, dict) or name not in ("run.json", "inputs.json", "probe.json", "layers.json")
         if not is_whole:
             raise RunError(f"{self.root / name} does not hold what mscon writes into it. Restore it from a copy.")
         return values

@@ -122,6 +122,34 @@ class EvaluationFiles(CheckedFiles):
     def read_predictions(self) -> dict[str, np.ndarray]:
         return self._arrays("predictions.safetensors")
 
+    def read_layers(self) -> dict[str, Any]:
+        """Scores of intermediate layers; of none where none was probed."""
+        return self._json("layers.json") if self._has("layers.json") else {"layers": {}}
+
+    def read_layer_predictions(self) -> dict[str, np.ndarray]:
+        return self._arrays("layer_predictions.safetensors")
+
+    def write_layer(
+        self,
+        name: str,
+        record: Mapping[str, Any],
+        predictions: Mapping[str, np.ndarray],
+        *,
+        checkpoint: str,
+        draws: int,
+    ) -> None:
+        """Add the scores of a layer to those of other layers of the same checkpoint, in place of earlier ones."""
+        digest = self._digest(checkpoint)
+        known = self.read_layers()
+        is_current = known.get("checkpoint_sha256") == digest
+        others = {n: r for n, r in known["layers"].items() if n != name} if is_current else {}
+        arrays = self.read_layer_predictions() if others else {}
+        arrays = {key: array for key, array in arrays.items() if key.rsplit("/", 3)[0] in others}
+        arrays |= {f"{name}/{key}": array for key, array in predictions.items()}
+        about = {"checkpoint": checkpoint, "checkpoint_sha256": digest, "draws": draws}
+        self._write_arrays("layer_predictions.safetensors", arrays)
+        self._write_json("layers.json", {**about, "layers": {**others, name: dict(record)}})
+
     @property
     def has_transfer(self) -> bool:
         return (self.root / "transfer.json").exists()

@@ -219,7 +219,7 @@ def _scores(
     train, validation = dataset.indices("train"), dataset.indices("validation")
     features = torch.zeros(len(dataset), model.encoder.width)
     for rows in (train, validation):
-        features[rows] = _encoded(model.encoder, dataset.inputs, rows, training.fabric.device)
+        features[rows] = encoded(model.encoder, dataset.inputs, rows, training.fabric.device)
     if not features.isfinite().all():
         return {}
     return neighbour_scores(features, train, validation, columns, dataset.rows)
@@ -238,7 +238,7 @@ def _fit_beside(model: Model, training: Training, start: Mapping[str, Tensor]) -
     starting = beside.encoder or (model.encoder if beside.start == "features" else model.read)
     for network, components in ((model.encoder, beside.learned), (starting, beside.starting)):
         if components is not None:
-            features = _encoded(network, dataset.inputs, rows, device)
+            features = encoded(network, dataset.inputs, rows, device)
             if broken := int((~features.isfinite().all(dim=1)).sum()):
                 raise RunError(
                     f"the features of {counted(broken, 'train row')} of {len(rows):,} are not finite, so [keep] cannot "
@@ -248,7 +248,7 @@ def _fit_beside(model: Model, training: Training, start: Mapping[str, Tensor]) -
 
 
 @torch.no_grad()
-def _encoded(
+def encoded(
     network: Callable[[Tensor], Tensor], inputs: Inputs, rows: Int64[Tensor, " rows"], device: torch.device
 ) -> Float[Tensor, "rows width"]:
     """What a network, which is in evaluation mode, gives for some rows, in float32, on the CPU."""

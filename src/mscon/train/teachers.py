@@ -8,12 +8,10 @@ import numpy as np
 import polars as pl
 import torch
 from jaxtyping import Float, Int64
-from torch import Tensor, nn
 
 from mscon.data.inputs import teachers
 from mscon.data.inputs.open import Inputs, Vectors
 from mscon.data.inputs.teachers import TeacherCodes
-from mscon.data.inputs.views import plain
 from mscon.data.table.table import Table
 from mscon.errors import RecipeError
 from mscon.model.beside import starts_from_weights
@@ -21,9 +19,7 @@ from mscon.model.encoder import Encoder
 from mscon.model.vector_encoder import VectorEncoder
 from mscon.run.parts import TEACHER
 from mscon.run.recipe import Recipe
-
-# Rows that go through the encoder at once.
-_ROWS_AT_ONCE = 256
+from mscon.train.keep import encoded
 
 
 def check_teachers(recipe: Recipe) -> None:
@@ -32,8 +28,8 @@ def check_teachers(recipe: Recipe) -> None:
     Raises:
         RecipeError: if it starts from random weights, but a teacher is to be the features that it starts from.
     """
-    has_weights = starts_from_weights(recipe)
-    if recipe.data.input == "image" and not has_weights and (parts := teachers.starting(recipe.similarities)):
+    parts = teachers.starting(recipe.similarities)
+    if parts and recipe.data.input == "image" and not starts_from_weights(recipe):
         raise RecipeError(
             f"similarity '{parts[0].column}' of kind '{TEACHER}' reads the features that training starts from, but the "
             "encoder starts from random weights. Set [encoder] pretrained = true or start_from, or name a column or a "
@@ -47,7 +43,7 @@ def teachers_of(
     table: Table,
     root: Path,
     inputs: Inputs,
-    encoder: nn.Module | None = None,
+    encoder: Encoder | None = None,
     device: str = "cpu",
 ) -> TeacherCodes:
     """The codes of all teachers of a recipe, by the name of their similarity.
@@ -79,36 +75,24 @@ def teachers_of(
 
 
 def _start(
-    recipe: Recipe, inputs: Inputs, numbers: Int64[np.ndarray, " some"], encoder: nn.Module | None, device: str
+    recipe: Recipe, inputs: Inputs, numbers: Int64[np.ndarray, " some"], encoder: Encoder | None, device: str
 ) -> Float[np.ndarray, "rows width"]:
     """Features, or without an encoder the vectors, of the rows with these numbers; NaN for the others."""
-    start: Float[np.ndarray, "rows width"] | None = None
     if encoder is not None:
+        # An adapter has learnt nothing yet.
+        network = encoder.encode if isinstance(encoder.adapter, VectorEncoder) else encoder
         encoder.to(device).eval()
-    for first in range(0, len(numbers), _ROWS_AT_ONCE):
-        some = numbers[first : first + _ROWS_AT_ONCE]
-        block = inputs[some]
-        if encoder is not None:
-            with torch.no_grad():
-                block = _features(encoder, plain(torch.from_numpy(block).to(device))).float().cpu().numpy()
-        elif isinstance(inputs, Vectors) and recipe.data.input == "columns":  # of different units
-            block = (block - inputs.mean) / inputs.std
-        if not np.isfinite(block).all():
-            raise RecipeError(
-                f"[encoder] '{recipe.encoder.name}' has features that are not finite before training begins, so they "
-                f"cannot be a similarity of kind '{TEACHER}'."
-            )
-        if start is None:
-            start = np.full((len(inputs), block.shape[1]), np.nan, dtype=np.float32)
-        start[some] = block
-    if encoder is not None:
+        of_rows = encoded(network, inputs, torch.from_numpy(numbers), torch.device(device)).float().numpy()
         encoder.train()
-    assert start is not None, "there are training rows"
+    elif isinstance(inputs, Vectors) and recipe.data.input == "columns":  # of different units
+        of_rows = (inputs[numbers] - inputs.mean) / inputs.std
+    else:
+        of_rows = inputs[numbers]
+    if not np.isfinite(of_rows).all():
+        raise RecipeError(
+            f"[encoder] '{recipe.encoder.name}' has features that are not finite before training begins, so they "
+            f"cannot be a similarity of kind '{TEACHER}'."
+        )
+    start = np.full((len(inputs), of_rows.shape[1]), np.nan, dtype=np.float32)
+    start[numbers] = of_rows
     return start
-
-
-def _features(encoder: nn.Module, inputs: Tensor) -> Tensor:
-    if isinstance(encoder, Encoder) and isinstance(encoder.adapter, VectorEncoder):  # which has learnt nothing yet
-        return encoder.encode(inputs)
-    features: Tensor = encoder(inputs)
-    return features

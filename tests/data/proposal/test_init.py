@@ -284,6 +284,11 @@ def test_labels_and_input_may_be_named(tmp_path, capsys):
     assert recipe.columns == ("a,b", "same_row") and recipe.data.input == "image"
 
 
+def test_one_sentence_in_every_row_is_no_text():
+    with pytest.raises(TableError, match="has no column of texts"):
+        mscon.init(frame(note=["made in the east"] * ROWS), input="text")
+
+
 def test_texts_need_the_extra(monkeypatch):
     notes = frame(note=[f"a fine thing {n} of {n % 7} kinds" for n in range(ROWS)])
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)

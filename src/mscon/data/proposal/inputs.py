@@ -127,6 +127,6 @@ def _text_columns(table: Table) -> list[str]:
             continue
         some = cells.head(1_000).to_list()
         words = sum(len(cell.split()) for cell in some) / max(len(some), 1)
-        if words >= _WORDS_OF_A_TEXT and infer(some).kind is None:
+        if words >= _WORDS_OF_A_TEXT and len(set(some)) > 1 and infer(some).kind is None:
             lengths[name] = words
     return sorted(lengths, key=lambda name: -lengths[name])

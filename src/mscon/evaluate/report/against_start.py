@@ -77,6 +77,10 @@ def what_to_try(probe: Mapping[str, Any], recipe: Mapping[str, Any]) -> str:
         if any(one["trained"] is trained for one in behind)
     )
     options = []
+    if not recipe.get("keep", {}).get("beside"):
+        options.append('[keep] beside = "all", which puts the features before training beside the learned ones')
+    if all(part.get("name") != "teacher" for part in recipe["similarity"]):
+        options.append('a similarity of name = "teacher", by which rows stay as alike as they are before training')
     if all(part.get("name") != "same_row" for part in recipe["similarity"]):
         options.append('a similarity of name = "same_row", which keeps what no column names')
     if all(one["trained"] for one in behind):

@@ -22,6 +22,7 @@ from mscon.evaluate.report.gather import Gathered, gather
 from mscon.evaluate.report.heads import HEIGHT, Diversities, diversity, masks
 from mscon.evaluate.report.maps import SIDE, Atlas, atlas
 from mscon.evaluate.report.neighbours import Grid, grid
+from mscon.evaluate.report.projections import projection_scores
 from mscon.evaluate.report.summary import behind_start, closest_look, default_title, facts_at_a_glance, sentences
 from mscon.evaluate.report.training import BOTTOM, LEFT, RIGHT, TOP, WIDTH, curves, endings
 from mscon.evaluate.report.training import HEIGHT as CHART_HEIGHT
@@ -137,6 +138,7 @@ def render(
         ],
         glance=facts_at_a_glance(gathered),
         comparison=comparison,
+        projections=projection_scores(gathered),
         skipped=_skipped(gathered),
         experiments=experiments,
         curves=curves(gathered.methods),

@@ -47,7 +47,13 @@ class Score:
 
 
 def scores_of(probe: Mapping[str, Any], how: str) -> Iterator[Score]:
-    """Each column's score by one of the two probes in `probe.json`, "linear" or "neighbours", in its order."""
+    """Each column's score by one of the probes in `probe.json`, in its order.
+
+    Args:
+        probe: what the file holds.
+        how: "linear" or "neighbours"; or "projections", the linear probes of those.
+    """
+    kind = "linear" if how == "projections" else how
     of_start = {name_of(record): record for record in (probe.get("start") or {}).get(how, [])}
     for record in probe.get(how, []):
         before = of_start.get(name_of(record))
@@ -55,7 +61,7 @@ def scores_of(probe: Mapping[str, Any], how: str) -> Iterator[Score]:
         guesses = {"accuracy": record.get("majority"), "precision_at_1": record.get("chance")}
         guesses |= record.get("baseline") or {}
         for name, measure in MEASURES.items():
-            if measure.leads and measure.probe == how and isinstance(value := record.get(name), Mapping):
+            if measure.leads and measure.probe == kind and isinstance(value := record.get(name), Mapping):
                 yield Score(
                     record["column"],
                     record.get("level"),
