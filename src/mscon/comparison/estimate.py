@@ -31,6 +31,6 @@ def estimate(prepared: Prepared, planned: Sequence[Planned], waiting: Sequence[P
     seconds = steps * prepared.seconds_a_step / side_by_side
     return (
         f"{counted(len(waiting), 'run')}{finished}, {side_by_side} at a time: about {duration_text(seconds)} of "
-        f"training ({prepared.steps:,} steps a run by the recipe, {1000 * prepared.seconds_a_step:.0f} ms each), and the "
-        "probes besides."
+        f"training ({prepared.steps:,} steps a run by the recipe, {1000 * prepared.seconds_a_step:.0f} ms each), and "
+        "the probes besides."
     )
