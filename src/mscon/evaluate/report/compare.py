@@ -254,9 +254,8 @@ def compare_column(question: Question, draws: int) -> ColumnScores:
     scores = {i: _score(v, draws, groups, is_share=about.in_percent) for i, v in values.items()}
     sign = about.sign
     first = max(values, key=lambda i: sign * float(values[i].mean()))
-    gaps = {
-        i: difference(sign * values[first], sign * values[i], draws=draws, groups=groups) for i in values if i != first
-    }
+    gap = lambda a, b: difference(a, b, draws=draws, groups=groups)
+    gaps = {i: gap(sign * values[first], sign * values[i]) for i in values if i != first}
     enough = all(v.shape[0] >= FEWEST_SEEDS for v in values.values())
     clear = enough and all(gap.low > 0 for gap in gaps.values())
 
