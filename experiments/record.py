@@ -22,7 +22,7 @@ from mscon.run.run import Run
 
 README = Path(__file__).parent.parent / "README.md"
 START, END = "<!-- results -->", "<!-- /results -->"
-_README_BLOCKS = 4  # three sentences, and the table of methods
+_README_BLOCKS = 5  # three sentences, the table of methods, and its legend
 
 
 def expected(comparison: dict[str, Any], runs: list[Run], command: str) -> dict[str, Any]:

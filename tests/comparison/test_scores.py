@@ -214,6 +214,8 @@ def test_a_table_of_many_methods_fits_25_lines(scores):
         methods=tuple(f"SupCon, column {n}" for n in range(40)),
         columns=tuple(replace(row, cells=row.cells * 10) for row in scores.comparison.columns),
     )
+    many = replace(many, methods=(*many.methods[:-1], "this recipe (mine)"))
     lines = table_text(many, {"SimCLR": "diverged"}).splitlines()
+    assert any("this recipe (mine)" in line for line in lines)
     assert len(lines) <= 25
     assert max(map(len, lines)) <= 118
