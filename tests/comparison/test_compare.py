@@ -398,3 +398,29 @@ def test_results_of_the_command_are_replaced_and_other_files_are_not(finished, t
     (folder / "out" / shell.RESULTS).unlink()
     with pytest.raises(RunError, match="not written by this command"):
         run(folder, seeds=2)
+
+
+def test_every_kind_of_column_is_compared_and_held_out(tmp_path):
+    g = np.random.default_rng(1)
+    tags = [";".join(sorted({f"t{k}" for k in g.integers(4, size=2)})) for _ in range(180)]
+    paths = [f"top{k // 2}/low{k}" for k in g.integers(4, size=180)]
+    sizes = [("small", "medium", "large")[k] for k in g.integers(3, size=180)]
+    write_table(tmp_path, tags=tags, path=paths, size=sizes, price=g.normal(size=180).round(3))
+    entries = [
+        '{column="path", name="hierarchical"}',
+        '{column="tags", name="multi_label"}',
+        '{column="size", name="ordinal", levels=["small", "medium", "large"]}',
+        '{column="price", name="continuous", width=0.5}',
+        '{column="fine", name="hierarchical", under=["colour"]}',
+    ]
+    settings = [f"similarity=[{', '.join(entries)}]".replace('"fine"', '"make"')]
+    result = run(tmp_path, overrides=settings, methods=("start", "cross_entropy", "mscon"))
+    held_out = result.frame.filter(pl.col("role") == "held out", pl.col("method") == "MSCon")
+    leading = {"accuracy", "mean_average_precision", "level_error", "r2"}
+    assert held_out.filter(pl.col("measure").is_in(leading))["column"].to_list() == [
+        *("path, level 1 of 2", "path, level 2 of 2", "tags", "size", "price"),
+        *("make, level 1 of 2", "make, level 2 of 2"),
+    ]
+    assert not held_out["trained"].any()
+    assert "XEnt" not in result.text  # no column of classes
+    assert len(result.frame.filter(pl.col("role") == "mean", pl.col("method") == "MSCon")) == 2
