@@ -153,7 +153,7 @@ def test_a_difference_is_paired_and_turned_so_that_more_is_better(scores):
 def test_the_verdict_says_who_leads_where_and_where_the_start_is_better(scores):
     label, unseen, last = verdict(scores, ["start"], "MSCon", "mine")
     assert label.startswith("On the label columns “XEnt” has the best mean, 80.0 (")
-    assert "“MSCon” is 5.0 (" in label and "points behind, and so are 2 others by more." in label
+    assert "“MSCon” is 5.0 (" in label and "points behind, and 2 others are further behind." in label
     assert unseen.startswith("On columns that were not trained on “start” has the best mean, 63.3 (")
     assert last.startswith("The frozen features are still better than “MSCon” for tasks like “season” (by 20.0 (")
     assert "“colour, held out” (by 10.0 (" in last and "“make, held out” (by 5.0 (" in last

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mscon.comparison.scores import TRAINED, UNSEEN, Scores
+from mscon.errors import counted
 from mscon.evaluate.metrics.bootstrap import Interval
 from mscon.evaluate.metrics.catalog import Measure
 from mscon.evaluate.report.compare import ColumnScores
@@ -42,7 +43,8 @@ def _leader(row: ColumnScores, methods: Sequence[str], where: str) -> str:
     if gaps:
         nearest, gap = min(gaps, key=lambda entry: entry[1].value)
         text += f"; “{methods[nearest]}” is {_shown(gap, row.about)} points behind"
-        text += f", and so are {len(gaps) - 1} others by more" if len(gaps) > 2 else ""
+        if others := len(gaps) - 1:
+            text += f", and {counted(others, 'other')} {'is' if others == 1 else 'are'} further behind"
     return f"{text}."
 
 
@@ -67,7 +69,7 @@ def _advice(start: Sequence[str], recommended: str) -> str:
     if not recommended:
         return "No recipe is recommended: no method has scores on validation rows in every column."
     if recommended in start:
-        return f"Take “{recommended}”: by validation rows no training is better than the features as they are."
+        return f"Take “{recommended}”: by validation rows no training is better than what it starts from."
     return f"Take “{recommended}”, the best by validation rows."
 
 
