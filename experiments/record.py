@@ -1,7 +1,8 @@
 """Keeps what a comparison found: `python experiments/record.py runs/demo experiments/glyphs_demo "mscon demo"`.
 
-Copies report.html and report.json, writes table.md and expected.toml, and puts the tables of linear probes into the
-README, between its markers. Every number there comes from the run directories; nothing is typed by hand.
+Copies report.html, report.json, compare.json and table.md, writes expected.toml, and puts the verdict and the table of
+methods into the README, between its markers. Every number there comes from the files of the comparison; nothing is
+typed by hand.
 """
 
 from __future__ import annotations
@@ -17,14 +18,11 @@ from typing import Any
 
 import tomli_w
 
-from mscon.evaluate.report.compare import compare
-from mscon.evaluate.report.gather import gather
-from mscon.evaluate.report.markdown import comparison_text
 from mscon.run.run import Run
 
 README = Path(__file__).parent.parent / "README.md"
 START, END = "<!-- results -->", "<!-- /results -->"
-_README_BLOCKS = 4  # heading and table of columns that were trained on, and of those that no method was trained on
+_README_BLOCKS = 4  # three sentences, and the table of methods
 
 
 def expected(comparison: dict[str, Any], runs: list[Run], command: str) -> dict[str, Any]:
@@ -45,6 +43,7 @@ def expected(comparison: dict[str, Any], runs: list[Run], command: str) -> dict[
             {
                 "method": title,
                 "column": column["column"],
+                "held_out": column["held_out"],
                 "measure": column["measure"],
                 **{key: round(cell[key], 4) for key in ("value", "low", "high")},
             }
@@ -56,18 +55,17 @@ def expected(comparison: dict[str, Any], runs: list[Run], command: str) -> dict[
 
 
 def main(folder: Path, out: Path, command: str) -> None:
-    runs = [Run.open(path.parent) for path in sorted(folder.glob("*/recipe.toml"))]
-    table = comparison_text(compare(gather(runs))).strip() + "\n"
+    comparison = json.loads((folder / "compare.json").read_text("utf-8"))
+    runs = [Run.open(folder / "runs" / name) for names in comparison["runs"].values() for name in names]
     out.mkdir(parents=True, exist_ok=True)
-    for name in ("report.html", "report.json"):
+    for name in ("report.html", "report.json", "compare.json", "table.md"):
         shutil.copyfile(folder / name, out / name)
-    (out / "table.md").write_text(table, "utf-8")
-    comparison = json.loads((out / "report.json").read_text("utf-8"))
     (out / "expected.toml").write_text(tomli_w.dumps(expected(comparison, runs, command)), "utf-8")
-    probes = "\n\n".join(table.split("\n\n")[:_README_BLOCKS])
+    table = (out / "table.md").read_text("utf-8")
+    results = "\n\n".join(table.split("\n\n")[:_README_BLOCKS])
     pattern = re.compile(f"({re.escape(START)}).*?({re.escape(END)})", re.DOTALL)
     text = README.read_text("utf-8")
-    README.write_text(pattern.sub(lambda markers: f"{markers[1]}\n{probes}\n{markers[2]}", text), "utf-8")
+    README.write_text(pattern.sub(lambda markers: f"{markers[1]}\n{results}\n{markers[2]}", text), "utf-8")
 
 
 if __name__ == "__main__":

@@ -12,10 +12,11 @@ import time
 from pathlib import Path
 
 from mscon.cli import main
+from mscon.comparison.planned import Planned
+from mscon.comparison.pool import carry_out_with_bar
 from mscon.errors import RunError
 from mscon.run import recipe
 from mscon_paper import demo
-from mscon_paper.comparison import Planned, carry_out_with_bar
 
 
 def plan(out: Path, runs: int, seconds: float) -> tuple[list[Planned], Path]:

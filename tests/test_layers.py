@@ -63,6 +63,7 @@ ALLOWED: dict[str, set[str]] = {
     "evaluate.page": {"run", "errors"},
     "evaluate.report": {"evaluate.page", "evaluate.metrics", "data", "method.agreement", "run", "errors"},
     "evaluate": {"evaluate.metrics", "model", "data", "method", "run", "errors"},
+    "comparison": {"evaluate", "train", "model", "data", "method", "run", "errors"},
     "deploy": {"model", "data", "run", "errors"},
     "search": {"evaluate.metrics", "evaluate.page", "model", "data", "deploy", "method", "run", "errors"},
     "mscon": set(),
@@ -117,7 +118,8 @@ def test_no_arrow_points_up():
 
 
 def test_the_top_level_tells_the_architecture():
-    assert len([path for path in SOURCE.iterdir() if path.name != "__pycache__"]) <= 14
+    # One more with `comparison`, which trains and evaluates, and so lies above the rooms for either.
+    assert len([path for path in SOURCE.iterdir() if path.name != "__pycache__"]) <= 15
 
 
 MOST_LINES = 300

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from mscon.comparison.compare import compare as compare
     from mscon.data.proposal.proposal import init as init
     from mscon.data.table.table import read_table as read_table
     from mscon.deploy.embedder import load as load
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from mscon.train.fit import resume as resume
 
 _HOMES = {
+    "mscon.comparison.compare": ("compare",),
     "mscon.data.proposal.proposal": ("init",),
     "mscon.data.table.table": ("read_table",),
     "mscon.deploy.embedder": ("load",),

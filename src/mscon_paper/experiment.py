@@ -6,16 +6,12 @@ This module trains nothing and reads neither files nor runs: see `files`.
 from __future__ import annotations
 
 import copy
-import functools
-import hashlib
-import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import tomli_w
-
+from mscon.comparison.planned import run_name
 from mscon.run import recipe as recipes
 from mscon.run.recipe import Recipe
 
@@ -93,7 +89,7 @@ class PlannedRun:
     @property
     def name(self) -> str:
         """Of its directory: the method, the seed, and a hash of all else."""
-        return f"{slug(self.recipe.title)}-seed{self.recipe.train.seed}-{_hash(self.recipe)}"
+        return run_name(self.recipe)
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,27 +242,6 @@ def _multiply(plain: Plain) -> None:
 
 def _words(column: str) -> str:
     return column.replace("_", " ")
-
-
-def slug(title: str) -> str:
-    """A title as part of a file's name."""
-    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
-
-
-def _hash(recipe: Recipe) -> str:
-    """Of what differs from the defaults, so that a new setting, which changes nothing, does not rename old runs."""
-    plain = recipe.to_plain()
-    for section, values in _defaults().items():
-        if isinstance(values, dict):
-            changed = {k: v for k, v in plain.pop(section, {}).items() if k not in values or values[k] != v}
-            plain |= {section: changed} if changed else {}
-    return hashlib.sha256(tomli_w.dumps(dict(sorted(plain.items()))).encode("utf-8")).hexdigest()[:8]
-
-
-@functools.cache
-def _defaults() -> Plain:
-    # The weighting that recipes meant without naming it when the first of these runs were named.
-    return recipes.of_plain({"similarity": [{"column": "any"}], "weighting": {"name": "uncertainty"}}).to_plain()
 
 
 def size(planned: Sequence[PlannedRun]) -> tuple[int, int]:

@@ -10,17 +10,17 @@ import hashlib
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from mscon.comparison.planned import Outcome, Planned, attempt, is_finished
+from mscon.comparison.pool import carry_out_with_bar
 from mscon.errors import MSConError, RunError, TableError, counted
 from mscon.evaluate.report.experiments import FILE as RESULTS_FILE
 from mscon.run import atomic, outputs
 from mscon.run.run import Run
-from mscon_paper import comparison, files
-from mscon_paper.comparison import Planned
+from mscon_paper import files
 from mscon_paper.experiment import Experiment, PlannedRun, size
 from mscon_paper.results import read, spaces
 from mscon_paper.table import ExperimentResult, result_json, result_text
@@ -81,7 +81,7 @@ def reproduce(
     waiting = [p for p in directories.values() if not _is_done(p, table_hash, _transfer(experiment))]
     if there := len(directories) - len(waiting):
         print(f"{counted(there, 'run')} of {len(directories)} are there already.")
-    outcomes = comparison.carry_out_with_bar(waiting, table, jobs, work)
+    outcomes = carry_out_with_bar(waiting, table, jobs, work)
     faults = {one.name: one.fault for one in outcomes if one.fault}
     changed = (["--quick: one seed and two epochs"] if quick else []) + [f"--set {text}" for text in overrides]
     result = read(experiment, planned, pool, faults, changed=changed)
@@ -142,29 +142,18 @@ def find_table(experiment: Experiment, data: Path | None) -> Path:
 # Runs ---------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of a run: its name, and why it is not there, if it is not."""
-
-    name: str
-    fault: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.name}: {self.fault.splitlines()[0]}" if self.fault else self.name
-
-
 def carry_out_one(planned: Planned, table: Path, *, table_hash: str, transfer: Mapping[str, Any]) -> Outcome:
-    """One run from start to end. Training that breaks down is an outcome, not the end of the experiment."""
-    try:
-        if not comparison.is_finished(planned, table_hash):
-            comparison.train_and_probe(planned, table)
-        if transfer:
-            from mscon_paper.transfer import transfer as few_labels
+    """One run from start to end, unless it is there, and its few labels where the experiment asks for them."""
+    if not is_finished(planned, table_hash) and (outcome := attempt(planned, table)).fault:
+        return outcome
+    if transfer:
+        from mscon_paper.transfer import transfer as few_labels
 
-            columns, numbers, draws = transfer["columns"], transfer["rows_a_class"], transfer["draws"]
+        columns, numbers, draws = transfer["columns"], transfer["rows_a_class"], transfer["draws"]
+        try:
             few_labels(Run.open(planned.out), columns, numbers, draws)
-    except RunError as error:
-        return Outcome(planned.out.name, str(error))
+        except RunError as error:
+            return Outcome(planned.out.name, str(error))
     return Outcome(planned.out.name)
 
 
@@ -173,7 +162,7 @@ def _transfer(experiment: Experiment) -> Mapping[str, Any]:
 
 
 def _is_done(planned: Planned, table_hash: str, transfer: Mapping[str, Any]) -> bool:
-    if not comparison.is_finished(planned, table_hash):
+    if not is_finished(planned, table_hash):
         return False
     if not transfer:
         return True

@@ -186,6 +186,15 @@ def test_neighbours_are_asked_of_the_columns_named(tmp_path):
     assert not neighbours(run)["group"]["trained"]
 
 
+def test_neighbours_may_be_sought_among_test_rows(tmp_path):
+    run = make(tmp_path / "run", with_probe('neighbours_among = "test"', 'columns = ["group"]'), group=noise(4))
+    probe(run)
+    assert list(neighbours(run)) == ["kind", "group"]
+    assert neighbours(run)["kind"]["rows"] == 40 and neighbours(run)["kind"]["precision_at_1"]["value"] == 1
+    split, arrays = run.read_rows()["split"].to_numpy(), run.read_predictions()
+    assert {*split[arrays["neighbours/0/row"]], *split[arrays["neighbours/1/row"]]} == {"test"}
+
+
 def test_without_unseen_rows_no_neighbours_are_asked(tmp_path):
     run = make(tmp_path / "run")
     run.write_rows(run.read_rows().with_columns(split=pl.col("split").replace("unseen", "train")))

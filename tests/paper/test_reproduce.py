@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 
 from mscon.cli import main
+from mscon.comparison import planned as one_run
+from mscon.comparison.planned import Planned, is_finished
 from mscon.errors import RunError
 from mscon.evaluate.report import page
 from mscon.run import atomic
 from mscon.run.run import Run
-from mscon_paper import comparison, figures, reproduce
-from mscon_paper.comparison import Planned, is_finished
+from mscon_paper import figures, reproduce
 from mscon_paper.files import find
 from mscon_paper.results import last_weights, read
 from mscon_paper.sources import glyphs
@@ -109,13 +110,13 @@ def trained(tmp_path, monkeypatch) -> list[str]:
     monkeypatch.setattr(glyphs, "prepare", lambda root: table)
     monkeypatch.setattr(page, "build_report", lambda runs, out, **_: atomic.write_text(out, f"{len(runs)} runs"))
     monkeypatch.setattr(figures, "_saved", lambda figure: {"svg": b"<svg/>", "png": b"pixels"})
-    monkeypatch.setattr(comparison, "train_and_probe", train_and_probe)
+    monkeypatch.setattr(one_run, "train_and_probe", train_and_probe)
     return names
 
 
 def test_a_stopped_experiment_goes_on_and_loses_only_what_was_under_way(trained, tmp_path, monkeypatch, capsys):
     out = tmp_path / "out"
-    to_its_end = comparison.train_and_probe
+    to_its_end = one_run.train_and_probe
 
     def killed(planned: Planned, table: Path) -> str:
         if len(trained) == 4:
@@ -123,11 +124,11 @@ def test_a_stopped_experiment_goes_on_and_loses_only_what_was_under_way(trained,
             raise KeyboardInterrupt
         return to_its_end(planned, table)
 
-    monkeypatch.setattr(comparison, "train_and_probe", killed)
+    monkeypatch.setattr(one_run, "train_and_probe", killed)
     with pytest.raises(KeyboardInterrupt):
         reproduce.reproduce("glyphs/ablation", quick=True, jobs=1, out=out)
     assert len(trained) == 4
-    monkeypatch.setattr(comparison, "train_and_probe", to_its_end)
+    monkeypatch.setattr(one_run, "train_and_probe", to_its_end)
     folder = reproduce.reproduce("glyphs/ablation", quick=True, jobs=1, out=out)
     assert len(trained) == len(set(trained)) == 5
     assert "4 runs of 5 are there already" in capsys.readouterr().out
@@ -188,14 +189,14 @@ def test_experiments_share_runs_and_a_second_call_makes_none(trained, tmp_path):
 
 
 def test_training_that_breaks_down_is_a_reason_and_not_the_end(trained, tmp_path, monkeypatch, capsys):
-    to_its_end = comparison.train_and_probe
+    to_its_end = one_run.train_and_probe
 
     def breaks(planned: Planned, table: Path) -> str:
         if planned.recipe.weighting.name == "exact":
             raise RunError("epoch 1, step 3: training broke down: the loss is not finite.\n  Try a lower one.")
         return to_its_end(planned, table)
 
-    monkeypatch.setattr(comparison, "train_and_probe", breaks)
+    monkeypatch.setattr(one_run, "train_and_probe", breaks)
     folder = reproduce.reproduce("glyphs/ablation", quick=True, jobs=1, out=tmp_path / "out")
     text = (folder / "table.md").read_text("utf-8")
     assert "MSCon, exact weights: epoch 1, step 3: training broke down" in text

@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 
 from mscon.errors import RunError
+from mscon.evaluate.report.compare import compare
 from mscon.evaluate.report.gather import gather
 from mscon.run.run import Run
 
@@ -48,6 +49,22 @@ def test_a_column_is_in_domain_where_any_method_trained_on_it(a_run):
     # Only SupCon was asked to retrieve slant, but it stays a column that another method trained on.
     assert questions["slant", "precision_at_1"].values[0] is None
     assert questions["slant", "precision_at_1"].in_domain
+
+
+def test_rows_are_in_the_groups_by_which_they_were_split(a_run):
+    split_by = ("data.split_by=family",)
+    (gathered, by_rows) = (gather([a_run("one", settings=split_by)]), gather([a_run("two")]))
+    assert (gathered.grouped_by, by_rows.grouped_by) == ("family", "")
+    question = gathered.questions[0]
+    families = gathered.rows["family"].to_list()
+    for row, group in zip(question.rows, question.groups, strict=True):
+        alike = [other for other, its in zip(question.rows, question.groups, strict=True) if its == group]
+        assert alike == ([r for r in question.rows if families[r] == families[row]] if families[row] else [row])
+    assert None in [families[row] for row in question.rows]
+    assert by_rows.questions[0].groups is None
+    assert compare(gathered).grouped_by == "family"
+    (score, of_rows) = (compare(g).columns[0].cells[0].score for g in (gathered, by_rows))
+    assert score.value == of_rows.value and score != of_rows
 
 
 def test_no_run_is_a_mistake():

@@ -20,6 +20,7 @@ import tomli_w
 import mscon
 from exports import needs_onnx
 from mscon.cli import main
+from mscon.comparison import planned as runs
 from mscon.data.table.table import read_table
 from mscon.deploy import hub
 from mscon.deploy.onnx import export_onnx
@@ -33,7 +34,6 @@ from mscon.run import checksums, trust
 from mscon.run import recipe as recipes
 from mscon.run.run import Run
 from mscon.train.fit import fit, resume
-from mscon_paper import comparison
 
 RECIPE = """
 [[similarity]]
@@ -421,13 +421,13 @@ def test_without_a_place_for_a_key_runs_are_trained_all_the_same(table, mark, tm
     with pytest.raises(RunError, match="--trust"):
         probe(Run.open(run.root), progress=False)
     # An experiment knows its own finished runs: it was asked for the same code.
-    planned = comparison.Planned(recipe, run.root)
-    assert comparison.is_finished(planned, hashlib.sha256(table.read_bytes()).hexdigest())
+    planned = runs.Planned(recipe, run.root)
+    assert runs.is_finished(planned, hashlib.sha256(table.read_bytes()).hexdigest())
 
 
 def test_a_run_in_the_place_of_a_planned_one_is_not_asked_what_it_is_by_importing(trained, mark, tmp_path):
     run = sent(trained, tmp_path / "theirs", "objective")
-    assert not comparison.is_finished(comparison.Planned(recipes.parse(RECIPE), run.root), "")
+    assert not runs.is_finished(runs.Planned(recipes.parse(RECIPE), run.root), "")
     assert not is_imported(mark)
 
 

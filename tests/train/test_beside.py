@@ -205,13 +205,13 @@ def test_finishing_twice_changes_nothing(vectors, tmp_path):
 
 
 def test_features_that_are_not_finite_are_one_message(vectors, tmp_path, monkeypatch):
-    encoded = keep._encoded
+    encoded = keep.encoded
 
     def break_two(*arguments):
         features = encoded(*arguments)
         features[[3, 5], 0] = torch.inf
         return features
 
-    monkeypatch.setattr(keep, "_encoded", break_two)
+    monkeypatch.setattr(keep, "encoded", break_two)
     with pytest.raises(RunError, match=r"features of 2 train rows of 48 are not finite, so \[keep\] cannot"):
         fit(recipe_of("keep.beside=3"), vectors, tmp_path / "run", **QUIET)

@@ -22,12 +22,14 @@ from mscon.deploy.onnx import export_onnx
 from mscon.deploy.packed import pack
 from mscon.errors import RecipeError, RunError
 from mscon.evaluate.features import extract
+from mscon.evaluate.start import start_of
 from mscon.model.encoder import Encoder
 from mscon.model.frozen_backbone import FrozenBackbone
-from mscon.model.model import load_model
+from mscon.model.model import build_model, load_model
 from mscon.run.cache import cache_folder
 from mscon.run.recipe import Views
 from mscon.run.run import Run
+from mscon.train import teachers
 from mscon.train.fit import fit, resume
 
 FROZEN = ["encoder.frozen=true", "encoder.stored_views=4", "train.checkpoint=best"]
@@ -325,3 +327,27 @@ def test_images_without_fingerprints_are_refused():
         _ = stored_features.FeatureFile(
             store, np.arange(2), FrozenBackbone(Encoder(torch.nn.Flatten(), 64, [0.5], [0.5]))
         ).path
+
+
+@pytest.mark.parametrize("adapter", [[], ["encoder.adapter={units=6}"]])
+def test_the_start_that_probes_compare_with_is_read_from_the_stored_features(
+    recipe_with, table, tmp_path, encoded, adapter
+):
+    first = fit(recipe_with("train.epochs=1"), table, tmp_path / "first", progress=False)
+    run = fit(
+        recipe_with(*FROZEN, *adapter, f"encoder.start_from={first.root}"), table, tmp_path / "run", progress=False
+    )
+    extract(run, progress=False)
+    encoded.clear()
+    start = start_of(run)
+    assert sum(encoded) == 0
+    extract(first, progress=False)
+    np.testing.assert_allclose(start.features, first.read_features(), rtol=1e-4, atol=1e-5)
+
+
+def test_a_teacher_of_what_training_starts_from_reads_the_backbone_before_an_adapter(recipe_with):
+    model = build_model(recipe_with(*ADAPTED), 3).eval()
+    images = torch.rand(2, 1, 16, 16)
+    assert torch.equal(teachers._features(model.encoder, images), model.encoder.encode(images))
+    plain = build_model(recipe_with("encoder.frozen=true"), 3).eval()
+    assert torch.equal(teachers._features(plain.encoder, images), plain.encoder(images))

@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import polars as pl
 import pytest
 import torch
 
 from mscon.data.batches.dataset import Dataset, fit_similarities
 from mscon.data.inputs.images import open_store
+from mscon.data.inputs.open import open_inputs
+from mscon.data.table.rows import select_rows
+from mscon.data.table.table import read_table
+from mscon.run import recipe as recipes
 from mscon.train.assembly import method_of, training_of
 from mscon.train.loop import LOG_EVERY, derived_seed, train_epoch, validate
 from selected import selected
@@ -65,6 +70,34 @@ def test_views_differ_from_epoch_to_epoch(training):
         training.view_maker(derived_seed(0, epoch, "views"))(images, training.recipe.views) for epoch in (1, 2)
     )
     assert not torch.equal(one, other)
+
+
+def test_labels_and_vectors_keep_their_precision_in_bfloat16(monkeypatch):
+    """4,097 and 4,098 are one number in bfloat16."""
+    numbers = [-4096.0, *(4096.0 + n for n in range(11))]
+    split = ["train"] * 8 + ["validation", "test"] * 2
+    frame = pl.DataFrame({"x": numbers, "price": numbers, "split": split})
+    recipe = recipes.parse(
+        'similarity = [{ column = "price", name = "continuous", width = 1.0 }]\n'
+        '[data]\ninput = "columns"\nnumbers = ["x"]\n[encoder]\nname = "mlp"\n'
+        '[train]\nprecision = "bfloat16"\nbatch_size = 8'
+    )
+    table = read_table(frame)
+    rows = select_rows(table, recipe.data, recipe.similarities)
+    similarities = fit_similarities(rows, recipe.similarities)
+    inputs = open_inputs(rows, table.folder, recipe.data, table.name)
+    training = training_of(
+        recipe, Dataset.build(rows, similarities, inputs), method_of(recipe, similarities, inputs), "cpu"
+    )
+    compared, encoded = [], []
+    compare, encode = type(similarities[0]).compare, training.method.model.encoder.forward
+    monkeypatch.setattr(
+        type(similarities[0]), "compare", lambda self, a, c: compared.append(a.clone()) or compare(self, a, c)
+    )
+    monkeypatch.setattr(training.method.model.encoder, "forward", lambda x: encoded.append(x.clone()) or encode(x))
+    training.learn(torch.arange(8), lambda inputs, *_: inputs)
+    assert len(compared[0].unique()) == 8
+    assert len(encoded[0].unique()) == 8
 
 
 def test_validating_twice_says_the_same(training):

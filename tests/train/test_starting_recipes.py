@@ -16,15 +16,20 @@ from mscon.train.fit import fit
 PATCHES = {"dinov2": 14, "dinov3": 16, "siglip2": 16, "clip": 16}
 
 
+@pytest.mark.parametrize("is_frozen", [False, True])
 @pytest.mark.parametrize("name", PATCHES)
-def test_it_builds_and_takes_steps(name, tmp_path, capsys):
+def test_it_builds_and_takes_steps(name, is_frozen, tmp_path, capsys):
     generator = np.random.default_rng(0)
     for number in range(12):
         Image.fromarray(generator.integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(tmp_path / f"{number}.png")
     table = {"image": [f"{n}.png" for n in range(12)], "category": ["a", "b"] * 6, "colour": ["red", "blue", None] * 4}
     pl.DataFrame(table).write_csv(tmp_path / "t.csv")
     tiny = ["encoder.pretrained=false", "encoder.settings={depth=2}", f"data.image_size={2 * PATCHES[name]}"]
-    recipe = recipes.parse(recipe_text(name), [*tiny, "train.batch_size=4", "data.split_shares=[0.7, 0.0, 0.3]"])
+    text = recipe_text(name)
+    for setting in ("frozen", "adapter", "stored_views") if is_frozen else ():
+        text = text.replace(f"# {setting} ", f"{setting} ")
+    recipe = recipes.parse(text, [*tiny, "train.batch_size=4", "data.split_shares=[0.7, 0.0, 0.3]"])
+    assert recipe.encoder.frozen == is_frozen == (recipe.encoder.stored_views > 0)
     assert fit(recipe, tmp_path / "t.csv", dry_run=True) is None
     assert "Training takes 20 steps: 10 epochs of 2 steps." in capsys.readouterr().err
 

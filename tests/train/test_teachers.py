@@ -232,6 +232,19 @@ def test_the_start_of_images_is_the_features_of_the_encoder_that_training_starts
     assert not torch.equal(*(load_model(r).encoder.state_dict()["backbone.stages.0.0.weight"] for r in (first, run)))
 
 
+def test_the_teacher_sees_images_as_the_encoder_does_where_larger_ones_are_stored(recipe_with, table, tmp_path):
+    first = fit(recipe_with("train.epochs=1"), table, tmp_path / "first", progress=False)
+    start = [f"encoder.start_from={first.root}", "train.epochs=1"]
+    runs = [
+        fit(
+            image_recipe(recipe_with, *start, f"data.store_size={size}"), table, tmp_path / f"run{size}", progress=False
+        )
+        for size in (0, 24)
+    ]
+    codes = [run.read_teachers()["teacher"] for run in runs]
+    assert np.array_equal(*codes, equal_nan=True)
+
+
 def test_random_weights_are_no_teacher(recipe_with, table, tmp_path):
     with pytest.raises(RecipeError, match=r"the encoder starts from random weights\. Set \[encoder\] pretrained"):
         fit(image_recipe(recipe_with), table, tmp_path / "run", progress=False)

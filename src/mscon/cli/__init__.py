@@ -84,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
         tables.check,
         training.train,
         training.resume,
+        experiments.compare,
         evidence.probe,
         evidence.report,
         explore.explore,

@@ -87,7 +87,7 @@ def _score_lines(heading: str, probe: Mapping[str, Any]) -> list[str]:
     from mscon.evaluate.report.probe_scores import scores_of
 
     lines = [f"{heading}: score on test rows [95 % interval], rows, baseline, whether training used the column"]
-    for how, whose in (("linear", ""), ("neighbours", "unseen rows")):
+    for how, whose in (("linear", ""), ("neighbours", f"{probe.get('neighbours_among', 'unseen')} rows")):
         for score in scores_of(probe, how):
             measure, shown = score.measure, score.measure.shown
             start = ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mscon.cli.arguments import JOBS, SET, argument, flag, positive, verb
+from mscon.cli.arguments import IMAGES, JOBS, RECIPE, SET, TABLE, argument, flag, positive, verb
 
 
 @verb(
@@ -19,7 +19,6 @@ from mscon.cli.arguments import JOBS, SET, argument, flag, positive, verb
     argument("--seeds", "runs of each method (default: 3)", metavar="N", type=positive, default=3),
     JOBS,
     flag("--quick", "one seed and two epochs; the scores mean nothing"),
-    flag("--overwrite", "train finished runs again"),
     examples="""
     mscon demo
     mscon demo --seeds 5 --jobs 4 --out runs/demo5
@@ -35,9 +34,78 @@ def demo(arguments: argparse.Namespace) -> None:
     """
     from mscon_paper import demo
 
-    demo.demo(
-        arguments.out, seeds=arguments.seeds, jobs=arguments.jobs, quick=arguments.quick, overwrite=arguments.overwrite
+    demo.demo(arguments.out, seeds=arguments.seeds, jobs=arguments.jobs, quick=arguments.quick)
+
+
+@verb(
+    RECIPE,
+    TABLE,
+    IMAGES,
+    SET.described("change one value of every recipe, such as train.epochs=12; may be repeated"),
+    argument("--out", "folder for runs and results (default: runs/compare-RECIPE)", metavar="DIR", type=Path),
+    argument(
+        "--also",
+        "compare another recipe too; FILE, or TITLE=FILE; may be repeated",
+        metavar="[TITLE=]FILE",
+        action="append",
+        default=[],
+    ),
+    argument(
+        "--held-out",
+        "label columns that are held out in turn, or 'none' (default: all, where there are several)",
+        metavar="COLUMN",
+        nargs="+",
+    ),
+    argument(
+        "--methods",
+        "compare the recipe with these only: start, cross_entropy, cross_entropy_same_row, supcon, simclr, mscon, "
+        "mscon_same_row (default: all)",
+        metavar="METHOD",
+        nargs="+",
+        default=[],
+    ),
+    argument("--seeds", "runs of each method (default: 3)", metavar="N", type=positive, default=3),
+    flag("--quick", "one seed and two epochs; the scores mean nothing"),
+    JOBS,
+    examples="""
+    mscon compare shoes.toml --table shoes.csv
+    mscon compare shoes.toml --table shoes.csv --also "no views=plain.toml" --seeds 5
+    mscon compare shoes.toml --table shoes.csv --held-out none --methods start mscon
+    mscon compare shoes.toml --table shoes.csv --quick     # one seed, two epochs: does it work here?
+    """,
+    fault="a mistake in a recipe or the table (finished runs are kept)",
+)
+def compare(arguments: argparse.Namespace) -> None:
+    """Compare a recipe with its frozen start and with specialists, and recommend one.
+
+    Trains and evaluates under one budget: the frozen start (the pretrained encoder, or the vectors
+    as they are), cross-entropy, SupCon of each column, SimCLR, MSCon and the recipe itself. Each
+    label column is also held out in turn, to show what a task without labels gets. Prints an
+    estimate of the time first; at the end one table and three sentences. Writes to OUT:
+    compare.json, table.md, report.html, and recommended.toml, the recipe that is best on
+    validation rows. The same command continues a comparison that was stopped.
+    """
+    from mscon.comparison.compare import compare
+    from mscon.evaluate.report.markdown import plain
+
+    held_out = arguments.held_out
+    if held_out and "none" in held_out:
+        held_out = []
+    result = compare(
+        arguments.recipe,
+        arguments.table,
+        arguments.out or Path("runs") / f"compare-{arguments.recipe.stem}",
+        also=arguments.also,
+        methods=arguments.methods,
+        held_out=held_out,
+        seeds=arguments.seeds,
+        jobs=arguments.jobs,
+        quick=arguments.quick,
+        images=arguments.images,
+        overrides=arguments.set,
     )
+    sentences = [plain(sentence) for sentence in result.verdict]
+    print("\n".join([result.text, "", *sentences, "", f"{result.out}: report.html, table.md, recommended.toml"]))
 
 
 @verb(

@@ -1,7 +1,7 @@
 """Probes of one column: its scores as a record of probe.json, and its predictions for predictions.safetensors.
 
-`linear` predicts the column of test rows from frozen features; `neighbours` compares rows of split unseen with their
-nearest rows. Both go by the kind of the column's targets.
+`linear` predicts the column of test rows from frozen features; `neighbours` compares rows of split unseen, or test,
+with their nearest rows. Both go by the kind of the column's targets.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from mscon.evaluate.metrics.bootstrap import interval, macro_f1_interval
 from mscon.evaluate.metrics.retrieval import RetrievalResult, label_retrieval, nearest_difference, retrieval
 from mscon.evaluate.targets import ProbeTarget, among_largest, codes_of
 from mscon.method.similarities.base import TargetKind
+from mscon.run.recipe import Probe
 
 Record = dict[str, Any]
 Arrays = dict[str, np.ndarray]
@@ -30,18 +31,23 @@ ColumnResult = tuple[Record, Arrays]
 
 @dataclass(frozen=True, slots=True)
 class FrozenFeatures:
-    """Features of all rows, which rows are of which split, and the number of draws of a bootstrap interval."""
+    """Features of all rows, which rows are of which split, and the number of draws of a bootstrap interval.
+
+    `neighbours_among` is the split whose rows are compared with one another.
+    """
 
     features: Float[np.ndarray, "rows width"]
     split: Mapping[str, Int[np.ndarray, " split_rows"]]
     draws: int
+    neighbours_among: str = "unseen"
 
     @classmethod
-    def of(cls, features: Float[np.ndarray, "rows width"], rows: pl.DataFrame, draws: int) -> FrozenFeatures:
-        """Those of the rows of a run."""
+    def of(cls, features: Float[np.ndarray, "rows width"], rows: pl.DataFrame, probe: Probe) -> FrozenFeatures:
+        """Those of the rows of a run, with the settings of its recipe."""
         split = rows.get_column("split").to_numpy()
         names = ("train", "validation", "test", "unseen")
-        return cls(features, {name: np.flatnonzero(split == name) for name in names}, draws)
+        of_split = {name: np.flatnonzero(split == name) for name in names}
+        return cls(features, of_split, probe.draws, probe.neighbours_among)
 
     def intervals(self, scores: Mapping[str, Float[np.ndarray, " rows"]]) -> Record:
         """The mean of each measure over rows with its bootstrap interval, as plain values."""
@@ -115,32 +121,34 @@ def _of_classes(result: LinearResult, draws: int) -> Record:
 
 
 def neighbours(column: ProbeTarget, frozen: FrozenFeatures) -> list[ColumnResult]:
-    """Of rows of split unseen, whose groups the encoder never saw, whether the nearest others have the same cell.
+    """Of rows of one split, whether the nearest others of that split have the same cell.
 
-    Classes may all be new there. Of labels any in common counts; of numbers and levels the difference is scored.
+    Classes may all be new there, as those of groups that the encoder never saw. Of labels any in common counts; of
+    numbers and levels the difference is scored.
 
     Raises:
         CannotProbe: if those rows leave nothing to be found.
     """
-    unseen = frozen.split["unseen"]
-    features = frozen.features[unseen]
+    name = frozen.neighbours_among
+    rows = frozen.split[name]
+    features = frozen.features[rows]
     if column.kind == "class":
         cells = column.whole_cells()
-        codes, classes = codes_of([cells[row] for row in unseen])
+        codes, classes = codes_of([cells[row] for row in rows])
         sizes = np.bincount(codes[codes >= 0], minlength=1)
         if len(classes) < 2 or sizes.max() < 2:
             raise CannotProbe(
-                f"split unseen has {counted(int(sizes.sum()), 'row')} with a label, of {len(classes)} classes; it "
+                f"split {name} has {counted(int(sizes.sum()), 'row')} with a label, of {len(classes)} classes; it "
                 "takes two classes, and two rows of one of them"
             )
         return [_retrieved(retrieval(features, codes), classes, frozen)]
-    targets = column.target()[unseen]
+    targets = column.target()[rows]
     if column.kind == "labels":
         if not ((np.nan_to_num(targets) > 0.5).sum(axis=0) >= 2).any():
-            raise CannotProbe("no two rows of split unseen have a label in common that split train has too")
+            raise CannotProbe(f"no two rows of split {name} have a label in common that split train has too")
         return [_retrieved(label_retrieval(features, targets), column.names, frozen)]
     if np.unique(targets[np.isfinite(targets)]).size < 2:
-        raise CannotProbe("split unseen has fewer than two rows with different numbers or levels")
+        raise CannotProbe(f"split {name} has fewer than two rows with different numbers or levels")
     result = nearest_difference(features, targets)
     scores = {
         "neighbour_difference": result.difference,
@@ -151,7 +159,7 @@ def neighbours(column: ProbeTarget, frozen: FrozenFeatures) -> list[ColumnResult
         **frozen.intervals(scores),
         "baseline": {"neighbour_difference": result.chance, "neighbour_spearman": 0.0},
     }
-    return [(record, {"row": unseen[result.rows], **scores})]
+    return [(record, {"row": rows[result.rows], **scores})]
 
 
 def _retrieved(result: RetrievalResult, classes: Sequence[str], frozen: FrozenFeatures) -> ColumnResult:
@@ -165,4 +173,4 @@ def _retrieved(result: RetrievalResult, classes: Sequence[str], frozen: FrozenFe
         "map_at_r_chance": result.map_at_r_chance,
     }
     arrays = {name: values.astype(np.float32) for name, values in scores.items()}
-    return record, {"row": frozen.split["unseen"][result.rows], **arrays}
+    return record, {"row": frozen.split[frozen.neighbours_among][result.rows], **arrays}

@@ -1,8 +1,9 @@
 """Probe: how well the frozen features of a run predict its columns, with intervals.
 
 Each column has two probes: a linear model of its kind, fitted on the rows of split train, chosen on validation and
-scored on test; and nearest neighbours among the rows of split unseen, whose groups the encoder never saw. Scores go
-to the run's probe.json, predictions row by row to predictions.safetensors, so that runs can be compared in pairs.
+scored on test; and nearest neighbours among the rows of split unseen, whose groups the encoder never saw, or of test.
+Scores go to the run's probe.json, predictions row by row to predictions.safetensors, so that runs can be compared in
+pairs.
 """
 
 from __future__ import annotations
@@ -47,8 +48,9 @@ def probe(run: Run | str | Path, *, progress: bool = True, accept_changes: bool 
          "start": {"title", "digest", "width", "is_same", "linear", "neighbours", "summary"},
          "skipped": [{"column", "probe": "linear", "neighbours" or "start", "reason"}]}
 
-    "start" is there where the run began from published weights, another run's, vectors, columns or texts. Its "linear"
-    and "neighbours" are the same probes of the features that it began from (see `mscon.evaluate.start`), and each
+    With "neighbours_among": "test" neighbours are test rows. "start" is there where the run began from published
+    weights, another run's, vectors, columns or texts. Its "linear" and "neighbours" are the same probes of the features
+    that it began from (see `mscon.evaluate.start`), and each
     record has "difference": {"value", "low", "high"}, by how much the run's score is above it, in the unit of the
     measure that leads for its kind, paired by row. "summary" has means of those over columns, see
     `mscon.evaluate.space_scores.summary`; "is_same" says that the run's features are those of its start. There are no
@@ -85,7 +87,7 @@ def probe(run: Run | str | Path, *, progress: bool = True, accept_changes: bool 
             f"run '{run.root}' has features of {counted(features.shape[0], 'row')}, but {counted(rows.height, 'row')}. "
             "Delete its folder 'features', then probe again."
         )
-    frozen = FrozenFeatures.of(features, rows, recipe.probe.draws)
+    frozen = FrozenFeatures.of(features, rows, recipe.probe)
     console = Console(stderr=True, quiet=not progress)
 
     def note(text: str) -> None:
@@ -95,6 +97,8 @@ def probe(run: Run | str | Path, *, progress: bool = True, accept_changes: bool 
     projections = _projections(run, recipe, columns["linear"], frozen)
     skipped = scores.skipped
     record: Record = {"checkpoint": recipe.train.checkpoint, "draws": frozen.draws, **scores.records}
+    if frozen.neighbours_among != "unseen":
+        record["neighbours_among"] = frozen.neighbours_among
     predictions = scores.arrays | {
         f"projections/{name.removeprefix('linear/')}": array for name, array in projections.arrays.items()
     }

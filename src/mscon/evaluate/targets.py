@@ -131,8 +131,8 @@ def neighbour_targets(
     known = {column.column: column for column in columns}
     if named := tuple(dict.fromkeys(recipe.probe.neighbours)):
         return [known[name] if name in known else _not_trained(run, recipe, rows, name) for name in named]
-    unseen = np.flatnonzero(rows.get_column("split").to_numpy() == "unseen")
-    return [c for c in columns if rows.get_column(c.column)[unseen].drop_nulls().n_unique() >= 2]
+    among = np.flatnonzero(rows.get_column("split").to_numpy() == recipe.probe.neighbours_among)
+    return [c for c in columns if rows.get_column(c.column)[among].drop_nulls().n_unique() >= 2]
 
 
 def _not_trained(run: Run, recipe: Recipe, rows: pl.DataFrame, column: str) -> ProbeTarget:

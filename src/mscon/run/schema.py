@@ -265,8 +265,9 @@ class Probe:
     Attributes:
         columns: label columns to probe besides those trained on: tasks that training never saw.
         largest: for a column, keep only this many of its largest classes (column = number).
-        neighbours: columns scored by nearest neighbours among the rows of unseen groups; empty for all probed columns
-            that have labels there.
+        neighbours: columns scored by nearest neighbours; empty for all probed columns that have labels in those rows.
+        neighbours_among: the rows that are compared with one another: those of split "unseen", whose groups training
+            never saw, or those of "test".
         kinds: the kind of a column that was not trained on and has no classes: column = "continuous", or with settings
             column = { name = "ordinal", levels = ["low", "high"] }.
         draws: bootstrap draws of an interval.
@@ -275,6 +276,7 @@ class Probe:
     columns: tuple[str, ...] = ()
     largest: Mapping[str, Annotated[int, Meta(ge=2)]] = field(default_factory=dict)
     neighbours: tuple[str, ...] = ()
+    neighbours_among: Literal["unseen", "test"] = "unseen"
     kinds: Mapping[str, str | Mapping[str, Any]] = field(default_factory=dict)
     draws: Annotated[int, Meta(ge=100)] = 1_000
 

@@ -126,12 +126,11 @@ def training_of(recipe: Recipe, dataset: Dataset | TripletDataset, method: Train
     check_left_over(sampler)
     steps = max(1, settings.epochs * len(sampler))  # a schedule has at least one, also where no step is taken
     plain_optimiser, schedule = optimiser.build(method.model, method.objective, method.weighting, settings, steps)
-    shell, _ = fabric.setup(method, plain_optimiser)
     marginals = None
     if isinstance(dataset.inputs, Vectors):
         marginals = Marginals.of(dataset.inputs, rows_of(dataset).indices("train"), settings.seed).to(fabric.device)
     average = MovingAverage(method, recipe.keep.average) if recipe.keep.average else None
-    return Training(recipe, dataset, method, shell, plain_optimiser, schedule, fabric, sampler, marginals, average)
+    return Training(recipe, dataset, method, plain_optimiser, schedule, fabric, sampler, marginals, average)
 
 
 def check_processes(recipe: Recipe, rows: pl.DataFrame) -> None:

@@ -142,7 +142,7 @@ def fit(
                 _say(sentence, progress)
             if steps := recipe.train.epochs * training.steps_an_epoch:
                 rehearsed = training if frozen is None else frozen.rehearsal(training)
-                _say(log.time_needed(_seconds_a_step(rehearsed), steps), progress)
+                _say(log.time_needed(seconds_a_step(rehearsed), steps), progress)
             leave()
             return None
         training = training if frozen is None else frozen.training_on(training, rows, table.name, progress)
@@ -284,7 +284,7 @@ def _say(text: str, progress: bool) -> None:
         print(text, file=sys.stderr)
 
 
-def _seconds_a_step(training: Training) -> float:
+def seconds_a_step(training: Training) -> float:
     """Of a second step on the first batch: the first also loads libraries."""
     batch = next(batch for batch in training.sampler.epoch(1).batches if batch.numel())
     seconds = 0.0

@@ -13,7 +13,7 @@ from hashlib import blake2b
 import torch
 from jaxtyping import Float, Int64, Shaped
 from lightning_fabric import Fabric
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
 
 from mscon.data.batches.dataset import Batch, Dataset
@@ -48,8 +48,7 @@ class Training:
         recipe: with every "auto" resolved.
         dataset: rows of all splits, or triplets of them.
         method: the modules that learn.
-        shell: the same, wrapped by Fabric for device and precision; this one is called.
-        optimiser: torch's, wrapped by Fabric.
+        optimiser: torch's.
         schedule: of the learning rates, per step.
         fabric: device and precision.
         sampler: forms the batches of every epoch.
@@ -60,7 +59,6 @@ class Training:
     recipe: Recipe
     dataset: Dataset | TripletDataset
     method: TrainingModule
-    shell: nn.Module
     optimiser: torch.optim.Optimizer
     schedule: LRScheduler
     fabric: Fabric
@@ -101,7 +99,10 @@ class Training:
         """
         is_shared = self.method.training or self.method.candidates.world_size > 1
         batch, make_views = self._part(rows, draw_view, *(processes() if is_shared else (0, 1)))
-        return Measured(**self.shell(batch.inputs, batch.codes, batch.rows, make_views))
+        # Not by Fabric's wrapper of a module, which rounds labels and vectors to bfloat16 as well.
+        with self.fabric.autocast():
+            measured: Measured = self.method(batch.inputs, batch.codes, batch.rows, make_views)
+        return measured
 
     def learn(self, rows: Int64[Tensor, " rows"], draw_view: DrawView) -> Measured:
         """The same, and the gradient of it, and of all other processes', in every parameter."""
@@ -170,7 +171,7 @@ def train_epoch(training: Training, epoch: int, step: int) -> Iterator[Record]:
     rank = processes()[0]  # no two processes must drop out the same units
     torch.manual_seed(derived_seed(settings.seed, epoch, f"network {rank}" if rank else "network"))
     make_view = training.view_maker(derived_seed(settings.seed, epoch, "views"))
-    training.shell.train()
+    training.method.train()
     window: list[Measured] = []
     rows = training.sampler.epoch(epoch)
     if training.sampler.floors is not None:
@@ -230,7 +231,7 @@ def validate(training: Training, epoch: int, step: int) -> Record | None:
     make_view = training.view_maker(derived_seed(settings.seed, 0, "validation"))
     batches = list(epoch_batches(rows, settings.batch_size, settings.seed, 0, drop_last=False))
     with training.average.in_use() if training.average is not None else contextlib.nullcontext():
-        training.shell.eval()
+        training.method.eval()
         measured = [training.measure(batch, make_view) for batch in batches]
     means = means_of(measured, torch.tensor([float(len(batch)) for batch in batches]))
     names = training.recipe.columns

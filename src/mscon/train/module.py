@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
-from typing import Any
 
 from jaxtyping import Int, Shaped
 from torch import Tensor, nn
@@ -38,9 +36,9 @@ class TrainingModule(nn.Module):
         codes: Sequence[Shaped[Tensor, "rows ..."]],
         rows: Int[Tensor, " rows"],
         make_views: Sequence[MakeView],
-    ) -> dict[str, Any]:
-        """`step`, as a dictionary: what wraps modules looks for tensors in those, not in a Measured."""
-        measured = step(
+    ) -> Measured:
+        """`step` of one batch."""
+        return step(
             self.model,
             inputs,
             codes,
@@ -51,4 +49,3 @@ class TrainingModule(nn.Module):
             candidates=self.candidates,
             make_views=make_views,
         )
-        return {f.name: getattr(measured, f.name) for f in fields(Measured)}

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int64
 
 from mscon.data.inputs import teachers
-from mscon.data.inputs.open import Inputs, Vectors
+from mscon.data.inputs.open import Inputs, Vectors, open_inputs
 from mscon.data.inputs.teachers import TeacherCodes
 from mscon.data.table.table import Table
 from mscon.errors import RecipeError
@@ -65,6 +65,8 @@ def teachers_of(
     parts = teachers.starting(recipe.similarities)
     if not parts or (has_features and encoder is None):
         return codes
+    if recipe.data.input == "image" and recipe.data.store_size:  # larger than what the encoder gets
+        inputs = open_inputs(rows, root, recipe.data, table.name)
     split = rows.get_column("split").to_numpy()
     numbers = np.flatnonzero(np.isin(split, ("train", "validation")))
     start = _start(recipe, inputs, numbers, encoder if has_features else None, device)
@@ -84,8 +86,6 @@ def _start(
         encoder.to(device).eval()
         of_rows = encoded(network, inputs, torch.from_numpy(numbers), torch.device(device)).float().numpy()
         encoder.train()
-    elif isinstance(inputs, Vectors) and recipe.data.input == "columns":  # of different units
-        of_rows = (inputs[numbers] - inputs.mean) / inputs.std
     else:
         of_rows = inputs[numbers]
     if not np.isfinite(of_rows).all():

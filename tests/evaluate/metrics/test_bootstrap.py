@@ -170,6 +170,31 @@ def test_no_interval_of_a_score_leaves_0_to_1():
     assert result.low < result.value < result.high == 1.0
 
 
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_copies_of_rows_in_a_group_tell_no_more_than_one_row(seeds):
+    """As many rows of each group, all alike: the standard error is that of a mean over groups, not over rows."""
+    values, groups = np.repeat(normal(1, 50), 8, axis=1).repeat(seeds, axis=0), np.repeat(np.arange(50), 8)
+    drawn = seeded_interval(values, draws=4_000, groups=groups)
+    one_each = values[0, ::8]
+    assert drawn.value == pytest.approx(one_each.mean())
+    assert drawn.standard_error == pytest.approx(one_each.std(ddof=1) / 50**0.5, rel=0.05)
+    assert width(drawn) > 2 * width(seeded_interval(values, draws=4_000))
+
+
+def test_a_group_is_drawn_with_all_of_its_rows():
+    """Two groups, of 1 and 3 rows: a draw of one group gives the mean of either."""
+    drawn = seeded_interval(np.array([[0.0, 1.0, 1.0, 1.0]]), draws=500, groups=np.array([7, 2, 2, 2]))
+    assert (drawn.value, drawn.low, drawn.high) == (0.75, 0.0, 1.0)
+    assert seeded_interval(np.array([[0.0, 1.0]]), groups=np.array([0, 0])).standard_error == 0
+
+
+def test_pairs_are_drawn_by_groups_too():
+    a, b = normal(2, 60), normal(2, 60, seed=1)
+    groups = np.arange(60) // 4
+    assert paired_difference(a, b, groups=groups) == seeded_interval(a - b, groups=groups)
+    assert paired_difference(a, b, groups=groups) != paired_difference(a, b)
+
+
 def test_the_same_question_has_the_same_answer():
     values = normal(3, 25)
     assert seeded_interval(values, seed=4) == seeded_interval(values, seed=4)

@@ -207,7 +207,12 @@ def _encoder(text: RecipeText, survey: Survey) -> None:
     elif _has_weights():
         text.setting("name", _PRETRAINED, "larger: `mscon list recipes`, such as dinov2 or siglip2")
         text.setting("pretrained", True, "starts from ImageNet weights")
-        text.choice("frozen", True, "only the heads learn: the features stay as they are")
+        text.say(
+            "Or leave the encoder as it is, which takes a fraction of the time, and train a small network behind it:"
+        )
+        text.choice("frozen", True, "")
+        text.choice("adapter", {"units": 256, "layers": 2}, "")
+        text.choice("stored_views", 8, "of each image, encoded once")
     else:
         text.setting("name", "small_cnn", "learns from scratch; better where there are weights to start from:")
         text.choice("name", _PRETRAINED, 'with pretrained = true; needs: pip install "mscon[pretrained]"')

@@ -18,7 +18,13 @@ So where few seeds differ much, intervals are too narrow, and no percentile coul
 all fall on the same side of the true mean in a quarter of all cases. Read such an interval as a lower bound of
 the doubt.
 
-Rows are taken to be independent. Where they come in groups (glyphs of one font), the truth is wider.
+Rows are taken to be independent, unless `groups` says which of them belong together (images of one product). Then
+groups are drawn, each with all of its rows, and one group fewer than there are, as of seeds. How often a 95 % interval
+of a mean held the true value where a third of the variance is between groups (2,000 data sets, 1,000 draws each):
+
+    5, 10, 40 groups of 8 rows                                       0.86 0.91 0.95
+    5, 10, 40 groups of 1 to 9 rows                                  0.86 0.91 0.94
+    40 groups of 8 rows, of 1 to 9 rows, if rows are drawn           0.71 0.77
 
 Source: Efron and Tibshirani 1993, "An Introduction to the Bootstrap", chapter 13 (percentiles); Owen 2007, "The
 pigeonhole bootstrap", https://arxiv.org/abs/0712.1111 (two factors); Rao and Wu 1988, "Resampling inference with
@@ -82,7 +88,12 @@ def interval(
 
 
 def seeded_interval(
-    values: Shaped[np.ndarray, "seeds rows"], *, draws: int = 1_000, level: float = 0.95, seed: int = 0
+    values: Shaped[np.ndarray, "seeds rows"],
+    *,
+    draws: int = 1_000,
+    level: float = 0.95,
+    seed: int = 0,
+    groups: Int[np.ndarray, " rows"] | None = None,
 ) -> Interval:
     """Interval of a mean over rows and seeds: what other rows and other seeds would have given.
 
@@ -93,6 +104,8 @@ def seeded_interval(
     Args:
         values: one score a row for each seed; the same rows in the same order.
         draws, level, seed: as in `interval`.
+        groups: a number for each row; rows with the same one are drawn together. None if each is by itself. A single
+            group gives an interval of no width.
 
     Returns:
         The mean over all and its interval. With one seed it speaks of rows only.
@@ -104,7 +117,13 @@ def seeded_interval(
     # Measured from one of the values, so that equal values stay exactly equal.
     origin = float(values[0, 0])
     moved = values - origin
-    per_seed = [moved @ counts.T / values.shape[1] for counts in _row_counts(values.shape[1], draws, seed)]
+    if groups is None:
+        per_seed = [moved @ counts.T / values.shape[1] for counts in _row_counts(values.shape[1], draws, seed)]
+    else:
+        _, group_of = np.unique(groups, return_inverse=True)
+        sizes = np.bincount(group_of).astype(np.float64)
+        sums = np.stack([np.bincount(group_of, weights=of_seed) for of_seed in moved])
+        per_seed = [sums @ counts.T / (counts @ sizes) for counts in _group_counts(len(sizes), draws, seed)]
     replicates = _over_seeds(np.concatenate(per_seed, axis=1), seed)
     return _summary(origin + float(moved.mean()), origin + replicates, level)
 
@@ -116,6 +135,7 @@ def paired_difference(
     draws: int = 1_000,
     level: float = 0.95,
     seed: int = 0,
+    groups: Int[np.ndarray, " rows"] | None = None,
 ) -> Interval:
     """Interval of mean(a) - mean(b), both scored on the same rows.
 
@@ -125,7 +145,7 @@ def paired_difference(
 
     Args:
         a, b: one score a row for each seed; the same rows in the same order.
-        draws, level, seed: as in `interval`.
+        draws, level, seed, groups: as in `seeded_interval`.
 
     Returns:
         The difference and its interval; 0 outside it speaks for a real difference. Exactly 0 and no width
@@ -136,7 +156,19 @@ def paired_difference(
     """
     if a.shape != b.shape:
         raise ValueError(f"a pair needs the same seeds and rows, got shapes {a.shape} and {b.shape}.")
-    return seeded_interval(_checked(a) - _checked(b), draws=draws, level=level, seed=seed)
+    return seeded_interval(_checked(a) - _checked(b), draws=draws, level=level, seed=seed, groups=groups)
+
+
+def difference(
+    a: Shaped[np.ndarray, "seeds rows"],
+    b: Shaped[np.ndarray, "other_seeds rows"],
+    *,
+    draws: int = 1_000,
+    groups: Int[np.ndarray, " rows"] | None = None,
+) -> Interval:
+    """`paired_difference` over as many seeds as both have; seeds are in order, so like meets like."""
+    both = min(a.shape[0], b.shape[0])
+    return paired_difference(a[:both], b[:both], draws=draws, groups=groups)
 
 
 def macro_f1_interval(
@@ -208,15 +240,22 @@ def _checked(values: Shaped[np.ndarray, "seeds rows"]) -> Float[np.ndarray, "see
     return values
 
 
-def _row_counts(rows: int, draws: int, seed: int, widest: int = 1) -> Iterator[Float[np.ndarray, "block rows"]]:
-    """How often each row occurs in each draw of `rows` rows with replacement, some draws at a time."""
+def _group_counts(groups: int, draws: int, seed: int) -> Iterator[Float[np.ndarray, "block groups"]]:
+    """How often each group occurs in each draw, of one group fewer than there are, see `seeded_interval`."""
+    return _row_counts(groups, draws, seed, size=max(groups - 1, 1))
+
+
+def _row_counts(
+    rows: int, draws: int, seed: int, widest: int = 1, size: int = 0
+) -> Iterator[Float[np.ndarray, "block rows"]]:
+    """How often each row occurs in each draw of as many rows, or of `size`, with replacement, by blocks."""
     if draws < 2:
         raise ValueError(f"an interval needs at least 2 draws, got {draws}.")
     generator = np.random.default_rng([seed, 0])
     most = max(1, _BLOCK // max(rows, widest))
     for start in range(0, draws, most):
         block = min(most, draws - start)
-        drawn = generator.integers(rows, size=(block, rows)) + np.arange(block)[:, None] * rows
+        drawn = generator.integers(rows, size=(block, size or rows)) + np.arange(block)[:, None] * rows
         yield np.bincount(drawn.ravel(), minlength=block * rows).reshape(block, rows).astype(np.float64)
 
 

@@ -60,6 +60,16 @@ class Measure:
 
 _MEASURES = (
     Measure(
+        "column_mean",
+        "mean",
+        "linear",
+        "%",
+        "Mean over columns of the main measure of each, on a scale where 1 is perfect: accuracy, mAP or R² as it is, "
+        "and an error in levels as 1 - error / (levels - 1).",
+        "not said",
+        leads=True,
+    ),
+    Measure(
         "accuracy",
         "accuracy",
         "linear",

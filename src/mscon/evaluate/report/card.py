@@ -13,6 +13,7 @@ import numpy as np
 from mscon.errors import counted
 from mscon.evaluate.page import frame
 from mscon.evaluate.report.environment import bibtex
+from mscon.evaluate.report.gather import neighbours_among
 from mscon.evaluate.report.markdown import aligned, plain
 from mscon.evaluate.report.probe_scores import Score, scores_of
 from mscon.run.recipe import is_trained, names_of
@@ -67,7 +68,7 @@ def model_card(run: Run, repository: str = "owner/name") -> str:
         similarity=repr(columns[0]),
         foreign=[name for name in dict.fromkeys(names) if ":" in name],
         text_model=str(data.get("text_model", "")) if kind == "text" else "",
-        evidence=_evidence(probe),
+        evidence=_evidence(probe, neighbours_among(recipe)),
         draws=probe.get("draws", 0),
         checkpoint=str(probe.get("checkpoint", "")),
         data="\n".join(_data(run, recipe, columns)),
@@ -92,12 +93,12 @@ def _model_index(probe: Mapping[str, Any], title: str) -> str:
     return json.dumps([{"name": title, "results": results}], ensure_ascii=False) if results else ""
 
 
-def _evidence(probe: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _evidence(probe: Mapping[str, Any], among: str) -> list[tuple[str, str]]:
     """A heading and a table for each of the two probes that scored anything."""
     header = ("column", "role", "measure", "rows", "score", "95 % interval", "by guessing")
     headings = {
         "linear": "Linear probes of the frozen features, fitted on training rows, scored on test rows:",
-        "neighbours": "Nearest neighbours among rows of groups that training never saw:",
+        "neighbours": f"Nearest neighbours among {among}:",
     }
     tables = {how: [_row(score) for score in scores_of(probe, how)] for how in headings}
     return [(headings[how], aligned(header, body, words=3)) for how, body in tables.items() if body]

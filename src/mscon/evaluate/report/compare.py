@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
-from mscon.evaluate.metrics.bootstrap import Interval, paired_difference, seeded_interval
+from mscon.evaluate.metrics.bootstrap import Interval, difference, seeded_interval
 from mscon.evaluate.metrics.catalog import MEASURES, Measure
 from mscon.evaluate.report.gather import Gathered, Question
 
@@ -41,7 +41,7 @@ MARKS: dict[Mark, tuple[str, str]] = {
 
 Role = Literal["trained on", "not trained on", "nearest neighbours"]
 """Which part of the table a row belongs to: linear probes of columns that some method trained on, linear probes of
-columns that none did, or nearest neighbours among rows of unseen groups."""
+columns that none did, or nearest neighbours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,10 @@ class MethodScore:
 
 @dataclass(frozen=True, slots=True)
 class ColumnScores:
-    """One column under one measure, and a cell for each method that was scored (None for the others)."""
+    """One column under one measure, and a cell for each method that was scored (None for the others).
+
+    `held_out`: of runs that were trained on other label columns than this one.
+    """
 
     column: str
     measure: str
@@ -80,6 +83,12 @@ class ColumnScores:
     classes: int
     rows: int
     cells: tuple[MethodScore | None, ...]
+    held_out: bool = False
+
+    @property
+    def name(self) -> str:
+        """How its row is called."""
+        return f"{self.column}, held out" if self.held_out else self.column
 
     @property
     def about(self) -> Measure:
@@ -138,12 +147,16 @@ class Comparison:
         seeds: of each; 0 for what they began from, which has none.
         columns: the rows of the table.
         draws: of the bootstrap.
+        grouped_by: the column whose rows are drawn together; "" where each is by itself.
+        neighbours_among: among which rows nearest neighbours were sought, in words.
     """
 
     methods: tuple[str, ...]
     seeds: tuple[int, ...]
     columns: tuple[ColumnScores, ...]
     draws: int
+    grouped_by: str = ""
+    neighbours_among: str = "rows of groups that training never saw"
 
     @property
     def trained_methods(self) -> tuple[str, ...]:
@@ -160,7 +173,7 @@ class Comparison:
         parts = [
             ("Linear probes of columns that were trained on", self.leading("trained on")),
             ("Linear probes of columns that no method was trained on", self.leading("not trained on")),
-            ("Nearest neighbours among rows of groups that training never saw", self.leading("nearest neighbours")),
+            (f"Nearest neighbours among {self.neighbours_among}", self.leading("nearest neighbours")),
         ]
         return tuple((heading, rows) for heading, rows in parts if rows)
 
@@ -224,6 +237,8 @@ def compare(gathered: Gathered, draws: int | None = None) -> Comparison:
         (*(len(m.members) for m in gathered.methods), *(0 for _ in gathered.starts)),
         tuple(compare_column(question, draws) for question in gathered.questions),
         draws,
+        gathered.grouped_by,
+        gathered.neighbours_among,
     )
 
 
@@ -235,10 +250,12 @@ def compare_column(question: Question, draws: int) -> ColumnScores:
     """
     values = {i: v for i, v in enumerate(question.values) if v is not None}
     about = MEASURES[question.measure]
-    scores = {i: _score(v, draws, is_share=about.in_percent) for i, v in values.items()}
+    groups = question.groups
+    scores = {i: _score(v, draws, groups, is_share=about.in_percent) for i, v in values.items()}
     sign = about.sign
     first = max(values, key=lambda i: sign * float(values[i].mean()))
-    gaps = {i: _gap(sign * values[first], sign * values[i], draws) for i in values if i != first}
+    gap = lambda a, b: difference(a, b, draws=draws, groups=groups)
+    gaps = {i: gap(sign * values[first], sign * values[i]) for i in values if i != first}
     enough = all(v.shape[0] >= FEWEST_SEEDS for v in values.values())
     clear = enough and all(gap.low > 0 for gap in gaps.values())
 
@@ -251,7 +268,7 @@ def compare_column(question: Question, draws: int) -> ColumnScores:
 
     def over_start(i: int) -> Interval | None:
         start = question.starts[i] if i < len(question.starts) else None
-        return _gap(values[i], values[start], draws) if start in values else None
+        return difference(values[i], values[start], draws=draws, groups=groups) if start in values else None
 
     cells = tuple(
         MethodScore(scores[i], values[i].shape[0], question.trained[i], standing(i), gaps.get(i), over_start(i))
@@ -267,16 +284,15 @@ def compare_column(question: Question, draws: int) -> ColumnScores:
         question.classes,
         len(question.rows),
         cells,
+        question.held_out,
     )
 
 
-def _score(values: Float[np.ndarray, "seeds rows"], draws: int, is_share: bool) -> Interval:
+def _score(
+    values: Float[np.ndarray, "seeds rows"], draws: int, groups: Int[np.ndarray, " rows"] | None, is_share: bool
+) -> Interval:
     """A mean and its interval. Row values of F1 lie around a share, so ends of the interval may lie beyond 0 and 1."""
-    score = seeded_interval(values, draws=draws)
-    return replace(score, low=max(score.low, 0.0), high=min(score.high, 1.0)) if is_share else score
-
-
-def _gap(a: Float[np.ndarray, "seeds rows"], b: Float[np.ndarray, "others rows"], draws: int) -> Interval:
-    """Paired difference over as many seeds as both have; seeds are in order, so like meets like."""
-    both = min(a.shape[0], b.shape[0])
-    return paired_difference(a[:both], b[:both], draws=draws)
+    score = seeded_interval(values, draws=draws, groups=groups)
+    # A mean over columns may lie below 0 itself, where R squared does.
+    low, high = max(score.low, min(score.value, 0.0)), min(score.high, 1.0)
+    return replace(score, low=low, high=high) if is_share else score

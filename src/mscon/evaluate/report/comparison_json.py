@@ -1,4 +1,4 @@
-"""The comparison of methods as plain values, for report.json."""
+"""The comparison as plain values, for report.json and compare.json."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
     """The comparison as plain values for report.json; what is shown in percent is a share in [0, 1] there."""
     return {
         "draws": comparison.draws,
+        "grouped_by": comparison.grouped_by or None,
         "level": 0.95,
         "methods": [
             {"title": title, "seeds": seeds} for title, seeds in zip(comparison.methods, comparison.seeds, strict=True)
@@ -23,6 +24,7 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
                 "unit": "share" if row.about.in_percent else row.about.unit,
                 "better": "lower" if row.about.lower_is_better else "higher",
                 "in_domain": row.in_domain,
+                "held_out": row.held_out,
                 "baseline": row.baseline,
                 "classes": row.classes,
                 "rows": row.rows,

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -44,6 +44,8 @@ class Question:
             `Measure.guess`; None if the probe does not say.
         classes: how many classes were told apart (0 where that is not said).
         starts: per method the position in `values` of what its runs began from, if that was probed.
+        groups: numbers of the groups of [data] split_by that the rows belong to; None where rows are by themselves.
+        held_out: whether it is of runs that were trained on other label columns than this one, see `mscon.comparison`.
     """
 
     column: str
@@ -54,6 +56,8 @@ class Question:
     baseline: float | None
     classes: int
     starts: tuple[int | None, ...] = ()
+    groups: Int[np.ndarray, " rows"] | None = None
+    held_out: bool = False
 
     @property
     def in_domain(self) -> bool:
@@ -77,6 +81,17 @@ class Gathered:
     def rows(self) -> pl.DataFrame:
         """Rows of the table as the runs used them; the same for all of them."""
         return self.methods[0].members[0].run.read_rows()
+
+    @cached_property
+    def grouped_by(self) -> str:
+        """The column by which rows were split in groups; "" where there is none."""
+        column = str(next(self.members).recipe.get("data", {}).get("split_by", ""))
+        return column if column and column in self.rows.columns else ""
+
+    @property
+    def neighbours_among(self) -> str:
+        """Among which rows probes sought nearest neighbours, in words."""
+        return neighbours_among(next(self.members).recipe)
 
     @cached_property
     def table(self) -> str:
@@ -110,6 +125,12 @@ class Gathered:
             trained = [labels for labels in by_run if name in labels.trained]
             columns[name] = (trained or by_run)[0][name]
         return columns
+
+
+def neighbours_among(recipe: Mapping[str, Any]) -> str:
+    """Among which rows the probes of a recipe, as plain values, seek nearest neighbours, in words."""
+    among = recipe.get("probe", {}).get("neighbours_among", "unseen")
+    return "test rows" if among == "test" else "rows of groups that training never saw"
 
 
 def gather(runs: Sequence[Run]) -> Gathered:
@@ -208,6 +229,7 @@ def _questions(
     scores: Mapping[Path, Mapping[tuple[str, str], RowValues]],
     complaints: list[str],
 ) -> tuple[Question, ...]:
+    groups_of = _groups(Gathered(tuple(methods), ()))
     by_method = [[(member.run.name, scores[member.run.root]) for member in method.members] for method in methods]
     keys = list(dict.fromkeys(key for group in by_method for _, of_run in group for key in of_run))
     # Linear probes first, then neighbours, each in the order of the probe.
@@ -238,6 +260,7 @@ def _questions(
             any(one.trained for _, one in group) if group else column.partition(", level ")[0] in method.trained
             for method, group in zip(methods, groups, strict=True)
         )
+        of_rows = None if groups_of is None else groups_of[reference.rows]
         questions.append(
             Question(
                 column,
@@ -248,6 +271,16 @@ def _questions(
                 reference.baseline,
                 reference.classes,
                 tuple(place.get(number) for number in range(len(methods))),
+                of_rows,
             )
         )
     return tuple(questions)
+
+
+def _groups(gathered: Gathered) -> Int[np.ndarray, " rows"] | None:
+    """For each row of a run the number of its group, by which the rows were split; a row without one is by itself."""
+    if not gathered.grouped_by:
+        return None
+    numbers = gathered.rows.get_column(gathered.grouped_by).rank("dense").cast(pl.Int64)
+    alone = pl.Series(range(numbers.len() + 1, 2 * numbers.len() + 1), dtype=pl.Int64)
+    return numbers.zip_with(numbers.is_not_null(), alone).to_numpy()

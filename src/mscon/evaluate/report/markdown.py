@@ -46,7 +46,7 @@ def _table(comparison: Comparison, rows: Sequence[ColumnScores], methods: Sequen
     header = ["column", "measure", *(plain(comparison.methods[i]) for i in methods), "guessing"]
     body = [
         [
-            plain(row.column),
+            plain(row.name),
             row.about.title + " %" * row.about.in_percent,
             *(_cell_text(row.cells[i], row) for i in methods),
             "-" if row.baseline is None else row.about.shown(row.baseline),

@@ -40,6 +40,7 @@ def build_report(
     overwrite: bool = False,
     *,
     title: str = "",
+    lead: Sequence[str] = (),
     images: str | Path | None = None,
     with_maps: bool = True,
     note: Callable[[str], None] | None = None,
@@ -55,6 +56,7 @@ def build_report(
             beside the page then, since they lie there already.
         overwrite: also replace files that are no report; never one that a report is made from.
         title: of the page; by default the title of the method and the name of the table.
+        lead: the sentences that the page begins with; by default what the scores say.
         images: folder of the images, if they are no longer where they lay when the run was trained.
         with_maps: whether to draw maps, which takes most of the time.
         note: is called with each sentence that the user should read besides: logs and pictures that are missing.
@@ -89,7 +91,7 @@ def build_report(
     neighbours = grid(member, gathered.rows, gathered.labels, None if images is None else Path(images))
     maps = atlas(gathered, method, member) if with_maps else Atlas("", ())
     spaces = diversity(gathered)
-    page = render(gathered, comparison, neighbours, maps, spaces, experiments, title)
+    page = render(gathered, comparison, neighbours, maps, spaces, experiments, title, lead)
     numbers = {"mscon": __version__, **comparison_json(comparison), "diversity": spaces.to_json()}
     with outputs.writing(page_path):
         atomic.write_text(page_path, page)
@@ -121,6 +123,7 @@ def render(
     spaces: Diversities,
     experiments: Sequence[Results] = (),
     title: str = "",
+    lead: Sequence[str] = (),
 ) -> str:
     """The whole page as text."""
     method, member = closest_look(gathered, comparison)
@@ -129,7 +132,7 @@ def render(
     made_from = counted(len(members), "run")
     return _page(
         title=title or default_title(gathered.methods, gathered.table),
-        sentences=sentences(comparison),
+        sentences=lead or sentences(comparison),
         warnings=[
             *behind_start(comparison),
             *spaces.failures,

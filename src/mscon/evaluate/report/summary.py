@@ -217,7 +217,7 @@ def _neighbours(comparison: Comparison) -> str:
         "best": "clearly more often than for every other method",
     }.get(cell.standing, "the highest mean, but not clearly best")
     return (
-        f"Among rows of groups that training never saw, the nearest neighbour has the same “{column.column}” in "
+        f"Among {comparison.neighbours_among}, the nearest neighbour has the same “{column.column}” in "
         f"{percent(cell.score.value)} of cases for “{comparison.methods[i]}” ({span(cell.score, column.about)}"
         f"{f'; {lead}' if lead else ''})."
     )

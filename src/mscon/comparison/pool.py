@@ -1,7 +1,4 @@
-"""A comparison: methods and seeds, trained and probed side by side, each in a run directory of its own.
-
-Finished runs of the same recipe are not run again, so a comparison that was stopped goes on.
-"""
+"""Runs side by side, each in a process of its own with one thread, and how they end. Knows no recipe and no method."""
 
 from __future__ import annotations
 
@@ -11,80 +8,19 @@ import signal
 import threading
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from mscon.comparison.planned import Planned
 from mscon.errors import MSConError, RunError
 from mscon.run.progress import ProgressBar
-from mscon.run.recipe import Recipe
-from mscon.run.run import Run
-from mscon.run.trust import foreign_code
-from mscon_paper.experiment import slug
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Planned:
-    """One run to be: its recipe, and where it goes."""
-
-    recipe: Recipe
-    out: Path
-
-
-def plan(recipes: Sequence[Recipe], seeds: int, out: Path) -> list[Planned]:
-    """Every recipe under every seed; seed by seed, so that a stopped comparison is still one.
-
-    Args:
-        recipes: one a method; their titles name them.
-        seeds: seeds 0, 1, ... of each.
-        out: folder of the run directories.
-    """
-    seeded = [(seed, replace(r, train=replace(r.train, seed=seed))) for seed in range(seeds) for r in recipes]
-    return [Planned(recipe, out / f"{slug(recipe.title)}-seed{seed}") for seed, recipe in seeded]
-
-
-def is_finished(planned: Planned, table_hash: str) -> bool:
-    """Whether this very run is there, trained and probed."""
-    if not (planned.out / "recipe.toml").is_file():
-        return False
-    try:
-        run = Run.open(planned.out)
-        # What the run names may be imported as far as the plan, which is this user's, names it too.
-        if foreign_code(run.read_recipe_values()) - foreign_code(planned.recipe.to_plain()):
-            return False
-        run = replace(run, trust=True)
-        # The hardware choices were resolved when it was trained; all else must be equal.
-        trained, recipe = run.read_recipe(), planned.recipe
-        resolved = replace(trained.train, precision=recipe.train.precision, channels_last=recipe.train.channels_last)
-        return (
-            run.has_probe
-            and replace(trained, train=resolved) == recipe
-            and run.read_facts()["table"]["sha256"] == table_hash
-        )
-    except (MSConError, KeyError):
-        return False
-
-
-def train_and_probe(planned: Planned, table: Path) -> str:
-    """One run from start to end, in this process, with one thread; its name."""
-    import torch
-
-    from mscon.data.table.table import read_table
-    from mscon.evaluate.probe import probe
-    from mscon.train.fit import fit
-
-    torch.set_num_threads(1)
-    run = fit(planned.recipe, read_table(table), planned.out, overwrite=True, progress=False)
-    assert run is not None
-    probe(run, progress=False, start=False)  # results compare methods with one another
-    return planned.out.name
 
 
 def carry_out(
@@ -105,7 +41,7 @@ def carry_out(
         MSConError: the first mistake of any run, or that its process was killed; those under way are let finish,
             others are not begun.
     """
-    count = min(jobs or min(cores(), 8), max(len(planned), 1))
+    count = processes(len(planned), jobs)
     if count == 1:
         yield from (work(p, table) for p in planned)
         return
@@ -151,11 +87,15 @@ def carry_out(
 
 
 def carry_out_with_bar(
-    planned: Sequence[Planned], table: Path, jobs: int | None, work: Callable[[Planned, Path], T]
+    planned: Sequence[Planned],
+    table: Path,
+    jobs: int | None,
+    work: Callable[[Planned, Path], T],
+    shown: bool = True,
 ) -> list[T]:
     """The same with a bar on standard error, or a line a run where that is no terminal."""
     results: list[T] = []
-    with ProgressBar("training and probing", len(planned)) as bar:
+    with ProgressBar("training and probing", len(planned), shown=shown) as bar:
         for result in carry_out(planned, table, jobs, work) if planned else []:
             results.append(result)
             bar.advance()
@@ -215,16 +155,11 @@ def _killed(planned: Planned, worker: BaseProcess) -> RunError:
     )
 
 
+def processes(runs: int, jobs: int | None) -> int:
+    """How many of so many runs are worked off at the same time, see `carry_out`."""
+    return min(jobs or min(cores(), 8), max(runs, 1))
+
+
 def cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def with_titles(base: str, methods: Mapping[str, Sequence[str]], overrides: Sequence[str] = ()) -> list[Recipe]:
-    """The recipes of a comparison: one base, and what each method changes in it."""
-    from mscon.run import recipe
-
-    return [
-        replace(recipe.parse(base, [*changes, *overrides], where=f"{title}: "), title=title)
-        for title, changes in methods.items()
-    ]

@@ -1,4 +1,4 @@
-"""A comparison: several runs side by side, and how it ends when it is stopped, or when one of them is at fault.
+"""The pool: several runs side by side, and how it ends when it is stopped, or when one of them is at fault.
 
 Whoever is stopped here is a process of its own. Its standard error ends when the last process that holds it has ended,
 so that reading it to its end is also the proof that no worker was left behind.
@@ -19,9 +19,9 @@ from pathlib import Path
 import pytest
 
 import sleepers
+from mscon.comparison.pool import carry_out
 from mscon.errors import MSConError, RunError
 from mscon_paper import reproduce
-from mscon_paper.comparison import carry_out
 from mscon_paper.sources import glyphs
 
 LIMIT = 10  # seconds from the signal to the end of the last process

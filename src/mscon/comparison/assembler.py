@@ -1,0 +1,92 @@
+"""Assembler: puts any method together on rows and inputs that were read once, to check it, and to time its steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import polars as pl
+import torch
+
+from mscon.comparison.methods import Method, starts_as_inputs
+from mscon.data.inputs.open import Inputs, Vectors
+from mscon.data.table.table import Table
+from mscon.errors import MSConError
+from mscon.method.similarities.base import Similarity
+from mscon.method.similarities.same_row import SameRow
+from mscon.run.parts import TEACHER
+from mscon.run.recipe import Recipe
+from mscon.train import assembly, environment
+from mscon.train.fit import seconds_a_step
+from mscon.train.keep import check_keep
+from mscon.train.module import TrainingModule
+from mscon.train.teachers import check_teachers
+
+
+@dataclass(frozen=True, eq=False)
+class Assembler:
+    """Rows, similarities by name and inputs, of which any of the methods is put together."""
+
+    rows: pl.DataFrame
+    similarities: Mapping[str, Similarity]
+    inputs: Inputs
+    root: Path
+    table: Table
+
+    def of(self, recipe: Recipe) -> list[Similarity]:
+        """The similarities of a recipe, in its order."""
+        return [self.similarities.get(part.column, SameRow()) for part in recipe.similarities]
+
+    def module(self, recipe: Recipe) -> TrainingModule:
+        """Everything of a method that learns, with random weights in place of published ones."""
+        bare = replace(recipe, encoder=replace(recipe.encoder, pretrained=False, start_from=""))
+        return assembly.method_of(bare, self.of(recipe), self.inputs if isinstance(self.inputs, Vectors) else None)
+
+    def start_width(self, recipe: Recipe) -> int:
+        """To how many components the start is reduced to be as wide as the features; 0 where it is no wider."""
+        with environment.repeatable(recipe.train.seed, "cpu"):
+            encoder = self.module(recipe).model.encoder
+        start = encoder.width
+        if isinstance(self.inputs, Vectors) and starts_as_inputs(recipe):
+            start = self.inputs.width
+        width = recipe.keep.width or encoder.width
+        train = int((self.rows.get_column("split") == "train").sum())
+        return width if width < min(start, train) else 0
+
+    def check(self, method: Method) -> None:
+        """Raise for a method that cannot be trained on this table."""
+        recipe = method.recipe
+        assembly.check_views(recipe)
+        assembly.check_sampler(recipe)
+        check_teachers(recipe)
+        try:
+            with environment.repeatable(recipe.train.seed, "cpu"):
+                module = self.module(recipe)
+            check_keep(recipe, module.model.encoder, self.rows, self.of(recipe), self.inputs, self.table.name)
+            assembly.check_rows(recipe, self.rows, self.table.name)
+            assembly.check_weighting(recipe, module, self.rows, self.table.name)
+        except MSConError as error:
+            raise type(error)(f"method '{method.title}': {error}") from None
+
+    def time(self, recipe: Recipe) -> tuple[float, int]:
+        """Seconds of a step of training, as a run with one thread takes it, and the steps of all epochs.
+
+        Without teachers, whose codes a run computes once: they take less time than the views of a batch.
+        """
+        cheap = tuple(part for part in recipe.similarities if part.name != TEACHER)
+        recipe = replace(recipe, similarities=cheap)
+
+        device, threads = environment.device_type(), torch.get_num_threads()
+        torch.set_num_threads(1)  # as each run has
+        try:
+            with environment.repeatable(recipe.train.seed, device):
+                module = self.module(recipe)
+                dataset = assembly.dataset_of(
+                    recipe, self.rows, self.of(recipe), self.inputs, self.root, self.table.name, {}
+                )
+                training = assembly.training_of(recipe, dataset, module, device)
+                seconds = seconds_a_step(training)
+        finally:
+            torch.set_num_threads(threads)
+        return seconds, recipe.train.epochs * training.steps_an_epoch

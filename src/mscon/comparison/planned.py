@@ -1,0 +1,131 @@
+"""A planned run: its recipe and its directory; whether it is there already, and how it is made."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tomli_w
+
+from mscon.errors import MSConError, RunError
+from mscon.run import recipe as recipes
+from mscon.run.recipe import Recipe
+from mscon.run.run import Run
+from mscon.run.trust import foreign_code
+
+if TYPE_CHECKING:
+    # A process of the pool must not load numpy before it has set its number of threads, see `pool._serve`.
+    import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """One run to be.
+
+    Attributes:
+        recipe: with its seed.
+        out: the run directory.
+        images: folder that image paths, or the file of vectors, are relative to; None for the folder of the table.
+    """
+
+    recipe: Recipe
+    out: Path
+    images: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a run: its name, and why it is not there, if it is not."""
+
+    name: str
+    fault: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.fault.splitlines()[0]}" if self.fault else self.name
+
+
+def is_finished(planned: Planned, table_hash: str, inputs: np.ndarray | None = None) -> bool:
+    """Whether this very run is there, trained and probed.
+
+    Args:
+        planned: the run.
+        table_hash: SHA-256 of its table, see `Table.sha256`.
+        inputs: fingerprints [rows, 16] of the images or vectors outside the table, as they are now; None where they are
+            not asked for, or lie in the table.
+    """
+    if not (planned.out / "recipe.toml").is_file():
+        return False
+    try:
+        run = Run.open(planned.out)
+        # What the run names may be imported as far as the plan, which is this user's, names it too.
+        if foreign_code(run.read_recipe_values()) - foreign_code(planned.recipe.to_plain()):
+            return False
+        run = replace(run, trust=True)
+        # The hardware choices were resolved when it was trained; all else must be equal.
+        trained, recipe = run.read_recipe(), planned.recipe
+        resolved = replace(trained.train, precision=recipe.train.precision, channels_last=recipe.train.channels_last)
+        return (
+            run.has_probe
+            and replace(trained, train=resolved) == recipe
+            and run.read_facts()["table"]["sha256"] == table_hash
+            and (inputs is None or _are_equal(run.read_fingerprints(), inputs))
+        )
+    except (MSConError, KeyError):
+        return False
+
+
+def _are_equal(one: np.ndarray | None, other: np.ndarray) -> bool:
+    return one is not None and one.shape == other.shape and bool((one == other).all())
+
+
+def train_and_probe(planned: Planned, table: Path) -> str:
+    """One run from start to end, in this process, with one thread; its name."""
+    import torch
+
+    from mscon.data.table.table import read_table
+    from mscon.evaluate.probe import probe
+    from mscon.train.fit import fit
+
+    torch.set_num_threads(1)
+    run = fit(planned.recipe, read_table(table), planned.out, images=planned.images, overwrite=True, progress=False)
+    assert run is not None
+    probe(run, progress=False, start=False)  # methods are compared with one another; the start is one of them
+    return planned.out.name
+
+
+def attempt(planned: Planned, table: Path) -> Outcome:
+    """The same; training that breaks down is an outcome, not the end of the others."""
+    try:
+        train_and_probe(planned, table)
+    except RunError as error:
+        return Outcome(planned.out.name, str(error))
+    return Outcome(planned.out.name)
+
+
+def run_name(recipe: Recipe) -> str:
+    """Of the directory of a run: the method, the seed, and a hash of all else.
+
+    Without what is as by default, so that a new setting, which changes nothing, does not rename old runs.
+    """
+    plain = recipe.to_plain()
+    for section, values in _defaults().items():
+        if isinstance(values, dict):
+            changed = {k: v for k, v in plain.pop(section, {}).items() if k not in values or values[k] != v}
+            plain |= {section: changed} if changed else {}
+    digest = hashlib.sha256(tomli_w.dumps(dict(sorted(plain.items()))).encode("utf-8")).hexdigest()[:8]
+    return f"{slug(recipe.title)}-seed{recipe.train.seed}-{digest}"
+
+
+def slug(title: str) -> str:
+    """A title as part of a file's name."""
+    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
+
+
+@functools.cache
+def _defaults() -> dict[str, Any]:
+    # The weighting that recipes meant without naming it when the first of these runs were named.
+    return recipes.of_plain({"similarity": [{"column": "any"}], "weighting": {"name": "uncertainty"}}).to_plain()
