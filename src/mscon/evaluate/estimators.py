@@ -61,7 +61,12 @@ def _logistic(y: Shaped[np.ndarray, " rows"]) -> tuple[Any, np.ndarray]:
 
 def _choice(y: Shaped[np.ndarray, " rows"], width: int) -> tuple[tuple[Any, np.ndarray], _Predict]:
     """A model of class codes from 0, with what it is fitted to; and the code that it predicts."""
-    if is_large(len(y), width, int(y.max()) + 1):
+    if is_large(len(y), width, count := int(y.max()) + 1):
+        if (
+            count == 2
+        ):  # one vector of weights, as scikit-learn has it, not one a class, which is penalised half as much
+            of_two = LargeLogistic("sigmoid")
+            return (of_two, y[:, None] == 1), lambda features: (of_two.logits(features)[:, 0] > 0).astype(np.int64)
         large = LargeLogistic("softmax")
         return (large, y), lambda features: large.logits(features).argmax(axis=1).astype(np.int64)
     model = _logistic(y)
