@@ -15,7 +15,6 @@ from PIL import Image
 from mscon.cli import main
 from mscon.run.run import Run
 from mscon.run.starting_recipes import recipe_text
-from mscon_paper import demo
 from mscon_paper.sources import glyphs
 
 FAMILIES = ("abeezee", "fira-code", "bitter", "caveat", "lora", "space-mono")
@@ -95,29 +94,6 @@ def test_a_run_in_the_way_is_refused_and_kept(glyph_table, recipe, tmp_path, cap
     errors = capsys.readouterr().err
     assert "it holds a run" in errors and "--overwrite" not in errors
     assert (tmp_path / "run" / "run.json").read_bytes() == before
-
-
-def test_the_demo_asks_for_its_place_before_it_trains(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(glyphs, "prepare", lambda root: pytest.fail("began before it asked"))
-    (tmp_path / "report.json").write_text("{}")
-    assert main(["demo", "--quick", "--overwrite", "--out", str(tmp_path)]) == 2
-    assert "report.json' exists and was not written by this command" in capsys.readouterr().err
-    assert [path.read_text() for path in tmp_path.iterdir()] == ["{}"]
-
-
-def test_the_demo_compares_all_methods_and_goes_on_where_it_stopped(glyph_table, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(glyphs, "prepare", lambda root: glyph_table)
-    out = tmp_path / "demo"
-    report = demo.demo(out, jobs=2, quick=True)
-    printed = capsys.readouterr().out
-    assert report.is_file()
-    assert str(report.resolve()) in printed
-    for title in demo.METHODS:
-        assert title in printed
-    (out / "simclr-seed0" / "probe.json").unlink()
-    demo.demo(out, jobs=1, quick=True)
-    count = len(demo.METHODS)
-    assert f"{count - 1} runs of {count} are there already" in capsys.readouterr().out
 
 
 @pytest.fixture(scope="module")

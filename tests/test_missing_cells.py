@@ -43,6 +43,7 @@ from mscon.run.run import Run
 from mscon.train.assembly import method_of
 from mscon.train.fit import fit
 from mscon.train.module import TrainingModule
+from mscon.train.step import Measured
 from mscon_paper.sources import glyphs
 from selected import selected
 
@@ -54,8 +55,8 @@ LEVELS = ("light", "regular", "bold", "black")
 HOLED = ("character", "slant", "weight", "weight_number", "category", "family", "strokes", "path")
 
 KINDS = {
-    "character": '{ column = "character" }',
-    "slant": '{ column = "slant" }',
+    "character": '{ column = "character", name = "categorical" }',
+    "slant": '{ column = "slant", name = "categorical" }',
     "weight": '{ column = "weight", name = "ordinal", levels = ["light", "regular", "bold", "black"] }',
     "weight_number": '{ column = "weight_number", name = "continuous", width = 150.0 }',
     "strokes": '{ column = "strokes", name = "multi_label" }',
@@ -218,11 +219,11 @@ class OneBatch:
         base = plain(self.batch.inputs).double()
         self.views = [base + 0.05 * torch.randn(base.shape, generator=generator, dtype=F64) for _ in range(2)]
 
-    def learn(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def learn(self) -> tuple[Measured, dict[str, Tensor]]:
         """What the step measures, and the gradient of every parameter."""
         make_views = [lambda _, view=view: view for view in self.views]
         measured = self.method(self.batch.inputs, self.batch.codes, self.batch.rows, make_views)
-        return measured, self.gradients_of(measured["total"])
+        return measured, self.gradients_of(measured.total)
 
     def gradients_of(self, total: Tensor) -> dict[str, Tensor]:
         self.method.zero_grad()
@@ -347,10 +348,10 @@ def reference(batch: OneBatch, objective: str) -> tuple[Tensor, list[Tensor], li
 
 
 def assert_equal(
-    batch: OneBatch, measured: dict[str, Tensor], gradients: dict[str, Tensor], means: Tensor, total: Tensor
+    batch: OneBatch, measured: Measured, gradients: dict[str, Tensor], means: Tensor, total: Tensor
 ) -> None:
-    torch.testing.assert_close(measured["loss"], means.detach())
-    torch.testing.assert_close(measured["total"].detach(), total.detach())
+    torch.testing.assert_close(measured.loss, means.detach())
+    torch.testing.assert_close(measured.total.detach(), total.detach())
     expected = batch.gradients_of(total)
     assert expected["model.encoder.backbone.stages.0.0.weight"].abs().max() > 1e-3
     for name, gradient in gradients.items():
@@ -367,7 +368,7 @@ def test_losses_and_gradients_are_those_of_the_reference_that_leaves_rows_out(ho
     assert any(len(batch.labelled(c)) < 2 * size for c in columns)
     measured, gradients = batch.learn()
     means, _, _ = reference(batch, objective)
-    assert measured["present"].all()
+    assert measured.present.all()
     assert_equal(batch, measured, gradients, means, means.sum())
 
 

@@ -139,6 +139,10 @@ class Mean(nn.Module):
         assert images.dtype == torch.float32
         return images.mean(dim=(2, 3))
 
+    @property
+    def adapter(self):
+        return nn.Identity()
+
 
 class Twice(nn.Module):
     def forward(self, projections):

@@ -146,7 +146,10 @@ def test_an_objective_is_a_name_or_an_object_with_its_settings():
     for by_name, by_object in (
         ({"objective": "rank_n_contrast"}, {"objective": RankNContrast()}),
         ({"objective": "rank_n_contrast", "temperature": 1.0}, {"objective": RankNContrast(1.0)}),
-        ({"objective": "triplet_margin", "margin": 0.5, "normalise": True}, {"objective": TripletMargin(0.5)}),
+        (
+            {"objective": "triplet_margin", "margin": 0.5, "weighting": "uncertainty", "normalise": True},
+            {"objective": TripletMargin(0.5), "weighting": "uncertainty", "normalise": True},
+        ),
     ):
         one, other = MSConLoss(parts, **by_name), MSConLoss(parts, **by_object)
         torch.testing.assert_close(one(z, labels), other(z, labels))

@@ -175,7 +175,10 @@ def test_settings_that_nobody_has_are_refused():
 def test_a_memory_and_learned_weights_go_with_several_objectives():
     projections, labels = batch()
     criterion = MSConLoss(
-        ["make", Continuous("price", width=5.0)], objective={"price": "triplet_margin"}, memory_size=30
+        ["make", Continuous("price", width=5.0)],
+        objective={"price": "triplet_margin"},
+        weighting="uncertainty",
+        memory_size=30,
     )
     for _ in range(2):
         criterion(projections[:2].requires_grad_(), {name: labels[name] for name in ("make", "price")}).backward()

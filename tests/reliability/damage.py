@@ -30,9 +30,9 @@ VERBS: dict[str, Sequence[Sequence[str]]] = {
         ("card", "finished", "--out", "card.md"),
         ("search", "finished", "--query", "0", "--json"),
         ("explore", "finished", "--no-open"),
-        ("resume", "finished"),
+        ("resume", "finished", "--no-probe"),
     ),
-    "stopped": (("resume", "stopped"),),
+    "stopped": (("resume", "stopped", "--no-probe"),),
     "packed": (("embed", "packed/m.safetensors", "--table", "t.csv", "--out", "new.parquet"),),
     "o.parquet.shards": (("embed", "finished", "--table", "t.csv", "--out", "o.parquet", "--shard-rows", "25"),),
 }

@@ -61,7 +61,7 @@ class Job:
     def train(self, out: Path | str, *more: str) -> list[str]:
         """Arguments of the command line, to be started in the folder."""
         settings = [part for setting in self.settings for part in ("--set", setting)]
-        return ["train", "r.toml", "--table", "t.csv", "--out", str(out), *settings, *more]
+        return ["train", "r.toml", "--table", "t.csv", "--no-probe", "--out", str(out), *settings, *more]
 
 
 def write_job(folder: Path, settings: Sequence[str] = ()) -> Job:

@@ -62,8 +62,8 @@ def faults(job: Job, folder: Path, kill: Kill, expected: Any) -> Iterator[Fault]
     run = folder / "run"
     _end(job.train(run), job, folder, kill.event, kill.seconds)
     if kill.again is not None and run.exists():
-        _end(["resume", str(run)], job, folder, kill.again)
-    outcome = mscon("resume", run, cwd=job.folder)
+        _end(["resume", str(run), "--no-probe"], job, folder, kill.again)
+    outcome = mscon("resume", run, "--no-probe", cwd=job.folder)
     if outcome.is_one_message:
         again = mscon(*job.train(run), cwd=job.folder)
         if again.status:
@@ -89,7 +89,7 @@ def overwriting_faults(job: Job, folder: Path, old: Path, kill: Kill, expected: 
     if kill.again is not None:
         _end(command, job, folder, kill.again)
     is_old = not changed(content(run), content(old))
-    outcome = mscon("resume", run, cwd=job.folder)
+    outcome = mscon("resume", run, "--no-probe", cwd=job.folder)
     if outcome.status:
         yield "way", f"neither the old run nor the new one: {outcome}"
     elif changes := changed(content(run), content(old) if is_old else expected):

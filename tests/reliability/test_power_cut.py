@@ -25,7 +25,7 @@ def test_an_order_that_loses_something_is_noticed():
 def test_a_power_cut_takes_nothing_that_was_finished(job, verb):
     commands = {
         "train": job.train("run"),
-        "resume": ["resume", "run"],
+        "resume": ["resume", "run", "--no-probe"],
         "overwrite": job.train("run", "--overwrite"),
         "probe": ["probe", "run"],
     }

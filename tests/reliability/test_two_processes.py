@@ -67,7 +67,11 @@ def _number(events: tuple[Event, ...], name: str, which: int = 0) -> int:
 @pytest.mark.parametrize("after", ["run.json", "rows.parquet", "last.safetensors"])
 def test_what_is_being_trained_is_not_trained_by_another(job, whole, after, second):
     first, on = paused(job, job.train("run"), _number(whole.events, after) + 1)
-    commands = {"resume": ["resume", "run"], "train": job.train("run"), "overwrite": job.train("run", "--overwrite")}
+    commands = {
+        "resume": ["resume", "run", "--no-probe"],
+        "train": job.train("run"),
+        "overwrite": job.train("run", "--overwrite"),
+    }
     other = mscon(*commands[second], cwd=job.folder)
     on.touch()
     outcome = first.wait()
@@ -81,8 +85,10 @@ def test_what_is_being_trained_is_not_trained_by_another(job, whole, after, seco
 def test_what_is_being_resumed_is_not_trained_by_another(job, whole, second):
     at = _number(whole.events, "last.safetensors") + 1
     mscon(*job.train("run"), cwd=job.folder, watched=job.folder / "run", act=KillAt(at))
-    first, on = paused(job, ["resume", "run"], 5)
-    other = mscon(*(["resume", "run"] if second == "resume" else job.train("run", "--overwrite")), cwd=job.folder)
+    first, on = paused(job, ["resume", "run", "--no-probe"], 5)
+    other = mscon(
+        *(["resume", "run", "--no-probe"] if second == "resume" else job.train("run", "--overwrite")), cwd=job.folder
+    )
     on.touch()
     outcome = first.wait()
     assert other.is_one_message, other

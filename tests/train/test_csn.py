@@ -65,7 +65,7 @@ def test_the_total_is_the_formula_of_the_authors_for_every_similarity(kind):
     condition = torch.tensor([0, 1, 1, 0, 1, 0])
     method = make(kind)
     images, codes, rows = batch(condition)
-    total = method(images, codes, rows, [view])["total"].item()
+    total = method(images, codes, rows, [view]).total.item()
     embedded = method.model.heads.embedding(method.model.encoder(view(images))).detach()
     mask = method.model.heads.mask.detach()
     masked = [(part * mask.relu()[condition]).numpy() for part in embedded.unflatten(0, (3, 6))]
@@ -81,7 +81,7 @@ def test_the_total_is_the_formula_of_the_authors_for_every_similarity(kind):
 def test_cached_gradients_hold_the_penalties_too(mini_batch_size, condition):
     whole, cached = make(), make()
     images, codes, rows = batch(torch.tensor(condition))
-    expected = whole(images, codes, rows, [view])["total"]
+    expected = whole(images, codes, rows, [view]).total
     expected.backward()
     total = cached_backward(cached, images, codes, rows, make_views=[view], mini_batch_size=mini_batch_size).total
     torch.testing.assert_close(total, expected.detach())

@@ -346,8 +346,14 @@ def test_the_start_that_probes_compare_with_is_read_from_the_stored_features(
 
 
 def test_a_teacher_of_what_training_starts_from_reads_the_backbone_before_an_adapter(recipe_with):
-    model = build_model(recipe_with(*ADAPTED), 3).eval()
-    images = torch.rand(2, 1, 16, 16)
-    assert torch.equal(teachers._features(model.encoder, images), model.encoder.encode(images))
+    recipe = recipe_with(*ADAPTED)
+    model = build_model(recipe, 3).eval()
+    pixels = np.random.default_rng(0).integers(256, size=(2, 1, 16, 16), dtype=np.uint8)
+    images = torch.from_numpy(pixels) / 255
+
+    def start_of_teacher(encoder: Encoder) -> torch.Tensor:
+        return torch.from_numpy(teachers._start(recipe, ImageStore(pixels), np.arange(2), encoder, "cpu"))
+
+    torch.testing.assert_close(start_of_teacher(model.encoder), model.encoder.encode(images))
     plain = build_model(recipe_with("encoder.frozen=true"), 3).eval()
-    assert torch.equal(teachers._features(plain.encoder, images), plain.encoder(images))
+    torch.testing.assert_close(start_of_teacher(plain.encoder), plain.encoder(images))

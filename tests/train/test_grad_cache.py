@@ -57,7 +57,7 @@ def learn(method: TrainingModule, mini_batch_size: int) -> tuple[Tensor, list[Te
             method, images, codes, rows, make_views=[views_of()] * VIEWS, mini_batch_size=mini_batch_size
         ).total
     else:
-        total = method(images, codes, rows, [views_of()] * VIEWS)["total"]
+        total = method(images, codes, rows, [views_of()] * VIEWS).total
         total.backward()
     return total.detach(), [p.grad for p in method.parameters()]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mscon.cli.arguments import (
     ACCEPT_CHANGES,
@@ -22,6 +23,12 @@ from mscon.cli.arguments import (
     verb,
 )
 from mscon.cli.evidence import scores_text
+from mscon.errors import MSConError
+
+if TYPE_CHECKING:
+    from mscon.run.run import Run
+
+NO_PROBE = flag("--no-probe", "do not score the features when training has ended (`mscon probe` does that later)")
 
 
 @verb(
@@ -36,7 +43,7 @@ from mscon.cli.evidence import scores_text
         "stay. A folder that is not a run, or that holds the recipe or the table, is never replaced",
     ),
     flag("--dry-run", "read and build everything, take two steps on the CPU, estimate the time of all, write nothing"),
-    flag("--no-probe", "do not score the features when training has ended (`mscon probe` does that later)"),
+    NO_PROBE,
     examples="""
     mscon train shoes.toml --table shoes.csv
     mscon train shoes.toml --table shoes.csv --set weighting.name=equal --out runs/equal
@@ -53,7 +60,6 @@ def train(arguments: argparse.Namespace) -> None:
     and `mscon report` need that directory and the images, and nothing else.
     """
     from mscon.data.table.table import read_table
-    from mscon.errors import MSConError
     from mscon.train.fit import default_out, fit
 
     recipe = read_recipe(arguments)
@@ -74,18 +80,7 @@ def train(arguments: argparse.Namespace) -> None:
         step = "Two steps were taken" if recipe.train.epochs else "Everything was built"
         print(f"{step} and nothing was written: this will {'train' if recipe.train.epochs else 'write a run'}.")
         return
-    if arguments.no_probe:
-        print(f"{run.root}\nnext: mscon probe {run.root} && mscon report {run.root}")
-        return
-    from mscon.evaluate.probe import probe
-
-    try:
-        probe(run)
-    except MSConError as error:  # the run is whole, whatever keeps it from being probed
-        print(f"note: the run is trained, but not probed. {error}", file=sys.stderr)
-        print(f"{run.root}\nnext: mscon probe {run.root}")
-        return
-    print(f"{scores_text(run)}\nnext: mscon report {run.root}")
+    _end(run, arguments.no_probe)
 
 
 @verb(
@@ -93,6 +88,7 @@ def train(arguments: argparse.Namespace) -> None:
     SET.described("from now on use another value of [train] or [log] of its recipe; may be repeated"),
     TRUST,
     ACCEPT_CHANGES,
+    NO_PROBE,
     examples="""
     mscon resume runs/shoes
     mscon resume runs/shoes --set train.epochs=40     # and train for longer
@@ -103,11 +99,27 @@ def resume(arguments: argparse.Namespace) -> None:
 
     Continues from the last checkpoint until the epochs of the run's recipe are done. On the same
     machine the result equals that of an uninterrupted run. Images and vectors must not have
-    changed since the run began.
+    changed since the run began. Then scores the features, as `mscon train` does.
     """
     from mscon.train.fit import resume
 
     run = open_run(arguments.run, arguments.trust)
     run = resume(run, overrides=arguments.set, accept_changes=arguments.accept_changes)
     if not process_number():
-        print(run.root)
+        _end(run, arguments.no_probe, arguments.accept_changes)
+
+
+def _end(run: Run, no_probe: bool, accept_changes: bool = False) -> None:
+    """Score the features of a trained run, and say what comes next."""
+    if no_probe:
+        print(f"{run.root}\nnext: mscon probe {run.root} && mscon report {run.root}")
+        return
+    from mscon.evaluate.probe import probe
+
+    try:
+        probe(run, accept_changes=accept_changes)
+    except MSConError as error:  # the run is whole, whatever keeps it from being probed
+        print(f"note: the run is trained, but not probed. {error}", file=sys.stderr)
+        print(f"{run.root}\nnext: mscon probe {run.root}")
+        return
+    print(f"{scores_text(run)}\nnext: mscon report {run.root}")

@@ -13,6 +13,7 @@ from jaxtyping import UInt8
 from mscon.comparison.assembler import Assembler
 from mscon.comparison.methods import Method, methods_of
 from mscon.data.batches.dataset import fit_similarities
+from mscon.data.inputs.encoded_columns import resolve_encoded
 from mscon.data.inputs.open import fingerprints_of, images_root, open_inputs
 from mscon.data.table import infer_kind
 from mscon.data.table.rows import select_rows
@@ -77,6 +78,7 @@ def prepare(
     every = (recipe, *also)
     root = images_root(table, recipe.data, images)
     rows = select_rows(table, recipe.data, _parts(every), root, probe=recipe.probe, derived=recipe.derived)
+    every = tuple(resolve_encoded(rows, one, where=f"{table.name}: ")[0] for one in every)
     recipe, *also = (_with_kinds(one, rows, table.name) for one in every)
     inferred = [
         f"Column '{part.column}' is taken as {part.name}."
