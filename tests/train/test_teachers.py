@@ -133,6 +133,13 @@ def test_a_run_without_a_teacher_has_no_file_of_it(folder):
     assert not (run.root / "teachers.safetensors").exists()
 
 
+def test_a_memory_holds_codes_of_a_teacher_in_bfloat16(folder):
+    recipe = teacher_recipe("train.precision=bfloat16", "candidates.memory_size=24", "train.epochs=1")
+    run = fit(recipe, read_table(folder / "t.csv"), folder / "run", progress=False)
+    codes = run.read_checkpoint("last")[0]["candidates.codes_1"]
+    assert codes.dtype == torch.float16 and len(codes) == 24
+
+
 def test_a_stopped_run_goes_on_to_the_bit_without_the_vectors(folder):
     whole = trained(folder, FROM_COLUMN, table="texts.csv", out="whole")
     part = trained(folder, FROM_COLUMN, "train.epochs=1", table="texts.csv", out="part")
