@@ -312,6 +312,7 @@ def test_as_many_vectors_as_rows_are_needed(folder, capsys):
 @pytest.mark.parametrize(("vectors", "message"), [
     (np.full((ROWS, 3), np.nan), "the vectors in 'clip.npy' are missing in all training rows."),
     (np.full((ROWS, 3), 0.1), "the vectors in 'clip.npy' are the same in all training rows"),
+    (np.arange(1.0, ROWS + 1)[:, None], "the vectors in 'clip.npy' have one number each"),
 ])  # fmt: skip
 def test_vectors_that_tell_nothing_apart_are_told(folder, capsys, vectors, message):
     np.save(folder / "clip.npy", vectors)
