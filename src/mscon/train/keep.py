@@ -9,12 +9,10 @@ import polars as pl
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
-from torch.optim.swa_utils import update_bn
 
-from mscon.data.batches.sampler import epoch_batches
 from mscon.data.batches.triplet_dataset import rows_of
 from mscon.data.inputs.open import Inputs, Vectors
-from mscon.data.inputs.views import Part, plain
+from mscon.data.inputs.views import plain
 from mscon.errors import RecipeError, RunError, counted
 from mscon.method.similarities.base import Similarity
 from mscon.model.beside import build_beside, start_of, starts_from_weights
@@ -26,8 +24,7 @@ from mscon.model.vector_encoder import VectorEncoder
 from mscon.run.recipe import Recipe
 from mscon.run.run import Run
 from mscon.train.checkpoint import TRAINING, apart
-from mscon.train.grad_cache import has_batch_norm
-from mscon.train.loop import Training, derived_seed
+from mscon.train.loop import Training
 from mscon.train.neighbour_score import neighbour_scores, scored_similarities
 
 SHARES = tuple(round(0.1 * number, 1) for number in range(11))
@@ -176,33 +173,11 @@ def _finished(model: Model, run: Run, training: Training, trained: Mapping[str, 
             record["scores"] = {str(one): {k: round(v, 6) for k, v in of.items()} for one, of in scores.items()}
         else:
             share = fixed
-        _interpolate(model, training, start, learned, share)
+        model.encoder.load_state_dict(interpolated(start, learned, share))
         record["interpolate"] = share
     if model.beside is not None:
         _fit_beside(model, training, start)
     return record
-
-
-def _interpolate(
-    model: Model, training: Training, start: Mapping[str, Tensor], learned: Mapping[str, Tensor], share: float
-) -> None:
-    """Give the encoder interpolated weights; running means of batch norms are then those of its own features."""
-    model.encoder.load_state_dict(interpolated(start, learned, share))
-    if share in (0, 1) or not has_batch_norm(model.encoder):
-        return
-    settings, dataset = training.recipe.train, rows_of(training.dataset)
-    rows = dataset.indices("train")
-    batches = epoch_batches(rows, settings.batch_size, settings.seed, 0, drop_last=len(rows) >= settings.batch_size)
-    draw_view = training.view_maker(derived_seed(settings.seed, 0, "running means"))
-
-    def view(batch: Int64[Tensor, " rows"]) -> Float[Tensor, "rows ..."]:
-        some = dataset.batch(batch).to(training.fabric.device)
-        return draw_view(some.inputs, training.recipe.views, Part(torch.arange(len(batch)), len(batch)), some.rows, 0)
-
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derived_seed(settings.seed, 0, "network of running means"))
-        update_bn((view(batch) for batch in batches), model.encoder)
-    model.encoder.eval()
 
 
 def _scores(
@@ -215,7 +190,7 @@ def _scores(
 ) -> Mapping[str, float]:
     """Of the interpolated encoder; none where its features are not finite, which some share between may bring about."""
     dataset = rows_of(training.dataset)
-    _interpolate(model, training, start, learned, share)
+    model.encoder.load_state_dict(interpolated(start, learned, share))
     train, validation = dataset.indices("train"), dataset.indices("validation")
     features = torch.zeros(len(dataset), model.encoder.width)
     for rows in (train, validation):

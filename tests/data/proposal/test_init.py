@@ -89,6 +89,7 @@ def embedded_images(folder: Path) -> Path:
 
 def vectors_beside(folder: Path) -> Path:
     np.save(folder / "a.npy", np.zeros((3, 2), np.float32))  # of another number of rows
+    np.save(folder / "aa.npy", np.full((ROWS, 2), np.nan, np.float32))
     np.save(folder / "b.npy", np.random.default_rng(2).normal(size=(ROWS, 5)).astype(np.float32))
     frame().write_csv(folder / "t.csv", include_bom=True)
     return folder / "t.csv"
