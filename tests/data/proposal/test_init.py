@@ -367,7 +367,7 @@ def test_nothing_is_replaced_by_accident(tmp_path, capsys):
     table, out = columns(tmp_path), tmp_path / "mine.toml"
     out.write_text("mine")
     assert main(["init", str(table), "--out", str(out)]) == 2
-    assert "exists" in capsys.readouterr().err and out.read_text() == "mine"
+    assert "exists. Choose another --out, or pass --overwrite." in capsys.readouterr().err and out.read_text() == "mine"
     assert main(["init", str(table), "--out", str(table), "--overwrite"]) == 2  # what it reads
     assert main(["init", str(table), "--out", str(out), "--overwrite"]) == 0
     assert recipes.read(out).columns
