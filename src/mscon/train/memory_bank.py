@@ -124,7 +124,7 @@ class MemoryBank(CandidateSource):
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
 
-def _cat(one: Shaped[Tensor, "*any"], other: Shaped[Tensor, "*any"], dim: int = 0) -> Shaped[Tensor, "*any"]:
+def _cat(one: Shaped[Tensor, "*one"], other: Shaped[Tensor, "*other"], dim: int = 0) -> Shaped[Tensor, "*both"]:
     """One after the other, in their own type: autocast to bfloat16 refuses the float16 that teachers' codes are in."""
     with torch.autocast(one.device.type, enabled=False):
         return torch.cat([one, other], dim=dim)
