@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from mscon.comparison import planned as one_run
 from mscon.comparison.compare import Compared, compare
 from mscon.comparison.planned import Planned
 from mscon.errors import MSConError, RecipeError, RunError, TableError
+from mscon.run import folder as folders
 from mscon.run import recipe as recipes
 from mscon.run.run import Run
 
@@ -162,8 +164,6 @@ def test_the_same_command_trains_nothing_again_and_says_the_same(finished, monke
 
 
 def copy(folder: Path, to: Path) -> Path:
-    import shutil
-
     shutil.copytree(folder, to, dirs_exist_ok=True)
     return to
 
@@ -196,6 +196,65 @@ def test_other_vectors_under_the_same_name_are_another_comparison(finished, tmp_
     np.save(folder / "vectors.npy", vectors)
     run(folder, methods=("start",), held_out=[], seeds=1)
     assert trained == ["frozen start", "frozen start, 6 components", "this recipe (mine)"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("run.json", "recipe.toml", "rows.parquet", "predictions.safetensors", "features/features.safetensors"),
+        *("checkpoints/last.safetensors", "checksums.jsonl", "probe.json"),
+    ],
+)
+def test_a_damaged_run_is_trained_again(finished, tmp_path, trained, capsys, name):
+    folder = copy(finished[0], tmp_path)
+    (root,) = (folder / "out" / "runs").glob("frozen-start-seed0-*")
+    (root / "notes.txt").write_text("mine")
+    path = root / name
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    result = run(folder, seeds=2, progress=True)
+    assert trained == ["frozen start"]
+    if name != "checksums.jsonl":
+        assert f"{path} has changed since mscon wrote it" in capsys.readouterr().err
+    assert (root / "notes.txt").read_text() == "mine"
+    assert result.frame.equals(finished[1].frame)
+    assert not one_run.damage(root)
+
+
+def test_a_folder_that_is_no_run_is_not_readmitted(tmp_path):
+    write_table(tmp_path)
+    folders.readmit(tmp_path)
+    assert not (tmp_path / "run.json").exists()
+
+
+def test_another_run_to_start_from_or_another_teacher_is_another_comparison(finished, tmp_path, trained):
+    folder = copy(finished[0], tmp_path)
+    start = next((folder / "out" / "runs").glob("mscon-seed0-*"))
+    other_start = next((folder / "out" / "runs").glob("mscon-seed1-*"))
+    shutil.copytree(start, folder / "start")
+    np.save(folder / "teacher.npy", np.load(folder / "vectors.npy"))
+    parts = '{column="colour"}, {column="teacher", name="teacher", of="teacher.npy"}'
+    settings = {
+        "methods": ("supcon",),
+        "held_out": [],
+        "overrides": [f"encoder.start_from={folder / 'start'}", f"similarity=[{parts}]"],
+    }
+    run(folder, **settings)
+    run(folder, **settings)
+    assert len(trained) == 2
+    trained.clear()
+    np.save(folder / "teacher.npy", np.load(folder / "vectors.npy")[:, ::-1])
+    run(folder, **settings)
+    assert trained == ["this recipe (mine)"]
+    trained.clear()
+    shutil.rmtree(folder / "start")
+    shutil.copytree(other_start, folder / "start")
+    run(folder, **settings)
+    assert len(trained) == 2
+    trained.clear()
+    shutil.rmtree(folder / "start")
+    with pytest.raises(RecipeError, match="start_from"):
+        run(folder, **settings)
+    assert not trained
 
 
 def test_a_run_that_breaks_down_is_a_row_with_its_reason(finished, tmp_path, monkeypatch, capsys):
@@ -336,6 +395,15 @@ def other(folder: Path, *changes: tuple[str, str]) -> list[str]:
             overrides=["data.split_by=shop"],
         ),
         bad(lambda folder: np.save(folder / "vectors.npy", np.zeros((3, 2), np.float32)), "180 rows", TableError),
+        *(
+            bad(
+                lambda folder, value=value: np.save(folder / "t.npy", np.full((180, 3), value, np.float32)),
+                words,
+                TableError,
+                overrides=['similarity=[{column="make"}, {column="t", name="teacher", of="t.npy"}]'],
+            )
+            for value, words in ((1, "are the same in all training rows"), (np.nan, "are missing in all training rows"))
+        ),
         bad(
             lambda folder: write_mine(folder / "out/table.md"),
             "table.md",

@@ -21,6 +21,7 @@ from mscon.comparison.recommendation import Validation, recommended_toml, valida
 from mscon.comparison.scores import Scores, compared
 from mscon.comparison.text import full_text, table_text
 from mscon.comparison.verdict import verdict
+from mscon.data.inputs.open import images_root
 from mscon.data.table.table import read_table
 from mscon.errors import RecipeError, RunError, nearest
 from mscon.evaluate.report.comparison_json import comparison_json
@@ -80,8 +81,8 @@ def compare(
     Compared are the frozen start (the pretrained encoder, or the vectors as they are, also reduced to the width of the
     features), cross-entropy, SupCon of each column, SimCLR, MSCon, and the recipe itself. Each label column is also
     held out in turn: methods are trained without it and probed for it. Finished runs in `out` are used again if recipe,
-    table and inputs are the same, so the same call continues a comparison that was stopped. Runs are processes: a
-    script calls this under `if __name__ == "__main__":`, or with jobs=1.
+    table, inputs, teachers and the run to start from are the same, so the same call continues a comparison that was
+    stopped. Runs are processes: a script calls this under `if __name__ == "__main__":`, or with jobs=1.
 
     Args:
         recipe: a Recipe, or a TOML file.
@@ -132,9 +133,11 @@ def compare(
         images,
     )
     table_hash = rows.sha256
-    waiting = [p for p in planned.runs if not runs.is_finished(p, table_hash, prepared.fingerprints)]
+    root = images_root(rows, prepared.recipe.data, images)
+    waiting = [p for p in planned.runs if not runs.is_finished(p, table_hash, prepared.fingerprints, root)]
     if progress:
-        for sentence in (*prepared.sentences, estimate(prepared, planned.runs, waiting, jobs)):
+        damaged = [f"{fault} This run is trained again." for p in waiting if (fault := runs.damage(p.out))]
+        for sentence in (*prepared.sentences, *damaged, estimate(prepared, planned.runs, waiting, jobs)):
             print(plain(sentence), file=sys.stderr)
     outcomes = carry_out_with_bar(waiting, path, jobs, runs.attempt, shown=progress)
     faults = {outcome.name: outcome.fault for outcome in outcomes if outcome.fault}

@@ -32,6 +32,13 @@ def is_run(root: Path) -> bool:
         return False
 
 
+def readmit(root: Path) -> None:
+    """Let a run be replaced whose run.json is gone or damaged, but which mscon wrote, as its checksums say."""
+    finish_exchange(root)
+    if not is_run(root) and FACTS in checksums.read(root):
+        atomic.write_json(root / FACTS, {"versions": {"mscon": ""}})
+
+
 def is_beginning(root: Path) -> bool:
     """Whether a folder holds nothing but what mscon wrote of a run that was stopped before its training began."""
     return not (root / FACTS).exists() and all(_is_of_a_run(path) for path in root.iterdir())
