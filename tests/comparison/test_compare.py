@@ -97,6 +97,11 @@ def test_everything_is_written_and_agrees(finished):
     assert numbers["held_out"] == ["colour", "make"]
     page = (folder / "out" / "report.html").read_text("utf-8")
     table = (folder / "out" / "table.md").read_text("utf-8")
+    assert "was not trained (train.epochs = 0)" not in page
+    assert "season, colour, held out, make, held out" in page
+    assert '<small class="">1 seed</small>' in page
+    assert result.frame.filter(pl.col("method") == "frozen start")["seeds"].unique().to_list() == [1]
+    assert "on 18 validation rows" in result.verdict[2]
     for text in (page, table):
         assert all(sentence in text for sentence in result.verdict)
         assert "colour, held out" in text and "mean over unseen columns" in text
@@ -341,7 +346,7 @@ def test_a_killed_comparison_goes_on(tmp_path):
     assert len(there) == 2
     result = run(tmp_path, methods=("start",), held_out=[], seeds=2)
     assert there.items() <= {path: path.stat().st_mtime_ns for path in tmp_path.glob("out/runs/*/probe.json")}.items()
-    assert set(result.frame["seeds"]) == {2}
+    assert set(result.frame["seeds"]) == {1, 2}  # of the start there is one run
 
 
 # Bad input ----------------------------------------------------------------------------------------
@@ -390,7 +395,7 @@ def other(folder: Path, *changes: tuple[str, str]) -> list[str]:
         ),
         bad(
             lambda folder: write_table(folder, shop=[f"s{row % 3}" for row in range(180)]),
-            "are of 1 group of 'shop'",
+            "are of 1 group of 'shop' ([data] split_by); an interval needs 10. Set [data] split_shares with more",
             TableError,
             overrides=["data.split_by=shop"],
         ),
@@ -440,8 +445,15 @@ def test_recipes_that_cannot_be_compared_row_by_row_are_refused(tmp_path, traine
     write_table(tmp_path)
     with pytest.raises(RecipeError) as raised:
         run(tmp_path, also=other(tmp_path, (old, new)))
-    assert words in str(raised.value)
+    assert words in str(raised.value) and "'other' of --also (" in str(raised.value)
+    assert str(tmp_path / "other.toml") in str(raised.value)
     assert not trained
+
+
+def test_a_mistake_of_a_recipe_of_also_names_its_file(tmp_path):
+    write_table(tmp_path)
+    with pytest.raises(RecipeError, match=r"method 'other' \(.*other.toml\): "):
+        run(tmp_path, also=other(tmp_path, ('name = "mlp"', 'name = "mlp"\nlora = 3')))
 
 
 def test_two_recipes_of_one_title_are_refused(tmp_path, trained):

@@ -12,6 +12,8 @@ from mscon.comparison.plan import plan
 from mscon.errors import RecipeError
 from mscon.run.recipe import Keep, Recipe
 
+PRETRAINED = ("data.input=image", "encoder.name=efficientnet_lite0", "encoder.pretrained=true")
+
 
 def by_title(base: Recipe, *also: Recipe, width: int = 0) -> dict[str, Method]:
     return {method.title: method for method in methods_of(base, also, width)[0]}
@@ -38,6 +40,13 @@ def test_a_recipe_with_several_kinds_is_compared_with_all_that_can_read_them():
     assert said == (
         "Cross-entropy is trained without 'price' (continuous), 'size' (ordinal), since it needs columns of classes."
     )
+
+
+def test_nothing_is_said_of_methods_that_were_not_asked_for():
+    methods, notes = methods_of(recipe(), names=("start", "mscon"))
+    assert [method.title for method in methods] == ["frozen start", "MSCon", "this recipe (mine)"]
+    assert not notes
+    assert methods_of(recipe(), names=("cross_entropy",))[1]
 
 
 def test_all_methods_share_data_views_encoder_and_budget():
@@ -84,14 +93,16 @@ def test_of_one_column_supcon_is_mscon():
     [
         ((), "identity"),
         (("encoder.start_from=runs/other",), "mlp"),
+        ((*PRETRAINED, "encoder.frozen=true", "encoder.adapter={units=4}"), "efficientnet_lite0"),
         (("data.input=image", "encoder.name=small_cnn"), None),
-        (("data.input=image", "encoder.name=efficientnet_lite0", "encoder.pretrained=true"), "efficientnet_lite0"),
+        (PRETRAINED, "efficientnet_lite0"),
     ],
 )
 def test_the_start_is_the_inputs_or_the_encoder_that_begins_with_weights(overrides, encoder):
     methods, said = methods_of(recipe(similarities("colour", "make"), *overrides))
     starts = [method.recipe for method in methods if method.name == "start"]
     assert [(start.train.epochs, start.encoder.name) for start in starts] == ([] if encoder is None else [(0, encoder)])
+    assert not any(start.encoder.adapter for start in starts)  # its weights would be random
     assert ("There is no frozen start" in " ".join(said)) == (encoder is None)
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 import sleepers
-from mscon.comparison.pool import carry_out
+from mscon.comparison.pool import carry_out, carry_out_with_bar
 from mscon.errors import MSConError, RunError
 from mscon_paper import reproduce
 from mscon_paper.sources import glyphs
@@ -177,3 +177,22 @@ def test_a_run_has_one_thread(tmp_path, monkeypatch):
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         monkeypatch.setenv(name, "2")
     assert carry_out_all(tmp_path, sleepers.count_threads, runs=2) == [1, 1]
+
+
+def test_a_script_without_its_guard_is_told_of_it(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        f"import sys; sys.path.insert(0, {str(Path(sleepers.__file__).parent)!r}); import pathlib, sleepers\n"
+        "from mscon.comparison.pool import carry_out\n"
+        f"list(carry_out(*sleepers.plan(pathlib.Path({str(tmp_path)!r}), 2, 0), 2, sleepers.sleep))\n"
+    )
+    errors = subprocess.run([sys.executable, script], capture_output=True, text=True).stderr
+    message = errors[errors.index("mscon.errors.RunError") :]
+    assert "exit status 1" in message
+    assert 0 < message.index('under `if __name__ == "__main__":`, or pass jobs=1') < message.index("memory")
+
+
+def test_lines_of_a_bar_say_how_long_is_left(tmp_path, capsys):
+    carry_out_with_bar(*sleepers.plan(tmp_path, 2, 0.1), 1, sleepers.sleep)
+    first, last = capsys.readouterr().err.splitlines()
+    assert first.startswith("1/2 run0, about ") and first.endswith(" left") and last == "2/2 run1"

@@ -11,7 +11,7 @@ import pytest
 from comparison.recipes import recipe, similarities
 from mscon.comparison.methods import methods_of
 from mscon.comparison.plan import Group, Plan, plan
-from mscon.comparison.recommendation import recommended_toml, validations
+from mscon.comparison.recommendation import Validation, lead_text, recommended_toml, validations
 from mscon.run import recipe as recipes
 
 BASE = recipe(
@@ -80,6 +80,13 @@ def test_the_file_is_the_recipe_with_the_reason_and_the_users_own_probes(whole):
     read = recipes.parse(toml)
     assert read.title == "mine" and read.probe == BASE.probe
     assert read.columns == ("same_row",)
+
+
+def test_a_lead_of_less_than_one_validation_row_is_one_by_a_hair():
+    first, second = (Validation(title, mean, None, mean) for title, mean in (("A", 0.766), ("B", 0.764)))
+    assert lead_text([first, second], 28) == ", by a hair: 76.6 against 76.4 of “B” on 28 validation rows"
+    assert lead_text([first, second], 1000) == ", 76.6 against 76.4 of “B” on 1,000 validation rows"
+    assert lead_text([first], 28) == ""
 
 
 def test_a_title_cannot_leave_its_comment(whole):

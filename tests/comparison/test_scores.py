@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mscon.comparison.recommendation import Validation, lead_text
 from mscon.comparison.scores import TRAINED, UNSEEN, Scores, compared, mean_over_columns
 from mscon.comparison.text import table_text
 from mscon.comparison.verdict import verdict
@@ -131,8 +132,10 @@ def test_rows_of_columns_held_out_stand_with_those_that_no_method_was_trained_on
 
 
 def test_what_no_seed_changes_counts_as_scored_under_every_seed(scores):
-    assert scores.comparison.seeds == (3, 3, 3, 3)
+    assert scores.comparison.seeds == (1, 3, 3, 3)
+    assert not scores.comparison.few_seeds and not scores.comparison.has_few("start", 1)
     (row,) = [row for row in scores.comparison.columns if row.column == "season"]
+    assert [cell.seeds for cell in row.cells] == [1, 3, 3, 3]
     assert row.cells[0].standing == "best"  # with one run it could not be
 
 
@@ -166,7 +169,7 @@ def test_the_verdict_names_what_cannot_be_told_apart():
     even = compared(gathered({"A": 3, "B": 3}, question("colour", a, b, trained=(True, True))), {}, ["colour"])
     label, unseen, last = verdict(even, [], "A", "A")
     assert "“A” has the best mean" in label and "and cannot be told apart from “B”." in label
-    assert "nothing is known of new tasks" in unseen
+    assert "nothing is known of new tasks; name columns" in unseen
     assert last == "Take “A”, the best by validation rows."
 
 
@@ -175,6 +178,19 @@ def test_the_verdict_says_if_training_is_not_worth_it_and_if_nothing_can_be_reco
     last = verdict(scores, ["start"], "", "MSCon")[2]
     assert "still better than “MSCon”" in last
     assert last.endswith("No recipe is recommended: no method has scores on validation rows in every column.")
+
+
+def test_where_columns_could_be_held_out_the_verdict_says_so():
+    several = [question(column, right(0.6), trained=(True,)) for column in ("colour", "make")]
+    unseen = verdict(compared(gathered({"A": 3}, *several), {}, ["colour", "make"]), [], "A", "A")[1]
+    assert "hold some out (--held-out, by default all), or name columns under [probe]" in unseen
+
+
+def test_the_verdict_says_how_far_ahead_the_recommended_method_is(scores):
+    lead = lead_text([Validation("MSCon", 0.8, None, 0.766), Validation("XEnt", 0.7, None, 0.764)], 28)
+    assert verdict(scores, [], "MSCon", "mine", lead)[2] == (
+        "Take “MSCon”, the best by validation rows, by a hair: 76.6 against 76.4 of “XEnt” on 28 validation rows."
+    )
 
 
 def test_where_the_start_is_nowhere_better_the_verdict_says_so():

@@ -60,18 +60,20 @@ def sentences(monkeypatch):
     monkeypatch.setattr(text, "embed", letters)
 
 
-@pytest.fixture(params=["encoder", "features", "inputs", "standardised", "text", "width"])
+@pytest.fixture(params=["encoder", "features", "adapter", "inputs", "standardised", "text", "width"])
 def run(request, tmp_path):
     """One for each kind of starting features, and one without any."""
     settings = {"inputs": VECTORS, "standardised": COLUMNS, "text": TEXT, "width": [*IMAGES, "keep.beside=0"]}
     table = read_table(write_job(tmp_path / "job").folder / "t.csv")
     overrides = settings.get(request.param, IMAGES)
-    if request.param in ("encoder", "features"):
+    from_weights = request.param in ("encoder", "features", "adapter")
+    if from_weights:
         start = fit(recipes.parse(RECIPE, [*IMAGES, "keep.beside=0", "keep.width=0"]), table, tmp_path / "start")
-        frozen = "true" if request.param == "features" else "false"
+        frozen = "false" if request.param == "encoder" else "true"
         overrides = [*IMAGES, f"encoder.start_from={start.root}", f"encoder.frozen={frozen}"]
+        overrides += ["encoder.adapter={units=9, layers=1}"] if request.param == "adapter" else []
     run = fit(recipes.parse(RECIPE, overrides), table, tmp_path / "run", progress=False)
-    if request.param in ("encoder", "features"):
+    if from_weights:
         start.root.rename(tmp_path / "gone")
     extract(run, progress=False)
     return run

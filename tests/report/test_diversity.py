@@ -104,6 +104,15 @@ def test_words_follow_the_numbers(values, labels, failed, words):
     assert text.startswith("Warning") is failed
 
 
+def test_similarities_without_heads_share_a_space_without_a_fault():
+    text, is_failure = explain(NAMES, matrix(1.0, 0.2, 0.2), {}, shared=(0, 1))
+    assert not is_failure
+    assert text.startswith("The spaces differ") and text.endswith(
+        "character and slant have no heads: their space is the features."
+    )
+    assert explain(NAMES, matrix(0.2, 0.99, 0.2), {}, shared=(0, 1))[1]
+
+
 def equal_heads(run: Run) -> Run:
     """The same run whose second space is the first, turned."""
     spaces = run.read_projections()

@@ -50,3 +50,14 @@ def test_a_bar_that_is_not_shown_writes_nothing(monkeypatch, capsys, is_terminal
 )
 def test_a_length_of_time_in_words(seconds, words):
     assert duration_text(seconds) == words
+
+
+def test_units_that_take_minutes_have_a_time_left():
+    from mscon.run.progress import ProgressBar
+
+    bar = ProgressBar("runs", 4)
+    bar._bar.get_time = iter(range(0, 100_000, 600)).__next__
+    with bar:
+        for _ in range(3):
+            bar.advance()
+        assert bar._bar.tasks[0].time_remaining

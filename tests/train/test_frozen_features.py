@@ -270,6 +270,12 @@ def test_a_dry_run_says_what_would_be_encoded_and_stores_nothing(recipe_with, ta
     assert "are in" in capsys.readouterr().err
 
 
+def test_an_adapter_that_is_not_trained_is_said_to_be_random(recipe_with, table, tmp_path, capsys):
+    for epochs in (1, 0):
+        fit(recipe_with(*ADAPTED, "train.checkpoint=last", f"train.epochs={epochs}"), table, dry_run=True)
+        assert ("adapter has random weights" in capsys.readouterr().err) == (not epochs)
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [

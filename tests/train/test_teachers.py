@@ -133,6 +133,13 @@ def test_a_run_without_a_teacher_has_no_file_of_it(folder):
     assert not (run.root / "teachers.safetensors").exists()
 
 
+def test_a_memory_holds_codes_of_a_teacher_in_bfloat16(folder):
+    recipe = teacher_recipe("train.precision=bfloat16", "candidates.memory_size=24", "train.epochs=1")
+    run = fit(recipe, read_table(folder / "t.csv"), folder / "run", progress=False)
+    codes = run.read_checkpoint("last")[0]["candidates.codes_1"]
+    assert codes.dtype == torch.float16 and len(codes) == 24
+
+
 def test_a_stopped_run_goes_on_to_the_bit_without_the_vectors(folder):
     whole = trained(folder, FROM_COLUMN, table="texts.csv", out="whole")
     part = trained(folder, FROM_COLUMN, "train.epochs=1", table="texts.csv", out="part")
@@ -305,6 +312,7 @@ def test_as_many_vectors_as_rows_are_needed(folder, capsys):
 @pytest.mark.parametrize(("vectors", "message"), [
     (np.full((ROWS, 3), np.nan), "the vectors in 'clip.npy' are missing in all training rows."),
     (np.full((ROWS, 3), 0.1), "the vectors in 'clip.npy' are the same in all training rows"),
+    (np.arange(1.0, ROWS + 1)[:, None], "the vectors in 'clip.npy' have one number each"),
 ])  # fmt: skip
 def test_vectors_that_tell_nothing_apart_are_told(folder, capsys, vectors, message):
     np.save(folder / "clip.npy", vectors)

@@ -106,7 +106,7 @@ def init(arguments: argparse.Namespace) -> None:
 
     table, out = read_table(arguments.table), arguments.out
     if out is not None:
-        outputs.need_free([out], reads=[arguments.table], overwrite=arguments.overwrite)
+        outputs.need_free([out], reads=[arguments.table], overwrite=arguments.overwrite, option="pass --overwrite")
     text = init(table, _names(arguments.labels, table.frame.columns), arguments.input, arguments.images)
     if out is None:
         print(text, end="")

@@ -17,7 +17,7 @@ from mscon.comparison.methods import NAMES
 from mscon.comparison.plan import Group, Plan, plan
 from mscon.comparison.pool import carry_out_with_bar
 from mscon.comparison.preparation import Prepared, prepare
-from mscon.comparison.recommendation import Validation, recommended_toml, validations
+from mscon.comparison.recommendation import Validation, lead_text, recommended_toml, validations
 from mscon.comparison.scores import Scores, compared
 from mscon.comparison.text import full_text, table_text
 from mscon.comparison.verdict import verdict
@@ -116,8 +116,9 @@ def compare(
     )
     base = _recipe(recipe, overrides)
     others = [_also(one, overrides) for one in also]
+    files = ["" if isinstance(one, Recipe) else _title_and_file(one)[1] for one in also]
     rows = read_table(table)
-    prepared = prepare(base, rows, also=others, names=methods, held_out=held_out, images=images)
+    prepared = prepare(base, rows, also=others, names=methods, held_out=held_out, images=images, files=files)
     path = rows.path
     if not isinstance(table, str | Path):
         # The process of a run reads the table from a file, but paths in it are still relative to the current folder.
@@ -154,11 +155,16 @@ def _also(source: Recipe | str | Path, overrides: Sequence[str]) -> Recipe:
     """A recipe of --also: a file, or "title=FILE"; without a title of its own it is called by its file."""
     if isinstance(source, Recipe):
         return _recipe(source, overrides)
-    title, _, file = str(source).rpartition("=")
-    if Path(source).is_file():
-        title, file = "", str(source)
+    title, file = _title_and_file(source)
     recipe = recipes.read(file, overrides)
     return replace(recipe, title=title or recipe.title or Path(file).stem)
+
+
+def _title_and_file(source: str | Path) -> tuple[str, str]:
+    if Path(source).is_file():
+        return "", str(source)
+    title, _, file = str(source).rpartition("=")
+    return title, file
 
 
 def _write_table(table: object, out: Path) -> Path:
@@ -194,7 +200,9 @@ def _conclude(prepared: Prepared, planned: Plan, base: Recipe, faults: Mapping[s
     best = ranked[0] if ranked else None
     title = best.title if best else ""
     itself = next(method.title for method in prepared.methods if method.name == "recipe")
-    sentences = verdict(scores, untrained, title, itself)
+    rows = int((members[0].read_rows().get_column("split") == "validation").sum())
+    rivals = [v for v in ranked if v is best or title not in untrained or v.title not in untrained]
+    sentences = verdict(scores, untrained, title, itself, lead_text(rivals, rows))
     text = table_text(scores.comparison, broken)
     recommended = None
     build_report(members, out / REPORT, scores.comparison, lead=sentences, overwrite=True)

@@ -17,7 +17,7 @@ def estimate(prepared: Prepared, planned: Sequence[Planned], waiting: Sequence[P
     A step of every method is taken to last as long as one of the recipe.
 
     Args:
-        prepared: with the time of a step.
+        prepared: with the times of the recipe.
         planned: all runs.
         waiting: those that are not finished.
         jobs: processes, see `mscon.comparison.pool.carry_out`.
@@ -26,11 +26,14 @@ def estimate(prepared: Prepared, planned: Sequence[Planned], waiting: Sequence[P
     finished = f" of {len(planned)}, {there} of which are there already" if there else ""
     if not waiting:
         return f"All {counted(len(planned), 'run')} are there already."
-    side_by_side = processes(len(waiting), jobs)
-    steps = sum(prepared.steps * run.recipe.train.epochs / prepared.recipe.train.epochs for run in waiting)
-    seconds = steps * prepared.seconds_a_step / side_by_side
+    side_by_side, times = processes(len(waiting), jobs), prepared.times
+    steps = sum(times.steps * run.recipe.train.epochs / prepared.recipe.train.epochs for run in waiting)
+    seeds = len({run.recipe.train.seed for run in waiting})
+    encoding = times.images + seeds * times.views  # by one run of a seed; the others wait for it
+    once = f"{duration_text(encoding)} of encoding images once, then " if encoding else ""
     return (
-        f"{counted(len(waiting), 'run')}{finished}, {side_by_side} at a time: about {duration_text(seconds)} of "
-        f"training ({prepared.steps:,} steps a run by the recipe, {1000 * prepared.seconds_a_step:.0f} ms each), and "
-        "the probes besides."
+        f"{counted(len(waiting), 'run')}{finished}, {side_by_side} at a time: about {once}"
+        f"{duration_text(steps * times.a_step / side_by_side)} of training ({times.steps:,} steps a run by the "
+        f"recipe, {1000 * times.a_step:.0f} ms each). Probes come on top; once runs are finished, the "
+        "time that is left is shown."
     )

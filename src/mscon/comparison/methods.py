@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from mscon.errors import RecipeError
 from mscon.model.beside import starts_from_weights
 from mscon.run.parts import part_of
 from mscon.run.recipe import Encoder, Keep, Part, Probe, Recipe, Sampler, SimilarityPart, Triplets, similarity_part
+from mscon.run.run import Run
 
 NAMES = ("start", "cross_entropy", "cross_entropy_same_row", "supcon", "simclr", "mscon", "mscon_same_row")
 """What `--methods` may name, besides the recipe itself, which is always among them."""
@@ -38,7 +40,7 @@ class Method:
 
 
 def methods_of(
-    recipe: Recipe, also: Sequence[Recipe] = (), width: int = 0
+    recipe: Recipe, also: Sequence[Recipe] = (), width: int = 0, names: Sequence[str] = ()
 ) -> tuple[tuple[Method, ...], tuple[str, ...]]:
     """The methods, in the order in which they are shown, and a sentence on each that is left out.
 
@@ -49,11 +51,12 @@ def methods_of(
         recipe: the user's, with its kinds inferred.
         also: recipes to be compared besides, each with a title of its own.
         width: compare also with so many principal components of the start's features; 0 for none.
+        names: of `NAMES`, those that are compared; all of them where empty.
 
     Raises:
         RecipeError: if two methods have one title.
     """
-    sentences: list[str] = []
+    sentences: list[tuple[tuple[str, ...], str]] = []
     methods: list[Method] = []
     for method in _specialists(recipe, width, sentences):
         if not any(_are_alike(method, other) for other in methods):
@@ -71,10 +74,13 @@ def methods_of(
         raise RecipeError(
             f'two methods are titled {again[0]!r}. Give a recipe of --also another title: --also "my title=FILE".'
         )
-    return tuple(methods), tuple(sentences)
+    return (
+        tuple(method for method in methods if not names or method.name in (*names, "recipe", "also")),
+        tuple(text for of_names, text in sentences if not names or set(of_names) & set(names)),
+    )
 
 
-def _specialists(recipe: Recipe, width: int, sentences: list[str]) -> Iterator[Method]:
+def _specialists(recipe: Recipe, width: int, sentences: list[tuple[tuple[str, ...], str]]) -> Iterator[Method]:
     labels = tuple(part for part in recipe.similarities if part.reads)
     classes = tuple(part for part in labels if part.name == "categorical")
     contrastive = tuple(_with(part, "supcon") for part in labels)
@@ -84,16 +90,18 @@ def _specialists(recipe: Recipe, width: int, sentences: list[str]) -> Iterator[M
             reduced = replace(start, title=f"{start.title}, {width} components", keep=Keep(width=width))
             yield Method("start", reduced)
     else:
-        sentences.append(
+        text = (
             "There is no frozen start to compare with: the encoder begins with random weights ([encoder] pretrained "
             "and start_from)."
         )
+        sentences.append((("start",), text))
     same_row = _same_row(recipe)
     if same_row is None:
-        sentences.append(
+        text = (
             "SimCLR and methods with 'same row' are left out: they compare views of a row, and [views] draws one view, "
             "or equal ones."
         )
+        sentences.append((("cross_entropy_same_row", "simclr", "mscon_same_row"), text))
     if classes:
         with_classes = tuple(_with(part, "cross_entropy", part_of("heads", {"name": "identity"})) for part in classes)
         yield Method("cross_entropy", _baseline(recipe, with_classes, "XEnt multi-task"))
@@ -102,7 +110,8 @@ def _specialists(recipe: Recipe, width: int, sentences: list[str]) -> Iterator[M
     others = [f"'{part.column}' ({part.name})" for part in labels if part not in classes]
     if others:
         left_out = f"Cross-entropy is trained without {', '.join(others)}" if classes else "Cross-entropy is left out"
-        sentences.append(f"{left_out}, since it needs columns of classes.")
+        of_names = ("cross_entropy", "cross_entropy_same_row")
+        sentences.append((of_names, f"{left_out}, since it needs columns of classes."))
     for part in contrastive:
         yield Method("supcon", _baseline(recipe, (part,), f"SupCon, {part.column}"))
     if same_row is not None:
@@ -119,7 +128,13 @@ def _start(recipe: Recipe, parts: tuple[SimilarityPart, ...]) -> Recipe | None:
     untrained = replace(untrained, train=replace(recipe.train, epochs=0, checkpoint="last"))
     if starts_as_inputs(recipe):
         return replace(untrained, encoder=Encoder(name="identity"))
-    return replace(untrained, encoder=replace(recipe.encoder, lora=0)) if starts_from_weights(recipe) else None
+    return replace(untrained, encoder=start_encoder(recipe.encoder)) if starts_from_weights(recipe) else None
+
+
+def start_encoder(encoder: Encoder) -> Encoder:
+    """The encoder before it learns: without an adapter, whose weights are random unless they are of another run."""
+    trained = encoder.adapter and encoder.start_from and Run(Path(encoder.start_from)).read_recipe_values()["encoder"]
+    return replace(encoder, lora=0, adapter=encoder.adapter if trained and trained.get("adapter") else {})
 
 
 def starts_as_inputs(recipe: Recipe) -> bool:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
+import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,9 +20,13 @@ from typing import Any, TypeVar, cast
 
 from mscon.comparison.planned import Planned
 from mscon.errors import MSConError, RunError
-from mscon.run.progress import ProgressBar
+from mscon.run.progress import ProgressBar, duration_text
 
 T = TypeVar("T")
+
+_GUARD = (
+    'Each process imports the script that compares: put the call under `if __name__ == "__main__":`, or pass jobs=1.'
+)
 
 
 def carry_out(
@@ -95,12 +101,14 @@ def carry_out_with_bar(
 ) -> list[T]:
     """The same with a bar on standard error, or a line a run where that is no terminal."""
     results: list[T] = []
+    began = time.monotonic()
     with ProgressBar("training and probing", len(planned), shown=shown) as bar:
         for result in carry_out(planned, table, jobs, work) if planned else []:
             results.append(result)
             bar.advance()
             if not bar.is_terminal:
-                bar.say(f"{len(results)}/{len(planned)} {result}")
+                left = (time.monotonic() - began) * (len(planned) / len(results) - 1)
+                bar.say(f"{len(results)}/{len(planned)} {result}{f', about {duration_text(left)} left' * (left > 0)}")
     return results
 
 
@@ -149,10 +157,20 @@ def _killed(planned: Planned, worker: BaseProcess) -> RunError:
     worker.join()
     code = worker.exitcode or 0
     how = f"signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"exit status {code}"
+    main = f"  {_GUARD}\n" if code == 1 and _is_unguarded_script() else ""
     return RunError(
-        f"run '{planned.out}': its process ended with {how} before the run was finished.\n"
+        f"run '{planned.out}': its process ended with {how} before the run was finished.\n{main}"
         "  If the machine ran out of memory, fewer --jobs need less. Finished runs are kept."
     )
+
+
+def _is_unguarded_script() -> bool:
+    """Whether the main module, which each process imports, is a file that does the same when it is imported."""
+    main = sys.modules["__main__"]
+    try:
+        return main.__spec__ is None and "__main__" not in Path(str(main.__file__)).read_text("utf-8")
+    except (AttributeError, OSError, ValueError):
+        return False
 
 
 def processes(runs: int, jobs: int | None) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from jaxtyping import UInt8
 
-from mscon.comparison.assembler import Assembler
+from mscon.comparison.assembler import Assembler, Times
 from mscon.comparison.methods import Method, methods_of
 from mscon.data.batches.dataset import fit_similarities
 from mscon.data.inputs.encoded_columns import resolve_encoded
@@ -36,7 +36,7 @@ class Prepared:
         held_out: those that are held out in turn.
         probe: [probe] of the recipe; nearest neighbours are sought among test rows where there are no unseen ones.
         fingerprints: of images or vectors that lie outside the table.
-        seconds_a_step, steps: of a training by the recipe, with one thread.
+        times: of a training by the recipe.
         sentences: on what is left out, and on kinds that were inferred.
     """
 
@@ -46,8 +46,7 @@ class Prepared:
     held_out: tuple[str, ...]
     probe: Probe
     fingerprints: UInt8[np.ndarray, "rows bytes"] | None
-    seconds_a_step: float
-    steps: int
+    times: Times
     sentences: tuple[str, ...]
 
 
@@ -59,6 +58,7 @@ def prepare(
     names: Sequence[str] = (),
     held_out: Sequence[str] | None = None,
     images: Path | None = None,
+    files: Sequence[str] = (),
 ) -> Prepared:
     """Read and check everything; nothing is written but the cache of decoded images.
 
@@ -69,12 +69,15 @@ def prepare(
         names: of `methods.NAMES`, those that are compared; all of them where empty.
         held_out: label columns to hold out; None for all where there are several.
         images: folder of the images, or of the file of vectors.
+        files: of the recipes of `also`, which messages name; none where they are not of files.
 
     Raises:
         RecipeError: for recipes that cannot be compared, or a column to hold out that is no label column.
         TableError: for a table that does not fit the recipes, or is too small for intervals.
     """
-    _need_comparable(recipe, also)
+    files = files or [""] * len(also)
+    places = [f"'{one.title}' of --also{f' ({file})' * bool(file)}" for one, file in zip(also, files, strict=True)]
+    _need_comparable(recipe, also, places)
     every = (recipe, *also)
     root = images_root(table, recipe.data, images)
     rows = select_rows(table, recipe.data, _parts(every), root, probe=recipe.probe, derived=recipe.derived)
@@ -87,19 +90,19 @@ def prepare(
         for part, before in zip(recipe.similarities, every[0].similarities, strict=True)
         if before.name == AUTO
     ]
-    labels = _labels((recipe, *also))
+    labels = _labels((recipe, *also), ["the recipe", *places])
     columns, sentences = _held_out(labels, held_out)
     _need_rows(rows, recipe, [*labels, *recipe.probe.columns], table.name)
     parts = _parts((recipe, *also))
     fitted = fit_similarities(rows, parts, where=f"{table.name}: ", unit=unit(table.name))
     inputs = open_inputs(rows, root, recipe.data, table.name, vectors=table.vectors.get(recipe.data.vectors))
     similarities = {part.column: similarity for part, similarity in zip(parts, fitted, strict=True)}
-    assembler = Assembler(rows, similarities, inputs, root, table)
-    methods, left_out = methods_of(recipe, also, assembler.start_width(recipe))
-    methods = tuple(m for m in methods if not names or m.name in (*names, "recipe", "also"))
+    assembler = Assembler(
+        rows, similarities, inputs, root, table, {one.title: file for one, file in zip(also, files, strict=True)}
+    )
+    methods, left_out = methods_of(recipe, also, assembler.start_width(recipe), names)
     for method in methods:
         assembler.check(method)
-    seconds, steps = assembler.time(recipe)
     return Prepared(
         recipe,
         methods,
@@ -107,13 +110,12 @@ def prepare(
         columns,
         recipe.probe if "unseen" in rows["split"] else replace(recipe.probe, neighbours_among="test"),
         fingerprints_of(inputs),
-        seconds,
-        steps,
+        assembler.time(recipe),
         (*inferred, *left_out, *sentences),
     )
 
 
-def _need_comparable(recipe: Recipe, also: Sequence[Recipe]) -> None:
+def _need_comparable(recipe: Recipe, also: Sequence[Recipe], places: Sequence[str]) -> None:
     """Raise for recipes whose scores could not be set against each other row by row."""
     complaints = list(recipe.probe_complaints())
     if not any(part.reads for part in recipe.similarities):
@@ -125,14 +127,14 @@ def _need_comparable(recipe: Recipe, also: Sequence[Recipe]) -> None:
         )
     if recipe.train.epochs == 0:
         complaints.append("train.epochs is 0, so nothing is trained. The frozen start is compared anyway; set epochs.")
-    for other in also:
+    for other, place in zip(also, places, strict=True):
         shared = ("input", "image", "vectors", "numbers", "categories", "text", "text_model")
         rows = ("split", "split_by", "split_shares", "split_seed", "missing_images", *shared)
         differing = [name for name in rows if getattr(other.data, name) != getattr(recipe.data, name)]
         differing += ["derived"] if other.derived != recipe.derived else []
         if differing:
             complaints.append(
-                f"recipe '{other.title}' of --also has other values of {first_few(differing)} under [data], so its "
+                f"recipe {place} has other values of {first_few(differing)} under [data], so its "
                 "scores could not be compared row by row. Set them as in the recipe."
             )
     if complaints:
@@ -155,20 +157,21 @@ def _with_kinds(recipe: Recipe, rows: pl.DataFrame, table_name: str) -> Recipe:
     return replace(recipe, similarities=infer_kind.resolve(rows, recipe.similarities, where=f"{table_name}: ")[0])
 
 
-def _labels(recipes: Sequence[Recipe]) -> dict[str, SimilarityPart]:
+def _labels(recipes: Sequence[Recipe], places: Sequence[str]) -> dict[str, SimilarityPart]:
     """The label columns of all recipes, with how they are read."""
-    labels: dict[str, SimilarityPart] = {}
+    labels: dict[str, tuple[SimilarityPart, str]] = {}
     complaints = []
-    for part in (part for recipe in recipes for part in recipe.similarities if part.reads):
-        first = labels.setdefault(part.column, part)
-        if (first.name, first.settings) != (part.name, part.settings):
-            complaints.append(
-                f"column '{part.column}' is read as '{first.name}' by one recipe and as '{part.name}', or with other "
-                "settings, by another, so their scores could not be compared. Read it alike in both."
-            )
+    for recipe, place in zip(recipes, places, strict=True):
+        for part in (part for part in recipe.similarities if part.reads):
+            first, of_first = labels.setdefault(part.column, (part, place))
+            if (first.name, first.settings) != (part.name, part.settings):
+                complaints.append(
+                    f"column '{part.column}' is read as '{first.name}' by {of_first} and as '{part.name}', or with "
+                    f"other settings, by {place}, so their scores could not be compared. Read it alike in both."
+                )
     if complaints:
         raise RecipeError(*dict.fromkeys(complaints))
-    return labels
+    return {column: part for column, (part, _) in labels.items()}
 
 
 def _held_out(labels: Mapping[str, SimilarityPart], columns: Sequence[str] | None) -> tuple[tuple[str, ...], list[str]]:
@@ -215,7 +218,8 @@ def _need_rows(rows: pl.DataFrame, recipe: Recipe, columns: Sequence[str], table
         elif groups and (count := cells.get_column(groups).n_unique()) < FEWEST_GROUPS:
             complaints.append(
                 f"{table_name}: the test rows of column '{column}' are of {counted(count, 'group')} of '{groups}' "
-                f"([data] split_by); an interval needs {FEWEST_GROUPS}. Take more of them."
+                f"([data] split_by); an interval needs {FEWEST_GROUPS}. Set [data] "
+                "split_shares with more test rows, such as [0.6, 0.1, 0.3], or another split_by."
             )
     if complaints:
         raise TableError("\n".join(complaints))

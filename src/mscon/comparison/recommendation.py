@@ -10,6 +10,7 @@ import numpy as np
 
 from mscon.comparison.plan import Plan
 from mscon.comparison.scores import error_to_share
+from mscon.errors import counted
 from mscon.run.recipe import Probe
 from mscon.run.run import Run
 
@@ -87,6 +88,22 @@ def _score(record: Mapping[str, Any]) -> float | None:
     if score is not None and record["kind"] == "rank":
         return error_to_share(float(score), len(record["classes"]))
     return score
+
+
+def lead_text(ranked: Sequence[Validation], rows: int) -> str:
+    """How far the first is ahead of the second, to be put after a statement; "" where it is alone.
+
+    Args:
+        ranked: the best first.
+        rows: validation rows. A lead of less than one of them in the mean is called one by a hair: predictions of
+            validation rows are not kept, so there is no paired interval.
+    """
+    if len(ranked) < 2:
+        return ""
+    first, second = ranked[:2]
+    numbers = f"{100 * first.mean:.1f} against {100 * second.mean:.1f} of “{second.title}”"
+    hair = "by a hair: " if (first.mean - second.mean) * rows < 1 else ""
+    return f", {hair}{numbers} on {counted(rows, 'validation row')}"
 
 
 def recommended_toml(plan: Plan, best: Validation, second: Validation | None, probe: Probe, title: str) -> str:

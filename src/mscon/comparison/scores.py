@@ -74,8 +74,22 @@ def compared(
         if (leading := [q for q in some if MEASURES[q.measure].leads and MEASURES[q.measure].probe == "linear"])
     ]
     gathered = Gathered(methods, (*means, *questions, *apart))
-    counts = tuple(len(method.members) * n for method, n in zip(methods, repeats, strict=True))
-    return Scores(gathered, replace(compare(gathered), seeds=counts))
+    return Scores(gathered, _with_single_runs(compare(gathered), untrained))
+
+
+def _with_single_runs(comparison: Comparison, untrained: Sequence[str]) -> Comparison:
+    """The comparison, in which a method that no seed changes has the one run that it is."""
+    fixed = [title in untrained for title in comparison.methods]
+    columns = tuple(
+        replace(
+            row,
+            cells=tuple(
+                replace(cell, seeds=1) if cell and one else cell for cell, one in zip(row.cells, fixed, strict=True)
+            ),
+        )
+        for row in comparison.columns
+    )
+    return replace(comparison, columns=columns, seedless=tuple(untrained))
 
 
 def _lined_up(question: Question, gathered: Gathered, like: Gathered) -> Question:

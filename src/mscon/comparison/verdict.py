@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mscon.comparison.scores import TRAINED, UNSEEN, Scores
+from mscon.comparison.scores import TRAINED, UNSEEN, Scores, column_of
 from mscon.errors import counted
 from mscon.evaluate.metrics.bootstrap import Interval
 from mscon.evaluate.metrics.catalog import Measure
@@ -13,7 +13,9 @@ from mscon.evaluate.report.compare import ColumnScores
 _MOST_NAMED = 3
 
 
-def verdict(scores: Scores, start: Sequence[str], recommended: str, recipe: str) -> tuple[str, str, str]:
+def verdict(
+    scores: Scores, start: Sequence[str], recommended: str, recipe: str, lead: str = ""
+) -> tuple[str, str, str]:
     """Sentences on the label columns, on unseen ones, and on the frozen start and what to take.
 
     Args:
@@ -21,6 +23,7 @@ def verdict(scores: Scores, start: Sequence[str], recommended: str, recipe: str)
         start: titles of the frozen start's methods; empty if there is none.
         recommended: title of the recommended method; "" if there is none.
         recipe: title of the user's own, which the start is set against where none is recommended.
+        lead: how far ahead the recommended method is, see `mscon.comparison.recommendation.lead_text`.
     """
     means = {row.column: row for row in scores.comparison.columns if row.measure == "column_mean"}
     methods = scores.comparison.methods
@@ -28,9 +31,15 @@ def verdict(scores: Scores, start: Sequence[str], recommended: str, recipe: str)
         _leader(means[TRAINED], methods, "On the label columns"),
         _leader(means[UNSEEN], methods, "On columns that were not trained on")
         if UNSEEN in means
-        else "Every column was trained on, so nothing is known of new tasks; name columns under [probe] columns.",
-        f"{_start(scores, start, recommended or recipe)}{_advice(start, recommended)}",
+        else f"Every column was trained on, so nothing is known of new tasks; {_hold_out(scores)}name columns under "
+        "[probe] columns.",
+        f"{_start(scores, start, recommended or recipe)}{_advice(start, recommended, lead)}",
     )
+
+
+def _hold_out(scores: Scores) -> str:
+    columns = {column_of(question) for question in scores.gathered.questions if question.measure != "column_mean"}
+    return "hold some out (--held-out, by default all), or " if len(columns) > 1 else ""
 
 
 def _leader(row: ColumnScores, methods: Sequence[str], where: str) -> str:
@@ -65,12 +74,12 @@ def _start(scores: Scores, start: Sequence[str], ours: str) -> str:
     return f"The frozen features are still better than “{ours}” for tasks like {_listed(tasks)}. "
 
 
-def _advice(start: Sequence[str], recommended: str) -> str:
+def _advice(start: Sequence[str], recommended: str, lead: str) -> str:
     if not recommended:
         return "No recipe is recommended: no method has scores on validation rows in every column."
     if recommended in start:
-        return f"Take “{recommended}”: by validation rows no training is better than what it starts from."
-    return f"Take “{recommended}”, the best by validation rows."
+        return f"Take “{recommended}”: by validation rows no training is better than what it starts from{lead}."
+    return f"Take “{recommended}”, the best by validation rows{lead}."
 
 
 def _shown(interval: Interval, about: Measure) -> str:

@@ -188,7 +188,7 @@ def load_packed(path: Path, trust: bool = False) -> Packed:
     dim = None if inputs is None else inputs["width"]
     model = build_model(settings, settings.similarities, dim)
     if settings.keep.transforms:
-        model.beside = build_beside(settings.keep, _start(config, path), model.encoder, dim)
+        model.beside = build_beside(settings.keep, _start(config, settings, path), model.encoder, dim)
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:
@@ -233,9 +233,10 @@ def _inputs(config: Mapping[str, Any], settings: Recipe, path: Path) -> dict[str
     return inputs
 
 
-def _start(config: Mapping[str, Any], path: Path) -> Start:
+def _start(config: Mapping[str, Any], settings: Recipe, path: Path) -> Start:
     starts = [start for start in STARTS if start == config.get("start")]
-    if not starts or (starts[0] in ("inputs", "standardised") and not config["inputs"]):
+    reads_vectors = config["inputs"] or settings.encoder.adapter
+    if not starts or (starts[0] in ("inputs", "standardised") and not reads_vectors):
         raise RunError(f"'{path}' does not describe what its starting features are, which its model needs.")
     return starts[0]
 

@@ -29,6 +29,7 @@ def need_free(
     is_ours: Callable[[Path], bool] | None = None,
     overwrite: bool = False,
     advice: str = ADVICE,
+    option: str = "",
 ) -> None:
     """Raise unless all of these files may be written. Changes nothing.
 
@@ -40,6 +41,7 @@ def need_free(
         is_ours: whether an existing file was written by the same command; None where files do not say so.
         overwrite: also replace files that another command wrote.
         advice: what to do instead.
+        option: how to set `overwrite`, said where that would help.
 
     Raises:
         RunError: for a file that is read, that exists and may not be replaced, or that cannot be written there.
@@ -55,7 +57,9 @@ def need_free(
         why = "exists" if len(foreign) == 1 else "exist"
         if is_ours is not None:
             why += f" and {'was' if len(foreign) == 1 else 'were'} not written by this command: not replaced"
-        raise RunError(f"{named} {why}. {advice}")
+        raise RunError(
+            f"{named} {why}. {advice.removesuffix('.')}, or {option}." if option else f"{named} {why}. {advice}"
+        )
     replaced = {_identity(path): path for path in foreign}
     for image in images if replaced else ():
         if (there := replaced.get(_identity(image))) is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from types import TracebackType
 from typing import TypeVar
@@ -41,6 +42,7 @@ class ProgressBar:
             console=Console(stderr=True),
             disable=not (shown and self.is_terminal),
             transient=True,
+            speed_estimate_period=math.inf,  # of half a minute, units that take longer would have no time left
         )
         self._task = self._bar.add_task(title, total=total, note="")
 

@@ -136,7 +136,7 @@ def fit(
         training = assembly.training_of(recipe, dataset, method, device)
         frozen = frozen_features(training, rows, root, table.name)
         if frozen is not None:
-            _say(frozen.sentence(), progress)
+            _say(frozen.sentence(training), progress)
         if dry_run:
             for sentence in training_length(recipe.train, recipe.sampler, training.steps_an_epoch):
                 _say(sentence, progress)

@@ -29,6 +29,10 @@ from mscon.run.recipe import Views
 from mscon.train.gather import first_before_others, processes
 from mscon.train.loop import Training
 
+RANDOM_ADAPTER = (
+    "The adapter has random weights, since train.epochs = 0; take [encoder] adapter out for what the encoder gives."
+)
+
 # Images by which the time is estimated.
 _TIMED = 32
 
@@ -49,23 +53,36 @@ class FrozenFeatures:
     def files(self) -> list[FeatureFile]:
         return [self.as_they_are, *self.of_views.values()]
 
-    def sentence(self) -> str:
-        """How many images are to be encoded, and about how long that takes here; or that none are."""
+    def sentence(self, training: Training) -> str:
+        """How many images are to be encoded, and about how long that takes; and of an adapter that stays random."""
+        adapter = training.method.model.encoder.adapter
+        if not training.recipe.train.epochs and isinstance(adapter, VectorEncoder) and not adapter.is_standardised:
+            return f"{self._sentence()} {RANDOM_ADAPTER}"
+        return self._sentence()
+
+    def _sentence(self) -> str:
         waiting = [file for file in self.files if not file.is_there]
         folder = self.as_they_are.path.parent
         if not waiting:
             return f"Features of the frozen encoder are in '{folder}' already."
+        count, seconds = sum(file.encoded for file in waiting), sum(self.seconds())
+        about = f"{seconds / 60:.0f} minutes" if seconds > 90 else f"{max(1, round(seconds))} s"
+        return (
+            f"The frozen encoder encodes {counted(count, 'image')} and views once, to '{folder}': about {about} here."
+        )
+
+    def seconds(self) -> tuple[float, float]:
+        """About how long it takes here to encode the images as they are, and the views; 0 for files that are there."""
+        if all(file.is_there for file in self.files):
+            return 0.0, 0.0
         backbone, images = self.as_they_are.encoder, self.as_they_are.images
         inputs = plain(torch.from_numpy(images[np.arange(min(_TIMED, len(images)))]))
         backbone.encode(inputs[:1])  # the first call of a network takes longer
         began = time.monotonic()
         backbone.encode(inputs)
-        count = sum(file.encoded for file in waiting)
-        seconds = count * (time.monotonic() - began) / len(inputs)
-        about = f"{seconds / 60:.0f} minutes" if seconds > 90 else f"{max(1, round(seconds))} s"
-        return (
-            f"The frozen encoder encodes {counted(count, 'image')} and views once, to '{folder}': about {about} here."
-        )
+        an_image = (time.monotonic() - began) / len(inputs)
+        as_they_are, *of_views = (0 if file.is_there else file.encoded for file in self.files)
+        return an_image * as_they_are, an_image * sum(of_views)
 
     def facts(self) -> dict[str, Any]:
         """What a run records of them."""

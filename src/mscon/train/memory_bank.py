@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int, Int64
+from jaxtyping import Float, Int, Int64, Shaped
 from torch import Tensor
 
 from mscon.method.comparison import SampleOrigin
@@ -62,8 +62,8 @@ class MemoryBank(CandidateSource):
             return compared
         present = compared.samples
         samples = Samples(
-            torch.cat([present.projections, past.projections.to(present.projections.dtype)], dim=1),
-            [torch.cat([a, b]) for a, b in zip(present.codes, past.codes, strict=True)],
+            _cat(present.projections, past.projections.to(present.projections.dtype), dim=1),
+            [_cat(a, b) for a, b in zip(present.codes, past.codes, strict=True)],
             present.origin.followed_by(past.origin),
         )
         ids = torch.arange(
@@ -106,7 +106,7 @@ class MemoryBank(CandidateSource):
             by_sample = name == "projections"  # stored as (similarities, samples, dim), like all projections
             old = self._buffers.get(name)
             before = new[:0] if old is None else (old.transpose(0, 1) if by_sample else old)[: int(self.filled)]
-            value = torch.cat([new, before.to(new if by_sample else new.device)])[: self.size]
+            value = _cat(new, before.to(new if by_sample else new.device))[: self.size]
             self.register_buffer(name, value.transpose(0, 1).contiguous() if by_sample else value.clone())
         self.filled.fill_(min(self.size, int(self.filled) + len(order)))
         self.numbered += len(order)  # of all processes, views and all: no fewer than rows were numbered
@@ -122,6 +122,12 @@ class MemoryBank(CandidateSource):
             if key.startswith(prefix) and (name in ("projections", *SampleOrigin._fields) or name.startswith("codes_")):
                 self.register_buffer(name, torch.empty_like(value, device=self.steps.device))
         super()._load_from_state_dict(state_dict, prefix, *rest)
+
+
+def _cat(one: Shaped[Tensor, "*any"], other: Shaped[Tensor, "*any"], dim: int = 0) -> Shaped[Tensor, "*any"]:
+    """One after the other, in their own type: autocast to bfloat16 refuses the float16 that teachers' codes are in."""
+    with torch.autocast(one.device.type, enabled=False):
+        return torch.cat([one, other], dim=dim)
 
 
 def _by_row(rows: Int[Tensor, " samples"]) -> Int64[Tensor, " samples"]:

@@ -89,6 +89,7 @@ def embedded_images(folder: Path) -> Path:
 
 def vectors_beside(folder: Path) -> Path:
     np.save(folder / "a.npy", np.zeros((3, 2), np.float32))  # of another number of rows
+    np.save(folder / "aa.npy", np.full((ROWS, 2), np.nan, np.float32))
     np.save(folder / "b.npy", np.random.default_rng(2).normal(size=(ROWS, 5)).astype(np.float32))
     frame().write_csv(folder / "t.csv", include_bom=True)
     return folder / "t.csv"
@@ -366,7 +367,7 @@ def test_nothing_is_replaced_by_accident(tmp_path, capsys):
     table, out = columns(tmp_path), tmp_path / "mine.toml"
     out.write_text("mine")
     assert main(["init", str(table), "--out", str(out)]) == 2
-    assert "exists" in capsys.readouterr().err and out.read_text() == "mine"
+    assert "exists. Choose another --out, or pass --overwrite." in capsys.readouterr().err and out.read_text() == "mine"
     assert main(["init", str(table), "--out", str(table), "--overwrite"]) == 2  # what it reads
     assert main(["init", str(table), "--out", str(out), "--overwrite"]) == 0
     assert recipes.read(out).columns

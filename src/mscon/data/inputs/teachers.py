@@ -174,6 +174,11 @@ def _faults(table: Table, source: str, vectors: Shaped[np.ndarray, "rows n"] | V
     """Complaints about vectors that have no direction."""
     broken, zero = [], []
     for numbers, block in _blocks(np.arange(len(table)), vectors):
+        if block.shape[1] == 1:
+            return [
+                f"{table.name}: the vectors in {source} have one number each, so all cosines between them are 1 or -1. "
+                "For a column of numbers use a similarity of kind 'continuous'."
+            ]
         fine = np.isfinite(block).all(axis=1)
         broken += numbers[~fine & ~np.isnan(block).all(axis=1)].tolist()
         zero += numbers[fine & ~block.any(axis=1)].tolist()

@@ -10,6 +10,8 @@ from pathlib import Path
 from statistics import median
 from typing import Literal
 
+import numpy as np
+
 from mscon.data.inputs.image_files import Refused, locate, quiet_pillow, side_and_mode
 from mscon.data.inputs.vectors import SUFFIXES, map_file
 from mscon.data.table.infer_kind import infer
@@ -20,7 +22,7 @@ Input = Literal["image", "vectors", "columns", "text"]
 
 _PICTURES = {".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff"}
 _GREY = {"1", "L", "LA", "I", "I;16", "F"}  # modes of Pillow
-_LOOKED_AT = 64  # cells of a column, and images
+_LOOKED_AT = 64  # cells of a column, images, and vectors
 _WORDS_OF_A_TEXT = 3
 
 
@@ -113,8 +115,8 @@ def _vectors(table: Table, root: Path) -> list[str]:
     fitting = []
     for path in files:
         with contextlib.suppress(TableError):
-            map_file(path, len(table), table.name)
-            fitting.append(path.name)
+            if np.isfinite(map_file(path, len(table), table.name)[:_LOOKED_AT]).all():
+                fitting.append(path.name)
     return [*table.vectors, *fitting]
 
 

@@ -64,10 +64,6 @@ class MethodScore:
     behind_by: Interval | None
     over_start: Interval | None = None
 
-    @property
-    def few_seeds(self) -> bool:
-        return self.seeds < FEWEST_SEEDS
-
 
 @dataclass(frozen=True, slots=True)
 class ColumnScores:
@@ -149,6 +145,7 @@ class Comparison:
         draws: of the bootstrap.
         grouped_by: the column whose rows are drawn together; "" where each is by itself.
         neighbours_among: among which rows nearest neighbours were sought, in words.
+        seedless: titles of methods whose scores no seed changes, so that one run is enough.
     """
 
     methods: tuple[str, ...]
@@ -157,6 +154,11 @@ class Comparison:
     draws: int
     grouped_by: str = ""
     neighbours_among: str = "rows of groups that training never saw"
+    seedless: tuple[str, ...] = ()
+
+    def has_few(self, method: str, seeds: int) -> bool:
+        """Whether these are too few seeds for a method to be called clearly best."""
+        return method not in self.seedless and 0 < seeds < FEWEST_SEEDS
 
     @property
     def trained_methods(self) -> tuple[str, ...]:
@@ -186,7 +188,7 @@ class Comparison:
     @property
     def few_seeds(self) -> str:
         """What to know where a method has too few seeds; empty if none has."""
-        if min(filter(None, self.seeds)) >= FEWEST_SEEDS:
+        if not any(map(self.has_few, self.methods, self.seeds)):
             return ""
         covered = "its interval covers the choice of rows, but hardly the choice of the seed."
         if len(self.trained_methods) == 1:

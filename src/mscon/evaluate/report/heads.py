@@ -101,16 +101,17 @@ def _of(method: Method, rows: Int[np.ndarray, " rows"], classes: Mapping[str, Se
     matrices = [cka_matrix([space[rows] for space in member.run.read_projections()]) for member in method.members]
     count = len(method.columns)
     entries = tuple(tuple(_entry([matrix[i][j] for matrix in matrices]) for j in range(count)) for i in range(count))
-    is_shared = set(names_of(method.members[0].recipe, "heads")) == {"identity"}
+    shared = [i for i, name in enumerate(names_of(method.members[0].recipe, "heads")) if name == "identity"]
+    is_shared = len(shared) == count
     labels = {
         (i, j): label_cka(*(classes.get(method.columns[k]) for k in (i, j)))
         for i, j in combinations(range(count), 2)
-        if entries[i][j].value is not None and not is_shared
+        if entries[i][j].value is not None and not {i, j} <= {*shared}
     }
     # A space that is a point in one seed is a fault, whatever it is in the others.
     is_point = [any(matrix[i][i] is None for matrix in matrices) for i in range(count)]
     values = [[None if i == j and is_point[i] else entries[i][j].value for j in range(count)] for i in range(count)]
-    explanation, failed = explain(method.columns, values, labels, is_shared)
+    explanation, failed = explain(method.columns, values, labels, shared)
     seeds = tuple((member.seed, matrix) for member, matrix in zip(method.members, matrices, strict=True))
     return Diversity(method.title, method.columns, () if is_shared else entries, seeds, explanation, failed)
 
@@ -124,7 +125,7 @@ def explain(
     names: Sequence[str],
     values: Sequence[Sequence[float | None]],
     labels: dict[tuple[int, int], float | None],
-    is_shared: bool = False,
+    shared: Sequence[int] = (),
 ) -> tuple[str, bool]:
     """What a matrix of CKA says, and whether it shows a failure.
 
@@ -132,15 +133,16 @@ def explain(
         names: of the similarities.
         values: [similarities, similarities], None for a space that is one point.
         labels: of pairs, the CKA of the columns themselves, where that is known.
-        is_shared: whether the method has no heads, so that all spaces are the features.
+        shared: numbers of similarities without a head, whose spaces are the features.
     """
-    if is_shared:
+    if len(shared) == len(names):
         return "This method has no heads: every similarity reads the features themselves, so there is one space.", False
     points = [names[i] for i in range(len(names)) if values[i][i] is None]
     sentences: list[str] = []
     if points:
         sentences.append(f"Warning: in the space of {_listed(points)} all rows lie in one place.")
-    pairs = [(value, i, j) for i, j in combinations(range(len(names)), 2) if (value := values[i][j]) is not None]
+    several = [pair for pair in combinations(range(len(names)), 2) if not set(pair) <= set(shared)]
+    pairs = [(value, i, j) for i, j in several if (value := values[i][j]) is not None]
     if not pairs:
         return " ".join(sentences), bool(points)
     same = [(v, i, j) for v, i, j in pairs if v >= SAME]
@@ -173,6 +175,8 @@ def explain(
     if related:
         pairs_related = _listed([named(pair) for pair in related])
         sentences.append(f"{pairs_related} share a space, and their labels go together too.")
+    if len(shared) > 1:
+        sentences.append(f"{_listed([names[i] for i in shared])} have no heads: their space is the features.")
     return " ".join(sentences), bool(points or faults)
 
 

@@ -21,6 +21,7 @@ from mscon.evaluate.report.experiments import Results, read_results
 from mscon.evaluate.report.gather import Gathered, gather
 from mscon.evaluate.report.heads import HEIGHT, Diversities, diversity, masks
 from mscon.evaluate.report.maps import SIDE, Atlas, atlas
+from mscon.evaluate.report.methods import Method
 from mscon.evaluate.report.neighbours import Grid, grid
 from mscon.evaluate.report.projections import projection_scores
 from mscon.evaluate.report.summary import behind_start, closest_look, default_title, facts_at_a_glance, sentences
@@ -29,6 +30,7 @@ from mscon.evaluate.report.training import HEIGHT as CHART_HEIGHT
 from mscon.run import atomic, outputs
 from mscon.run.run import Run
 
+_OF_ADAPTER = ", read through an adapter of random weights"
 _PACKAGE, _FOLDER = "mscon.evaluate.report", "template"
 
 
@@ -137,9 +139,9 @@ def render(
             *behind_start(comparison),
             *spaces.failures,
             *lost_logs([m.run for m in members]),
-            *_not_trained(gathered),
+            *([] if lead else _not_trained(gathered)),  # what leads says what a method without training is for
         ],
-        glance=facts_at_a_glance(gathered),
+        glance=facts_at_a_glance(gathered, comparison),
         comparison=comparison,
         projections=projection_scores(gathered),
         skipped=_skipped(gathered),
@@ -189,11 +191,17 @@ def lost_logs(runs: Sequence[Run]) -> list[str]:
 def _not_trained(gathered: Gathered) -> list[str]:
     """A sentence for each method that was not trained."""
     return [
-        f"“{method.title}” was not trained (train.epochs = 0): its scores are those of the starting weights. Its heads "
-        "have learnt nothing, so only its features are shown."
+        f"“{method.title}” was not trained (train.epochs = 0): its scores are those of the starting weights"
+        f"{_OF_ADAPTER if _has_random_adapter(method) else ''}. Its heads have learnt nothing, so only its features "
+        "are shown."
         for method in gathered.methods
         if not method.trained
     ]
+
+
+def _has_random_adapter(method: Method) -> bool:
+    encoder = method.members[0].recipe["encoder"]
+    return bool(encoder.get("adapter") and not encoder.get("start_from"))
 
 
 def _skipped(gathered: Gathered) -> list[str]:

@@ -41,11 +41,12 @@ def default_title(methods: Sequence[Method], table: str) -> str:
     return f"{len(methods)} methods compared on {table}"
 
 
-def facts_at_a_glance(gathered: Gathered) -> list[tuple[str, str]]:
+def facts_at_a_glance(gathered: Gathered, comparison: Comparison) -> list[tuple[str, str]]:
     """What every reader asks first: how many rows, trained on what, with which encoder, for how long."""
     recipes = [member.recipe for member in gathered.members]
     trained = dict.fromkeys(column for method in gathered.methods for column in method.trained)
     rest = [q.column for q in gathered.questions if not q.in_domain]
+    rest += [row.name for row in comparison.columns if row.held_out]
     encoders = dict.fromkeys(
         r["encoder"]["name"] + (", pretrained" if r["encoder"].get("pretrained") else "") for r in recipes
     )
