@@ -294,6 +294,17 @@ def test_recipes_of_also_are_compared_under_their_titles(finished, tmp_path, tra
     assert trained.count("MSCon") == 0
 
 
+def test_another_recipe_that_is_not_trained_is_no_frozen_start(finished, tmp_path, monkeypatch):
+    folder = copy(finished[0], tmp_path)
+    starts: list[str] = []
+    really = shell.verdict
+    monkeypatch.setattr(
+        shell, "verdict", lambda scores, start, *more: starts.extend(start) or really(scores, start, *more)
+    )
+    run(folder, methods=("start",), held_out=[], also=other(folder, ("epochs = 2", "epochs = 0")))
+    assert starts == ["frozen start", "frozen start, 6 components"]
+
+
 def test_groups_of_rows_are_drawn_together(tmp_path):
     write_table(tmp_path)
     settings = {"held_out": [], "methods": ("start",)}
@@ -377,6 +388,8 @@ def other(folder: Path, *changes: tuple[str, str]) -> list[str]:
             error=RecipeError,
             methods=["mcson"],
         ),
+        bad(words="seeds and jobs must be 1 or more", error=ValueError, seeds=0),
+        bad(words="seeds and jobs must be 1 or more", error=ValueError, jobs=-1),
         bad(words="--held-out colr: no such label column", error=RecipeError, held_out=["colr"]),
         bad(
             words="--held-out make: it is the only label column",
@@ -467,7 +480,31 @@ def test_a_mistake_has_status_2_on_the_command_line(tmp_path, capsys):
     arguments = ["compare", f"{tmp_path}/mine.toml", "--table", f"{tmp_path}/none.csv", "--out", f"{tmp_path}/out"]
     assert main(arguments) == 2
     assert "none.csv" in capsys.readouterr().err
+    assert main([*arguments[:3], f"{tmp_path}/mine.csv", *arguments[4:], "--held-out", "none", "make"]) == 2
+    assert "--held-out none: no such label column" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_two_processes_do_not_compare_in_one_folder(tmp_path, capsys, trained):
+    write_table(tmp_path)
+    arguments = ["compare", f"{tmp_path}/mine.toml", "--table", f"{tmp_path}/mine.csv", "--out", f"{tmp_path}/out"]
+    with folders.locked(tmp_path / "out" / "runs"):
+        assert main(arguments) == 2
+    assert "another process compares in" in capsys.readouterr().err
+    assert not trained
+
+
+def test_a_table_of_somebody_else_is_not_replaced_by_a_frame(tmp_path, trained):
+    frame = pl.read_csv(write_table(tmp_path)).with_columns(
+        vector=pl.Series(np.load(tmp_path / "vectors.npy").tolist())
+    )
+    recipe = recipes.parse(RECIPE, ["data.vectors=vector"])
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "table.parquet").write_text("mine")
+    with pytest.raises(RunError, match=r"table\.parquet"):
+        compare(recipe, frame, out, progress=False)
+    assert (out / "table.parquet").read_text() == "mine" and not trained
 
 
 def test_results_of_the_command_are_replaced_and_other_files_are_not(finished, tmp_path):

@@ -9,6 +9,7 @@ import pytest
 from comparison.recipes import TEXT, recipe, similarities
 from mscon.comparison.methods import Method, methods_of, without
 from mscon.comparison.plan import plan
+from mscon.comparison.planned import slug
 from mscon.errors import RecipeError
 from mscon.run.recipe import Keep, Recipe
 
@@ -258,3 +259,10 @@ def test_the_names_of_runs_tell_what_they_were_trained_on(tmp_path):
     other = planned(recipe("train.epochs=3"), tmp_path).groups["MSCon"].runs[0]
     assert len({first.out, apart.out, other.out}) == 3
     assert first.out.name.startswith("mscon-seed0-")
+
+
+def test_the_name_of_a_run_is_never_too_long_or_without_its_title():
+    assert slug("SupCon, colour") == "supcon-colour"
+    assert slug("日本") == "run"
+    assert len(slug("x" * 300)) == 60
+    assert slug("x" * 59 + "/y") == "x" * 59

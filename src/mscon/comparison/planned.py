@@ -144,8 +144,8 @@ def run_name(recipe: Recipe) -> str:
 
 
 def slug(title: str) -> str:
-    """A title as part of a file's name."""
-    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
+    """A title as part of a file's name: never empty, and no longer than all file systems take."""
+    return re.sub(r"[^a-z0-9]+", "-", title.lower())[:60].strip("-") or "run"
 
 
 @functools.cache
