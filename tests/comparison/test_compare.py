@@ -88,7 +88,7 @@ def finished(tmp_path_factory) -> tuple[Path, Compared]:
 def test_everything_is_written_and_agrees(finished):
     folder, result = finished
     assert {path.name for path in (folder / "out").iterdir()} == {
-        *("compare.json", "table.md", "report.html", "report.json", "recommended.toml", "runs"),
+        *("compare.json", "table.md", "report.html", "report.json", "recommended.toml", "runs", ".lock"),
     }
     numbers = json.loads((folder / "out" / "compare.json").read_text("utf-8"))
     titles = ["frozen start", "frozen start, 6 components", "MSCon", "this recipe (mine)"]
@@ -305,6 +305,20 @@ def test_another_recipe_that_is_not_trained_is_no_frozen_start(finished, tmp_pat
     assert starts == ["frozen start", "frozen start, 6 components"]
 
 
+def test_a_column_without_scores_is_named_with_the_reason(tmp_path):
+    """No class of its test rows is among those of training; and a name that reads like a level is a name."""
+    g = np.random.default_rng(2)
+    other = [f"{'ab' if split != 'test' else 'cd'}"[k] for split, k in zip(SPLIT, g.integers(2, size=180), strict=True)]
+    write_table(tmp_path, split=SPLIT, other=other, **{"make, level a": [f"m{k}" for k in g.integers(2, size=180)]})
+    settings = ['similarity=[{column="colour"}, {column="make, level a"}, {column="other"}]']
+    result = run(tmp_path, overrides=settings, held_out=["make, level a", "other"], methods=("start", "supcon"))
+    reason = "Column 'other' is in no table and no mean: "
+    assert reason in result.text and reason in (tmp_path / "out" / "table.md").read_text("utf-8")
+    assert reason in " ".join(json.loads((tmp_path / "out" / "compare.json").read_text("utf-8"))["notes"])
+    roles = result.frame.filter(pl.col("column") == "make, level a", pl.col("measure") == "accuracy")["role"]
+    assert set(roles) == {"trained on", "held out"}
+
+
 def test_groups_of_rows_are_drawn_together(tmp_path):
     write_table(tmp_path)
     settings = {"held_out": [], "methods": ("start",)}
@@ -488,7 +502,7 @@ def test_a_mistake_has_status_2_on_the_command_line(tmp_path, capsys):
 def test_two_processes_do_not_compare_in_one_folder(tmp_path, capsys, trained):
     write_table(tmp_path)
     arguments = ["compare", f"{tmp_path}/mine.toml", "--table", f"{tmp_path}/mine.csv", "--out", f"{tmp_path}/out"]
-    with folders.locked(tmp_path / "out" / "runs"):
+    with folders.locked(tmp_path / "out"):
         assert main(arguments) == 2
     assert "another process compares in" in capsys.readouterr().err
     assert not trained

@@ -24,6 +24,7 @@ from mscon.comparison.verdict import verdict
 from mscon.data.inputs.open import images_root
 from mscon.data.table.table import read_table
 from mscon.errors import RecipeError, RunError, nearest
+from mscon.evaluate.metrics.catalog import MEASURES
 from mscon.evaluate.report.comparison_json import comparison_json
 from mscon.evaluate.report.gather import gather
 from mscon.evaluate.report.markdown import plain
@@ -121,7 +122,7 @@ def compare(
         reads=[Path(str(p)) for p in (recipe, table, *also) if isinstance(p, str | Path)],
         # Only the frame is there before the results are, but not before the lock.
         is_ours=lambda path: (
-            "compared" in outputs.json_object(out / RESULTS) or (path.name == FRAME and (out / "runs" / LOCK).is_file())
+            "compared" in outputs.json_object(out / RESULTS) or (path.name == FRAME and (out / LOCK).is_file())
         ),
     )
     base = _recipe(recipe, overrides)
@@ -129,7 +130,7 @@ def compare(
     files = ["" if isinstance(one, Recipe) else _title_and_file(one)[1] for one in also]
     rows = read_table(table)
     prepared = prepare(base, rows, also=others, names=methods, held_out=held_out, images=images, files=files)
-    with folder.locked(out / "runs", "compares in"):
+    with folder.locked(out, "compares in"):
         path = rows.path
         if is_frame:
             # The process of a run reads a file, but paths in the table are still relative to the current folder.
@@ -214,12 +215,16 @@ def _conclude(prepared: Prepared, planned: Plan, base: Recipe, faults: Mapping[s
     starts = [method.title for method in prepared.methods if method.name == "start"]
     rivals = [v for v in ranked if v is best or title not in starts or v.title not in starts]
     sentences = verdict(scores, starts, title, itself, lead_text(rivals, rows))
-    text = table_text(scores.comparison, broken)
+    notes = [
+        f"Column '{column}' is in no table and no mean: {reason}."
+        for column, reason in _unscored(members, scores).items()
+    ]
+    text = "\n".join([table_text(scores.comparison, broken), *map(plain, notes)])
     recommended = None
     build_report(members, out / REPORT, scores.comparison, lead=sentences, overwrite=True)
     with outputs.writing(out):
-        atomic.write_json(out / RESULTS, _json(prepared, planned, scores, ranked, sentences, faults))
-        atomic.write_text(out / TABLE, full_text(scores.comparison, broken, sentences))
+        atomic.write_json(out / RESULTS, _json(prepared, planned, scores, ranked, sentences, faults, notes))
+        atomic.write_text(out / TABLE, full_text(scores.comparison, broken, [*sentences, *notes]))
         if best is not None:
             toml = recommended_toml(planned, best, ranked[1] if len(ranked) > 1 else None, base.probe, base.title)
             atomic.write_text(out / RECOMMENDED, toml)
@@ -231,6 +236,13 @@ def _conclude(prepared: Prepared, planned: Plan, base: Recipe, faults: Mapping[s
 
 def _finished(group: Group, faults: Mapping[str, str]) -> list[Run]:
     return [Run(planned.out, trust=True) for planned in group.runs if planned.out.name not in faults]
+
+
+def _unscored(members: Sequence[Run], scores: Scores) -> dict[str, str]:
+    """Columns that no linear probe scored, and why."""
+    scored = {q.label for q in scores.gathered.questions if MEASURES[q.measure].probe == "linear"}
+    skipped = [entry for run in members for entry in run.read_probe()["skipped"] if entry["probe"] == "linear"]
+    return {entry["column"]: entry["reason"] for entry in skipped if entry["column"] not in scored}
 
 
 def frame_of(scores: Scores) -> pl.DataFrame:
@@ -262,12 +274,13 @@ def _json(
     ranked: Sequence[Validation],
     sentences: Sequence[str],
     faults: Mapping[str, str],
+    notes: Sequence[str],
 ) -> dict[str, Any]:
     return {
         "mscon": __version__,
         "compared": list(scores.comparison.methods),
         "verdict": list(sentences),
-        "notes": list(prepared.sentences),
+        "notes": [*prepared.sentences, *notes],
         "label_columns": list(prepared.labels),
         "held_out": list(prepared.held_out),
         "validation": [
