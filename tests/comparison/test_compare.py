@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from mscon.comparison import planned as one_run
 from mscon.comparison.compare import Compared, compare
 from mscon.comparison.planned import Planned
 from mscon.errors import MSConError, RecipeError, RunError, TableError
+from mscon.run import folder as folders
 from mscon.run import recipe as recipes
 from mscon.run.run import Run
 
@@ -86,7 +88,7 @@ def finished(tmp_path_factory) -> tuple[Path, Compared]:
 def test_everything_is_written_and_agrees(finished):
     folder, result = finished
     assert {path.name for path in (folder / "out").iterdir()} == {
-        *("compare.json", "table.md", "report.html", "report.json", "recommended.toml", "runs"),
+        *("compare.json", "table.md", "report.html", "report.json", "recommended.toml", "runs", ".lock"),
     }
     numbers = json.loads((folder / "out" / "compare.json").read_text("utf-8"))
     titles = ["frozen start", "frozen start, 6 components", "MSCon", "this recipe (mine)"]
@@ -167,8 +169,6 @@ def test_the_same_command_trains_nothing_again_and_says_the_same(finished, monke
 
 
 def copy(folder: Path, to: Path) -> Path:
-    import shutil
-
     shutil.copytree(folder, to, dirs_exist_ok=True)
     return to
 
@@ -203,6 +203,65 @@ def test_other_vectors_under_the_same_name_are_another_comparison(finished, tmp_
     assert trained == ["frozen start", "frozen start, 6 components", "this recipe (mine)"]
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("run.json", "recipe.toml", "rows.parquet", "predictions.safetensors", "features/features.safetensors"),
+        *("checkpoints/last.safetensors", "checksums.jsonl", "probe.json"),
+    ],
+)
+def test_a_damaged_run_is_trained_again(finished, tmp_path, trained, capsys, name):
+    folder = copy(finished[0], tmp_path)
+    (root,) = (folder / "out" / "runs").glob("frozen-start-seed0-*")
+    (root / "notes.txt").write_text("mine")
+    path = root / name
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    result = run(folder, seeds=2, progress=True)
+    assert trained == ["frozen start"]
+    if name != "checksums.jsonl":
+        assert f"{path} has changed since mscon wrote it" in capsys.readouterr().err
+    assert (root / "notes.txt").read_text() == "mine"
+    assert result.frame.equals(finished[1].frame)
+    assert not one_run.damage(root)
+
+
+def test_a_folder_that_is_no_run_is_not_readmitted(tmp_path):
+    write_table(tmp_path)
+    folders.readmit(tmp_path)
+    assert not (tmp_path / "run.json").exists()
+
+
+def test_another_run_to_start_from_or_another_teacher_is_another_comparison(finished, tmp_path, trained):
+    folder = copy(finished[0], tmp_path)
+    start = next((folder / "out" / "runs").glob("mscon-seed0-*"))
+    other_start = next((folder / "out" / "runs").glob("mscon-seed1-*"))
+    shutil.copytree(start, folder / "start")
+    np.save(folder / "teacher.npy", np.load(folder / "vectors.npy"))
+    parts = '{column="colour"}, {column="teacher", name="teacher", of="teacher.npy"}'
+    settings = {
+        "methods": ("supcon",),
+        "held_out": [],
+        "overrides": [f"encoder.start_from={folder / 'start'}", f"similarity=[{parts}]"],
+    }
+    run(folder, **settings)
+    run(folder, **settings)
+    assert len(trained) == 2
+    trained.clear()
+    np.save(folder / "teacher.npy", np.load(folder / "vectors.npy")[:, ::-1])
+    run(folder, **settings)
+    assert trained == ["this recipe (mine)"]
+    trained.clear()
+    shutil.rmtree(folder / "start")
+    shutil.copytree(other_start, folder / "start")
+    run(folder, **settings)
+    assert len(trained) == 2
+    trained.clear()
+    shutil.rmtree(folder / "start")
+    with pytest.raises(RecipeError, match="start_from"):
+        run(folder, **settings)
+    assert not trained
+
+
 def test_a_run_that_breaks_down_is_a_row_with_its_reason(finished, tmp_path, monkeypatch, capsys):
     folder = copy(finished[0], tmp_path)
     really = one_run.train_and_probe
@@ -233,6 +292,31 @@ def test_recipes_of_also_are_compared_under_their_titles(finished, tmp_path, tra
     assert {"short", "plain"} <= set(result.frame["method"])
     assert trained.count("short") == trained.count("plain") == 4  # two seeds, with make and without
     assert trained.count("MSCon") == 0
+
+
+def test_another_recipe_that_is_not_trained_is_no_frozen_start(finished, tmp_path, monkeypatch):
+    folder = copy(finished[0], tmp_path)
+    starts: list[str] = []
+    really = shell.verdict
+    monkeypatch.setattr(
+        shell, "verdict", lambda scores, start, *more: starts.extend(start) or really(scores, start, *more)
+    )
+    run(folder, methods=("start",), held_out=[], also=other(folder, ("epochs = 2", "epochs = 0")))
+    assert starts == ["frozen start", "frozen start, 6 components"]
+
+
+def test_a_column_without_scores_is_named_with_the_reason(tmp_path):
+    """No class of its test rows is among those of training; and a name that reads like a level is a name."""
+    g = np.random.default_rng(2)
+    other = [f"{'ab' if split != 'test' else 'cd'}"[k] for split, k in zip(SPLIT, g.integers(2, size=180), strict=True)]
+    write_table(tmp_path, split=SPLIT, other=other, **{"make, level a": [f"m{k}" for k in g.integers(2, size=180)]})
+    settings = ['similarity=[{column="colour"}, {column="make, level a"}, {column="other"}]']
+    result = run(tmp_path, overrides=settings, held_out=["make, level a", "other"], methods=("start", "supcon"))
+    reason = "Column 'other' is in no table and no mean: "
+    assert reason in result.text and reason in (tmp_path / "out" / "table.md").read_text("utf-8")
+    assert reason in " ".join(json.loads((tmp_path / "out" / "compare.json").read_text("utf-8"))["notes"])
+    roles = result.frame.filter(pl.col("column") == "make, level a", pl.col("measure") == "accuracy")["role"]
+    assert set(roles) == {"trained on", "held out"}
 
 
 def test_groups_of_rows_are_drawn_together(tmp_path):
@@ -318,6 +402,8 @@ def other(folder: Path, *changes: tuple[str, str]) -> list[str]:
             error=RecipeError,
             methods=["mcson"],
         ),
+        bad(words="seeds and jobs must be 1 or more", error=ValueError, seeds=0),
+        bad(words="seeds and jobs must be 1 or more", error=ValueError, jobs=-1),
         bad(words="--held-out colr: no such label column", error=RecipeError, held_out=["colr"]),
         bad(
             words="--held-out make: it is the only label column",
@@ -341,6 +427,15 @@ def other(folder: Path, *changes: tuple[str, str]) -> list[str]:
             overrides=["data.split_by=shop"],
         ),
         bad(lambda folder: np.save(folder / "vectors.npy", np.zeros((3, 2), np.float32)), "180 rows", TableError),
+        *(
+            bad(
+                lambda folder, value=value: np.save(folder / "t.npy", np.full((180, 3), value, np.float32)),
+                words,
+                TableError,
+                overrides=['similarity=[{column="make"}, {column="t", name="teacher", of="t.npy"}]'],
+            )
+            for value, words in ((1, "are the same in all training rows"), (np.nan, "are missing in all training rows"))
+        ),
         bad(
             lambda folder: write_mine(folder / "out/table.md"),
             "table.md",
@@ -399,7 +494,31 @@ def test_a_mistake_has_status_2_on_the_command_line(tmp_path, capsys):
     arguments = ["compare", f"{tmp_path}/mine.toml", "--table", f"{tmp_path}/none.csv", "--out", f"{tmp_path}/out"]
     assert main(arguments) == 2
     assert "none.csv" in capsys.readouterr().err
+    assert main([*arguments[:3], f"{tmp_path}/mine.csv", *arguments[4:], "--held-out", "none", "make"]) == 2
+    assert "--held-out none: no such label column" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_two_processes_do_not_compare_in_one_folder(tmp_path, capsys, trained):
+    write_table(tmp_path)
+    arguments = ["compare", f"{tmp_path}/mine.toml", "--table", f"{tmp_path}/mine.csv", "--out", f"{tmp_path}/out"]
+    with folders.locked(tmp_path / "out"):
+        assert main(arguments) == 2
+    assert "another process compares in" in capsys.readouterr().err
+    assert not trained
+
+
+def test_a_table_of_somebody_else_is_not_replaced_by_a_frame(tmp_path, trained):
+    frame = pl.read_csv(write_table(tmp_path)).with_columns(
+        vector=pl.Series(np.load(tmp_path / "vectors.npy").tolist())
+    )
+    recipe = recipes.parse(RECIPE, ["data.vectors=vector"])
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "table.parquet").write_text("mine")
+    with pytest.raises(RunError, match=r"table\.parquet"):
+        compare(recipe, frame, out, progress=False)
+    assert (out / "table.parquet").read_text() == "mine" and not trained
 
 
 def test_results_of_the_command_are_replaced_and_other_files_are_not(finished, tmp_path):

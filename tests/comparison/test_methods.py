@@ -9,6 +9,7 @@ import pytest
 from comparison.recipes import TEXT, recipe, similarities
 from mscon.comparison.methods import Method, methods_of, without
 from mscon.comparison.plan import plan
+from mscon.comparison.planned import slug
 from mscon.errors import RecipeError
 from mscon.run.recipe import Keep, Recipe
 
@@ -202,6 +203,32 @@ def test_no_run_for_a_column_that_is_held_out_was_trained_on_it(tmp_path):
                 assert column in run.recipe.probe.columns
 
 
+def scored_by(group) -> set[str]:
+    recipe = group.runs[0].recipe
+    return {*recipe.columns, *recipe.probe.columns} - {*recipe.keep.unscored, "same_row"}
+
+
+def test_a_share_is_chosen_by_the_users_columns_and_never_by_those_held_out(tmp_path):
+    base = recipe("encoder.start_from=run", "keep.interpolate=auto", 'probe.columns=["season", "weight", "price"]')
+    whole = planned(base, tmp_path)
+    title = "this recipe (mine)"
+    assert scored_by(whole.groups[title]) == {"colour", "price", "size", "season", "weight"}
+    assert scored_by(whole.held_out["colour"][title]) == {"price", "size", "season", "weight"}
+    assert scored_by(whole.held_out["price"][title]) == {"colour", "size", "season", "weight"}
+    assert "price" in whole.held_out["price"][title].recipe.probe.columns
+    assert not whole.groups["MSCon"].recipe.keep.unscored
+
+
+def test_a_share_is_not_chosen_by_columns_of_other_recipes(tmp_path):
+    base = recipe(similarities("colour", "make"), "probe.columns=[]", "probe.kinds={}")
+    settings = ("probe.columns=[]", "probe.kinds={}", "encoder.start_from=run", "keep.interpolate=auto", "title=other")
+    other = recipe(similarities("colour", "same_row"), *settings)
+    labels = {part.column: part for part in base.similarities}
+    whole = plan(methods_of(base, [other])[0], labels, base.probe, ("colour", "make"), 1, tmp_path)
+    assert scored_by(whole.groups["other"]) == scored_by(whole.held_out["make"]["other"]) == {"colour"}
+    assert "other" not in whole.held_out["colour"]  # nothing is left to choose by
+
+
 def test_every_run_is_probed_for_every_column_by_its_kind(tmp_path):
     for run in planned(recipe(), tmp_path).runs:
         assert run.recipe.probe.columns == ("colour", "price", "size", "season", "weight")
@@ -232,3 +259,10 @@ def test_the_names_of_runs_tell_what_they_were_trained_on(tmp_path):
     other = planned(recipe("train.epochs=3"), tmp_path).groups["MSCon"].runs[0]
     assert len({first.out, apart.out, other.out}) == 3
     assert first.out.name.startswith("mscon-seed0-")
+
+
+def test_the_name_of_a_run_is_never_too_long_or_without_its_title():
+    assert slug("SupCon, colour") == "supcon-colour"
+    assert slug("日本") == "run"
+    assert len(slug("x" * 300)) == 60
+    assert slug("x" * 59 + "/y") == "x" * 59

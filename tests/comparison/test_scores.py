@@ -28,7 +28,14 @@ def question(column: str, *values: np.ndarray | None, measure: str = "accuracy",
     count = next(v.shape[1] for v in values if v is not None)
     rows = more.pop("rows", np.arange(count))
     return Question(
-        column, measure, rows, values, trained or (False,) * len(values), 0.1, more.pop("classes", 3), **more
+        column,
+        measure,
+        rows,
+        values,
+        trained or (False,) * len(values),
+        0.1,
+        more.pop("classes", 3),
+        **{"label": column, **more},
     )
 
 
@@ -55,7 +62,7 @@ def test_the_mean_over_columns_is_the_mean_of_their_scores():
 
 
 def test_levels_of_a_path_count_together_as_one_column():
-    levels = [question("a, level 1 of 2", right(0.2)), question("a, level 2 of 2", right(0.4))]
+    levels = [question(f"a, level {i} of 2", right(0.2 * i), label="a") for i in (1, 2)]
     assert mean_over_columns("mean", [*levels, question("b", right(0.9))]).values[0].mean() == pytest.approx(0.6)
 
 

@@ -76,6 +76,14 @@ def test_auto_takes_what_scores_best_on_columns_trained_and_held_out(recipe_of, 
     assert all(torch.equal(value, encoder_of(other)[key]) for key, value in encoder_of(run).items())
 
 
+def test_auto_knows_nothing_of_a_column_that_is_unscored(recipe_of, vectors, tmp_path):
+    """Nor is it scored by a column none of whose values in validation rows is among the training rows."""
+    settings = ['probe.columns=["mood", "height", "weight"]', 'probe.kinds={height="continuous"}']
+    settings += ['keep.interpolate="auto"', 'keep.unscored=["mood"]']
+    record = fit(recipe_of(*settings), vectors, tmp_path / "run", **QUIET).read_facts()["keep"]["last"]
+    assert all(set(of) == {"kind", "shade", "height"} for of in record["scores"].values())
+
+
 def test_a_score_is_the_agreement_with_nearest_rows(recipe_of, vectors, tmp_path):
     """At share 0 of vectors that tell the kind it is high, and of a mood that changes every sixth row it is not 1."""
     run = fit(recipe_of('keep.interpolate="auto"'), vectors, tmp_path / "run", **QUIET)

@@ -89,7 +89,7 @@ def compare(arguments: argparse.Namespace) -> None:
     from mscon.evaluate.report.markdown import plain
 
     held_out = arguments.held_out
-    if held_out and "none" in held_out:
+    if held_out == ["none"]:
         held_out = []
     result = compare(
         arguments.recipe,

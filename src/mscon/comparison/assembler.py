@@ -23,7 +23,8 @@ from mscon.train.fit import seconds_a_step
 from mscon.train.frozen_features import frozen_features
 from mscon.train.keep import check_keep
 from mscon.train.module import TrainingModule
-from mscon.train.teachers import check_teachers
+from mscon.train.sources import sources
+from mscon.train.teachers import check_teachers, teachers_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +83,11 @@ class Assembler:
         assembly.check_views(recipe)
         assembly.check_sampler(recipe)
         check_teachers(recipe)
+        sources(recipe, self.root, self.table.name)
         try:
             with environment.repeatable(recipe.train.seed, "cpu"):
                 module = self.module(recipe)
+            teachers_of(recipe, self.rows, self.table, self.root, self.inputs)
             check_keep(recipe, module.model.encoder, self.rows, self.of(recipe), self.inputs, self.table.name)
             assembly.check_rows(recipe, self.rows, self.table.name)
             assembly.check_weighting(recipe, module, self.rows, self.table.name)

@@ -21,18 +21,23 @@ from mscon.comparison.recommendation import Validation, lead_text, recommended_t
 from mscon.comparison.scores import Scores, compared
 from mscon.comparison.text import full_text, table_text
 from mscon.comparison.verdict import verdict
+from mscon.data.inputs.open import images_root
 from mscon.data.table.table import read_table
 from mscon.errors import RecipeError, RunError, nearest
+from mscon.evaluate.metrics.catalog import MEASURES
 from mscon.evaluate.report.comparison_json import comparison_json
 from mscon.evaluate.report.gather import gather
 from mscon.evaluate.report.markdown import plain
 from mscon.evaluate.report.page import build_report
-from mscon.run import atomic, outputs
+from mscon.run import atomic, folder, outputs
 from mscon.run import recipe as recipes
+from mscon.run.layout import LOCK
 from mscon.run.recipe import Recipe
 from mscon.run.run import Run
 
 RESULTS, TABLE, REPORT, RECOMMENDED = "compare.json", "table.md", "report.html", "recommended.toml"
+FRAME = "table.parquet"
+"""A frame that was compared, as a file that the process of a run can read."""
 QUICK = ("train.epochs=2", "probe.draws=100")
 """What `quick` changes in every recipe, beside the one seed."""
 
@@ -80,8 +85,8 @@ def compare(
     Compared are the frozen start (the pretrained encoder, or the vectors as they are, also reduced to the width of the
     features), cross-entropy, SupCon of each column, SimCLR, MSCon, and the recipe itself. Each label column is also
     held out in turn: methods are trained without it and probed for it. Finished runs in `out` are used again if recipe,
-    table and inputs are the same, so the same call continues a comparison that was stopped. Runs are processes: a
-    script calls this under `if __name__ == "__main__":`, or with jobs=1.
+    table, inputs, teachers and the run to start from are the same, so the same call continues a comparison that was
+    stopped. Runs are processes: a script calls this under `if __name__ == "__main__":`, or with jobs=1.
 
     Args:
         recipe: a Recipe, or a TOML file.
@@ -100,7 +105,8 @@ def compare(
     Raises:
         RecipeError: for a mistake in a recipe, or in what is to be compared.
         TableError: for a mistake in the table, or one too small for intervals.
-        RunError: if other files lie where the results go, or no run came to its end.
+        RunError: if other files lie where the results go, another process compares there, or no run came to its end.
+        ValueError: if seeds or jobs are below 1.
     """
     out, images = Path(out), None if images is None else Path(images)
     overrides = [*overrides, *(QUICK if quick else ())]
@@ -108,38 +114,47 @@ def compare(
         raise RecipeError(
             f"there is no method '{unknown[0]}' to compare with.{nearest(unknown[0], NAMES)} Known: {', '.join(NAMES)}."
         )
+    if seeds < 1 or (jobs is not None and jobs < 1):
+        raise ValueError(f"seeds and jobs must be 1 or more, got seeds={seeds!r} and jobs={jobs!r}.")
+    is_frame = not isinstance(table, str | Path)
     outputs.need_free(
-        [out / name for name in (RESULTS, TABLE, REPORT, "report.json", RECOMMENDED)],
+        [out / name for name in (RESULTS, TABLE, REPORT, "report.json", RECOMMENDED, *([FRAME] if is_frame else []))],
         reads=[Path(str(p)) for p in (recipe, table, *also) if isinstance(p, str | Path)],
-        is_ours=lambda path: "compared" in outputs.json_object(out / RESULTS),
+        # Only the frame is there before the results are, but not before the lock.
+        is_ours=lambda path: (
+            "compared" in outputs.json_object(out / RESULTS) or (path.name == FRAME and (out / LOCK).is_file())
+        ),
     )
     base = _recipe(recipe, overrides)
     others = [_also(one, overrides) for one in also]
     files = ["" if isinstance(one, Recipe) else _title_and_file(one)[1] for one in also]
     rows = read_table(table)
     prepared = prepare(base, rows, also=others, names=methods, held_out=held_out, images=images, files=files)
-    path = rows.path
-    if not isinstance(table, str | Path):
-        # The process of a run reads the table from a file, but paths in it are still relative to the current folder.
-        path, images = _write_table(table, out), images or rows.folder
-        rows = read_table(path)
-    planned = plan(
-        prepared.methods,
-        prepared.labels,
-        prepared.probe,
-        prepared.held_out,
-        1 if quick else seeds,
-        out / "runs",
-        images,
-    )
-    table_hash = rows.sha256
-    waiting = [p for p in planned.runs if not runs.is_finished(p, table_hash, prepared.fingerprints)]
-    if progress:
-        for sentence in (*prepared.sentences, estimate(prepared, planned.runs, waiting, jobs)):
-            print(plain(sentence), file=sys.stderr)
-    outcomes = carry_out_with_bar(waiting, path, jobs, runs.attempt, shown=progress)
-    faults = {outcome.name: outcome.fault for outcome in outcomes if outcome.fault}
-    return _conclude(prepared, planned, base, faults, out)
+    with folder.locked(out, "compares in"):
+        path = rows.path
+        if is_frame:
+            # The process of a run reads a file, but paths in the table are still relative to the current folder.
+            path, images = _write_table(table, out), images or rows.folder
+            rows = read_table(path)
+        planned = plan(
+            prepared.methods,
+            prepared.labels,
+            prepared.probe,
+            prepared.held_out,
+            1 if quick else seeds,
+            out / "runs",
+            images,
+        )
+        table_hash = rows.sha256
+        root = images_root(rows, prepared.recipe.data, images)
+        waiting = [p for p in planned.runs if not runs.is_finished(p, table_hash, prepared.fingerprints, root)]
+        if progress:
+            damaged = [f"{fault} This run is trained again." for p in waiting if (fault := runs.damage(p.out))]
+            for sentence in (*prepared.sentences, *damaged, estimate(prepared, planned.runs, waiting, jobs)):
+                print(plain(sentence), file=sys.stderr)
+        outcomes = carry_out_with_bar(waiting, path, jobs, runs.attempt, shown=progress)
+        faults = {outcome.name: outcome.fault for outcome in outcomes if outcome.fault}
+        return _conclude(prepared, planned, base, faults, out)
 
 
 def _recipe(source: Recipe | str | Path, overrides: Sequence[str]) -> Recipe:
@@ -165,9 +180,8 @@ def _title_and_file(source: str | Path) -> tuple[str, str]:
 
 
 def _write_table(table: object, out: Path) -> Path:
-    """A polars or pandas frame as a file that the process of a run can read."""
     frame = table if isinstance(table, pl.DataFrame) else pl.from_pandas(cast(Any, table))
-    path = out / "table.parquet"
+    path = out / FRAME
     atomic.write_with(path, frame.write_parquet)
     return path
 
@@ -198,14 +212,19 @@ def _conclude(prepared: Prepared, planned: Plan, base: Recipe, faults: Mapping[s
     title = best.title if best else ""
     itself = next(method.title for method in prepared.methods if method.name == "recipe")
     rows = int((members[0].read_rows().get_column("split") == "validation").sum())
-    rivals = [v for v in ranked if v is best or title not in untrained or v.title not in untrained]
-    sentences = verdict(scores, untrained, title, itself, lead_text(rivals, rows))
-    text = table_text(scores.comparison, broken)
+    starts = [method.title for method in prepared.methods if method.name == "start"]
+    rivals = [v for v in ranked if v is best or title not in starts or v.title not in starts]
+    sentences = verdict(scores, starts, title, itself, lead_text(rivals, rows))
+    notes = [
+        f"Column '{column}' is in no table and no mean: {reason}."
+        for column, reason in _unscored(members, scores).items()
+    ]
+    text = "\n".join([table_text(scores.comparison, broken), *map(plain, notes)])
     recommended = None
     build_report(members, out / REPORT, scores.comparison, lead=sentences, overwrite=True)
     with outputs.writing(out):
-        atomic.write_json(out / RESULTS, _json(prepared, planned, scores, ranked, sentences, faults))
-        atomic.write_text(out / TABLE, full_text(scores.comparison, broken, sentences))
+        atomic.write_json(out / RESULTS, _json(prepared, planned, scores, ranked, sentences, faults, notes))
+        atomic.write_text(out / TABLE, full_text(scores.comparison, broken, [*sentences, *notes]))
         if best is not None:
             toml = recommended_toml(planned, best, ranked[1] if len(ranked) > 1 else None, base.probe, base.title)
             atomic.write_text(out / RECOMMENDED, toml)
@@ -217,6 +236,13 @@ def _conclude(prepared: Prepared, planned: Plan, base: Recipe, faults: Mapping[s
 
 def _finished(group: Group, faults: Mapping[str, str]) -> list[Run]:
     return [Run(planned.out, trust=True) for planned in group.runs if planned.out.name not in faults]
+
+
+def _unscored(members: Sequence[Run], scores: Scores) -> dict[str, str]:
+    """Columns that no linear probe scored, and why."""
+    scored = {q.label for q in scores.gathered.questions if MEASURES[q.measure].probe == "linear"}
+    skipped = [entry for run in members for entry in run.read_probe()["skipped"] if entry["probe"] == "linear"]
+    return {entry["column"]: entry["reason"] for entry in skipped if entry["column"] not in scored}
 
 
 def frame_of(scores: Scores) -> pl.DataFrame:
@@ -248,12 +274,13 @@ def _json(
     ranked: Sequence[Validation],
     sentences: Sequence[str],
     faults: Mapping[str, str],
+    notes: Sequence[str],
 ) -> dict[str, Any]:
     return {
         "mscon": __version__,
         "compared": list(scores.comparison.methods),
         "verdict": list(sentences),
-        "notes": list(prepared.sentences),
+        "notes": [*prepared.sentences, *notes],
         "label_columns": list(prepared.labels),
         "held_out": list(prepared.held_out),
         "validation": [

@@ -229,13 +229,18 @@ def _origin(column: str, origins: Mapping[str, str]) -> str:
     return column
 
 
-def probed(method: Method, labels: Mapping[str, SimilarityPart], probe: Probe) -> Method:
+def probed(
+    method: Method, labels: Mapping[str, SimilarityPart], probe: Probe, held_out: str | None = None
+) -> Method | None:
     """The method, probed for all label columns of the comparison, each by its kind, and for those of [probe].
+
+    None if it chooses between weights by label columns, and none is left to choose by.
 
     Args:
         method: may be trained on any of them.
         labels: the label columns, as the recipe reads them.
         probe: of the recipe.
+        held_out: the column whose labels the training must not know.
     """
     trained = {part.column for part in method.recipe.similarities if part.reads}
     kinds = {
@@ -245,5 +250,13 @@ def probed(method: Method, labels: Mapping[str, SimilarityPart], probe: Probe) -
     }
     others = {column: kind for column, kind in probe.kinds.items() if column not in trained}
     columns = tuple(dict.fromkeys([*labels, *probe.columns]))
-    changed = replace(probe, columns=columns, kinds={**others, **kinds})
-    return replace(method, recipe=replace(method.recipe, probe=changed))
+    changed, keep = replace(probe, columns=columns, kinds={**others, **kinds}), method.recipe.keep
+    if keep.interpolate == "auto":
+        origins = {derived.column: derived.of for derived in method.recipe.derived}
+        hidden = None if held_out is None else _origin(held_out, origins)
+        untrained = [column for column in columns if column not in trained]
+        unscored = [c for c in untrained if c not in probe.columns or _origin(c, origins) == hidden]
+        keep = replace(keep, unscored=tuple(dict.fromkeys([*keep.unscored, *unscored])))
+        if not {*trained, *columns} - {*keep.unscored}:
+            return None
+    return replace(method, recipe=replace(method.recipe, probe=changed, keep=keep))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -75,7 +75,7 @@ def plan(
 
     def group(method: Method) -> Group:
         # Read again as a run reads it, so that a finished run is known by its recipe.
-        recipe = recipes.parse(probed(method, labels, probe).recipe.to_toml())
+        recipe = recipes.parse(method.recipe.to_toml())
         first = recipe.train.seed
         of_seeds = [
             replace(recipe, train=replace(recipe.train, seed=first + seed))
@@ -84,13 +84,12 @@ def plan(
         runs = tuple(Planned(one, out / run_name(one), images) for one in of_seeds)
         return Group(method.title, recipe, runs)
 
-    groups = {method.title: group(method) for method in methods}
-    apart: dict[str, dict[str, Group]] = {}
+    def groups_of(some: Iterable[Method | None], held_out: str | None = None) -> dict[str, Group]:
+        to_probe = [probed(method, labels, probe, held_out) for method in some if method is not None]
+        return {method.title: group(method) for method in to_probe if method is not None}
+
+    groups, apart = groups_of(methods), dict[str, dict[str, Group]]()
     for column in held_out:
-        rest = {method.title: without(method, column) for method in methods}
-        apart[column] = {
-            method.title: groups[method.title] if one is method else group(one)
-            for method in methods
-            if (one := rest[method.title]) is not None
-        }
+        rest = groups_of((without(method, column) for method in methods), column)
+        apart[column] = {title: groups[title] if one == groups[title] else one for title, one in rest.items()}
     return Plan(tuple(methods), groups, apart, seeds)

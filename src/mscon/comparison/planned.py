@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 import tomli_w
 
 from mscon.errors import MSConError, RunError
+from mscon.run import checksums, folder
 from mscon.run import recipe as recipes
+from mscon.run.layout import FILES, SHOWN
 from mscon.run.recipe import Recipe
 from mscon.run.run import Run
 from mscon.run.trust import foreign_code
@@ -48,14 +50,16 @@ class Outcome:
         return f"{self.name}: {self.fault.splitlines()[0]}" if self.fault else self.name
 
 
-def is_finished(planned: Planned, table_hash: str, inputs: np.ndarray | None = None) -> bool:
-    """Whether this very run is there, trained and probed.
+def is_finished(planned: Planned, table_hash: str, inputs: np.ndarray | None = None, root: Path | None = None) -> bool:
+    """Whether this very run is there, trained and probed, and its files are as they were written.
 
     Args:
         planned: the run.
         table_hash: SHA-256 of its table, see `Table.sha256`.
         inputs: fingerprints [rows, 16] of the images or vectors outside the table, as they are now; None where they are
             not asked for, or lie in the table.
+        root: folder that files of teachers are relative to; None to take these, and the run that is started from, as
+            unchanged.
     """
     if not (planned.out / "recipe.toml").is_file():
         return False
@@ -73,9 +77,27 @@ def is_finished(planned: Planned, table_hash: str, inputs: np.ndarray | None = N
             and replace(trained, train=resolved) == recipe
             and run.read_facts()["table"]["sha256"] == table_hash
             and (inputs is None or _are_equal(run.read_fingerprints(), inputs))
+            and (root is None or run.read_facts().get("sources", {}) == _sources(recipe, root))
+            and not damage(run.root)
         )
     except (MSConError, KeyError):
         return False
+
+
+def damage(root: Path) -> str:
+    """What is wrong with a file of a run, as a sentence; "" where all are there, and as they were written."""
+    known = checksums.read(root)
+    names = [name for name in FILES if name in known and name not in (*SHOWN, "log.jsonl")]
+    if gone := [name for name in names if not (root / name).is_file()]:
+        return f"{root / gone[0]} is gone."
+    checked = checksums.check(root, names)
+    return next((f"{root / name} {file.fault}." for name, file in checked.items() if file.fault), "")
+
+
+def _sources(recipe: Recipe, root: Path) -> dict[str, str]:
+    from mscon.train.sources import sources
+
+    return sources(recipe, root)
 
 
 def _are_equal(one: np.ndarray | None, other: np.ndarray) -> bool:
@@ -91,6 +113,7 @@ def train_and_probe(planned: Planned, table: Path) -> str:
     from mscon.train.fit import fit
 
     torch.set_num_threads(1)
+    folder.readmit(planned.out)
     run = fit(planned.recipe, read_table(table), planned.out, images=planned.images, overwrite=True, progress=False)
     assert run is not None
     probe(run, progress=False, start=False)  # methods are compared with one another; the start is one of them
@@ -121,8 +144,8 @@ def run_name(recipe: Recipe) -> str:
 
 
 def slug(title: str) -> str:
-    """A title as part of a file's name."""
-    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
+    """A title as part of a file's name: never empty, and no longer than all file systems take."""
+    return re.sub(r"[^a-z0-9]+", "-", title.lower())[:60].strip("-") or "run"
 
 
 @functools.cache

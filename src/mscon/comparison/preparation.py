@@ -81,6 +81,8 @@ def prepare(
     every = (recipe, *also)
     root = images_root(table, recipe.data, images)
     rows = select_rows(table, recipe.data, _parts(every), root, probe=recipe.probe, derived=recipe.derived)
+    # All runs are probed alike, and by these columns some choose their weights.
+    every = tuple(replace(one, probe=recipe.probe) for one in every)
     every = tuple(resolve_encoded(rows, one, where=f"{table.name}: ")[0] for one in every)
     recipe, *also = (_with_kinds(one, rows, table.name) for one in every)
     inferred = [

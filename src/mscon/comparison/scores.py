@@ -64,10 +64,10 @@ def compared(
         of_all_seeds(_lined_up(question, gathered, whole))
         for column, gathered in held_out.items()
         for question in gathered.questions
-        if column_of(question) == column
+        if question.label == column
     ]
-    of_labels = [question for question in questions if column_of(question) in labels]
-    unseen = [*apart, *(question for question in questions if column_of(question) not in labels)]
+    of_labels = [question for question in questions if question.label in labels]
+    unseen = [*apart, *(question for question in questions if question.label not in labels)]
     means = [
         mean_over_columns(name, leading)
         for name, some in ((TRAINED, of_labels), (UNSEEN, unseen))
@@ -114,7 +114,7 @@ def mean_over_columns(name: str, questions: Sequence[Question]) -> Question:
     rows = np.unique(np.concatenate([question.rows for question in questions]))
     columns: dict[tuple[str, bool], list[Question]] = {}
     for question in questions:
-        columns.setdefault((column_of(question), question.held_out), []).append(question)
+        columns.setdefault((question.label, question.held_out), []).append(question)
     methods = range(len(questions[0].values))
     values = tuple(_mean_of_method(method, list(columns.values()), rows) for method in methods)
     trained = tuple(any(question.trained[method] for question in questions) for method in methods)
@@ -157,8 +157,3 @@ def _on_rows(
 def error_to_share(error: Number, levels: int) -> Number:
     """An error in levels on a scale where 1 is perfect, and 0 as wrong as can be."""
     return 1 - error / max(levels - 1, 1)
-
-
-def column_of(question: Question) -> str:
-    """Its label column, levels of a hierarchy not told apart."""
-    return question.column.partition(", level ")[0]

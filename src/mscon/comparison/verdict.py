@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mscon.comparison.scores import TRAINED, UNSEEN, Scores, column_of
+from mscon.comparison.scores import TRAINED, UNSEEN, Scores
 from mscon.errors import counted
 from mscon.evaluate.metrics.bootstrap import Interval
 from mscon.evaluate.metrics.catalog import Measure
@@ -38,7 +38,7 @@ def verdict(
 
 
 def _hold_out(scores: Scores) -> str:
-    columns = {column_of(question) for question in scores.gathered.questions if question.measure != "column_mean"}
+    columns = {question.label for question in scores.gathered.questions if question.measure != "column_mean"}
     return "hold some out (--held-out, by default all), or " if len(columns) > 1 else ""
 
 

@@ -32,6 +32,13 @@ def is_run(root: Path) -> bool:
         return False
 
 
+def readmit(root: Path) -> None:
+    """Let a run be replaced whose run.json is gone or damaged, but which mscon wrote, as its checksums say."""
+    finish_exchange(root)
+    if not is_run(root) and FACTS in checksums.read(root):
+        atomic.write_json(root / FACTS, {"versions": {"mscon": ""}})
+
+
 def is_beginning(root: Path) -> bool:
     """Whether a folder holds nothing but what mscon wrote of a run that was stopped before its training began."""
     return not (root / FACTS).exists() and all(_is_of_a_run(path) for path in root.iterdir())
@@ -84,7 +91,7 @@ def training_lock(root: Path) -> Iterator[None]:
     Raises:
         RunError: if another process holds it, or the folder cannot be written.
     """
-    with _locked(root):
+    with locked(root):
         finish_exchange(root, is_held=True)
         _clear(root / NEXT)
         _remove_leftovers(root)
@@ -126,7 +133,7 @@ def finish_exchange(root: Path, is_held: bool = False) -> None:
     if not (new / FACTS).is_file() or not ((new / LAST_CHECKPOINT).is_file() or not (root / FACTS).exists()):
         return
     if not is_held:
-        with contextlib.suppress(RunError), _locked(root):
+        with contextlib.suppress(RunError), locked(root):
             finish_exchange(root, is_held=True)
         return
     others = [name for name in FILES if name not in (FACTS, checksums.NAME)]
@@ -183,7 +190,16 @@ def _remove_logs(root: Path) -> None:
 
 
 @contextlib.contextmanager
-def _locked(root: Path) -> Iterator[None]:
+def locked(root: Path, work: str = "trains run") -> Iterator[None]:
+    """Be the only process that works in a folder.
+
+    Args:
+        root: the folder; it is made.
+        work: what another process does with it, for the message.
+
+    Raises:
+        RunError: if another process holds it, or the folder cannot be written.
+    """
     try:
         atomic.make_folder(root)
         handle = os.open(root / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
@@ -195,7 +211,7 @@ def _locked(root: Path) -> Iterator[None]:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise RunError(
-                    f"another process trains run '{root}'. Wait until it has ended, or choose another --out."
+                    f"another process {work} '{root}'. Wait until it has ended, or choose another --out."
                 ) from None
             except OSError:  # some network disks know no locks
                 pass

@@ -21,6 +21,8 @@ class Keep:
             0 for all learned features.
         interpolate: weights of the encoder after training, as a share of the way from the starting weights (0) to the
             trained ones (1, no interpolation); "auto" chooses the share on the validation rows.
+        unscored: columns under [probe] by which interpolate = "auto" does not score features: the training then knows
+            nothing of their labels.
         average: decay of an exponential moving average of the weights over the steps, such as 0.999; validation,
             features and exports then use the average. 0 for none.
     """
@@ -30,6 +32,7 @@ class Keep:
     ) = 0
     width: Annotated[int, Meta(ge=0, description="0 (all learned features) or a larger whole number")] = 0
     interpolate: Annotated[float, Meta(ge=0, le=1, description="a share from 0 to 1")] | Literal["auto"] = 1.0
+    unscored: tuple[str, ...] = ()
     average: Annotated[float, Meta(ge=0, lt=1, description="0 (none) or a decay below 1")] = 0.0
 
     def __post_init__(self) -> None:

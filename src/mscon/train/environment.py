@@ -31,6 +31,7 @@ from mscon.data.table.table import Table
 from mscon.run.recipe import Recipe, Train
 from mscon.train.gather import processes
 from mscon.train.module import TrainingModule
+from mscon.train.sources import sources
 
 # Dense filters wider than this are slower in channels-last float32 on a CPU; narrower ones are faster.
 _WIDEST_CHANNELS_LAST = 128
@@ -192,6 +193,7 @@ def describe(
             "rows": dict(counts.iter_rows()),
         },
         **_vectors(recipe, table, images_root),
+        **({"sources": digests} if (digests := sources(recipe, images_root, table.name)) else {}),
         "images_root": str(images_root.resolve()),
         "precision": recipe.train.precision,
         "channels_last": recipe.train.channels_last,

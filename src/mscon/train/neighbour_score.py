@@ -25,6 +25,8 @@ def scored_similarities(
 ) -> list[Similarity]:
     """Of the label columns that are trained on, and of those that [probe] names besides, which training does not see.
 
+    Not of those that [keep] unscored names.
+
     Args:
         rows: of the run, all columns.
         trained: similarities of the recipe, fitted.
@@ -34,7 +36,7 @@ def scored_similarities(
         TableError: if a column of [probe] cannot be read as its kind.
     """
     known = [similarity for similarity in trained if similarity.target_kind != "nothing"]
-    names = dict.fromkeys(recipe.probe.columns)
+    names = [name for name in dict.fromkeys(recipe.probe.columns) if name not in recipe.keep.unscored]
     parts = [
         probe_part(name, recipe.probe.kinds.get(name, "categorical"))
         for name in names
@@ -75,6 +77,6 @@ def neighbour_scores(
             nearest = cosines.topk(min(NEIGHBOURS, len(compared))).indices
             weight = similarity.compare(codes[block], codes[compared]).weight.double()
             agreements.append(weight.gather(1, nearest).mean(dim=1))
-        if agreements and len(compared):
+        if len(queries) and len(compared):
             scores[similarity.column] = float(torch.cat(agreements).mean())
     return scores

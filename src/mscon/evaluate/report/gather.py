@@ -46,6 +46,7 @@ class Question:
         starts: per method the position in `values` of what its runs began from, if that was probed.
         groups: numbers of the groups of [data] split_by that the rows belong to; None where rows are by themselves.
         held_out: whether it is of runs that were trained on other label columns than this one, see `mscon.comparison`.
+        label: the label column itself, of whose levels this may be one; "" for a mean over columns.
     """
 
     column: str
@@ -58,6 +59,7 @@ class Question:
     starts: tuple[int | None, ...] = ()
     groups: Int[np.ndarray, " rows"] | None = None
     held_out: bool = False
+    label: str = ""
 
     @property
     def in_domain(self) -> bool:
@@ -257,7 +259,7 @@ def _questions(
         ]
         place = {number: len(methods) + i for i, start in enumerate(starts) for number in start.methods}
         trained = tuple(
-            any(one.trained for _, one in group) if group else column.partition(", level ")[0] in method.trained
+            any(one.trained for _, one in group) if group else reference.label in method.trained
             for method, group in zip(methods, groups, strict=True)
         )
         of_rows = None if groups_of is None else groups_of[reference.rows]
@@ -272,6 +274,7 @@ def _questions(
                 reference.classes,
                 tuple(place.get(number) for number in range(len(methods))),
                 of_rows,
+                label=reference.label,
             )
         )
     return tuple(questions)

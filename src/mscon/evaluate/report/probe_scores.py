@@ -78,13 +78,17 @@ def scores_of(probe: Mapping[str, Any], how: str) -> Iterator[Score]:
 
 @dataclass(frozen=True, slots=True)
 class RowValues:
-    """One measure of one column in one run, a value a row, whose mean is the score; rows in ascending order."""
+    """One measure of one column in one run, a value a row, whose mean is the score; rows in ascending order.
+
+    `label` is the column in the table, of whose levels this may be one.
+    """
 
     rows: Int[np.ndarray, " rows"]
     values: Float[np.ndarray, " rows"]
     trained: bool
     baseline: float | None
     classes: int
+    label: str
 
 
 def row_values_of(run: Run, space: Literal["features", "start"] = "features") -> dict[tuple[str, str], RowValues]:
@@ -139,4 +143,4 @@ def _ordered(
 ) -> RowValues:
     order = np.argsort(rows, kind="stable")
     rows, values = rows[order].astype(np.int64), values[order].astype(np.float64)
-    return RowValues(rows, values, bool(record["trained"]), baseline, classes)
+    return RowValues(rows, values, bool(record["trained"]), baseline, classes, str(record["column"]))
