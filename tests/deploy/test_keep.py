@@ -156,7 +156,7 @@ def test_a_file_that_does_not_say_what_they_are_is_refused(tmp_path):
     contents.model.beside.start = "other"
     config = packed.describe(contents.recipe, contents.model, "last", contents.inputs)
     with pytest.raises(RunError, match="does not describe what its starting features are"):
-        packed._start(config, tmp_path / "model.safetensors")
+        packed._start(config, contents.recipe, tmp_path / "model.safetensors")
 
 
 def test_a_model_without_keep_is_described_as_before(tmp_path):
