@@ -19,7 +19,7 @@ def test_all_is_off_by_default():
 
 def test_settings_are_read_and_written_again():
     recipe = recipes.parse(SIMILARITY + '[keep]\nbeside = "all"\nwidth = 300\ninterpolate = "auto"\naverage = 0.99\n')
-    assert recipe.keep == Keep("all", 300, "auto", 0.99)
+    assert recipe.keep == Keep(beside="all", width=300, interpolate="auto", average=0.99)
     assert recipes.parse(recipe.to_toml()) == recipe
 
 
