@@ -148,6 +148,16 @@ def test_probe_search_report_card_and_explorer_take_them(run, capsys):
     assert (sentence in (run.root / "README.md").read_text()) == (components > 0)
 
 
+def test_components_are_those_of_images_as_the_encoder_gets_them(tmp_path):
+    """Each part has a total variance of 1 over the training rows, also where larger images are stored."""
+    table = read_table(write_job(tmp_path / "job").folder / "t.csv")
+    run = fit(recipes.parse(RECIPE, [*IMAGES, "keep.beside=0", "data.store_size=24"]), table, tmp_path / "run")
+    extract(run, progress=False)
+    rows = (run.read_rows()["split"] == "train").to_numpy()
+    features = run.read_features()[rows]
+    close(features.mean(axis=0), np.zeros(12))
+
+
 def test_a_file_that_does_not_say_what_they_are_is_refused(tmp_path):
     table = read_table(write_job(tmp_path / "job").folder / "t.csv")
     run = fit(recipes.parse(RECIPE, VECTORS), table, tmp_path / "run", progress=False)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from mscon.data.inputs import fingerprints
 from mscon.data.inputs.images import ImageStore
-from mscon.data.inputs.open import Inputs, fingerprints_of, open_inputs
+from mscon.data.inputs.open import Inputs, fingerprints_of, inputs_of
 from mscon.data.inputs.stored_features import FeatureFile
 from mscon.data.inputs.views import plain
 from mscon.data.table.table import unit
@@ -76,17 +76,6 @@ def extract(
     if (masks := model.heads.shown) is not None:
         run.write_masks(masks.detach().cpu().tolist())
     run.write_features(features, projections, checkpoint, inputs=current, changed_rows=changed)
-
-
-def inputs_of(run: Run) -> Inputs:
-    """What the encoder of a run gets for each of its rows, as it is now.
-
-    Raises:
-        TableError: if an image or a vector cannot be read any more.
-    """
-    facts, data = run.read_facts(), run.read_recipe().data
-    root, name = Path(facts["images_root"]), facts["table"]["name"]
-    return open_inputs(run.read_rows(), root, data, name, vectors=run.vectors_file, known=run.read_inputs())
 
 
 def embed(

@@ -16,10 +16,10 @@ from jaxtyping import Float32
 from torch import nn
 
 from mscon.data.inputs.images import ImageStore
-from mscon.data.inputs.open import Inputs, fingerprints_of
+from mscon.data.inputs.open import Inputs, fingerprints_of, inputs_of
 from mscon.data.inputs.stored_features import FeatureFile
 from mscon.errors import RunError
-from mscon.evaluate.features import by_batches, inputs_of
+from mscon.evaluate.features import by_batches
 from mscon.model.encoder import Encoder
 from mscon.model.frozen_backbone import FrozenBackbone
 from mscon.model.model import starting_encoder

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from mscon.data.batches.triplet_dataset import rows_of
-from mscon.data.inputs.open import Inputs, Vectors
+from mscon.data.inputs.open import Inputs, Vectors, inputs_of
 from mscon.data.inputs.views import plain
 from mscon.errors import RecipeError, RunError, counted
 from mscon.method.similarities.base import Similarity
@@ -160,13 +160,15 @@ def _finished(model: Model, run: Run, training: Training, trained: Mapping[str, 
     model.heads.load_state_dict({k.removeprefix("heads."): v for k, v in trained.items() if k.startswith("heads.")})
     model.encoder.load_state_dict(learned)
     model.to(device).eval()
+    # As the encoder gets images, where larger ones are stored.
+    inputs = inputs_of(run) if recipe.data.store_size else rows_of(training.dataset).inputs
     record: dict[str, Any] = {}
     if recipe.keep.interpolates:
         fixed = recipe.keep.interpolate
         if fixed == "auto":
             rows = rows_of(training.dataset)
             columns = scored_similarities(recipe, rows.rows, rows.similarities, f"run '{run.root}'")
-            scores = {one: _scores(model, training, start, learned, one, columns) for one in SHARES}
+            scores = {one: _scores(model, training, inputs, start, learned, one, columns) for one in SHARES}
             means = {one: round(sum(of.values()) / max(1, len(of)), 6) for one, of in scores.items()}
             # Of equals the nearest to the start: it keeps more of what no column here tells of.
             share = max(SHARES, key=lambda one: (means[one], -one))
@@ -176,13 +178,14 @@ def _finished(model: Model, run: Run, training: Training, trained: Mapping[str, 
         model.encoder.load_state_dict(interpolated(start, learned, share))
         record["interpolate"] = share
     if model.beside is not None:
-        _fit_beside(model, training, start)
+        _fit_beside(model, training, inputs, start)
     return record
 
 
 def _scores(
     model: Model,
     training: Training,
+    inputs: Inputs,
     start: Mapping[str, Tensor],
     learned: Mapping[str, Tensor],
     share: float,
@@ -194,13 +197,13 @@ def _scores(
     train, validation = dataset.indices("train"), dataset.indices("validation")
     features = torch.zeros(len(dataset), model.encoder.width)
     for rows in (train, validation):
-        features[rows] = encoded(model.encoder, dataset.inputs, rows, training.fabric.device)
+        features[rows] = encoded(model.encoder, inputs, rows, training.fabric.device)
     if not features.isfinite().all():
         return {}
     return neighbour_scores(features, train, validation, columns, dataset.rows)
 
 
-def _fit_beside(model: Model, training: Training, start: Mapping[str, Tensor]) -> None:
+def _fit_beside(model: Model, training: Training, inputs: Inputs, start: Mapping[str, Tensor]) -> None:
     beside, dataset, device = model.beside, rows_of(training.dataset), training.fabric.device
     assert beside is not None
     rows = dataset.indices("train")
@@ -213,7 +216,7 @@ def _fit_beside(model: Model, training: Training, start: Mapping[str, Tensor]) -
     starting = beside.encoder or (model.encoder if beside.start == "features" else model.read)
     for network, components in ((model.encoder, beside.learned), (starting, beside.starting)):
         if components is not None:
-            features = encoded(network, dataset.inputs, rows, device)
+            features = encoded(network, inputs, rows, device)
             if broken := int((~features.isfinite().all(dim=1)).sum()):
                 raise RunError(
                     f"the features of {counted(broken, 'train row')} of {len(rows):,} are not finite, so [keep] cannot "

@@ -22,6 +22,7 @@ from mscon.data.table.table import Table, no_column
 from mscon.errors import RecipeError, TableError, counted, nearest
 from mscon.run.cache import cache_folder, cache_writing
 from mscon.run.recipe import Data
+from mscon.run.run import Run
 
 
 @runtime_checkable
@@ -172,6 +173,17 @@ def _unpack(pictures: pl.Series, files: list[str | None], name: str) -> Path:
 def fingerprints_of(inputs: Inputs) -> UInt8[np.ndarray, "rows bytes"] | None:
     """A fingerprint for each row of inputs in files outside the run; None where the run keeps the inputs itself."""
     return inputs.fingerprints if isinstance(inputs, ImageStore | VectorStore) else None
+
+
+def inputs_of(run: Run) -> Inputs:
+    """What the encoder of a run gets for each of its rows, as it is now.
+
+    Raises:
+        TableError: if an image or a vector cannot be read any more.
+    """
+    facts, data = run.read_facts(), run.read_recipe().data
+    root, name = Path(facts["images_root"]), facts["table"]["name"]
+    return open_inputs(run.read_rows(), root, data, name, vectors=run.vectors_file, known=run.read_inputs())
 
 
 def encoded(inputs: Inputs, data: Data) -> str:
