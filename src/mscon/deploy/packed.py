@@ -33,6 +33,7 @@ from mscon.model.beside import STARTS, Start, build_beside
 from mscon.model.digest import digest
 from mscon.model.model import Model, build_model, load_model
 from mscon.run import atomic, outputs, recipe
+from mscon.run.parsing import parse_json
 from mscon.run.recipe import Recipe
 from mscon.run.run import Run
 from mscon.run.trust import foreign_code, need_trust
@@ -207,7 +208,7 @@ def _config(metadata: Mapping[str, str], tensors: Mapping[str, Tensor], path: Pa
             "again with `mscon export`."
         )
     try:
-        config = json.loads(metadata.get("mscon", ""))
+        config = parse_json(metadata.get("mscon", ""))
     except ValueError:
         config = None
     if not isinstance(config, dict) or config.get("format") != FORMAT:

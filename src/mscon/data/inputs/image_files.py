@@ -19,6 +19,7 @@ from jaxtyping import UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from mscon.data.inputs import fingerprints
+from mscon.data.inputs.large_images import PixelBudget, on_white
 from mscon.errors import TableError
 from mscon.run.progress import ProgressBar
 
@@ -27,6 +28,9 @@ _FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000
 
 # Pillow's own default for one image, 89 million pixels, kept here so that no setting elsewhere moves it.
 MOST_PIXELS = 89_478_485
+
+# Of all threads together: that of one of the largest images.
+_BUDGET = PixelBudget(MOST_PIXELS)
 
 # Files of more bytes are read twice, since several at once might not fit into memory.
 _READ_AT_ONCE = 2**24
@@ -166,7 +170,8 @@ def _of_file(image: Image.Image, size: int, channels: int) -> UInt8[np.ndarray, 
     # that is wanted is left, so that the resizing below still decides how it looks.
     if min(image.size) > 2 * size:
         image.draft(None, (2 * size, 2 * size))
-    return _pixels(image, size, channels)
+    with _BUDGET.spent(image.width * image.height):
+        return _pixels(image, size, channels)
 
 
 def _pixels(image: Image.Image, size: int, channels: int) -> UInt8[np.ndarray, "channels size size"]:
@@ -189,13 +194,11 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     """The image in eight bits a channel and without transparency."""
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
         # Pillow's own conversion clips at 255, which leaves a white image.
-        return Image.fromarray((np.asarray(image).astype(np.int64).clip(0, 65_535) >> 8).astype(np.uint8))
+        return Image.fromarray((np.asarray(image).clip(0, 65_535) >> 8).astype(np.uint8))
     if image.mode in ("I", "F"):
         raise Refused("has 32 bits a pixel, for which there is no agreed white; save it with 8 or 16")
     if image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, image)
+        return on_white(image)
     return image
 
 
