@@ -51,7 +51,16 @@ ODD = {
     ),
     "read_similarities": ("similarities.json", [{}, [1], [{"name": "a"}], [{"name": 1, "state": {}}], None]),
     "read_inputs": ("inputs.json", [{}, {"width": -1}, {"width": 10**30}, {"width": 2, "numbers": [1]}, []]),
-    "read_probe": ("probe.json", [{"linear": [{}]}, {"linear": {"column": 1}}, {"skipped": ["a"]}, {"start": 7}]),
+    "read_probe": (
+        "probe.json",
+        [
+            {"linear": [{}]},
+            {"linear": {"column": 1}},
+            {"skipped": ["a"]},
+            {"start": 7},
+            {"linear": [{"column": "a", "accuracy": {"value": 1.0, "low": 0.5}}]},
+        ],
+    ),
     "read_layers": ("layers.json", [{}, {"layers": []}, {"layers": {"a": 1}}]),
     "read_masks": ("masks.json", [{}, [1], [["a"]]]),
 }
@@ -64,6 +73,12 @@ def test_json_of_another_shape_is_refused_by_name(run, reader, value, sums):
     put(run, name, json.dumps(value).encode(), sums)
     with pytest.raises(RunError, match=rf"{name} does not hold what mscon writes into it: "):
         getattr(run, reader)()
+
+
+def test_a_line_of_the_log_that_is_nested_deeply_is_left_out_as_a_torn_one_is(run):
+    with (run.root / "log.jsonl").open("a") as file:
+        file.write("[" * 100_000 + "\n")
+    assert [record["step"] for record in run.read_log()] == [1]
 
 
 def test_json_that_is_nested_too_deeply_is_refused_by_name(run):

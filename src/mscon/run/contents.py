@@ -71,11 +71,25 @@ class _Inputs(TypedDict, total=False):
     categories: _Objects
 
 
+class _Interval(TypedDict):
+    value: float
+    low: float
+    high: float
+
+
 class _Score(TypedDict, total=False):
     column: Required[str]
     kind: str
+    level: int | None
     trained: bool
     classes: list[str] | None
+    rows: int
+    test_rows: int
+    majority: float | None
+    chance: float | None
+    baseline: dict[str, float | None] | None
+    confusion: list[list[int]] | None
+    difference: _Interval
 
 
 class _Skipped(TypedDict):
@@ -138,9 +152,20 @@ def fault_of(name: str, values: Any) -> str:
     """What is wrong with the plain values of a file of a run, in words; "" if nothing is."""
     try:
         msgspec.convert(values, _SHAPES.get(name, Any))
+        if name in ("probe.json", "layers.json"):
+            _need_intervals(values)
     except msgspec.ValidationError as error:
         return str(error)
     return ""
+
+
+def _need_intervals(values: Any) -> None:
+    """Raise msgspec's error for scores, whatever the measure is called, that are not {"value", "low", "high"}."""
+    if isinstance(values, dict) and _Interval.__annotations__.keys() & values.keys():
+        msgspec.convert(values, _Interval)
+    elif isinstance(values, dict | list):
+        for inner in values.values() if isinstance(values, dict) else values:
+            _need_intervals(inner)
 
 
 def parse_rows(content: bytes) -> pl.DataFrame:

@@ -91,10 +91,8 @@ def peak_of(paths: list[Path]) -> int:
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "I;16", "P", "CMYK"])
 def test_no_image_takes_more_than_twelve_bytes_a_pixel(tmp_path, mode):
     kind = "tiff" if mode == "CMYK" else "png"
-    if mode == "I;16":
-        image = Image.fromarray(np.zeros((SIDE, SIDE), np.uint16))
-    else:
-        image = Image.new(mode, (SIDE, SIDE))
+    size = (SIDE, SIDE)
+    image = Image.fromarray(np.zeros(size, np.uint16)) if mode == "I;16" else Image.new(mode, size)
     image.save(tmp_path / f"x.{kind}", compress_level=1)
     outcome = call(peak_of, [tmp_path / f"x.{kind}"], cwd=tmp_path).wait()
     assert outcome.status == 0, outcome
