@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float, Int, Shaped
 
+from mscon.data.table.groups import row_groups
 from mscon.errors import counted
 from mscon.evaluate.estimators import CannotProbe
 from mscon.evaluate.linear import LinearResult, linear_probe
@@ -64,18 +65,6 @@ class FrozenFeatures:
         """The mean of each measure over rows with its bootstrap interval, as plain values."""
         sampling = self.sampling(rows)
         return {name: interval(values, **sampling).to_json() for name, values in scores.items()}
-
-
-def row_groups(rows: pl.DataFrame, column: str) -> Int[np.ndarray, " rows"] | None:
-    """For each row the number of its group, by which rows were split; a row without one is by itself.
-
-    None if there is no such column among the rows of the run.
-    """
-    if not column or column not in rows.columns:
-        return None
-    numbers = rows.get_column(column).rank("dense").cast(pl.Int64)
-    alone = pl.Series(range(numbers.len() + 1, 2 * numbers.len() + 1), dtype=pl.Int64)
-    return numbers.zip_with(numbers.is_not_null(), alone).to_numpy()
 
 
 # Linear -------------------------------------------------------------------------------------------

@@ -16,8 +16,8 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float, Int
 
+from mscon.data.table.groups import row_groups
 from mscon.errors import RunError, counted, first_few
-from mscon.evaluate.column_probes import row_groups
 from mscon.evaluate.metrics.catalog import MEASURES
 from mscon.evaluate.report.methods import Member, Method, methods_of
 from mscon.evaluate.report.probe_scores import RowValues, row_values_of
