@@ -84,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
         tables.check,
         training.train,
         training.resume,
+        training.replay,
         experiments.compare,
         evidence.probe,
         evidence.report,

@@ -109,6 +109,27 @@ def resume(arguments: argparse.Namespace) -> None:
         _end(run, arguments.no_probe, arguments.accept_changes)
 
 
+@verb(
+    RUN,
+    TRUST,
+    ACCEPT_CHANGES,
+    examples="""
+    mscon replay runs/shoes
+    """,
+)
+def replay(arguments: argparse.Namespace) -> None:
+    """Repeat the step at which a training broke down.
+
+    A training stops at the first step with a loss or a gradient that is not a finite number. It
+    keeps that step in the run: the rows of its batch, the weights before it, and the state of the
+    random number generators. This command takes the step again and prints which number is not
+    finite first, and in which rows. It writes nothing.
+    """
+    from mscon.train.replay import replay
+
+    print(replay(open_run(arguments.run, arguments.trust), accept_changes=arguments.accept_changes))
+
+
 def _end(run: Run, no_probe: bool, accept_changes: bool = False) -> None:
     """Score the features of a trained run, and say what comes next."""
     if no_probe:
