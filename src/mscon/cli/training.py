@@ -50,6 +50,7 @@ NO_PROBE = flag("--no-probe", "do not score the features when training has ended
     mscon train shoes.toml --table shoes.csv --dry-run     # checks everything, takes two steps
     torchrun --nproc-per-node 2 -m mscon train shoes.toml --table shoes.csv --out runs/shoes
     """,
+    is_shared=True,
 )
 def train(arguments: argparse.Namespace) -> None:
     """Train an encoder on all similarities of a recipe.
@@ -93,6 +94,7 @@ def train(arguments: argparse.Namespace) -> None:
     mscon resume runs/shoes
     mscon resume runs/shoes --set train.epochs=40     # and train for longer
     """,
+    is_shared=True,
 )
 def resume(arguments: argparse.Namespace) -> None:
     """Continue the training of a run that was stopped.
