@@ -56,6 +56,7 @@ from mscon.cli.arguments import (
     torchrun --nproc-per-node 2 -m mscon embed runs/shoes --table new.csv --out new.parquet
     """,
     fault="a mistake in the model, the table or an image (OUT was not written)",
+    is_shared=True,
 )
 def embed(arguments: argparse.Namespace) -> None:
     """Write one vector per row of a table.

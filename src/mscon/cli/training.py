@@ -50,6 +50,7 @@ NO_PROBE = flag("--no-probe", "do not score the features when training has ended
     mscon train shoes.toml --table shoes.csv --dry-run     # checks everything, takes two steps
     torchrun --nproc-per-node 2 -m mscon train shoes.toml --table shoes.csv --out runs/shoes
     """,
+    is_shared=True,
 )
 def train(arguments: argparse.Namespace) -> None:
     """Train an encoder on all similarities of a recipe.
@@ -93,6 +94,7 @@ def train(arguments: argparse.Namespace) -> None:
     mscon resume runs/shoes
     mscon resume runs/shoes --set train.epochs=40     # and train for longer
     """,
+    is_shared=True,
 )
 def resume(arguments: argparse.Namespace) -> None:
     """Continue the training of a run that was stopped.
@@ -107,6 +109,27 @@ def resume(arguments: argparse.Namespace) -> None:
     run = resume(run, overrides=arguments.set, accept_changes=arguments.accept_changes)
     if not process_number():
         _end(run, arguments.no_probe, arguments.accept_changes)
+
+
+@verb(
+    RUN,
+    TRUST,
+    ACCEPT_CHANGES,
+    examples="""
+    mscon replay runs/shoes
+    """,
+)
+def replay(arguments: argparse.Namespace) -> None:
+    """Repeat the step at which a training broke down.
+
+    A training stops at the first step with a loss or a gradient that is not a finite number. It
+    keeps that step in the run: the rows of its batch, the weights before it, and the state of the
+    random number generators. This command takes the step again and prints which number is not
+    finite first, and in which rows. It writes nothing.
+    """
+    from mscon.train.replay import replay
+
+    print(replay(open_run(arguments.run, arguments.trust), accept_changes=arguments.accept_changes))
 
 
 def _end(run: Run, no_probe: bool, accept_changes: bool = False) -> None:
