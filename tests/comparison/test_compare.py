@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,8 @@ from mscon.comparison import planned as one_run
 from mscon.comparison.compare import Compared, compare
 from mscon.comparison.planned import Planned
 from mscon.errors import MSConError, RecipeError, RunError, TableError
+from mscon.evaluate import linear
+from mscon.evaluate.page import maps
 from mscon.run import folder as folders
 from mscon.run import recipe as recipes
 from mscon.run.run import Run
@@ -72,6 +74,21 @@ def write_table(folder: Path, rows: int = 180, **columns: object) -> Path:
 def run(folder: Path, **settings: object) -> Compared:
     arguments = {"methods": FEW, "seeds": 1, "jobs": 1, "progress": False, **settings}
     return compare(folder / "mine.toml", folder / "mine.csv", folder / "out", **arguments)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def brief() -> Iterator[None]:
+    """Probes try two penalties and maps take few steps; tests of probes and maps have all of them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(linear, "GRID", (0.1, 0.001))
+        patch.setattr(maps, "_STEPS", 250)
+        yield
+
+
+@pytest.fixture
+def no_page(monkeypatch) -> None:
+    """The report is not drawn."""
+    monkeypatch.setattr(shell, "build_report", lambda runs, out, *_, **__: None)
 
 
 @pytest.fixture(scope="module")
@@ -160,6 +177,7 @@ def test_columns_that_are_held_out_were_never_trained_on(finished):
 # Again, and further -------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("no_page")
 def test_the_same_command_trains_nothing_again_and_says_the_same(finished, monkeypatch):
     folder, result = finished
     monkeypatch.setattr(one_run, "train_and_probe", lambda *_: pytest.fail("trained again"))
@@ -187,6 +205,7 @@ def trained(monkeypatch) -> list[str]:
     return titles
 
 
+@pytest.mark.usefixtures("no_page")
 def test_only_what_is_missing_is_run(finished, tmp_path, trained):
     folder = copy(finished[0], tmp_path)
     next((folder / "out" / "runs").glob("mscon-seed0-*/probe.json")).unlink()
@@ -194,6 +213,7 @@ def test_only_what_is_missing_is_run(finished, tmp_path, trained):
     assert trained == ["MSCon"]
 
 
+@pytest.mark.usefixtures("no_page")
 def test_other_vectors_under_the_same_name_are_another_comparison(finished, tmp_path, trained):
     folder = copy(finished[0], tmp_path)
     vectors = np.load(folder / "vectors.npy")
@@ -203,26 +223,29 @@ def test_other_vectors_under_the_same_name_are_another_comparison(finished, tmp_
     assert trained == ["frozen start", "frozen start, 6 components", "this recipe (mine)"]
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        *("run.json", "recipe.toml", "rows.parquet", "predictions.safetensors", "features/features.safetensors"),
-        *("checkpoints/last.safetensors", "checksums.jsonl", "probe.json"),
-    ],
+DAMAGED = (
+    *("run.json", "recipe.toml", "rows.parquet", "predictions.safetensors", "features/features.safetensors"),
+    *("checkpoints/last.safetensors", "checksums.jsonl", "probe.json"),
 )
-def test_a_damaged_run_is_trained_again(finished, tmp_path, trained, capsys, name):
+
+
+@pytest.mark.usefixtures("no_page")
+def test_damaged_runs_are_trained_again(finished, tmp_path, trained, capsys):
+    """A file of another kind in each of as many runs, and those alone."""
     folder = copy(finished[0], tmp_path)
-    (root,) = (folder / "out" / "runs").glob("frozen-start-seed0-*")
-    (root / "notes.txt").write_text("mine")
-    path = root / name
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    roots = dict(zip(DAMAGED, sorted((folder / "out" / "runs").iterdir()), strict=False))
+    titles = [Run(root).read_recipe_values()["title"] for root in roots.values()]
+    for name, root in roots.items():
+        (root / "notes.txt").write_text("mine")
+        (root / name).write_bytes((root / name).read_bytes()[: (root / name).stat().st_size // 2])
     result = run(folder, seeds=2, progress=True)
-    assert trained == ["frozen start"]
-    if name != "checksums.jsonl":
-        assert f"{path} has changed since mscon wrote it" in capsys.readouterr().err
-    assert (root / "notes.txt").read_text() == "mine"
+    errors = capsys.readouterr().err
+    assert len(titles) == len(DAMAGED) and sorted(trained) == sorted(titles)
+    for name, root in roots.items():
+        assert name == "checksums.jsonl" or f"{root / name} has changed since mscon wrote it" in errors
+        assert (root / "notes.txt").read_text() == "mine"
+        assert not one_run.damage(root)
     assert result.frame.equals(finished[1].frame)
-    assert not one_run.damage(root)
 
 
 def test_a_folder_that_is_no_run_is_not_readmitted(tmp_path):
@@ -231,6 +254,7 @@ def test_a_folder_that_is_no_run_is_not_readmitted(tmp_path):
     assert not (tmp_path / "run.json").exists()
 
 
+@pytest.mark.usefixtures("no_page")
 def test_another_run_to_start_from_or_another_teacher_is_another_comparison(finished, tmp_path, trained):
     folder = copy(finished[0], tmp_path)
     start = next((folder / "out" / "runs").glob("mscon-seed0-*"))
@@ -262,6 +286,7 @@ def test_another_run_to_start_from_or_another_teacher_is_another_comparison(fini
     assert not trained
 
 
+@pytest.mark.usefixtures("no_page")
 def test_a_run_that_breaks_down_is_a_row_with_its_reason(finished, tmp_path, monkeypatch, capsys):
     folder = copy(finished[0], tmp_path)
     really = one_run.train_and_probe
@@ -284,6 +309,7 @@ def test_a_run_that_breaks_down_is_a_row_with_its_reason(finished, tmp_path, mon
         run(folder, seeds=2)
 
 
+@pytest.mark.usefixtures("no_page")
 def test_recipes_of_also_are_compared_under_their_titles(finished, tmp_path, trained):
     folder = copy(finished[0], tmp_path)
     (folder / "plain.toml").write_text(RECIPE.replace('title = "mine"', "").replace("uncertainty", "equal"))
@@ -294,6 +320,7 @@ def test_recipes_of_also_are_compared_under_their_titles(finished, tmp_path, tra
     assert trained.count("MSCon") == 0
 
 
+@pytest.mark.usefixtures("no_page")
 def test_another_recipe_that_is_not_trained_is_no_frozen_start(finished, tmp_path, monkeypatch):
     folder = copy(finished[0], tmp_path)
     starts: list[str] = []
@@ -341,6 +368,7 @@ def test_one_label_column_is_not_held_out_and_a_frame_is_a_table(tmp_path, capsy
     assert (tmp_path / "out" / "table.parquet").is_file()
 
 
+@pytest.mark.usefixtures("no_page")
 def test_the_terminal_ends_with_one_table_and_three_sentences(finished, capsys):
     folder, result = finished
     arguments = ["compare", f"{folder}/mine.toml", "--table", f"{folder}/mine.csv", "--out", f"{folder}/out"]
@@ -353,6 +381,7 @@ def test_the_terminal_ends_with_one_table_and_three_sentences(finished, capsys):
     assert "All 14 runs are there already." in printed.err
 
 
+@pytest.mark.usefixtures("no_page")
 def test_a_killed_comparison_goes_on(tmp_path):
     write_table(tmp_path)
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
