@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +23,6 @@ from mscon.comparison import planned as one_run
 from mscon.comparison.compare import Compared, compare
 from mscon.comparison.planned import Planned
 from mscon.errors import MSConError, RecipeError, RunError, TableError
-from mscon.evaluate import linear
-from mscon.evaluate.page import maps
 from mscon.run import folder as folders
 from mscon.run import recipe as recipes
 from mscon.run.run import Run
@@ -53,6 +51,7 @@ learning_rate = 1e-2
 columns = ["season"]
 draws = 100
 """
+pytestmark = pytest.mark.usefixtures("short_probes")
 FEW = ("start", "mscon")
 SPLIT = ["train", "train", "validation", "test"] * 45
 
@@ -76,15 +75,6 @@ def run(folder: Path, **settings: object) -> Compared:
     return compare(folder / "mine.toml", folder / "mine.csv", folder / "out", **arguments)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def brief() -> Iterator[None]:
-    """Probes try two penalties and maps take few steps; tests of probes and maps have all of them."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(linear, "GRID", (0.1, 0.001))
-        patch.setattr(maps, "_STEPS", 250)
-        yield
-
-
 @pytest.fixture
 def no_page(monkeypatch) -> None:
     """The report is not drawn."""
@@ -92,7 +82,7 @@ def no_page(monkeypatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory) -> tuple[Path, Compared]:
+def finished(short_probes, tmp_path_factory) -> tuple[Path, Compared]:
     """A comparison with two seeds that came to its end; not to be changed."""
     folder = tmp_path_factory.mktemp("compare")
     write_table(folder)
