@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from mscon.data.batches.training_length import training_length
 from mscon.data.table.table import unit
 from mscon.errors import OthersStopped, RunError, TableError, counted, numbered
+from mscon.model.collapse import collapse
 from mscon.run.recipe import Recipe
 from mscon.run.run import Run
 from mscon.train.breakdown import CAPTURE, Capture, NotFinite, broken_down, diagnose, need_finite_state
@@ -20,6 +21,9 @@ from mscon.train.grad_cache import has_batch_norm
 from mscon.train.keep import finish, records
 from mscon.train.log import LEGEND, Log, TrainingProgress
 from mscon.train.loop import Training, train_epoch, validate
+
+# Rows by whose features a collapse is noticed; with fewer than 3 nothing is said.
+_LOOKED_AT = 256
 
 
 def is_first() -> bool:
@@ -82,12 +86,21 @@ def train(run: Run, training: Training, position: Position, show: bool) -> Run:
             if records is not None:
                 records.close()
     if is_first():
-        for sentence in finish(run, training):
+        for sentence in (*finish(run, training), *_collapse(training)):
             if show:
                 print(sentence, file=sys.stderr)
         write_trained(run, training.recipe, position)
     leave()
     return run
+
+
+def _collapse(training: Training) -> Iterator[str]:
+    """A sentence if training has made the features of all rows nearly the same."""
+    rows = training.dataset.indices("train")
+    if training.recipe.train.epochs and (
+        sentence := collapse(training.features(rows[:: -(-len(rows) // _LOOKED_AT)]).numpy())
+    ):
+        yield sentence
 
 
 def _captured(run: Run, training: Training, error: NotFinite, capture: Capture) -> RunError:
