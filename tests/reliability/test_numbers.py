@@ -132,3 +132,48 @@ def test_of_an_encoder_that_has_not_collapsed_nothing_is_said(job, monkeypatch, 
     assert main(job.train("run")) == main(["probe", "run"]) == main(["report", "run", "--no-maps"]) == 0
     texts = capsys.readouterr()
     assert "collapsed" not in texts.err + texts.out + Path("run/report.html").read_text("utf-8")
+
+
+HUNGRY = """
+import numpy as np
+import torch
+from torch import nn
+class Network(nn.Module):
+    def __init__(self, of: str) -> None:
+        super().__init__()
+        self.of, self.linear = of, nn.Linear(32, 8)
+    def forward(self, vectors):
+        if torch.is_grad_enabled() or self.of == "probe":
+            if len(vectors) > 2 and self.of in ("torch", "probe"):
+                torch.ones(2**50)
+            if self.of == "numpy":
+                np.ones(2**50)
+            if self.of == "gpu":
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+        return self.linear(vectors)
+"""
+
+
+@pytest.mark.parametrize("of", ["torch", "numpy", "gpu"])
+def test_memory_that_runs_out_while_training_is_one_message_with_what_to_lower(job, tmp_path, monkeypatch, capsys, of):
+    (tmp_path / "hungry.py").write_text(HUNGRY)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.chdir(job.folder)
+    network = f'encoder={{name="hungry:Network", settings={{of="{of}"}}}}'
+    assert main(job.train("run", "--set", network)) == 2
+    message = capsys.readouterr().err.partition("mscon: ")[2]
+    assert message.startswith("out of memory while training (")
+    assert "train.mini_batch_size = 3" in message
+    assert "a smaller train.batch_size (it is 12)" in message
+    assert "image_size" not in message
+    assert "has no checkpoint yet" in message
+
+
+def test_memory_that_runs_out_elsewhere_is_one_message(job, tmp_path, monkeypatch, capsys):
+    (tmp_path / "hungry.py").write_text(HUNGRY)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.chdir(job.folder)
+    network = 'encoder={name="hungry:Network", settings={of="probe"}}'
+    assert main(job.train("run", "--set", network, "--set", "train.epochs=0")) == 0
+    assert main(["probe", "run"]) == 2
+    assert re.search(r"^mscon: out of memory \(.*\n  .*--batch-size", capsys.readouterr().err, re.MULTILINE)
