@@ -65,8 +65,8 @@ def probe(run: Run | str | Path, *, progress: bool = True, accept_changes: bool 
     "neighbours" "neighbours/i/row" and likewise one array a measure. Those of "projections" and "start" likewise begin
     with "projections/i/", "start/linear/i/" and "start/neighbours/i/".
 
-    Intervals are over rows, with 95 % of the draws inside. For neighbours the queries are drawn, and the rows that
-    they are compared with stay the same.
+    Intervals are over rows, or over the groups of [data] split_by, with 95 % of the draws inside. For neighbours the
+    queries are drawn, and the rows that they are compared with stay the same.
 
     Args:
         run: a trained run, or its directory.
@@ -89,7 +89,7 @@ def probe(run: Run | str | Path, *, progress: bool = True, accept_changes: bool 
             f"run '{run.root}' has features of {counted(features.shape[0], 'row')}, but {counted(rows.height, 'row')}. "
             "Delete its folder 'features', then probe again."
         )
-    frozen = FrozenFeatures.of(features, rows, recipe.probe)
+    frozen = FrozenFeatures.of(features, rows, recipe)
     console = Console(stderr=True, quiet=not progress)
 
     def note(text: str) -> None:
@@ -131,8 +131,8 @@ def _start_record(
         "digest": start.digest,
         "width": start.features.shape[1],
         "is_same": is_same,
-        **with_differences(before, scores, frozen.draws),
-        "summary": summary(before, scores, frozen.draws),
+        **with_differences(before, scores, frozen),
+        "summary": summary(before, scores, frozen),
     }, before.arrays
 
 
