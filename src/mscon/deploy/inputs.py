@@ -22,7 +22,7 @@ from PIL import Image
 from torch import Tensor
 
 from mscon.data.inputs import fingerprints, image_files
-from mscon.data.inputs.image_files import from_picture
+from mscon.data.inputs.decoding import from_picture
 from mscon.data.inputs.open import Inputs, check_inputs, images_root, open_inputs, vectors_file
 from mscon.data.inputs.vectors import checked, open_file
 from mscon.data.table.table import Table, read_table
@@ -36,26 +36,26 @@ from mscon.run.run import Run
 def pictures(images: Any) -> Sequence[Any]:
     """One picture or many, as a sequence of pictures.
 
-    A picture is a path; a Pillow image; or pixels of type uint8, which have the shape [height, width] or
-    [height, width, channels] in a numpy array, as Pillow makes one, and [height, width] or [channels, height, width] in
-    a tensor, as torchvision makes one.
+    A picture is a path; the bytes of an image file; a Pillow image; or pixels of type uint8, which have the shape
+    [height, width] or [height, width, channels] in a numpy array, as Pillow makes one, and [height, width] or
+    [channels, height, width] in a tensor, as torchvision makes one.
 
     Raises:
         ValueError: for what is neither a picture nor a sequence.
     """
-    if isinstance(images, str | PathLike | Image.Image):
+    if isinstance(images, str | bytes | PathLike | Image.Image):
         return [images]
     if isinstance(images, Tensor):
         return [images] if images.dim() in (2, 3) else list(images)
     if isinstance(images, np.ndarray) and images.dtype == np.uint8:
         return [images] if images.ndim in (2, 3) else list(images)
     if not isinstance(images, Iterable):
-        raise ValueError(f"images are paths, Pillow images or uint8 pixels, not {type(images).__name__}.")
+        raise ValueError(f"images are paths, bytes, Pillow images or uint8 pixels, not {type(images).__name__}.")
     return list(images)
 
 
 def picture_batches(
-    images: Sequence[Any], size: int, channels: int, batch_size: int
+    images: Sequence[Any], data: Data, batch_size: int
 ) -> Iterator[UInt8[np.ndarray, "batch channels size size"]]:
     """The pictures as stored images: turned as EXIF says, cropped to a square, resized, grey or colour.
 
@@ -69,25 +69,27 @@ def picture_batches(
         batch = images[start : start + batch_size]
         files = [k for k, picture in enumerate(batch) if isinstance(picture, str | PathLike)]
         paths = [Path(fspath(batch[k])) for k in files]
+        size, channels = data.image_size, data.channels
         pixels = np.zeros((len(batch), channels, size, size), dtype=np.uint8)
-        decoded, faults = image_files.decode_some(paths, size, channels)
+        decoded, faults = image_files.decode_some(paths, size, channels, data.white)
         if faults:
             complaints = [f"'{paths[k]}' {fault}" for k, fault in sorted(faults.items())]
             raise TableError(f"{counted(len(faults), 'image')} cannot be used: {first_few(complaints)}.")
         pixels[files] = decoded
         for k, picture in enumerate(batch):
             if not isinstance(picture, str | PathLike):
-                pixels[k] = from_picture(_pillow(picture, start + k), size, channels)
+                pixels[k] = from_picture(_pillow(picture, start + k), size, channels, data.white)
         yield pixels
 
 
-def _pillow(picture: Any, number: int) -> Image.Image:
-    if isinstance(picture, Image.Image):
+def _pillow(picture: Any, number: int) -> Image.Image | bytes:
+    if isinstance(picture, Image.Image | bytes):
         return picture
     is_tensor = isinstance(picture, Tensor)
     if not (is_tensor or isinstance(picture, np.ndarray)):
         raise ValueError(
-            f"picture {number} is {type(picture).__name__}; a picture is a path, a Pillow image, or uint8 pixels."
+            f"picture {number} is {type(picture).__name__}; a picture is a path, the bytes of a file, a Pillow image, "
+            "or uint8 pixels."
         )
     if picture.dtype not in (torch.uint8, np.uint8):
         raise ValueError(
@@ -185,7 +187,7 @@ def _table_images(table: Table, data: Data, root: Path, drops: bool) -> TableInp
     """Images, read when they are taken. Unless rows may be dropped, every row must name a file."""
     names = table.cells(data.image)
     image_of = {row: name for row, name in enumerate(names) if name is not None}
-    located, stamps = image_files.stamped(root, list(image_of.values()))
+    located, stamps = image_files.stamped(root, list(image_of.values()), data.link_folders)
     path_of, stamp_of = dict(zip(image_of, located, strict=True)), dict(zip(image_of, stamps, strict=True))
     paths = [path_of.get(row) for row in range(len(table))]
 
@@ -195,7 +197,8 @@ def _table_images(table: Table, data: Data, root: Path, drops: bool) -> TableInp
         return f"image {names[row]!r} {fault}"
 
     def take(rows: Sequence[int]) -> tuple[Shaped[np.ndarray, "rows ..."], dict[int, str]]:
-        pixels, faults = image_files.decode_some([paths[row] for row in rows], data.image_size, data.channels)
+        some = [paths[row] for row in rows]
+        pixels, faults = image_files.decode_some(some, data.image_size, data.channels, data.white)
         return pixels, {k: fault_of(rows[k], fault) for k, fault in faults.items()}
 
     faults = {}
@@ -246,7 +249,7 @@ def changed_since_training(run: Run, data: Data, table: Table, images: Path | No
         current = store.fingerprints[rows]
     else:
         cells = table.cells(data.image)
-        paths = image_files.locate(root, [cells[row] or "" for row in rows])
+        paths = image_files.locate(root, [cells[row] or "" for row in rows], data.link_folders)
         current, faults = image_files.fingerprint_some(paths, "comparing images")
         unreadable = sorted(faults)  # embedding itself reports these
         current[unreadable] = trained[unreadable]

@@ -244,7 +244,7 @@ def _resume(run: Run, recipe: Recipe, device: str, progress: bool, accept_change
         codes = {column: torch.from_numpy(array) for column, array in arrays.items()}
         dataset = assembly.dataset_of(recipe, rows, similarities, inputs, root, name, codes)
         # The weights come from the checkpoint, if there is one: no hub and no other run is asked for them again.
-        bare = replace(recipe, encoder=replace(recipe.encoder, pretrained=False, start_from=""))
+        bare = replace(recipe, encoder=replace(recipe.encoder, pretrained=False, start_from="", weights=""))
         method = assembly.method_of(bare if run.has_checkpoint("last") else recipe, similarities, inputs)
         assembly.check_learns(method, recipe.train.epochs)
         training = assembly.training_of(recipe, dataset, method, device)
