@@ -126,9 +126,10 @@ def starting_encoder(recipe: recipe.Recipe, dim: int | None = None) -> Encoder:
         encoder.adapter = build_adapter(recipe.encoder.adapter, encoder.width)
         encoder.width = encoder.adapter.width
     if recipe.encoder.start_from:
-        if recipe.encoder.pretrained:
+        if recipe.encoder.pretrained or recipe.encoder.weights:
+            other = "pretrained" if recipe.encoder.pretrained else "weights"
             raise RecipeError(
-                "[encoder] start_from and pretrained both say with which weights to begin. Take one of them out."
+                f"[encoder] start_from and {other} both say with which weights to begin. Take one of them out."
             )
         take_over(encoder, Path(recipe.encoder.start_from))
     return encoder

@@ -176,7 +176,7 @@ def fit(
 def _read_from(recipe: Recipe, table: Table, images: Path | None) -> list[Path]:
     """Files and folders of the user's that a training reads, of which each must lie outside a run that is replaced."""
     root = table.folder if images is None else images
-    named = [table.path, images, Path(recipe.encoder.start_from or table.path)]
+    named = [table.path, images, Path(recipe.encoder.start_from or recipe.encoder.weights or table.path)]
     sources = [source_of(part) for part in stored(recipe.similarities)]
     named += [root / name for name in (recipe.data.vectors, recipe.triplets.folder, *sources) if name]
     return [path for path in named if path is not None and path.exists()]
