@@ -21,8 +21,9 @@ import pytest
 import torch
 from hypothesis import settings
 
-from shapes import unchecked_shapes
+from shapes import check_once, unchecked_shapes
 
+check_once()
 torch.set_num_threads(1)
 
 settings.register_profile("mscon", deadline=None, derandomize=True, max_examples=40)

@@ -22,6 +22,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"mscon: not UTF-8: {', '.join(no_utf8)}. Write it in UTF-8, or rename the file.", file=sys.stderr)
         return 2
     parsed = _parser().parse_args(words)
+    if process_number() and not parsed.is_shared:
+        return 0
     try:
         parsed.verb(parsed)
         sys.stdout.flush()
@@ -84,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
         tables.check,
         training.train,
         training.resume,
+        training.replay,
         experiments.compare,
         evidence.probe,
         evidence.report,

@@ -1,7 +1,8 @@
 """Inputs of a trained model: images in memory, image files, tables in memory, table files. Knows no model.
 
 `pictures` and `picture_batches` take images in memory or by path, `open_columns` a table in memory, `open_table` the
-rows of a table that need no labels and no splits. `changed_since_training` compares such a table with that of a run.
+rows of a table that need no labels and no splits. `changed_since_training` compares such a table with that of a run,
+`changed_rows` some rows of a run with what they were in training.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from mscon.data.inputs.open import Inputs, check_inputs, images_root, open_input
 from mscon.data.inputs.vectors import checked, open_file
 from mscon.data.table.table import Table, read_table
 from mscon.errors import TableError, counted, first_few
-from mscon.run.recipe import Data
+from mscon.run.recipe import Data, data_of
 from mscon.run.run import Run
 
 # Pictures -----------------------------------------------------------------------------------------
@@ -221,6 +222,28 @@ def missing_images_text(table: Table, faults: Mapping[int, str]) -> str:
         "Image paths are relative to the table, or to --images DIR. To leave such rows out on purpose, pass\n"
         "  --missing-images drop.",
     )
+
+
+def changed_rows(run: Run, rows: Sequence[int]) -> list[int]:
+    """Those of some rows of a run whose image, or vector, is not the one of training any more, or is gone.
+
+    Only these rows are read. Of a run that keeps its inputs itself none has changed.
+    """
+    if (trained := run.read_fingerprints()) is None:
+        return []
+    data, root, table = data_of(run.read_recipe_values()), Path(run.read_facts()["images_root"]), run.read_rows()
+    numbers = np.unique(np.asarray(rows, dtype=np.int64))
+    if data.input == "vectors":
+        try:
+            current = fingerprints.of_vectors(
+                open_file(vectors_file(root, data, run.name), len(table), run.name)[numbers]
+            )
+        except TableError:
+            return numbers.tolist()
+    else:
+        images = table.get_column("image").gather(numbers).to_list()
+        current, _ = image_files.fingerprint_some(image_files.locate(root, images, data.link_folders), "")
+    return numbers[(trained[numbers] != current).any(axis=1)].tolist()
 
 
 def changed_since_training(run: Run, data: Data, table: Table, images: Path | None = None) -> str:

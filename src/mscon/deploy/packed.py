@@ -255,5 +255,5 @@ def _recipe(config: Mapping[str, Any], path: Path, trust: bool) -> Recipe:
     similarities = [{"column": column, **heads.get(str(column), {})} for column in columns]
     settings = recipe.of_plain({**sections, "similarity": similarities}, where=f"{path}: ")
     # The weights are in the file, so none are taken from a hub or another run.
-    bare = dataclasses.replace(settings.encoder, pretrained=False, start_from="", weights="", frozen=False)
+    bare = dataclasses.replace(settings.encoder.bare, frozen=False)
     return dataclasses.replace(settings, encoder=bare, title=str(config.get("title", "")))

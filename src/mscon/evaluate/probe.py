@@ -25,7 +25,14 @@ from mscon.run.recipe import Recipe
 from mscon.run.run import Run
 
 
-def probe(run: Run | str | Path, *, progress: bool = True, accept_changes: bool = False, start: bool = True) -> None:
+def probe(
+    run: Run | str | Path,
+    *,
+    progress: bool = True,
+    accept_changes: bool = False,
+    start: bool = True,
+    images: str | Path | None = None,
+) -> None:
     """Probe every column that the run was trained on, and those that its recipe names under [probe].
 
     Features are extracted first where they are missing or older than the checkpoint. Writes `probe.json`:
@@ -63,21 +70,22 @@ def probe(run: Run | str | Path, *, progress: bool = True, accept_changes: bool 
     "neighbours" "neighbours/i/row" and likewise one array a measure. Those of "projections" and "start" likewise begin
     with "projections/i/", "start/linear/i/" and "start/neighbours/i/".
 
-    Intervals are over rows, with 95 % of the draws inside. For neighbours the queries are drawn, and the rows that
-    they are compared with stay the same.
+    Intervals are over rows, or over the groups of [data] split_by, with 95 % of the draws inside. For neighbours the
+    queries are drawn, and the rows that they are compared with stay the same.
 
     Args:
         run: a trained run, or its directory.
         progress: show progress, and the columns that are skipped, on standard error.
         accept_changes: extract features anew, also where images or vectors have changed since training.
         start: also probe the features that the run began from.
+        images: the folder in which the images, or the file of vectors, are now, if they moved; the run remembers it.
 
     Raises:
         RunError: if the run has no checkpoint, its recipe names a column that its rows do not have, images or vectors
             have changed, or features are not finite.
         TableError: if features must be extracted and an image cannot be read any more.
     """
-    run = Run.of(run)
+    run = Run.of(run).moved(images)
     recipe, rows = run.read_recipe(), run.read_rows()
     columns = probe_columns(run, recipe, rows)
     extract(run, progress=progress, accept_changes=accept_changes)
@@ -87,7 +95,7 @@ def probe(run: Run | str | Path, *, progress: bool = True, accept_changes: bool 
             f"run '{run.root}' has features of {counted(features.shape[0], 'row')}, but {counted(rows.height, 'row')}. "
             "Delete its folder 'features', then probe again."
         )
-    frozen = FrozenFeatures.of(features, rows, recipe.probe)
+    frozen = FrozenFeatures.of(features, rows, recipe)
     console = Console(stderr=True, quiet=not progress)
 
     def note(text: str) -> None:
@@ -127,8 +135,8 @@ def _start_record(
         "digest": start.digest,
         "width": start.features.shape[1],
         "is_same": is_same,
-        **with_differences(before, scores, frozen.draws),
-        "summary": summary(before, scores, frozen.draws),
+        **with_differences(before, scores, frozen),
+        "summary": summary(before, scores, frozen),
     }, before.arrays
 
 

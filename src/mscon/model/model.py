@@ -212,7 +212,7 @@ def finished_model(settings: recipe.Recipe, dim: int | None) -> Model:
         settings: of its run. Published weights, or those of another run, are not asked for.
         dim: of the vectors that are encoded; None for images.
     """
-    encoder = dataclasses.replace(settings.encoder, pretrained=False, start_from="", weights="", lora=0)
+    encoder = dataclasses.replace(settings.encoder.bare, lora=0)
     model = build_model(dataclasses.replace(settings, encoder=encoder), settings.similarities, dim)
     if settings.keep.transforms:
         model.beside = build_beside(settings.keep, start_of(settings), model.encoder, dim)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta
@@ -51,6 +51,11 @@ class Encoder:
     adapter: Mapping[str, Any] = field(default_factory=dict)
     stored_views: Annotated[int, Meta(ge=0, le=256)] = 0
     lora: Annotated[int, Meta(ge=0, le=1024, description="0 (no adapters) or a rank up to 1024")] = 0
+
+    @property
+    def bare(self) -> Encoder:
+        """The same network without weights to start from, for those of a checkpoint to be loaded."""
+        return replace(self, pretrained=False, start_from="", weights="")
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 
 from mscon.data.batches.training_length import training_length
-from mscon.errors import RunError, TableError, counted
+from mscon.data.table.table import unit
+from mscon.errors import OthersStopped, RunError, TableError, counted, numbered
 from mscon.run.recipe import Recipe
 from mscon.run.run import Run
+from mscon.train.breakdown import CAPTURE, Capture, NotFinite, broken_down, diagnose, need_finite_state
 from mscon.train.checkpoint import Position, save_best, save_last
 from mscon.train.gather import leave, processes
 from mscon.train.grad_cache import has_batch_norm
 from mscon.train.keep import finish, records
 from mscon.train.log import LEGEND, Log, TrainingProgress
-from mscon.train.loop import Training, need_finite_state, train_epoch, validate
+from mscon.train.loop import Training, train_epoch, validate
 
 
 def is_first() -> bool:
@@ -70,6 +73,8 @@ def train(run: Run, training: Training, position: Position, show: bool) -> Run:
             progress.say(f"stopped in epoch {position.epoch + 1} of {settings.epochs}; {advice}.")
             raise
         except (RunError, TableError) as error:
+            if isinstance(error, NotFinite) and error.capture is not None:
+                error = _captured(run, training, error, error.capture)
             state = f"keeps its checkpoint of epoch {position.epoch}" if position.epoch else "has no checkpoint yet"
             state = f"'{run.root.parent}' is unchanged" if run.is_next else f"'{run.root}' {state}"
             raise type(error)(f"{error}\n  Run {state}.") from error
@@ -83,6 +88,24 @@ def train(run: Run, training: Training, position: Position, show: bool) -> Run:
         write_trained(run, training.recipe, position)
     leave()
     return run
+
+
+def _captured(run: Run, training: Training, error: NotFinite, capture: Capture) -> RunError:
+    """Keep the step that broke down in the run, and name the rows that are at fault."""
+    if not is_first() and training.recipe.candidates.gather_across_devices:  # all find it out, and the first tells
+        return OthersStopped(str(error))
+    table = run.read_facts()["table"]["name"] if is_first() else ""
+    path = run.root / f"checkpoints/{CAPTURE}.safetensors"
+    advice = ""
+    if is_first() and not run.is_next:  # what was to replace another run goes
+        with contextlib.suppress(OSError):
+            run.write_checkpoint(CAPTURE, *capture.to_checkpoint())
+            advice = f"\n  This step is kept in '{path}'; `mscon replay {run.root}` takes it again."
+    if processes()[1] > 1:
+        lines = numbered(unit(table), sorted({*training.lines_of(capture.rows)}))
+        return RunError(f"{error}\n  Rows of the batch: {lines}.{advice}")
+    words = diagnose(training, capture, unit(table))
+    return RunError(f"{broken_down(training, capture.epoch, capture.step, words) if words else error}{advice}")
 
 
 def _save_start(run: Run, training: Training) -> None:
