@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 from PIL import Image
 
-from mscon.data.inputs.image_files import decode_some, side_and_mode
+from mscon.data.inputs.decoding import side_and_mode
+from mscon.data.inputs.image_files import decode_some
 from mscon.errors import MSConError
 from mscon.search.explorer.uploads import read_upload
 from reliability.fuzz.hostile import edited, edits

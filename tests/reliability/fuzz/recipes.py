@@ -19,7 +19,7 @@ from reliability.fuzz.surface import Surface, verb
 from reliability.jobs import write_job
 
 _SECTIONS = {
-    "data": schema.Data, "encoder": schema.Encoder, "views": schema.Views, "sampler": schema.Sampler,
+    "data": recipes.Data, "encoder": schema.Encoder, "views": schema.Views, "sampler": schema.Sampler,
     "triplets": schema.Triplets, "candidates": schema.Candidates, "train": schema.Train, "keep": Keep,
     "log": schema.Log, "probe": schema.Probe,
 }  # fmt: skip
