@@ -122,6 +122,9 @@ IMAGES = argument(
     metavar="DIR",
     type=Path,
 )
+MOVED = IMAGES.described(
+    "the folder in which the images, or the file of vectors, are now, if they moved; the run remembers it"
+)
 SET = argument(
     "--set",
     "change one value of the recipe, such as train.epochs=12; may be repeated",

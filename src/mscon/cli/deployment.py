@@ -33,6 +33,14 @@ from mscon.cli.arguments import (
     argument("--similarity", "write the projections of this similarity (default: features)", metavar="NAME"),
     IMAGES,
     argument(
+        "--link-folder",
+        "a folder outside that of the images into which links in it may lead; may be repeated (default: [data] "
+        "link_folders of the model)",
+        metavar="DIR",
+        action="append",
+        default=[],
+    ),
+    argument(
         "--vectors",
         "for models of vectors: the file or column with the vectors (default: the name used in training)",
         metavar="NAME",
@@ -82,6 +90,7 @@ def embed(arguments: argparse.Namespace) -> None:
         arguments.out,
         images=arguments.images,
         vectors=arguments.vectors,
+        link_folders=[os.path.abspath(folder) for folder in arguments.link_folder],
         similarity=arguments.similarity,
         shard_rows=arguments.shard_rows,
         missing_images=arguments.missing_images,

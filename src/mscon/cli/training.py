@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from mscon.cli.arguments import (
     ACCEPT_CHANGES,
     IMAGES,
+    MOVED,
     RECIPE,
     RUN,
     SET,
@@ -86,6 +87,7 @@ def train(arguments: argparse.Namespace) -> None:
 
 @verb(
     RUN,
+    MOVED,
     SET.described("from now on use another value of [train] or [log] of its recipe; may be repeated"),
     TRUST,
     ACCEPT_CHANGES,
@@ -105,7 +107,7 @@ def resume(arguments: argparse.Namespace) -> None:
     """
     from mscon.train.fit import resume
 
-    run = open_run(arguments.run, arguments.trust)
+    run = open_run(arguments.run, arguments.trust).moved(arguments.images)
     run = resume(run, overrides=arguments.set, accept_changes=arguments.accept_changes)
     if not process_number():
         _end(run, arguments.no_probe, arguments.accept_changes)

@@ -26,7 +26,14 @@ from mscon.run.recipe import Recipe
 from mscon.run.run import Run
 
 
-def probe(run: Run | str | Path, *, progress: bool = True, accept_changes: bool = False, start: bool = True) -> None:
+def probe(
+    run: Run | str | Path,
+    *,
+    progress: bool = True,
+    accept_changes: bool = False,
+    start: bool = True,
+    images: str | Path | None = None,
+) -> None:
     """Probe every column that the run was trained on, and those that its recipe names under [probe].
 
     Features are extracted first where they are missing or older than the checkpoint. Writes `probe.json`:
@@ -73,13 +80,14 @@ def probe(run: Run | str | Path, *, progress: bool = True, accept_changes: bool 
         progress: show progress, and the columns that are skipped, on standard error.
         accept_changes: extract features anew, also where images or vectors have changed since training.
         start: also probe the features that the run began from.
+        images: the folder in which the images, or the file of vectors, are now, if they moved; the run remembers it.
 
     Raises:
         RunError: if the run has no checkpoint, its recipe names a column that its rows do not have, images or vectors
             have changed, or features are not finite.
         TableError: if features must be extracted and an image cannot be read any more.
     """
-    run = Run.of(run)
+    run = Run.of(run).moved(images)
     recipe, rows = run.read_recipe(), run.read_rows()
     columns = probe_columns(run, recipe, rows)
     extract(run, progress=progress, accept_changes=accept_changes)

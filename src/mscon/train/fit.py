@@ -173,14 +173,19 @@ def fit(
 def _read_from(recipe: Recipe, table: Table, images: Path | None) -> list[Path]:
     """Files and folders of the user's that a training reads, of which each must lie outside a run that is replaced."""
     root = table.folder if images is None else images
-    named = [table.path, images, Path(recipe.encoder.start_from or table.path)]
+    named = [table.path, images, Path(recipe.encoder.start_from or recipe.encoder.weights or table.path)]
     sources = [source_of(part) for part in stored(recipe.similarities)]
     named += [root / name for name in (recipe.data.vectors, recipe.triplets.folder, *sources) if name]
     return [path for path in named if path is not None and path.exists()]
 
 
 def resume(
-    run: Run | str | Path, progress: bool = True, overrides: Sequence[str] = (), *, accept_changes: bool = False
+    run: Run | str | Path,
+    progress: bool = True,
+    overrides: Sequence[str] = (),
+    *,
+    accept_changes: bool = False,
+    images: str | Path | None = None,
 ) -> Run:
     """Go on with a run that was stopped, from its last checkpoint to the epochs that its recipe says.
 
@@ -193,6 +198,7 @@ def resume(
         overrides: of [train] and [log] in its recipe, as in "train.epochs=40"; the run keeps them.
         accept_changes: go on also where images or vectors are not those that the run was trained on; then run.json says
             so. The run keeps the fingerprints of those that it began with.
+        images: the folder in which the images, or the file of vectors, are now, if they moved; the run remembers it.
 
     Raises:
         RunError: if the checkpoint does not fit the recipe, another process trains the run, one of its files, or
@@ -200,7 +206,7 @@ def resume(
         RecipeError: if an override is of something else.
         TableError: if an image cannot be read any more.
     """
-    run = Run.of(run)
+    run = Run.of(run).moved(images)
     if other := [text for text in overrides if not text.startswith(("train.", "log."))]:
         raise RecipeError(
             f"--set {other[0]}: a run that is resumed can change [train] and [log] only; all else is in its checkpoint "

@@ -66,7 +66,7 @@ def reopen(run: Run, recipe: Recipe, device: str, accept_changes: bool) -> Reope
     codes = {column: torch.from_numpy(array) for column, array in arrays.items()}
     dataset = assembly.dataset_of(recipe, rows, similarities, inputs, root, name, codes)
     # The weights come from the checkpoint, if there is one: no hub and no other run is asked for them again.
-    bare = replace(recipe, encoder=replace(recipe.encoder, pretrained=False, start_from=""))
+    bare = replace(recipe, encoder=recipe.encoder.bare)
     method = assembly.method_of(bare if run.has_checkpoint("last") else recipe, similarities, inputs)
     assembly.check_learns(method, recipe.train.epochs)
     return Reopened(assembly.training_of(recipe, dataset, method, device), root, name, changed, words)
