@@ -33,11 +33,11 @@ def losses(plan: Plan, end: float) -> Iterator[dict[str, Any]]:
                 record: dict[str, Any] = {"rows": rows, "dim": dim, "dtype": str(dtype).removeprefix("torch.")}
                 if rows <= plan.most_float64:
                     record |= errors(unit, problem.labels)
-                own = timed_call(
+                of_kernel = timed_call(
                     "mscon", lambda u=unit, y=problem.labels: kernel(u, y).backward(), plan.device, end, 20
                 )
-                record |= own
-                if (spent := own["mscon_ms"]) is not None:
+                record |= of_kernel
+                if (spent := of_kernel["mscon_ms"]) is not None:
                     record["tflops"] = 5 * rows**2 * dim * len(CLASSES) / (spent / 1e3) / 1e12
                 for name in ("PML", "plain") if rows <= MOST_PEERS else ():
                     (peer,) = implementations(Problem(unit, problem.labels), [name]).values()
@@ -69,9 +69,9 @@ def kernel(unit: Tensor, labels: Tensor) -> Tensor:
 def errors(unit: Tensor, labels: Tensor) -> dict[str, float]:
     """Relative errors of value and gradient against float64 on the same numbers, by the formula written out."""
     wide = unit.detach().double().requires_grad_()
-    own = torch.eye(wide.shape[1], dtype=torch.bool, device=wide.device)
-    alike = (labels[:, :, None] == labels[:, None, :]) & ~own
-    log_shares = (torch.bmm(wide, wide.mT) / TEMPERATURE).masked_fill(own, -torch.inf).log_softmax(dim=2)
+    same = torch.eye(wide.shape[1], dtype=torch.bool, device=wide.device)
+    alike = (labels[:, :, None] == labels[:, None, :]) & ~same
+    log_shares = (torch.bmm(wide, wide.mT) / TEMPERATURE).masked_fill(same, -torch.inf).log_softmax(dim=2)
     totals = torch.where(alike, log_shares, 0.0).sum(dim=2) / alike.sum(dim=2).clamp_min(1)
     expected = -totals.mean(dim=1).sum()
     value = kernel(unit, labels)
