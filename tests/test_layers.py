@@ -201,6 +201,17 @@ def test_the_report_needs_no_torch():
     assert "torch" not in packages_loaded_by("import mscon.evaluate.report.page")
 
 
+def test_models_load_without_scikit_learn():
+    """Which takes a quarter of the time; probes need it, and the transformer is one of its classes."""
+    needs = {
+        name_of(path)
+        for path in FILES
+        for node in ast.parse(path.read_text("utf-8")).body
+        if isinstance(node, ast.Import | ast.ImportFrom) and "sklearn" in ast.unparse(node)
+    }
+    assert needs == {"mscon/deploy/transformer.py", "mscon/evaluate/estimators.py", "mscon/evaluate/linear.py"}
+
+
 def test_only_two_files_know_of_processes():
     """What they exchange, and who of them prints."""
     knows = [p.name for p in FILES if "torch.distributed" in modules_of(p)]
