@@ -131,3 +131,13 @@ def test_inputs_read_the_same_texts_as_numbers_as_similarities_do(text):
             tabular.numbers_of(frame, "n", "t.csv")
     else:
         assert tabular.numbers_of(frame, "n", "t.csv").tolist() == [number]
+
+
+@pytest.mark.parametrize(("place", "cell"), [(0, "1e300"), (4, "1e300"), (4, "-1e160"), (4, "1e60")])
+def test_a_number_that_no_vector_can_hold_is_told_with_its_line(place, cell):
+    cells = ["1", "2", "3", "4", "5"]
+    cells[place] = cell
+    frame = rows(height=cells)
+    with pytest.raises(TableError) as caught:
+        ColumnCoding.fit(frame, ("height",), (), "t.csv").encode(frame, "t.csv")
+    assert f"t.csv, line {place + 2}: the number {cell} in column 'height' is too large beside the" in str(caught.value)

@@ -22,6 +22,10 @@ from mscon.errors import TableError, first_few
 MOST_VALUES = 256
 
 
+# Means and standard deviations are computed with squares, which double precision holds up to here.
+_LARGEST = 1e150
+
+
 @dataclass(frozen=True, slots=True)
 class Number:
     """How a column of numbers is encoded.
@@ -185,14 +189,17 @@ class ColumnCoding:
         """All rows by these rules.
 
         Raises:
-            TableError: for cells that are no numbers.
+            TableError: for cells that are no numbers, or too large ones.
         """
         numbers = np.zeros((rows.height, sum(n.width for n in self.numbers)), dtype=np.float32)
         at = 0
         for part in self.numbers:
             values = numbers_of(rows, part.column, table_name)
             missing = np.isnan(values)
-            numbers[:, at] = np.where(missing, 0.0, (values - part.mean) / part.std)
+            with np.errstate(over="ignore"):  # what single precision cannot hold becomes infinite, and is a fault
+                numbers[:, at] = np.where(missing, 0.0, (values - part.mean) / part.std)
+            if broken := np.flatnonzero(~np.isfinite(numbers[:, at])).tolist():
+                raise _too_large(rows, part.column, broken, table_name)
             if part.says_missing:
                 numbers[:, at + 1] = missing
             at += part.width
@@ -253,7 +260,7 @@ def numbers_of(rows: pl.DataFrame, column: str, table_name: str) -> Float64[np.n
     """The cells of a column as numbers, NaN where missing; the same texts as `number_of` of similarities.
 
     Raises:
-        TableError: for cells that are no finite numbers.
+        TableError: for cells that are no finite numbers, or whose square is none.
     """
     cells = rows.get_column(column)
     values = cells.cast(pl.Float64, strict=False)
@@ -271,4 +278,19 @@ def numbers_of(rows: pl.DataFrame, column: str, table_name: str) -> Float64[np.n
                 "[data] categories if these are names.",
             )
         )
+    if large := (values.abs() > _LARGEST).arg_true().to_list():
+        raise _too_large(rows, column, large, table_name)
     return values.fill_null(float("nan")).to_numpy()
+
+
+def _too_large(rows: pl.DataFrame, column: str, broken: Sequence[int], table_name: str) -> TableError:
+    cells, lines = rows.get_column(column), rows.get_column("line")
+    return TableError(
+        at_lines(
+            table_name,
+            [lines[row] for row in broken],
+            rows.height,
+            f"the number {cells[broken[0]]} in column {column!r} is too large beside the others to be encoded.",
+            "Mend it; or empty the cell, if it stands for a number that is missing.",
+        )
+    )
