@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import mscon
 from mscon.cli import deployment, evidence, experiments, explore, list, search, tables, training
 from mscon.cli.arguments import process_number, started_by_torchrun
-from mscon.errors import MSConError, OthersStopped
+from mscon.errors import MSConError, OthersStopped, is_out_of_memory
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,6 +37,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         where = "" if error.filename is None else f"'{error.filename}': "
         print(f"mscon: {where}{error.strerror or error}.", file=sys.stderr)
+        return 2
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        reason = str(error).strip().partition("\n")[0] or "no reason was given"
+        print(
+            f"mscon: out of memory ({reason[:200]}).\n  Free some, or give it less at once: fewer rows in the table, "
+            "a smaller data.image_size in the recipe, a smaller --batch-size of `mscon embed`.",
+            file=sys.stderr,
+        )
         return 2
     except KeyboardInterrupt:
         # The process takes a moment to end, and a second Ctrl-C would break into that, with a traceback.

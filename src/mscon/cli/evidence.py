@@ -77,6 +77,8 @@ def scores_text(run: Run) -> str:
 
     probe = run.read_probe()
     lines = _score_lines(str(run.root), probe)
+    if sentence := probe.get("collapse"):
+        lines.append(sentence)
     for sentence in (against_start(probe), what_to_try(probe, run.read_recipe_values())):
         lines += [f"{sentence[0].upper()}{sentence[1:].rstrip('.')}."] if sentence else []
     return "\n".join(lines)

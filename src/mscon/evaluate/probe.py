@@ -21,6 +21,7 @@ from mscon.evaluate.features import extract
 from mscon.evaluate.space_scores import SpaceScores, score_space, summary, with_differences
 from mscon.evaluate.start import Start, start_of
 from mscon.evaluate.targets import ProbeTarget, probe_columns
+from mscon.model.collapse import collapse
 from mscon.run.recipe import Recipe
 from mscon.run.run import Run
 
@@ -55,6 +56,7 @@ def probe(
          "start": {"title", "digest", "width", "is_same", "linear", "neighbours", "summary"},
          "skipped": [{"column", "probe": "linear", "neighbours" or "start", "reason"}]}
 
+    "collapse" is there where the features have collapsed: a sentence, see `mscon.model.collapse`.
     With "neighbours_among": "test" neighbours are test rows. "start" is there where the run began from published
     weights, another run's, vectors, columns or texts. Its "linear" and "neighbours" are the same probes of the features
     that it began from (see `mscon.evaluate.start`), and each
@@ -110,6 +112,8 @@ def probe(
     predictions = scores.arrays | {
         f"projections/{name.removeprefix('linear/')}": array for name, array in projections.arrays.items()
     }
+    if sentence := collapse(features):
+        record["collapse"] = sentence
     if projections.records["linear"]:
         record["projections"] = projections.records["linear"]
     try:

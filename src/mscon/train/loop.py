@@ -130,6 +130,18 @@ class Training:
         average_gradients(self.method.parameters())
         return measured
 
+    @torch.no_grad()
+    def features(self, rows: Int64[Tensor, " rows"]) -> Float[Tensor, "rows width"]:
+        """One view of each row, encoded as after training, a batch at a time; leaves the method in evaluation mode."""
+        draw_view = self.view_maker(derived_seed(self.recipe.train.seed, 0, "features"))
+        with self.average.in_use() if self.average is not None else contextlib.nullcontext():
+            self.method.eval()
+            parts = []
+            for numbers in rows.split(self.recipe.train.batch_size):
+                batch, make_views = self._part(numbers, draw_view, 0, 1)
+                parts.append(self.method.model.encoder(make_views[0](batch.inputs)).float().cpu())
+        return torch.cat(parts)
+
     def _part(
         self, rows: Int64[Tensor, " rows"], draw_view: DrawView, rank: int, world: int
     ) -> tuple[Batch, list[MakeView]]:
