@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -106,6 +108,30 @@ def test_search_notes_rows_that_it_shows_whose_input_has_changed(trained, capsys
     shutil.rmtree("there")
     assert main(["search", "run", "--query", "7", "-k", "1"]) == 0
     assert "have changed since training, or are gone" in capsys.readouterr().err
+
+
+def test_what_is_printed_survives_an_encoding_without_some_letters(trained, monkeypatch):
+    assert main(["probe", "run", "--no-start"]) == 0
+    for encoding in ("ascii", "latin-1", "cp1252"):
+        content = io.BytesIO()
+        stream = io.TextIOWrapper(content, encoding=encoding)
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "stdout", stream)
+            assert main(["probe", "run", "--no-start"]) == 0
+            assert main(["search", "run", "--query", "0", "-k", "19"]) == 0
+            stream.flush()
+        assert "\\u2260 b" in content.getvalue().decode(encoding)
+
+
+def test_closed_streams_keep_no_verb_from_its_work(trained, monkeypatch):
+    with monkeypatch.context() as patch:
+        for name in ("stdout", "stderr"):
+            patch.setattr(sys, name, None)
+        assert main(["resume", "run", "--set", "train.epochs=3"]) == 0
+        assert main(["probe", "nothing"]) == 2
+        for name in ("stdout", "stderr"):
+            getattr(sys, name).close()
+    assert Run.open("run").read_probe()["linear"]
 
 
 def test_a_cache_of_links_is_read_where_the_recipe_says_where_they_lead(tmp_path, monkeypatch, capsys):
