@@ -33,7 +33,9 @@ def against_the_best(comparison: dict[str, Any]) -> list[str]:
         if cell is None or (row["column"], row["held_out"]) in before:
             continue
         before.add((row["column"], row["held_out"]))
-        best = next(n for n, other in enumerate(row["cells"]) if other and other["standing"] == "first")
+        best = next(
+            n for n, other in enumerate(row["cells"]) if other and other["standing"] in ("only", "best", "first")
+        )
         gap = "is the best" if best == recipe else text(cell["behind_by"], row)
         lines.append(
             f"| {row['column']}{', held out' if row['held_out'] else ''} | {'yes' if row['in_domain'] else 'no'} "
@@ -59,6 +61,7 @@ def main(folder: Path, name: str, recipe: Path, command: list[str]) -> None:
     shutil.copyfile(folder / "table.md", out / "table.md")
     shutil.copyfile(recipe, out / "recipe.toml")
     facts = expected(comparison, runs, "; ".join(command))
+    seeds = max(method["seeds"] for method in comparison["methods"])  # the start has one
     title = recipe.read_text("utf-8").splitlines()[0].removeprefix("# ").rstrip(".")
     readme = out / "README.md"
     by_hand = readme.read_text("utf-8").partition(END)[2] if readme.exists() else "\n"
@@ -67,8 +70,8 @@ def main(folder: Path, name: str, recipe: Path, command: list[str]) -> None:
         "```bash",
         *command,
         "```\n",
-        f"{counted(facts['seeds'], 'seed')}, {counted(len(runs), 'run')}, {sum(run.read_facts()['trained']['seconds'] for run in runs):,.0f} s "
-        f"of training in all. Intervals are over rows{' and seeds' if facts['seeds'] > 1 else ''}, paired; a gap in bold is "
+        f"{counted(seeds, 'seed')}, {counted(len(runs), 'run')}, {sum(run.read_facts()['trained']['seconds'] for run in runs):,.0f} s "
+        f"of training in all. Intervals are over rows{' and seeds' if seeds > 1 else ''}, paired; a gap in bold is "
         "clear. [table.md](table.md) has all methods and measures. "
         f"{facts['date']}, commit {facts['commit'][:7]}, torch {facts['versions']['torch']}.\n",
         *(f"- {sentence}" for sentence in comparison["verdict"]),
