@@ -120,13 +120,13 @@ def similar_name(path: Path) -> str:
 
 
 def decode_some(
-    paths: Sequence[Path | None], size: int, channels: int, white: float = 0.0
+    paths: Sequence[Path | None], size: int, channels: int, white: float = 0.0, *, to_look_at: bool = False
 ) -> tuple[UInt8[np.ndarray, "images channels size size"], dict[int, str]]:
     """Several images as `decode_one` gives them, and what is wrong with those that cannot be read, by number.
 
     Args:
         paths: as `locate` gives them; None lies outside the folder of the images.
-        size, channels, white: see `decode_one`.
+        size, channels, white, to_look_at: see `decode_one`.
 
     Returns:
         Black where an image is at fault; and its fault, to follow the image's name: "is truncated".
@@ -134,7 +134,7 @@ def decode_some(
     pixels = np.zeros((len(paths), channels, size, size), dtype=np.uint8)
 
     def decode_into(number: int, path: Path) -> None:
-        pixels[number] = decode_one(path, size, channels, white)
+        pixels[number] = decode_one(path, size, channels, white, to_look_at=to_look_at)
 
     return pixels, each_file(paths, decode_into, "")
 
