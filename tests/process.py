@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -192,6 +193,15 @@ def call(
     process = _server().Process(target=_child, args=arguments, daemon=True)  # none outlives a test that failed
     process.start()
     return Started(process, folder)
+
+
+def forked(do: Callable[[Connection, Any], Any], argument: Any) -> tuple[BaseProcess, Connection]:
+    """Start `do(connection, argument)` in a process of its own; and the other end of its connection."""
+    here, there = _server().Pipe()
+    process = _server().Process(target=do, args=(there, argument), daemon=True)
+    process.start()
+    there.close()
+    return process, here
 
 
 @functools.cache

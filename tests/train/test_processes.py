@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import os
+import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -187,6 +189,18 @@ def test_that_others_stopped_is_left_to_the_one_that_knows_why(store):
     by_one_process(lambda: printed.append("cause"), is_cause=True)
     other.join(60)
     assert printed == ["cause"]
+
+
+def test_who_waits_for_the_cause_speaks_when_torchrun_ends_it(store):
+    """SIGTERM comes at once where a process was killed, which left no word."""
+    before, printed, start = signal.getsignal(signal.SIGTERM), [], time.monotonic()
+    end = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM))
+    end.start()
+    by_one_process(lambda: printed.append("stopped"), is_cause=False)
+    end.join()
+    assert printed == ["stopped"]
+    assert time.monotonic() - start < 3
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 @pytest.mark.parametrize("begun", [0, 1])

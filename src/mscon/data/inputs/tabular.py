@@ -12,18 +12,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 import polars as pl
-from jaxtyping import Float32, Float64, Int, Int32, Int64
+from jaxtyping import Float32, Int, Int32, Int64
 
-from mscon.data.table.table import at_lines
-from mscon.errors import TableError, first_few
+from mscon.data.inputs.number_cells import numbers_of, too_large
+from mscon.data.table.table import no_column
+from mscon.errors import RunError, TableError
+from mscon.run.ranges import Finite, Positive
 
 MOST_VALUES = 256
-
-
-# Means and standard deviations are computed with squares, which double precision holds up to here.
-_LARGEST = 1e150
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +36,8 @@ class Number:
     """
 
     column: str
-    mean: float
-    std: float
+    mean: Finite
+    std: Positive
     says_missing: bool
 
     @property
@@ -191,6 +190,8 @@ class ColumnCoding:
         Raises:
             TableError: for cells that are no numbers, or too large ones.
         """
+        if absent := [part.column for part in self.parts if part.column not in rows.columns]:
+            raise TableError(f"{table_name}: {no_column(absent[0], rows.columns)}")
         numbers = np.zeros((rows.height, sum(n.width for n in self.numbers)), dtype=np.float32)
         at = 0
         for part in self.numbers:
@@ -199,7 +200,7 @@ class ColumnCoding:
             with np.errstate(over="ignore"):  # what single precision cannot hold becomes infinite, and is a fault
                 numbers[:, at] = np.where(missing, 0.0, (values - part.mean) / part.std)
             if broken := np.flatnonzero(~np.isfinite(numbers[:, at])).tolist():
-                raise _too_large(rows, part.column, broken, table_name)
+                raise too_large(rows, part.column, broken, table_name)
             if part.says_missing:
                 numbers[:, at + 1] = missing
             at += part.width
@@ -220,11 +221,18 @@ class ColumnCoding:
 
     @classmethod
     def from_json(cls, state: Mapping[str, Any]) -> ColumnCoding:
-        """The inverse of `to_json`."""
-        return cls(
-            tuple(Number(**number) for number in state["numbers"]),
-            tuple(Category(c["column"], tuple(c["values"]), c["says_missing"]) for c in state["categories"]),
-        )
+        """The inverse of `to_json`.
+
+        Raises:
+            RunError: for what `to_json` does not write.
+        """
+        try:
+            coding = msgspec.convert(state, cls)
+        except msgspec.ValidationError as error:
+            raise RunError(f"how columns become vectors is not told as mscon writes it: {error}.") from None
+        if coding.width != (width := state.get("width", coding.width)):
+            raise RunError(f"columns become vectors of {coding.width:,} numbers, but {width:,} are told.")
+        return coding
 
 
 def _number(rows: pl.DataFrame, train: pl.DataFrame, column: str, table_name: str) -> Number:
@@ -254,43 +262,3 @@ def _category(train: pl.DataFrame, column: str, table_name: str) -> Category:
             "it out of [data] categories."
         )
     return Category(column, tuple(ordered[:MOST_VALUES]), says_missing)
-
-
-def numbers_of(rows: pl.DataFrame, column: str, table_name: str) -> Float64[np.ndarray, " rows"]:
-    """The cells of a column as numbers, NaN where missing; the same texts as `number_of` of similarities.
-
-    Raises:
-        TableError: for cells that are no finite numbers, or whose square is none.
-    """
-    cells = rows.get_column(column)
-    values = cells.cast(pl.Float64, strict=False)
-    wrong = (cells.is_not_null() & ~values.is_finite().fill_null(False)).arg_true().to_list()
-    if wrong:
-        lines = rows.get_column("line")
-        listed = first_few(list(dict.fromkeys(repr(cells[row]) for row in wrong)))
-        raise TableError(
-            at_lines(
-                table_name,
-                [lines[row] for row in wrong],
-                rows.height,
-                f"{cells[wrong[0]]!r} in column {column!r} is no finite number, but [data] numbers names that column.",
-                f"Such cells: {listed}. Leave a cell empty where the number is missing; name the column under "
-                "[data] categories if these are names.",
-            )
-        )
-    if large := (values.abs() > _LARGEST).arg_true().to_list():
-        raise _too_large(rows, column, large, table_name)
-    return values.fill_null(float("nan")).to_numpy()
-
-
-def _too_large(rows: pl.DataFrame, column: str, broken: Sequence[int], table_name: str) -> TableError:
-    cells, lines = rows.get_column(column), rows.get_column("line")
-    return TableError(
-        at_lines(
-            table_name,
-            [lines[row] for row in broken],
-            rows.height,
-            f"the number {cells[broken[0]]} in column {column!r} is too large beside the others to be encoded.",
-            "Mend it; or empty the cell, if it stands for a number that is missing.",
-        )
-    )
