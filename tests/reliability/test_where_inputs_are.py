@@ -148,6 +148,9 @@ def test_a_cache_of_links_is_read_where_the_recipe_says_where_they_lead(tmp_path
     message = capsys.readouterr().err
     assert "20 of 20 rows have this problem" in message
     assert '[data] link_folders = ["../../blobs"]' in message
+    assert main(["init", str(snapshot / "t.csv"), "--out", "guessed.toml"]) == 0
+    assert 'link_folders = ["../../blobs"]' in Path("guessed.toml").read_text()
+    assert main(["check", "guessed.toml", "--table", str(snapshot / "t.csv")]) == 0
     setting = 'data.link_folders=["../../blobs"]'
     assert main(["check", "r.toml", "--table", str(snapshot / "t.csv"), "--set", setting]) == 0
     train = ["train", "r.toml", "--table", str(snapshot / "t.csv"), "--out", "run", "--set", setting]
