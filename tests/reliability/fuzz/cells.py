@@ -22,7 +22,7 @@ _KINDS = ("categorical", "multi_label", "ordinal", "continuous", "hierarchical",
 
 
 class Cells(Surface):
-    tries, share = 1_500, 60
+    tries, share = 2_400, 40
 
     def cases(self) -> SearchStrategy[Any]:
         cell = st.none() | words | numbers.map(str) | st.sampled_from("abc")

@@ -45,7 +45,7 @@ _INPUTS: dict[str, Any] = {
 
 
 class PackedModels(Surface):
-    tries, share = 1_000, 40
+    tries, share = 300, 15
     megabytes = 512
 
     def cases(self) -> SearchStrategy[Any]:

@@ -73,7 +73,7 @@ def _texts() -> SearchStrategy[bytes]:
 
 
 class Recipes(Surface):
-    tries, share = 2_600, 110
+    tries, share = 3_000, 40
 
     def cases(self) -> SearchStrategy[Any]:
         plain = st.lists(_setting, min_size=1, max_size=3).map(_plain)

@@ -41,7 +41,7 @@ _AMOUNTS = ("epochs", "draws", "units", "layers", "hidden_dim", "output_dim", "m
 
 
 class Runs(Surface):
-    tries, share = 1_100, 24
+    tries, share = 250, 6
     seconds, megabytes = 30.0, 512
 
     def cases(self) -> SearchStrategy[Any]:

@@ -14,7 +14,7 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from mscon.errors import MSConError
+from mscon.errors import MSConError, RunError
 from mscon.search.explorer.answers import Answers
 from mscon.search.explorer.server import ExplorerServer
 from mscon.search.index import Index, open_index
@@ -37,7 +37,7 @@ def _mostly(usual: tuple[Any, ...], odd: SearchStrategy[Any]) -> SearchStrategy[
 class Searches(Surface):
     """`Index.search`: a mistake of whoever calls it in Python is a ValueError or a TypeError that says so."""
 
-    tries, share = 1_000, 60
+    tries, share = 800, 30
     refusals = (MSConError, ValueError)
 
     def cases(self) -> SearchStrategy[Any]:
@@ -103,9 +103,9 @@ _HEADS = (
 
 
 class Requests(Surface):
-    """The server over its socket: it answers with a status of 4xx or 2xx, and goes on."""
+    """The server over its socket: it answers with a status of 2xx, or refuses with one of 4xx, and goes on."""
 
-    tries, share = 1_000, 50
+    tries, share = 150, 15
     causes = frozenset({"socket.connect"})
 
     def cases(self) -> SearchStrategy[Any]:
@@ -133,6 +133,8 @@ class Requests(Surface):
         assert not status or status[0][:1] in b"24", reply[:300]
         alive = _exchange(scene.server, _request(scene.server, "GET", "thumbnail/1", "", [], []))
         assert alive.startswith(b"HTTP/1.1 200"), alive[:300]
+        if status != [b"200"]:
+            raise RunError(f"status {status}")
 
 
 def _answered(answers: Answers, place: str, body: bytes) -> None:

@@ -156,7 +156,7 @@ def _class_folders(draw: st.DrawFn) -> dict[str, bytes]:
 
 
 class Tables(Surface):
-    tries, share = 2_600, 90
+    tries, share = 1_700, 30
 
     def cases(self) -> SearchStrategy[Any]:
         files = st.tuples(_delimited() | _json_lines() | _parquet(), st.just([]) | st.just([]) | edits).map(_file)

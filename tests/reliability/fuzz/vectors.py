@@ -61,7 +61,7 @@ _arrays = st.tuples(
 
 
 class VectorFiles(Surface):
-    tries, share = 600, 40
+    tries, share = 1_000, 30
 
     def cases(self) -> SearchStrategy[Any]:
         npy = (
