@@ -202,7 +202,7 @@ def locked(root: Path, work: str = "trains run") -> Iterator[None]:
     """
     try:
         atomic.make_folder(root)
-        handle = os.open(root / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        handle = os.open(root / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
         raise RunError(f"'{root}' cannot be written: {error.strerror or error}.") from None
     try:

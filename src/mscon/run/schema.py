@@ -30,8 +30,7 @@ class Data:
         split: column with the values train, validation, test or unseen. Without it, mscon splits the rows.
         split_by: column whose groups stay together when mscon splits the rows; "" to split row by row.
         split_shares: shares of train, validation and test rows when mscon splits the rows.
-        split_seed: seed of that split. It is not train.seed, so that runs of several seeds are tested on the same rows
-            and can be compared row by row.
+        split_seed: seed of that split; not train.seed, so that runs of several seeds are tested on the same rows.
         missing_images: "error", or "drop" to leave out rows whose image cannot be read.
     """
 
@@ -194,6 +193,7 @@ class Train:
         channels_last: "auto" chooses "yes" or "no" by the hardware and the encoder.
         checkpoint: which weights the probes use: those of the "last" epoch, or the "best" on the validation rows.
         validate_every: epochs between validations.
+        checkpoint_minutes: minutes between checkpoints within an epoch; 0 to write one at the end of each epoch only.
         seed: of everything random.
     """
 
@@ -213,6 +213,7 @@ class Train:
     channels_last: Literal["auto", "yes", "no"] = "auto"
     checkpoint: Literal["last", "best"] = "last"
     validate_every: AtLeast1 = 1
+    checkpoint_minutes: NotNegative = 10.0
     seed: Seed = 0
 
 

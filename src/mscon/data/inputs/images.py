@@ -27,7 +27,7 @@ from mscon.data.inputs.image_files import (
 from mscon.data.table.table import at_lines
 from mscon.errors import TableError, counted, first_few
 from mscon.run import atomic
-from mscon.run.cache import alone, cache_folder, need_room
+from mscon.run.cache import alone, cache_folder, need_room, new_array
 from mscon.run.recipe import Data
 
 # Raised whenever the same file would decode to other pixels: old stores are then left alone, not misread.
@@ -212,7 +212,7 @@ def _open(path: Path, shape: tuple[int, ...]) -> ImageStore | None:
 def _decode_all(target: Path, paths: Sequence[Path | None], shape: tuple[int, ...], title: str) -> dict[int, str]:
     """Fill a store, black where an image cannot be read, and say what is wrong with those."""
     need_room(target.parent, shape[0] * _row(shape).itemsize, _WHAT, "image_size under [data]")
-    store = np.lib.format.open_memmap(target, mode="w+", dtype=_row(shape), shape=shape[:1])
+    store = new_array(target, _row(shape), shape[:1])
 
     def decode_into(number: int, path: Path) -> None:
         pixels, fingerprint = decode_with_fingerprint(path, size=shape[2], channels=shape[1])
@@ -225,7 +225,7 @@ def _decode_all(target: Path, paths: Sequence[Path | None], shape: tuple[int, ..
 
 def _copy_rows(source: Path, target: Path, numbers: Sequence[int]) -> None:
     before = np.load(source, mmap_mode="r", allow_pickle=False)
-    after = np.lib.format.open_memmap(target, mode="w+", dtype=before.dtype, shape=(len(numbers),))
+    after = new_array(target, before.dtype, (len(numbers),))
     for place, number in enumerate(numbers):  # one at a time: together they may be more than fits
         after[place] = before[number]
     after.flush()
