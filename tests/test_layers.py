@@ -44,7 +44,7 @@ ALLOWED: dict[str, set[str]] = {
     "run.layout": set(),
     "run.progress": set(),
     "run.checksums": {"run.layout", "run.atomic", "errors"},
-    "run.outputs": {"errors"},
+    "run.outputs": {"run.atomic", "errors"},
     "run.validate": {"errors"},
     "run.ranges": set(),
     "run.schema": {"run.ranges"},

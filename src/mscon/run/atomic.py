@@ -106,7 +106,7 @@ def _neighbour(path: Path) -> Iterator[Path]:
         if is_leftover(other.name, of=path.name):
             remove_leftover(other)
     while True:
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{path.suffix}")
+        temporary = path.with_name(neighbour_name(path))
         handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
         if fcntl is None:  # Windows moves no open file
             os.close(handle)
@@ -171,6 +171,11 @@ def new_folder(path: Path) -> Iterator[Path]:
         if handle is not None:
             os.close(handle)
     sync(path.parent)
+
+
+def neighbour_name(path: Path) -> str:
+    """A name for the file that is written first, and then moved to `path`."""
+    return f".{path.name}.{secrets.token_hex(4)}{path.suffix}"
 
 
 def is_leftover(name: str, of: str) -> bool:

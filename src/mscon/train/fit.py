@@ -22,7 +22,8 @@ from mscon.data.table.rows import select_rows
 from mscon.data.table.table import Table, unit
 from mscon.errors import RecipeError, RunError
 from mscon.method import catalogue
-from mscon.run import folder
+from mscon.run import folder, outputs
+from mscon.run.layout import FACTS
 from mscon.run.parts import TEACHER
 from mscon.run.recipe import AUTO, Recipe
 from mscon.run.run import Run
@@ -91,6 +92,7 @@ def fit(
     protected = [*protected, *_read_from(recipe, table, images)]
     if not dry_run:
         folder.refuse_if_taken(out, overwrite, protected)
+        outputs.need_place(out / FACTS)
     assembly.check_views(recipe)
     assembly.check_frozen(recipe)
     assembly.check_sampler(recipe)
