@@ -108,7 +108,7 @@ def run(arguments: Sequence[str], place: Path, act: Act | None = None, killed_af
 def faults_after(place: Path, expected: Whole) -> Iterator[str]:
     """What is wrong when the same command is given again, after something went wrong; nothing if all is right."""
     again = mscon(*expected.arguments, cwd=place, env=_cache(place))
-    # Killed after its last file was there, a verb that never replaces files says that it is.
+    # Killed once its last file is there, a verb that replaces no file says that it exists.
     if again.status and not (again.is_one_message and "exist" in again.err):
         yield f"the same command again: {again}"
         return

@@ -49,19 +49,21 @@ def test_folders_are_made_and_the_umask_says_who_may_read_files(tmp_path, umask,
 
 
 def test_what_killed_processes_left_goes_and_what_a_process_writes_now_stays(tmp_path):
-    names = []
-
     def write(temporary):
-        names.append(temporary.name)
-        for name in (".a.txt.00c0ffee.txt", ".a.txt.0000old_.txt", ".b.txt.00c0ffee.txt", "a.txt.00c0ffee.txt"):
-            (tmp_path / name).write_text("half")
-        # Another process writes the same file meanwhile, and a third was killed over it.
+        for name in (".a.txt.00c0ffee.txt", ".b.txt.00c0ffee.txt", ".a.txt.00c0ffee"):
+            (tmp_path / name).mkdir()
+            (tmp_path / name / ".tmpabcdef").write_text("half")
+        (tmp_path / ".a.txt.0000old_.txt").write_text("half, as older versions left it")
+        (tmp_path / "a.txt.00c0ffee.txt").write_text("of the user")
+        # Another process writes the same file meanwhile, and others were killed over it.
         atomic.write_text(tmp_path / "a.txt", "of another")
         temporary.write_text("whole")
+        (temporary.parent / ".tmpabcdef").write_text("what a library leaves")
 
     atomic.write_with(tmp_path / "a.txt", write)
     assert (tmp_path / "a.txt").read_text() == "whole"
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".b.txt.00c0ffee.txt", "a.txt", "a.txt.00c0ffee.txt"]
+    names = [".a.txt.00c0ffee", ".b.txt.00c0ffee.txt", "a.txt", "a.txt.00c0ffee.txt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
 
 
 def _fill_and_stop(path: Path) -> None:
@@ -145,7 +147,12 @@ def test_content_reaches_the_disk_before_its_name_and_the_name_before_the_call_r
 def test_names_of_what_is_not_yet_moved_are_known_again(tmp_path):
     names = []
     for name in ("run.json", "README", "checkpoints"):
-        atomic.write_with(tmp_path / name, lambda temporary: (names.append(temporary.name), temporary.write_text("x")))
+
+        def write(temporary):
+            names.append(temporary.parent.name)
+            temporary.write_text("x")
+
+        atomic.write_with(tmp_path / name, write)
     assert atomic.is_leftover(names[0], "run.json") and atomic.is_leftover(names[1], "README")
     assert not atomic.is_leftover(names[0], "other.json")
     assert not any(atomic.is_leftover(name, "run.json") for name in ("run.json", ".run.json", ".run.json.abc.json"))

@@ -8,6 +8,7 @@ checksums.jsonl, index.json     of the files; what the shards are, where they ar
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -138,9 +139,16 @@ def _launch() -> str:
 
 def sweep(folder: Path, keep: set[Path]) -> None:
     """Remove the files of this job, or an earlier one, that are not needed any more; never a file of another name."""
-    for path in folder.iterdir():
+    for path in sorted(folder.iterdir(), key=lambda path: path.name == checksums.NAME):  # what vouches for others last
         if path not in keep and _OURS.fullmatch(path.name):
-            path.unlink(missing_ok=True)
+            atomic.remove(path)
+
+
+def remove_swept(folder: Path) -> None:
+    """Sweep a folder of shards that are joined, and remove it unless something of the user's is in it."""
+    sweep(folder, keep=set())
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 def note(text: str) -> None:

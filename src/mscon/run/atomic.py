@@ -1,4 +1,4 @@
-"""Files are written whole or not at all: to a neighbour first, then moved into place. Logs grow by whole lines.
+"""Files are written whole or not at all: in a folder beside them, then moved into place. Logs grow by whole lines.
 
 What was written is still there after a power cut: a file reaches the disk before its name does, and the name before the
 call returns.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import glob
 import json
 import os
 import re
@@ -45,7 +44,7 @@ def json_text(value: Any) -> str:
 
 
 def write_with(path: Path, write: Callable[[Path], Any], before: Callable[[Path], Any] | None = None) -> None:
-    """Let `write` fill a neighbouring file, then move it to `path`; on an error leave nothing.
+    """Let `write` fill a file in a neighbouring folder, then move it to `path`; on an error leave nothing.
 
     Removes what killed processes left when they wrote the same file.
 
@@ -57,21 +56,18 @@ def write_with(path: Path, write: Callable[[Path], Any], before: Callable[[Path]
     Raises:
         OSError: where the disk refuses, also if that is an error of another kind in the library that writes.
     """
-    make_folder(path.parent)
-    with _neighbour(path) as temporary:
+    with _scratch_folder(path) as folder:
+        temporary = folder / path.name
+        temporary.touch()
         mode = temporary.stat().st_mode
-        try:
-            with refusals_as_oserror(temporary):
-                write(temporary)
-            if temporary.stat().st_mode != mode:  # a library may have put another file in its place
-                temporary.chmod(mode)
-            sync(temporary)
-            if before is not None:
-                before(temporary)
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+        with refusals_as_oserror(temporary):
+            write(temporary)
+        if temporary.stat().st_mode != mode:  # safetensors puts a file in its place that only its owner may read
+            temporary.chmod(mode)
+        sync(temporary)
+        if before is not None:
+            before(temporary)
+        temporary.replace(path)
     sync(path.parent)
 
 
@@ -96,37 +92,13 @@ def refusals_as_oserror(path: Path) -> Iterator[None]:
         raise OSError(code, os.strerror(code), str(path)) from error
 
 
-@contextlib.contextmanager
-def _neighbour(path: Path) -> Iterator[Path]:
-    """An empty file beside `path`, locked; those that nobody locks any more are removed.
-
-    Its permissions are those of any new file, so that of a run others may read what the umask lets them.
-    """
-    for other in path.parent.iterdir():
-        if is_leftover(other.name, of=path.name):
-            remove_leftover(other)
-    while True:
-        temporary = path.with_name(neighbour_name(path))
-        handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
-        if fcntl is None:  # Windows moves no open file
-            os.close(handle)
-            yield temporary
-            return
-        try:
-            if not try_lock(handle) or temporary.exists():  # else another process has just taken it for a leftover
-                yield temporary
-                return
-        finally:
-            os.close(handle)
-
-
 def remove_leftover(path: Path) -> None:
     """Remove a file, or a folder with all in it, that no process has locked; nothing where there are no locks."""
     with contextlib.suppress(OSError):
         handle = os.open(path, os.O_RDONLY)
         try:
             if fcntl is not None and try_lock(handle):
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+                remove(path)
         finally:
             os.close(handle)
 
@@ -149,32 +121,50 @@ def new_folder(path: Path) -> Iterator[Path]:
     Args:
         path: must not exist in the end, or be an empty folder.
     """
-    make_folder(path.parent)
-    for other in path.parent.glob(f".{glob.escape(path.name)}.????????"):
-        remove_leftover(other)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    temporary.mkdir()
-    handle = None if fcntl is None else os.open(temporary, os.O_RDONLY)
-    try:
-        if handle is not None:
-            try_lock(handle)
+    with _scratch_folder(path) as scratch:
+        temporary = scratch / path.name
+        temporary.mkdir()
         yield temporary
         for folder, _, files in os.walk(temporary):
             for name in files:
                 sync(Path(folder, name))
             sync(Path(folder))
         temporary.rename(path)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    finally:
-        if handle is not None:
-            os.close(handle)
     sync(path.parent)
 
 
+@contextlib.contextmanager
+def _scratch_folder(path: Path) -> Iterator[Path]:
+    """A folder beside `path` that is gone in the end, locked; those that no process has locked any more are removed.
+
+    Whatever libraries leave beside the file that they write goes with it.
+    """
+    make_folder(path.parent)
+    for other in path.parent.iterdir():
+        if is_leftover(other.name, of=path.name):
+            remove_leftover(other)
+    scratch = path.with_name(neighbour_name(path))
+    scratch.mkdir()
+    handle = None if fcntl is None else os.open(scratch, os.O_RDONLY)
+    try:
+        # Another process may have taken it for a leftover before it was locked; then all that follows fails.
+        if handle is not None:
+            try_lock(handle)
+        yield scratch
+    finally:
+        if handle is not None:
+            os.close(handle)
+        remove(scratch)
+
+
+def remove(path: Path) -> None:
+    """A file, or a folder with all in it, if it is there and can be removed."""
+    with contextlib.suppress(OSError):
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
 def neighbour_name(path: Path) -> str:
-    """A name for the file that is written first, and then moved to `path`."""
+    """A name for the folder in which a file is written, before it is moved to `path`."""
     return f".{path.name}.{secrets.token_hex(4)}{path.suffix}"
 
 

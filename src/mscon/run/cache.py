@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mscon.errors import RunError
+from mscon.run import atomic
 
 if TYPE_CHECKING:
     import numpy as np
@@ -68,7 +69,7 @@ def alone(path: Path, what: str) -> Iterator[None]:
                 pass
             else:
                 for left in path.parent.glob(f".{path.name}.*"):
-                    left.unlink(missing_ok=True)
+                    atomic.remove(left)
         yield
 
 

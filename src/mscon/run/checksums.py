@@ -221,14 +221,10 @@ class CheckedFiles:
             values = self._once(f"{name} as values", lambda: json.loads(content.decode("utf-8")))
         except ValueError as error:
             raise RunError(f"{self.root / name} is not valid JSON: {error}") from None
-        if name == "similarities.json":
-            is_whole = isinstance(values, list) and all(
-                isinstance(entry, dict) and {"name", "state"} <= entry.keys() for entry in values
-            )
-        else:
-            is_whole = isinstance(values, dict) or name not in ("run.json", "inputs.json", "probe.json", "layers.json")
-        if not is_whole:
-            raise RunError(f"{self.root / name} does not hold what mscon writes into it. Restore it from a copy.")
+        if not are_kept(self.root):
+            from mscon.run.shapes import need_shape
+
+            need_shape(name, values, self.root / name)
         return values
 
     def _arrays(self, name: str) -> dict[str, np.ndarray]:

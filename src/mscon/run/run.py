@@ -181,10 +181,14 @@ class Run(EvaluationFiles):
 
     def read_recipe_values(self) -> dict[str, Any]:
         """The same as plain values; nothing that it names is imported."""
+        path = self.root / "recipe.toml"
         try:
-            return tomllib.loads(self.read_recipe_text())
+            values = tomllib.loads(self.read_recipe_text())
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise RunError(f"{self.root / 'recipe.toml'} is not valid TOML: {error}") from None
+            raise RunError(f"{path} is not valid TOML: {error}") from None
+        if not (values.get("similarity") and values.get("train")):
+            raise RunError(f"{path} is not a whole recipe. Restore it from a copy.")
+        return values
 
     def write_recipe(self, recipe: Recipe) -> None:
         self._write_text("recipe.toml", recipe.to_toml())
