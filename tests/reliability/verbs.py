@@ -108,6 +108,8 @@ def run(arguments: Sequence[str], place: Path, act: Act | None = None, killed_af
 def faults_after(place: Path, expected: Whole) -> Iterator[str]:
     """What is wrong when the same command is given again, after something went wrong; nothing if all is right."""
     again = mscon(*expected.arguments, cwd=place, env=_cache(place))
+    if again.is_one_message and "mscon resume new" in again.err:
+        again = mscon("resume", "new", "--no-probe", cwd=place, env=_cache(place))
     # Killed once its last file is there, a verb that replaces no file says that it exists.
     if again.status and not (again.is_one_message and "exist" in again.err):
         yield f"the same command again: {again}"

@@ -129,6 +129,8 @@ def new_folder(path: Path) -> Iterator[Path]:
             for name in files:
                 sync(Path(folder, name))
             sync(Path(folder))
+        if os.name == "nt" and path.is_dir():  # elsewhere an empty folder is replaced
+            path.rmdir()
         temporary.rename(path)
     sync(path.parent)
 
