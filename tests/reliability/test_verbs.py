@@ -20,6 +20,8 @@ from reliability.verbs import VERBS, Whole, disturbed, killed, whole, write_scen
 IS_FULL = os.environ.get("MSCON_RELIABILITY") == "full"
 # Those that cost least, and go through all that writes files.
 SHARE = ("prepare", "probe", "embed", "report")
+# Those that train many runs, each time.
+SLOW = ("compare", "reproduce")
 ERRORS = (errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EACCES)
 # Calls that fail where a disk is at fault.
 WRITES = ("open", "write", "sync", "rename", "rename folder", "mkdir")
@@ -54,14 +56,15 @@ def places(tmp_path) -> Iterator[Path]:
 
 
 def _drawn(name: str, what: str, numbers: list[int], full: bool, count: int) -> list[int]:
-    return random.Random(f"{name} {what}").sample(numbers, min(len(numbers), count if full else 1))
+    count = (2 if name in SLOW else count) if full else 1
+    return random.Random(f"{name} {what}").sample(numbers, min(len(numbers), count))
 
 
 def test_killed_it_ends_as_ever_when_it_is_started_again(scene, expected, places, full, counts: Counter[str]):
     name, undisturbed = expected
     draw = random.Random(f"{name} kill")
     faults = []
-    for number in _drawn(name, "kill", list(range(len(undisturbed.events))), full, 10):
+    for number in _drawn(name, "kill", list(range(len(undisturbed.events))), full, 8):
         by_event = draw.random() < 0.7 or not undisturbed.seconds
         seconds = 0.0 if by_event else draw.uniform(0, undisturbed.seconds)
         wrong = killed(scene, next(places), undisturbed, number if by_event else None, seconds)
@@ -75,8 +78,8 @@ def test_what_the_disk_refuses_is_one_message(scene, expected, places, full, cou
     name, undisturbed = expected
     draw = random.Random(f"{name} disk")
     writes = [number for number, event in enumerate(undisturbed.events) if event.kind in WRITES]
-    acts = [FailAt(number, draw.choice(ERRORS)) for number in _drawn(name, "disk", writes, full, 10)]
-    limits = _drawn(name, "limit", [200, 1_000, 4_000, 20_000], full, 4)
+    acts = [FailAt(number, draw.choice(ERRORS)) for number in _drawn(name, "disk", writes, full, 5)]
+    limits = _drawn(name, "limit", [200, 1_000, 4_000, 20_000], full, 2)
     faults = []
     for act in (*acts, *(LimitAt(0, limit) for limit in limits)):
         wrong = disturbed(scene, next(places), undisturbed, act, status=2)
@@ -92,7 +95,7 @@ def test_a_signal_stops_it_in_words(scene, expected, places, full, counts: Count
     if number == signal.SIGINT and not full:
         pytest.skip("the same handler; `make test-reliability` sends it too")
     faults = []
-    for at in _drawn(name, "signal", list(range(len(undisturbed.events))), full, 4):
+    for at in _drawn(name, "signal", list(range(len(undisturbed.events))), full, 2):
         wrong = disturbed(scene, next(places), undisturbed, SignalAt(at, number), status=1)
         faults += [f"signal at event {at}: {text}" for text in wrong]
         counts["signals"] += 1

@@ -8,10 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from process import Outcome, mscon
+from process import Outcome, mscon, start
 from reliability.content import changed, content, left_over
 from reliability.events import Act, Event, KillAt
 from reliability.jobs import IMAGES, write_job
+
+# That a process may take on a busy machine; those of one verb train five runs.
+_SECONDS = 600.0
 
 _TINY = ("--set", "encoder.width=4", "--set", "data.image_size=16")
 
@@ -102,12 +105,13 @@ def copied(scene: Path, folder: Path) -> Path:
 
 def run(arguments: Sequence[str], place: Path, act: Act | None = None, killed_after: float = 0.0) -> Outcome:
     """A verb in a copy of the scene, its cache within it."""
-    return mscon(*arguments, cwd=place, env=_cache(place), watched=place, act=act, killed_after=killed_after)
+    process = start(*arguments, cwd=place, env=_cache(place), watched=place, act=act, killed_after=killed_after)
+    return process.wait(_SECONDS)
 
 
 def faults_after(place: Path, expected: Whole) -> Iterator[str]:
     """What is wrong when the same command is given again, after something went wrong; nothing if all is right."""
-    again = mscon(*expected.arguments, cwd=place, env=_cache(place))
+    again = start(*expected.arguments, cwd=place, env=_cache(place)).wait(_SECONDS)
     if again.is_one_message and "mscon resume new" in again.err:
         again = mscon("resume", "new", "--no-probe", cwd=place, env=_cache(place))
     # Killed once its last file is there, a verb that replaces no file says that it exists.
