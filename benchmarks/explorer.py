@@ -18,6 +18,7 @@ import shutil
 import statistics
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ import numpy as np
 import polars as pl
 from machine import machine
 from PIL import Image
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Browser, sync_playwright
 
 from mscon.data.batches.dataset import fit_similarities
 from mscon.run import atomic
@@ -80,36 +81,28 @@ def make_run(root: Path, rows: int) -> Run:
     return run
 
 
-def measure(rows: int, moves: int) -> dict[str, Any]:
+def measure(browser: Browser, rows: int, moves: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         run = make_run(Path(folder), rows)
         start = time.process_time()
         page_file = build_explorer(run, run.root)
         building = time.process_time() - start
         size = page_file.stat().st_size
-        with sync_playwright() as driver:
-            binary = shutil.which("chromium") or shutil.which("google-chrome")
-            browser = driver.chromium.launch(executable_path=binary, args=FLAGS)
-            page = browser.new_page(viewport={"width": 1400, "height": 900})
-            start = time.monotonic()
-            page.goto(page_file.as_uri())
-            page.locator("#grid .take").first.click()
-            opened = time.monotonic() - start
-            page.evaluate(TIMED, 40)  # warms up
-            times = page.evaluate(TIMED, moves)
-            version = browser.version
-            browser.close()
-    return {"rows": rows, "bytes": size, "building": building, "opened": opened, "chromium": version, **times}
+        page = browser.new_page(viewport={"width": 1400, "height": 900})
+        start = time.monotonic()
+        page.goto(page_file.as_uri())
+        page.locator("#grid .take").first.click()
+        opened = time.monotonic() - start
+        page.evaluate(TIMED, 40)  # warms up
+        times = page.evaluate(TIMED, moves)
+        page.close()
+    return {
+        **{"rows": rows, "bytes": size, "building": building, "opened": opened, "chromium": browser.version},
+        **times,
+    }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, nargs="+", default=[1_000, 10_000])
-    parser.add_argument("--moves", type=int, default=200, help="of a slider, to take medians over (default: 200)")
-    parser.add_argument("--write", action="store_true", help="write the table under benchmarks/results")
-    arguments = parser.parse_args()
-
-    records = [measure(rows, arguments.moves) for rows in arguments.rows]
+def table(records: Sequence[Mapping[str, Any]], moves: int) -> list[str]:
     lines = [
         "# Explorer: a slider, and the size of the page",
         "",
@@ -126,12 +119,27 @@ def main() -> None:
         )
     lines += [
         "",
-        f"{arguments.moves} moves each: medians. Four spaces of 32 numbers, pictures of 96 pixels before they are "
-        "written small.",
+        f"{moves} moves each: medians. Four spaces of 32 numbers, pictures of 96 pixels before they are written small.",
         f"chromium {records[0]['chromium']} without a GPU; {machine()}.",
         "",
         "Made by `python benchmarks/explorer.py --write`.",
     ]
+    return lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, nargs="+", default=[1_000, 10_000])
+    parser.add_argument("--moves", type=int, default=200, help="of a slider, to take medians over (default: 200)")
+    parser.add_argument("--write", action="store_true", help="write the table under benchmarks/results")
+    arguments = parser.parse_args()
+
+    with sync_playwright() as driver:
+        binary = shutil.which("chromium") or shutil.which("google-chrome")
+        browser = driver.chromium.launch(executable_path=binary, args=FLAGS)
+        records = [measure(browser, rows, arguments.moves) for rows in arguments.rows]
+        browser.close()
+    lines = table(records, arguments.moves)
     print("\n".join(lines))
     if arguments.write:
         atomic.write_text(RESULTS / "explorer.md", "\n".join(lines) + "\n")

@@ -76,7 +76,7 @@ def main() -> None:
 
         def scored(column: str = column) -> LinearResult:
             result = probed(column, features, targets[column])
-            FrozenFeatures(features, {}, 1_000).intervals(result.scores)
+            FrozenFeatures(features, {}, 1_000).intervals(result.scores, result.rows)
             if COLUMNS[column][0] == "class":
                 macro_f1_interval(result.predicted, result.true)
             return result

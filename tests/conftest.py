@@ -1,10 +1,14 @@
 """Settings of the whole suite."""
 
+import gc
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from typing import Any
+
+# What is imported stays: it is not to be gone through again and again while more is, nor in any test.
+gc.disable()
 
 # Before anything heavy is loaded: machines that run tests are shared, and two threads on a busy core are far
 # slower than one; a server has no screen; and there is no hub.
@@ -21,18 +25,38 @@ import pytest
 import torch
 from hypothesis import settings
 
-from shapes import unchecked_shapes
+from shapes import check_once, unchecked_shapes
 
+check_once()
 torch.set_num_threads(1)
 
 settings.register_profile("mscon", deadline=None, derandomize=True, max_examples=40)
 settings.load_profile("mscon")
 
 
+def pytest_collection_finish() -> None:
+    gc.collect()
+    gc.freeze()
+    gc.enable()
+
+
+def pytest_unconfigure() -> None:
+    gc.unfreeze()  # libraries count at the end what is left of theirs
+
+
 @pytest.fixture
 def as_users_run_it():
     """Without the checks of shapes that this suite adds to every signature, and which would complain first."""
     with unchecked_shapes():
+        yield
+
+
+@pytest.fixture(scope="module")
+def short_probes() -> Iterator[None]:
+    """Probes try two penalties and maps take few steps: where what is tested comes after, or around them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mscon.evaluate.linear.GRID", (0.1, 0.001))
+        patch.setattr("mscon.evaluate.page.maps._STEPS", 250)
         yield
 
 

@@ -38,6 +38,10 @@ _PRELOADED = [
 ]
 
 
+# Processes may look for their store until they end.
+_STORES: list[Any] = []
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """How a process ended.
@@ -126,7 +130,7 @@ def start(
         killed_after: seconds of the processor after which it ends as by kill -9, wherever it is; 0 for never.
     """
     words = [str(argument) for argument in arguments]
-    return call(_verb, words, cwd=cwd, env=env, watched=watched, act=act, killed_after=killed_after)
+    return call(verb, words, cwd=cwd, env=env, watched=watched, act=act, killed_after=killed_after)
 
 
 def together(*arguments: object, cwd: Path, processes: int = 2) -> Outcome:
@@ -135,10 +139,16 @@ def together(*arguments: object, cwd: Path, processes: int = 2) -> Outcome:
     The status is the first that is not 0; output is one process after the other. Unlike torchrun it ends no process
     because another has failed.
     """
+    return all_of(wait_for(start_together(verb, [str(argument) for argument in arguments], cwd, processes)))
+
+
+def start_together(do: Callable[[Any], Any], argument: Any, cwd: Path, processes: int) -> list[Started]:
+    """Call `do(argument)` in several processes that find one another as those of torchrun do."""
     import torch.distributed
 
     # Of torchrun itself, where processes meet.
     store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    _STORES.append(store)
     torchrun = {
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(store.port),
@@ -147,11 +157,14 @@ def together(*arguments: object, cwd: Path, processes: int = 2) -> Outcome:
         "WORLD_SIZE": str(processes),
         "LOCAL_WORLD_SIZE": str(processes),
     }
-    verb = [str(argument) for argument in arguments]
-    ends = wait_for(
-        call(_verb, verb, cwd=cwd, env=torchrun | {"RANK": str(rank), "LOCAL_RANK": str(rank)})
+    return [
+        call(do, argument, cwd=cwd, env=torchrun | {"RANK": str(rank), "LOCAL_RANK": str(rank)})
         for rank in range(processes)
-    )
+    ]
+
+
+def all_of(ends: Sequence[Outcome]) -> Outcome:
+    """Several ends as one."""
     return Outcome(
         next((end.status for end in ends if end.status), 0),
         "".join(end.out for end in ends),
@@ -197,7 +210,8 @@ def _server() -> Any:
     return context
 
 
-def _verb(arguments: Sequence[str]) -> int:
+def verb(arguments: Sequence[str]) -> int:
+    """The command line, for `call` and `start_together`."""
     from mscon.cli import main
 
     return main(arguments)

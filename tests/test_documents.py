@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import re
 import runpy
 import shlex
-import subprocess
 import sys
 import tomllib
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
 
 import pytest
 
+from mscon.cli import main
 from mscon.method import catalogue
 from mscon.run import recipe
 from mscon.run.starting_recipes import recipe_text
@@ -48,9 +50,9 @@ def test_links_within_the_project_lead_somewhere(path):
 
 
 def help_of(*verb: str) -> str:
-    return subprocess.run(
-        [sys.executable, "-m", "mscon", *verb, "--help"], capture_output=True, text=True, check=True
-    ).stdout
+    with redirect_stdout(io.StringIO()) as text, suppress(SystemExit):
+        main([*verb, "--help"])
+    return text.getvalue()
 
 
 VERBS = re.findall(r"^    ([a-z]+) ", help_of(), re.MULTILINE)

@@ -35,6 +35,13 @@ class OthersStopped(RunError):
     """Of several processes that train together, another one has stopped; its own message says why."""
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, that of a GPU or of the machine; torch need not be imported."""
+    is_of_gpu = any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__)
+    is_of_torch = isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+    return is_of_gpu or is_of_torch or isinstance(error, MemoryError)
+
+
 def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     """ " Did you mean 'x'?" for a misspelt `word`, or the empty string if nothing is near."""
     match = difflib.get_close_matches(word, list(known), n=1, cutoff=cutoff)

@@ -51,6 +51,7 @@ learning_rate = 1e-2
 columns = ["season"]
 draws = 100
 """
+pytestmark = pytest.mark.usefixtures("short_probes")
 FEW = ("start", "mscon")
 SPLIT = ["train", "train", "validation", "test"] * 45
 
@@ -74,8 +75,14 @@ def run(folder: Path, **settings: object) -> Compared:
     return compare(folder / "mine.toml", folder / "mine.csv", folder / "out", **arguments)
 
 
+@pytest.fixture
+def no_page(monkeypatch) -> None:
+    """The report is not drawn."""
+    monkeypatch.setattr(shell, "build_report", lambda runs, out, *_, **__: None)
+
+
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory) -> tuple[Path, Compared]:
+def finished(short_probes, tmp_path_factory) -> tuple[Path, Compared]:
     """A comparison with two seeds that came to its end; not to be changed."""
     folder = tmp_path_factory.mktemp("compare")
     write_table(folder)
@@ -160,6 +167,7 @@ def test_columns_that_are_held_out_were_never_trained_on(finished):
 # Again, and further -------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("no_page")
 def test_the_same_command_trains_nothing_again_and_says_the_same(finished, monkeypatch):
     folder, result = finished
     monkeypatch.setattr(one_run, "train_and_probe", lambda *_: pytest.fail("trained again"))
@@ -187,6 +195,7 @@ def trained(monkeypatch) -> list[str]:
     return titles
 
 
+@pytest.mark.usefixtures("no_page")
 def test_only_what_is_missing_is_run(finished, tmp_path, trained):
     folder = copy(finished[0], tmp_path)
     next((folder / "out" / "runs").glob("mscon-seed0-*/probe.json")).unlink()
@@ -194,6 +203,7 @@ def test_only_what_is_missing_is_run(finished, tmp_path, trained):
     assert trained == ["MSCon"]
 
 
+@pytest.mark.usefixtures("no_page")
 def test_other_vectors_under_the_same_name_are_another_comparison(finished, tmp_path, trained):
     folder = copy(finished[0], tmp_path)
     vectors = np.load(folder / "vectors.npy")
@@ -203,26 +213,29 @@ def test_other_vectors_under_the_same_name_are_another_comparison(finished, tmp_
     assert trained == ["frozen start", "frozen start, 6 components", "this recipe (mine)"]
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        *("run.json", "recipe.toml", "rows.parquet", "predictions.safetensors", "features/features.safetensors"),
-        *("checkpoints/last.safetensors", "checksums.jsonl", "probe.json"),
-    ],
+DAMAGED = (
+    *("run.json", "recipe.toml", "rows.parquet", "predictions.safetensors", "features/features.safetensors"),
+    *("checkpoints/last.safetensors", "checksums.jsonl", "probe.json"),
 )
-def test_a_damaged_run_is_trained_again(finished, tmp_path, trained, capsys, name):
+
+
+@pytest.mark.usefixtures("no_page")
+def test_damaged_runs_are_trained_again(finished, tmp_path, trained, capsys):
+    """A file of another kind in each of as many runs, and those alone."""
     folder = copy(finished[0], tmp_path)
-    (root,) = (folder / "out" / "runs").glob("frozen-start-seed0-*")
-    (root / "notes.txt").write_text("mine")
-    path = root / name
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    roots = dict(zip(DAMAGED, sorted((folder / "out" / "runs").iterdir()), strict=False))
+    titles = [Run(root).read_recipe_values()["title"] for root in roots.values()]
+    for name, root in roots.items():
+        (root / "notes.txt").write_text("mine")
+        (root / name).write_bytes((root / name).read_bytes()[: (root / name).stat().st_size // 2])
     result = run(folder, seeds=2, progress=True)
-    assert trained == ["frozen start"]
-    if name != "checksums.jsonl":
-        assert f"{path} has changed since mscon wrote it" in capsys.readouterr().err
-    assert (root / "notes.txt").read_text() == "mine"
+    errors = capsys.readouterr().err
+    assert len(titles) == len(DAMAGED) and sorted(trained) == sorted(titles)
+    for name, root in roots.items():
+        assert name == "checksums.jsonl" or f"{root / name} has changed since mscon wrote it" in errors
+        assert (root / "notes.txt").read_text() == "mine"
+        assert not one_run.damage(root)
     assert result.frame.equals(finished[1].frame)
-    assert not one_run.damage(root)
 
 
 def test_a_folder_that_is_no_run_is_not_readmitted(tmp_path):
@@ -231,6 +244,7 @@ def test_a_folder_that_is_no_run_is_not_readmitted(tmp_path):
     assert not (tmp_path / "run.json").exists()
 
 
+@pytest.mark.usefixtures("no_page")
 def test_another_run_to_start_from_or_another_teacher_is_another_comparison(finished, tmp_path, trained):
     folder = copy(finished[0], tmp_path)
     start = next((folder / "out" / "runs").glob("mscon-seed0-*"))
@@ -262,6 +276,7 @@ def test_another_run_to_start_from_or_another_teacher_is_another_comparison(fini
     assert not trained
 
 
+@pytest.mark.usefixtures("no_page")
 def test_a_run_that_breaks_down_is_a_row_with_its_reason(finished, tmp_path, monkeypatch, capsys):
     folder = copy(finished[0], tmp_path)
     really = one_run.train_and_probe
@@ -284,6 +299,7 @@ def test_a_run_that_breaks_down_is_a_row_with_its_reason(finished, tmp_path, mon
         run(folder, seeds=2)
 
 
+@pytest.mark.usefixtures("no_page")
 def test_recipes_of_also_are_compared_under_their_titles(finished, tmp_path, trained):
     folder = copy(finished[0], tmp_path)
     (folder / "plain.toml").write_text(RECIPE.replace('title = "mine"', "").replace("uncertainty", "equal"))
@@ -294,6 +310,7 @@ def test_recipes_of_also_are_compared_under_their_titles(finished, tmp_path, tra
     assert trained.count("MSCon") == 0
 
 
+@pytest.mark.usefixtures("no_page")
 def test_another_recipe_that_is_not_trained_is_no_frozen_start(finished, tmp_path, monkeypatch):
     folder = copy(finished[0], tmp_path)
     starts: list[str] = []
@@ -341,6 +358,7 @@ def test_one_label_column_is_not_held_out_and_a_frame_is_a_table(tmp_path, capsy
     assert (tmp_path / "out" / "table.parquet").is_file()
 
 
+@pytest.mark.usefixtures("no_page")
 def test_the_terminal_ends_with_one_table_and_three_sentences(finished, capsys):
     folder, result = finished
     arguments = ["compare", f"{folder}/mine.toml", "--table", f"{folder}/mine.csv", "--out", f"{folder}/out"]
@@ -353,6 +371,7 @@ def test_the_terminal_ends_with_one_table_and_three_sentences(finished, capsys):
     assert "All 14 runs are there already." in printed.err
 
 
+@pytest.mark.usefixtures("no_page")
 def test_a_killed_comparison_goes_on(tmp_path):
     write_table(tmp_path)
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from comparison.recipes import recipe, similarities
-from mscon.comparison.methods import methods_of
+from mscon.comparison.methods import Method, methods_of
 from mscon.comparison.plan import Group, Plan, plan
 from mscon.comparison.recommendation import Validation, lead_text, recommended_toml, validations
 from mscon.run import recipe as recipes
@@ -80,6 +80,26 @@ def test_the_file_is_the_recipe_with_the_reason_and_the_users_own_probes(whole):
     read = recipes.parse(toml)
     assert read.title == "mine" and read.probe == BASE.probe
     assert read.columns == ("same_row",)
+
+
+SHIPPED = sorted((Path(recipes.__file__).parent / "recipes").glob("*.toml"))
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_the_file_has_no_line_that_a_default_says_and_reads_as_the_same_recipe(path):
+    recipe = recipes.read(path)
+    method, best = Method("recipe", recipe), Validation(recipe.title, 0.5, None, 0.5)
+    toml = recommended_toml(Plan((method,), {}, {}, 1), best, None, recipe.probe, recipe.title)
+    assert recipes.parse(toml) == recipe
+    assert "importance" not in toml and "split_seed" not in toml
+
+
+@pytest.mark.parametrize("objective", ["himulcon", "cross_entropy", "rank_n_contrast"])
+def test_a_part_of_another_name_is_written_whole(objective):
+    recipe = recipes.of_columns(["colour"], [f"objective.name={objective}"])
+    method, best = Method("recipe", recipe), Validation(recipe.title, 0.5, None, 0.5)
+    toml = recommended_toml(Plan((method,), {}, {}, 1), best, None, recipe.probe, "")
+    assert recipes.parse(toml) == recipe
 
 
 def test_a_lead_of_less_than_one_validation_row_is_one_by_a_hair():

@@ -55,14 +55,17 @@ def hash_of(word: str, seed: int) -> float:
     return float(np.random.default_rng([seed, *word.encode()]).normal())
 
 
-@pytest.fixture(autouse=True)
-def sentences(monkeypatch):
-    monkeypatch.setattr(text, "embed", letters)
+@pytest.fixture(scope="module", autouse=True)
+def sentences():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(text, "embed", letters)
+        yield
 
 
-@pytest.fixture(params=["encoder", "features", "adapter", "inputs", "standardised", "text", "width"])
-def run(request, tmp_path):
-    """One for each kind of starting features, and one without any."""
+@pytest.fixture(scope="module", params=["encoder", "features", "adapter", "inputs", "standardised", "text", "width"])
+def run(request, tmp_path_factory):
+    """One for each kind of starting features, and one without any; its files stay, others may come."""
+    tmp_path = tmp_path_factory.mktemp(request.param)
     settings = {"inputs": VECTORS, "standardised": COLUMNS, "text": TEXT, "width": [*IMAGES, "keep.beside=0"]}
     table = read_table(write_job(tmp_path / "job").folder / "t.csv")
     overrides = settings.get(request.param, IMAGES)

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from mscon.errors import RunError
+from mscon.evaluate.metrics.bootstrap import interval, macro_f1_interval
 from mscon.evaluate.probe import probe
 from mscon.run import recipe
 from mscon.run.run import Run
@@ -193,6 +194,23 @@ def test_neighbours_may_be_sought_among_test_rows(tmp_path):
     assert neighbours(run)["kind"]["rows"] == 40 and neighbours(run)["kind"]["precision_at_1"]["value"] == 1
     split, arrays = run.read_rows()["split"].to_numpy(), run.read_predictions()
     assert {*split[arrays["neighbours/0/row"]], *split[arrays["neighbours/1/row"]]} == {"test"}
+
+
+def test_intervals_draw_the_groups_by_which_rows_were_split(tmp_path):
+    products = [f"p{i // 8}" for i in range(240)]
+    text = with_probe('columns = ["other"]', "[data]", 'split_by = "product"')
+    run = make(tmp_path / "run", text, other=noise(2), product=products)
+    probe(run)
+    arrays, record, number = run.read_predictions(), linear(run)["other"], 1
+    rows, true, predicted = (arrays[f"linear/{number}/{name}"] for name in ("row", "true", "predicted"))
+    groups = np.array([int(products[row][1:]) for row in rows])
+    right = (true == predicted).astype(float)
+    assert record["accuracy"] == interval(right, draws=100, groups=groups).to_json()
+    assert record["accuracy"] != interval(right, draws=100).to_json()
+    assert record["macro_f1"] == macro_f1_interval(predicted, true, draws=100, groups=groups).to_json()
+    hits = arrays["neighbours/0/precision_at_1"].astype(float)
+    groups = np.array([int(products[row][1:]) for row in arrays["neighbours/0/row"]])
+    assert neighbours(run)["kind"]["precision_at_1"] == interval(hits, draws=100, groups=groups).to_json()
 
 
 def test_without_unseen_rows_no_neighbours_are_asked(tmp_path):

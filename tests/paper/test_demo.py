@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
 from mscon.cli import main
 from mscon_paper import demo
 from mscon_paper.sources import glyphs
 
 
+@pytest.mark.usefixtures("short_probes")
 def test_the_demo_ends_with_one_table_three_sentences_and_two_pages(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("MSCON_CACHE", str(tmp_path / "cache"))
     families = ("abeezee", "fira-code", "bitter", "caveat", "lora", "space-mono")

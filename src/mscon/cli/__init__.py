@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import mscon
 from mscon.cli import deployment, evidence, experiments, explore, list, search, tables, training
 from mscon.cli.arguments import process_number, started_by_torchrun
-from mscon.errors import MSConError, OthersStopped
+from mscon.errors import MSConError, OthersStopped, is_out_of_memory
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,6 +23,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"mscon: not UTF-8: {', '.join(no_utf8)}. Write it in UTF-8, or rename the file.", file=sys.stderr)
         return 2
     parsed = _parser().parse_args(words)
+    if process_number() and not parsed.is_shared:
+        return 0
     try:
         _take_sigterm_as_ctrl_c()
         parsed.verb(parsed)
@@ -37,6 +39,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         where = "" if error.filename is None else f"'{error.filename}': "
         print(f"mscon: {where}{error.strerror or error}.", file=sys.stderr)
+        return 2
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        reason = str(error).strip().partition("\n")[0] or "no reason was given"
+        print(
+            f"mscon: out of memory ({reason[:200]}).\n  Free some, or give it less at once: fewer rows in the table, "
+            "a smaller data.image_size in the recipe, a smaller --batch-size of `mscon embed`.",
+            file=sys.stderr,
+        )
         return 2
     except KeyboardInterrupt:
         # The process takes a moment to end, and a second signal would break into that, with a traceback.
@@ -94,6 +106,7 @@ def _parser() -> argparse.ArgumentParser:
         tables.check,
         training.train,
         training.resume,
+        training.replay,
         experiments.compare,
         evidence.probe,
         evidence.report,

@@ -48,12 +48,14 @@ class Verb:
         arguments: in the order of the help.
         examples: a command a line.
         fault: what exit status 2 means.
+        is_shared: whether several processes of torchrun share its work; else the first does all of it.
     """
 
     run: Callable[[argparse.Namespace], None]
     arguments: tuple[Argument, ...]
     examples: str
     fault: str
+    is_shared: bool
 
     def add_to(self, verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         description = inspect.getdoc(self.run) or ""
@@ -66,7 +68,7 @@ class Verb:
             description=description,
             epilog=f"examples:\n{textwrap.indent(textwrap.dedent(self.examples).strip(), '  ')}\n\n{status}",
         )
-        parser.set_defaults(verb=self.run)
+        parser.set_defaults(verb=self.run, is_shared=self.is_shared)
         for one in self.arguments:
             parser.add_argument(one.name, help=one.help, **one.options)
 
@@ -75,9 +77,10 @@ def verb(
     *arguments: Argument,
     examples: str,
     fault: str = "a mistake in the recipe, the table or the run (nothing was written)",
+    is_shared: bool = False,
 ) -> Callable[[Callable[[argparse.Namespace], None]], Verb]:
     """Decorates the function that runs a verb, see `Verb`."""
-    return lambda run: Verb(run, arguments, examples, fault)
+    return lambda run: Verb(run, arguments, examples, fault, is_shared)
 
 
 def positive(text: str) -> int:
@@ -118,6 +121,9 @@ IMAGES = argument(
     "folder that image paths, or the file of vectors, are relative to (default: the folder of the table)",
     metavar="DIR",
     type=Path,
+)
+MOVED = IMAGES.described(
+    "the folder in which the images, or the file of vectors, are now, if they moved; the run remembers it"
 )
 SET = argument(
     "--set",

@@ -33,6 +33,14 @@ from mscon.cli.arguments import (
     argument("--similarity", "write the projections of this similarity (default: features)", metavar="NAME"),
     IMAGES,
     argument(
+        "--link-folder",
+        "a folder outside that of the images into which links in it may lead; may be repeated (default: [data] "
+        "link_folders of the model)",
+        metavar="DIR",
+        action="append",
+        default=[],
+    ),
+    argument(
         "--vectors",
         "for models of vectors: the file or column with the vectors (default: the name used in training)",
         metavar="NAME",
@@ -56,6 +64,7 @@ from mscon.cli.arguments import (
     torchrun --nproc-per-node 2 -m mscon embed runs/shoes --table new.csv --out new.parquet
     """,
     fault="a mistake in the model, the table or an image (OUT was not written)",
+    is_shared=True,
 )
 def embed(arguments: argparse.Namespace) -> None:
     """Write one vector per row of a table.
@@ -81,6 +90,7 @@ def embed(arguments: argparse.Namespace) -> None:
         arguments.out,
         images=arguments.images,
         vectors=arguments.vectors,
+        link_folders=[os.path.abspath(folder) for folder in arguments.link_folder],
         similarity=arguments.similarity,
         shard_rows=arguments.shard_rows,
         missing_images=arguments.missing_images,

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mscon.cli.arguments import ACCEPT_CHANGES, OVERWRITE, RUN, RUNS, TRUST, argument, flag, open_run, verb
+from mscon.cli.arguments import ACCEPT_CHANGES, MOVED, OVERWRITE, RUN, RUNS, TRUST, argument, flag, open_run, verb
 
 if TYPE_CHECKING:
     from mscon.run.run import Run
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 @verb(
     RUNS,
+    MOVED,
     TRUST,
     ACCEPT_CHANGES,
     flag("--no-start", "do not probe the features that a run began from"),
@@ -48,7 +49,7 @@ def probe(arguments: argparse.Namespace) -> None:
     """
     from mscon.evaluate.probe import probe
 
-    runs = [open_run(path, arguments.trust) for path in arguments.runs]
+    runs = [open_run(path, arguments.trust).moved(arguments.images) for path in arguments.runs]
     for run in runs:
         run.need_trust()
     for run in runs:
@@ -76,6 +77,8 @@ def scores_text(run: Run) -> str:
 
     probe = run.read_probe()
     lines = _score_lines(str(run.root), probe)
+    if sentence := probe.get("collapse"):
+        lines.append(sentence)
     for sentence in (against_start(probe), what_to_try(probe, run.read_recipe_values())):
         lines += [f"{sentence[0].upper()}{sentence[1:].rstrip('.')}."] if sentence else []
     return "\n".join(lines)

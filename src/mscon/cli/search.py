@@ -54,15 +54,22 @@ def search(arguments: argparse.Namespace) -> None:
     Prints the best rows first: the score under the mix, the score by each similarity (-1 to 1),
     and all labels with a sign: = same as the query, ≈0.61 partly the same, ≠ different, ? unknown,
     as the similarity of that column compares them. Rows of the query stand first, marked "query".
+    A note names rows that are shown whose image or vector has changed since training.
     """
     import json
+    import sys
 
+    from mscon.deploy.inputs import changed_rows
+    from mscon.errors import numbered
     from mscon.search.index import open_index
 
     index = open_index(arguments.run, name_column=arguments.name_column, trust=arguments.trust)
     hits = index.search(
         arguments.query, unlike=arguments.unlike, mix=arguments.mix, k=arguments.k, filters=arguments.filter
     )
+    if rows := changed_rows(index.run, [hit.row for hit in (*hits.examples, *hits)]):
+        what = "have changed since training, or are gone: the scores are of those of training"
+        print(f"note: the images or vectors of {numbered('row', rows)} {what}.", file=sys.stderr)
     if arguments.json:
         print(json.dumps(hits.to_json(), indent=2, allow_nan=False))
         return

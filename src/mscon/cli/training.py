@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from mscon.cli.arguments import (
     ACCEPT_CHANGES,
     IMAGES,
+    MOVED,
     RECIPE,
     RUN,
     SET,
@@ -50,6 +51,7 @@ NO_PROBE = flag("--no-probe", "do not score the features when training has ended
     mscon train shoes.toml --table shoes.csv --dry-run     # checks everything, takes two steps
     torchrun --nproc-per-node 2 -m mscon train shoes.toml --table shoes.csv --out runs/shoes
     """,
+    is_shared=True,
 )
 def train(arguments: argparse.Namespace) -> None:
     """Train an encoder on all similarities of a recipe.
@@ -85,6 +87,7 @@ def train(arguments: argparse.Namespace) -> None:
 
 @verb(
     RUN,
+    MOVED,
     SET.described("from now on use another value of [train] or [log] of its recipe; may be repeated"),
     TRUST,
     ACCEPT_CHANGES,
@@ -93,6 +96,7 @@ def train(arguments: argparse.Namespace) -> None:
     mscon resume runs/shoes
     mscon resume runs/shoes --set train.epochs=40     # and train for longer
     """,
+    is_shared=True,
 )
 def resume(arguments: argparse.Namespace) -> None:
     """Continue the training of a run that was stopped.
@@ -103,10 +107,31 @@ def resume(arguments: argparse.Namespace) -> None:
     """
     from mscon.train.fit import resume
 
-    run = open_run(arguments.run, arguments.trust)
+    run = open_run(arguments.run, arguments.trust).moved(arguments.images)
     run = resume(run, overrides=arguments.set, accept_changes=arguments.accept_changes)
     if not process_number():
         _end(run, arguments.no_probe, arguments.accept_changes)
+
+
+@verb(
+    RUN,
+    TRUST,
+    ACCEPT_CHANGES,
+    examples="""
+    mscon replay runs/shoes
+    """,
+)
+def replay(arguments: argparse.Namespace) -> None:
+    """Repeat the step at which a training broke down.
+
+    A training stops at the first step with a loss or a gradient that is not a finite number. It
+    keeps that step in the run: the rows of its batch, the weights before it, and the state of the
+    random number generators. This command takes the step again and prints which number is not
+    finite first, and in which rows. It writes nothing.
+    """
+    from mscon.train.replay import replay
+
+    print(replay(open_run(arguments.run, arguments.trust), accept_changes=arguments.accept_changes))
 
 
 def _end(run: Run, no_probe: bool, accept_changes: bool = False) -> None:

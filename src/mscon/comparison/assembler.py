@@ -61,7 +61,7 @@ class Assembler:
 
     def module(self, recipe: Recipe) -> TrainingModule:
         """Everything of a method that learns, with random weights in place of published ones."""
-        bare = replace(recipe, encoder=replace(recipe.encoder, pretrained=False, start_from=""))
+        bare = replace(recipe, encoder=recipe.encoder.bare)
         return assembly.method_of(bare, self.of(recipe), self.inputs if isinstance(self.inputs, Vectors) else None)
 
     def start_width(self, recipe: Recipe) -> int:

@@ -7,11 +7,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import tomli_w
 
 from mscon.comparison.plan import Plan
 from mscon.comparison.scores import error_to_share
 from mscon.errors import counted
-from mscon.run.recipe import Probe
+from mscon.run import recipe as recipes
+from mscon.run.recipe import Part, Probe, Recipe
 from mscon.run.run import Run
 
 
@@ -124,7 +126,23 @@ def recommended_toml(plan: Plan, best: Validation, second: Validation | None, pr
         f"{plan.seeds} seed{'s' * (plan.seeds > 1)}. Test rows played no part in this choice.",
     ]
     comment = "\n".join(f"# {''.join(c if c.isprintable() else ' ' for c in line)}" for line in reason)
-    return f"{comment}\n\n{recipe.to_toml()}"
+    return f"{comment}\n\n{tomli_w.dumps(_without_defaults(recipe))}"
+
+
+def _without_defaults(recipe: Recipe) -> dict[str, Any]:
+    """The recipe as plain values, without those that a recipe of the same similarities has by default."""
+    plain = recipe.to_plain()
+    similarities = [{k: v for k, v in part.items() if k != "importance" or v != 1} for part in plain["similarity"]]
+    default = recipes.of_plain({"version": plain["version"], "similarity": similarities}).to_plain()
+    sections = {
+        name: section
+        if isinstance(getattr(recipe, name), Part) and section["name"] != default[name]["name"]
+        else {key: value for key, value in section.items() if key == "name" or value != default[name].get(key)}
+        for name, section in plain.items()
+        if isinstance(section, dict) and section != default[name]
+    }
+    top = {name: value for name, value in plain.items() if not isinstance(value, dict)}
+    return {**top, "similarity": similarities, **sections}
 
 
 def _shown(validation: Validation) -> str:

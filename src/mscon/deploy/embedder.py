@@ -76,10 +76,11 @@ class Embedder:
         """Vectors of images, as `mscon probe` makes them of a run's own: the same pixels, no augmentation.
 
         Args:
-            images: paths, Pillow images, arrays [height, width(, channels)] or tensors [channels, height, width] of
-                uint8, in any mixture; or one array or tensor with a further axis before. A single image counts as
-                a list of one. They may have any size. Of a model of vectors, [rows, dim] of them; of a model of
-                sentences, those; of a model of columns, a table that has them: a polars or pandas DataFrame, or a path.
+            images: paths, bytes of image files, Pillow images, arrays [height, width(, channels)] or tensors
+                [channels, height, width] of uint8, in any mixture; or one array or tensor with a further axis before.
+                A single image counts as a list of one. They may have any size. Of a model of vectors, [rows, dim] of
+                them; of a model of sentences, those; of a model of columns, a table that has them: a polars or pandas
+                DataFrame, or a path.
             similarity: the name of one, for its projection, scaled to unit length; None for features, which are not.
             batch_size: images in memory at a time; changes speed and memory only.
 
@@ -116,7 +117,7 @@ class Embedder:
     def _batches(self, images: Any, batch_size: int) -> Iterator[Shaped[np.ndarray, "rows ..."]]:
         data = self.recipe.data
         if data.input == "image":
-            yield from picture_batches(pictures(images), data.image_size, data.channels, batch_size)
+            yield from picture_batches(pictures(images), data, batch_size)
             return
         stored = self._vectors(images)
         for start in range(0, len(stored), batch_size):

@@ -1,7 +1,8 @@
 """Inputs of a trained model: images in memory, image files, tables in memory, table files. Knows no model.
 
 `pictures` and `picture_batches` take images in memory or by path, `open_columns` a table in memory, `open_table` the
-rows of a table that need no labels and no splits. `changed_since_training` compares such a table with that of a run.
+rows of a table that need no labels and no splits. `changed_since_training` compares such a table with that of a run,
+`changed_rows` some rows of a run with what they were in training.
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ from PIL import Image
 from torch import Tensor
 
 from mscon.data.inputs import fingerprints, image_files
-from mscon.data.inputs.image_files import from_picture
+from mscon.data.inputs.decoding import from_picture
 from mscon.data.inputs.open import Inputs, check_inputs, images_root, open_inputs, vectors_file
 from mscon.data.inputs.vectors import checked, open_file
 from mscon.data.table.table import Table, read_table
 from mscon.errors import TableError, counted, first_few
-from mscon.run.recipe import Data
+from mscon.run.recipe import Data, data_of
 from mscon.run.run import Run
 
 # Pictures -----------------------------------------------------------------------------------------
@@ -36,26 +37,26 @@ from mscon.run.run import Run
 def pictures(images: Any) -> Sequence[Any]:
     """One picture or many, as a sequence of pictures.
 
-    A picture is a path; a Pillow image; or pixels of type uint8, which have the shape [height, width] or
-    [height, width, channels] in a numpy array, as Pillow makes one, and [height, width] or [channels, height, width] in
-    a tensor, as torchvision makes one.
+    A picture is a path; the bytes of an image file; a Pillow image; or pixels of type uint8, which have the shape
+    [height, width] or [height, width, channels] in a numpy array, as Pillow makes one, and [height, width] or
+    [channels, height, width] in a tensor, as torchvision makes one.
 
     Raises:
         ValueError: for what is neither a picture nor a sequence.
     """
-    if isinstance(images, str | PathLike | Image.Image):
+    if isinstance(images, str | bytes | PathLike | Image.Image):
         return [images]
     if isinstance(images, Tensor):
         return [images] if images.dim() in (2, 3) else list(images)
     if isinstance(images, np.ndarray) and images.dtype == np.uint8:
         return [images] if images.ndim in (2, 3) else list(images)
     if not isinstance(images, Iterable):
-        raise ValueError(f"images are paths, Pillow images or uint8 pixels, not {type(images).__name__}.")
+        raise ValueError(f"images are paths, bytes, Pillow images or uint8 pixels, not {type(images).__name__}.")
     return list(images)
 
 
 def picture_batches(
-    images: Sequence[Any], size: int, channels: int, batch_size: int
+    images: Sequence[Any], data: Data, batch_size: int
 ) -> Iterator[UInt8[np.ndarray, "batch channels size size"]]:
     """The pictures as stored images: turned as EXIF says, cropped to a square, resized, grey or colour.
 
@@ -69,25 +70,27 @@ def picture_batches(
         batch = images[start : start + batch_size]
         files = [k for k, picture in enumerate(batch) if isinstance(picture, str | PathLike)]
         paths = [Path(fspath(batch[k])) for k in files]
+        size, channels = data.image_size, data.channels
         pixels = np.zeros((len(batch), channels, size, size), dtype=np.uint8)
-        decoded, faults = image_files.decode_some(paths, size, channels)
+        decoded, faults = image_files.decode_some(paths, size, channels, data.white)
         if faults:
             complaints = [f"'{paths[k]}' {fault}" for k, fault in sorted(faults.items())]
             raise TableError(f"{counted(len(faults), 'image')} cannot be used: {first_few(complaints)}.")
         pixels[files] = decoded
         for k, picture in enumerate(batch):
             if not isinstance(picture, str | PathLike):
-                pixels[k] = from_picture(_pillow(picture, start + k), size, channels)
+                pixels[k] = from_picture(_pillow(picture, start + k), size, channels, data.white)
         yield pixels
 
 
-def _pillow(picture: Any, number: int) -> Image.Image:
-    if isinstance(picture, Image.Image):
+def _pillow(picture: Any, number: int) -> Image.Image | bytes:
+    if isinstance(picture, Image.Image | bytes):
         return picture
     is_tensor = isinstance(picture, Tensor)
     if not (is_tensor or isinstance(picture, np.ndarray)):
         raise ValueError(
-            f"picture {number} is {type(picture).__name__}; a picture is a path, a Pillow image, or uint8 pixels."
+            f"picture {number} is {type(picture).__name__}; a picture is a path, the bytes of a file, a Pillow image, "
+            "or uint8 pixels."
         )
     if picture.dtype not in (torch.uint8, np.uint8):
         raise ValueError(
@@ -185,7 +188,7 @@ def _table_images(table: Table, data: Data, root: Path, drops: bool) -> TableInp
     """Images, read when they are taken. Unless rows may be dropped, every row must name a file."""
     names = table.cells(data.image)
     image_of = {row: name for row, name in enumerate(names) if name is not None}
-    located, stamps = image_files.stamped(root, list(image_of.values()))
+    located, stamps = image_files.stamped(root, list(image_of.values()), data.link_folders)
     path_of, stamp_of = dict(zip(image_of, located, strict=True)), dict(zip(image_of, stamps, strict=True))
     paths = [path_of.get(row) for row in range(len(table))]
 
@@ -195,7 +198,8 @@ def _table_images(table: Table, data: Data, root: Path, drops: bool) -> TableInp
         return f"image {names[row]!r} {fault}"
 
     def take(rows: Sequence[int]) -> tuple[Shaped[np.ndarray, "rows ..."], dict[int, str]]:
-        pixels, faults = image_files.decode_some([paths[row] for row in rows], data.image_size, data.channels)
+        some = [paths[row] for row in rows]
+        pixels, faults = image_files.decode_some(some, data.image_size, data.channels, data.white)
         return pixels, {k: fault_of(rows[k], fault) for k, fault in faults.items()}
 
     faults = {}
@@ -218,6 +222,28 @@ def missing_images_text(table: Table, faults: Mapping[int, str]) -> str:
         "Image paths are relative to the table, or to --images DIR. To leave such rows out on purpose, pass\n"
         "  --missing-images drop.",
     )
+
+
+def changed_rows(run: Run, rows: Sequence[int]) -> list[int]:
+    """Those of some rows of a run whose image, or vector, is not the one of training any more, or is gone.
+
+    Only these rows are read. Of a run that keeps its inputs itself none has changed.
+    """
+    if (trained := run.read_fingerprints()) is None:
+        return []
+    data, root, table = data_of(run.read_recipe_values()), Path(run.read_facts()["images_root"]), run.read_rows()
+    numbers = np.unique(np.asarray(rows, dtype=np.int64))
+    if data.input == "vectors":
+        try:
+            current = fingerprints.of_vectors(
+                open_file(vectors_file(root, data, run.name), len(table), run.name)[numbers]
+            )
+        except TableError:
+            return numbers.tolist()
+    else:
+        images = table.get_column("image").gather(numbers).to_list()
+        current, _ = image_files.fingerprint_some(image_files.locate(root, images, data.link_folders), "")
+    return numbers[(trained[numbers] != current).any(axis=1)].tolist()
 
 
 def changed_since_training(run: Run, data: Data, table: Table, images: Path | None = None) -> str:
@@ -246,7 +272,7 @@ def changed_since_training(run: Run, data: Data, table: Table, images: Path | No
         current = store.fingerprints[rows]
     else:
         cells = table.cells(data.image)
-        paths = image_files.locate(root, [cells[row] or "" for row in rows])
+        paths = image_files.locate(root, [cells[row] or "" for row in rows], data.link_folders)
         current, faults = image_files.fingerprint_some(paths, "comparing images")
         unreadable = sorted(faults)  # embedding itself reports these
         current[unreadable] = trained[unreadable]

@@ -34,10 +34,10 @@ _IMAGES = 16
 _NEEDED = ("onnx", "onnxruntime", "onnxscript")
 
 _PIXELS = (
-    "uint8 [channels, image_size, image_size]. With Pillow, s = image_size: image.draft(None, (2 * s, 2 * s)) if both "
-    "sides are above 2 * s; ImageOps.exif_transpose(image); 16 bits >> 8; transparency on white; convert('RGB'), or "
-    "'L' for one channel; image.resize((s, s), BICUBIC, box=the largest centred square, (width - side) / 2 and so on "
-    "without rounding, reducing_gap=3.0), unless it is s x s"
+    "uint8 [channels, image_size, image_size]. With Pillow, s = image_size: ImageOps.exif_transpose(image); 16 bits "
+    ">> 8, with `white` above 0 round(255 * value / white) instead; transparency on white; convert('RGB'), or 'L' for "
+    "one channel; image.resize((s, s), BICUBIC, box=the largest centred square, (width - side) / 2 and so on without "
+    "rounding, reducing_gap=3.0)"
 )
 
 
@@ -156,8 +156,8 @@ def _inputs(run: Run, model: Model) -> tuple[Shaped[np.ndarray, "images ..."], b
         return draws * model.encoder.std.numpy() + model.encoder.mean.numpy(), False
     try:
         names = run.read_rows().get_column("image").head(_IMAGES).to_list()
-        paths = image_files.locate(Path(run.read_facts()["images_root"]), names)
-        pixels, faults = image_files.decode_some(paths, data.image_size, data.channels)
+        paths = image_files.locate(Path(run.read_facts()["images_root"]), names, data.link_folders)
+        pixels, faults = image_files.decode_some(paths, data.image_size, data.channels, data.white)
         if names and not faults:
             return pixels, True
     except (MSConError, OSError, KeyError):
@@ -202,7 +202,7 @@ def _exported(graph: _Graph, pixels: Shaped[np.ndarray, "images ..."], config: d
         "model": json.dumps(config, allow_nan=False),
         "similarities": json.dumps(config["similarities"]),
         **(
-            {"image_size": str(data["image_size"]), "channels": str(data["channels"]), "pixels": _PIXELS}
+            {key: str(data[key]) for key in ("image_size", "channels", "white")} | {"pixels": _PIXELS}
             if kind == "images"
             else {"inputs": json.dumps(config["inputs"])}
         ),

@@ -47,7 +47,7 @@ CONFIG_NAME = "config.json"
 _CHECKSUM = "sha256"
 
 # Settings of [data] that concern the table, or the views of training, not the images.
-_OF_THE_TABLE = ("store_size", "split", "split_by", "split_shares", "split_seed", "missing_images")
+_OF_THE_TABLE = ("store_size", "split", "split_by", "split_shares", "split_seed", "missing_images", "link_folders")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,7 +78,7 @@ def describe(
         checkpoint: which weights it has.
         inputs: how rows become vectors, from the run.
     """
-    training_only = {"pretrained": False, "start_from": "", "frozen": False, "stored_views": 0}
+    training_only = {"pretrained": False, "start_from": "", "weights": "", "frozen": False, "stored_views": 0}
     encoder = dataclasses.asdict(trained_by.encoder) | training_only
     del encoder["lora"]  # merged into the weights
     data = {k: v for k, v in dataclasses.asdict(trained_by.data).items() if k not in _OF_THE_TABLE}
@@ -255,5 +255,5 @@ def _recipe(config: Mapping[str, Any], path: Path, trust: bool) -> Recipe:
     similarities = [{"column": column, **heads.get(str(column), {})} for column in columns]
     settings = recipe.of_plain({**sections, "similarity": similarities}, where=f"{path}: ")
     # The weights are in the file, so none are taken from a hub or another run.
-    bare = dataclasses.replace(settings.encoder, pretrained=False, start_from="", frozen=False)
+    bare = dataclasses.replace(settings.encoder.bare, frozen=False)
     return dataclasses.replace(settings, encoder=bare, title=str(config.get("title", "")))

@@ -95,6 +95,7 @@ def embed_table(
     *,
     images: str | Path | None = None,
     vectors: str | None = None,
+    link_folders: Sequence[str] = (),
     similarity: str | None = None,
     shard_rows: int | None = None,
     missing_images: Literal["error", "drop"] = "error",
@@ -117,6 +118,7 @@ def embed_table(
         out: a name that ends in .parquet or .npz.
         images: folder that image paths, and a file of vectors, are relative to; by default the table's.
         vectors: of a model of vectors the file or column that holds them; by default called as in training.
+        link_folders: folders into which links among the images may lead; by default those of the model's recipe.
         similarity: the projection of this one; None for features.
         shard_rows: rows of a file of the output; None for one file in all.
         missing_images: "error", or "drop" to leave out rows whose image cannot be read; a note names them.
@@ -147,7 +149,7 @@ def embed_table(
         need_folder(folder, [table.path, *reads])
     embedder.width(similarity)
     drops = missing_images == "drop"
-    inputs = open_table(table, _data(embedder, vectors), images, embedder.known, drops)
+    inputs = open_table(table, _data(embedder, vectors, link_folders), images, embedder.known, drops)
     outputs.need_free(final, images=inputs.files, overwrite=overwrite)
     column = "features" if similarity is None else "projection"
     job = _Job(embedder, table, similarity, inputs, column, out.suffix, drops, batch_size)
@@ -187,9 +189,10 @@ def embed_table(
         ) from None
 
 
-def _data(embedder: Encodes, vectors: str | None) -> Data:
-    """What is encoded, with the name that the vectors have in this table."""
+def _data(embedder: Encodes, vectors: str | None, link_folders: Sequence[str]) -> Data:
+    """What is encoded, with the name that the vectors have in this table, and where links may lead here."""
     data = embedder.recipe.data
+    data = replace(data, link_folders=tuple(link_folders)) if link_folders else data
     if vectors is None:
         return data
     if data.input != "vectors":

@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float, Int, Shaped
 
+from mscon.data.table.groups import row_groups
 from mscon.errors import counted
 from mscon.evaluate.estimators import CannotProbe
 from mscon.evaluate.linear import LinearResult, linear_probe
@@ -22,7 +23,7 @@ from mscon.evaluate.metrics.bootstrap import interval, macro_f1_interval
 from mscon.evaluate.metrics.retrieval import RetrievalResult, label_retrieval, nearest_difference, retrieval
 from mscon.evaluate.targets import ProbeTarget, among_largest, codes_of
 from mscon.method.similarities.base import TargetKind
-from mscon.run.recipe import Probe
+from mscon.run.recipe import Recipe
 
 Record = dict[str, Any]
 Arrays = dict[str, np.ndarray]
@@ -31,27 +32,39 @@ ColumnResult = tuple[Record, Arrays]
 
 @dataclass(frozen=True, slots=True)
 class FrozenFeatures:
-    """Features of all rows, which rows are of which split, and the number of draws of a bootstrap interval.
+    """Features of all rows, which rows are of which split, and how bootstrap intervals are drawn.
 
-    `neighbours_among` is the split whose rows are compared with one another.
+    Attributes:
+        features: of all rows.
+        split: the rows of each split.
+        draws: of an interval.
+        neighbours_among: the split whose rows are compared with one another.
+        groups: the number of each row's group, see `row_groups`; None where rows are drawn one by one.
     """
 
     features: Float[np.ndarray, "rows width"]
     split: Mapping[str, Int[np.ndarray, " split_rows"]]
     draws: int
     neighbours_among: str = "unseen"
+    groups: Int[np.ndarray, " rows"] | None = None
 
     @classmethod
-    def of(cls, features: Float[np.ndarray, "rows width"], rows: pl.DataFrame, probe: Probe) -> FrozenFeatures:
+    def of(cls, features: Float[np.ndarray, "rows width"], rows: pl.DataFrame, recipe: Recipe) -> FrozenFeatures:
         """Those of the rows of a run, with the settings of its recipe."""
         split = rows.get_column("split").to_numpy()
         names = ("train", "validation", "test", "unseen")
         of_split = {name: np.flatnonzero(split == name) for name in names}
-        return cls(features, of_split, probe.draws, probe.neighbours_among)
+        probe = recipe.probe
+        return cls(features, of_split, probe.draws, probe.neighbours_among, row_groups(rows, recipe.data.split_by))
 
-    def intervals(self, scores: Mapping[str, Float[np.ndarray, " rows"]]) -> Record:
+    def sampling(self, rows: Int[np.ndarray, " some"]) -> dict[str, Any]:
+        """How intervals of scores of these rows are drawn: arguments of `mscon.evaluate.metrics.bootstrap.interval`."""
+        return {"draws": self.draws, "groups": None if self.groups is None else self.groups[rows]}
+
+    def intervals(self, scores: Mapping[str, Float[np.ndarray, " some"]], rows: Int[np.ndarray, " some"]) -> Record:
         """The mean of each measure over rows with its bootstrap interval, as plain values."""
-        return {name: interval(values, draws=self.draws).to_json() for name, values in scores.items()}
+        sampling = self.sampling(rows)
+        return {name: interval(values, **sampling).to_json() for name, values in scores.items()}
 
 
 # Linear -------------------------------------------------------------------------------------------
@@ -89,13 +102,13 @@ def _linear(
         "validation_rows": result.validation_rows,
         "test_rows": len(result.rows),
         "dropped_rows": result.dropped_rows,
-        **frozen.intervals(result.scores),
+        **frozen.intervals(result.scores, test[result.rows]),
         "regularisation": result.regularisation,
         "converged": result.converged,
     }
     arrays = {"row": test[result.rows], "true": result.true, "predicted": result.predicted}
     if kind == "class":
-        return {**record, **_of_classes(result, frozen.draws)}, arrays
+        return {**record, **_of_classes(result, frozen.sampling(test[result.rows]))}, arrays
     if kind == "labels":
         arrays |= {
             "true": result.true.astype(np.uint8),
@@ -106,11 +119,11 @@ def _linear(
     return {**record, **guess}, {**arrays, **result.scores}
 
 
-def _of_classes(result: LinearResult, draws: int) -> Record:
+def _of_classes(result: LinearResult, sampling: Mapping[str, Any]) -> Record:
     count = len(result.names)
     confusion = np.bincount(result.true * count + result.predicted, minlength=count**2).reshape(count, count)
     return {
-        "macro_f1": macro_f1_interval(result.predicted, result.true, draws=draws).to_json(),
+        "macro_f1": macro_f1_interval(result.predicted, result.true, **sampling).to_json(),
         "majority": result.baseline["accuracy"],
         "validation_accuracy": result.validation_score,
         "confusion": confusion.tolist(),
@@ -156,7 +169,7 @@ def neighbours(column: ProbeTarget, frozen: FrozenFeatures) -> list[ColumnResult
     }
     record = {
         "rows": len(result.rows),
-        **frozen.intervals(scores),
+        **frozen.intervals(scores, rows[result.rows]),
         "baseline": {"neighbour_difference": result.chance, "neighbour_spearman": 0.0},
     }
     return [(record, {"row": rows[result.rows], **scores})]
@@ -164,13 +177,14 @@ def neighbours(column: ProbeTarget, frozen: FrozenFeatures) -> list[ColumnResult
 
 def _retrieved(result: RetrievalResult, classes: Sequence[str], frozen: FrozenFeatures) -> ColumnResult:
     scores = {name: getattr(result, name) for name in ("precision_at_1", "r_precision", "map_at_r")}
+    rows = frozen.split[frozen.neighbours_among][result.rows]
     record = {
         "classes": list(classes),
         "rows": len(result.rows),
         "left_out": result.left_out,
-        **frozen.intervals(scores),
+        **frozen.intervals(scores, rows),
         "chance": result.chance,
         "map_at_r_chance": result.map_at_r_chance,
     }
     arrays = {name: values.astype(np.float32) for name, values in scores.items()}
-    return record, {"row": frozen.split[frozen.neighbours_among][result.rows], **arrays}
+    return record, {"row": rows, **arrays}

@@ -53,6 +53,7 @@ def extract(
         not (force or accept_changes)
         and run.has_whole_features
         and run.features_are_current(checkpoint, of_trained_inputs=True)
+        and run.images_root is None  # else it is to be seen whether these are the same images
     ):
         return
     rows, facts = run.read_rows(), run.read_facts()
@@ -73,6 +74,7 @@ def extract(
         inputs = FeatureFile(inputs, np.arange(len(inputs)), encoder).open(progress)[:, 0]
     features, projections = embed(model, inputs, batch_size=batch_size, progress=progress)
     _need_finite(run, checkpoint, features, projections, lines, name)
+    run.record_move()
     if (masks := model.heads.shown) is not None:
         run.write_masks(masks.detach().cpu().tolist())
     run.write_features(features, projections, checkpoint, inputs=current, changed_rows=changed)

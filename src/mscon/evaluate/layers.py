@@ -70,7 +70,7 @@ def probe_layer(run: Run | str | Path, layer: str, *, progress: bool = True, acc
         progress=progress,
         title=f"layer {name}",
     )
-    scores = score_space(FrozenFeatures.of(np.concatenate(parts), rows, recipe.probe), columns)
+    scores = score_space(FrozenFeatures.of(np.concatenate(parts), rows, recipe), columns)
     run.write_layer(
         name,
         {"width": widths[name], **scores.records, "skipped": scores.skipped},

@@ -6,6 +6,7 @@ same for all: features that are standardised, the choice of the penalty on valid
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from jaxtyping import Float, Int, Shaped
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from mscon.evaluate.estimators import TASKS
 from mscon.evaluate.large_logistic import LargeLogistic
@@ -161,10 +162,16 @@ def _fit(
     # scikit-learn sums over rows where we take the mean.
     model.set_params(**({"alpha": strength * len(y)} if isinstance(model, Ridge) else {"C": 1 / (strength * len(y))}))
     # One thread: products this small gain nothing by two, and threads that wait for a busy core wait by spinning.
-    with warnings.catch_warnings(record=True) as raised, threadpool_limits(limits=1):
+    with warnings.catch_warnings(record=True) as raised, _thread_pools().limit(limits=1):
         warnings.simplefilter("always")
         model.fit(features, y)
     for warning in raised:
         if not issubclass(warning.category, ConvergenceWarning):
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
     return not any(issubclass(warning.category, ConvergenceWarning) for warning in raised)
+
+
+@functools.cache
+def _thread_pools() -> ThreadpoolController:
+    """Of the numerical libraries of this process. Looking for them takes longer than most fits, so it is done once."""
+    return ThreadpoolController()

@@ -21,12 +21,20 @@ from mscon.evaluate.features import extract
 from mscon.evaluate.space_scores import SpaceScores, score_space, summary, with_differences
 from mscon.evaluate.start import Start, start_of
 from mscon.evaluate.targets import ProbeTarget, probe_columns
+from mscon.model.collapse import collapse
 from mscon.run import outputs
 from mscon.run.recipe import Recipe
 from mscon.run.run import Run
 
 
-def probe(run: Run | str | Path, *, progress: bool = True, accept_changes: bool = False, start: bool = True) -> None:
+def probe(
+    run: Run | str | Path,
+    *,
+    progress: bool = True,
+    accept_changes: bool = False,
+    start: bool = True,
+    images: str | Path | None = None,
+) -> None:
     """Probe every column that the run was trained on, and those that its recipe names under [probe].
 
     Features are extracted first where they are missing or older than the checkpoint. Writes `probe.json`:
@@ -49,6 +57,7 @@ def probe(run: Run | str | Path, *, progress: bool = True, accept_changes: bool 
          "start": {"title", "digest", "width", "is_same", "linear", "neighbours", "summary"},
          "skipped": [{"column", "probe": "linear", "neighbours" or "start", "reason"}]}
 
+    "collapse" is there where the features have collapsed: a sentence, see `mscon.model.collapse`.
     With "neighbours_among": "test" neighbours are test rows. "start" is there where the run began from published
     weights, another run's, vectors, columns or texts. Its "linear" and "neighbours" are the same probes of the features
     that it began from (see `mscon.evaluate.start`), and each
@@ -64,21 +73,22 @@ def probe(run: Run | str | Path, *, progress: bool = True, accept_changes: bool 
     "neighbours" "neighbours/i/row" and likewise one array a measure. Those of "projections" and "start" likewise begin
     with "projections/i/", "start/linear/i/" and "start/neighbours/i/".
 
-    Intervals are over rows, with 95 % of the draws inside. For neighbours the queries are drawn, and the rows that
-    they are compared with stay the same.
+    Intervals are over rows, or over the groups of [data] split_by, with 95 % of the draws inside. For neighbours the
+    queries are drawn, and the rows that they are compared with stay the same.
 
     Args:
         run: a trained run, or its directory.
         progress: show progress, and the columns that are skipped, on standard error.
         accept_changes: extract features anew, also where images or vectors have changed since training.
         start: also probe the features that the run began from.
+        images: the folder in which the images, or the file of vectors, are now, if they moved; the run remembers it.
 
     Raises:
         RunError: if the run has no checkpoint, its recipe names a column that its rows do not have, images or vectors
             have changed, or features are not finite.
         TableError: if features must be extracted and an image cannot be read any more.
     """
-    run = Run.of(run)
+    run = Run.of(run).moved(images)
     recipe, rows = run.read_recipe(), run.read_rows()
     outputs.need_place(run.root / "probe.json", "Copy the run to a folder that you may write to.")
     columns = probe_columns(run, recipe, rows)
@@ -89,7 +99,7 @@ def probe(run: Run | str | Path, *, progress: bool = True, accept_changes: bool 
             f"run '{run.root}' has features of {counted(features.shape[0], 'row')}, but {counted(rows.height, 'row')}. "
             "Delete its folder 'features', then probe again."
         )
-    frozen = FrozenFeatures.of(features, rows, recipe.probe)
+    frozen = FrozenFeatures.of(features, rows, recipe)
     console = Console(stderr=True, quiet=not progress)
 
     def note(text: str) -> None:
@@ -104,6 +114,8 @@ def probe(run: Run | str | Path, *, progress: bool = True, accept_changes: bool 
     predictions = scores.arrays | {
         f"projections/{name.removeprefix('linear/')}": array for name, array in projections.arrays.items()
     }
+    if sentence := collapse(features):
+        record["collapse"] = sentence
     if projections.records["linear"]:
         record["projections"] = projections.records["linear"]
     try:
@@ -129,8 +141,8 @@ def _start_record(
         "digest": start.digest,
         "width": start.features.shape[1],
         "is_same": is_same,
-        **with_differences(before, scores, frozen.draws),
-        "summary": summary(before, scores, frozen.draws),
+        **with_differences(before, scores, frozen),
+        "summary": summary(before, scores, frozen),
     }, before.arrays
 
 

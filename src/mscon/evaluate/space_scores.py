@@ -86,23 +86,26 @@ def score_space(
     return scores
 
 
-def with_differences(start: SpaceScores, scores: SpaceScores, draws: int) -> dict[str, list[Record]]:
+def with_differences(start: SpaceScores, scores: SpaceScores, frozen: FrozenFeatures) -> dict[str, list[Record]]:
     """The records of a start, each with "difference": by how much a run's score is above it, paired by row."""
     return {
         how: [
-            {**record, "difference": _difference(start, scores, how, number, draws)}
+            {**record, "difference": _difference(start, scores, how, number, frozen)}
             for number, record in enumerate(start.records[how])
         ]
         for how in HOW
     }
 
 
-def _difference(start: SpaceScores, scores: SpaceScores, how: str, number: int, draws: int) -> dict[str, float]:
+def _difference(
+    start: SpaceScores, scores: SpaceScores, how: str, number: int, frozen: FrozenFeatures
+) -> dict[str, float]:
     (_, before), (_, after) = start.leading(how, number), scores.leading(how, number)
-    return paired_difference(after[None], before[None], draws=draws).to_json()
+    rows = start.arrays[f"{how}/{number}/row"]
+    return paired_difference(after[None], before[None], **frozen.sampling(rows)).to_json()
 
 
-def summary(start: SpaceScores, scores: SpaceScores, draws: int) -> list[dict[str, Any]]:
+def summary(start: SpaceScores, scores: SpaceScores, frozen: FrozenFeatures) -> list[dict[str, Any]]:
     """Mean differences of linear probes, over the columns that a run was trained on and over the others.
 
     Returns:
@@ -128,7 +131,7 @@ def summary(start: SpaceScores, scores: SpaceScores, draws: int) -> list[dict[st
             "unit": unit,
             "columns": list(by_column),
             "difference": interval(
-                np.mean([of_column(numbers) for numbers in by_column.values()], axis=0), draws=draws
+                np.mean([of_column(numbers) for numbers in by_column.values()], axis=0), **frozen.sampling(rows)
             ).to_json(),
         }
         for (trained, unit), by_column in sorted(groups.items(), key=lambda item: not item[0][0])

@@ -55,6 +55,8 @@ def start_title(recipe: Recipe) -> str | None:
         return None
     if encoder.start_from:
         return f"start: run {Path(encoder.start_from).resolve().name}"
+    if encoder.weights:
+        return f"start: {encoder.name}, {Path(encoder.weights).name}"
     if encoder.pretrained:
         return f"start: {encoder.name}, pretrained"
     return INPUTS if recipe.data.input != "image" else None
@@ -74,7 +76,9 @@ def start_of(run: Run, *, progress: bool = False) -> Start | None:
     title = start_title(recipe)
     if title is None:
         return None
-    data = {name: value for name, value in asdict(recipe.data).items() if not name.startswith("split")}
+    data = {name: value for name, value in asdict(recipe.data).items() if not name.startswith(("split", "link"))}
+    if not recipe.data.white:  # which older versions did not know
+        del data["white"]
     digest = hashlib.sha256(json.dumps([title == INPUTS, data], sort_keys=True).encode())
     if title == INPUTS:
         inputs = inputs_of_features(run)

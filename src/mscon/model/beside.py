@@ -26,7 +26,7 @@ STARTS: tuple[Start, ...] = get_args(Start)
 def starts_from_weights(recipe: Recipe) -> bool:
     """Whether the encoder begins with weights that know something: published ones, another run's, or a class's own."""
     encoder = recipe.encoder
-    return encoder.pretrained or bool(encoder.start_from) or catalogue.is_own(encoder.name)
+    return encoder.pretrained or bool(encoder.start_from or encoder.weights) or catalogue.is_own(encoder.name)
 
 
 def start_of(recipe: Recipe) -> Start:

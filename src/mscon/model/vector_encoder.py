@@ -11,7 +11,9 @@ from numpy import ndarray
 from torch import Tensor, nn
 
 from mscon.errors import RecipeError, nearest
+from mscon.model.backbone_output import features_of
 from mscon.model.encoder import Encoder, custom_backbone, feature_width
+from mscon.model.weights_file import load_weights, read_weights
 from mscon.run import recipe, validate
 
 NAMES = ("mlp", "linear", "identity")
@@ -48,7 +50,7 @@ class VectorEncoder(Encoder):
 
     def forward(self, vectors: Float[Tensor, "samples dim"]) -> Float[Tensor, "samples features"]:
         """Features, neither scaled to unit length nor bounded."""
-        return self.backbone((vectors - self.mean) / self.std)
+        return features_of(self.backbone((vectors - self.mean) / self.std), vectors)
 
 
 def build_vector_encoder(settings: recipe.Encoder, dim: int) -> VectorEncoder:
@@ -63,10 +65,14 @@ def build_vector_encoder(settings: recipe.Encoder, dim: int) -> VectorEncoder:
     """
     if settings.pretrained:
         raise RecipeError("[encoder] pretrained = true is for images; no published weights are known for vectors.")
+    if settings.weights and ":" not in settings.name:
+        raise RecipeError("[encoder] weights is for encoders of images and for classes of your own.")
     if settings.mean or settings.std:
         raise RecipeError("[encoder] mean and std are for images; vectors are standardised by the training rows.")
     if ":" in settings.name:
         backbone = custom_backbone(settings)
+        if settings.weights:
+            load_weights(backbone, read_weights(settings.weights), settings.weights)
         width = feature_width(backbone, torch.zeros(2, dim), settings.name, f"vectors of {dim} numbers")
         return VectorEncoder(backbone, width, dim)
     if settings.name not in NAMES:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mscon.run import checksums
-from mscon.run.checksums import CheckedFiles, mapped
+from mscon.run.checksums import mapped
+from mscon.run.facts import Facts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,7 +19,7 @@ _FEATURES = ("features/features.safetensors", "features/projections.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
-class EvaluationFiles(CheckedFiles):
+class EvaluationFiles(Facts):
     """The part of a `mscon.run.run.Run` that is read and written after training."""
 
     def has_checkpoint(self, name: str) -> bool:

@@ -24,6 +24,7 @@ FILES: Mapping[str, str] = {
     LAST_CHECKPOINT: "mscon train",  # weights, and all else that training needs to continue
     "checkpoints/start.safetensors": "mscon train",  # the encoder's weights before training, where [keep] needs them
     "checkpoints/best.safetensors": "mscon train",  # the weights that were best on the validation rows
+    "checkpoints/breakdown.safetensors": "mscon train",  # a step with a loss or gradient that is not finite
     "features/features.safetensors": "mscon probe",  # one vector for each row of rows.parquet, in its order
     "features/projections.safetensors": "mscon probe",  # the same for each similarity
     "masks.json": "mscon probe",  # what heads of kind "masks" let through of the embedding

@@ -16,6 +16,7 @@ import tomli_w
 
 from mscon.errors import RecipeError, nearest
 from mscon.run import parts, validate
+from mscon.run.data import Data as Data
 from mscon.run.keep import Keep as Keep
 from mscon.run.parts import AUTO as AUTO
 from mscon.run.parts import OWN_PARTS as OWN_PARTS
@@ -27,7 +28,6 @@ from mscon.run.parts import settings_of as settings_of
 from mscon.run.parts import similarity_part as similarity_part
 from mscon.run.ranges import ALL as ALL
 from mscon.run.schema import Candidates as Candidates
-from mscon.run.schema import Data as Data
 from mscon.run.schema import Encoder as Encoder
 from mscon.run.schema import Log as Log
 from mscon.run.schema import Probe as Probe

@@ -91,6 +91,10 @@ class Run(EvaluationFiles):
         """
         return run if isinstance(run, Run) else cls.open(run)
 
+    def moved(self, images: str | Path | None) -> Run:
+        """The same run, whose images or file of vectors are now in another folder; None leaves it as it is."""
+        return self if images is None else replace(self, images_root=Path(images).resolve())
+
     @property
     def is_next(self) -> bool:
         """Whether it lies within a run that it is to replace."""
@@ -192,13 +196,6 @@ class Run(EvaluationFiles):
 
     def write_recipe(self, recipe: Recipe) -> None:
         self._write_text("recipe.toml", recipe.to_toml())
-
-    def read_facts(self) -> dict[str, Any]:
-        """Versions, machine, table, resolved hardware choices."""
-        return self._json("run.json")
-
-    def write_facts(self, facts: Mapping[str, Any]) -> None:
-        self._write_json("run.json", dict(facts))
 
     def read_similarities(self) -> list[dict[str, Any]]:
         """For each similarity {"name": ..., "state": ...} with the state of its `to_json`."""

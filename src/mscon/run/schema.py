@@ -3,67 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
-from mscon.run.ranges import ALL, AtLeast1, ColumnNames, NotNegative, Positive, Probability, Seed, Share
-
-
-@dataclass(frozen=True, slots=True)
-class Data:
-    """Which columns of the table are inputs, how images are stored, and how rows are split.
-
-    Attributes:
-        input: what the encoder reads: "image"; "vectors", computed elsewhere; "columns" of the table; or "text".
-        image: the column with image paths, relative to the table (or to --images).
-        vectors: a .npy or .safetensors file beside the table (or in --images) with one vector for each row, in the
-            order of the rows; or a column of lists of numbers.
-        numbers, categories: the columns that are encoded where `input` is "columns"; "*" for all columns of numbers,
-            or all others, that are neither labels, probes, the split or split_by, nor texts or row numbers.
-        text: the column that is encoded where `input` is "text", by a frozen sentence encoder.
-        text_model: name or folder of a sentence-transformers model; "" for the one of the extra `text`.
-        image_size: side in pixels of the square images that the encoder gets.
-        store_size: side in pixels of the images that views are cut from: from image_size to twice that; 0: image_size.
-        channels: 1 for grey, 3 for colour.
-        split: column with the values train, validation, test or unseen. Without it, mscon splits the rows.
-        split_by: column whose groups stay together when mscon splits the rows; "" to split row by row.
-        split_shares: shares of train, validation and test rows when mscon splits the rows.
-        split_seed: seed of that split; not train.seed, so that runs of several seeds are tested on the same rows.
-        missing_images: "error", or "drop" to leave out rows whose image cannot be read.
-    """
-
-    input: Literal["image", "vectors", "columns", "text"] = "image"
-    image: str = "image"
-    vectors: str = ""
-    numbers: ColumnNames = ()
-    categories: ColumnNames = ()
-    text: str = "text"
-    text_model: str = ""
-    image_size: Annotated[int, Meta(ge=8, le=2048, description="a whole number from 8 to 2048 (pixels)")] = 64
-    store_size: Annotated[int, Meta(ge=0, le=4096)] = 0
-    channels: Literal[1, 3] = 3
-    split: str = "split"
-    split_by: str = ""
-    split_shares: tuple[float, float, float] = (0.7, 0.1, 0.2)
-    split_seed: int = 0
-    missing_images: Literal["error", "drop"] = "error"
-
-    def __post_init__(self) -> None:
-        if not (self.split_shares[0] > 0 <= min(self.split_shares) and abs(sum(self.split_shares) - 1) < 1e-6):
-            must = "split_shares must be three shares (train, validation, test) that sum to 1, the first above 0"
-            raise ValueError(f"{must}, got {[*self.split_shares]}.")
-        if self.store_size and not self.image_size <= self.store_size <= 2 * self.image_size:
-            raise ValueError(
-                f"store_size must be 0, or {self.image_size} (image_size) to twice that, got {self.store_size}."
-            )
-
-    @property
-    def encoded(self) -> tuple[str, ...]:
-        """Columns of text or numbers that the encoder reads, as far as they are named."""
-        named = tuple(name for names in (self.numbers, self.categories) if names != ALL for name in names)
-        return {"columns": named, "text": (self.text,)}.get(self.input, ())
+from mscon.run.ranges import AtLeast1, NotNegative, Positive, Probability, Seed, Share
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +27,9 @@ class Encoder:
         mean, std: per channel; images in [0, 1] are normalised to (image - mean) / std. Empty for the values that a
             timm model was trained with, for the attributes of these names of your own class, else 0.5.
         start_from: a run directory whose encoder weights training starts from, relative to the current folder.
+        weights: a file of weights that the encoder starts from, .safetensors or .pth (tensors only; nothing in it is
+            executed), relative to the current folder. Of a timm model in its own or its publisher's names; else in the
+            names of the class. A classifier in the file is left out.
         frozen: do not train the encoder, and keep its normalisation layers in evaluation mode; only its adapter, heads,
             objective and weighting learn.
         adapter: a network that learns behind a frozen encoder of images: { name = "mlp", units = 256, layers = 2 } or
@@ -98,10 +46,16 @@ class Encoder:
     mean: tuple[Annotated[float, Meta(ge=0, le=1, description="a number from 0 (black) to 1 (white)")], ...] = ()
     std: tuple[Positive, ...] = ()
     start_from: str = ""
+    weights: str = ""
     frozen: bool = False
     adapter: Mapping[str, Any] = field(default_factory=dict)
     stored_views: Annotated[int, Meta(ge=0, le=256)] = 0
     lora: Annotated[int, Meta(ge=0, le=1024, description="0 (no adapters) or a rank up to 1024")] = 0
+
+    @property
+    def bare(self) -> Encoder:
+        """The same network without weights to start from, for those of a checkpoint to be loaded."""
+        return replace(self, pretrained=False, start_from="", weights="")
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from mscon.data.batches.training_length import training_length
-from mscon.errors import RunError, TableError, counted
+from mscon.data.table.table import unit
+from mscon.errors import OthersStopped, RunError, TableError, counted, is_out_of_memory, numbered
+from mscon.model.collapse import collapse
 from mscon.run.recipe import Recipe
 from mscon.run.run import Run
+from mscon.train.breakdown import CAPTURE, Capture, NotFinite, broken_down, diagnose, need_finite_state
 from mscon.train.checkpoint import Position, save_best, save_last, within_epoch
 from mscon.train.gather import leave, processes
 from mscon.train.grad_cache import has_batch_norm
 from mscon.train.keep import finish, records
 from mscon.train.log import LEGEND, Log, TrainingProgress
-from mscon.train.loop import Training, broken_down, need_finite_state, train_epoch, validate
+from mscon.train.loop import Training, train_epoch, validate
 from mscon.train.pauses import Pauses
+
+# Rows by whose features a collapse is noticed; with fewer than 3 nothing is said.
+_LOOKED_AT = 256
 
 
 def is_first() -> bool:
@@ -75,7 +82,13 @@ def train(run: Run, training: Training, position: Position, show: bool) -> Run:
                 advice = f"the run in '{run.root.parent}' is unchanged"
             progress.say(f"stopped in epoch {position.epoch + 1} of {settings.epochs}; {advice}.")
             raise
-        except (RunError, TableError) as error:
+        except (RunError, TableError, RuntimeError, MemoryError) as error:
+            if is_out_of_memory(error):
+                error = _out_of_memory(training.recipe, error)
+            elif not isinstance(error, RunError | TableError):
+                raise
+            if isinstance(error, NotFinite) and error.capture is not None:
+                error = _captured(run, training, error, error.capture)
             state = f"keeps its checkpoint of {_place(position, steps)}" if position.step else "has no checkpoint yet"
             state = f"'{run.root.parent}' is unchanged" if run.is_next else f"'{run.root}' {state}"
             raise type(error)(f"{error}\n  Run {state}.") from error
@@ -83,12 +96,52 @@ def train(run: Run, training: Training, position: Position, show: bool) -> Run:
             if records is not None:
                 records.close()
     if is_first():
-        for sentence in finish(run, training):
+        for sentence in (*finish(run, training), *_collapse(training)):
             if show:
                 print(sentence, file=sys.stderr)
         write_trained(run, training.recipe, position)
     leave()
     return run
+
+
+def _out_of_memory(recipe: Recipe, error: BaseException) -> RunError:
+    """The error for memory that ran out, with the settings that need it."""
+    settings, reason = recipe.train, str(error).strip().partition("\n")[0][:200] or "no reason was given"
+    smaller = max(1, (settings.mini_batch_size or settings.batch_size) // 4)
+    advice = [f"train.mini_batch_size = {smaller}, which needs less and computes the same gradient but for batch norms"]
+    advice.append(f"a smaller train.batch_size (it is {settings.batch_size})")
+    if recipe.data.input == "image":
+        advice.append(f"a smaller data.image_size (it is {recipe.data.image_size})")
+    if recipe.candidates.memory_size:
+        advice.append(f"a smaller candidates.memory_size (it is {recipe.candidates.memory_size})")
+    return RunError(f"out of memory while training ({reason}).\n  Try {'; '.join(advice)}.")
+
+
+def _collapse(training: Training) -> Iterator[str]:
+    """A sentence if training has made the features of all rows nearly the same."""
+    rows = training.dataset.indices("train")
+    if training.recipe.train.epochs and (
+        sentence := collapse(training.features(rows[:: -(-len(rows) // _LOOKED_AT)]).numpy())
+    ):
+        yield sentence
+
+
+def _captured(run: Run, training: Training, error: NotFinite, capture: Capture) -> RunError:
+    """Keep the step that broke down in the run, and name the rows that are at fault."""
+    if not is_first() and training.recipe.candidates.gather_across_devices:  # all find it out, and the first tells
+        return OthersStopped(str(error))
+    table = run.read_facts()["table"]["name"] if is_first() else ""
+    path = run.root / f"checkpoints/{CAPTURE}.safetensors"
+    advice = ""
+    if is_first() and not run.is_next:  # what was to replace another run goes
+        with contextlib.suppress(OSError):
+            run.write_checkpoint(CAPTURE, *capture.to_checkpoint())
+            advice = f"\n  This step is kept in '{path}'; `mscon replay {run.root}` takes it again."
+    if processes()[1] > 1:
+        lines = numbered(unit(table), sorted({*training.lines_of(capture.rows)}))
+        return RunError(f"{error}\n  Rows of the batch: {lines}.{advice}")
+    words = diagnose(training, capture, unit(table))
+    return RunError(f"{broken_down(training, capture.epoch, capture.step, words) if words else error}{advice}")
 
 
 def _save_start(run: Run, training: Training) -> None:

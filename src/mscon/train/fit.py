@@ -9,22 +9,17 @@ from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 
-import torch
-
 from mscon.data.batches.dataset import fit_similarities
 from mscon.data.batches.training_length import training_length
-from mscon.data.inputs import fingerprints
 from mscon.data.inputs.encoded_columns import resolve_encoded
 from mscon.data.inputs.open import Vectors, fingerprints_of, images_root, open_inputs
 from mscon.data.inputs.teachers import source_of, stored
 from mscon.data.table import infer_kind
 from mscon.data.table.rows import select_rows
 from mscon.data.table.table import Table, unit
-from mscon.errors import RecipeError, RunError
-from mscon.method import catalogue
+from mscon.errors import RecipeError
 from mscon.run import folder, outputs
 from mscon.run.layout import FACTS
-from mscon.run.parts import TEACHER
 from mscon.run.recipe import AUTO, Recipe
 from mscon.run.run import Run
 from mscon.train import assembly, environment, log
@@ -32,8 +27,9 @@ from mscon.train.checkpoint import Position, restore_last
 from mscon.train.epochs import is_first, seconds_a_step, train, write_trained
 from mscon.train.fit_arguments import recipe_and_table
 from mscon.train.frozen_features import frozen_features
-from mscon.train.gather import first_before_others, leave
+from mscon.train.gather import first_before_others, leave, processes
 from mscon.train.keep import check_keep, is_finished, write_start
+from mscon.train.reopen import reopen
 from mscon.train.teachers import check_teachers, teachers_of
 
 
@@ -176,14 +172,19 @@ def fit(
 def _read_from(recipe: Recipe, table: Table, images: Path | None) -> list[Path]:
     """Files and folders of the user's that a training reads, of which each must lie outside a run that is replaced."""
     root = table.folder if images is None else images
-    named = [table.path, images, Path(recipe.encoder.start_from or table.path)]
+    named = [table.path, images, Path(recipe.encoder.start_from or recipe.encoder.weights or table.path)]
     sources = [source_of(part) for part in stored(recipe.similarities)]
     named += [root / name for name in (recipe.data.vectors, recipe.triplets.folder, *sources) if name]
     return [path for path in named if path is not None and path.exists()]
 
 
 def resume(
-    run: Run | str | Path, progress: bool = True, overrides: Sequence[str] = (), *, accept_changes: bool = False
+    run: Run | str | Path,
+    progress: bool = True,
+    overrides: Sequence[str] = (),
+    *,
+    accept_changes: bool = False,
+    images: str | Path | None = None,
 ) -> Run:
     """Go on with a run that was stopped, from its last checkpoint to the epochs that its recipe says.
 
@@ -196,6 +197,7 @@ def resume(
         overrides: of [train] and [log] in its recipe, as in "train.epochs=40"; the run keeps them.
         accept_changes: go on also where images or vectors are not those that the run was trained on; then run.json says
             so. The run keeps the fingerprints of those that it began with.
+        images: the folder in which the images, or the file of vectors, are now, if they moved; the run remembers it.
 
     Raises:
         RunError: if the checkpoint does not fit the recipe, another process trains the run, one of its files, or
@@ -203,7 +205,7 @@ def resume(
         RecipeError: if an override is of something else.
         TableError: if an image cannot be read any more.
     """
-    run = Run.of(run)
+    run = Run.of(run).moved(images)
     if other := [text for text in overrides if not text.startswith(("train.", "log."))]:
         raise RecipeError(
             f"--set {other[0]}: a run that is resumed can change [train] and [log] only; all else is in its checkpoint "
@@ -227,27 +229,16 @@ def _resume(run: Run, recipe: Recipe, device: str, progress: bool, accept_change
             write_trained(run, recipe, last)
         leave()
         return run
-    similarities = tuple(catalogue.find("similarity", s["name"]).from_json(s["state"]) for s in run.read_similarities())
     with environment.repeatable(recipe.train.seed, device):
-        root, name = Path(known["images_root"]), known["table"]["name"]
-        with first_before_others():
-            inputs = open_inputs(
-                rows, root, recipe.data, name, vectors=run.vectors_file, known=run.read_inputs(), for_views=True
+        training, root, name, changed, words = reopen(run, recipe, device, accept_changes)
+        before, now = [known, *known.get("resumed", [])][-1]["machine"].get("processes", 1), processes()[1]
+        if before != now:
+            _say(
+                f"note: this run was trained by {before} process{'' if before == 1 else 'es'} so far, now by {now}. "
+                "Batches stay the same. Numbers differ in their last digits, and by more with batch normalisation, "
+                "which uses the rows of one process at a time.",
+                progress,
             )
-            changed, words = fingerprints.changes(
-                run.read_fingerprints(), fingerprints_of(inputs), rows["line"].to_list(), name, recipe.data, root
-            )
-            if changed and not accept_changes:
-                raise RunError(f"run '{run.root}': {words}\n  {fingerprints.ADVICE}")
-        has_teachers = any(part.name == TEACHER for part in recipe.similarities)
-        arrays = run.read_teachers() if has_teachers else {}
-        codes = {column: torch.from_numpy(array) for column, array in arrays.items()}
-        dataset = assembly.dataset_of(recipe, rows, similarities, inputs, root, name, codes)
-        # The weights come from the checkpoint, if there is one: no hub and no other run is asked for them again.
-        bare = replace(recipe, encoder=replace(recipe.encoder, pretrained=False, start_from=""))
-        method = assembly.method_of(bare if run.has_checkpoint("last") else recipe, similarities, inputs)
-        assembly.check_learns(method, recipe.train.epochs)
-        training = assembly.training_of(recipe, dataset, method, device)
         position, note = restore_last(run, training)
         _say(note, progress)
         frozen = frozen_features(training, rows, root, name)

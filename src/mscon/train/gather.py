@@ -17,7 +17,7 @@ import torch.distributed as dist
 from jaxtyping import Float, Int, Int64, Shaped
 from torch import Tensor, nn
 
-from mscon.errors import OthersStopped
+from mscon.errors import OthersStopped, is_out_of_memory
 from mscon.method.comparison import SampleOrigin
 from mscon.method.pairs import Exchange
 
@@ -254,6 +254,8 @@ def _together() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:  # torch's own errors of a backend are of this kind, and so are gloo's
+        if is_out_of_memory(error):
+            raise
         reason = str(error).strip().splitlines()[0][:200]
         raise OthersStopped(
             f"process {processes()[0]}: another process has stopped, so this one does too ({reason})."

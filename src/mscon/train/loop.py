@@ -17,13 +17,13 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from mscon.data.batches.dataset import Batch, Dataset
 from mscon.data.batches.sampler import Sampler, epoch_batches, part_of
-from mscon.data.batches.triplet_dataset import TripletDataset
+from mscon.data.batches.triplet_dataset import TripletDataset, rows_of
 from mscon.data.inputs.augment_vectors import Marginals, corrupt
 from mscon.data.inputs.stored_views import StoredViews
 from mscon.data.inputs.views import Part, augment
-from mscon.errors import RunError
 from mscon.run.recipe import Recipe, Views
 from mscon.train.average import MovingAverage
+from mscon.train.breakdown import Moment, broken_down, is_finite, need_finite
 from mscon.train.gather import average_gradients, average_running_means, processes
 from mscon.train.grad_cache import cached_backward
 from mscon.train.log import Record, is_by_accuracy, means_of, step_record
@@ -72,10 +72,23 @@ class Training:
     def steps_an_epoch(self) -> int:
         return len(self.sampler)
 
+    def lines_of(self, numbers: Int64[Tensor, " numbers"]) -> list[int]:
+        """Of each input of a batch, the line of its row in the table."""
+        rows = self.dataset.batch(numbers).rows
+        return rows_of(self.dataset).rows.get_column("line").gather(rows.tolist()).to_list()
+
+    def epoch_views(self, epoch: int, generator: torch.Generator | None = None) -> DrawView:
+        """The views of training rows in an epoch."""
+        return self.view_maker(derived_seed(self.recipe.train.seed, epoch, "views"), generator)
+
     def view_maker(self, seed: int, generator: torch.Generator | None = None) -> DrawView:
-        """Random views that follow from the seed, or a generator, and the place in the batch, drawn on the device.
+        """Random views that follow from the seed and the place in the batch, drawn on the device.
 
         Of stored views those that follow from the seed and the row.
+
+        Args:
+            seed: of all views.
+            generator: draws them as it stands, on the device of the training; None for one that follows from the seed.
         """
         stored = self.dataset.inputs
         if isinstance(stored, StoredViews):
@@ -118,6 +131,18 @@ class Training:
             self.fabric.backward(measured.total)
         average_gradients(self.method.parameters())
         return measured
+
+    @torch.no_grad()
+    def features(self, rows: Int64[Tensor, " rows"]) -> Float[Tensor, "rows width"]:
+        """One view of each row, encoded as after training, a batch at a time; leaves the method in evaluation mode."""
+        draw_view = self.view_maker(derived_seed(self.recipe.train.seed, 0, "features"))
+        with self.average.in_use() if self.average is not None else contextlib.nullcontext():
+            self.method.eval()
+            parts = []
+            for numbers in rows.split(self.recipe.train.batch_size):
+                batch, make_views = self._part(numbers, draw_view, 0, 1)
+                parts.append(self.method.model.encoder(make_views[0](batch.inputs)).float().cpu())
+        return torch.cat(parts)
 
     def _part(
         self, rows: Int64[Tensor, " rows"], draw_view: DrawView, rank: int, world: int
@@ -162,21 +187,17 @@ def train_epoch(training: Training, epoch: int, step: int) -> Iterator[Record]:
         one of kind "sampler" with the number of rows that are left over.
 
     Raises:
-        RunError: if a loss is not finite.
+        NotFinite: if a loss or a gradient is not finite, before the step is applied.
     """
     settings = training.recipe.train
     within, window = training.within, training.within.window
     views = within.begin(settings.seed, epoch, training.fabric.device)
-    make_view = training.view_maker(derived_seed(settings.seed, epoch, "views"), views)
+    make_view = training.epoch_views(epoch, views)
     training.method.train()
     rows = training.sampler.epoch(epoch)
     last = max((number for number, batch in enumerate(rows.batches) if batch.numel()), default=0)
     if training.sampler.floors is not None and not within.steps:
         yield {"kind": "sampler", "epoch": epoch, "step": step + 1, "left_over": rows.left_over.numel()}
-
-    def record(step: int, rate: float) -> Record:
-        _need_finite(training, window, epoch, range(step - len(window) + 1, step + 1))
-        return step_record(window, training.recipe.columns, epoch, step, rate)
 
     for batch in rows.batches[within.steps :]:
         step, within.steps = step + 1, within.steps + 1
@@ -184,11 +205,15 @@ def train_epoch(training: Training, epoch: int, step: int) -> Iterator[Record]:
             training.schedule.step()
             continue
         rate = training.optimiser.param_groups[0]["lr"]
+        moment = Moment.of(training.method, views)
         try:
             measured = training.learn(batch, make_view)
         except ValueError as error:  # a loss that refuses vectors which are not finite
-            _need_finite(training, window, epoch, range(step - len(window), step))  # an earlier step may be at fault
-            raise broken_down(training, epoch, step, f"the loss could not be computed: {error}") from error
+            capture = moment.capture(training.method, epoch, step, batch)
+            raise broken_down(training, epoch, step, f"the loss could not be computed: {error}", capture) from error
+        if not is_finite(measured, training.method.parameters()):
+            capture = moment.capture(training.method, epoch, step, batch)
+            raise broken_down(training, epoch, step, "a loss or a gradient is not finite", capture)
         training.optimiser.step()
         with torch.no_grad():
             training.method.objective.after_step()
@@ -198,13 +223,12 @@ def train_epoch(training: Training, epoch: int, step: int) -> Iterator[Record]:
         training.schedule.step()
         window.append(replace(measured, total=measured.total.detach()))
         if len(window) == LOG_EVERY:
-            yield record(step, rate)
+            yield step_record(window, training.recipe.columns, epoch, step, rate)
             window.clear()
         if within.steps <= last and within.is_pause(not window):
-            _need_finite(training, window, epoch, range(step - len(window) + 1, step + 1))
             return
     if window:
-        yield record(step, rate)
+        yield step_record(window, training.recipe.columns, epoch, step, rate)
     average_running_means(training.method.model)
     average_running_means(training.method.weighting)
     if training.average is not None:
@@ -236,7 +260,7 @@ def validate(training: Training, epoch: int, step: int) -> Record | None:
         measured = [training.measure(batch, make_view) for batch in batches]
     means = means_of(measured, torch.tensor([float(len(batch)) for batch in batches]))
     names = training.recipe.columns
-    _need_finite(training, measured, epoch, [step] * len(measured), "validation ")
+    need_finite(training, measured, epoch, step, "validation ")
     if samples := [m.samples for m in measured if m.samples is not None]:
         fit_weighting(training.method.weighting, training.method.objective, samples)
     record = {
@@ -249,47 +273,3 @@ def validate(training: Training, epoch: int, step: int) -> Record | None:
     present = [v for v in means[by] if v is not None]
     merit = sum(present) / len(present) if present else None
     return {**record, "merit": merit if merit is None or by == "accuracy" else -merit}
-
-
-def _need_finite(
-    training: Training, measured: Sequence[Measured], epoch: int, steps: Sequence[int], what: str = ""
-) -> None:
-    """Raise for the first of some steps whose numbers are not finite, naming the similarity."""
-    if not measured:
-        return
-    losses = torch.stack([m.loss.where(m.present, 0.0) for m in measured]).cpu()
-    totals = torch.stack([m.total for m in measured]).cpu()
-    fine = losses.isfinite().all(dim=1) & totals.isfinite()
-    if fine.all():
-        return
-    first = int((~fine).nonzero()[0])
-    columns = training.recipe.columns
-    at_fault = [f"'{name}'" for name, loss in zip(columns, losses[first], strict=True) if not loss.isfinite()]
-    if len(at_fault) == len(columns) > 1:
-        which = f"the {what}losses of all similarities are not finite"
-    elif at_fault:
-        which = f"the {what}loss of similarity {', '.join(at_fault)} is not finite"
-    else:
-        which = f"the {what}total is {totals[first].item()}, though every loss is finite: the weights are at fault"
-    raise broken_down(training, epoch, steps[first], which)
-
-
-def need_finite_state(training: Training, epoch: int, step: int) -> None:
-    """Raise if a parameter or running mean is not finite, so that no such checkpoint is ever written."""
-    for name, tensor in training.method.state_dict().items():
-        # Remembered labels are not learnt, and NaN is how a missing number is written.
-        is_label = name.rpartition(".")[2].startswith("codes_")
-        if tensor.is_floating_point() and not is_label and not tensor.isfinite().all():
-            raise broken_down(training, epoch, step, f"'{name}' is not finite")
-
-
-def broken_down(training: Training, epoch: int, step: int, what: str) -> RunError:
-    """The error for numbers that are not finite: where, what, and what to try."""
-    settings = training.recipe.train
-    advice = f"a lower train.learning_rate (it is {settings.learning_rate:g})"
-    if settings.precision == "bfloat16":
-        advice += ', or train.precision = "float32"'
-    return RunError(
-        f"epoch {epoch}, step {step}: training broke down: {what}.\n"
-        f"  Similarities, in order: {', '.join(training.recipe.columns)}. Try {advice}."
-    )

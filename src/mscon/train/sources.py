@@ -16,7 +16,7 @@ from mscon.run.run import Run
 
 
 def sources(recipe: Recipe, root: Path, table_name: str = "the table") -> dict[str, str]:
-    """SHA-256 of the checkpoint that the encoder starts from, and of the files of vectors of teachers.
+    """SHA-256 of the checkpoint, or file of weights, that the encoder starts from, and of files of vectors of teachers.
 
     Args:
         recipe: of the training.
@@ -32,6 +32,8 @@ def sources(recipe: Recipe, root: Path, table_name: str = "the table") -> dict[s
         for part in stored(recipe.similarities)
         if Path(source_of(part)).suffix.lower() in SUFFIXES
     }
+    if recipe.encoder.weights and Path(recipe.encoder.weights).is_file():  # else whoever reads it says so
+        paths["weights"] = Path(recipe.encoder.weights)
     if recipe.encoder.start_from:
         try:
             run = Run.open(recipe.encoder.start_from)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 
 import torch.distributed as dist
@@ -32,14 +35,29 @@ def by_one_process(write: Callable[[], None], *, is_cause: bool) -> None:
     written_key = f"{start}/written"
     if not is_cause or store.add(f"{start}/causes", 1) > 1:
         end = time.monotonic() + _SECONDS_FOR_THE_CAUSE
-        while time.monotonic() < end:
-            if store.check([written_key]):
-                return
-            time.sleep(0.05)
+        with _terminated() as is_terminated:
+            while time.monotonic() < end and not is_terminated():
+                if store.check([written_key]):
+                    return
+                time.sleep(0.05)
         if store.add(f"{start}/late", 1) > 1:
             return
     write()
     store.set(written_key, "")
+
+
+@contextlib.contextmanager
+def _terminated() -> Iterator[Callable[[], bool]]:
+    """Whether SIGTERM came: torchrun sends it once one process has ended, perhaps without a word."""
+    arrived: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    before = signal.signal(signal.SIGTERM, lambda number, _: arrived.append(number))
+    try:
+        yield lambda: bool(arrived)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _store() -> dist.Store | None:

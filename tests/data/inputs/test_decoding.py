@@ -92,17 +92,12 @@ def test_one_bit_is_black_and_white(tmp_path):
     assert (decode(saved(tmp_path, Image.new("1", (16, 16), 1)), 16, 3) == 255).all()
 
 
-def test_thirty_two_bits_have_no_agreed_white(tmp_path):
-    path = saved(tmp_path, Image.fromarray(np.zeros((16, 16), np.float32)), "x.tiff")
-    with pytest.raises(ValueError, match="32 bits a pixel"):
-        decode(path, 16, 1)
-
-
-def test_a_large_jpeg_decoded_at_a_fraction_looks_the_same(tmp_path):
-    ramp = np.linspace(0, 255, 1024, dtype=np.uint8)[None].repeat(1024, 0)
-    exact = decode(saved(tmp_path, Image.fromarray(ramp)), 32, 1).astype(int)
-    quick = decode(saved(tmp_path, Image.fromarray(ramp), "x.jpg", quality=95), 32, 1).astype(int)
-    assert abs(exact - quick).max() <= 3
+def test_a_large_jpeg_is_decoded_as_other_programs_decode_it(tmp_path):
+    """Not at a fraction of its size, which is faster and differs from the same picture in memory."""
+    path = saved(tmp_path, pattern(0, 300), "x.jpg", quality=80)
+    with Image.open(path) as image:
+        lossless = saved(tmp_path, image.convert("RGB"), "x.png")
+    assert np.array_equal(decode(path, 32, 3), decode(lossless, 32, 3))
 
 
 def test_a_moving_image_gives_its_first_frame(tmp_path):
@@ -125,7 +120,7 @@ def test_images_that_would_fill_the_memory_are_refused(tmp_path, side):
 
 def test_postscript_is_never_given_to_another_program(tmp_path):
     (tmp_path / "x.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 16 16\n%%EndComments\nshowpage\n")
-    with pytest.raises(ValueError, match="not an image of a kind that is read here"):
+    with pytest.raises(ValueError, match="is a PostScript file"):
         decode(tmp_path / "x.png", 16, 3)
 
 

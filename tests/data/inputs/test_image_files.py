@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mscon.data.inputs.image_files import decode_some, locate
+from mscon.data.inputs.image_files import decode_some, locate, similar_name, ways_out
 from sample_images import pattern
 
 
@@ -25,9 +25,10 @@ def test_paths_that_leave_the_root_are_found_out(root, tmp_path):
     (root / "link.png").symlink_to(tmp_path / "secret.png")
     (root / "up").symlink_to(tmp_path)
     (root / "twin.png").symlink_to(root / "0.png")
-    outside = ["../secret.png", str(root / "0.png"), "link.png", "up/secret.png", "..", "a/../../secret.png", "0\0.png"]
+    absolute = str(tmp_path / "secret.png")
+    outside = ["../secret.png", absolute, "link.png", "up/secret.png", "..", "a/../../secret.png", "0\0.png"]
     assert locate(root, outside) == [None] * len(outside)
-    inside = ["0.png", "./0.png", "none/here.png", "twin.png", "none/../0.png"]
+    inside = ["0.png", "./0.png", "none/here.png", "twin.png", "none/../0.png", str(root / "0.png")]
     assert locate(root, inside) == [root / name for name in inside]
 
 
@@ -45,3 +46,40 @@ def test_some_images_are_decoded_and_the_others_told_with_their_numbers(root):
     assert sorted(faults) == [1, 2]
     assert "outside" in faults[1]
     assert "not an image" in faults[2]
+
+
+def test_links_lead_into_folders_that_are_named_and_no_further(root, tmp_path):
+    blobs = tmp_path / "blobs"
+    blobs.mkdir()
+    for folder in (blobs, tmp_path):
+        pattern(9).save(folder / "secret.png")
+    (root / "blob.png").symlink_to("../blobs/secret.png")
+    (root / "class").symlink_to(blobs)
+    (root / "far.png").symlink_to(tmp_path / "secret.png")
+    (blobs / "further").symlink_to(tmp_path)
+    images = ["blob.png", "class/secret.png", "far.png", "class/further/secret.png", "0.png"]
+    assert locate(root, images) == [None, None, None, None, root / "0.png"]
+    allowed = [root / "blob.png", root / "class/secret.png", None, None, root / "0.png"]
+    assert locate(root, images, ["../blobs"]) == allowed
+    assert locate(root, images, [str(blobs)]) == allowed
+
+
+def test_the_way_out_of_links_and_of_absolute_paths_is_told(root, tmp_path):
+    (tmp_path / "blobs").mkdir()
+    for i in range(3):
+        (root / f"link{i}.png").symlink_to(f"../blobs/{i}")
+    assert 'link_folders = ["../blobs"]' in ways_out(root, [f"link{i}.png" for i in range(3)])
+    assert f"--images '{tmp_path / 'a'}'" in ways_out(
+        root, [str(tmp_path / "a" / "1.png"), str(tmp_path / "a/b/2.png")]
+    )
+    assert "--images DIR" in ways_out(root, ["../x.png"])
+
+
+@pytest.mark.parametrize(
+    ("name", "similar"),
+    [("IMG0.PNG", "img0.png"), ("img0.jpg", "img0.png"), ("imq0.png", "img0.png"), ("other.png", ""), ("\0", "")],
+)
+def test_a_file_of_a_similar_name_is_offered(tmp_path, name, similar):
+    (tmp_path / "img0.png").touch()
+    assert similar_name(tmp_path / name) == (f" Did you mean '{similar}'?" if similar else "")
+    assert similar_name(tmp_path / "none" / name) == ""

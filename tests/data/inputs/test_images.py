@@ -16,7 +16,7 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from mscon.data.inputs import image_files, images
+from mscon.data.inputs import decoding, image_files, images
 from mscon.data.inputs.images import ImageStore, open_store, some_images, unreadable
 from mscon.errors import RunError, TableError
 from mscon.run.cache import cache_folder
@@ -130,7 +130,7 @@ def test_a_store_has_the_fingerprints_of_the_files_wherever_they_are_copied(root
     shutil.copytree(root, tmp_path / "copied")
     for again in (root, tmp_path / "copied"):
         assert np.array_equal(open_store(ALL, again, SMALL, "t.csv").fingerprints, store.fingerprints)
-    monkeypatch.setattr(image_files, "_READ_AT_ONCE", 10)  # files that are too large to be read at once
+    monkeypatch.setattr(decoding, "_READ_AT_ONCE", 10)  # files that are too large to be read at once
     other = open_store(ALL, root, replace(SMALL, image_size=8), "t.csv")
     assert np.array_equal(other.fingerprints, store.fingerprints)
 
@@ -150,7 +150,7 @@ def changing(root: Path, decode: Callable[..., Any]) -> Callable[..., Any]:
 
 def test_what_is_decoded_while_a_file_changes_is_not_kept(root, cache, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(images, "decode_with_fingerprint", changing(root, image_files.decode_with_fingerprint))
+        patch.setattr(images, "decode_with_fingerprint", changing(root, decoding.decode_with_fingerprint))
         with pytest.raises(TableError) as caught:
             open_store(ALL, root, SMALL, "t.csv")
     assert "t.csv, line 5: image '3.png' has changed while the images were being decoded." in str(caught.value)
@@ -161,7 +161,7 @@ def test_what_is_decoded_while_a_file_changes_is_not_kept(root, cache, monkeypat
 
 def test_what_was_unreadable_while_a_file_changed_is_not_remembered(root, cache, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(images, "decode_with_fingerprint", changing(root, image_files.decode_with_fingerprint))
+        patch.setattr(images, "decode_with_fingerprint", changing(root, decoding.decode_with_fingerprint))
         with pytest.raises(TableError, match=r"1 of 2 images in '.*' changed while they were being decoded: '3\.png'"):
             unreadable(root, ["2.png", "3.png"], SMALL)
     assert not list(cache.glob("*.json"))
@@ -223,8 +223,9 @@ def test_all_images_that_cannot_be_read_are_told_at_once(root, cache):
     text = str(caught.value)
     assert "shoes.csv, line 3: image '1.png' is truncated.\n  1 of 6 rows has this problem." in text
     assert "shoes.csv, line 4: image '2.png' is not an image of a kind that is read here" in text
-    assert "2 of 6 rows have this problem: lines 4, 6." in text
-    assert "shoes.csv, line 5: image 'none.png' does not exist." in text
+    assert "shoes.csv, line 6: image '4.png' is empty." in text
+    assert f"shoes.csv, line 5: image 'none.png' does not exist (looked in {root})." in text
+    assert "pass --images DIR" in text
     assert "shoes.csv, line 7: image 'big.png' has more than 89,478,485 pixels" in text
     assert 'missing_images = "drop"' in text
     assert not list(cache.glob("*.npy"))

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 from PIL import Image
@@ -104,7 +105,7 @@ def test_everything_wrong_is_told_at_once(folder):
         table(
             folder,
             "0.png,train,boots,red",
-            "./0.png,val,boots,red",
+            "./0.png,vlidation,boots,red",
             "gone.png,,boots,red",
             ",train,boots,red",
             "../1.png,train,boots,red",
@@ -113,10 +114,10 @@ def test_everything_wrong_is_told_at_once(folder):
         recipe(columns=("color", "split"), neighbours=("knd",)),
     )
     assert "shoes.csv: column 'split' must say" in messages
-    assert "'val' in 1 row: line 3. Did you mean 'validation'?" in messages
+    assert "'vlidation' in 1 row: line 3. Did you mean 'validation'?" in messages
     assert "shoes.csv, line 5: the cell of column 'image' is empty." in messages
     assert "shoes.csv, line 6: image '../1.png' lies outside the folder" in messages
-    assert "2 of 6 rows have this problem: lines 6, 7." in messages
+    assert "line 7" not in messages  # an absolute path that leads into the folder
     assert "shoes.csv, line 3: image './0.png' stands in line 2 already." in messages
     assert "shoes.csv, line 4: image 'gone.png' does not exist" in messages
     assert "pass --images DIR" in messages
@@ -267,3 +268,51 @@ def test_leaving_out_does_not_excuse_paths_outside_the_root(folder):
 
 def test_an_odd_cell_cannot_write_to_the_terminal(folder):
     assert "\x1b" not in complaints(table(folder, *GOOD, "\x1b[31m.png,tr\x1bain,boots,red"), recipe())
+
+
+def test_rows_without_any_cell_are_left_out_and_told(folder):
+    """As spreadsheets leave them at the end of a file."""
+    whole = table(folder, *GOOD, ",,,", " ,, ,")
+    rows = selected(whole, recipe())
+    assert rows["line"].to_list() == [2, 3, 4, 5, 6, 7]
+    assert left_out(rows, whole) == "shoes.csv: 2 rows of 8 left out, of which every cell is empty (lines 8, 9)."
+    columns = Recipe((KIND,), data=Data(input="columns", numbers=("colour",)))
+    assert selected(table(folder, *GOOD, ",,,"), columns).height == 6
+
+
+def test_a_row_of_a_vector_is_one_though_it_has_no_label(folder):
+    numbers = np.arange(14, dtype=np.float32).reshape(7, 2)
+    np.save(folder / "v.npy", numbers)
+    lines = ("a,", "b,", ",", "a,", "b,", "a,", ",")
+    of_vectors = Recipe((KIND,), data=Data(input="vectors", vectors="v.npy"))
+    assert selected(table(folder, *lines, header="kind,colour"), of_vectors).height == 7
+
+
+def test_addresses_are_no_paths_and_are_told_short(folder):
+    long = '"data:image/png;base64,' + "A" * 5_000 + '"'
+    text = complaints(table(folder, *GOOD, "https://x.org/a.png,train,boots,red", f"{long},train,boots,red"), recipe())
+    assert "line 8: image 'https://x.org/a.png' is an address, not the path of a file." in text
+    assert "2 of 8 rows have this problem: lines 8, 9." in text
+    assert len(complaints(table(folder, *GOOD, f"{long},train,boots,red"), recipe())) < 400
+    assert "does not exist" in complaints(table(folder, *GOOD, f"{'a' * 5_000}.png,train,boots,red"), recipe())
+
+
+def test_a_name_in_other_letters_is_offered(folder):
+    assert "Did you mean '6.png'?" in complaints(table(folder, *GOOD, "6.PNG,train,boots,red"), recipe())
+
+
+def test_files_that_no_decoder_reads_are_told_together_with_those_that_are_gone(folder):
+    (folder / "6.png").write_text("<html>not found</html>")
+    (folder / "7.png").write_bytes(b"")
+    lines = (*GOOD, "6.png,train,boots,red", "7.png,train,boots,red", "8.png,train,boots,red")
+    text = complaints(table(folder, *lines), recipe())
+    for words in (
+        "line 8: image '6.png' is a web page",
+        "line 9: image '7.png' is empty",
+        "line 10: image '8.png' does",
+    ):
+        assert words in text
+
+
+def test_validation_rows_can_be_the_test_rows(folder):
+    assert "call their split 'test'" in complaints(table(folder, *GOOD[:4]), recipe())

@@ -84,14 +84,20 @@ def test_a_split_column_is_taken_word_for_word():
     assert read_split(table(*SPLITS), "split") == list(SPLITS)
 
 
+def test_what_other_tools_call_a_split_is_that_split():
+    assert read_split(table("Train", "val", "dev", "TEST", "eval"), "split") == [
+        "train", "validation", "validation", "test", "test"
+    ]  # fmt: skip
+
+
 def test_all_cells_that_are_no_split_are_told_at_once():
     with pytest.raises(TableError) as caught:
-        read_split(table("train", "val", "Test", None, "val", "17"), "split")
+        read_split(table("train", "vaal", "ood", None, "vaal", "17"), "split")
     text = str(caught.value)
     assert "t.csv: column 'split' must say train, validation, test or unseen" in text
     assert "5 rows of 6 do not" in text
-    assert "'val' in 2 rows: lines 3, 6. Did you mean 'validation'?" in text
-    assert "'Test' in 1 row: line 4. Did you mean 'test'?" in text
+    assert "'vaal' in 2 rows: lines 3, 6." in text
+    assert "'ood' in 1 row: line 4. Did you mean 'unseen'?" in text
     assert "empty in 1 row: line 5." in text
     assert "'17' in 1 row: line 7.\n" in text
 

@@ -110,10 +110,21 @@ def test_faults_of_the_first_line_and_of_all_rows_come_together(tmp_path):
     assert "2 of 3 rows with another number of cells: lines 3, 5." in text
 
 
-def test_a_table_with_another_separator_is_told_so(tmp_path):
-    text = message(write(tmp_path, "image;kind\na;b\nc,d;e\n"))
-    assert "its cells look separated by ';'" in text
-    assert "name it .tsv" in message(write(tmp_path, "image\tkind\na\tb\n"))
+@pytest.mark.parametrize(
+    ("separator", "ending"), [(";", "csv"), ("\t", "csv"), ("|", "csv"), (",", "tsv"), (";", "tsv")]
+)
+def test_a_table_with_another_separator_is_read_by_it(tmp_path, separator, ending):
+    lines = ["image;kind;price", 'a;"b;c";1,5', "d;e;"]
+    text = "\r\n".join(line.replace(";", separator) for line in lines)
+    if separator == ",":
+        text = text.replace("1,5", '"1,5"')
+    table = read_table(write(tmp_path, text, f"t.{ending}"))
+    assert table.frame.rows() == [("a", f"b{separator}c", "1,5"), ("d", "e", None)]
+    assert "4 cells, but there are 3 columns" in message(write(tmp_path, f"{text}\n{separator * 3}", f"t.{ending}"))
+
+
+def test_a_column_of_one_quoted_name_with_a_separator_in_it_stays_one(tmp_path):
+    assert read_table(write(tmp_path, '"a;b"\nx\n')).frame.rows() == [("x",)]
 
 
 def test_an_open_quote_is_told_by_the_line_where_its_row_begins(tmp_path):
@@ -169,10 +180,22 @@ def test_parquet_values_become_what_a_person_would_write(tmp_path):
     assert table.place(1) == "shoes.parquet, row 2"
 
 
-def test_parquet_columns_of_lists_of_text_are_refused_by_name(tmp_path):
-    raw = pl.DataFrame({"tags": [["a", "b"]], "long": [datetime.timedelta(1)], "k": ["a"]})
-    with pytest.raises(TableError, match=r"something else: 'tags' \(List\(String\)\), 'long' \(Duration"):
-        parquet(tmp_path, raw)
+def test_lists_of_texts_are_cells_with_several_labels(tmp_path):
+    table = parquet(tmp_path, pl.DataFrame({"tags": [["a", "b c"], [], None, [None, "d"]]}))
+    assert table.cells("tags") == ["a;b c", None, None, "d"]
+
+
+def test_columns_of_other_things_stop_the_table_only_where_they_are_used(tmp_path):
+    other = {"long": [datetime.timedelta(1)], "deep": [[["a"]]], "odd": [["a;b"]], "pair": [{"x": 1}]}
+    table = parquet(tmp_path, pl.DataFrame({"k": ["a"], **other}))
+    assert table.frame.columns == ["k"]
+    assert list(table.unreadable) == list(other)
+    with pytest.raises(TableError, match=r"column 'odd' holds lists of texts with ';' in them.* A cell is text"):
+        table.cells("odd")
+    with pytest.raises(TableError, match="column 'long' holds values of type Duration"):
+        table.cells("long")
+    with pytest.raises(TableError, match=r"no column can be read: 'long' \(values of type Duration.*'deep'"):
+        parquet(tmp_path, pl.DataFrame(other))
 
 
 def test_a_file_that_only_says_it_is_parquet_is_refused(tmp_path):

@@ -170,6 +170,20 @@ def test_no_interval_of_a_score_leaves_0_to_1():
     assert result.low < result.value < result.high == 1.0
 
 
+def test_macro_f1_of_copies_in_groups_tells_no_more_than_one_row_of_each():
+    g = np.random.default_rng(3)
+    true = g.integers(3, size=60)
+    predicted = np.where(g.random(60) < 0.7, true, g.integers(3, size=60))
+    once = macro_f1_interval(predicted, true, draws=4_000)
+    copies, groups = (np.repeat(predicted, 8), np.repeat(true, 8)), np.repeat(np.arange(60), 8)
+    drawn = macro_f1_interval(*copies, draws=4_000, groups=groups)
+    assert drawn.value == pytest.approx(once.value)
+    assert drawn.standard_error == pytest.approx(once.standard_error, rel=0.05)
+    assert macro_f1_interval(*copies, draws=4_000).standard_error == pytest.approx(
+        once.standard_error / 8**0.5, rel=0.05
+    )
+
+
 @pytest.mark.parametrize("seeds", [1, 3])
 def test_copies_of_rows_in_a_group_tell_no_more_than_one_row(seeds):
     """As many rows of each group, all alike: the standard error is that of a mean over groups, not over rows."""

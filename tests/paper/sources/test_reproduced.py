@@ -9,6 +9,7 @@ import pytest
 from mscon.cli import main
 from mscon_paper import files
 
+pytestmark = pytest.mark.usefixtures("short_probes")
 # The experiments as they are written, but small: no published weights, small images, one short epoch.
 SMALL = [
     "encoder.name=small_cnn",

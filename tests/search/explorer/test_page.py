@@ -25,6 +25,7 @@ from mscon.method.similarities.hierarchical import Hierarchical
 from mscon.method.similarities.multi_label import MultiLabel
 from mscon.method.similarities.ordinal import Ordinal
 from mscon.run import checksums
+from mscon.run.recipe import Data
 from mscon.search.explorer import label_errors as doubts
 from mscon.search.explorer import maps, page
 from mscon.search.explorer.columns import read_columns
@@ -315,7 +316,7 @@ def test_thumbnails_keep_to_their_budget(fresh_run, tmp_path):
     for number, pixels in enumerate(noise):
         Image.fromarray(pixels).save(tmp_path / f"{number}.png")
     names = [f"{number}.png" for number in range(8)]
-    small, large = (thumbnails(run, names, tmp_path, 3, budget) for budget in (900, 50_000))
+    small, large = (thumbnails(run, names, tmp_path, Data(), budget) for budget in (900, 50_000))
     assert np.mean([len(uri) for uri in small]) <= 900 < np.mean([len(uri) for uri in large])
     assert all(uri.startswith("data:image/webp;base64,") for uri in small)
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mscon.data.inputs.decoding import decode_one
 from mscon.errors import TableError
 from mscon.search.explorer import uploads
 from mscon.search.explorer.uploads import FORMATS, read_upload
@@ -75,16 +76,12 @@ def test_bytes_cut_off_or_changed_anywhere_are_an_image_or_one_message(kind):
             assert len(complaint) < 150
 
 
-def test_a_large_jpeg_is_decoded_at_an_eighth(monkeypatch):
-    sizes = []
-
-    def look(image: Image.Image, size: int, channels: int):
-        sizes.append(image.size)
-        return np.zeros((channels, size, size), dtype=np.uint8)
-
-    monkeypatch.setattr(uploads, "from_picture", look)
-    read_upload(encoded(pattern(0, 1_600), "JPEG"), 32, 3, 96)
-    assert sizes == [(200, 200)] * 2
+def test_an_upload_is_read_as_its_file_is(tmp_path):
+    data = encoded(pattern(0, 1_600), "JPEG")
+    (tmp_path / "x.jpg").write_bytes(data)
+    pixels, shown = read_upload(data, 32, 3, 96)
+    np.testing.assert_array_equal(pixels, decode_one(tmp_path / "x.jpg", 32, 3))
+    np.testing.assert_array_equal(shown, decode_one(tmp_path / "x.jpg", 96, 3))
 
 
 @pytest.mark.parametrize(

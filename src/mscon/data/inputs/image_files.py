@@ -1,57 +1,52 @@
-"""Image files: what cells of a table name, within the folder of the images, decoded as squares of uint8.
+"""Image files: what cells of a table name, within the folder of the images; decoded in a pool of threads.
 
-Many at once, in a pool of threads. No torch here.
+No torch here.
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
-import io
 import os
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageOps, UnidentifiedImageError
 
 from mscon.data.inputs import fingerprints
-from mscon.errors import TableError
+from mscon.data.inputs.decoding import DISK_FAULT, Refused, decode_one, quiet_pillow
+from mscon.errors import nearest
 from mscon.run.progress import ProgressBar
 
-# Formats that Pillow decodes by itself. Never all it knows: for EPS it would start another program.
-_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
-
-# Pillow's own default for one image, 89 million pixels, kept here so that no setting elsewhere moves it.
-MOST_PIXELS = 89_478_485
-
-# Files of more bytes are read twice, since several at once might not fit into memory.
-_READ_AT_ONCE = 2**24
-
-# The disk's fault, not the image's, so it may be gone the next time.
-DISK_FAULT = "cannot be read"
-
 _IMAGES_A_TASK = 32
+
+# Names of a folder among which a misspelt one is looked for; more would take seconds.
+_MOST_NAMES = 20_000
+
+OUTSIDE = "lies outside the folder of the images"
 
 # A file's path as written, size, times of change of content and of anything, and number. Size and time of content are
 # what an archive sets as it is unpacked; they may be those of the file that was there before.
 Stamp = tuple[str, int, int, int, int]
 
 
-def locate(images_root: Path, images: Sequence[str]) -> list[Path | None]:
+def locate(images_root: Path, images: Sequence[str], link_folders: Sequence[str] = ()) -> list[Path | None]:
     """The files named by cells of the image column; None for files outside the root.
 
-    An absolute path is outside, also where it points back in; so is one whose links or ".." lead out.
-    The files need not exist.
+    A path is judged by where it leads once its links and ".." are followed, an absolute one too. The files need not
+    exist.
+
+    Args:
+        images_root: the folder that paths are relative to.
+        images: the cells.
+        link_folders: folders, relative to the root, in which files may lie too.
     """
-    root = os.path.realpath(images_root)
+    roots = [os.path.realpath(os.path.join(images_root, folder)) for folder in ("", *link_folders)]
     folders: dict[str, str] = {}  # thousands of images share a folder: its links are followed once
 
     def find(image: str) -> Path | None:
-        if os.path.isabs(image) or "\0" in image:  # no file can have a zero byte in its name
+        if "\0" in image:  # no file can have it in its name
             return None
         path = os.path.join(images_root, image)
         folder, name = os.path.split(path)
@@ -59,14 +54,38 @@ def locate(images_root: Path, images: Sequence[str]) -> list[Path | None]:
             real = os.path.realpath(path)
         else:
             real = os.path.join(folders.get(folder) or folders.setdefault(folder, os.path.realpath(folder)), name)
-        return Path(path) if os.path.commonpath([root, real]) == root else None
+        return Path(path) if any(os.path.commonpath([root, real]) == root for root in roots) else None
 
     return [find(image) for image in images]
 
 
-def stamped(images_root: Path, images: Sequence[str]) -> tuple[list[Path | None], list[Stamp]]:
+def ways_out(images_root: Path, images: Sequence[str]) -> str:
+    """What to do about images outside the root, in a sentence or two.
+
+    Args:
+        images_root: the folder that paths are relative to.
+        images: cells that `locate` finds outside.
+    """
+    links = [image for image in images if os.path.islink(os.path.join(images_root, image.rstrip("/")))]
+    root = os.path.realpath(images_root)
+    targets = [os.path.realpath(os.path.join(images_root, image)) for image in (links or images)[:1_000]]
+    folder = os.path.commonpath([os.path.dirname(target) for target in targets])
+    is_far = folder == os.path.commonpath([folder, root])  # it holds the root itself, so it is no narrower way out
+    absolute = all(os.path.isabs(image) for image in images)
+    if absolute and not links:
+        return f"Pass --images DIR, a folder that all images lie in, such as --images '{os.path.commonpath([folder])}'."
+    named = f'"{os.path.relpath(folder, root)}"' if not is_far else '"../../blobs"'
+    return (
+        "Paths are relative to that folder. To name another one pass --images DIR. To follow links out of it, as in\n"
+        f"  caches of the Hugging Face hub or DVC, name the folder that they lead to: [data] link_folders = [{named}]."
+    )
+
+
+def stamped(
+    images_root: Path, images: Sequence[str], link_folders: Sequence[str] = ()
+) -> tuple[list[Path | None], list[Stamp]]:
     """Each image's file (None outside the root), and a stamp that changes with the file."""
-    paths, stamps = locate(images_root, images), list[Stamp]()
+    paths, stamps = locate(images_root, images, link_folders), list[Stamp]()
     for image, path in zip(images, paths, strict=True):
         stamp: Stamp = (image, -1, -1, -1, -1)
         if path is not None:
@@ -77,149 +96,37 @@ def stamped(images_root: Path, images: Sequence[str]) -> tuple[list[Path | None]
     return paths, stamps
 
 
-def changed_since(stamps: Sequence[Stamp], images_root: Path) -> list[int]:
+def changed_since(stamps: Sequence[Stamp], images_root: Path, link_folders: Sequence[str] = ()) -> list[int]:
     """Numbers of the images whose files have changed."""
-    now = stamped(images_root, [image for image, *_ in stamps])[1]
+    now = stamped(images_root, [image for image, *_ in stamps], link_folders)[1]
     return [number for number, (old, new) in enumerate(zip(stamps, now, strict=True)) if old != new]
 
 
-class Refused(Exception):
-    """An image that cannot be used, and why."""
+def is_address(image: str) -> bool:
+    """Whether a cell is an address on the web or a data URI, and no path of a file."""
+    return image.startswith("data:") or "://" in image[:16]
 
 
-def from_picture(image: Image.Image, size: int, channels: int) -> UInt8[np.ndarray, "channels size size"]:
-    """A picture in memory as `decode_one` gives one in a file. The picture is left as it was.
-
-    Raises:
-        TableError: if it cannot be read, and why.
-    """
-    with quiet_pillow():
-        try:
-            copy = image.copy()
-            copy.format = image.format  # it decides what 16 bits mean, and is lost in a copy
-            return _pixels(copy, size, channels)
-        except Refused as fault:
-            raise TableError(f"the picture {fault}.") from None
-
-
-def decode_one(path: Path, size: int, channels: int) -> UInt8[np.ndarray, "channels size size"]:
-    """One image as a square of `size` pixels. To be called within `quiet_pillow`, by many threads at once.
-
-    Turned as its EXIF orientation says; transparency laid on white; 16 bits cut to 8; of a moving image the first
-    frame.
-    The largest centred square is kept and resized (bicubic), which is the same as resizing the short side and
-    then cropping the centre. An image that has the size already keeps its pixels.
-
-    Raises:
-        Refused: with what is wrong, to follow the image's name.
-    """
-    with _refusing(), Image.open(path, formats=_formats()) as image:
-        return _of_file(image, size, channels)
-
-
-def side_and_mode(path: Path) -> tuple[int, str]:
-    """The length of the short side of an image in pixels, and Pillow's name of its mode, by its head alone.
-
-    Raises:
-        Refused: as `decode_one`.
-    """
-    with _refusing(), Image.open(path, formats=_formats()) as image:
-        return min(image.size), image.mode
-
-
-def decode_with_fingerprint(
-    path: Path, size: int, channels: int
-) -> tuple[UInt8[np.ndarray, "channels size size"], UInt8[np.ndarray, " bytes"]]:
-    """As `decode_one`, and the fingerprint of the file; it is read once, unless it is large."""
-    with _refusing(), path.open("rb") as file:
-        source = io.BytesIO(file.read()) if os.fstat(file.fileno()).st_size <= _READ_AT_ONCE else file
-        with Image.open(source, formats=_formats()) as image:
-            pixels = _of_file(image, size, channels)
-        source.seek(0)
-        return pixels, fingerprints.of_file(source)
-
-
-@contextlib.contextmanager
-def _refusing() -> Iterator[None]:
-    """Turns errors of the disk and of Pillow into Refused."""
+def similar_name(path: Path) -> str:
+    """ " Did you mean 'img000.png'?" for a file that is not there, if its folder has one of a similar name; else ""."""
     try:
-        yield
-    except Refused:
-        raise
-    except Image.DecompressionBombError:
-        raise Refused(f"has more than {MOST_PIXELS:,} pixels") from None
-    except FileNotFoundError:
-        raise Refused("does not exist") from None
-    except UnidentifiedImageError:
-        raise Refused(f"is not an image of a kind that is read here ({', '.join(_formats())})") from None
-    except Exception as error:  # a damaged file makes decoders raise nearly anything, from EOFError to struct.error
-        if isinstance(error, OSError) and error.errno is not None:
-            raise Refused(f"{DISK_FAULT} ({error.strerror})") from None
-        cut = "truncated" in str(error).lower() or isinstance(error, EOFError)
-        raise Refused("is truncated" if cut else "is damaged") from None
-
-
-def _of_file(image: Image.Image, size: int, channels: int) -> UInt8[np.ndarray, "channels size size"]:
-    if image.width * image.height > MOST_PIXELS:
-        raise Refused(f"has more than {MOST_PIXELS:,} pixels ({image.width:,} x {image.height:,})")
-    # A JPEG can be decoded at 1/2, 1/4 or 1/8 of its size for a fraction of the time. Twice the size
-    # that is wanted is left, so that the resizing below still decides how it looks.
-    if min(image.size) > 2 * size:
-        image.draft(None, (2 * size, 2 * size))
-    return _pixels(image, size, channels)
-
-
-def _pixels(image: Image.Image, size: int, channels: int) -> UInt8[np.ndarray, "channels size size"]:
-    ImageOps.exif_transpose(image, in_place=True)
-    pixels = np.asarray(_square(_eight_bits(image).convert("RGB" if channels == 3 else "L"), size))
-    return pixels[None] if channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
-
-
-def _square(image: Image.Image, size: int) -> Image.Image:
-    if image.size == (size, size):
-        return image
-    short = min(image.size)
-    left, top = (image.width - short) / 2, (image.height - short) / 2
-    # Cropped by resize itself: resizing all of a strip of 1 x 10,000 pixels first would make it gigantic.
-    box = (left, top, left + short, top + short)
-    return image.resize((size, size), Image.Resampling.BICUBIC, box=box, reducing_gap=3.0)
-
-
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """The image in eight bits a channel and without transparency."""
-    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
-        # Pillow's own conversion clips at 255, which leaves a white image.
-        return Image.fromarray((np.asarray(image).astype(np.int64).clip(0, 65_535) >> 8).astype(np.uint8))
-    if image.mode in ("I", "F"):
-        raise Refused("has 32 bits a pixel, for which there is no agreed white; save it with 8 or 16")
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, image)
-    return image
-
-
-@functools.cache
-def _formats() -> tuple[str, ...]:
-    Image.init()
-    return tuple(name for name in _FORMATS if name in Image.OPEN)
-
-
-@contextlib.contextmanager
-def quiet_pillow() -> Iterator[None]:
-    """No warnings about odd files on the terminal. For the whole process, so it is set around threads, not in them."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+        with os.scandir(path.parent) as entries:
+            names = [entry.name for entry, _ in zip(entries, range(_MOST_NAMES), strict=False)]
+    except (OSError, ValueError):
+        return ""
+    same = next((name for name in sorted(names) if name.casefold() == path.name.casefold()), None)
+    stem = next((name for name in sorted(names) if Path(name).stem.casefold() == path.stem.casefold()), None)
+    return f" Did you mean '{same or stem}'?" if same or stem else nearest(path.name, names, cutoff=0.8)
 
 
 def decode_some(
-    paths: Sequence[Path | None], size: int, channels: int
+    paths: Sequence[Path | None], size: int, channels: int, white: float = 0.0
 ) -> tuple[UInt8[np.ndarray, "images channels size size"], dict[int, str]]:
     """Several images as `decode_one` gives them, and what is wrong with those that cannot be read, by number.
 
     Args:
         paths: as `locate` gives them; None lies outside the folder of the images.
+        size, channels, white: see `decode_one`.
 
     Returns:
         Black where an image is at fault; and its fault, to follow the image's name: "is truncated".
@@ -227,7 +134,7 @@ def decode_some(
     pixels = np.zeros((len(paths), channels, size, size), dtype=np.uint8)
 
     def decode_into(number: int, path: Path) -> None:
-        pixels[number] = decode_one(path, size, channels)
+        pixels[number] = decode_one(path, size, channels, white)
 
     return pixels, each_file(paths, decode_into, "")
 
@@ -248,7 +155,7 @@ def fingerprint_some(
     return digests, each_file(paths, take, title)
 
 
-def each_file(paths: Sequence[Path | None], do: Callable[[int, Path], None], title: str) -> dict[int, str]:
+def each_file(paths: Sequence[Path | None], do: Callable[[int, Path], object], title: str) -> dict[int, str]:
     """Call `do` for every image in a pool of threads (Pillow decodes outside the interpreter's lock).
 
     Returns:
@@ -262,7 +169,7 @@ def each_file(paths: Sequence[Path | None], do: Callable[[int, Path], None], tit
             path = paths[number]
             try:
                 if path is None:
-                    raise Refused("lies outside the folder of the images")
+                    raise Refused(OUTSIDE)
                 do(number, path)
             except Refused as fault:
                 faults[number] = str(fault)

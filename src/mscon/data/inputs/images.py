@@ -15,15 +15,8 @@ import polars as pl
 from jaxtyping import Int, UInt8
 
 from mscon.data.inputs import fingerprints
-from mscon.data.inputs.image_files import (
-    DISK_FAULT,
-    Stamp,
-    changed_since,
-    decode_some,
-    decode_with_fingerprint,
-    each_file,
-    stamped,
-)
+from mscon.data.inputs.decoding import DISK_FAULT, decode_with_fingerprint
+from mscon.data.inputs.image_files import Stamp, changed_since, decode_some, each_file, similar_name, stamped
 from mscon.data.table.table import at_lines
 from mscon.errors import TableError, counted, first_few
 from mscon.run import atomic
@@ -31,11 +24,17 @@ from mscon.run.cache import alone, cache_folder, need_room, new_array
 from mscon.run.recipe import Data
 
 # Raised whenever the same file would decode to other pixels: old stores are then left alone, not misread.
-_FORMAT = 1
+_FORMAT = 2
 
 _ADVICE = (
     "Replace or take out these rows;\n"
     '  to leave them out on purpose, set missing_images = "drop" under [data] in the recipe.'
+)
+
+# For images that are gone, before training and after it.
+_MOVED = (
+    "If the pictures moved, pass --images DIR, the folder that the paths are relative to;\n"
+    '  to leave such rows out on purpose, set missing_images = "drop" under [data] in the recipe before training.'
 )
 
 # How messages call what is written here.
@@ -84,7 +83,7 @@ def open_store(rows: pl.DataFrame, images_root: Path, data: Data, table_name: st
     Args:
         rows: columns `line` and `image`, as `select_rows` gives them.
         images_root: folder that the paths are relative to.
-        data: size and channels.
+        data: size, channels and white; and where links may lead.
         table_name: how messages call the table.
 
     Raises:
@@ -96,16 +95,16 @@ def open_store(rows: pl.DataFrame, images_root: Path, data: Data, table_name: st
     if not rows.height:
         raise ValueError("there are no rows, so there are no images to store.")
     images, lines = rows.get_column("image").to_list(), rows.get_column("line").to_list()
-    paths, stamps = stamped(images_root, images)
+    paths, stamps = stamped(images_root, images, data.link_folders)
     shape = _shape(images, data)
-    path = _store_of(images_root, stamps, shape)
+    path = _store_of(images_root, stamps, data)
     if (store := _open(path, shape)) is not None:
         return store
 
     def decode(target: Path) -> None:
-        if faults := _decode_all(target, paths, shape, "decoding images"):
-            raise TableError(_fault_message(faults, images, lines, table_name))
-        if changed := changed_since(stamps, images_root):
+        if faults := _decode_all(target, paths, data, "decoding images"):
+            raise TableError(fault_message(faults, images, lines, table_name, images_root))
+        if changed := changed_since(stamps, images_root, data.link_folders):
             what = f"image {images[changed[0]]!r} has changed while the images were being decoded."
             raise TableError(at_lines(table_name, [lines[n] for n in changed], len(images), what, _WAIT))
 
@@ -130,11 +129,10 @@ def some_images(
         Black where an image cannot be read; and what is wrong with it, by its place in `numbers`.
     """
     images = rows.get_column("image").to_list()
-    paths, stamps = stamped(images_root, images)
-    shape = _shape(images, data)
-    if (store := _open(_store_of(images_root, stamps, shape), shape)) is not None:
+    paths, stamps = stamped(images_root, images, data.link_folders)
+    if (store := _open(_store_of(images_root, stamps, data), _shape(images, data))) is not None:
         return store[numbers], {}
-    return decode_some([paths[n] for n in numbers], data.image_size, data.channels)
+    return decode_some([paths[n] for n in numbers], data.image_size, data.channels, data.white)
 
 
 def unreadable(images_root: Path, images: Sequence[str], data: Data) -> list[int]:
@@ -146,16 +144,16 @@ def unreadable(images_root: Path, images: Sequence[str], data: Data) -> list[int
         TableError: if an image changes while they are tried.
         RunError: as of `open_store`.
     """
-    paths, stamps = stamped(images_root, images)
-    shape, faults = _shape(images, data), dict[int, str]()
-    if _open(_store_of(images_root, stamps, shape), shape) is not None:
+    paths, stamps = stamped(images_root, images, data.link_folders)
+    faults = dict[int, str]()
+    if _open(_store_of(images_root, stamps, data), _shape(images, data)) is not None:
         return []
-    memory = cache_folder() / f"{_key('unreadable', images_root, stamps, ())}.json"
+    memory = cache_folder() / f"{_key('unreadable', images_root, stamps, [data.white])}.json"
     tried = memory.with_suffix(".npy")
 
     def decode(target: Path) -> None:
-        faults.update(_decode_all(target, paths, shape, "decoding images"))
-        if changed := changed_since(stamps, images_root):
+        faults.update(_decode_all(target, paths, data, "decoding images"))
+        if changed := changed_since(stamps, images_root, data.link_folders):
             raise TableError(
                 f"{len(changed):,} of {counted(len(images), 'image')} in '{images_root}' changed while they were being "
                 f"decoded: {first_few([repr(images[n]) for n in changed])}.\n  {_WAIT}"
@@ -166,7 +164,7 @@ def unreadable(images_root: Path, images: Sequence[str], data: Data) -> list[int
             return [int(number) for number in json.loads(memory.read_text("utf-8"))]
         atomic.write_with(tried, decode)
         readable = [number for number in range(len(images)) if number not in faults]
-        store = _store_of(images_root, [stamps[number] for number in readable], shape)
+        store = _store_of(images_root, [stamps[number] for number in readable], data)
         if not faults:
             tried.replace(store)
         else:
@@ -182,12 +180,12 @@ def _shape(images: Sequence[str], data: Data) -> tuple[int, int, int, int]:
     return (len(images), data.channels, data.image_size, data.image_size)
 
 
-def _store_of(images_root: Path, stamps: Sequence[Stamp], shape: tuple[int, ...]) -> Path:
-    return cache_folder() / f"{_key('pixels', images_root, stamps, shape[1:])}.npy"
+def _store_of(images_root: Path, stamps: Sequence[Stamp], data: Data) -> Path:
+    return cache_folder() / f"{_key('pixels', images_root, stamps, [*_shape((), data)[1:], data.white])}.npy"
 
 
-def _key(what: str, images_root: Path, stamps: Sequence[Stamp], shape: tuple[int, ...]) -> str:
-    digest = hashlib.sha256(json.dumps([what, _FORMAT, os.path.realpath(images_root), shape]).encode())
+def _key(what: str, images_root: Path, stamps: Sequence[Stamp], settings: Sequence[float | int]) -> str:
+    digest = hashlib.sha256(json.dumps([what, _FORMAT, os.path.realpath(images_root), settings]).encode())
     for stamp in stamps:
         digest.update(json.dumps(stamp).encode())
     return digest.hexdigest()[:32]
@@ -209,13 +207,14 @@ def _open(path: Path, shape: tuple[int, ...]) -> ImageStore | None:
     return ImageStore(rows["image"], rows["fingerprint"])
 
 
-def _decode_all(target: Path, paths: Sequence[Path | None], shape: tuple[int, ...], title: str) -> dict[int, str]:
+def _decode_all(target: Path, paths: Sequence[Path | None], data: Data, title: str) -> dict[int, str]:
     """Fill a store, black where an image cannot be read, and say what is wrong with those."""
+    shape = (len(paths), data.channels, data.image_size, data.image_size)
     need_room(target.parent, shape[0] * _row(shape).itemsize, _WHAT, "image_size under [data]")
     store = new_array(target, _row(shape), shape[:1])
 
     def decode_into(number: int, path: Path) -> None:
-        pixels, fingerprint = decode_with_fingerprint(path, size=shape[2], channels=shape[1])
+        pixels, fingerprint = decode_with_fingerprint(path, data.image_size, data.channels, data.white)
         store["image"][number], store["fingerprint"][number] = pixels, fingerprint
 
     faults = each_file(paths, decode_into, title)
@@ -231,13 +230,28 @@ def _copy_rows(source: Path, target: Path, numbers: Sequence[int]) -> None:
     after.flush()
 
 
-def _fault_message(faults: dict[int, str], images: Sequence[str], lines: Sequence[int], table_name: str) -> str:
-    """One message for all faults, a paragraph for each kind of fault."""
+def fault_message(
+    faults: dict[int, str], images: Sequence[str], lines: Sequence[int], table_name: str, images_root: Path
+) -> str:
+    """One message for all faults, a paragraph for each kind of fault.
+
+    Args:
+        faults: by the number of the image, to follow its name.
+        images: as the table names them.
+        lines: where each stands in the table.
+        table_name: how messages call the table.
+        images_root: folder that was looked in.
+    """
     kinds: dict[str, list[int]] = {}
     for number in sorted(faults):
         kinds.setdefault(faults[number].partition(" (")[0], []).append(number)
     messages = []
-    for numbers in kinds.values():
-        what = f"image {images[numbers[0]]!r} {faults[numbers[0]]}."
-        messages.append(at_lines(table_name, [lines[n] for n in numbers], len(images), what, _ADVICE))
+    for kind, numbers in kinds.items():
+        image, fault, advice, similar = images[numbers[0]], faults[numbers[0]], _ADVICE, ""
+        if kind == "does not exist":
+            fault, advice, similar = f"{kind} (looked in {images_root})", _MOVED, similar_name(images_root / image)
+            if any("\\" in images[number] for number in numbers):
+                advice += "\n  Some of these paths hold a backslash; folders are separated by '/' here."
+        what = f"image {image!r} {fault}.{similar}"
+        messages.append(at_lines(table_name, [lines[n] for n in numbers], len(images), what, advice))
     return "\n".join(messages)

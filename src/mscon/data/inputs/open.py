@@ -15,7 +15,7 @@ from mscon.data.inputs.images import ImageStore, open_store
 from mscon.data.inputs.tabular import ColumnCoding
 from mscon.data.inputs.vector_file import VectorFile
 from mscon.data.inputs.vectors import SUFFIXES, VectorStore, checked, map_file, open_file
-from mscon.data.table.table import Table, no_column
+from mscon.data.table.table import Table
 from mscon.errors import RecipeError, TableError, counted, nearest
 from mscon.run import atomic
 from mscon.run.cache import cache_folder, cache_writing
@@ -255,4 +255,4 @@ def check_inputs(table: Table, data: Data, root: Path) -> list[str]:
 
 
 def _no_input(table: Table, column: str, setting: str) -> str:
-    return f"{table.name}: {no_column(column, table.frame.columns)}\n  It is named by [data] {setting} of the recipe."
+    return f"{table.name}: {table.no_column(column)}\n  It is named by [data] {setting} of the recipe."

@@ -178,7 +178,9 @@ def map_file(path: Path, rows: int, table_name: str) -> Shaped[np.ndarray, "rows
     try:
         array = _map_npy(path) if path.suffix.lower() == ".npy" else _map_safetensors(path)
     except FileNotFoundError:
-        raise TableError(f"{table_name}: the file of vectors '{path}' does not exist.") from None
+        raise TableError(
+            f"{table_name}: the file of vectors '{path}' does not exist.\n  If it moved, pass --images DIR, its folder."
+        ) from None
     except OSError as error:
         raise TableError(f"{table_name}: the vectors '{path}' cannot be read: {error.strerror or error}.") from None
     except ValueError as error:

@@ -12,7 +12,8 @@ from typing import Literal
 
 import numpy as np
 
-from mscon.data.inputs.image_files import Refused, locate, quiet_pillow, side_and_mode
+from mscon.data.inputs.decoding import Refused, quiet_pillow, side_and_mode
+from mscon.data.inputs.image_files import locate
 from mscon.data.inputs.vectors import SUFFIXES, map_file
 from mscon.data.table.infer_kind import infer
 from mscon.data.table.table import Table

@@ -15,7 +15,7 @@ from mscon.data.proposal.recipe_text import RecipeText, quoted
 from mscon.data.proposal.survey import LARGEST_SMALL, Survey, survey_of
 from mscon.data.table.cell_text import number_text
 from mscon.data.table.rows import left_out
-from mscon.data.table.table import Table, no_column, read_table
+from mscon.data.table.table import Table, read_table
 from mscon.errors import TableError, counted
 from mscon.run.recipe import Data
 
@@ -47,7 +47,7 @@ def init(
         raise ValueError(f"labels must be a list of names of columns, got {labels!r}.")
     table = table if isinstance(table, Table) else read_table(table)
     if unknown := [name for name in labels if name not in table.frame.columns]:
-        raise TableError("\n".join(f"{table.name}: {no_column(name, table.frame.columns)}" for name in unknown))
+        raise TableError("\n".join(f"{table.name}: {table.no_column(name)}" for name in unknown))
     return str(_text(survey_of(table, [*dict.fromkeys(labels)], input, None if images is None else Path(images))))
 
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 
-from mscon.data.table.table import Table, no_column
+from mscon.data.table.table import Table
 from mscon.errors import TableError
 from mscon.run.recipe import Derived
 
@@ -34,9 +34,7 @@ def with_derived(table: Table, split: Sequence[str], derived: Sequence[Derived])
     for one in derived:
         columns = table.frame.columns
         if one.of not in columns:
-            complaints.append(
-                f"{table.name}: {no_column(one.of, columns)}\n  It is named by [[derived]] of the recipe."
-            )
+            complaints.append(f"{table.name}: {table.no_column(one.of)}\n  It is named by [[derived]] of the recipe.")
         elif one.column in columns:
             complaints.append(
                 f"{table.name}: [[derived]] column {one.column!r} is there already. Give the new one another name."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -10,12 +9,13 @@ from typing import TypeVar
 import polars as pl
 
 from mscon.data.batches.dataset import malformed
-from mscon.data.inputs import image_files, images, teachers
+from mscon.data.inputs import teachers
 from mscon.data.inputs.open import check_inputs, images_root
+from mscon.data.table.image_column import image_cells, unusable_images
 from mscon.data.table.label_noise import with_derived
 from mscon.data.table.split import draw_split, read_split
-from mscon.data.table.table import Table, no_column, unit
-from mscon.errors import TableError, counted, first_few, nearest, numbered
+from mscon.data.table.table import Table, unit
+from mscon.errors import TableError, counted, numbered
 from mscon.run.recipe import AUTO, Data, Derived, Probe, SimilarityPart
 
 T = TypeVar("T")
@@ -46,7 +46,8 @@ def select_rows(
         derived: columns to make of others.
 
     Returns:
-        Columns `line` (integer), `split`, `image` (as written; empty where there is no such column, and images are not
+        Rows of which every cell is empty are left out, unless a vector each is what is encoded. Columns `line`
+        (integer), `split`, `image` (as written; empty where there is no such column, and images are not
         what is encoded), then every other column of the table as text, null where missing, then the derived ones. A
         column that is called line, split or image but plays another part is left out, and so are texts of vectors.
 
@@ -54,6 +55,7 @@ def select_rows(
         TableError: once, with all complaints.
     """
     root = images_root(table, data) if root is None else root
+    table = _without_blank_rows(table, data)
     complaints: list[str] = []
 
     def attempt(check: Callable[[], T]) -> T | None:
@@ -65,7 +67,7 @@ def select_rows(
 
     split = attempt(lambda: _split(table, data))
     if data.input == "image":
-        dropped = attempt(lambda: _check_images(table, data, root))
+        dropped = attempt(lambda: unusable_images(table, data, root))
     else:
         dropped = set()  # a vector for each row is what the files hold, so none may go
         complaints += check_inputs(table, data, root)
@@ -88,29 +90,33 @@ def select_rows(
     fixed = [
         pl.Series("line", table.lines, dtype=pl.Int64),
         pl.Series("split", split, dtype=pl.String),
-        _image_cells(table, data),
+        image_cells(table, data),
     ]
     others = [whole.frame.get_column(name) for name in whole.frame.columns if name not in elsewhere]
     rows = pl.DataFrame([*fixed, *others])
     return rows[used] if dropped else rows
 
 
-def _image_cells(table: Table, data: Data) -> pl.Series:
-    """The cells of the image column, by which rows are named."""
-    if data.image in table.frame.columns:
-        return table.frame.get_column(data.image).alias("image")
-    return pl.Series("image", [""], dtype=pl.String).new_from_index(0, len(table))
-
-
 def left_out(rows: pl.DataFrame, table: Table) -> str:
-    """A sentence on the rows of the table that are not among `rows`; empty if all are."""
+    """Sentences on the rows of the table that are not among `rows`; empty if all are."""
     used = set(rows.get_column("line").to_list())
-    if not (lines := [line for line in table.lines if line not in used]):
-        return ""
-    return (
-        f"{table.name}: {counted(len(lines), 'row')} of {len(table):,} left out, whose image cannot be read "
-        f"({numbered(unit(table.name), lines)})."
+    blank = table.lines_at(table.blank_rows)
+    kinds = {"of which every cell is empty": blank, "whose image cannot be read": set(table.lines) - set(blank)}
+    return " ".join(
+        f"{table.name}: {counted(len(lines), 'row')} of {len(table):,} left out, {why} "
+        f"({numbered(unit(table.name), sorted(lines))})."
+        for why, others in kinds.items()
+        if (lines := set(others) - used)
     )
+
+
+def _without_blank_rows(table: Table, data: Data) -> Table:
+    """The table without rows that have no cell, as spreadsheets leave them at the end.
+
+    Where each row has a vector in a file, or in a column of lists, a row without labels is a row like any other.
+    """
+    blank = () if data.input == "vectors" or table.vectors else table.blank_rows
+    return table.without(blank) if blank else table
 
 
 def _split(table: Table, data: Data) -> Sequence[str]:
@@ -126,104 +132,28 @@ def _split(table: Table, data: Data) -> Sequence[str]:
     # The default name may be absent: such tables are split here. A name the user chose may not.
     if data.split and (alike or data.split != Data().split):
         raise TableError(
-            f"{table.name}: {no_column(data.split, columns)}\n"
+            f"{table.name}: {table.no_column(data.split)}\n"
             "  It is the [data] split of the recipe; an empty name has the table split here."
         )
     if data.split_by and data.split_by not in columns:
-        raise TableError(
-            f"{table.name}: {no_column(data.split_by, columns)}\n  It is the [data] split_by of the recipe."
-        )
+        raise TableError(f"{table.name}: {table.no_column(data.split_by)}\n  It is the [data] split_by of the recipe.")
     groups = table.cells(data.split_by) if data.split_by else None
     return draw_split(len(table), data.split_shares, data.split_seed, groups)
 
 
 def _split_complaints(table: Table, split: Sequence[str]) -> list[str]:
     counts = ", ".join(f"{split.count(name):,} {name}" for name in dict.fromkeys(split)) or "none at all"
+    instead = (
+        "\n  To score on the validation rows, call their split 'test'; to have the table split here, set split = \"\" "
+        "under [data]."
+        if "validation" in split
+        else ""
+    )
     return [
         f"{table.name}: no row is left in the split '{name}', which {purpose} (rows: {counts})."
+        + (instead if name == "test" else "")
         for name, purpose in (("train", "the encoder learns from"), ("test", "the probes are scored on"))
         if name not in split
-    ]
-
-
-def _check_images(table: Table, data: Data, root: Path) -> set[int]:
-    """Rows to leave out, after all checks of the image column.
-
-    Raises:
-        TableError: with all complaints about it.
-    """
-    if data.image not in table.frame.columns:
-        raise TableError(_no_images(table, data))
-    if not root.is_dir():
-        raise TableError(f"{table.name}: the folder of the images, '{root}', does not exist. Set it with --images DIR.")
-    cells = table.cells(data.image)
-    complaints = []
-    if empty := [row for row, cell in enumerate(cells) if cell is None]:
-        complaints.append(
-            table.complaint(empty, f"the cell of column {data.image!r} is empty.", "Every row needs an image.")
-        )
-    named = [(row, cell) for row, cell in enumerate(cells) if cell is not None]
-    paths = image_files.locate(root, [cell for _, cell in named])
-    if outside := [row for (row, _), path in zip(named, paths, strict=True) if path is None]:
-        complaints.append(
-            table.complaint(
-                outside,
-                f"image {cells[outside[0]]!r} lies outside the folder of the images ({root}).",
-                "Image paths are relative to that folder and must not leave it, nor may links in it.\n"
-                "  To name another folder pass --images DIR.",
-            )
-        )
-    inside = [(row, path) for (row, _), path in zip(named, paths, strict=True) if path is not None]
-    complaints += _repeated(table, inside, cells)
-    missing = [row for row, path in inside if not path.is_file()]
-    if missing and data.missing_images == "error":
-        advice = (
-            "Image paths are relative to the table. If the pictures moved, pass --images DIR;\n"
-            '  to leave such rows out on purpose, set missing_images = "drop" under [data] in the recipe.'
-        )
-        if any("\\" in (cells[row] or "") for row in missing):
-            advice += "\n  Some of these paths hold a backslash; folders are separated by '/' here."
-        complaints.append(
-            table.complaint(missing, f"image {cells[missing[0]]!r} does not exist (looked in {root}).", advice)
-        )
-    if complaints:
-        raise TableError("\n".join(complaints))
-    if data.missing_images == "error":
-        return set()
-    unreadable = images.unreadable(root, [cell for _, cell in named], data)
-    return {named[number][0] for number in unreadable}
-
-
-def _no_images(table: Table, data: Data) -> str:
-    """The message for a table without the image column: it has another name, or the inputs are not images."""
-    columns = table.frame.columns
-    same = next((name for name in columns if name.casefold() == data.image.casefold()), None)
-    # 'make' is near to 'image' by its letters; a table of columns is likelier then.
-    hint = nearest(data.image, columns, cutoff=0.7) if same is None else f" Did you mean '{same}'?"
-    vectors = next(iter(table.vectors), "clip.npy")
-    return (
-        f"{table.name}: there is no column {data.image!r} with the paths of images.{hint}\n"
-        f"  Columns: {first_few([repr(name) for name in columns], 20)}.\n"
-        "  [data] image of the recipe names it. If rows are not images, set under [data] what is encoded:\n"
-        '  input = "columns" with numbers = [...] or categories = [...], input = "text" with text = "...",\n'
-        f'  or input = "vectors" with vectors = "{vectors}". Without a recipe, in Python: '
-        "mscon.fit(table, labels, numbers=[...], categories=[...])."
-    )
-
-
-def _repeated(table: Table, inside: Sequence[tuple[int, Path]], cells: Sequence[str | None]) -> list[str]:
-    """A complaint if one file is named by several rows, however it is spelt."""
-    first: dict[str, int] = {}
-    again = [(row, first[key]) for row, path in inside if first.setdefault(key := os.path.normpath(path), row) != row]
-    if not again:
-        return []
-    row, earlier = again[0]
-    return [
-        table.complaint(
-            [row for row, _ in again],
-            f"image {cells[row]!r} stands in {unit(table.name)} {table.lines[earlier]} already.",
-            "An image may have one row only: in two splits it would be trained on and tested on.",
-        )
     ]
 
 
@@ -259,9 +189,7 @@ def _column_complaints(
                     "read the answer. Take it out of one of them."
                 )
             elif column not in table.frame.columns:
-                complaints.append(
-                    f"{table.name}: {no_column(column, table.frame.columns)}\n  It is named by {setting} of the recipe."
-                )
+                complaints.append(f"{table.name}: {table.no_column(column)}\n  It is named by {setting} of the recipe.")
             elif column in ("line", "split", "image", data.image, data.split):
                 complaints.append(
                     f"{table.name}: column {column!r} is named by {setting} of the recipe, but it is no label column: "

@@ -11,12 +11,20 @@ from mscon.errors import TableError, counted, nearest, numbered
 SPLITS = ("train", "validation", "test", "unseen")
 """`unseen` are rows of held-out groups; it only ever comes from a split column."""
 
-# Words of other tools, too far from ours for a comparison by letters.
-_SYNONYMS = {"val": "validation", "dev": "validation", "eval": "test", "ood": "unseen", "held_out": "unseen"}
+# What other tools call them, in columns and as names of folders; upper and lower case alike.
+SPLIT_OF = {
+    "train": "train", "training": "train",
+    "validation": "validation", "valid": "validation", "val": "validation", "dev": "validation",
+    "test": "test", "testing": "test", "eval": "test",
+    "unseen": "unseen",
+}  # fmt: skip
+
+# Words that may mean something else, too far from ours for a comparison by letters.
+_SYNONYMS = {"ood": "unseen", "held_out": "unseen"}
 
 
 def read_split(table: Table, column: str) -> list[str]:
-    """The split of every row, as the table's own column says.
+    """The split of every row, as the table's own column says, also by the names of `SPLIT_OF`.
 
     Raises:
         TableError: for an unknown column; once for all cells that are no split or empty, with each
@@ -25,7 +33,7 @@ def read_split(table: Table, column: str) -> list[str]:
     cells = table.cells(column)
     wrong: dict[str | None, list[int]] = {}
     for cell, line in zip(cells, table.lines, strict=True):
-        if cell not in SPLITS:
+        if cell is None or cell.casefold() not in SPLIT_OF:
             wrong.setdefault(cell, []).append(line)
     if wrong:
         bad = sum(map(len, wrong.values()))
@@ -37,7 +45,7 @@ def read_split(table: Table, column: str) -> list[str]:
             + (f"\n    and {counted(len(described) - 10, 'more value')}" if len(described) > 10 else "")
             + '\n  To have the table split here instead, set split = "" under [data] in the recipe.'
         )
-    return [cell for cell in cells if cell is not None]
+    return [SPLIT_OF[cell.casefold()] for cell in cells if cell is not None]
 
 
 def _describe(cell: str | None, lines: Sequence[int], word: str) -> str:

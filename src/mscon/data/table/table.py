@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,8 @@ _LINE_FORMATS = (*DELIMITERS, ".jsonl", ".ndjson")
 _ENDINGS = (*DELIMITERS, ".parquet", ".jsonl", ".ndjson")
 
 _ROWS_AT_ONCE = 65_536
+
+CELLS = "A cell is text, a number, a date, true or false, a list of numbers or of texts, or an image."
 
 # A table may have so many cells, or so much text in bytes, for each byte of its file. Beyond, and from a size on that
 # memory feels, it is refused: 700 kB of Parquet can be 300 million rows.
@@ -42,6 +44,7 @@ class Table:
         vectors: columns of lists of numbers, all of one length, which are not in `frame`; a row of NaN where missing.
         pictures: columns of encoded images, null where missing; in `frame` a column of the same name says which file
             each of them becomes (`mscon.data.inputs.open`).
+        unreadable: columns whose values are no cells, and what they hold; they are nowhere else.
     """
 
     path: Path
@@ -49,6 +52,7 @@ class Table:
     lines: Sequence[int]
     vectors: Mapping[str, Float32[np.ndarray, "rows dim"]] = field(default_factory=dict)
     pictures: Mapping[str, pl.Series] = field(default_factory=dict)
+    unreadable: Mapping[str, str] = field(default_factory=dict)
     _digests: dict[str, bytes] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
@@ -97,8 +101,30 @@ class Table:
             TableError: if there is no such column, naming the nearest.
         """
         if column not in self.frame.columns:
-            raise TableError(f"{self.name}: {no_column(column, self.frame.columns)}")
+            raise TableError(f"{self.name}: {self.no_column(column)}")
         return self.frame.get_column(column).to_list()
+
+    def no_column(self, column: str) -> str:
+        """The message for a column that there is not, or that cannot be read."""
+        if (holds := self.unreadable.get(column)) is not None:
+            return f"column {column!r} holds {holds}. {CELLS}"
+        return no_column(column, self.frame.columns)
+
+    @property
+    def blank_rows(self) -> list[int]:
+        """Rows of which every cell is empty."""
+        return self.frame.select(pl.all_horizontal(pl.all().is_null())).to_series().arg_true().to_list()
+
+    def lines_at(self, rows: Sequence[int]) -> list[int]:
+        """The lines on which some rows stand."""
+        return [self.lines[row] for row in rows]
+
+    def without(self, rows: Sequence[int]) -> Table:
+        """The table without some of its rows. Only for tables without vectors."""
+        others = pl.Series(range(len(self))).is_in(list(rows)).not_()
+        pictures = {name: column.filter(others) for name, column in self.pictures.items()}
+        lines = pl.Series(self.lines, dtype=pl.Int64).filter(others).to_list()
+        return replace(self, frame=self.frame.filter(others), lines=lines, pictures=pictures, _digests={})
 
     def place(self, row: int) -> str:
         """Where a row stands: "shoes.csv, line 18"."""
@@ -106,7 +132,7 @@ class Table:
 
     def complaint(self, rows: Sequence[int], what: str, advice: str = "") -> str:
         """What is wrong with some rows, in the one form that all such messages have."""
-        return at_lines(self.name, [self.lines[row] for row in rows], len(self), what, advice)
+        return at_lines(self.name, self.lines_at(rows), len(self), what, advice)
 
 
 def unit(table_name: str) -> str:
@@ -142,26 +168,20 @@ def no_column(column: str, columns: Iterable[str]) -> str:
     return f"there is no column {column!r}.{nearest(column, known)}\n  Columns: {listed}."
 
 
-def header_complaints(name: str, header: Sequence[str], delimiter: str = "") -> list[str]:
+def header_complaints(name: str, header: Sequence[str], *, delimited: bool = False) -> list[str]:
     """What is wrong with the names of columns.
 
     Args:
         name: how the table is called.
         header: the names, stripped.
-        delimiter: what stands between cells, where something does.
+        delimited: whether a separator stands between them.
     """
     complaints = []
-    other = next((d for d in (";", "\t", ",", "|") if d != delimiter and d in header[0]), None)
-    if delimiter and len(header) == 1 and other:
-        complaints.append(
-            f"{name}, line 1: the only column is {header[0]!r}; its cells look separated by {other!r}. "
-            f"Save the table with {delimiter!r} between cells" + (", or name it .tsv." if other == "\t" else ".")
-        )
     if blank := [i for i, column in enumerate(header, start=1) if not column]:
         complaints.append(
             f"{name}: {counted(len(blank), 'column')} of {len(header)} without a name (number {first_few(blank)}). "
             "Name them, or take them out"
-            + ("; a separator at the end of the first line makes one, too." if delimiter else ".")
+            + ("; a separator at the end of the first line makes one, too." if delimited else ".")
         )
     if repeated := [repr(column) for column, n in Counter(header).items() if n > 1 and column]:
         complaints.append(f"{name}: column names must differ, but these occur more than once: {first_few(repeated)}.")
@@ -197,11 +217,15 @@ def read_table(source: object, name: str = "DataFrame") -> Table:
     """Read a table from a file, a folder, or a polars or pandas DataFrame.
 
     - .csv, .tsv: UTF-8, with or without a byte order mark; the first line names the columns; cells may be quoted and
-      then hold line breaks. Blank lines are skipped.
+      then hold line breaks. Blank lines are skipped. A first line without the usual separator may have another one:
+      ";" as European spreadsheets write it, a tab, a comma or "|".
     - .jsonl, .ndjson: an object a line. See `formats.json_lines`.
     - .parquet, and DataFrames: numbers become text as a person would write them: 3 and not 3.0, 0.1, true; NaN is
-      missing. Lists of numbers are vectors; columns of bytes are images.
-    - A folder: a Hugging Face dataset that `save_to_disk` wrote, else class folders of images.
+      missing. Lists of numbers are vectors, and lists of texts become "a;b"; columns of bytes are images.
+    - A folder: a Hugging Face dataset that `save_to_disk` wrote; else all Parquet files in it, one after the other;
+      else class folders of images.
+
+    Columns of other things (objects, lists of lists) are left out, and named if the recipe uses one.
 
     Args:
         source: a path, or a frame.
@@ -210,7 +234,7 @@ def read_table(source: object, name: str = "DataFrame") -> Table:
     Raises:
         TableError: for a file that is missing, of another kind, not UTF-8, badly quoted or without
             rows; for blank or repeated column names; for rows with another number of cells than
-            there are columns, with their lines; for columns of things that are no cells.
+            there are columns, with their lines; for a table in which no column can be read.
         ValueError: if `source` is neither a path nor a frame.
     """
     # Each of these makes a Table, so they import this module.
@@ -223,7 +247,9 @@ def read_table(source: object, name: str = "DataFrame") -> Table:
     path = Path(source)
     try:
         if path.is_dir():
-            return hugging_face.read(path) if hugging_face.is_dataset(path) else class_folders.read(path)
+            if hugging_face.is_dataset(path):
+                return hugging_face.read(path)
+            return parquet.read_shards(path) if parquet.shards(path) else class_folders.read(path)
         if (ending := path.suffix.lower()) not in _ENDINGS:
             raise TableError(
                 f"'{path}' is not a table that can be read: its name must end in {', '.join(_ENDINGS)}, or it is a "

@@ -64,7 +64,12 @@ class Interval:
 
 
 def interval(
-    values: Shaped[np.ndarray, " rows"], *, draws: int = 1_000, level: float = 0.95, seed: int = 0
+    values: Shaped[np.ndarray, " rows"],
+    *,
+    draws: int = 1_000,
+    level: float = 0.95,
+    seed: int = 0,
+    groups: Int[np.ndarray, " rows"] | None = None,
 ) -> Interval:
     """Interval of a mean over rows.
 
@@ -73,6 +78,7 @@ def interval(
         draws: how often rows are drawn with replacement, at least 2.
         level: share of draws inside the interval, between 0 and 1.
         seed: of the draws.
+        groups: as in `seeded_interval`.
 
     Returns:
         The mean and its interval. The standard error is sqrt(p (1 - p) / rows) for 0/1 values with mean p, up to
@@ -84,7 +90,7 @@ def interval(
     """
     if values.ndim != 1:
         raise ValueError(f"values must be one score a row, got shape {values.shape}.")
-    return seeded_interval(values[None], draws=draws, level=level, seed=seed)
+    return seeded_interval(values[None], draws=draws, level=level, seed=seed, groups=groups)
 
 
 def seeded_interval(
@@ -178,6 +184,7 @@ def macro_f1_interval(
     draws: int = 1_000,
     level: float = 0.95,
     seed: int = 0,
+    groups: Int[np.ndarray, " rows"] | None = None,
 ) -> Interval:
     """Interval of macro-F1: the mean over classes of F1 = 2 TP / (2 TP + FP + FN).
 
@@ -188,7 +195,7 @@ def macro_f1_interval(
 
     Args:
         predicted, true: classes from 0.
-        draws, level, seed: as in `interval`; the same rows are drawn.
+        draws, level, seed, groups: as in `seeded_interval`; the same rows are drawn.
 
     Returns:
         The score and its interval: of what a test of as many rows would give. Draws are shifted to have the score
@@ -214,7 +221,15 @@ def macro_f1_interval(
         return f1.sum(axis=1) / (named > 0).sum(axis=1)
 
     value = float(macro_f1(np.ones((1, rows)))[0])
-    replicates = np.concatenate([macro_f1(counts) for counts in _row_counts(rows, draws, seed, widest=classes)])
+    if groups is None:
+        drawn = _row_counts(rows, draws, seed, widest=classes)
+    else:
+        _, group_of = np.unique(groups, return_inverse=True)
+        drawn = (
+            counts[:, group_of]
+            for counts in _group_counts(int(group_of.max()) + 1, draws, seed, widest=max(rows, classes))
+        )
+    replicates = np.concatenate([macro_f1(counts) for counts in drawn])
     shifted = _summary(value, replicates + (value - replicates.mean()), level)
     return replace(shifted, low=max(shifted.low, 0.0), high=min(shifted.high, 1.0))
 
@@ -240,9 +255,9 @@ def _checked(values: Shaped[np.ndarray, "seeds rows"]) -> Float[np.ndarray, "see
     return values
 
 
-def _group_counts(groups: int, draws: int, seed: int) -> Iterator[Float[np.ndarray, "block groups"]]:
+def _group_counts(groups: int, draws: int, seed: int, widest: int = 1) -> Iterator[Float[np.ndarray, "block groups"]]:
     """How often each group occurs in each draw, of one group fewer than there are, see `seeded_interval`."""
-    return _row_counts(groups, draws, seed, size=max(groups - 1, 1))
+    return _row_counts(groups, draws, seed, widest=widest, size=max(groups - 1, 1))
 
 
 def _row_counts(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 from importlib import resources
 
@@ -15,6 +16,7 @@ def file_text(package: str, *names: str) -> str:
     return resources.files(package).joinpath(*names).read_text("utf-8").replace("\r\n", "\n")
 
 
+@functools.cache  # it keeps templates as they were compiled
 def environment(package: str, *folder: str, autoescape: bool = True) -> jinja2.Environment:
     """Templates that lie in a folder of a package; those of other files than HTML escape nothing."""
     return jinja2.Environment(

@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float, Int
 
+from mscon.data.table.groups import row_groups
 from mscon.errors import RunError, counted, first_few
 from mscon.evaluate.metrics.catalog import MEASURES
 from mscon.evaluate.report.methods import Member, Method, methods_of
@@ -231,7 +232,8 @@ def _questions(
     scores: Mapping[Path, Mapping[tuple[str, str], RowValues]],
     complaints: list[str],
 ) -> tuple[Question, ...]:
-    groups_of = _groups(Gathered(tuple(methods), ()))
+    first = Gathered(tuple(methods), ())
+    groups_of = row_groups(first.rows, first.grouped_by)
     by_method = [[(member.run.name, scores[member.run.root]) for member in method.members] for method in methods]
     keys = list(dict.fromkeys(key for group in by_method for _, of_run in group for key in of_run))
     # Linear probes first, then neighbours, each in the order of the probe.
@@ -278,12 +280,3 @@ def _questions(
             )
         )
     return tuple(questions)
-
-
-def _groups(gathered: Gathered) -> Int[np.ndarray, " rows"] | None:
-    """For each row of a run the number of its group, by which the rows were split; a row without one is by itself."""
-    if not gathered.grouped_by:
-        return None
-    numbers = gathered.rows.get_column(gathered.grouped_by).rank("dense").cast(pl.Int64)
-    alone = pl.Series(range(numbers.len() + 1, 2 * numbers.len() + 1), dtype=pl.Int64)
-    return numbers.zip_with(numbers.is_not_null(), alone).to_numpy()

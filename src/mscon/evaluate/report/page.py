@@ -27,6 +27,7 @@ from mscon.evaluate.report.projections import projection_scores
 from mscon.evaluate.report.summary import behind_start, closest_look, default_title, facts_at_a_glance, sentences
 from mscon.evaluate.report.training import BOTTOM, LEFT, RIGHT, TOP, WIDTH, curves, endings
 from mscon.evaluate.report.training import HEIGHT as CHART_HEIGHT
+from mscon.model.collapse import collapse
 from mscon.run import atomic, outputs
 from mscon.run.run import Run
 
@@ -137,6 +138,7 @@ def render(
         sentences=lead or sentences(comparison),
         warnings=[
             *behind_start(comparison),
+            *_collapsed(gathered),
             *spaces.failures,
             *lost_logs([m.run for m in members]),
             *([] if lead else _not_trained(gathered)),  # what leads says what a method without training is for
@@ -186,6 +188,15 @@ def lost_logs(runs: Sequence[Run]) -> list[str]:
         for run in runs
         if run.has_lost_log
     ]
+
+
+def _collapsed(gathered: Gathered) -> list[str]:
+    """A sentence for each method with a run whose features have collapsed."""
+    sentences = {
+        method.title: next(filter(None, (collapse(member.run.read_features()) for member in method.members)), "")
+        for method in gathered.methods
+    }
+    return [f"“{title}”: {sentence}" for title, sentence in sentences.items() if sentence]
 
 
 def _not_trained(gathered: Gathered) -> list[str]:

@@ -85,7 +85,7 @@ class Answers:
         self._side = picture_side(self._data.image_size)
         self._pictures: Pictures | None = None
         if self._data.input == "image" and with_images:
-            self._pictures = Pictures(self.index, images, self._side, self._data.channels)
+            self._pictures = Pictures(self.index, images, self._side, self._data)
         self.page: bytes = self._page(most, seconds).encode("utf-8")
         self.policy: str = served_policy()
 
@@ -172,7 +172,8 @@ class Answers:
         if self._data.input != "image":
             self.index.encode(b"")  # complains
         with _turn(self._encoding):
-            image, pixels = read_upload(data, self._data.image_size, self._data.channels, self._side)
+            settings = self._data
+            image, pixels = read_upload(data, settings.image_size, settings.channels, self._side, settings.white)
             vectors = self.index.encode(image[0] if len(image) == 1 else np.ascontiguousarray(image.transpose(1, 2, 0)))
             name = secrets.token_hex(8)
             self._images[name] = vectors

@@ -105,7 +105,7 @@ def gather(
     pictures: Sequence[str] = ()
     if data.input == "image" and with_images:
         files = index.rows[sampled.tolist()]["image"].to_list()
-        pictures = thumbnails(run, files, images, data.channels, _budget(len(sampled), vectors, columns))
+        pictures = thumbnails(run, files, images, data, _budget(len(sampled), vectors, columns))
     total = index.rows.height
     note = (
         f"{len(sampled):,} of {total:,} rows, drawn evenly over splits and labels. Neighbours, middles and suspicious "

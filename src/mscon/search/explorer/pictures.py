@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from mscon.data.inputs.image_files import Refused, decode_one, locate
+from mscon.data.inputs.decoding import Refused, decode_one
+from mscon.data.inputs.image_files import OUTSIDE, locate
 from mscon.errors import RunError, counted
 from mscon.evaluate.page.thumbnails import EXACT, SIDE, data_uri, images_folder
+from mscon.run.recipe import Data
 from mscon.search.explorer.thumbnails import WITHOUT
 from mscon.search.index import Index
 
@@ -30,16 +32,16 @@ class Pictures:
         index: of a run whose rows are images.
         images: their folder; None for where they lay when the run was trained.
         side: in pixels.
-        channels: 3 for colour, 1 for grey.
+        data: of the run's recipe; says how images are read.
 
     Raises:
         RunError: if the folder is not there, or none of some images in it can be read.
     """
 
-    def __init__(self, index: Index, images: Path | None, side: int, channels: int) -> None:
+    def __init__(self, index: Index, images: Path | None, side: int, data: Data) -> None:
         self.folder = images_folder(index.run, images, WITHOUT)
         self._files = index.rows["image"]
-        self._side, self._channels = side, channels
+        self._side, self._data = side, data
         self._drawing = threading.BoundedSemaphore(_DRAWING)
         self._drawn = lru_cache(_CACHED)(self._draw)
         self._try_some(index)
@@ -55,11 +57,11 @@ class Pictures:
 
     def _draw(self, row: int) -> bytes:
         # Located anew each time: a link may have been put there since.
-        path = locate(self.folder, [str(self._files[row])])[0]
+        path = locate(self.folder, [str(self._files[row])], self._data.link_folders)[0]
         if path is None:
-            raise Refused("lies outside the folder of the images")
+            raise Refused(OUTSIDE)
         with self._drawing:
-            picture = picture_uri(decode_one(path, self._side, self._channels))
+            picture = picture_uri(decode_one(path, self._side, self._data.channels, self._data.white))
         return base64.b64decode(picture.partition(",")[2])
 
     def _try_some(self, index: Index) -> None:

@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mscon.data.inputs.image_files import quiet_pillow
+from mscon.data.inputs.decoding import quiet_pillow
 from mscon.errors import MSConError, RunError
 from mscon.run.run import Run
 from mscon.search.explorer.answers import SAMPLE, Answers, Busy

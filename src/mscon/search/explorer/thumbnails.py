@@ -11,6 +11,7 @@ from PIL import Image
 from mscon.data.inputs.image_files import decode_some, locate
 from mscon.errors import RunError, counted
 from mscon.evaluate.page.thumbnails import EXACT, SIDE, data_uri, images_folder
+from mscon.run.recipe import Data
 from mscon.run.run import Run
 
 WITHOUT = "to explore without them, pass --no-images"
@@ -20,27 +21,27 @@ _TRIED = 48
 _BLOCK = 512
 
 
-def thumbnails(run: Run, images: Sequence[str], root: Path | None, channels: int, budget: int) -> list[str]:
+def thumbnails(run: Run, images: Sequence[str], root: Path | None, data: Data, budget: int) -> list[str]:
     """A data URI a row: what the encoder saw of it, the centred square, as WEBP.
 
     Args:
         run: for messages.
         images: paths of the rows' images, relative to the root.
         root: folder of the images; None for where they lay when the run was trained.
-        channels: 3 for colour, 1 for grey.
+        data: of the run's recipe; says how images are read.
         budget: characters that a picture may take on average. Sides and quality are lowered to keep to it.
 
     Raises:
         RunError: once for all images that are gone or cannot be read.
     """
     folder = images_folder(run, root, WITHOUT)
-    paths = locate(folder, images)
+    paths = locate(folder, images, data.link_folders)
     sizes = [size for path in paths[:_TRIED] if path is not None and (size := _short_side(path))]
     native = min(SIDE, max(sizes, default=SIDE))
     exact = native <= EXACT
     # Spread over all rows: tables are sorted, and one class may be harder to write small than another.
     some = np.linspace(0, len(paths) - 1, min(_TRIED, len(paths))).astype(int)
-    sample, _ = decode_some([paths[i] for i in some], native, channels)
+    sample, _ = decode_some([paths[i] for i in some], native, data.channels, data.white)
     side, quality = native, 100
     if not exact:
         for side, quality in _LADDER:
@@ -49,7 +50,7 @@ def thumbnails(run: Run, images: Sequence[str], root: Path | None, channels: int
     pictures: list[str] = []
     faults: dict[int, str] = {}
     for start in range(0, len(paths), _BLOCK):
-        pixels, wrong = decode_some(paths[start : start + _BLOCK], side, channels)
+        pixels, wrong = decode_some(paths[start : start + _BLOCK], side, data.channels, data.white)
         faults |= {start + number: fault for number, fault in wrong.items()}
         if not faults:
             pictures += [data_uri(p, side, quality, exact) for p in pixels]

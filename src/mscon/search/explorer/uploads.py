@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, UnidentifiedImageError
 
-from mscon.data.inputs.image_files import from_picture
+from mscon.data.inputs.decoding import from_picture
 from mscon.errors import TableError
 
 MOST_BYTES = 20_000_000
@@ -22,7 +22,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 
 
 def read_upload(
-    data: bytes, size: int, channels: int, look: int
+    data: bytes, size: int, channels: int, look: int, white: float = 0.0
 ) -> tuple[UInt8[np.ndarray, "channels size size"], UInt8[np.ndarray, "channels side side"]]:
     """The image in some bytes, as the encoder takes it and to be looked at: centred squares.
 
@@ -31,6 +31,7 @@ def read_upload(
         size: side in pixels for the encoder.
         channels: 3 for colour, 1 for grey.
         look: side in pixels to look at; less where the image is smaller.
+        white: the value of white in images of more than 8 bits, see `decode_one`.
 
     Raises:
         TableError: if they are no image of these formats, cut off or damaged, or of too many bytes or pixels.
@@ -43,11 +44,9 @@ def read_upload(
         image = Image.open(io.BytesIO(data), formats=FORMATS)
         if image.width * image.height > MOST_PIXELS:
             raise too_many
-        largest = max(size, look)
-        if min(image.size) > 2 * largest:  # a JPEG can be decoded at a half, quarter or eighth
-            image.draft(None, (2 * largest, 2 * largest))
         image.load()
-        return from_picture(image, size, channels), from_picture(image, min(look, *image.size), channels)
+        shown = from_picture(image, min(look, *image.size), channels, white)
+        return from_picture(image, size, channels, white), shown
     except TableError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):

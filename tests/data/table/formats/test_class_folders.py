@@ -59,3 +59,14 @@ def test_images_in_no_class_folder_are_named(tmp_path):
 def test_other_folders_are_refused(tmp_path):
     with pytest.raises(TableError, match="is a folder, but not one of class folders"):
         read_table(folder_of(tmp_path, "tables/t.csv"))
+
+
+def test_class_folders_that_are_links_are_followed_and_loops_are_not(tmp_path):
+    real = folder_of(tmp_path / "real", "a/1.jpg", "b/2.jpg")
+    links = tmp_path / "links"
+    links.mkdir()
+    for name in "ab":
+        (links / name).symlink_to(real / name)
+    (real / "a" / "up").symlink_to(tmp_path)
+    (links / "c").symlink_to("/")
+    assert read_table(links).cells("image") == ["a/1.jpg", "b/2.jpg"]

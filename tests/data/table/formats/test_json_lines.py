@@ -51,15 +51,27 @@ def test_lists_of_numbers_are_vectors_and_a_missing_one_is_not_a_number(tmp_path
     np.testing.assert_array_equal(table.vectors["v"], [[np.nan] * 2, [1, 2.5], [np.nan] * 2, [3, 4]])
 
 
+def test_lists_of_texts_are_cells_with_several_labels(tmp_path):
+    lists = ('{"k": ["a", "b c"]}', '{"k": []}', '{"k": null}', '{"k": "d"}')
+    assert read(tmp_path, *lists).cells("k") == ["a;b c", None, None, "d"]
+
+
+def test_columns_of_other_things_stop_the_table_only_where_they_are_used(tmp_path):
+    table = read(
+        tmp_path, '{"k": "a", "o": {"x": 1}, "l": [[1]], "s": ["a;b"]}', '{"k": "b", "o": "text", "l": [1, 2]}'
+    )
+    assert table.frame.columns == ["k"] and not table.vectors
+    assert list(table.unreadable) == ["o", "l", "s"]
+    for column, holds in (("o", "objects"), ("l", "lists of lists or of objects"), ("s", "lists of texts with ';'")):
+        with pytest.raises(TableError, match=f"column '{column}' holds {holds}"):
+            table.cells(column)
+    assert "no column can be read: 'k' (objects)" in message(tmp_path, '{"k": {"a": 1}}')
+
+
 def test_every_fault_is_told_by_its_line(tmp_path):
     assert "line 2: not JSON" in message(tmp_path, '{"k": 1}', '{"k": 1')
     assert "line 1: a JSON value, but not an object" in message(tmp_path, "[1]", '{"k": 2}')
     assert "line 2: column 'k' stands there more than once." in message(tmp_path, '{"k": 1}', '{"k": 1, "k ": 2}')
-    assert "line 1: column 'k' holds an object" in message(tmp_path, '{"k": {"a": 1}}')
-    assert "line 1: column 'k' holds a list that is not one of numbers" in message(tmp_path, '{"k": ["a"]}')
-    assert "line 1: column 'k' holds an empty list. Where there is no vector write null" in message(
-        tmp_path, '{"k": []}'
-    )
     gap = message(tmp_path, '{"k": [1, 2]}', '{"k": [1, null]}', '{"k": ["NaN", 2]}')
     assert "line 2: column 'k' holds a list of numbers with null among them." in gap
     assert "2 of 3 rows cannot be read, for this reason or another: lines 2, 3." in gap

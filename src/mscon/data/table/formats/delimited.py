@@ -15,6 +15,9 @@ from mscon.errors import TableError, counted, numbered
 # A ragged row is a slip of an editor, mostly few, and one wants to jump to each of them.
 _RAGGED_LINES_SHOWN = 20
 
+# Separators that a first line may have instead of the one that its file's ending says.
+_OTHERS = (";", "\t", ",", "|")
+
 # Rows that are Python objects at a time: a cell of text takes 60 bytes more as such than in a frame, and the garbage
 # collector looks at every list again and again.
 _ROWS_AT_ONCE = 4_000
@@ -23,17 +26,22 @@ _ROWS_AT_ONCE = 4_000
 def read(path: Path) -> Table:
     """Rows of a UTF-8 file, with or without a byte order mark; the first line names the columns.
 
+    The separator is that of the file's ending, unless the first line has another one only.
+
     Raises:
         TableError: with all faults of the header and of the rows' numbers of cells.
         OSError: if the file cannot be read.
     """
-    name, delimiter = path.name, DELIMITERS[path.suffix.lower()]
-    records = _records(name, _text(path), delimiter)
+    name, text = path.name, _text(path)
+    records = _records(name, text, DELIMITERS[path.suffix.lower()])
     first = next(records, None)
+    if first is not None and len(first[1]) == 1 and (other := next((d for d in _OTHERS if d in first[1][0]), None)):
+        records = _records(name, text, other)
+        first = next(records)
     if first is None:
         raise TableError(f"{name} is empty: not even column names are in it.")
     header = [cell.strip() for cell in first[1]]
-    complaints = header_complaints(name, header, delimiter)
+    complaints = header_complaints(name, header, delimited=True)
     width, lines, frames = len(header), [], []
     ragged: list[tuple[int, int]] = []
     block: list[list[str]] = []

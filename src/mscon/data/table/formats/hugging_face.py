@@ -9,9 +9,9 @@ from typing import Any
 import polars as pl
 
 from mscon.data.table.formats.json_lines import RepeatedKey, without_repeats
-from mscon.data.table.formats.typed import table_of
+from mscon.data.table.formats.typed import joined, table_of
 from mscon.data.table.table import Table
-from mscon.errors import TableError, first_few, nearest
+from mscon.errors import TableError
 
 _MARKS = ("dataset_dict.json", "dataset_info.json", "state.json")
 
@@ -38,26 +38,14 @@ def read(path: Path) -> Table:
     splits = _json(path / "dataset_dict.json", path.name).get("splits")
     if not isinstance(splits, list) or not splits or not all(isinstance(s, str) for s in splits):
         raise TableError(f"{path.name}: dataset_dict.json names no splits. {_ADVICE}")
-    frames = []
+    frames = {}
     for split in splits:
         if Path(split).name != split or split in ("", ".", ".."):
             raise TableError(f"{path.name}: dataset_dict.json names a split {split!r}, which is no name of a folder.")
         frame = _one(path / split, f"{path.name}/{split}")
         # Theirs are free names; "validation" and "test" are usual, and others are complained about with what is near.
-        frames.append(frame if "split" in frame.columns else frame.with_columns(split=pl.lit(split)))
-    columns = frames[0].columns
-    for split, frame in zip(splits, frames, strict=True):
-        if set(frame.columns) != set(columns):
-            odd = sorted(set(frame.columns) ^ set(columns))
-            raise TableError(
-                f"{path.name}: all splits must have the same columns, but {first_few([repr(c) for c in odd])} "
-                f"{'is' if len(odd) == 1 else 'are'} not in both '{splits[0]}' and '{split}'.{nearest(odd[0], columns)}"
-            )
-    try:
-        return table_of(path, pl.concat([frame.select(columns) for frame in frames]))
-    except (pl.exceptions.SchemaError, pl.exceptions.ShapeError) as error:
-        first = str(error).splitlines()[0]
-        raise TableError(f"{path.name}: a column has another type in one split than in another: {first}") from None
+        frames[split] = frame if "split" in frame.columns else frame.with_columns(split=pl.lit(split))
+    return table_of(path, joined(path.name, frames))
 
 
 def _one(folder: Path, name: str) -> pl.DataFrame:

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float32
 
-from mscon.data.table.formats.typed import number
+from mscon.data.table.formats.typed import SEPARATOR, no_readable, number
 from mscon.data.table.table import Table, check_size, header_complaints
 from mscon.errors import TableError, counted, numbered
 
@@ -22,7 +22,7 @@ def read(path: Path) -> Table:
     """Rows of a UTF-8 file with a JSON object on each line; blank lines are skipped.
 
     Text, numbers, true, false and null are cells; a list of numbers is a vector, and all of a column must be of one
-    length. NaN is missing, as in Parquet.
+    length; a list of texts is the cell "a;b". NaN is missing, as in Parquet. Columns of other things are left out.
 
     Raises:
         TableError: with all lines that are no object, or hold something else, or a key twice.
@@ -33,6 +33,7 @@ def read(path: Path) -> Table:
     vectors: dict[str, dict[int, Float32[np.ndarray, " dim"]]] = {}
     lines: list[int] = []
     faults: list[_Fault] = []
+    unreadable: dict[str, str] = {}
     width = 0
     with path.open("rb") as file:
         for line, raw in enumerate(file, start=1):
@@ -43,9 +44,16 @@ def read(path: Path) -> Table:
             try:
                 record = _record(raw)
                 for key, value in record.items():
-                    if isinstance(value, list):
-                        vectors.setdefault(key, {})[row] = _vector(key, value)
-                    elif (text := _text(key, value)) is not None:
+                    if isinstance(value, list) and not all(isinstance(v, str) for v in value):
+                        if all(isinstance(v, list | dict) for v in value):
+                            unreadable[key] = "lists of lists or of objects"
+                        else:
+                            vectors.setdefault(key, {})[row] = _vector(key, value)
+                    elif isinstance(value, dict):
+                        unreadable[key] = "objects"
+                    elif isinstance(value, list) and any(SEPARATOR in v for v in value):
+                        unreadable[key] = f"lists of texts with {SEPARATOR!r} in them, which stands between texts here"
+                    elif (text := _text(value)) is not None:
                         column = cells.setdefault(key, [])
                         column.extend([None] * (row - len(column)))
                         column.append(text)
@@ -59,15 +67,21 @@ def read(path: Path) -> Table:
     # A column of vectors in which some cell is null was taken for one of text until the first vector came.
     for key in [key for key in cells if key in vectors and not any(cells[key])]:
         del cells[key]
+    for key in unreadable:
+        cells.pop(key, None)
+        vectors.pop(key, None)
     check_size(path, len(lines), len(cells))
     complaints = _complaints(name, faults, len(lines), cells, vectors, lines)
+    if unreadable and not (cells or vectors or faults):
+        complaints = [no_readable(name, unreadable)]
     if complaints:
         raise TableError("\n".join(complaints))
     frame = pl.DataFrame(
         {key: column + [None] * (len(lines) - len(column)) for key, column in cells.items()},
         schema=dict.fromkeys(cells, pl.String),
     )
-    return Table(path, frame, tuple(lines), {key: _stacked(rows, len(lines)) for key, rows in vectors.items()})
+    stacked = {key: _stacked(rows, len(lines)) for key, rows in vectors.items()}
+    return Table(path, frame, tuple(lines), stacked, {}, unreadable)
 
 
 def _record(raw: bytes) -> dict[str, Any]:
@@ -107,30 +121,19 @@ def without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return record
 
 
-def _text(key: str, value: Any) -> str | None:
-    if value is None or isinstance(value, str):
-        return (value or "").strip() or None
+def _text(value: Any) -> str | None:
+    """Of a text, a number, a truth value, null, or a list of texts."""
+    if value is None or isinstance(value, str | list):
+        return (SEPARATOR.join(value) if isinstance(value, list) else value or "").strip() or None
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int):
         return str(value)
-    if isinstance(value, float):
-        return number(value)
-    raise ValueError(
-        f"column {key!r} holds an object; a cell is text, a number, true, false, null or a list of numbers."
-    )
+    return number(value)
 
 
 def _vector(key: str, value: list[Any]) -> Float32[np.ndarray, " dim"]:
-    if not value:
-        raise ValueError(
-            f"column {key!r} holds an empty list. Where there is no vector write null, or leave the key out."
-        )
     odd = [v for v in value if not isinstance(v, int | float) or isinstance(v, bool)]
-    if len(odd) == len(value):
-        raise ValueError(
-            f"column {key!r} holds a list that is not one of numbers. Write it as text, for example joined by ';'."
-        )
     if odd:
         raise ValueError(
             f"column {key!r} holds a list of numbers with {json.dumps(odd[0])[:40]} among them. A vector has a number "

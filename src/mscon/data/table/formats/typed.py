@@ -1,20 +1,22 @@
-"""Typed columns as cells: numbers, dates and truth values become text; lists of numbers become vectors."""
+"""Typed columns as cells: numbers, dates, truth values and lists of texts become text; lists of numbers vectors."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 from jaxtyping import Float32
 
-from mscon.data.table.table import Table, header_complaints
-from mscon.errors import TableError, counted, first_few, numbered
+from mscon.data.table.table import CELLS, Table, header_complaints
+from mscon.errors import TableError, counted, first_few, nearest, numbered
 
 # Above this a float has no fractional digits left to lose, and its integer would be long to read.
 _WHOLE_FLOATS = 2**53
+# What stands between the texts of a list in a cell; similarities of kind multi_label expect it.
+SEPARATOR = ";"
 # Below this Python writes an exponent.
 _SMALL = 1e-4
 
@@ -23,15 +25,16 @@ def table_of(path: Path, raw: pl.DataFrame) -> Table:
     """A frame as a table.
 
     A number is written without needless digits: 3 and not 3.0, 0.1, true; NaN is missing. A column of lists of
-    numbers, all of one length, is a column of vectors. A column of bytes, or of {bytes, path} as Hugging Face
-    stores images, is one of pictures.
+    numbers, all of one length, is a column of vectors; a list of texts is written as "a;b", missing where it is empty.
+    A column of bytes, or of {bytes, path} as Hugging Face stores images, is one of pictures.
 
     Args:
         path: of the file or folder; of a frame its name.
         raw: columns of any type.
 
     Raises:
-        TableError: with all faults: names that are blank or repeated, columns of other things, no rows.
+        TableError: with all faults: names that are blank or repeated, vectors of several lengths, no rows; or if all
+            columns hold other things.
     """
     name, header = path.name, [column.strip() for column in raw.columns]
     complaints = header_complaints(name, header) if header else [f"{name} is empty: it has no columns."]
@@ -40,7 +43,7 @@ def table_of(path: Path, raw: pl.DataFrame) -> Table:
     texts: list[pl.Series] = []
     vectors: dict[str, Float32[np.ndarray, "rows dim"]] = {}
     pictures: dict[str, pl.Series] = {}
-    refused = []
+    unreadable: dict[str, str] = {}
     for column, series in zip(header, raw.get_columns(), strict=True):
         if _is_pictures(series):
             names, within = _unpacked_names(series)
@@ -52,31 +55,59 @@ def table_of(path: Path, raw: pl.DataFrame) -> Table:
                 vectors[column] = vectors_of(series)
             except ValueError as error:
                 complaints.append(f"{name}: column {column!r} {error}")
+        elif series.dtype in (pl.List(pl.String), pl.Array(pl.String, getattr(series.dtype, "size", 0))):
+            if (lists := joined_texts(series)) is None:
+                unreadable[column] = f"lists of texts with {SEPARATOR!r} in them, which stands between texts here"
+            else:
+                texts.append(lists.alias(column))
         elif series.dtype.is_nested() or series.dtype in (pl.Object, pl.Duration):
-            refused.append((column, series))
+            unreadable[column] = "objects of Python" if series.dtype == pl.Object else f"values of type {series.dtype}"
         else:
             texts.append(as_text(series).alias(column))
-    if refused:
-        complaints.append(
-            f"{name}: a cell must be text, a number, a date, true/false, a list of numbers or an image, but these "
-            f"columns hold something else: {first_few([f'{column!r} ({_called(odd)})' for column, odd in refused])}."
-            + (
-                "\n  Write lists as text first, for example joined by ';'."
-                if any(_lists(odd) for _, odd in refused)
-                else ""
-            )
-        )
+    if unreadable and not (texts or vectors or complaints):
+        complaints.append(no_readable(name, unreadable))
     if complaints:
         raise TableError("\n".join(complaints))
-    return Table(path, pl.DataFrame(texts), range(1, raw.height + 1), vectors, pictures)
+    return Table(path, pl.DataFrame(texts), range(1, raw.height + 1), vectors, pictures, unreadable)
 
 
-def _called(series: pl.Series) -> str:
-    return "objects of Python" if series.dtype == pl.Object else str(series.dtype)
+def no_readable(name: str, unreadable: Mapping[str, str]) -> str:
+    """The message for a table whose columns all hold what is no cell."""
+    listed = first_few([f"{column!r} ({what})" for column, what in unreadable.items()])
+    return f"{name}: no column can be read: {listed}. {CELLS}"
 
 
-def _lists(series: pl.Series) -> bool:
-    return isinstance(series.dtype, pl.List | pl.Array) or series.dtype == pl.Object
+def joined(name: str, frames: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+    """The rows of several frames as one.
+
+    Args:
+        name: how the table is called.
+        frames: by the name of the file or split that each is.
+
+    Raises:
+        TableError: if their columns differ in name or type.
+    """
+    (first, frame), *others = frames.items()
+    for part, other in others:
+        if odd := sorted(set(frame.columns) ^ set(other.columns)):
+            raise TableError(
+                f"{name}: all parts of a table must have the same columns, but {first_few([repr(c) for c in odd])} "
+                f"{'is' if len(odd) == 1 else 'are'} not in both '{first}' and '{part}'."
+                f"{nearest(odd[0], frame.columns)}"
+            )
+    try:
+        return pl.concat([frame, *(other.select(frame.columns) for _, other in others)])
+    except (pl.exceptions.SchemaError, pl.exceptions.ShapeError) as error:
+        reason = str(error).splitlines()[0]
+        raise TableError(f"{name}: a column has another type in one part than in another: {reason}") from None
+
+
+def joined_texts(series: pl.Series) -> pl.Series | None:
+    """Lists of texts as one text each, null where empty; None if a text holds what stands between them."""
+    lists = series.to_frame("lists").select(pl.col("lists").cast(pl.List(pl.String)))
+    if lists.select(pl.col("lists").explode().str.contains(SEPARATOR, literal=True).any()).item():
+        return None
+    return as_text(lists.select(pl.col("lists").list.join(SEPARATOR)).to_series())
 
 
 def as_text(series: pl.Series) -> pl.Series:

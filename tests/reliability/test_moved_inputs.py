@@ -1,0 +1,148 @@
+"""Images and vectors that moved, that are links, or that have changed: what each verb does with them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from PIL import Image
+
+from mscon.cli import main
+from mscon.run.run import Run
+
+COMMON = '[[similarity]]\ncolumn = "kind"\n[train]\nepochs = 2\nbatch_size = 8\nprecision = "float32"\n'
+RECIPES = {
+    "vectors": '[data]\ninput = "vectors"\nvectors = "v.npy"\n[encoder]\nname = "linear"\n' + COMMON,
+    "images": "[data]\nimage_size = 8\nchannels = 1\n[encoder]\nwidth = 4\n" + COMMON,
+}
+
+
+@pytest.fixture(params=["vectors", "images"])
+def what(request) -> str:
+    return request.param
+
+
+def write_inputs(folder: Path, links: str = "") -> Path:
+    """20 images and their vectors with a table; images may be links, as in a snapshot of the Hugging Face cache."""
+    folder.mkdir(parents=True)
+    generator = np.random.default_rng(0)
+    np.save(folder / "v.npy", generator.normal(size=(20, 4)))
+    files = folder / links
+    files.mkdir(exist_ok=True)
+    for number, pixels in enumerate(generator.integers(0, 256, (20, 8, 8), dtype=np.uint8)):
+        Image.fromarray(pixels).save(files / f"{number}{'' if links else '.png'}", "PNG")
+        if links:
+            (folder / f"{number}.png").symlink_to(os.path.join(links, str(number)))
+    names = [f"{n}.png" for n in range(20)]
+    splits = ["train"] * 12 + ["validation"] * 2 + ["test"] * 6
+    pl.DataFrame({"image": names, "kind": list("ab") * 10, "split": splits}).write_csv(folder / "t.csv")
+    return folder
+
+
+@pytest.fixture
+def trained(tmp_path, what, monkeypatch) -> Path:
+    """A folder with a run, its recipe and its inputs, which are in "there"."""
+    monkeypatch.chdir(tmp_path)
+    write_inputs(tmp_path / "there")
+    (tmp_path / "r.toml").write_text(RECIPES[what])
+    assert main(["train", "r.toml", "--table", "there/t.csv", "--out", "run", "--no-probe"]) == 0
+    return tmp_path
+
+
+def test_probe_and_resume_find_inputs_that_moved_and_remember_where(trained, what, capsys):
+    for copy in ("probed", "resumed"):
+        shutil.copytree("run", copy)
+    assert main(["probe", "run", "--no-start"]) == 0
+    assert main(["resume", "run", "--set", "train.epochs=3", "--no-probe"]) == 0
+    Path("there").rename("here")
+    capsys.readouterr()
+    assert main(["probe", "probed"]) == 2
+    assert "pass --images DIR" in capsys.readouterr().err
+    facts = Run.open("probed").read_facts()
+    assert main(["probe", "probed", "--no-start", "--images", "here"]) == 0
+    np.testing.assert_array_equal(Run.open("probed").read_features(), Run.open("run").read_features())
+    assert Run.open("probed").read_facts() == {**facts, "images_root": str(Path("here").resolve())}
+    assert main(["probe", "probed", "--no-start"]) == 0
+    assert main(["resume", "resumed", "--set", "train.epochs=3", "--no-probe"]) == 2
+    assert main(["resume", "resumed", "--set", "train.epochs=3", "--no-probe", "--images", "here"]) == 0
+    tensors, again = (Run.open(name).read_checkpoint("last")[0] for name in ("run", "resumed"))
+    assert all(np.array_equal(tensors[name].numpy(), again[name].numpy()) for name in tensors)
+    assert Run.open("resumed").read_facts()["images_root"] == str(Path("here").resolve())
+
+
+def test_other_inputs_in_the_folder_that_is_named_are_refused(trained, what, capsys):
+    shutil.copytree("there", "here")
+    change(Path("here"), 3)
+    assert main(["probe", "run", "--no-start"]) == 0
+    facts = Run.open("run").read_facts()
+    for verb in (["probe", "run"], ["resume", "run", "--set", "train.epochs=3"]):
+        capsys.readouterr()
+        assert main([*verb, "--images", "here"]) == 2
+        assert "has another" in capsys.readouterr().err
+    assert Run.open("run").read_facts() == facts
+
+
+def change(folder: Path, row: int) -> None:
+    values = np.load(folder / "v.npy")
+    values[row] = 0
+    np.save(folder / "v.npy", values)
+    Image.new("L", (8, 8)).save(folder / f"{row}.png")
+
+
+def test_search_notes_rows_that_it_shows_whose_input_has_changed(trained, capsys):
+    assert main(["probe", "run", "--no-start"]) == 0
+    capsys.readouterr()
+    assert main(["search", "run", "--query", "0", "-k", "19"]) == 0
+    assert capsys.readouterr().err == ""
+    change(Path("there"), 3)
+    change(Path("there"), 15)
+    assert main(["search", "run", "--query", "0", "-k", "19"]) == 0
+    note = "note: the images or vectors of rows 3, 15 have changed since training, or are gone"
+    assert capsys.readouterr().err.startswith(note)
+    shutil.rmtree("there")
+    assert main(["search", "run", "--query", "7", "-k", "1"]) == 0
+    assert "have changed since training, or are gone" in capsys.readouterr().err
+
+
+def test_a_cache_of_links_is_read_where_the_recipe_says_where_they_lead(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "hub").mkdir()
+    snapshot = tmp_path / "hub" / "snapshots" / "abc"
+    (tmp_path / "hub" / "blobs").mkdir()
+    write_inputs(snapshot, "../../blobs")
+    (tmp_path / "r.toml").write_text(RECIPES["images"])
+    assert main(["check", "r.toml", "--table", str(snapshot / "t.csv")]) == 2
+    message = capsys.readouterr().err
+    assert "20 of 20 rows have this problem" in message
+    assert '[data] link_folders = ["../../blobs"]' in message
+    setting = 'data.link_folders=["../../blobs"]'
+    assert main(["check", "r.toml", "--table", str(snapshot / "t.csv"), "--set", setting]) == 0
+    train = ["train", "r.toml", "--table", str(snapshot / "t.csv"), "--out", "run", "--set", setting]
+    assert main([*train, "--no-probe"]) == 0
+    assert main(["probe", "run"]) == 0
+    assert main(["embed", "run", "--table", str(snapshot / "t.csv"), "--out", "v.npz"]) == 0
+    shutil.copytree(tmp_path / "hub" / "blobs", tmp_path / "elsewhere")
+    write_inputs(tmp_path / "other", "../elsewhere")
+    embed = ["embed", "run", "--table", "other/t.csv", "--out", "w.npz"]
+    assert main(embed) == 2
+    assert main([*embed, "--link-folder", "elsewhere"]) == 0
+    np.testing.assert_array_equal(np.load("w.npz")["features"], np.load("v.npz")["features"])
+
+
+def test_absolute_paths_are_read_below_the_folder_that_is_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    write_inputs(tmp_path / "data")
+    (tmp_path / "tables").mkdir()
+    table = pl.read_csv("data/t.csv").with_columns(image=pl.lit(f"{tmp_path / 'data'}/") + pl.col("image"))
+    table.write_csv("tables/t.csv")
+    (tmp_path / "r.toml").write_text(RECIPES["images"])
+    assert main(["check", "r.toml", "--table", "tables/t.csv"]) == 2
+    assert f"--images '{tmp_path / 'data'}'" in capsys.readouterr().err
+    for images in (str(tmp_path / "data"), str(tmp_path), "/"):
+        assert main(["check", "r.toml", "--table", "tables/t.csv", "--images", images]) == 0
+    assert main(["train", "r.toml", "--table", "tables/t.csv", "--images", "data", "--out", "run"]) == 0
+    assert Run.open("run").read_probe()["linear"]
