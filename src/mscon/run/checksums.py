@@ -8,10 +8,11 @@ added, each in one write, so several processes may write to one folder.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import mmap
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -202,6 +203,17 @@ class CheckedFiles:
                 )
             raise RunError(f"{self.root / name} {complaint}.\n  {advice}.")
 
+    @contextlib.contextmanager
+    def _reading(self, name: str) -> Iterator[None]:
+        """Around the reading of a file: without checksums it is only then that a damaged one is noticed."""
+        try:
+            yield
+        except Exception as error:  # whatever a library makes of it
+            if isinstance(error, RunError | OSError) or are_kept(self.root):
+                raise
+            what = str(error).strip().partition("\n")[0] or type(error).__name__
+            raise RunError(f"{self.root / name} is damaged: {what}.\n  {_advice(name)}.") from error
+
     def _write(self, name: str, write: Callable[[Path], Any]) -> None:
         if not are_kept(self.root):  # a run of an older mscon: its files are taken as they are now
             for other in FILES:
@@ -230,9 +242,10 @@ class CheckedFiles:
     def _arrays(self, name: str) -> dict[str, np.ndarray]:
         from safetensors.numpy import load, load_file
 
-        if self._memory is None:
-            return load_file(self._need(name))  # large ones are not in memory twice
-        return self._once(name, lambda: load(self._read(name)))
+        with self._reading(name):
+            if self._memory is None:
+                return load_file(self._need(name))  # large ones are not in memory twice
+            return self._once(name, lambda: load(self._read(name)))
 
     def _write_arrays(
         self, name: str, arrays: Mapping[str, np.ndarray], metadata: dict[str, str] | None = None

@@ -28,7 +28,8 @@ class EvaluationFiles(Facts):
     def read_fingerprints(self) -> np.ndarray | None:
         """Of the inputs that it was trained on, [rows, 16] uint8; None where these are stored in the run itself."""
         name = "fingerprints.safetensors"
-        return self._arrays(name)["fingerprints"] if self._has(name) else None
+        with self._reading(name):
+            return self._arrays(name)["fingerprints"] if self._has(name) else None
 
     @property
     def has_features(self) -> bool:
@@ -57,7 +58,7 @@ class EvaluationFiles(Facts):
     def _features_source(self) -> dict[str, str]:
         from safetensors import safe_open
 
-        with safe_open(self._need(_FEATURES[0]), framework="np") as file:
+        with self._reading(_FEATURES[0]), safe_open(self._need(_FEATURES[0]), framework="np") as file:
             return file.metadata() or {}
 
     @property
@@ -172,9 +173,10 @@ class EvaluationFiles(Facts):
 
     def _vectors(self, name: str) -> np.ndarray:
         file = f"features/{name}.safetensors"
-        if self._memory is None:
-            return self._arrays(file)[name]
-        return self._once(file, lambda: mapped(self._need(file), name))
+        with self._reading(file):
+            if self._memory is None:
+                return self._arrays(file)[name]
+            return self._once(file, lambda: mapped(self._need(file), name))
 
 
 def inputs_digest(fingerprints: np.ndarray | None) -> str | None:

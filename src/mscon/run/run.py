@@ -239,7 +239,8 @@ class Run(EvaluationFiles):
         """Columns line, split, image, and the label columns as text; null where missing."""
         import polars as pl
 
-        return self._once("rows", lambda: pl.read_parquet(io.BytesIO(self._read("rows.parquet"))))
+        with self._reading("rows.parquet"):
+            return self._once("rows", lambda: pl.read_parquet(io.BytesIO(self._read("rows.parquet"))))
 
     def write_rows(self, rows: pl.DataFrame) -> None:
         self._write("rows.parquet", rows.write_parquet)
@@ -291,7 +292,7 @@ class Run(EvaluationFiles):
     def read_checkpoint(self, name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
         from safetensors import safe_open
 
-        path = self._need(f"checkpoints/{name}.safetensors")
-        with safe_open(path, framework="pt") as file:
+        path = f"checkpoints/{name}.safetensors"
+        with self._reading(path), safe_open(self._need(path), framework="pt") as file:
             metadata = file.metadata() or {}
             return {key: file.get_tensor(key) for key in file.keys()}, json.loads(metadata["state"])  # noqa: SIM118
