@@ -321,3 +321,15 @@ def test_shards_stay_for_an_output_that_is_not_made_of_them(run, table, tmp_path
     with pytest.raises(RunError, match=r"v.parquet' exists\."):
         embed_table(mscon.load(run.root), read_table(table), out)
     assert sorted(path.name for path in (tmp_path / "v.parquet.shards").iterdir()) == files
+
+
+def test_what_a_process_left_that_was_killed_while_it_wrote_stands_in_nobodys_way(run, table, tmp_path):
+    model, out = mscon.load(run.root), tmp_path / "v.parquet"
+    folder = embed_table(model, read_table(table), out, shard_rows=5)
+    (first, *_) = sorted(folder.glob("*.parquet"))
+    first.unlink()
+    (folder / f".{first.name}.00c0ffee.parquet").mkdir()
+    (folder / f".{first.name}.00c0ffee.parquet" / first.name).write_text("half")
+    embed_table(model, read_table(table), out, shard_rows=5)
+    assert first.is_file()
+    assert not list(folder.glob(".*"))

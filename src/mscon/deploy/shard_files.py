@@ -64,7 +64,9 @@ class Shard:
 def need_folder(folder: Path, reads: Sequence[Path]) -> None:
     """Raise if a file in the folder would be replaced or removed that is read, or that no such job wrote."""
     with outputs.writing(folder):
-        there = [path for path in folder.iterdir() if _OURS.fullmatch(path.name)] if folder.is_dir() else []
+        names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    # Those with a dot are what a killed process left; they are removed in the end, and stand in nobody's way.
+    there = [folder / name for name in names if _OURS.fullmatch(name) and not name.startswith(".")]
     checked = checksums.are_kept(folder)
     outputs.need_free(sorted({*there, folder / INDEX}), reads=reads, is_ours=lambda path: checked or path.name != INDEX)
 
