@@ -18,8 +18,8 @@ from reliability.events import FailAt, LimitAt, SignalAt, lost_in_a_power_cut
 from reliability.verbs import VERBS, Whole, disturbed, killed, whole, write_scene
 
 IS_FULL = os.environ.get("MSCON_RELIABILITY") == "full"
-# Those that cost least, and go through all that writes files.
-SHARE = ("prepare", "probe", "embed", "report")
+# Those that cost least, and write files in each way.
+SHARE = ("probe", "embed")
 # Those that train many runs, each time.
 SLOW = ("compare", "reproduce")
 ERRORS = (errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EACCES)
@@ -30,7 +30,7 @@ WRITES = ("open", "write", "sync", "rename", "rename folder", "mkdir")
 @pytest.fixture(scope="session")
 def scene(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("scene") / "job"
-    write_scene(folder)
+    write_scene(folder, with_all=IS_FULL)
     return folder
 
 
