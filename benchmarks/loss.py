@@ -68,10 +68,11 @@ class Problem:
     labels: Tensor
 
     @classmethod
-    def draw(cls, rows: int, dim: int) -> Problem:
+    def draw(cls, rows: int, dim: int, device: torch.device | str = "cpu") -> Problem:
         generator = torch.Generator().manual_seed(0)
         labels = torch.stack([torch.randint(0, k, (rows // 2,), generator=generator).repeat(2) for k in CLASSES])
-        return cls(torch.randn(len(CLASSES), rows, dim, generator=generator).requires_grad_(), labels)
+        vectors = torch.randn(len(CLASSES), rows, dim, generator=generator)
+        return cls(vectors.to(device).requires_grad_(), labels.to(device))
 
 
 def implementations(problem: Problem, names: Iterable[str]) -> dict[str, Loss]:
@@ -79,7 +80,7 @@ def implementations(problem: Problem, names: Iterable[str]) -> dict[str, Loss]:
     rows = labels.shape[1]
 
     def by_kernel() -> Loss:
-        ids = torch.arange(rows)
+        ids = torch.arange(rows, device=x.device)
 
         def loss() -> Tensor:
             pairs = [LazyPairs(same_class, y, y, ids, ids, True) for y in labels]  # a batch has pairs of its own
@@ -129,7 +130,7 @@ def masked(vectors: Tensor, labels: Tensor) -> Tensor:
 def plain(vectors: Tensor, labels: Tensor) -> Tensor:
     """All columns at once with what torch has."""
     z = normalize(vectors, dim=2)
-    own = torch.eye(vectors.shape[1], dtype=torch.bool)
+    own = torch.eye(vectors.shape[1], dtype=torch.bool, device=vectors.device)
     logits = (torch.bmm(z, z.mT) / TEMPERATURE).masked_fill(own, -torch.inf)
     alike = (labels[:, :, None] == labels[:, None, :]) & ~own
     total = torch.where(alike, logits.log_softmax(dim=2), 0.0).sum(dim=2)

@@ -51,9 +51,9 @@ def installed(requirements: Iterable[str], extras: Iterable[str] = ()) -> Iterat
 
 def licence(package: Distribution) -> str:
     """What a package is licensed under, in a few words."""
-    told = package.metadata
-    classifiers = [c.rpartition(" :: ")[2] for c in told.get_all("Classifier") or [] if c.startswith("License ::")]
-    text = (told.get("License-Expression") or " AND ".join(classifiers) or told.get("License") or "").strip()
+    metadata = package.metadata
+    classifiers = [c.rpartition(" :: ")[2] for c in metadata.get_all("Classifier") or [] if c.startswith("License ::")]
+    text = (metadata.get("License-Expression") or " AND ".join(classifiers) or metadata.get("License") or "").strip()
     return " ".join(text.split())[:200]
 
 

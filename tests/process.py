@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -163,6 +164,29 @@ def start_together(do: Callable[[Any], Any], argument: Any, cwd: Path, processes
     ]
 
 
+def torchrun(*arguments: object, cwd: Path) -> Outcome:
+    """As `together`, by the agent of torchrun, which ends both processes once one has failed."""
+    return call(_launch, [str(argument) for argument in arguments], cwd=cwd).wait()
+
+
+def _launch(arguments: Sequence[str]) -> int:
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    multiprocessing.current_process().daemon = False  # a daemon may start none
+    standalone = {"rdzv_backend": "c10d", "rdzv_endpoint": "127.0.0.1:0", "run_id": "test", "max_restarts": 0}
+    config = LaunchConfig(min_nodes=1, max_nodes=1, nproc_per_node=2, start_method="fork", **standalone)
+    try:
+        elastic_launch(config, _exit)(arguments)
+    except ChildFailedError:
+        return 1
+    return 0
+
+
+def _exit(arguments: Sequence[str]) -> None:
+    sys.exit(verb(arguments))
+
+
 def all_of(ends: Sequence[Outcome]) -> Outcome:
     """Several ends as one."""
     return Outcome(
@@ -201,6 +225,15 @@ def call(
     process = _server().Process(target=_child, args=arguments, daemon=True)  # none outlives a test that failed
     process.start()
     return Started(process, folder)
+
+
+def forked(do: Callable[[Connection, Any], Any], argument: Any) -> tuple[BaseProcess, Connection]:
+    """Start `do(connection, argument)` in a process of its own; and the other end of its connection."""
+    here, there = _server().Pipe()
+    process = _server().Process(target=do, args=(there, argument), daemon=True)
+    process.start()
+    there.close()
+    return process, here
 
 
 @functools.cache

@@ -6,6 +6,8 @@ import difflib
 from collections.abc import Iterable, Sequence
 from typing import Any, get_args
 
+_MESSAGES_SHOWN = 40
+
 
 class MSConError(Exception):
     """A mistake in what was handed to mscon. The command line prints it and exits with status 2."""
@@ -23,7 +25,9 @@ class RecipeError(MSConError):
     """
 
     def __init__(self, *messages: str) -> None:
-        super().__init__("\n".join(messages))
+        more = len(messages) - _MESSAGES_SHOWN
+        rest = [f"and {counted(more, 'more mistake')}."] if more > 0 else []
+        super().__init__("\n".join([*messages[:_MESSAGES_SHOWN], *rest]))
         self.messages = messages
 
 
@@ -62,6 +66,12 @@ def first_few(items: Sequence[object], limit: int = 5) -> str:
     """The first `limit` items as text, and how many were left out."""
     shown = ", ".join(str(item) for item in items[:limit])
     return shown if len(items) <= limit else f"{shown} and {len(items) - limit:,} more"
+
+
+def shortened(value: object, letters: int = 200) -> str:
+    """A value as Python writes it, for a message: of a long one the beginning."""
+    text = repr(value)
+    return text if len(text) <= letters else f"{text[:letters]}…"
 
 
 def need_one_of(name: str, value: object, literal: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +12,8 @@ import pytest
 import mscon
 from exports import needs_onnx
 from mscon.data.table.table import read_table
+from mscon.deploy import inputs as deploy_inputs
+from mscon.deploy.inputs import open_table
 from mscon.deploy.onnx import export_onnx
 from mscon.deploy.packed import pack
 from mscon.deploy.shards import embed_table
@@ -19,6 +22,7 @@ from mscon.errors import RunError, TableError
 from mscon.evaluate.features import extract
 from mscon.run import recipe as recipes
 from mscon.train.fit import fit
+from reliability.jobs import write_job
 
 RECIPE = """
 [[similarity]]
@@ -165,3 +169,14 @@ def test_the_vectors_of_a_new_table_may_be_called_otherwise(run, table, tmp_path
         return
     with pytest.raises(RunError, match=r"encodes columns, not vectors. Leave out --vectors 'new\.npy'"):
         embed_table(mscon.load(run.root), read_table(table), tmp_path / "out.npz", vectors="new.npy")
+
+
+def test_stamps_of_vectors_are_hashes_of_each_row_whatever_is_read_at_once(tmp_path, monkeypatch):
+    """Finished shards are known by them, also those of older versions."""
+    job = write_job(tmp_path / "job")
+    data = recipes.read(job.folder / "r.toml").data
+    inputs = open_table(read_table(job.folder / "t.csv"), data, None, None, drops=False)
+    expected = [[hashlib.sha256(vector.tobytes()).hexdigest()] for vector in np.load(job.folder / "v.npy")]
+    monkeypatch.setattr(deploy_inputs, "_HASHED", 7)
+    assert list(inputs.stamps(range(3, 31))) == expected[3:31]
+    assert list(inputs.stamps(range(60))) == expected

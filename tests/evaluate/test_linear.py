@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, f1_score
+from threadpoolctl import ThreadpoolController, threadpool_info, threadpool_limits
 
 from mscon.evaluate import estimators, linear
 from mscon.evaluate.estimators import CannotProbe
@@ -205,3 +206,29 @@ def test_what_cannot_be_fitted_is_refused(change, error, words):
     data = [change.get(i, array) for i, array in enumerate(splits())]
     with pytest.raises(error, match=words):
         probe_of(data)
+
+
+class Counts:
+    """An estimator that notes with how many threads it is fitted."""
+
+    threads = 0
+
+    def set_params(self, **settings: float) -> None:
+        pass
+
+    def fit(self, features: np.ndarray, y: np.ndarray) -> None:
+        self.threads = max(pool["num_threads"] for pool in threadpool_info())
+
+
+def test_fits_have_one_thread_and_thread_pools_are_looked_for_once(monkeypatch):
+    looks: list[ThreadpoolController] = []
+    monkeypatch.setattr(linear, "ThreadpoolController", lambda: looks.append(ThreadpoolController()) or looks[-1])
+    linear._thread_pools.cache_clear()
+    x, y, *_ = splits()
+    model = Counts()
+    with threadpool_limits(2):
+        assert max(pool["num_threads"] for pool in threadpool_info()) == 2
+        assert linear._fit(model, y, x.astype(np.float64), 0.1) and model.threads == 1
+        assert linear._fit(model, y, x.astype(np.float64), 0.1) and len(looks) == 1
+        assert max(pool["num_threads"] for pool in threadpool_info()) == 2
+    linear._thread_pools.cache_clear()

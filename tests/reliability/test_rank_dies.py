@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from mscon.run.run import Run
 from process import mscon, start_together, verb
 from reliability.content import changed, content
-from reliability.jobs import Job
+from reliability.jobs import ROWS, Job
 
 SECONDS = 60.0
 
@@ -119,3 +120,15 @@ def test_verbs_that_processes_do_not_share_are_done_by_the_first(dying):
     assert [end.status for end in ends] == [0, 0], ends
     assert "score on test rows" in ends[0].out
     assert ends[1].out == ends[1].err == ""
+
+
+def test_a_run_of_two_processes_is_probed_on_each_test_row_once(dying):
+    """By the training itself, at its end: features of every row, and a prediction for each labelled test row."""
+    train = [argument for argument in dying.train("run") if argument != "--no-probe"]
+    ends = [process.wait() for process in start_together(verb, train, dying.folder, 2)]
+    assert [end.status for end in ends] == [0, 0], ends
+    run = Run.open(dying.folder / "run")
+    assert run.read_features().shape[0] == run.read_rows().height == ROWS
+    is_tested = (run.read_rows().get_column("split") == "test").arg_true().to_list()
+    for number, _ in enumerate(run.read_probe()["linear"]):
+        assert sorted(run.read_predictions()[f"linear/{number}/row"].tolist()) == is_tested

@@ -15,7 +15,7 @@ from mscon.errors import RunError
 from mscon.run import recipe as recipes
 from mscon.run.run import Run
 from mscon.train import loop
-from mscon.train.breakdown import CAPTURE, Capture, diagnose
+from mscon.train.breakdown import CAPTURE, ON_GPU, Capture, diagnose
 from mscon.train.fit import fit
 from mscon.train.reopen import reopen
 from process import together
@@ -159,6 +159,17 @@ def test_a_run_that_has_not_broken_down_has_nothing_to_repeat(job, capsys):
     run = trained(job, "train.epochs=1")
     assert main(["replay", str(run.root)]) == 2
     assert "has no captured step: its training has not broken down" in capsys.readouterr().err
+
+
+def test_a_step_of_a_gpu_is_not_repeated_without_one(job, capsys):
+    """Its random numbers are others there."""
+    run = trained(job, "train.epochs=1")
+    weights = run.read_checkpoint("last")[0]
+    state = torch.zeros(16, dtype=torch.uint8)
+    capture = Capture(1, 1, torch.arange(3), {"views": state, "network": state, ON_GPU: state}, weights)
+    run.write_checkpoint(CAPTURE, *capture.to_checkpoint())
+    assert main(["replay", str(run.root)]) == 2
+    assert "was taken with a GPU, so it can be repeated only there" in capsys.readouterr().err
 
 
 def test_of_several_processes_one_message_names_the_batch_and_one_process_repeats_the_step(job, capsys):

@@ -111,6 +111,7 @@ def test_a_run_logs_triplets_and_their_accuracy(recipe_with, table, tmp_path):
     assert last["merit"] == pytest.approx(sum(last["accuracy"].values()) / 2)
 
 
+@pytest.mark.usefixtures("as_users_run_it")
 def test_it_learns(recipe_with, table, tmp_path):
     run = fit(
         recipe_with(*CSN, "train.epochs=8", "triplets.count=200", "views.flip=0.0"), table, tmp_path / "run", **QUIET

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
+
+from process import script
 
 ROWS, DIM = 250_000, 384
 
@@ -86,9 +86,9 @@ def test_many_rows_train_in_less_memory_than_their_vectors_take(tmp_path):
         shade=pl.lit("s") + (pl.col("row") // 3 % 7).cast(pl.String),
     ).write_parquet(tmp_path / "t.parquet")
     (tmp_path / "r.toml").write_text(RECIPE)
-    process = subprocess.run([sys.executable, "-c", SCRIPT, str(tmp_path)], capture_output=True, text=True, check=False)
-    assert process.returncode == 0, process.stderr
-    megabytes, steps = map(float, process.stdout.split())
+    outcome = script(SCRIPT, tmp_path, cwd=tmp_path).wait()
+    assert outcome.status == 0, outcome
+    megabytes, steps = map(float, outcome.out.split())
     assert steps == 48
     assert megabytes < MOST_MEGABYTES
     (tmp_path / "x.npy").unlink()

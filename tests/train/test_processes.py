@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import os
-import subprocess
-import sys
+import signal
 import threading
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -23,19 +23,12 @@ from mscon.train import assembly
 from mscon.train import torchrun as torchruns
 from mscon.train.fit import fit
 from mscon.train.torchrun import by_one_process
-from process import Outcome, together
+from process import Outcome, together, torchrun
 
 # An encoder and heads without batch norms, which would see the parts of a batch.
 NO_NORMS = ["encoder.name=test_convnext", "data.image_size=32", "heads.batch_norm=false", "train.learning_rate=1e-3"]
 # 11 rows a batch in parts of 6 and 5; the last batch of validation, 1 row, leaves a process without any.
 UNEVEN = ["train.batch_size=11", "train.epochs=3", "views.crop=[0.6, 1.0]", "views.colour_probability=0.9"]
-
-
-def torchrun(*arguments: object, cwd: Path) -> Outcome:
-    """As `together`, by torchrun itself, which takes seconds to start and ends all processes once one has failed."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "mscon"]
-    process = subprocess.run([*command, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, timeout=300)
-    return Outcome(process.returncode, process.stdout, process.stderr)
 
 
 def train(recipe: Recipe, table: Table, out: Path, start: Callable[..., Outcome] = together) -> Outcome:
@@ -187,6 +180,18 @@ def test_that_others_stopped_is_left_to_the_one_that_knows_why(store):
     by_one_process(lambda: printed.append("cause"), is_cause=True)
     other.join(60)
     assert printed == ["cause"]
+
+
+def test_who_waits_for_the_cause_speaks_when_torchrun_ends_it(store):
+    """SIGTERM comes at once where a process was killed, which left no word."""
+    before, printed, start = signal.getsignal(signal.SIGTERM), [], time.monotonic()
+    end = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM))
+    end.start()
+    by_one_process(lambda: printed.append("stopped"), is_cause=False)
+    end.join()
+    assert printed == ["stopped"]
+    assert time.monotonic() - start < 3
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 @pytest.mark.parametrize("begun", [0, 1])

@@ -15,6 +15,7 @@ from torch.nn.functional import normalize
 from mscon.cli import main
 from mscon.data.table.table import read_table
 from mscon.errors import RecipeError, RunError
+from mscon.evaluate.features import extract
 from mscon.evaluate.probe import probe
 from mscon.model.model import load_model
 from mscon.run import recipe as recipes
@@ -112,6 +113,7 @@ def test_the_vectors_of_a_file_a_list_column_or_texts_teach_alike(folder):
         assert [record["loss"] for record in run.read_log()] == [record["loss"] for record in runs[0].read_log()]
 
 
+@pytest.mark.usefixtures("as_users_run_it")
 def test_what_is_learnt_comes_near_to_the_teacher(folder):
     """The teacher is the start; the space of its similarity has the same neighbours only if it was trained on."""
     nearest = []
@@ -119,7 +121,7 @@ def test_what_is_learnt_comes_near_to_the_teacher(folder):
         similarity = f'similarity=[{{column="kind"}}, {{name="teacher", of="start", importance={importance}}}]'
         run = trained(folder, similarity, "train.epochs=60", "views.corrupt=0.1", out=f"run{importance}")
         codes = torch.from_numpy(run.read_teachers()["teacher"].astype(np.float32))[:TRAIN]
-        probe(run)
+        extract(run, progress=False)
         space = torch.from_numpy(run.read_projections()[1].copy())[:TRAIN]
         asked, answered = (
             (unit @ unit.T).fill_diagonal_(-2).argmax(dim=1) for unit in (codes, normalize(space, dim=1))

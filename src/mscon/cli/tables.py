@@ -150,17 +150,21 @@ def check(arguments: argparse.Namespace) -> None:
     from mscon.data.inputs.open import encoded, images_root, open_inputs
     from mscon.data.table.rows import select_rows
     from mscon.data.table.table import read_table
-    from mscon.train.teachers import check_teachers, teachers_of
+    from mscon.run.parts import TEACHER
 
     recipe = read_recipe(arguments)
-    check_teachers(recipe)
+    has_teachers = any(part.name == TEACHER for part in recipe.similarities)
+    if has_teachers:  # only they need encoders, and all that these import
+        from mscon.train.teachers import check_teachers, teachers_of
+
+        check_teachers(recipe)
     table = read_table(arguments.table)
     root, vectors = images_root(table, recipe.data, arguments.images), table.vectors.get(recipe.data.vectors)
     rows = select_rows(table, recipe.data, recipe.similarities, root, probe=recipe.probe, derived=recipe.derived)
     recipe, _ = resolve_encoded(rows, recipe, where=f"{table.name}: ")
     inputs = open_inputs(rows, root, recipe.data, table.name, vectors=vectors)
     store = inputs if isinstance(inputs, ImageStore) else None
-    teachers = teachers_of(recipe, rows, table, root, inputs)
+    teachers = teachers_of(recipe, rows, table, root, inputs) if has_teachers else {}
     in_words = encoded(inputs, recipe.data)
     description = describe(rows, recipe, table, store, root=root, encoded=in_words, teachers=teachers)
     if arguments.json:

@@ -31,6 +31,9 @@ from mscon.errors import TableError, counted, first_few
 from mscon.run.recipe import Data, data_of
 from mscon.run.run import Run
 
+# Vectors that are read at once to be hashed one by one.
+_HASHED = 4_096
+
 # Pictures -----------------------------------------------------------------------------------------
 
 
@@ -121,13 +124,13 @@ class TableInputs:
     Attributes:
         names: the image paths as written; None where rows are not images.
         files: every file that is read.
-        stamp: of the number of a row: what changes when its input does.
+        stamps: of the numbers of some rows, for each what changes when its input does.
         take: of numbers of rows: their inputs; and for rows without one, by their place among these, why.
     """
 
     names: list[str | None] | None
     files: Sequence[Path]
-    stamp: Callable[[int], Sequence[str | int | None]]
+    stamps: Callable[[range], Iterator[Sequence[str | int | None]]]
     take: Callable[[Sequence[int]], tuple[Shaped[np.ndarray, "rows ..."], dict[int, str]]]
 
 
@@ -154,9 +157,15 @@ def open_table(
     return TableInputs(
         names=None,
         files=[vectors_file(root, data, table.name)] if is_file else [],
-        stamp=lambda row: [hashlib.sha256(np.ascontiguousarray(inputs[[row]]).tobytes()).hexdigest()],
+        stamps=lambda rows: _hashes(inputs, rows),
         take=lambda rows: (inputs[list(rows)], {}),
     )
+
+
+def _hashes(inputs: Inputs, rows: range) -> Iterator[list[str]]:
+    for start in range(rows.start, rows.stop, _HASHED):
+        for vector in inputs[np.arange(start, min(start + _HASHED, rows.stop))]:
+            yield [hashlib.sha256(vector.tobytes()).hexdigest()]
 
 
 def open_columns(source: object, data: Data, known: Mapping[str, Any]) -> Inputs:
@@ -210,7 +219,7 @@ def _table_images(table: Table, data: Data, root: Path, drops: bool) -> TableInp
     if faults:
         raise TableError(missing_images_text(table, faults))
     files = [path for path in paths if path is not None]
-    return TableInputs(names, files, lambda row: stamp_of.get(row, (None, -1, -1, -1, -1)), take)
+    return TableInputs(names, files, lambda rows: (stamp_of.get(row, (None, -1, -1, -1, -1)) for row in rows), take)
 
 
 def missing_images_text(table: Table, faults: Mapping[int, str]) -> str:

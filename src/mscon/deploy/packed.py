@@ -28,11 +28,14 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from mscon import __version__
+from mscon.data.inputs.tabular import ColumnCoding
 from mscon.errors import RunError
 from mscon.model.beside import STARTS, Start, build_beside
 from mscon.model.digest import digest
 from mscon.model.model import Model, build_model, load_model
+from mscon.model.weight_budget import WeightBudget
 from mscon.run import atomic, outputs, recipe
+from mscon.run.parsing import parse_json
 from mscon.run.recipe import Recipe
 from mscon.run.run import Run
 from mscon.run.trust import foreign_code, need_trust
@@ -186,10 +189,12 @@ def load_packed(path: Path, trust: bool = False) -> Packed:
     settings = _recipe(config, path, trust)
     inputs = _inputs(config, settings, path)
     dim = None if inputs is None else inputs["width"]
-    model = build_model(settings, settings.similarities, dim)
-    if settings.keep.transforms:
-        model.beside = build_beside(settings.keep, _start(config, settings, path), model.encoder, dim)
+    start = _start(config, settings, path) if settings.keep.transforms else None
     try:
+        with WeightBudget(tensors):
+            model = build_model(settings, settings.similarities, dim)
+            if start is not None:
+                model.beside = build_beside(settings.keep, start, model.encoder, dim)
         model.load_state_dict(tensors)
     except RuntimeError as error:
         last = str(error).strip().splitlines()[-1].strip()
@@ -207,7 +212,7 @@ def _config(metadata: Mapping[str, str], tensors: Mapping[str, Tensor], path: Pa
             "again with `mscon export`."
         )
     try:
-        config = json.loads(metadata.get("mscon", ""))
+        config = parse_json(metadata.get("mscon", ""))
     except ValueError:
         config = None
     if not isinstance(config, dict) or config.get("format") != FORMAT:
@@ -230,6 +235,11 @@ def _inputs(config: Mapping[str, Any], settings: Recipe, path: Path) -> dict[str
         return None
     if not isinstance(inputs, dict) or not isinstance(inputs.get("width"), int) or not 1 <= inputs["width"] <= 2**24:
         raise RunError(f"'{path}' does not describe how rows become vectors, which its model needs.")
+    if settings.data.input == "columns":
+        try:
+            ColumnCoding.from_json(inputs)
+        except RunError as error:
+            raise RunError(f"'{path}': {error}") from None
     return inputs
 
 

@@ -204,8 +204,8 @@ def _shards(job: _Job, folder: Path, rows: int) -> Iterator[Shard]:
     for number, start in enumerate(range(0, len(job.table), rows)):
         span = range(start, min(start + rows, len(job.table)))
         digest = hashlib.sha256(json.dumps([_FORMAT, job.embedder.digest, job.similarity, job.suffix]).encode())
-        for row in span:
-            digest.update(json.dumps([job.table.lines[row], *job.inputs.stamp(row)]).encode())
+        for row, stamp in zip(span, job.inputs.stamps(span), strict=True):
+            digest.update(json.dumps([job.table.lines[row], *stamp]).encode())
         name = f"{number:05d}-{digest.hexdigest()[:16]}"
         # The list of rows left out on purpose stays, that of refused ones goes: they may be mended. So two names.
         faults = folder / f"{name}{'-partial' if job.drops else ''}.json"

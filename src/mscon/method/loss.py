@@ -73,7 +73,8 @@ class MSConLoss(nn.Module):
             {"price": "rank_n_contrast", "make": SupCon(temperature=0.2)}: those that are not named have "supcon".
             Similarities with equal objectives are computed in one call.
         dim: width of the projections; needed where an objective learns something of that width, as "cross_entropy".
-        importance: by name, a number >= 0 that multiplies what the weighting gives the similarity; 1 where not named.
+        importance: by name, a number from 0 to 1,000,000 that multiplies what the weighting gives the similarity; 1
+            where it is not named.
         gather_across_devices: compare with the batches of all processes of torch.distributed. Gradients, averaged as
             data-parallel training does, are those of one process with all rows, for two numbers a sample and
             similarity that travel in the backward pass. The value is the mean over all anchors, and processes may

@@ -67,7 +67,8 @@ class Encoder(nn.Module):
 
     def encode(self, images: Float[Tensor, "samples channels height width"]) -> Float[Tensor, "samples stored"]:
         """What the backbone makes of images in [0, 1], before the adapter."""
-        return features_of(self.backbone((images - self.mean) / self.std), images)
+        normalised = (images - self.mean) / self.std
+        return features_of(self.backbone(normalised), normalised)
 
 
 def build_encoder(settings: recipe.Encoder, channels: int, image_size: int) -> Encoder:

@@ -18,6 +18,7 @@ from mscon.model.encoder import Encoder, build_encoder
 from mscon.model.heads.base import HeadGroups, Heads
 from mscon.model.lora import add_adapters
 from mscon.model.vector_encoder import build_adapter, build_vector_encoder
+from mscon.model.weight_budget import WeightBudget
 from mscon.run import recipe
 from mscon.run.run import Run
 
@@ -193,8 +194,9 @@ def load_model(run: Run, checkpoint: str | None = None) -> Model:
             f"checkpoint '{name}' of run '{run.root}' is not finished: its recipe has [keep] settings that are applied "
             f"when training has ended.\n  `mscon resume {run.root}` goes on with the training, and applies them."
         )
-    model = finished_model(settings, run.input_width)
     try:
+        with WeightBudget(tensors):
+            model = finished_model(settings, run.input_width)
         model.load_state_dict(model_state(tensors))
     except RuntimeError as error:
         first = str(error).strip().splitlines()[-1].strip()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import torch
 from jaxtyping import Float
-from sklearn.decomposition import PCA
 from torch import Tensor, nn
 
 
@@ -57,6 +56,8 @@ class PrincipalComponents(nn.Module):
             self.scale.zero_()
             return self
         if self.axes is not None:
+            from sklearn.decomposition import PCA  # a quarter of the time to load a model, which need not be fitted
+
             pca = PCA(self.components, svd_solver="covariance_eigh").fit(wide)
             self.axes.copy_(torch.from_numpy(pca.components_.T.copy()))
             variance = float(((wide - mean) @ pca.components_.T).var(axis=0).sum())

@@ -50,7 +50,8 @@ class VectorEncoder(Encoder):
 
     def forward(self, vectors: Float[Tensor, "samples dim"]) -> Float[Tensor, "samples features"]:
         """Features, neither scaled to unit length nor bounded."""
-        return features_of(self.backbone((vectors - self.mean) / self.std), vectors)
+        standardised = (vectors - self.mean) / self.std
+        return features_of(self.backbone(standardised), standardised)
 
 
 def build_vector_encoder(settings: recipe.Encoder, dim: int) -> VectorEncoder:

@@ -223,6 +223,6 @@ def json_lines(content: bytes) -> list[Any]:
     for line in content.split(b"\n"):
         try:
             values.append(json.loads(line))
-        except ValueError:  # torn, empty, or not UTF-8
+        except (ValueError, RecursionError):  # torn, empty, not UTF-8, or nested as no line that was written
             continue
     return values

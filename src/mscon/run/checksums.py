@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import mmap
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -19,8 +18,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from mscon.errors import RunError
 from mscon.run import atomic
+from mscon.run.contents import fault_of
 from mscon.run.layout import CHECKSUMS as NAME
 from mscon.run.layout import FILES
+from mscon.run.parsing import parse_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -203,17 +204,6 @@ class CheckedFiles:
                 )
             raise RunError(f"{self.root / name} {complaint}.\n  {advice}.")
 
-    @contextlib.contextmanager
-    def _reading(self, name: str) -> Iterator[None]:
-        """Around the reading of a file: without checksums it is only then that a damaged one is noticed."""
-        try:
-            yield
-        except Exception as error:  # whatever a library makes of it
-            if isinstance(error, RunError | OSError) or are_kept(self.root):
-                raise
-            what = str(error).strip().partition("\n")[0] or type(error).__name__
-            raise RunError(f"{self.root / name} is damaged: {what}.\n  {_advice(name)}.") from error
-
     def _write(self, name: str, write: Callable[[Path], Any]) -> None:
         if not are_kept(self.root):  # a run of an older mscon: its files are taken as they are now
             for other in FILES:
@@ -230,22 +220,44 @@ class CheckedFiles:
     def _json(self, name: str) -> Any:
         content = self._bytes(name)
         try:
-            values = self._once(f"{name} as values", lambda: json.loads(content.decode("utf-8")))
+            values = self._once(f"{name} as values", lambda: parse_json(content))
         except ValueError as error:
             raise RunError(f"{self.root / name} is not valid JSON: {error}") from None
-        if not are_kept(self.root):
-            from mscon.run.shapes import need_shape
-
-            need_shape(name, values, self.root / name)
+        self._refuse_odd(name, fault_of(name, values))
         return values
+
+    def _parsed(self, name: str, parse: Callable[[bytes], T]) -> T:
+        """What `parse` makes of a file; its ValueError becomes a RunError that names the file."""
+        content = self._read(name)
+        try:
+            return parse(content)
+        except ValueError as error:
+            self._refuse_odd(name, str(error))
+            raise
+
+    def _refuse_odd(self, name: str, complaint: str) -> None:
+        if complaint:
+            raise RunError(
+                f"{self.root / name} does not hold what mscon writes into it: {complaint}.\n  {_advice(name)}."
+            )
 
     def _arrays(self, name: str) -> dict[str, np.ndarray]:
         from safetensors.numpy import load, load_file
 
-        with self._reading(name):
+        with self._reading_tensors(name):
             if self._memory is None:
                 return load_file(self._need(name))  # large ones are not in memory twice
             return self._once(name, lambda: load(self._read(name)))
+
+    @contextlib.contextmanager
+    def _reading_tensors(self, name: str) -> Iterator[None]:
+        """Around the reading of a file of tensors: what is wrong with the file becomes a RunError that names it."""
+        from safetensors import SafetensorError
+
+        try:
+            yield
+        except (SafetensorError, ValueError, TypeError, KeyError) as error:
+            self._refuse_odd(name, str(error).splitlines()[0] or repr(error))
 
     def _write_arrays(
         self, name: str, arrays: Mapping[str, np.ndarray], metadata: dict[str, str] | None = None
@@ -262,12 +274,18 @@ def _advice(name: str) -> str:
 
 
 def mapped(path: Path, name: str) -> np.ndarray:
-    """A float32 array of a safetensors file, read from the disk as it is used: several may be more than fits."""
+    """A float32 array of a safetensors file, read from the disk as it is used: several may be more than fits.
+
+    Raises:
+        ValueError, TypeError, KeyError: if the file holds no such array.
+    """
     import numpy as np
 
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
-        array = json.loads(file.read(length))[name]
+        if length > path.stat().st_size:
+            raise ValueError("it is no safetensors file, or cut off")
+        array = parse_json(file.read(length))[name]
         content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     begin, end = array["data_offsets"]
     return np.frombuffer(content, np.float32, (end - begin) // 4, 8 + length + begin).reshape(array["shape"])

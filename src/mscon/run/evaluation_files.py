@@ -28,8 +28,7 @@ class EvaluationFiles(Facts):
     def read_fingerprints(self) -> np.ndarray | None:
         """Of the inputs that it was trained on, [rows, 16] uint8; None where these are stored in the run itself."""
         name = "fingerprints.safetensors"
-        with self._reading(name):
-            return self._arrays(name)["fingerprints"] if self._has(name) else None
+        return self._array(name, "fingerprints", 2) if self._has(name) else None
 
     @property
     def has_features(self) -> bool:
@@ -58,7 +57,7 @@ class EvaluationFiles(Facts):
     def _features_source(self) -> dict[str, str]:
         from safetensors import safe_open
 
-        with self._reading(_FEATURES[0]), safe_open(self._need(_FEATURES[0]), framework="np") as file:
+        with self._reading_tensors(_FEATURES[0]), safe_open(self._need(_FEATURES[0]), framework="np") as file:
             return file.metadata() or {}
 
     @property
@@ -98,10 +97,10 @@ class EvaluationFiles(Facts):
             return hashlib.file_digest(file, "sha256").hexdigest()
 
     def read_features(self) -> np.ndarray:
-        return self._vectors("features")
+        return self._vectors("features", 2)
 
     def read_projections(self) -> np.ndarray:
-        return self._vectors("projections")
+        return self._vectors("projections", 3)
 
     def read_masks(self) -> list[list[float]] | None:
         """One list of numbers for each similarity; None where the heads are not masks."""
@@ -171,12 +170,26 @@ class EvaluationFiles(Facts):
         self._write_text("README.md", text)
         return self.root / "README.md"
 
-    def _vectors(self, name: str) -> np.ndarray:
+    def _vectors(self, name: str, dimensions: int) -> np.ndarray:
         file = f"features/{name}.safetensors"
-        with self._reading(file):
-            if self._memory is None:
-                return self._arrays(file)[name]
-            return self._once(file, lambda: mapped(self._need(file), name))
+        if self._memory is None:
+            return self._array(file, name, dimensions)
+        with self._reading_tensors(file):
+            array = self._once(file, lambda: mapped(self._need(file), name))
+        return self._of_dimensions(file, name, {name: array}, dimensions)
+
+    def _array(self, file: str, name: str, dimensions: int) -> np.ndarray:
+        """The only array of a file.
+
+        Raises:
+            RunError: if it is not there, or has another number of dimensions.
+        """
+        return self._of_dimensions(file, name, self._arrays(file), dimensions)
+
+    def _of_dimensions(self, file: str, name: str, arrays: Mapping[str, np.ndarray], dimensions: int) -> np.ndarray:
+        if list(arrays) != [name] or arrays[name].ndim != dimensions:
+            self._refuse_odd(file, f"it must hold one array '{name}' of {dimensions} dimensions")
+        return arrays[name]
 
 
 def inputs_digest(fingerprints: np.ndarray | None) -> str | None:

@@ -12,7 +12,7 @@ from msgspec import Meta
 
 from mscon.errors import RecipeError
 from mscon.method import catalogue
-from mscon.run.ranges import NotNegative, Seed, Share
+from mscon.run.ranges import Importance, Seed, Share
 from mscon.run.schema import Views
 from mscon.run.validate import Parameters, checked, collect, convert, filled, parameters_of
 
@@ -55,7 +55,7 @@ class SimilarityPart:
 
     Attributes:
         name: of its kind; `AUTO` until the table is read, see `mscon.data.table.infer_kind`.
-        importance: multiplies the weight that the weighting gives it, >= 0.
+        importance: multiplies the weight that the weighting gives it; from 0 to 1,000,000.
         objective, heads, views: its own; None for those of the recipe.
     """
 
@@ -185,7 +185,7 @@ def _similarity(entry: Mapping[str, Any], defaults: Mapping[str, Any]) -> Simila
         raise RecipeError("[[similarity]] needs a column: the name of a label column of the table.")
     named = ("name", "column", "importance", "temperature", "views", *OWN_PARTS)
     attempts: dict[str, Callable[[], Any]] = {
-        "importance": lambda: convert(entry.get("importance", 1.0), NotNegative, "importance"),
+        "importance": lambda: convert(entry.get("importance", 1.0), Importance, "importance"),
         **{kind: partial(_own_part, kind, entry, defaults[kind]) for kind in OWN_PARTS},
         "views": lambda: _own_views(entry.get("views", {}), defaults["views"]),
         "settings": lambda: _settings_of_kind(name, {k: v for k, v in entry.items() if k not in named}),

@@ -14,6 +14,8 @@ Seed = Annotated[int, Meta(ge=0, lt=2**32, description="a whole number from 0 to
 Share = Annotated[float, Meta(ge=0, le=1, description="a share from 0 to 1")]
 Probability = Annotated[float, Meta(ge=0, le=1, description="a probability from 0 to 1")]
 NotNegative = Annotated[float, Meta(ge=0, le=_LARGEST, description="a number of 0 or above")]
+Finite = Annotated[float, Meta(ge=-_LARGEST, le=_LARGEST, description="a finite number")]
+Importance = Annotated[float, Meta(ge=0, le=1e6, description="a number from 0 to 1,000,000")]
 Positive = Annotated[float, Meta(gt=0, le=_LARGEST, description="a number above 0")]
 
 ALL: Literal["*"] = "*"

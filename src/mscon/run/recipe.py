@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,7 +14,7 @@ from typing import Any, Literal
 import tomli_w
 
 from mscon.errors import RecipeError, nearest
-from mscon.run import parts, validate
+from mscon.run import parsing, parts, validate
 from mscon.run.data import Data as Data
 from mscon.run.keep import Keep as Keep
 from mscon.run.parts import AUTO as AUTO
@@ -160,8 +159,8 @@ def read(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
 def parse(text: str, overrides: Sequence[str] = (), where: str = "") -> Recipe:
     """The same from text. `where` begins every message."""
     try:
-        plain = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        plain = parsing.parse_toml(text)
+    except ValueError as error:
         raise RecipeError(f"{where}not valid TOML: {error}") from None
     return of_plain(plain, overrides, where)
 
@@ -185,6 +184,10 @@ def of_columns(columns: Sequence[str], overrides: Sequence[str] = ()) -> Recipe:
 
 def of_plain(plain: Mapping[str, Any], overrides: Sequence[str] = (), where: str = "") -> Recipe:
     """The same from plain values, as TOML or JSON has them."""
+    try:
+        parsing.check_depth(plain)
+    except ValueError as error:
+        raise RecipeError(f"{where}not a recipe: {error}.") from None
     values = copy.deepcopy(dict(plain))
     attempts: dict[str, Any] = {str(n): partial(_override, values, text) for n, text in enumerate(overrides)}
     return collect({**attempts, "recipe": partial(_build, values)}, where)["recipe"]

@@ -5,9 +5,7 @@ This module does not know how any of it was computed.
 
 from __future__ import annotations
 
-import io
 import json
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 from mscon.errors import RunError
 from mscon.run import atomic, checksums, folder
 from mscon.run import recipe as recipes
+from mscon.run.contents import fault_of, parse_rows
 from mscon.run.evaluation_files import EvaluationFiles
 from mscon.run.layout import FILES, NEXT, SHOWN
+from mscon.run.parsing import parse_json, parse_toml
 from mscon.run.recipe import Recipe
 from mscon.run.trust import foreign_code, is_signature, need_trust, signature
 
@@ -185,13 +185,11 @@ class Run(EvaluationFiles):
 
     def read_recipe_values(self) -> dict[str, Any]:
         """The same as plain values; nothing that it names is imported."""
-        path = self.root / "recipe.toml"
         try:
-            values = tomllib.loads(self.read_recipe_text())
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise RunError(f"{path} is not valid TOML: {error}") from None
-        if not (values.get("similarity") and values.get("train")):
-            raise RunError(f"{path} is not a whole recipe. Restore it from a copy.")
+            values = parse_toml(self.read_recipe_text())
+        except ValueError as error:
+            raise RunError(f"{self.root / 'recipe.toml'} is not valid TOML: {error}") from None
+        self._refuse_odd("recipe.toml", fault_of("recipe.toml", values))
         return values
 
     def write_recipe(self, recipe: Recipe) -> None:
@@ -237,10 +235,7 @@ class Run(EvaluationFiles):
 
     def read_rows(self) -> pl.DataFrame:
         """Columns line, split, image, and the label columns as text; null where missing."""
-        import polars as pl
-
-        with self._reading("rows.parquet"):
-            return self._once("rows", lambda: pl.read_parquet(io.BytesIO(self._read("rows.parquet"))))
+        return self._once("rows", lambda: self._parsed("rows.parquet", parse_rows))
 
     def write_rows(self, rows: pl.DataFrame) -> None:
         self._write("rows.parquet", rows.write_parquet)
@@ -260,7 +255,9 @@ class Run(EvaluationFiles):
             raise RunError(
                 f"{path} {fault}.\n  Restore it from a copy, or move it away; curves will then lack its records."
             )
-        return [record for record in atomic.json_lines(content) if isinstance(record, dict)]
+        records = [record for record in atomic.json_lines(content) if isinstance(record, dict)]
+        self._refuse_odd("log.jsonl", fault_of("log.jsonl", records))
+        return records
 
     @property
     def has_lost_log(self) -> bool:
@@ -292,7 +289,7 @@ class Run(EvaluationFiles):
     def read_checkpoint(self, name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
         from safetensors import safe_open
 
-        path = f"checkpoints/{name}.safetensors"
-        with self._reading(path), safe_open(self._need(path), framework="pt") as file:
-            metadata = file.metadata() or {}
-            return {key: file.get_tensor(key) for key in file.keys()}, json.loads(metadata["state"])  # noqa: SIM118
+        path = self._need(f"checkpoints/{name}.safetensors")
+        with self._reading_tensors(f"checkpoints/{name}.safetensors"), safe_open(path, framework="pt") as file:
+            state = parse_json((file.metadata() or {})["state"])
+            return {key: file.get_tensor(key) for key in file.keys()}, dict(state)  # noqa: SIM118

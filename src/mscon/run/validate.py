@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import inspect
 import json
-import tomllib
 import types
 import typing
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -13,7 +12,8 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from mscon.errors import RecipeError, nearest
+from mscon.errors import RecipeError, nearest, shortened
+from mscon.run.parsing import parse_toml
 
 Parameters = Mapping[str, inspect.Parameter]
 
@@ -67,8 +67,8 @@ def assignment(text: str) -> tuple[str, Any]:
     if not equals or not key.strip():
         raise RecipeError(f"--set {text}: write KEY=VALUE, for example --set train.epochs=12.")
     try:
-        return key.strip(), tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+        return key.strip(), parse_toml(f"value = {value}")["value"]
+    except ValueError:
         return key.strip(), value.strip()  # a bare word is a string
 
 
@@ -125,7 +125,7 @@ def convert(value: Any, hint: Any, what: str) -> Any:
     try:
         converted = msgspec.convert(value, hint)
     except msgspec.ValidationError:
-        raise RecipeError(f"{what} must be {_allowed(hint)}, got {value!r}.") from None
+        raise RecipeError(f"{what} must be {_allowed(hint)}, got {shortened(value)}.") from None
     except TypeError:  # a type that msgspec does not know, of a user's own class, which checks the value itself
         return value
     return value if hint is Any else tuple(converted) if isinstance(converted, list) else converted

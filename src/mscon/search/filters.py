@@ -22,7 +22,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from mscon.data.table.label_columns import LabelColumn, LabelColumns
-from mscon.errors import RunError, counted, nearest
+from mscon.errors import RunError, counted, nearest, shortened
 from mscon.search.complaints import Complaints
 
 _COMPARE: Mapping[str, Callable[[float, float], bool]] = {
@@ -116,6 +116,8 @@ def conditions(filters: Sequence[str] | Mapping[str, Any] | str | None, labels: 
     Raises:
         RunError: once, for all that cannot be read.
     """
+    if not isinstance(filters, str | Mapping | Sequence | None):
+        raise ValueError(f"filters must be text, a list of texts or a dictionary, got {shortened(filters)}.")
     if not isinstance(filters, Mapping):
         return _each([filters] if isinstance(filters, str) else list(filters or ()), lambda text: parse(text, labels))
     parsed: list[Condition] = []

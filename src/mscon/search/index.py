@@ -13,7 +13,7 @@ import polars as pl
 from jaxtyping import Bool, Float
 
 from mscon.data.table.label_columns import LabelColumns
-from mscon.errors import RunError, counted
+from mscon.errors import RunError, counted, shortened
 from mscon.run.recipe import Train, data_of, names_of
 from mscon.run.run import Run
 from mscon.search.complaints import Complaints
@@ -91,8 +91,8 @@ class Index:
             TableError: if a file is no image.
             ValueError: if k is below 1.
         """
-        if k < 1:
-            raise ValueError(f"k must be at least 1, got {k}.")
+        if not isinstance(k, int | np.integer) or k < 1:
+            raise ValueError(f"k must be a whole number of at least 1, got {shortened(k)}.")
         complaints = Complaints()
         weights = complaints.of(self.mix, mix)
         parsed = complaints.of(conditions, filters, self.labels) or []

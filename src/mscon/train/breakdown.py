@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 CAPTURE = "breakdown"
 """Name of the checkpoint that holds a captured step."""
 
+ON_GPU = "network on the GPU"
+"""Name of the generator that a network on a GPU draws from."""
+
 _ROWS, _GENERATOR = "rows", "generator."
 
 
@@ -45,7 +48,8 @@ class Capture:
     Attributes:
         epoch, step: its numbers, from 1.
         rows: numbers of the rows of its batch, or of its triplets, over all processes.
-        generators: states of random number generators by name: of the "views", of the "network".
+        generators: states of random number generators by name: of the "views", of the "network", and `ON_GPU` where
+            there is one.
         weights: the state of the method, but for running means of batch norms, which a training step does not read.
     """
 
@@ -82,7 +86,10 @@ class Moment:
             for name, value in method.candidates.state_dict().items()
         }
         weighting = {f"weighting.{name}": value.clone() for name, value in method.weighting.state_dict().items()}
-        return cls({"views": views.get_state(), "network": torch.get_rng_state()}, memory | weighting)
+        generators = {"views": views.get_state(), "network": torch.get_rng_state()}
+        if views.device.type == "cuda":
+            generators[ON_GPU] = torch.cuda.get_rng_state(views.device)
+        return cls(generators, memory | weighting)
 
     def capture(self, method: TrainingModule, epoch: int, step: int, rows: Int64[Tensor, " rows"]) -> Capture:
         """The step that followed, while its gradient is not applied."""
@@ -166,6 +173,8 @@ def diagnose(training: Training, capture: Capture, unit: str = "line") -> str:
     torch.set_rng_state(capture.generators["network"])
     draw_view = training.epoch_views(capture.epoch, views := torch.Generator(training.fabric.device))
     views.set_state(capture.generators["views"])
+    if views.device.type == "cuda":
+        torch.cuda.set_rng_state(capture.generators[ON_GPU], views.device)
     lines = training.lines_of(capture.rows)
     words, measured = "", None
     with _watched(method) as passed:

@@ -133,13 +133,17 @@ class Training:
         return measured
 
     @torch.no_grad()
-    def features(self, rows: Int64[Tensor, " rows"]) -> Float[Tensor, "rows width"]:
-        """One view of each row, encoded as after training, a batch at a time; leaves the method in evaluation mode."""
+    def features(self, rows: Int64[Tensor, " rows"]) -> Float[Tensor, "samples width"]:
+        """One view of each row, three rows for each triplet, encoded as after training, as many at a time as in a step.
+
+        Leaves the method in evaluation mode.
+        """
         draw_view = self.view_maker(derived_seed(self.recipe.train.seed, 0, "features"))
         with self.average.in_use() if self.average is not None else contextlib.nullcontext():
             self.method.eval()
-            parts = []
-            for numbers in rows.split(self.recipe.train.batch_size):
+            parts, train = [], self.recipe.train
+            samples = train.mini_batch_size or train.batch_size * self.dataset.rows_each
+            for numbers in rows.split(max(1, samples // self.dataset.rows_each)):
                 batch, make_views = self._part(numbers, draw_view, 0, 1)
                 parts.append(self.method.model.encoder(make_views[0](batch.inputs)).float().cpu())
         return torch.cat(parts)

@@ -6,7 +6,7 @@ from mscon.data.table.table import unit
 from mscon.errors import RunError
 from mscon.run.run import Run
 from mscon.train import environment
-from mscon.train.breakdown import CAPTURE, Capture, diagnose
+from mscon.train.breakdown import CAPTURE, ON_GPU, Capture, diagnose
 from mscon.train.frozen_features import frozen_features
 from mscon.train.reopen import reopen
 
@@ -33,6 +33,9 @@ def replay(run: Run, *, accept_changes: bool = False) -> str:
         raise RunError(f"run '{run.root}' has no captured step: its training has not broken down.")
     capture = Capture.of_checkpoint(*run.read_checkpoint(CAPTURE))
     device = environment.device_type()
+    if (ON_GPU in capture.generators) != (device == "cuda"):
+        of = "with" if ON_GPU in capture.generators else "without"
+        raise RunError(f"the step that run '{run.root}' holds was taken {of} a GPU, so it can be repeated only there.")
     with environment.repeatable(recipe.train.seed, device):
         training, root, name, _, _ = reopen(run, recipe, device, accept_changes)
         training.method.load_state_dict(dict(capture.weights))

@@ -86,7 +86,7 @@ def test_files_that_are_gone_empty_cut_or_archives_are_told_apart(tmp_path):
         np.savez(file, a=np.zeros(3))
     assert "does not exist" in message(tmp_path / "none.npy")
     assert "damaged or cut off" in message(tmp_path / "cut.npy")
-    assert "empty or cut off" in message(tmp_path / "empty.npy")
+    assert "it is empty" in message(tmp_path / "empty.npy")
     assert "archive" in message(tmp_path / "many.npy")
 
 
@@ -161,3 +161,35 @@ def test_rows_are_copies_in_single_precision_and_must_be_there():
     for row in (-1, 3):
         with pytest.raises(IndexError):
             vector_store[[row]]
+
+
+HOSTILE_NPY = {
+    "a head that is no Python": b"\x93NUMPY\x03\x00\x03\x00\x00\x00'''" + bytes(48),
+    "a head of brackets": b"\x93NUMPY\x03\x00\xb8\x0b\x00\x00" + b"(" * 3_000,
+    "a length that is true": b"\x93NUMPY\x01\x00\x3e\x00"
+    + b"{'descr': '<f4', 'fortran_order': False, 'shape': (6, True), }"
+    + bytes(48),
+}
+
+
+@pytest.mark.parametrize("content", HOSTILE_NPY.values(), ids=HOSTILE_NPY)
+def test_a_hostile_npy_file_is_one_message(tmp_path, content):
+    (tmp_path / "x.npy").write_bytes(content)
+    with pytest.raises(TableError, match=r"the vectors '.*x.npy' cannot be read: it is damaged or cut off \("):
+        map_file(tmp_path / "x.npy", 6, "t.csv")
+
+
+@pytest.mark.parametrize("content", [b"PK\x03\x04", b"PK\x05\x06" + bytes(18)])
+def test_what_begins_as_an_archive_is_one_message(tmp_path, content):
+    (tmp_path / "x.npy").write_bytes(content)
+    assert "cannot be read: it is an archive" in message(tmp_path / "x.npy")
+
+
+@pytest.mark.parametrize(
+    "entry", [{"shape": [6, True]}, {"dtype": {"a": 1}}, {"dtype": []}, {"data_offsets": [0, 7.5]}]
+)
+def test_a_hostile_safetensors_header_is_one_message(tmp_path, entry):
+    header = json.dumps({"x": {"dtype": "F32", "shape": [6, 1], "data_offsets": [0, 24], **entry}}).encode()
+    (tmp_path / "x.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(24))
+    with pytest.raises(TableError, match=r"x.safetensors' cannot be read: its (header|numbers)"):
+        map_file(tmp_path / "x.safetensors", 6, "t.csv")

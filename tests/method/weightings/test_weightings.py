@@ -176,7 +176,9 @@ def test_a_scaled_weighting_is_fitted_on_what_the_other_one_is():
     assert ScaledWeighting(Equal(1), [2.0]).fit_on == "nothing"
 
 
-@pytest.mark.parametrize("importance", [[-1.0, 1.0], [0.0, 0.0], [float("nan"), 1.0], [float("inf"), 1.0]])
+@pytest.mark.parametrize(
+    "importance", [[-1.0, 1.0], [0.0, 0.0], [float("nan"), 1.0], [float("inf"), 1.0], [1e308, 1.0]]
+)
 def test_importance_that_cannot_be_meant_is_refused(importance):
     with pytest.raises(ValueError, match="importance must"):
         ScaledWeighting(Equal(2), importance)

@@ -20,6 +20,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from mscon.data.inputs import fingerprints
 from mscon.data.inputs.file_kinds import HEAD, RAW_PHOTO, kind_of
+from mscon.data.inputs.large_images import PixelBudget, on_white
 from mscon.errors import TableError
 
 # Formats that Pillow decodes by itself. Never all it knows: for EPS it would start another program.
@@ -27,6 +28,9 @@ _FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000
 
 # Pillow's own default for one image, 89 million pixels, kept here so that no setting elsewhere moves it.
 MOST_PIXELS = 89_478_485
+
+# Of all threads together. Pillow, its decoders and the steps here take at most 12 bytes a pixel: 2.1 GB in all.
+_BUDGET = PixelBudget(2 * MOST_PIXELS)
 
 # Files of more bytes are read twice, since several at once might not fit into memory.
 _READ_AT_ONCE = 2**24
@@ -170,7 +174,8 @@ def _decoded(file: File, size: int, channels: int, white: float) -> UInt8[np.nda
 def _of_file(file: File, size: int, channels: int, white: float) -> UInt8[np.ndarray, "channels size size"]:
     with Image.open(file, formats=_formats()) as image:
         _check_head(image, white)
-        return _pixels(image, size, channels, white or _white_of(image), _is_inverted(image))
+        with _BUDGET.spent(image.width * image.height):
+            return _pixels(image, size, channels, white or _white_of(image), _is_inverted(image))
 
 
 def _check_head(image: ImageFile.ImageFile, white: float) -> None:
@@ -191,7 +196,9 @@ def _pixels(
     image: Image.Image, size: int, channels: int, white: float, is_inverted: bool
 ) -> UInt8[np.ndarray, "channels size size"]:
     ImageOps.exif_transpose(image, in_place=True)
-    shallow = _eight_bits(image, white, is_inverted) if _is_deep(image) else _on_white(image)
+    shallow = _eight_bits(image, white, is_inverted) if _is_deep(image) else image
+    if shallow.has_transparency_data:
+        shallow = on_white(shallow)
     pixels = np.asarray(_square(shallow.convert("RGB" if channels == 3 else "L"), size))
     return pixels[None] if channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
@@ -202,12 +209,6 @@ def _square(image: Image.Image, size: int) -> Image.Image:
     # Cropped by resize itself: resizing all of a strip of 1 x 10,000 pixels first would make it gigantic.
     box = (left, top, left + short, top + short)
     return image.resize((size, size), Image.Resampling.BICUBIC, box=box, reducing_gap=3.0)
-
-
-def _on_white(image: Image.Image) -> Image.Image:
-    if not image.has_transparency_data:
-        return image
-    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
 
 
 def _is_deep(image: Image.Image) -> bool:

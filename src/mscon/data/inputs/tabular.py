@@ -12,12 +12,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 import polars as pl
 from jaxtyping import Float32, Float64, Int, Int32, Int64
 
-from mscon.data.table.table import at_lines
-from mscon.errors import TableError, first_few
+from mscon.data.table.table import at_lines, no_column
+from mscon.errors import RunError, TableError, first_few
+from mscon.run.ranges import Finite, Positive
 
 MOST_VALUES = 256
 
@@ -33,8 +35,8 @@ class Number:
     """
 
     column: str
-    mean: float
-    std: float
+    mean: Finite
+    std: Positive
     says_missing: bool
 
     @property
@@ -187,6 +189,8 @@ class ColumnCoding:
         Raises:
             TableError: for cells that are no numbers.
         """
+        if absent := [part.column for part in self.parts if part.column not in rows.columns]:
+            raise TableError(f"{table_name}: {no_column(absent[0], rows.columns)}")
         numbers = np.zeros((rows.height, sum(n.width for n in self.numbers)), dtype=np.float32)
         at = 0
         for part in self.numbers:
@@ -213,11 +217,18 @@ class ColumnCoding:
 
     @classmethod
     def from_json(cls, state: Mapping[str, Any]) -> ColumnCoding:
-        """The inverse of `to_json`."""
-        return cls(
-            tuple(Number(**number) for number in state["numbers"]),
-            tuple(Category(c["column"], tuple(c["values"]), c["says_missing"]) for c in state["categories"]),
-        )
+        """The inverse of `to_json`.
+
+        Raises:
+            RunError: for what `to_json` does not write.
+        """
+        try:
+            coding = msgspec.convert(state, cls)
+        except msgspec.ValidationError as error:
+            raise RunError(f"how columns become vectors is not told as mscon writes it: {error}.") from None
+        if coding.width != (width := state.get("width", coding.width)):
+            raise RunError(f"columns become vectors of {coding.width:,} numbers, but {width:,} are told.")
+        return coding
 
 
 def _number(rows: pl.DataFrame, train: pl.DataFrame, column: str, table_name: str) -> Number:

@@ -199,21 +199,26 @@ def map_file(path: Path, rows: int, table_name: str) -> Shaped[np.ndarray, "rows
 
 
 def _map_npy(path: Path) -> np.ndarray:
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except EOFError:
-        raise ValueError("it is empty or cut off.") from None
-    except ValueError as error:
-        if "pickle" in str(error).lower() or "python objects" in str(error).lower():
-            raise ValueError(
-                "it is no .npy file of numbers. Python objects are not read, since they could run code; write "
-                "np.asarray(vectors, dtype=np.float32)."
-            ) from None
-        raise ValueError(f"it is damaged or cut off ({error}).") from None
-    if not isinstance(array, np.ndarray):  # an archive of several arrays that is called .npy
-        array.close()
+    no_numbers = ValueError(
+        "it is no .npy file of numbers. Python objects are not read, since they could run code; write "
+        "np.asarray(vectors, dtype=np.float32)."
+    )
+    with path.open("rb") as file:
+        magic = file.read(6)
+    if not magic:
+        raise ValueError("it is empty.")
+    if magic.startswith(b"PK"):  # of np.savez
         raise ValueError("it is an archive. Save one array with np.save.")
-    return array
+    if len(magic) == 6 and magic != b"\x93NUMPY":
+        raise no_numbers
+    try:
+        return np.lib.format.open_memmap(path, mode="r")
+    except OSError:
+        raise
+    except Exception as error:  # a hostile head makes numpy raise nearly anything, also TokenError
+        if "python objects" in str(error).lower():
+            raise no_numbers from None
+        raise ValueError(f"it is damaged or cut off ({str(error).partition('.')[0]}).") from None
 
 
 def _map_safetensors(path: Path) -> np.ndarray:
@@ -233,13 +238,13 @@ def _map_safetensors(path: Path) -> np.ndarray:
                 listed = first_few([repr(name) for name in tensors]) or "none"
                 raise ValueError(f"it must hold one tensor, or one that is called '{_TENSOR}'; it holds {listed}.")
             entry = tensors.get(_TENSOR) or next(iter(tensors.values()))
-            kind, shape, (begin, end) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
+            kind, shape, (begin, end) = str(entry["dtype"]), tuple(entry["shape"]), entry["data_offsets"]
         except (AttributeError, KeyError, TypeError, RecursionError, json.JSONDecodeError, UnicodeDecodeError):
             raise ValueError("its header is not that of a safetensors file.") from None
     if kind not in _SAFETENSORS:
         raise ValueError(f"its numbers are {kind}; {', '.join(_SAFETENSORS)} can be read. Save them as float32.")
     dtype = np.dtype(_SAFETENSORS[kind]).newbyteorder("<")
-    if not all(isinstance(n, int) and n >= 0 for n in (*shape, begin, end)):
+    if not all(type(n) is int and n >= 0 for n in (*shape, begin, end)):
         raise ValueError("its header is not that of a safetensors file.")
     if end - begin != int(np.prod(shape, dtype=object)) * dtype.itemsize or 8 + length + end > size:
         raise ValueError("it is cut off, or its header is not that of a safetensors file.")

@@ -95,6 +95,10 @@ class Weighting(nn.Module, ABC):
         """Weigh the mean losses of one batch."""
 
 
+# A loss of single precision that is multiplied by more hides all others, and in the end becomes infinite.
+MOST_IMPORTANT = 1e6
+
+
 class ScaledWeighting(Weighting):
     """Another weighting, each of its weights multiplied by the importance that the recipe gives the similarity.
 
@@ -103,15 +107,16 @@ class ScaledWeighting(Weighting):
 
     Args:
         weighting: whose weights are multiplied.
-        importance: one a similarity, in their order, each >= 0 and not all 0.
+        importance: one a similarity, in their order, each from 0 to 1,000,000 and not all 0.
     """
 
     importance: Tensor
 
     def __init__(self, weighting: Weighting, importance: Sequence[float]) -> None:
         super().__init__()
-        if not all(0 <= i < float("inf") for i in importance) or not any(importance):
-            raise ValueError(f"importance must be finite, >= 0 and not 0 for all, got {list(importance)}.")
+        if not all(0 <= i <= MOST_IMPORTANT for i in importance) or not any(importance):
+            most = f"{MOST_IMPORTANT:,.0f}"
+            raise ValueError(f"importance must be from 0 to {most} and not 0 for all, got {list(importance)}.")
         self.weighting, self.fit_on = weighting, weighting.fit_on
         self.register_buffer("importance", torch.tensor(list(importance), dtype=torch.float32))
 

@@ -1,0 +1,191 @@
+"""Contents: what must hold of the files of a run, whoever wrote them. Keys that are not known here are let through."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Required, TypedDict
+
+import msgspec
+from msgspec import Meta
+
+if TYPE_CHECKING:
+    import polars as pl
+
+_Objects = list[dict[str, Any]]
+
+
+class _Table(TypedDict, total=False):
+    name: str
+    path: str | None
+    sha256: str
+    rows: dict[str, int]
+
+
+class _Facts(TypedDict, total=False):
+    versions: dict[str, Any]
+    machine: dict[str, Any]
+    table: _Table
+    images_root: str | None
+    trained: dict[str, Any]
+    resumed: _Objects
+
+
+class _Entry(TypedDict, total=False):
+    column: Required[str]
+    name: str
+    heads: str | dict[str, Any]
+    objective: str | dict[str, Any]
+    of: str
+
+
+class _ProbeSection(TypedDict, total=False):
+    columns: list[str]
+    neighbours: list[str]
+    largest: dict[str, int]
+    kinds: dict[str, str | dict[str, Any]]
+
+
+class _Recipe(TypedDict, total=False):
+    title: str
+    similarity: Required[Annotated[list[_Entry], Meta(min_length=1)]]
+    data: dict[str, Any]
+    encoder: dict[str, Any]
+    heads: dict[str, Any]
+    objective: dict[str, Any]
+    weighting: dict[str, Any]
+    train: dict[str, Any]
+    views: dict[str, Any]
+    keep: dict[str, Any]
+    probe: _ProbeSection
+
+
+class _Similarity(TypedDict):
+    name: str
+    state: dict[str, Any]
+
+
+class _Inputs(TypedDict, total=False):
+    width: Required[Annotated[int, Meta(ge=1, le=2**24)]]
+    numbers: _Objects
+    categories: _Objects
+
+
+class _Interval(TypedDict):
+    value: float
+    low: float
+    high: float
+
+
+class _Score(TypedDict, total=False):
+    column: Required[str]
+    kind: str
+    level: int | None
+    trained: bool
+    classes: list[str] | None
+    rows: int
+    test_rows: int
+    majority: float | None
+    chance: float | None
+    baseline: dict[str, float | None] | None
+    confusion: list[list[int]] | None
+    difference: _Interval
+
+
+class _Skipped(TypedDict):
+    column: str
+    probe: str
+    reason: str
+
+
+class _Scores(TypedDict, total=False):
+    title: str
+    digest: str
+    checkpoint: str
+    draws: int
+    linear: list[_Score]
+    neighbours: list[_Score]
+    projections: list[_Score]
+    skipped: list[_Skipped]
+
+
+class _Probe(_Scores, total=False):
+    start: _Scores | None
+
+
+class _Layers(TypedDict):
+    layers: dict[str, _Scores]
+
+
+_BySimilarity = dict[str, float | None]
+
+
+class _Logged(TypedDict, total=False):
+    kind: str
+    step: int
+    epoch: int
+    total: float | None
+    learning_rate: float | None
+    loss: _BySimilarity
+    floor: _BySimilarity
+    ceiling: _BySimilarity
+    weight: _BySimilarity
+    positive_share: _BySimilarity
+    relative_excess: _BySimilarity
+
+
+_SHAPES: Mapping[str, Any] = {
+    "recipe.toml": _Recipe,
+    "run.json": _Facts,
+    "similarities.json": list[_Similarity],
+    "inputs.json": _Inputs,
+    "masks.json": list[list[float]],
+    "probe.json": _Probe,
+    "layers.json": _Layers,
+    "signature.json": dict[str, Any],
+    "transfer.json": dict[str, Any],
+    "log.jsonl": list[_Logged],
+}
+
+
+def fault_of(name: str, values: Any) -> str:
+    """What is wrong with the plain values of a file of a run, in words; "" if nothing is."""
+    try:
+        msgspec.convert(values, _SHAPES.get(name, Any))
+        if name in ("probe.json", "layers.json"):
+            _need_intervals(values)
+    except msgspec.ValidationError as error:
+        return str(error)
+    return ""
+
+
+def _need_intervals(values: Any) -> None:
+    """Raise msgspec's error for scores, whatever the measure is called, that are not {"value", "low", "high"}."""
+    if isinstance(values, dict) and _Interval.__annotations__.keys() & values.keys():
+        msgspec.convert(values, _Interval)
+    elif isinstance(values, dict | list):
+        for inner in values.values() if isinstance(values, dict) else values:
+            _need_intervals(inner)
+
+
+def parse_rows(content: bytes) -> pl.DataFrame:
+    """The rows of a run, from their Parquet file: columns line, split, and others of text.
+
+    Raises:
+        ValueError: if it is no such file.
+    """
+    import polars as pl
+
+    try:
+        rows = pl.read_parquet(io.BytesIO(content))
+    except pl.exceptions.PolarsError as error:
+        raise ValueError(str(error).splitlines()[0]) from None
+    whole = {"line": pl.Int64, "split": pl.String}
+    for name, kind in whole.items():
+        if rows.schema.get(name) != kind or rows[name].null_count():
+            what = "a whole number" if name == "line" else "text"
+            raise ValueError(f"its column {name!r} does not hold {what} in every row")
+    odd = [name for name, kind in rows.schema.items() if name not in whole and kind not in (pl.String, pl.Null)]
+    if odd:
+        raise ValueError(f"its column {odd[0]!r} does not hold text")
+    return rows

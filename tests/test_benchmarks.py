@@ -1,0 +1,38 @@
+"""The benchmark for a GPU runs where there is none: its kernels by Triton's interpreter, at tiny sizes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parent.parent / "benchmarks" / "gpu.py"
+IS_FULL = os.environ.get("MSCON_RELIABILITY") == "full"
+
+
+def test_the_benchmark_for_a_gpu_measures_every_part(tmp_path):
+    """In `make test` the loss and views; a training and torchrun take longer."""
+    pytest.importorskip("triton")
+    pytest.importorskip("pytorch_metric_learning")
+    parts = ["loss", "views", *(["step", "nccl"] if IS_FULL else [])]
+    command = [sys.executable, str(SCRIPT), "--dry-run", "--only", *parts]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    lines = [
+        line.partition(" ") for line in ended.stdout.splitlines() if line.startswith(tuple(f"{p} {{" for p in parts))
+    ]
+    records = {name: json.loads(text) for name, _, text in lines}
+    assert [*records] == parts
+    assert records["loss"]["dtype"] == "bfloat16"
+    assert records["loss"]["value_error"] < 2e-6 and records["loss"]["gradient_error"] < 4e-3
+    assert all(records["loss"][f"{name}_ms"] > 0 for name in ("mscon", "PML", "plain"))
+    assert records["views"]["images_a_second"] > 0
+    if IS_FULL:
+        assert records["nccl"]["equal"] is True and records["nccl"]["statuses"] == [0, 0]
+        assert records["step"]["cosine"] > 0.97
+    assert "## The loss of three columns" in ended.stdout
+    assert list(tmp_path.iterdir()) == []
