@@ -197,7 +197,8 @@ def lost_in_a_power_cut(events: Sequence[Event]) -> Iterator[str]:
         folder, name = os.path.split(event.to)
         if name == "last.safetensors":
             log = os.path.join(os.path.dirname(folder), "log.jsonl")
-            if any(e.path == log for e in before) and not _synced_since_changed(before, log):
+            is_logged = any(e.path == log and e.kind in ("open", "write") for e in before)
+            if is_logged and not _synced_since_changed(before, log):
                 yield f"{log}: not synced before the checkpoint that covers it"
 
 
