@@ -35,7 +35,6 @@ settings.load_profile("mscon")
 
 
 def pytest_collection_finish() -> None:
-    gc.collect()
     gc.freeze()
     gc.enable()
 

@@ -1,4 +1,4 @@
-"""The benchmark for a GPU runs where there is none: its kernels by Triton's interpreter, at tiny sizes."""
+"""Benchmarks that need a GPU or a large table run without them, at tiny sizes."""
 
 from __future__ import annotations
 
@@ -36,3 +36,12 @@ def test_the_benchmark_for_a_gpu_measures_every_part(tmp_path):
         assert records["step"]["cosine"] > 0.97
     assert "## The loss of three columns" in ended.stdout
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not IS_FULL, reason="six verbs, each in a process that imports torch; in the full run")
+def test_the_benchmark_of_a_large_table_takes_every_verb(tmp_path):
+    command = [sys.executable, str(SCRIPT.with_name("large.py")), "--rows", "3000"]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=500)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    rows = [line.split(" | ") for line in ended.stdout.splitlines() if line.endswith("| 0 |")]
+    assert [row[0].removeprefix("| ") for row in rows] == ["check", "train", "probe", "embed", "search", "explore"]

@@ -16,8 +16,11 @@ import polars as pl
 import pytest
 
 from mscon.data.table.table import read_table
+from mscon.evaluate.column_probes import FrozenFeatures
+from mscon.evaluate.features import extract
 from mscon.evaluate.metrics.catalog import MEASURES
-from mscon.evaluate.probe import probe
+from mscon.evaluate.space_scores import score_space
+from mscon.evaluate.targets import probe_columns
 from mscon.run import recipe as recipes
 from mscon.train.fit import fit
 from mscon_paper.sources import glyphs
@@ -99,7 +102,7 @@ def write_table(root: Path) -> Path:
 def train_and_probe(
     table: Path, out: Path, similarities: Sequence[str], probed: Sequence[str], seed: int, overrides: Sequence[str] = ()
 ) -> ScoresOfColumn:
-    """The records of a run's probes, for each column that it was trained on and those that are probed besides."""
+    """The records of linear probes of a run's features, for each column that is compared; slant is in every run."""
     others = {name: PROBED_KINDS[name] for name in probed}
     kinds = ", ".join(f"{name} = {kind}" for name, kind in others.items())
     text = f"similarity = [{', '.join(similarities)}]\n{RECIPE}columns = {json.dumps(list(others))}\n"
@@ -107,9 +110,12 @@ def train_and_probe(
     with unchecked_shapes():
         run = fit(recipe, read_table(table), out, progress=False)
         assert run is not None
-        probe(run, progress=False)
+        extract(run, progress=False)
+        recipe, rows = run.read_recipe(), run.read_rows()
+        linear = [target for target in probe_columns(run, recipe, rows)["linear"] if target.column != "slant"]
+        records = score_space(FrozenFeatures.of(run.read_features(), rows, recipe), {"linear": linear}).records
     scores: ScoresOfColumn = {}
-    for record in run.read_probe()["linear"]:
+    for record in records["linear"]:
         scores.setdefault(record["column"], []).append(record)
     return scores
 

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +23,7 @@ from mscon.errors import MSConError, RecipeError, RunError, TableError
 from mscon.run import folder as folders
 from mscon.run import recipe as recipes
 from mscon.run.run import Run
+from process import start
 
 RECIPE = """
 title = "mine"
@@ -374,18 +372,14 @@ def test_the_terminal_ends_with_one_table_and_three_sentences(finished, capsys):
 @pytest.mark.usefixtures("no_page")
 def test_a_killed_comparison_goes_on(tmp_path):
     write_table(tmp_path)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "mscon", "compare", "mine.toml", "--table", "mine.csv", "--out", "out"]
-    command += ["--methods", "start", "--held-out", "none", "--seeds", "2", "--jobs", "1"]
-    process = subprocess.Popen(
-        command, cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
-    )
+    settings = ("--methods", "start", "--held-out", "none", "--seeds", "2", "--jobs", "1")
+    started = start("compare", "mine.toml", "--table", "mine.csv", "--out", "out", *settings, cwd=tmp_path)
     until = time.monotonic() + 120
     while not list(tmp_path.glob("out/runs/this-recipe*/log.jsonl")):
-        assert process.poll() is None and time.monotonic() < until
+        assert started.process.is_alive() and time.monotonic() < until
         time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    started.process.kill()
+    assert started.wait().status == -signal.SIGKILL
     there = {path: path.stat().st_mtime_ns for path in tmp_path.glob("out/runs/frozen*/probe.json")}
     assert len(there) == 2
     result = run(tmp_path, methods=("start",), held_out=[], seeds=2)

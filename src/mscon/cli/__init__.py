@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import signal
 import sys
@@ -17,6 +18,7 @@ from mscon.errors import MSConError, OthersStopped, is_out_of_memory
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; a user's mistake is one message and exit status 2, without a traceback."""
+    _open_streams()
     words = sys.argv[1:] if arguments is None else [*arguments]
     # Half letters are what Python makes of other bytes. Runs, pages and tables hold names of files as UTF-8.
     if no_utf8 := [ascii(word) for word in words if any("\ud800" <= letter <= "\udfff" for letter in word)]:
@@ -65,6 +67,16 @@ def _take_sigterm_as_ctrl_c() -> None:
     is_main = threading.current_thread() is threading.main_thread()  # no other thread may set a handler
     if is_main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+def _open_streams() -> None:
+    """Let any text be printed, to a closed stream too, and to one whose encoding lacks letters, as on Windows."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, for all of the process
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # "?" is the sign for unknown
 
 
 def _print_once(error: MSConError) -> None:

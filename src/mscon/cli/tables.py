@@ -140,13 +140,13 @@ def check(arguments: argparse.Namespace) -> None:
     """Check a table and a recipe before training.
 
     Reads everything and writes nothing. Reports the rows of each split; the kind, the values and
-    the missing cells of each column; columns that determine each other; unreadable images;
-    duplicates within and across splits; and what a batch will contain: how many of its rows find
-    a similar one, and what would help. All problems are reported at once.
+    the missing cells of each column, and values that look alike; columns that determine each
+    other; unreadable, nearly black and flat images; equal inputs within and across splits; and
+    what a batch will contain: how many of its rows find a similar one, and what would help. All
+    problems are reported at once.
     """
     from mscon.data.check.check import describe
     from mscon.data.inputs.encoded_columns import resolve_encoded
-    from mscon.data.inputs.images import ImageStore
     from mscon.data.inputs.open import encoded, images_root, open_inputs
     from mscon.data.table.rows import select_rows
     from mscon.data.table.table import read_table
@@ -163,10 +163,9 @@ def check(arguments: argparse.Namespace) -> None:
     rows = select_rows(table, recipe.data, recipe.similarities, root, probe=recipe.probe, derived=recipe.derived)
     recipe, _ = resolve_encoded(rows, recipe, where=f"{table.name}: ")
     inputs = open_inputs(rows, root, recipe.data, table.name, vectors=vectors)
-    store = inputs if isinstance(inputs, ImageStore) else None
     teachers = teachers_of(recipe, rows, table, root, inputs) if has_teachers else {}
     in_words = encoded(inputs, recipe.data)
-    description = describe(rows, recipe, table, store, root=root, encoded=in_words, teachers=teachers)
+    description = describe(rows, recipe, table, inputs, root=root, encoded=in_words, teachers=teachers)
     if arguments.json:
         import json
 

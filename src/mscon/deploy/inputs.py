@@ -214,7 +214,7 @@ def _table_images(table: Table, data: Data, root: Path, drops: bool) -> TableInp
     faults = {}
     for row, path in enumerate(paths if not drops else []):
         if path is None or not os.path.isfile(path):
-            why = "lies outside the folder of the images" if path is None else "does not exist"
+            why = image_files.OUTSIDE if path is None else "does not exist"
             faults[row] = fault_of(row, f"{why} (looked in {root})")
     if faults:
         raise TableError(missing_images_text(table, faults))
@@ -228,8 +228,8 @@ def missing_images_text(table: Table, faults: Mapping[int, str]) -> str:
     return table.complaint(
         rows,
         f"{faults[rows[0]]}.",
-        "Image paths are relative to the table, or to --images DIR. To leave such rows out on purpose, pass\n"
-        "  --missing-images drop.",
+        "Image paths are relative to the table, or to --images DIR. Links out of that folder are followed into those\n"
+        "  that --link-folder DIR names. To leave such rows out on purpose, pass --missing-images drop.",
     )
 
 

@@ -83,6 +83,7 @@ def start_of(run: Run, *, progress: bool = False) -> Start | None:
     if title == INPUTS:
         inputs = inputs_of_features(run)
         return Start(title, digest.hexdigest(), np.asarray(inputs[np.arange(len(inputs))], dtype=np.float32))
+    _need_same_weights(run, recipe.encoder.weights)
     encoder = starting_encoder(recipe, run.input_width)
     if isinstance(encoder.adapter, VectorEncoder) and not encoder.adapter.is_standardised:
         encoder.adapter = nn.Identity()  # it has learnt nothing yet
@@ -95,6 +96,16 @@ def start_of(run: Run, *, progress: bool = False) -> Start | None:
             stored = FeatureFile(images, np.arange(len(images)), FrozenBackbone(encoder)).open(progress)
             return Start(title, digest.hexdigest(), stored[:, 0])
     return Start(title, digest.hexdigest(), _cached(run, encoder, digest.hexdigest(), progress))
+
+
+def _need_same_weights(run: Run, file: str) -> None:
+    """Raise RunError if the file of weights that a run began from is another one now."""
+    known = run.read_facts().get("sources", {}).get("weights")
+    if not file or known is None or not Path(file).is_file():  # whoever reads it says that it is gone
+        return
+    with Path(file).open("rb") as opened:
+        if hashlib.file_digest(opened, "sha256").hexdigest() != known:
+            raise RunError(f"the weights that run '{run.root}' began from, '{file}', have changed since")
 
 
 def _cached(run: Run, encoder: Encoder, digest: str, progress: bool) -> Float32[np.ndarray, "rows width"]:

@@ -88,7 +88,7 @@ def need_room(folder: Path, size: int, what: str, setting: str) -> None:
     free = shutil.disk_usage(folder).free
     if size > free:
         raise RunError(
-            f"{what} need {size / 1e9:,.1f} GB in '{folder}', where {free / 1e9:,.1f} GB are free. "
+            f"{what} need {_in_words(size)} in '{folder}', where {_in_words(free)} are free. "
             f"Set the environment variable MSCON_CACHE to a larger disk, or {setting} to a smaller number."
         )
 
@@ -108,3 +108,7 @@ def new_array(path: Path, dtype: np.dtype, shape: tuple[int, ...]) -> np.memmap:
         with path.open("r+b") as file:
             os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
     return array
+
+
+def _in_words(size: int) -> str:
+    return f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:,.3g} MB"

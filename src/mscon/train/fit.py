@@ -15,7 +15,7 @@ from mscon.data.inputs.encoded_columns import resolve_encoded
 from mscon.data.inputs.open import Vectors, fingerprints_of, images_root, open_inputs
 from mscon.data.inputs.teachers import source_of, stored
 from mscon.data.table import infer_kind
-from mscon.data.table.rows import select_rows
+from mscon.data.table.rows import left_out, select_rows
 from mscon.data.table.table import Table, unit
 from mscon.errors import RecipeError
 from mscon.run import folder, outputs
@@ -99,7 +99,7 @@ def fit(
     root = images_root(table, recipe.data, images)
     rows = select_rows(table, recipe.data, recipe.similarities, root, probe=recipe.probe, derived=recipe.derived)
     recipe, encoded = resolve_encoded(rows, recipe, where=f"{table.name}: ")
-    for sentence in encoded:
+    for sentence in (*encoded, left_out(rows, table)):
         _say(sentence, progress)
     assembly.check_rows(recipe, rows, table.name)
     if any(part.name == AUTO for part in recipe.similarities):

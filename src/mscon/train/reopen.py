@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 
 from mscon.data.inputs import fingerprints
-from mscon.data.inputs.open import fingerprints_of, open_inputs
+from mscon.data.inputs.open import fingerprints_of, open_inputs, root_of
 from mscon.errors import RunError
 from mscon.method import catalogue
 from mscon.run.parts import TEACHER
@@ -51,7 +51,7 @@ def reopen(run: Run, recipe: Recipe, device: str, accept_changes: bool) -> Reope
     """
     known, rows = run.read_facts(), run.read_rows()
     similarities = tuple(catalogue.find("similarity", s["name"]).from_json(s["state"]) for s in run.read_similarities())
-    root, name = Path(known["images_root"]), known["table"]["name"]
+    root, name = root_of(run), known["table"]["name"]
     with first_before_others():
         inputs = open_inputs(
             rows, root, recipe.data, name, vectors=run.vectors_file, known=run.read_inputs(), for_views=True

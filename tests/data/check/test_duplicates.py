@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
+from mscon.cli import main
 from mscon.data.check.duplicates import duplicates_text, find_duplicates
 from mscon.data.inputs.images import ImageStore
+from mscon.data.inputs.vectors import VectorStore
 
 ROWS = pl.DataFrame(
     {
@@ -58,3 +60,35 @@ def test_of_many_groups_the_text_names_some_and_json_all():
     text = duplicates_text(equal, "row")
     assert len(text) == 7
     assert text[-1] == "    and 3 more"
+
+
+def test_equal_vectors_are_found_whatever_the_sign_of_zero(tmp_path):
+    vectors = np.arange(20, dtype=np.float32).reshape(10, 2)
+    vectors[9], vectors[0], vectors[4] = vectors[2], (0.0, 1.0), (-0.0, 1.0)
+    inputs = VectorStore(vectors, np.zeros(2, np.float32), np.ones(2, np.float32))
+    equal = find_duplicates(ROWS, inputs, "vector")
+    assert (equal.groups, equal.rows, equal.leaked) == (2, 4, 1)
+    assert duplicates_text(equal, "line") == [
+        "4 rows in 2 groups of equal vectors; 1 group with rows in more than one split; 1 row outside the training "
+        "split with a vector that is trained on.",
+        "    lines 4, 11: '2.png'",
+        "    lines 2, 6: '0.png'",
+    ]
+
+
+def test_check_looks_for_equal_vectors_columns_and_texts(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    lines = [f"{['train', 'test'][n % 2]},{'ab'[n // 2 % 2]},{n % 8},word {n % 8} of it" for n in range(16)]
+    (tmp_path / "t.csv").write_text("\n".join(["split,kind,n,words", *lines]))
+    half = np.random.default_rng(0).normal(size=(8, 3)).astype(np.float32)
+    np.save(tmp_path / "v.npy", np.concatenate([half, half]))
+    monkeypatch.setattr("mscon.data.inputs.text.embed", lambda texts, model: np.concatenate([half, half]))
+    for data, words in (
+        ('input = "vectors"\nvectors = "v.npy"', "16 rows in 8 groups of equal vectors; 0 groups with rows in more"),
+        ('input = "columns"\nnumbers = ["n"]', "16 rows in 8 groups of equal encoded columns; 0 groups"),
+        ('input = "text"\ntext = "words"', "16 rows in 8 groups of equal texts; 0 groups"),
+    ):
+        recipe = f'[[similarity]]\ncolumn = "kind"\nname = "categorical"\n[data]\n{data}\n[encoder]\nname = "linear"'
+        (tmp_path / "r.toml").write_text(recipe)
+        assert main(["check", "r.toml", "--table", "t.csv"]) == 0
+        assert words in capsys.readouterr().out

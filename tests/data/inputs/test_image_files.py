@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mscon.data.inputs.image_files import decode_some, locate, similar_name, ways_out
+from mscon.data.inputs.image_files import decode_some, link_folder, locate, similar_name, ways_out
 from sample_images import pattern
 
 
@@ -62,6 +62,13 @@ def test_links_lead_into_folders_that_are_named_and_no_further(root, tmp_path):
     allowed = [root / "blob.png", root / "class/secret.png", None, None, root / "0.png"]
     assert locate(root, images, ["../blobs"]) == allowed
     assert locate(root, images, [str(blobs)]) == allowed
+
+
+def test_no_folder_is_offered_that_would_open_more_than_links_need(root, tmp_path):
+    (tmp_path / "secret.png").touch()
+    (root / "far.png").symlink_to(tmp_path / "secret.png")
+    assert link_folder(root, ["far.png"]) == ""  # it holds the root itself
+    assert link_folder(root, ["../secret.png", str(tmp_path / "secret.png")]) == ""  # these are no links
 
 
 def test_the_way_out_of_links_and_of_absolute_paths_is_told(root, tmp_path):

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mscon.data.inputs import tabular
+from mscon.data.inputs import number_cells, tabular
 from mscon.data.inputs.tabular import ColumnCoding
 from mscon.errors import TableError
 from mscon.method.similarities.continuous import number_of
@@ -128,6 +128,16 @@ def test_inputs_read_the_same_texts_as_numbers_as_similarities_do(text):
     frame = pl.DataFrame({"line": [2], "n": [text]})
     if (number := number_of(text)) is None:
         with pytest.raises(TableError, match="is no finite number"):
-            tabular.numbers_of(frame, "n", "t.csv")
+            number_cells.numbers_of(frame, "n", "t.csv")
     else:
-        assert tabular.numbers_of(frame, "n", "t.csv").tolist() == [number]
+        assert number_cells.numbers_of(frame, "n", "t.csv").tolist() == [number]
+
+
+@pytest.mark.parametrize(("place", "cell"), [(0, "1e300"), (4, "1e300"), (4, "-1e160"), (4, "1e60")])
+def test_a_number_that_no_vector_can_hold_is_told_with_its_line(place, cell):
+    cells = ["1", "2", "3", "4", "5"]
+    cells[place] = cell
+    frame = rows(height=cells)
+    with pytest.raises(TableError) as caught:
+        ColumnCoding.fit(frame, ("height",), (), "t.csv").encode(frame, "t.csv")
+    assert f"t.csv, line {place + 2}: the number {cell} in column 'height' is too large beside the" in str(caught.value)

@@ -159,3 +159,19 @@ def test_malformed_cells_are_told_by_line_of_text_files_and_by_row_of_others():
     for unit in ("line", "row"):
         with pytest.raises(TableError, match=f"is not a number: {unit} 3 'tall'"):
             fit_similarities(table, parsed.similarities, unit=unit)
+
+
+def test_numbers_that_are_written_in_several_ways_are_several_classes():
+    assert (
+        "2 different numbers, written in 4 ways of which each is a class"
+        in infer(["007", "07", "7", "0012"] * 20).reason
+    )
+    assert "3 different numbers, written in 6 ways" in infer(["0", "1", "2", "0.0", "1.0", "2.0"] * 10).reason
+    assert "ways" not in infer(["1", "2", "3"] * 20).reason
+
+
+def test_lists_as_python_writes_them_are_no_labels():
+    looks = infer(["['a', 'b']", "['a']", "['b']", "[]"] * 20)
+    assert looks.kind is None
+    assert "80 cells of 80 with a list as Python writes it, such as ['a', 'b']; written as a;b" in looks.reason
+    assert infer(["[draft]", "[final]"] * 20).kind == "categorical"

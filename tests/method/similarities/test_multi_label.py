@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from mscon.errors import RecipeError, TableError
+from mscon.method.similarities.base import MalformedCells
 from mscon.method.similarities.multi_label import MultiLabel
 
 CELLS = ["zip;buckle", "zip", "buckle ; zip;", "laced", None]
@@ -74,3 +75,12 @@ def test_a_probe_is_asked_for_each_label():
     assert target[0].tolist() == [1, 0, 1]
     assert all(math.isnan(v) for v in target[1])
     assert kind.target_names == ("buckle", "laced", "zip")
+
+
+def test_lists_as_python_writes_them_are_malformed():
+    """They would become labels such as "['a'"."""
+    with pytest.raises(MalformedCells) as caught:
+        MultiLabel.check("tags", ["a;b", "['a', 'b']", '["a"]', "[]", "[draft]"], [2, 3, 4, 5, 6])
+    message = caught.value.message("line")
+    assert "3 of 5 cells are lists as Python writes them: line 3" in message
+    assert "line 6" not in message

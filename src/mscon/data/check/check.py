@@ -21,8 +21,11 @@ from mscon.data.check.batch_stats import Batching, BatchStats, alike_share, clas
 from mscon.data.check.dependence import Dependence, classes_of, dependences, dependences_text, tenths_of
 from mscon.data.check.duplicates import Duplicates, duplicates_text, find_duplicates
 from mscon.data.check.label_summary import CheckedColumn, check_column
+from mscon.data.check.lookalikes import lookalikes
+from mscon.data.check.pixel_ranges import PixelRanges, pixel_ranges
 from mscon.data.check.vector_summary import summarise_vectors
 from mscon.data.inputs.images import ImageStore
+from mscon.data.inputs.open import Inputs
 from mscon.data.inputs.teachers import TeacherCodes
 from mscon.data.table import infer_kind
 from mscon.data.table.rows import left_out
@@ -48,7 +51,8 @@ class Description:
         splits: rows of each split that occurs.
         batch_size: rows of a batch, at most the training rows.
         columns: similarities in the order of the recipe, then probes.
-        duplicates: None if the images were not looked at.
+        duplicates: None if the inputs were not looked at.
+        pixels: of images; None for other inputs, and if they were not looked at.
         batches: what the batches of the first epochs hold; None where they are of triplets.
         triplets: for each similarity the triplets of an epoch; empty where batches are of rows.
         dependences: pairs of columns that are nearly functions of one another, by the training rows.
@@ -66,6 +70,7 @@ class Description:
     batch_size: int
     columns: tuple[CheckedColumn, ...]
     duplicates: Duplicates | None
+    pixels: PixelRanges | None = None
     batches: BatchStats | None = None
     triplets: Mapping[str, int] = field(default_factory=dict)
     dependences: tuple[Dependence, ...] = ()
@@ -104,6 +109,8 @@ class Description:
             lines += [f"    {name!r}: {what}" for name, what in self.unnamed.items()]
         if self.duplicates is not None:
             lines += ["", *duplicates_text(self.duplicates, unit(self.table))]
+        if self.pixels is not None and (sentences := self.pixels.to_text(unit(self.table))):
+            lines += ["", *sentences]
         if self.length:
             lines += ["", *self.length]
         if self.steps:
@@ -115,7 +122,7 @@ def describe(
     rows: pl.DataFrame,
     recipe: Recipe,
     table: Table,
-    store: ImageStore | None = None,
+    inputs: Inputs | None = None,
     *,
     root: Path | None = None,
     encoded: str = "",
@@ -127,8 +134,8 @@ def describe(
         rows: as `select_rows` gives them.
         recipe: names the similarities and probes, the views of a row, the batch size and the sampler.
         table: what the rows were selected from.
-        store: their images, to look for duplicates; without it they are not looked for.
-        root: folder that lists of triplets are relative to; by default that of the table.
+        inputs: of these rows, to look for duplicates and, of images, at pixels; without them neither is looked at.
+        root: folder that images and lists of triplets are relative to; by default that of the table.
         encoded: what is encoded of a row, in words, as `inputs.encoded` says it.
         teachers: the codes of similarities of kind `teacher`, by name, as far as they are known before training.
 
@@ -154,14 +161,17 @@ def describe(
     columns = [_with_kind_advice(column, rows) for column in batching.advised(trained)]
     read_by = dict(zip((part.column for part in parts), similarities, strict=True))
     probes = _probes(rows, recipe.probe, read_by, where, unit(table.name))
+    of_images = inputs if isinstance(inputs, ImageStore) else None
+    kind = {"vectors": "vector"}.get(recipe.data.input, recipe.data.input)
     return Description(
         table=table.name,
         rows=rows.height,
         left_out=left_out(rows, table),
         splits={name: counts[name] for name in SPLITS if counts[name]},
         batch_size=min(recipe.train.batch_size, counts["train"]),
-        columns=(*columns, *(column for column, _ in probes)),
-        duplicates=None if store is None else find_duplicates(rows, store),
+        columns=tuple(map(_with_lookalikes, (*columns, *(column for column, _ in probes)))),
+        duplicates=None if inputs is None else find_duplicates(rows, inputs, kind),
+        pixels=None if of_images is None else pixel_ranges(rows, of_images, root or table.folder, recipe.data),
         batches=stats,
         triplets=triplets,
         dependences=_dependences(rows, read_by | {column.name: similarity for column, similarity in probes}),
@@ -207,6 +217,12 @@ def _trained(
     return dataclasses.replace(
         column, alike_share=alike, positive_share=known if several else alike, half_counts=similarity.half_counts
     )
+
+
+def _with_lookalikes(column: CheckedColumn) -> CheckedColumn:
+    """The column, with a word on values that look alike, in any split."""
+    sentences = lookalikes({**column.classes, **column.outside})
+    return dataclasses.replace(column, advice=(*column.advice, *sentences)) if sentences else column
 
 
 def _with_kind_advice(column: CheckedColumn, rows: pl.DataFrame) -> CheckedColumn:

@@ -73,7 +73,7 @@ def from_picture(
 
 
 def decode_one(
-    source: Path | bytes, size: int, channels: int, white: float = 0.0
+    source: Path | bytes, size: int, channels: int, white: float = 0.0, *, to_look_at: bool = False
 ) -> UInt8[np.ndarray, "channels size size"]:
     """One image as a square of `size` pixels. To be called within `quiet_pillow`, by many threads at once.
 
@@ -88,12 +88,14 @@ def decode_one(
         channels: 1 for grey, 3 for colour.
         white: the value of white in images of one channel with more than 8 bits; 0 for what the file says: 4,095 in a
             TIFF of 12 bits, else 65,535 for 16 bits.
+        to_look_at: the picture is for people, so a large JPEG may be decoded at a fraction of its size, which is faster
+            and differs in some pixels.
 
     Raises:
         Refused: with what is wrong, to follow the image's name.
     """
     with _opened(source) as file:
-        return _decoded(file, size, channels, white)
+        return _decoded(file, size, channels, white, to_look_at)
 
 
 def decode_with_fingerprint(
@@ -159,21 +161,27 @@ def _opened(source: Path | bytes) -> Iterator[File]:
         raise Refused("is truncated" if cut else "is damaged") from None
 
 
-def _decoded(file: File, size: int, channels: int, white: float) -> UInt8[np.ndarray, "channels size size"]:
+def _decoded(
+    file: File, size: int, channels: int, white: float, to_look_at: bool = False
+) -> UInt8[np.ndarray, "channels size size"]:
     try:
-        return _of_file(file, size, channels, white)
+        return _of_file(file, size, channels, white, to_look_at)
     except (Refused, MemoryError):
         raise
     except Exception:
         # Other programs open a PNG whose texts or profile are damaged or very large: none of that is in its pixels.
         if (bare := _without_side_chunks(file)) is None:
             raise
-    return _of_file(bare, size, channels, white)
+    return _of_file(bare, size, channels, white, to_look_at)
 
 
-def _of_file(file: File, size: int, channels: int, white: float) -> UInt8[np.ndarray, "channels size size"]:
+def _of_file(
+    file: File, size: int, channels: int, white: float, to_look_at: bool
+) -> UInt8[np.ndarray, "channels size size"]:
     with Image.open(file, formats=_formats()) as image:
         _check_head(image, white)
+        if to_look_at and min(image.size) > 2 * size:
+            image.draft(None, (2 * size, 2 * size))
         with _BUDGET.spent(image.width * image.height):
             return _pixels(image, size, channels, white or _white_of(image), _is_inverted(image))
 

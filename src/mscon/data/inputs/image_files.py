@@ -59,6 +59,27 @@ def locate(images_root: Path, images: Sequence[str], link_folders: Sequence[str]
     return [find(image) for image in images]
 
 
+def link_folder(images_root: Path, images: Sequence[str]) -> str:
+    """The folder that links among some images lead into, relative to the root; "" without links or such a folder.
+
+    Args:
+        images_root: the folder that paths are relative to.
+        images: cells that `locate` finds outside.
+    """
+    paths = [os.path.join(images_root, image.rstrip("/")) for image in images if not os.path.isabs(image)]
+    inner = os.path.abspath(images_root)
+    targets = [
+        os.path.dirname(os.path.realpath(path))
+        for path in paths[:1_000]
+        if os.path.commonpath([inner, os.path.abspath(path)]) == inner  # else it is no link but ".." that leads out
+    ]
+    if not targets:
+        return ""
+    folder, root = os.path.commonpath(targets), os.path.realpath(images_root)
+    # One that holds the root would open more than links need.
+    return "" if os.path.commonpath([folder, root]) == folder else os.path.relpath(folder, root)
+
+
 def ways_out(images_root: Path, images: Sequence[str]) -> str:
     """What to do about images outside the root, in a sentence or two.
 
@@ -66,18 +87,13 @@ def ways_out(images_root: Path, images: Sequence[str]) -> str:
         images_root: the folder that paths are relative to.
         images: cells that `locate` finds outside.
     """
-    links = [image for image in images if os.path.islink(os.path.join(images_root, image.rstrip("/")))]
-    root = os.path.realpath(images_root)
-    targets = [os.path.realpath(os.path.join(images_root, image)) for image in (links or images)[:1_000]]
-    folder = os.path.commonpath([os.path.dirname(target) for target in targets])
-    is_far = folder == os.path.commonpath([folder, root])  # it holds the root itself, so it is no narrower way out
-    absolute = all(os.path.isabs(image) for image in images)
-    if absolute and not links:
-        return f"Pass --images DIR, a folder that all images lie in, such as --images '{os.path.commonpath([folder])}'."
-    named = f'"{os.path.relpath(folder, root)}"' if not is_far else '"../../blobs"'
+    if all(os.path.isabs(image) for image in images):
+        folder = os.path.commonpath([os.path.dirname(os.path.realpath(image)) for image in images[:1_000]])
+        return f"Pass --images DIR, a folder that all images lie in, such as --images '{folder}'."
+    folder = link_folder(images_root, images) or "../../blobs"
     return (
         "Paths are relative to that folder. To name another one pass --images DIR. To follow links out of it, as in\n"
-        f"  caches of the Hugging Face hub or DVC, name the folder that they lead to: [data] link_folders = [{named}]."
+        f'  caches of the Hugging Face or DVC, name the folder that they lead to: [data] link_folders = ["{folder}"].'
     )
 
 
@@ -120,13 +136,13 @@ def similar_name(path: Path) -> str:
 
 
 def decode_some(
-    paths: Sequence[Path | None], size: int, channels: int, white: float = 0.0
+    paths: Sequence[Path | None], size: int, channels: int, white: float = 0.0, *, to_look_at: bool = False
 ) -> tuple[UInt8[np.ndarray, "images channels size size"], dict[int, str]]:
     """Several images as `decode_one` gives them, and what is wrong with those that cannot be read, by number.
 
     Args:
         paths: as `locate` gives them; None lies outside the folder of the images.
-        size, channels, white: see `decode_one`.
+        size, channels, white, to_look_at: see `decode_one`.
 
     Returns:
         Black where an image is at fault; and its fault, to follow the image's name: "is truncated".
@@ -134,7 +150,7 @@ def decode_some(
     pixels = np.zeros((len(paths), channels, size, size), dtype=np.uint8)
 
     def decode_into(number: int, path: Path) -> None:
-        pixels[number] = decode_one(path, size, channels, white)
+        pixels[number] = decode_one(path, size, channels, white, to_look_at=to_look_at)
 
     return pixels, each_file(paths, decode_into, "")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,16 +12,20 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float32, Int, Int64, Shaped, UInt8
 
+from mscon.data.inputs.image_files import locate, ways_out
 from mscon.data.inputs.images import ImageStore, open_store
 from mscon.data.inputs.tabular import ColumnCoding
 from mscon.data.inputs.vector_file import VectorFile
 from mscon.data.inputs.vectors import SUFFIXES, VectorStore, checked, map_file, open_file
-from mscon.data.table.table import Table
+from mscon.data.table.table import Table, read_table
 from mscon.errors import RecipeError, TableError, counted, nearest
 from mscon.run import atomic
 from mscon.run.cache import cache_folder, cache_writing
-from mscon.run.recipe import Data
+from mscon.run.recipe import Data, data_of
 from mscon.run.run import Run
+
+# The folder of the cache with images that lie within tables.
+_UNPACKED = "unpacked"
 
 
 @runtime_checkable
@@ -149,7 +154,7 @@ def _unpack(pictures: pl.Series, files: list[str | None], name: str) -> Path:
     Raises:
         RunError: if it cannot be written.
     """
-    folder = cache_folder().parent / "unpacked" / name
+    folder = cache_folder().parent / _UNPACKED / name
     if folder.is_dir():
         return folder
     with cache_writing(folder.parent, "the images in the table"):
@@ -176,9 +181,24 @@ def inputs_of(run: Run) -> Inputs:
     Raises:
         TableError: if an image or a vector cannot be read any more.
     """
-    facts, data = run.read_facts(), run.read_recipe().data
-    root, name = Path(facts["images_root"]), facts["table"]["name"]
-    return open_inputs(run.read_rows(), root, data, name, vectors=run.vectors_file, known=run.read_inputs())
+    data, name = run.read_recipe().data, run.read_facts()["table"]["name"]
+    return open_inputs(run.read_rows(), root_of(run), data, name, vectors=run.vectors_file, known=run.read_inputs())
+
+
+def root_of(run: Run) -> Path:
+    """The folder that the images, or the file of vectors, of a run are relative to.
+
+    Images within a table that are no longer in the cache are taken out of the table again, if it is where it was.
+
+    Raises:
+        TableError: if the table cannot be read.
+        RunError: if the cache folder cannot be written.
+    """
+    facts = run.read_facts()
+    root, table = Path(facts["images_root"]), Path(facts["table"].get("path") or os.devnull)
+    if root.parent.name == _UNPACKED and not root.is_dir() and (table.is_file() or table.is_dir()):
+        return images_root(read_table(table), data_of(run.read_recipe_values()))
+    return root
 
 
 def encoded(inputs: Inputs, data: Data) -> str:
@@ -199,13 +219,13 @@ def vectors_file(root: Path, data: Data, table_name: str) -> Path:
     """The file that [data] vectors names.
 
     Raises:
-        TableError: if it lies outside the root.
+        TableError: if it lies outside the root, and outside [data] link_folders.
     """
-    path = root / data.vectors
-    if not path.resolve().is_relative_to(root.resolve()):
+    (path,) = locate(root, [data.vectors], data.link_folders)
+    if path is None:
         raise TableError(
             f"{table_name}: the file of vectors '{data.vectors}' lies outside the folder '{root}'.\n"
-            "  It is relative to that folder and must not leave it. To name another folder pass --images DIR."
+            f"  {ways_out(root, [data.vectors])}"
         )
     return path
 

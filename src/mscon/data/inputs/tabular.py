@@ -15,10 +15,11 @@ from typing import Any
 import msgspec
 import numpy as np
 import polars as pl
-from jaxtyping import Float32, Float64, Int, Int32, Int64
+from jaxtyping import Float32, Int, Int32, Int64
 
-from mscon.data.table.table import at_lines, no_column
-from mscon.errors import RunError, TableError, first_few
+from mscon.data.inputs.number_cells import numbers_of, too_large
+from mscon.data.table.table import no_column
+from mscon.errors import RunError, TableError
 from mscon.run.ranges import Finite, Positive
 
 MOST_VALUES = 256
@@ -187,7 +188,7 @@ class ColumnCoding:
         """All rows by these rules.
 
         Raises:
-            TableError: for cells that are no numbers.
+            TableError: for cells that are no numbers, or too large ones.
         """
         if absent := [part.column for part in self.parts if part.column not in rows.columns]:
             raise TableError(f"{table_name}: {no_column(absent[0], rows.columns)}")
@@ -196,7 +197,10 @@ class ColumnCoding:
         for part in self.numbers:
             values = numbers_of(rows, part.column, table_name)
             missing = np.isnan(values)
-            numbers[:, at] = np.where(missing, 0.0, (values - part.mean) / part.std)
+            with np.errstate(over="ignore"):  # what single precision cannot hold becomes infinite, and is a fault
+                numbers[:, at] = np.where(missing, 0.0, (values - part.mean) / part.std)
+            if broken := np.flatnonzero(~np.isfinite(numbers[:, at])).tolist():
+                raise too_large(rows, part.column, broken, table_name)
             if part.says_missing:
                 numbers[:, at + 1] = missing
             at += part.width
@@ -258,28 +262,3 @@ def _category(train: pl.DataFrame, column: str, table_name: str) -> Category:
             "it out of [data] categories."
         )
     return Category(column, tuple(ordered[:MOST_VALUES]), says_missing)
-
-
-def numbers_of(rows: pl.DataFrame, column: str, table_name: str) -> Float64[np.ndarray, " rows"]:
-    """The cells of a column as numbers, NaN where missing; the same texts as `number_of` of similarities.
-
-    Raises:
-        TableError: for cells that are no finite numbers.
-    """
-    cells = rows.get_column(column)
-    values = cells.cast(pl.Float64, strict=False)
-    wrong = (cells.is_not_null() & ~values.is_finite().fill_null(False)).arg_true().to_list()
-    if wrong:
-        lines = rows.get_column("line")
-        listed = first_few(list(dict.fromkeys(repr(cells[row]) for row in wrong)))
-        raise TableError(
-            at_lines(
-                table_name,
-                [lines[row] for row in wrong],
-                rows.height,
-                f"{cells[wrong[0]]!r} in column {column!r} is no finite number, but [data] numbers names that column.",
-                f"Such cells: {listed}. Leave a cell empty where the number is missing; name the column under "
-                "[data] categories if these are names.",
-            )
-        )
-    return values.fill_null(float("nan")).to_numpy()

@@ -77,16 +77,19 @@ def encoded_input(table: Table, kind: Input | None, root: Path) -> EncodedInput:
     return EncodedInput(kind or usable[0], of_kind[kind or usable[0]][0], others)
 
 
-def side_and_channels(table: Table, column: str, root: Path) -> tuple[int, Literal[1, 3]]:
+def side_and_channels(
+    table: Table, column: str, root: Path, link_folders: Sequence[str] = ()
+) -> tuple[int, Literal[1, 3]]:
     """Of some images of a column the median short side in pixels, and the channels that they need.
 
     Args:
         table: the user's.
         column: of images, or of their paths.
         root: folder that the paths are relative to.
+        link_folders: where links among them may lead.
     """
     cells = table.frame.get_column(column).drop_nulls()
-    paths = locate(root, cells.gather_every(max(len(cells) // _LOOKED_AT, 1)).to_list())
+    paths = locate(root, cells.gather_every(max(len(cells) // _LOOKED_AT, 1)).to_list(), link_folders)
     sides, modes = [], set[str]()
     with quiet_pillow():
         for path in paths:

@@ -148,6 +148,8 @@ def _data(text: RecipeText, survey: Survey) -> None:
     text.setting("input", data.input, also)
     if data.input == "image":
         text.setting("image", data.image, "paths, relative to the table or to --images")
+        if data.link_folders:
+            text.setting("link_folders", list(data.link_folders), "links among the images lead there")
         text.setting("image_size", data.image_size, "pixels; larger is slower, and shows more")
         if data.channels == 1:
             text.setting("channels", 1, "grey: so are all images that were looked at")

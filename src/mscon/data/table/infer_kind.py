@@ -2,7 +2,7 @@
 
 A recipe overrides the result by naming a kind. The first rule that fits decides:
 
-1. no value, or one value only: no label;
+1. no value, or one value only, or mostly lists as Python writes them (['a', 'b']): no label;
 2. numbers (19 of 20 cells or more): `categorical` if there are at most 20 different ones, each on two cells or more
    on average; no label if they are whole, all different and without wide gaps, as row numbers are; else
    `continuous`;
@@ -30,7 +30,7 @@ from mscon.data.batches.dataset import cells_of
 from mscon.errors import TableError, counted
 from mscon.method.similarities.base import Cell
 from mscon.method.similarities.continuous import number_of
-from mscon.method.similarities.multi_label import labels_of
+from mscon.method.similarities.multi_label import is_list, labels_of
 from mscon.run.recipe import AUTO, Data, Probe, SimilarityPart, similarity_part
 
 _NEARLY_ALL = 0.95
@@ -75,6 +75,12 @@ def infer(cells: Sequence[Cell]) -> Inferred:
         return Inferred(None, "every cell is empty")
     if len(counts) == 1:
         return Inferred(None, f"one value only, {values[0]!r}")
+    if 2 * len(lists := [value for value in values if is_list(value)]) > len(values):
+        return Inferred(
+            None,
+            f"{counted(len(lists), 'cell')} of {len(values):,} with a list as Python writes it, such as {lists[0]}; "
+            "written as a;b, or saved as lists in Parquet or JSON Lines, it is multi_label",
+        )
     return _numbers(values) or _paths(values, counts) or _lists(values, counts) or _names(values, counts)
 
 
@@ -88,12 +94,14 @@ def _numbers(values: Sequence[str]) -> Inferred | None:
     if len(numbers) < _NEARLY_ALL * len(values):
         return None
     different, least, most = len(set(numbers)), min(numbers), max(numbers)
-    others = len(values) - len(numbers)
+    others, ways = len(values) - len(numbers), len(set(values))
     but = f" (but {counted(others, 'cell')} of {len(values):,} with something else)" if others else ""
     if different <= _FEW_NUMBERS and len(numbers) >= 2 * different and not others:
         return Inferred(
             "categorical",
-            f"{different} different numbers, each on {len(numbers) / different:.3g} cells on average; where their "
+            f"{different} different numbers"
+            + (f", written in {ways} ways of which each is a class" if ways > different else "")
+            + f", each on {len(numbers) / different:.3g} cells on average; where their "
             'order counts take "ordinal", where their differences do "continuous"',
         )
     is_whole = all(number.is_integer() for number in numbers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, cast, get_args
@@ -18,6 +19,13 @@ from mscon.method.similarities.base import Cell, Geometry, Similarity, TargetKin
 from mscon.method.similarities.categorical import named
 
 LabelOverlap = Literal["jaccard", "any", "all"]
+
+_LIST = re.compile(r"""\[\s*((['"]).*\2)?\s*\]""", re.DOTALL)
+
+
+def is_list(cell: str) -> bool:
+    """Whether a cell is a list of texts as Python writes it: "['a', 'b']" or "[]"."""
+    return _LIST.fullmatch(cell.strip()) is not None
 
 
 def labels_of(cell: str, separator: str) -> frozenset[str]:
@@ -93,6 +101,10 @@ class MultiLabel(Similarity):
         advice = "A row without a label has an empty cell: missing, neither alike nor different."
         what = ("without a label", "without a label")
         check_cells(column, cells, lines, lambda cell: not labels_of(cell, separator), what, advice)
+        what = ("a list as Python writes it", "lists as Python writes them")
+        check_cells(
+            column, cells, lines, is_list, what, f"Write the labels with {separator!r} between them, or save lists."
+        )
 
     @classmethod
     def fit(

@@ -61,7 +61,7 @@ class Pictures:
         if path is None:
             raise Refused(OUTSIDE)
         with self._drawing:
-            picture = picture_uri(decode_one(path, self._side, self._data.channels, self._data.white))
+            picture = picture_uri(decode_one(path, self._side, self._data.channels, self._data.white, to_look_at=True))
         return base64.b64decode(picture.partition(",")[2])
 
     def _try_some(self, index: Index) -> None:

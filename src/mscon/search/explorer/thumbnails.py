@@ -41,7 +41,7 @@ def thumbnails(run: Run, images: Sequence[str], root: Path | None, data: Data, b
     exact = native <= EXACT
     # Spread over all rows: tables are sorted, and one class may be harder to write small than another.
     some = np.linspace(0, len(paths) - 1, min(_TRIED, len(paths))).astype(int)
-    sample, _ = decode_some([paths[i] for i in some], native, data.channels, data.white)
+    sample, _ = decode_some([paths[i] for i in some], native, data.channels, data.white, to_look_at=True)
     side, quality = native, 100
     if not exact:
         for side, quality in _LADDER:
@@ -50,7 +50,7 @@ def thumbnails(run: Run, images: Sequence[str], root: Path | None, data: Data, b
     pictures: list[str] = []
     faults: dict[int, str] = {}
     for start in range(0, len(paths), _BLOCK):
-        pixels, wrong = decode_some(paths[start : start + _BLOCK], side, data.channels, data.white)
+        pixels, wrong = decode_some(paths[start : start + _BLOCK], side, data.channels, data.white, to_look_at=True)
         faults |= {start + number: fault for number, fault in wrong.items()}
         if not faults:
             pictures += [data_uri(p, side, quality, exact) for p in pixels]

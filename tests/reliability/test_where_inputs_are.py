@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 from PIL import Image
+from safetensors.torch import save_file
 
 from mscon.cli import main
+from mscon.model.encoder import build_encoder
+from mscon.run import recipe as recipes
 from mscon.run.run import Run
 
 COMMON = '[[similarity]]\ncolumn = "kind"\n[train]\nepochs = 2\nbatch_size = 8\nprecision = "float32"\n'
@@ -108,6 +113,30 @@ def test_search_notes_rows_that_it_shows_whose_input_has_changed(trained, capsys
     assert "have changed since training, or are gone" in capsys.readouterr().err
 
 
+def test_what_is_printed_survives_an_encoding_without_some_letters(trained, monkeypatch):
+    assert main(["probe", "run", "--no-start"]) == 0
+    for encoding in ("ascii", "latin-1", "cp1252"):
+        content = io.BytesIO()
+        stream = io.TextIOWrapper(content, encoding=encoding)
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "stdout", stream)
+            assert main(["probe", "run", "--no-start"]) == 0
+            assert main(["search", "run", "--query", "0", "-k", "19"]) == 0
+            stream.flush()
+        assert "\\u2260 b" in content.getvalue().decode(encoding)
+
+
+def test_closed_streams_keep_no_verb_from_its_work(trained, monkeypatch):
+    with monkeypatch.context() as patch:
+        for name in ("stdout", "stderr"):
+            patch.setattr(sys, name, None)
+        assert main(["resume", "run", "--set", "train.epochs=3"]) == 0
+        assert main(["probe", "nothing"]) == 2
+        for name in ("stdout", "stderr"):
+            getattr(sys, name).close()
+    assert Run.open("run").read_probe()["linear"]
+
+
 def test_a_cache_of_links_is_read_where_the_recipe_says_where_they_lead(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "hub").mkdir()
@@ -119,6 +148,9 @@ def test_a_cache_of_links_is_read_where_the_recipe_says_where_they_lead(tmp_path
     message = capsys.readouterr().err
     assert "20 of 20 rows have this problem" in message
     assert '[data] link_folders = ["../../blobs"]' in message
+    assert main(["init", str(snapshot / "t.csv"), "--out", "guessed.toml"]) == 0
+    assert 'link_folders = ["../../blobs"]' in Path("guessed.toml").read_text()
+    assert main(["check", "guessed.toml", "--table", str(snapshot / "t.csv")]) == 0
     setting = 'data.link_folders=["../../blobs"]'
     assert main(["check", "r.toml", "--table", str(snapshot / "t.csv"), "--set", setting]) == 0
     train = ["train", "r.toml", "--table", str(snapshot / "t.csv"), "--out", "run", "--set", setting]
@@ -146,3 +178,58 @@ def test_absolute_paths_are_read_below_the_folder_that_is_named(tmp_path, monkey
         assert main(["check", "r.toml", "--table", "tables/t.csv", "--images", images]) == 0
     assert main(["train", "r.toml", "--table", "tables/t.csv", "--images", "data", "--out", "run"]) == 0
     assert Run.open("run").read_probe()["linear"]
+
+
+def test_images_within_a_table_are_taken_out_again_where_the_cache_is_gone(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MSCON_CACHE", str(tmp_path / "cache"))
+    write_inputs(tmp_path / "there")
+    table = pl.read_csv("there/t.csv")
+    content = [(tmp_path / "there" / name).read_bytes() for name in table["image"]]
+    table.with_columns(image=pl.Series(content)).write_parquet("t.parquet")
+    (tmp_path / "r.toml").write_text(RECIPES["images"])
+    assert main(["train", "r.toml", "--table", "t.parquet", "--out", "run"]) == 0
+    features = Run.open("run").read_features()
+    monkeypatch.setenv("MSCON_CACHE", str(tmp_path / "other"))
+    shutil.rmtree("cache")
+    shutil.rmtree("run/features")
+    shutil.copytree("run", "again")
+    (tmp_path / "again" / "checksums.jsonl").unlink()
+    (tmp_path / "run" / "checksums.jsonl").unlink()
+    assert main(["probe", "run", "--no-start"]) == 0
+    np.testing.assert_array_equal(Run.open("run").read_features(), features)
+    assert main(["resume", "run", "--set", "train.epochs=3", "--no-probe"]) == 0
+    Path("t.parquet").unlink()
+    shutil.rmtree("other")
+    capsys.readouterr()
+    assert main(["probe", "again", "--no-start"]) == 2
+    assert "does not exist" in capsys.readouterr().err
+
+
+def test_a_file_of_vectors_that_is_a_link_is_read_where_the_recipe_says_where_it_leads(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    write_inputs(tmp_path / "there")
+    (tmp_path / "blobs").mkdir()
+    Path("there/v.npy").rename("blobs/v")
+    Path("there/v.npy").symlink_to("../blobs/v")
+    (tmp_path / "r.toml").write_text(RECIPES["vectors"])
+    check = ["check", "r.toml", "--table", "there/t.csv"]
+    assert main(check) == 2
+    assert '[data] link_folders = ["../blobs"]' in capsys.readouterr().err
+    assert main([*check, "--set", 'data.link_folders=["../blobs"]']) == 0
+
+
+def test_the_start_of_a_run_is_not_probed_by_other_weights(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    write_inputs(tmp_path / "there")
+    (tmp_path / "r.toml").write_text(RECIPES["images"])
+    encoder = build_encoder(recipes.parse(RECIPES["images"]).encoder, 1, 8)
+    save_file(encoder.backbone.state_dict(), "w.safetensors")
+    train = ["train", "r.toml", "--table", "there/t.csv", "--out", "run", "--set", "encoder.weights=w.safetensors"]
+    assert main(train) == 0
+    assert Run.open("run").read_probe()["start"]["title"] == "start: small_cnn, w.safetensors"
+    save_file({name: tensor + 1 for name, tensor in encoder.backbone.state_dict().items()}, "w.safetensors")
+    capsys.readouterr()
+    assert main(["probe", "run"]) == 0
+    assert "began from, 'w.safetensors', have changed since" in capsys.readouterr().err
+    assert "start" not in Run.open("run").read_probe()
