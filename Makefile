@@ -14,7 +14,7 @@ test: $(VENV)/.dev  ## all tests; pages as the browser showed them are kept in r
 	$(VENV)/bin/python tests/browser.py || true
 	PYTHONDONTWRITEBYTECODE= MSCON_SCREENSHOTS=$(CURDIR)/runs/screenshots $(VENV)/bin/python -m pytest $(PARALLEL)
 
-test-reliability: $(VENV)/.dev  ## runs killed, damaged and overwritten, many times; `make test` has a share of it
+test-reliability: $(VENV)/.dev  ## runs killed, damaged and overwritten, and hostile input, many times; `make test` has a share of it
 	MSCON_RELIABILITY=full $(VENV)/bin/python -m pytest tests/reliability
 
 check: $(VENV)/.dev  ## format, lint, types

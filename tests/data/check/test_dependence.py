@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 from sklearn.metrics import normalized_mutual_info_score
@@ -59,6 +61,16 @@ def test_only_strong_pairs_are_listed_the_strongest_first():
     assert {(d.a, d.b) for d in result} == {("fine", "coarse"), ("fine", "same"), ("coarse", "same")}
     strength = [max(d.a_tells_b, d.b_tells_a) for d in result]
     assert strength == sorted(strength, reverse=True)
+
+
+def test_pairs_that_cannot_reach_the_share_are_left_out_early_and_no_others():
+    draw = np.random.default_rng(1)
+    columns = {str(n): draw.integers(-1, 2 + n % 5, size=40) for n in range(8)}
+    columns |= {f"like {n}": np.where(draw.random(40) < 0.1 * n, 0, columns[str(n)]) for n in range(8)}
+    every = [dependence(a, b, columns[a], columns[b]) for a, b in combinations(columns, 2)]
+    for at_least in (0.0, 0.3, 0.6, 0.9, 1.0):
+        strong = {(d.a, d.b) for d in every if max(d.a_tells_b, d.b_tells_a) >= at_least and d.rows}
+        assert {(d.a, d.b) for d in dependences(columns, at_least)} == strong
 
 
 def test_numbers_are_cut_into_tenths():

@@ -15,6 +15,8 @@ from PIL import Image
 import mscon
 from mscon.cli import main
 from mscon.data.batches.training_length import FEW_STEPS
+from mscon.data.check import dependence
+from mscon.data.proposal.labels import pairs_of
 from mscon.data.proposal.survey import survey_of
 from mscon.data.table.table import read_table
 from mscon.errors import TableError
@@ -429,3 +431,12 @@ def test_the_text_of_a_table_never_ends_a_comment(tmp_path):
     assert recipes.parse(text).train.epochs > 0
     assert all(letter.isprintable() for line in text.split("\n") for letter in line)
     assert json.dumps(HOSTILE[3])[1:-1] in text
+
+
+def test_of_a_table_with_very_many_columns_the_first_are_compared(monkeypatch):
+    pairs = []
+    monkeypatch.setattr(dependence, "_may_reach", lambda x, y, at_least: pairs.append(1))
+    cells = {f"c{n}": ["abc"[(row + n) % 3] for row in range(12)] for n in range(260)}
+    rows = pl.DataFrame({"split": ["train"] * 12, **cells})
+    pairs_of(rows, [], others=list(cells))
+    assert len(pairs) == 200 * 199 // 2

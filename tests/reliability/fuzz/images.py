@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import struct
+import warnings
 import zlib
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,8 @@ def _saved(drawn: tuple[str, str, tuple[int, int], int]) -> bytes:
     exif[0x0112] = orientation
     try:
         image = Image.effect_noise(size, 80).convert(mode)
-        image.save(file, kind, **({"exif": exif} if kind in ("JPEG", "PNG", "WEBP", "TIFF") else {}))
+        with warnings.catch_warnings(action="ignore"):  # some formats are deprecated
+            image.save(file, kind, **({"exif": exif} if kind in ("JPEG", "PNG", "WEBP", "TIFF") else {}))
     except (OSError, ValueError, KeyError, AttributeError, SystemError):  # no such mode in this format
         return b""
     return file.getvalue()

@@ -109,11 +109,12 @@ class Requests(Surface):
     causes = frozenset({"socket.connect"})
 
     def cases(self) -> SearchStrategy[Any]:
+        usual = st.just(json.dumps(_REQUEST))
         body = changes.map(lambda what: json.dumps(changed(json.loads(json.dumps(_REQUEST)), what))) | json_texts
         return st.tuples(
-            st.sampled_from(("POST", "POST", "POST", "GET", "PUT", "HEAD", "OPTIONS", "\x16\x03\x01", "PRI")),
-            st.sampled_from(_PLACES),
-            body,
+            st.sampled_from(("POST",) * 9 + ("GET", "PUT", "HEAD", "OPTIONS", "\x16\x03\x01", "PRI")),
+            st.sampled_from(("search",) * 9 + _PLACES),
+            usual | body,
             st.just([]) | st.just([]) | st.lists(st.sampled_from(_HEADS), max_size=2),
             st.just([]) | st.just([]) | edits,
         )

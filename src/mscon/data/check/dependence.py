@@ -47,9 +47,23 @@ def dependences(columns: Mapping[str, Int[np.ndarray, " rows"]], at_least: float
         columns: class codes of the same rows, -1 where missing; see `tenths_of` for numbers.
         at_least: a share of entropy.
     """
-    pairs = [dependence(a, b, columns[a], columns[b]) for a, b in combinations(columns, 2)]
+    pairs = [
+        dependence(a, b, columns[a], columns[b])
+        for a, b in combinations(columns, 2)
+        if _may_reach(columns[a], columns[b], at_least)
+    ]
     strong = [d for d in pairs if max(d.a_tells_b, d.b_tells_a) >= at_least]
     return tuple(sorted(strong, key=lambda d: -max(d.a_tells_b, d.b_tells_a)))
+
+
+def _may_reach(x: Int[np.ndarray, " rows"], y: Int[np.ndarray, " rows"], at_least: float) -> bool:
+    """Whether `dependence` may find that share. What it takes off for chance only lowers shares, and costs most."""
+    known = (x >= 0) & (y >= 0)
+    if not known.any():
+        return False
+    _, x = np.unique(x[known], return_inverse=True)
+    _, y = np.unique(y[known], return_inverse=True)
+    return _mutual(x, y) >= at_least * min(_entropy(x), _entropy(y)) - _NOTHING
 
 
 def dependence(a: str, b: str, x: Int[np.ndarray, " rows"], y: Int[np.ndarray, " rows"]) -> Dependence:

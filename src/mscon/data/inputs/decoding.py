@@ -29,8 +29,10 @@ _FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000
 # Pillow's own default for one image, 89 million pixels, kept here so that no setting elsewhere moves it.
 MOST_PIXELS = 89_478_485
 
-# Of all threads together. Pillow, its decoders and the steps here take at most 12 bytes a pixel: 2.1 GB in all.
+# Of all threads together. Decoding takes at most 12.5 bytes a pixel, 2.2 GB in all; twice that in formats whose decoder
+# holds the image too.
 _BUDGET = PixelBudget(2 * MOST_PIXELS)
+_COUNT_TWICE = ("WEBP", "JPEG2000", "AVIF")
 
 # Files of more bytes are read twice, since several at once might not fit into memory.
 _READ_AT_ONCE = 2**24
@@ -182,7 +184,7 @@ def _of_file(
         _check_head(image, white)
         if to_look_at and min(image.size) > 2 * size:
             image.draft(None, (2 * size, 2 * size))
-        with _BUDGET.spent(image.width * image.height):
+        with _BUDGET.spent(image.width * image.height * (2 if image.format in _COUNT_TWICE else 1)):
             return _pixels(image, size, channels, white or _white_of(image), _is_inverted(image))
 
 
