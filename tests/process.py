@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import re
+import resource
 import signal
 import sys
 import tempfile
@@ -32,6 +33,7 @@ _PRELOADED = [
     "mscon.search.explorer.page",
     "mscon.search.index",
     "mscon.train.fit",
+    "mscon_paper.reproduce",
     "sklearn.decomposition",
     "sklearn.linear_model",
 ]
@@ -111,18 +113,25 @@ def mscon(*arguments: str | Path, cwd: Path, **how: Any) -> Outcome:
 
 
 def start(
-    *arguments: str | Path, cwd: Path, watched: Path | None = None, act: Act | None = None, killed_after: float = 0.0
+    *arguments: str | Path,
+    cwd: Path,
+    env: Mapping[str, str] | None = None,
+    watched: Path | None = None,
+    act: Act | None = None,
+    killed_after: float = 0.0,
 ) -> Started:
     """Start one verb.
 
     Args:
         arguments: of the command line.
         cwd: where it is started.
+        env: is added to the variables of this process.
         watched: tell events of files under this folder.
         act: called at each of them.
         killed_after: seconds of the processor after which it ends as by kill -9, wherever it is; 0 for never.
     """
-    return call(verb, [str(a) for a in arguments], cwd=cwd, watched=watched, act=act, killed_after=killed_after)
+    words = [str(argument) for argument in arguments]
+    return call(verb, words, cwd=cwd, env=env, watched=watched, act=act, killed_after=killed_after)
 
 
 def together(*arguments: object, cwd: Path, processes: int = 2) -> Outcome:
@@ -281,6 +290,7 @@ def _child(
         status = do(argument)
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         plain = [(e.kind, e.path, e.to) for e in events]
         (folder / "rest.json").write_text(json.dumps([time.process_time(), plain]))
     sys.exit(status)

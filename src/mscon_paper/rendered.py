@@ -9,7 +9,6 @@ import hashlib
 import json
 import re
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,20 +83,13 @@ class Rendered:
             images: by path inside the folder, "group/name.png".
             rows: a cell for each column; the first is such a path.
         """
-        self.root.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{self.source}-", dir=self.root))
-        try:
-            temporary.chmod(0o755)
+        if self.folder.exists():  # incomplete, or it would have been reused
+            shutil.rmtree(self.folder)
+        with atomic.new_folder(self.folder) as folder:
             for group in sorted({path.partition("/")[0] for path in images}):
-                (temporary / group).mkdir()
+                (folder / group).mkdir()
             for path, image in images.items():
-                image.save(temporary / path)
-            if self.folder.exists():  # incomplete, or it would have been reused
-                shutil.rmtree(self.folder)
-            temporary.rename(self.folder)
-        except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise
+                image.save(folder / path)
         lines = [csv_line(self.columns), *(csv_line([f"{self.folder.name}/{row[0]}", *row[1:]]) for row in rows)]
         table = "".join(lines).encode("utf-8")
         atomic.write_bytes(self.table, table)
@@ -106,3 +98,5 @@ class Rendered:
         for older in self.root.iterdir():
             if re.fullmatch(rf"{self.source}-[0-9a-f]{{10}}", older.name) and older != self.folder:
                 shutil.rmtree(older)
+            elif re.fullmatch(rf"\.{self.source}-[0-9a-f]{{10}}\.[0-9a-f]{{8}}", older.name):
+                atomic.remove_leftover(older)

@@ -100,8 +100,20 @@ def test_no_worker_outlives_its_parent(tmp_path, number, kind):
     process = begin(sleepers.__file__, tmp_path, 4, 60)
     wait_until(lambda: bool(list(tmp_path.glob(f"*{kind}"))), process)
     process.send_signal(number)
-    end_of(process)
-    assert process.returncode == -number
+    errors = end_of(process)
+    assert process.returncode == (1 if number == signal.SIGTERM else -number)
+    assert errors.endswith("mscon: stopped.\n") == (number == signal.SIGTERM)
+    assert "Traceback" not in errors
+
+
+def test_a_scheduler_may_terminate_all_processes_at_once(tmp_path):
+    process = begin(sleepers.__file__, tmp_path, 4, 60)
+    wait_until(lambda: len(files(tmp_path, "begun")) == 2, process)
+    os.killpg(process.pid, signal.SIGTERM)
+    errors = end_of(process)
+    assert process.returncode == 1
+    assert errors.endswith("mscon: stopped.\n")
+    assert "Traceback" not in errors
 
 
 def test_a_stopped_reproduction_goes_on_to_the_same_results(tmp_path, monkeypatch):

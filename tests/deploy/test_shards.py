@@ -296,3 +296,40 @@ def test_of_several_processes_each_does_its_part_only(run, table, tmp_path):
     folder = embed_table(first, read_table(table), out, shard_rows=5, process=(0, 2))
     assert first.count == 7
     assert json.loads((folder / "index.json").read_text())["rows"] == 12
+
+
+def test_shards_go_that_a_process_left_which_was_killed_after_its_last_file(run, table, tmp_path, monkeypatch):
+    model, out = mscon.load(run.root), tmp_path / "v.parquet"
+    with monkeypatch.context() as patched:
+        patched.setattr(shards, "remove_swept", lambda folder: None)
+        embed_table(model, read_table(table), out)
+    folder = tmp_path / "v.parquet.shards"
+    assert list(folder.glob("*.parquet"))
+    content = out.read_bytes()
+    with pytest.raises(RunError, match=r"v.parquet' exists\."):
+        embed_table(model, read_table(table), out)
+    assert out.read_bytes() == content
+    assert not folder.exists()
+
+
+def test_shards_stay_for_an_output_that_is_not_made_of_them(run, table, tmp_path):
+    counting, out = Counting(mscon.load(run.root), fails_after=8), tmp_path / "v.parquet"
+    with pytest.raises(KeyboardInterrupt):
+        embed_table(counting, read_table(table), out, shard_rows=4, batch_size=4)
+    out.write_text("of the user")
+    files = sorted(path.name for path in (tmp_path / "v.parquet.shards").iterdir())
+    with pytest.raises(RunError, match=r"v.parquet' exists\."):
+        embed_table(mscon.load(run.root), read_table(table), out)
+    assert sorted(path.name for path in (tmp_path / "v.parquet.shards").iterdir()) == files
+
+
+def test_what_a_process_left_that_was_killed_while_it_wrote_stands_in_nobodys_way(run, table, tmp_path):
+    model, out = mscon.load(run.root), tmp_path / "v.parquet"
+    folder = embed_table(model, read_table(table), out, shard_rows=5)
+    (first, *_) = sorted(folder.glob("*.parquet"))
+    first.unlink()
+    (folder / f".{first.name}.00c0ffee.parquet").mkdir()
+    (folder / f".{first.name}.00c0ffee.parquet" / first.name).write_text("half")
+    embed_table(model, read_table(table), out, shard_rows=5)
+    assert first.is_file()
+    assert not list(folder.glob(".*"))

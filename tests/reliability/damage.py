@@ -33,6 +33,20 @@ VERBS: dict[str, Sequence[Sequence[str]]] = {
         ("resume", "finished", "--no-probe"),
     ),
     "stopped": (("resume", "stopped", "--no-probe"),),
+    # A run of an mscon that kept no checksums: values may have changed in silence, but there is no traceback.
+    "older": tuple(
+        (verb, "older", *rest)
+        for verb, *rest in (
+            ("probe",),
+            ("report",),
+            ("embed", "--table", "t.csv", "--out", "new.parquet"),
+            ("export", "--to", "safetensors", "--out", "new.safetensors"),
+            ("card", "--out", "card.md"),
+            ("search", "--query", "0", "--json"),
+            ("explore", "--no-open"),
+            ("resume", "--no-probe"),
+        )
+    ),
     "packed": (("embed", "packed/m.safetensors", "--table", "t.csv", "--out", "new.parquet"),),
     "o.parquet.shards": (("embed", "finished", "--table", "t.csv", "--out", "o.parquet", "--shard-rows", "25"),),
 }
@@ -122,6 +136,8 @@ def write_scene(folder: Path) -> Job:
     second = [n for n, e in enumerate(events) if e.to.endswith("last.safetensors")][1]
     mscon(*job.train("stopped"), cwd=folder, watched=folder / "stopped", act=KillAt(second + 1))
     shutil.rmtree(folder / "whole")
+    shutil.copytree(folder / "finished", folder / "older")
+    (folder / "older" / SUMS).unlink()
     return job
 
 
@@ -204,6 +220,8 @@ def _judged(damage: Damage, now: Any, expected: Any) -> tuple[str, str]:
         return ("refused by name", "") if named else ("refused without its name", err)
     if status != 0:
         return "other statuses", f"status {status}: {err}"
+    if damage.file.startswith("older/"):
+        return "went on without checksums", ""
     if damage.file.endswith("log.jsonl") and "log.jsonl" in err:
         return "went on and said so", ""
     # A damaged file that was not read may stay as it is; a part of an output may not.

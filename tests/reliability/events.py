@@ -7,6 +7,7 @@ write by themselves, as safetensors does, happens between two events.
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import sys
 import time
@@ -140,6 +141,42 @@ class WriteAt:
             self.path.write_bytes(self.content)
 
 
+@dataclass(frozen=True, slots=True)
+class FailAt:
+    """Let the call at the event of this number fail with an error of the system."""
+
+    number: int
+    error: int
+
+    def __call__(self, number: int, event: Event) -> None:
+        if number == self.number:
+            raise OSError(self.error, os.strerror(self.error), event.path)
+
+
+@dataclass(frozen=True, slots=True)
+class SignalAt:
+    """Before the event of this number send this process a signal."""
+
+    number: int
+    signal: int
+
+    def __call__(self, number: int, event: Event) -> None:
+        if number == self.number:
+            os.kill(os.getpid(), self.signal)
+
+
+@dataclass(frozen=True, slots=True)
+class LimitAt:
+    """From the event of this number on no file may become larger than so many bytes, as with a quota."""
+
+    number: int
+    bytes: int
+
+    def __call__(self, number: int, event: Event) -> None:
+        if number == self.number:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (self.bytes, resource.RLIM_INFINITY))
+
+
 # What is to be true of them -----------------------------------------------------------------------
 
 
@@ -160,7 +197,8 @@ def lost_in_a_power_cut(events: Sequence[Event]) -> Iterator[str]:
         folder, name = os.path.split(event.to)
         if name == "last.safetensors":
             log = os.path.join(os.path.dirname(folder), "log.jsonl")
-            if not _synced_since_changed(before, log):
+            is_logged = any(e.path == log and e.kind in ("open", "write") for e in before)
+            if is_logged and not _synced_since_changed(before, log):
                 yield f"{log}: not synced before the checkpoint that covers it"
 
 

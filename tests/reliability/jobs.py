@@ -38,6 +38,9 @@ COLUMNS = ('data={input="columns", numbers=["size"], categories=["make"]}',)
 # small_cnn, on pictures of the same folder.
 IMAGES = ('data={input="image", image_size=16, channels=1}', 'encoder={name="small_cnn", width=4}')
 
+# A checkpoint after each step.
+EACH_STEP = ("train.checkpoint_minutes=1e-9",)
+
 VARIANTS: dict[str, Sequence[str]] = {
     "plain": (),
     "memory": ("candidates.memory_size=24", "candidates.warm_up=2"),
@@ -48,6 +51,33 @@ VARIANTS: dict[str, Sequence[str]] = {
     "keep": ("keep.beside=4", "keep.width=12", "keep.average=0.9"),
     "columns": COLUMNS,
     "images": IMAGES,
+    "within": ("train.batch_size=3", *EACH_STEP),
+}
+
+# More of them for the long run: every objective and weighting with a state, and checkpoints within epochs with all
+# that has a state of its own.
+MORE_VARIANTS: dict[str, Sequence[str]] = {
+    "cross_entropy": ("objective.name=cross_entropy", "heads.name=identity", *EACH_STEP),
+    "triplets": (
+        "triplets.count=36",
+        "triplets.validation=24",
+        "objective.name=triplet_margin",
+        "heads.name=masks",
+        *EACH_STEP,
+    ),
+    "relative": ("weighting.name=relative", "train.optimiser=sgd", "train.checkpoint=best", *EACH_STEP),
+    "uncertainty": ("weighting.name=uncertainty", "train.precision=bfloat16", *EACH_STEP),
+    "exact": ("weighting.name=exact", *EACH_STEP),
+    "memory within": ("candidates.memory_size=24", "candidates.warm_up=2", *EACH_STEP),
+    "balanced within": ("sampler.name=balanced", "sampler.at_least=2", "sampler.short=keep", *EACH_STEP),
+    "cached within": ("train.mini_batch_size=5", *EACH_STEP),
+    "keep within": ("keep.beside=4", "keep.width=12", "keep.average=0.9", *EACH_STEP),
+    "images within": (*IMAGES, *EACH_STEP),
+    "stored": (
+        IMAGES[0],
+        'encoder={name="small_cnn", width=4, frozen=true, stored_views=3, adapter={name="mlp", units=8, layers=1}}',
+        *EACH_STEP,
+    ),
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -10,16 +11,19 @@ import pytest
 
 from process import Outcome, mscon
 from reliability.content import content
-from reliability.jobs import VARIANTS, Job, write_job
+from reliability.jobs import MORE_VARIANTS, VARIANTS, Job, write_job
 from reliability.kill import faults, kills, overwriting_faults
 
+IS_FULL = os.environ.get("MSCON_RELIABILITY") == "full"
+ALL = VARIANTS | (MORE_VARIANTS if IS_FULL else {})
 
-@pytest.fixture(scope="module", params=[*VARIANTS, "overwrite"])
+
+@pytest.fixture(scope="module", params=[*ALL, "overwrite"])
 def killed(request, tmp_path_factory, full, counts) -> dict[str, str]:
     """What was wrong after some kills of a variant, by what it is about."""
     name = request.param
     folder = tmp_path_factory.mktemp(name)
-    job = write_job(folder / "job", VARIANTS.get(name, ()))
+    job = write_job(folder / "job", ALL.get(name, ()))
     replaces = name == "overwrite"
     whole, expected = _whole(job, folder, replaces)
     count = {"plain": 20, "overwrite": 24}.get(name, 8)

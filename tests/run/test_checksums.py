@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from mscon.errors import RunError
 from mscon.run import checksums
+from mscon.run.run import Run
 
 
 def write(folder, name, content):
@@ -78,3 +80,15 @@ def test_a_torn_line_of_the_list_hides_no_other(tmp_path):
         file.write('{"file": "b", "by')
     write(tmp_path, "c", b"3")
     assert checksums.fault(tmp_path, "a") == checksums.fault(tmp_path, "c") == ""
+
+
+def test_a_file_that_was_never_moved_into_place_is_not_gone(tmp_path):
+    """Its checksum is there before it is; a process may be stopped between the two."""
+    run = Run.create(tmp_path / "run")
+    run._write_text("recipe.toml", "x")
+    checksums.record(run.root, "masks.json", run.root / "recipe.toml")
+    assert run.read_masks() is None
+    run.write_masks([[1.0]])
+    (run.root / "masks.json").unlink()
+    with pytest.raises(RunError, match=r"masks\.json is gone: mscon wrote it here"):
+        run.read_masks()

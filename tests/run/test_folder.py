@@ -197,3 +197,16 @@ def test_one_process_holds_a_run(tmp_path):
         other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ)
     assert "another process trains run" in other.stderr
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, env=os.environ).returncode == 0
+
+
+def test_a_beginning_that_holds_the_starting_weights_already_is_no_dead_end(tmp_path):
+    """They are written before run.json, into a folder of their own."""
+    root = tmp_path / "run"
+    run = Run.create(root)
+    run._write_text("recipe.toml", "x")
+    run.write_checkpoint("start", {"a": torch.zeros(2)}, {})
+    (root / "checkpoints" / ".start.safetensors.00c0ffee.safetensors").mkdir()
+    assert folder.is_beginning(root)
+    folder.refuse_if_taken(root)
+    (root / "checkpoints" / "mine.txt").write_text("of the user")
+    assert not folder.is_beginning(root)

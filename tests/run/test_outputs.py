@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import re
+import tempfile
 
 import pytest
 
@@ -92,10 +95,23 @@ def test_where_no_file_can_be_is_said_in_one_message(tmp_path, name, words):
         need_free([tmp_path / name], is_ours=is_mine, overwrite=True)
 
 
-def test_a_folder_that_takes_no_files_is_told_before_the_work(tmp_path, monkeypatch):
-    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write to every folder
-    with pytest.raises(RunError, match="nothing may be written to '"):
+@pytest.mark.parametrize("error", [errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EACCES])
+def test_a_folder_that_takes_no_files_is_told_before_the_work(tmp_path, monkeypatch, error):
+    def refused(dir, **_):
+        raise OSError(error, os.strerror(error))
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refused)
+    message = re.escape(f"new/page.html' cannot be written: {os.strerror(error)} (in '{tmp_path}'). Choose another")
+    with pytest.raises(RunError, match=message):
         need_free([tmp_path / "new" / "page.html"])
+
+
+def test_a_name_that_is_too_long_for_the_disk_is_told_before_the_work(tmp_path):
+    """Also where only the file that is written first would have a name too long."""
+    need_free([tmp_path / ("x" * 235 + ".html")])
+    with pytest.raises(RunError, match="cannot be written: File name too long"):
+        need_free([tmp_path / ("x" * 245 + ".html")])
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_the_disk_refuses_is_one_message(tmp_path):

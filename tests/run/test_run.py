@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 import numpy as np
@@ -187,3 +188,12 @@ def test_json_of_another_shape_names_the_file(run, name, read, content):
     (run.root / "checksums.jsonl").unlink()
     with pytest.raises(RunError, match=f"{name} does not hold what mscon writes into it"):
         getattr(run, read)()
+
+
+@pytest.mark.parametrize("gone", ["table", "images_root"])
+def test_facts_without_what_every_verb_needs_are_refused_where_no_checksum_vouches_for_them(tmp_path, gone):
+    facts = {"versions": {}, "table": {"name": "t.csv"}, "images_root": "/"}
+    del facts[gone]
+    (tmp_path / "run.json").write_text(json.dumps(facts))
+    with pytest.raises(RunError, match=rf"run\.json does not hold what mscon writes into it: it has no '{gone}'"):
+        Run(tmp_path).read_facts()

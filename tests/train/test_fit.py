@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -578,3 +580,14 @@ def test_training_learns(recipe_with, table, tmp_path):
     run = fit(recipe_with("train.epochs=12", "train.batch_size=20", "views.flip=0.0"), table, tmp_path / "run", **QUIET)
     steps = [r for r in run.read_log() if r["kind"] == "step"]
     assert steps[-1]["relative_excess"]["shape"] < 0.3 * steps[0]["relative_excess"]["shape"]
+
+
+def test_that_nothing_can_be_written_is_told_before_images_are_decoded(recipe, table, tmp_path, monkeypatch):
+    def refused(dir, **_):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refused)
+    monkeypatch.setenv("MSCON_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(RunError, match=r"new/run.json' cannot be written: Read-only file system \(in '.*'\)"):
+        fit(recipe, table, tmp_path / "deep" / "new", **QUIET)
+    assert list(tmp_path.iterdir()) == []

@@ -7,6 +7,7 @@ import io
 import os
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 
 import mscon
@@ -27,6 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if process_number() and not parsed.is_shared:
         return 0
     try:
+        _take_sigterm_as_ctrl_c()
         parsed.verb(parsed)
         sys.stdout.flush()
     except MSConError as error:
@@ -51,12 +53,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return 2
     except KeyboardInterrupt:
-        # The process takes a moment to end, and a second Ctrl-C would break into that, with a traceback.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        # The process takes a moment to end, and a second signal would break into that, with a traceback.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
         if not process_number():
             print("mscon: stopped.", file=sys.stderr)
         return 1
     return 0
+
+
+def _take_sigterm_as_ctrl_c() -> None:
+    """Schedulers send SIGTERM before they kill: verbs then end as after Ctrl-C. One that a caller handles stays."""
+    is_main = threading.current_thread() is threading.main_thread()  # no other thread may set a handler
+    if is_main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def _open_streams() -> None:

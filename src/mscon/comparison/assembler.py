@@ -19,7 +19,7 @@ from mscon.model.vector_encoder import VectorEncoder
 from mscon.run.parts import TEACHER
 from mscon.run.recipe import Recipe
 from mscon.train import assembly, environment
-from mscon.train.fit import seconds_a_step
+from mscon.train.epochs import seconds_a_step
 from mscon.train.frozen_features import frozen_features
 from mscon.train.keep import check_keep
 from mscon.train.module import TrainingModule

@@ -34,9 +34,10 @@ def lay_out(run: Run, card: str, folder: Path, checkpoint: str | None = None) ->
             raise RunError(f"'{folder}' exists and is not empty. {advice}")
         names = (packed.FILE_NAME, packed.CONFIG_NAME, "README.md")
         outputs.need_free([folder / name for name in names], reads=run.files, advice=advice)
-        config = packed.write(run, folder / packed.FILE_NAME, checkpoint)
-        atomic.write_json(folder / packed.CONFIG_NAME, config)
-        atomic.write_text(folder / "README.md", card)
+        with atomic.new_folder(folder.resolve()) as new:
+            config = packed.write(run, new / packed.FILE_NAME, checkpoint)
+            atomic.write_json(new / packed.CONFIG_NAME, config)
+            atomic.write_text(new / "README.md", card)
     return folder
 
 

@@ -8,6 +8,7 @@ checksums.jsonl, index.json     of the files; what the shards are, where they ar
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -63,7 +64,9 @@ class Shard:
 def need_folder(folder: Path, reads: Sequence[Path]) -> None:
     """Raise if a file in the folder would be replaced or removed that is read, or that no such job wrote."""
     with outputs.writing(folder):
-        there = [path for path in folder.iterdir() if _OURS.fullmatch(path.name)] if folder.is_dir() else []
+        names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    # Those with a dot are what a killed process left; they are removed in the end, and stand in nobody's way.
+    there = [folder / name for name in names if _OURS.fullmatch(name) and not name.startswith(".")]
     checked = checksums.are_kept(folder)
     outputs.need_free(sorted({*there, folder / INDEX}), reads=reads, is_ours=lambda path: checked or path.name != INDEX)
 
@@ -138,9 +141,16 @@ def _launch() -> str:
 
 def sweep(folder: Path, keep: set[Path]) -> None:
     """Remove the files of this job, or an earlier one, that are not needed any more; never a file of another name."""
-    for path in folder.iterdir():
+    for path in sorted(folder.iterdir(), key=lambda path: path.name == checksums.NAME):  # what vouches for others last
         if path not in keep and _OURS.fullmatch(path.name):
-            path.unlink(missing_ok=True)
+            atomic.remove(path)
+
+
+def remove_swept(folder: Path) -> None:
+    """Sweep a folder of shards that are joined, and remove it unless something of the user's is in it."""
+    sweep(folder, keep=set())
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 def note(text: str) -> None:

@@ -9,7 +9,6 @@ This module does not know torch.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import time
@@ -33,6 +32,7 @@ from mscon.deploy.shard_files import (
     mark_done,
     need_folder,
     note,
+    remove_swept,
     sweep,
     write_checked,
     write_vectors,
@@ -141,6 +141,9 @@ def embed_table(
         raise RunError(f"--out '{out}': its name must end in {' or '.join(_SUFFIXES)}.")
     folder = out.with_name(f"{out.name}.shards")
     final = [out] if first and shard_rows is None else []
+    joined = f"../{out.name}"  # as the folder's checksums call the output
+    if final and out.is_file() and checksums.are_kept(folder) and not checksums.fault(folder, joined):
+        remove_swept(folder)  # an earlier process was stopped between its last file and the sweeping
     outputs.need_free(final, reads=[table.path, *reads], overwrite=overwrite)
     if first:
         need_folder(folder, [table.path, *reads])
@@ -173,10 +176,12 @@ def embed_table(
             sweep(folder, keep={*parts, *(s.faults for s in shards if job.drops), folder / checksums.NAME})
             _write_index(job, folder, checked, shards, left_out)
             return folder
-        atomic.write_with(out, lambda path: concatenate(parts, path, out.suffix))
-        sweep(folder, keep=set())
-        with contextlib.suppress(OSError):  # not empty: something of the user's is in it
-            folder.rmdir()
+        atomic.write_with(
+            out,
+            lambda path: concatenate(parts, path, out.suffix),
+            before=lambda path: checksums.record(folder, joined, path),
+        )
+        remove_swept(folder)
         return out
     except OSError as error:
         raise RunError(

@@ -22,6 +22,7 @@ from mscon.evaluate.space_scores import SpaceScores, score_space, summary, with_
 from mscon.evaluate.start import Start, start_of
 from mscon.evaluate.targets import ProbeTarget, probe_columns
 from mscon.model.collapse import collapse
+from mscon.run import outputs
 from mscon.run.recipe import Recipe
 from mscon.run.run import Run
 
@@ -89,6 +90,7 @@ def probe(
     """
     run = Run.of(run).moved(images)
     recipe, rows = run.read_recipe(), run.read_rows()
+    outputs.need_place(run.root / "probe.json", "Copy the run to a folder that you may write to.")
     columns = probe_columns(run, recipe, rows)
     extract(run, progress=progress, accept_changes=accept_changes)
     features = run.read_features()

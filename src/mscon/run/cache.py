@@ -7,8 +7,13 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mscon.errors import RunError
+from mscon.run import atomic
+
+if TYPE_CHECKING:
+    import numpy as np
 
 try:
     import fcntl
@@ -64,7 +69,7 @@ def alone(path: Path, what: str) -> Iterator[None]:
                 pass
             else:
                 for left in path.parent.glob(f".{path.name}.*"):
-                    left.unlink(missing_ok=True)
+                    atomic.remove(left)
         yield
 
 
@@ -86,6 +91,23 @@ def need_room(folder: Path, size: int, what: str, setting: str) -> None:
             f"{what} need {_in_words(size)} in '{folder}', where {_in_words(free)} are free. "
             f"Set the environment variable MSCON_CACHE to a larger disk, or {setting} to a smaller number."
         )
+
+
+def new_array(path: Path, dtype: np.dtype, shape: tuple[int, ...]) -> np.memmap:
+    """An array of zeros in a new .npy file, mapped, with its room on the disk reserved.
+
+    Without that a full disk would end the process by a signal, at some page of the array, and without a word.
+
+    Raises:
+        OSError: if there is no room.
+    """
+    import numpy as np
+
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
+    return array
 
 
 def _in_words(size: int) -> str:

@@ -2,7 +2,8 @@
 
     checksums.jsonl     a line a file and time of writing: {"file": "run.json", "bytes": 812, "sha256": "..."}
 
-A line is there before its file is, so a crash between the two leaves a file that an earlier line knows. Lines are only
+A line is there before its file is, so a crash between the two leaves a file that an earlier line knows; and once more
+after a file that was not there before, so that one that is gone is told from one that never was. Lines are only
 added, each in one write, so several processes may write to one folder.
 """
 
@@ -42,7 +43,10 @@ class Checked:
 
 def write_with(folder: Path, name: str, write: Callable[[Path], Any]) -> None:
     """Let `write` fill the file `name` of a folder, whole or not at all, and keep its checksum."""
+    is_new = not (folder / name).exists()
     atomic.write_with(folder / name, write, before=lambda temporary: record(folder, name, temporary))
+    if is_new:
+        record(folder, name)
 
 
 def record(folder: Path, name: str, content: Path | None = None) -> None:
@@ -147,7 +151,7 @@ class CheckedFiles:
         """Whether there is a file that not every run has; one that was there and is gone is a fault."""
         if (self.root / name).is_file():
             return True
-        if name in self._checksums():
+        if len(self._checksums().get(name, [])) > 1:  # one alone: it was never moved into place
             raise RunError(f"{self.root / name} is gone: mscon wrote it here.\n  {_advice(name)}.")
         return False
 

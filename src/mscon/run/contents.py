@@ -27,6 +27,7 @@ class _Facts(TypedDict, total=False):
     machine: dict[str, Any]
     table: _Table
     images_root: str | None
+    parameters: dict[str, int]
     trained: dict[str, Any]
     resumed: _Objects
 

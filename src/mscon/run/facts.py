@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mscon.run.checksums import CheckedFiles
+from mscon.run.checksums import CheckedFiles, are_kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,8 @@ class Facts(CheckedFiles):
     def read_facts(self) -> dict[str, Any]:
         """Versions, machine, table, resolved hardware choices; "images_root" is where the images are now."""
         facts: dict[str, Any] = self._json("run.json")
+        if not are_kept(self.root) and (gone := [name for name in ("images_root", "table") if name not in facts]):
+            self._refuse_odd("run.json", f"it has no '{gone[0]}'")  # with checksums it is what mscon wrote
         return facts if self.images_root is None else {**facts, "images_root": str(self.images_root)}
 
     def write_facts(self, facts: Mapping[str, Any]) -> None:

@@ -41,16 +41,19 @@ def readmit(root: Path) -> None:
 
 def is_beginning(root: Path) -> bool:
     """Whether a folder holds nothing but what mscon wrote of a run that was stopped before its training began."""
-    return not (root / FACTS).exists() and all(_is_of_a_run(path) for path in root.iterdir())
+    return not (root / FACTS).exists() and all(_is_of_a_run(root, path) for path in root.iterdir())
 
 
-def _is_of_a_run(path: Path) -> bool:
-    name = path.name
+def _is_of_a_run(root: Path, path: Path) -> bool:
+    name = path.relative_to(root).as_posix()
     if name == checksums.NAME:  # a name that anybody may give a file; what mscon writes has lines of this form
         return path.is_file() and all(line.startswith(b'{"file": ') for line in path.read_bytes().splitlines())
-    if name == LOCK or any(atomic.is_leftover(name, of) for of in FILES):
+    if name == LOCK or any(atomic.is_leftover(path.name, Path(of).name) for of in FILES):
         return True
-    return name in FILES and path.is_file() and not checksums.fault(path.parent, name)
+    if path.is_dir():  # such as that of the starting weights, which are there before a run is one
+        within = list(path.iterdir())
+        return bool(within) and all(_is_of_a_run(root, one) for one in within)
+    return name in FILES and path.is_file() and not checksums.fault(root, name)
 
 
 def refuse_if_taken(root: Path, overwrite: bool = False, protected: Sequence[Path] = ()) -> None:
@@ -175,7 +178,7 @@ def _remove_leftovers(root: Path) -> None:
         folder, last = (root / name).parent, Path(name).name
         for path in folder.iterdir() if folder.is_dir() else ():
             if atomic.is_leftover(path.name, last):
-                path.unlink(missing_ok=True)
+                atomic.remove(path)
 
 
 def _remove_logs(root: Path) -> None:
@@ -202,7 +205,7 @@ def locked(root: Path, work: str = "trains run") -> Iterator[None]:
     """
     try:
         atomic.make_folder(root)
-        handle = os.open(root / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        handle = os.open(root / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
         raise RunError(f"'{root}' cannot be written: {error.strerror or error}.") from None
     try:

@@ -6,14 +6,16 @@ file that is read is never replaced.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from mscon.errors import RunError, first_few
+from mscon.run import atomic
 
 ADVICE = "Choose another --out."
 
@@ -50,7 +52,7 @@ def need_free(
     for path in paths:
         if _identity(path) in inputs:
             raise RunError(f"'{path}' is a file that is read here, or that a run keeps: not written. {advice}")
-        _need_place(path, advice)
+        need_place(path, advice)
     foreign = [path for path in paths if os.path.lexists(path) and not (is_ours is not None and is_ours(path))]
     if foreign and not overwrite:
         named = first_few([f"'{path}'" for path in foreign])
@@ -66,7 +68,7 @@ def need_free(
             raise RunError(f"'{there}' is a file that is read here: not written. {advice}")
 
 
-@contextmanager
+@contextlib.contextmanager
 def writing(path: Path, advice: str = ADVICE) -> Iterator[None]:
     """What the disk refuses within is one message.
 
@@ -106,17 +108,32 @@ def _identity(path: Path) -> tuple[int, int] | str:
     return status.st_dev, status.st_ino
 
 
-def _need_place(path: Path, advice: str) -> None:
-    """Raise if something in the way is no file, or if the folder, or the first above it that is there, takes none."""
+def need_place(path: Path, advice: str = ADVICE) -> None:
+    """Raise if something in the way is no file, or if the folder, or the first above it that is there, takes none.
+
+    A file without a name is written there and is gone again: only that shows a full disk, a quota or a read-only one.
+
+    Raises:
+        RunError: saying what is in the way, or what the disk says.
+    """
     why = ""
     if os.path.isdir(path):
         why = "it is a folder"
     elif os.path.lexists(path) and not os.path.isfile(path):
         why = "it is no ordinary file"
     elif (folder := next((one for one in path.parents if os.path.lexists(one)), None)) is not None:
-        if not os.path.isdir(folder):
-            why = f"'{folder}' is not a folder"
-        elif not os.access(folder, os.W_OK | os.X_OK):
-            why = f"nothing may be written to '{folder}'"
+        why = _refusal(folder, path) if os.path.isdir(folder) else f"'{folder}' is not a folder"
     if why:
         raise RunError(f"'{path}' cannot be written: {why}. {advice}")
+
+
+def _refusal(folder: Path, path: Path) -> str:
+    """What the disk says to a file in a folder, and to the name of another; "" where it takes both."""
+    try:
+        with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
+            file.write(b"mscon")
+        with contextlib.suppress(FileNotFoundError):
+            os.lstat(folder / atomic.neighbour_name(path))
+    except OSError as error:
+        return f"{error.strerror or error} (in '{folder}')"
+    return ""

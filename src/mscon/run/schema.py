@@ -147,6 +147,7 @@ class Train:
         channels_last: "auto" chooses "yes" or "no" by the hardware and the encoder.
         checkpoint: which weights the probes use: those of the "last" epoch, or the "best" on the validation rows.
         validate_every: epochs between validations.
+        checkpoint_minutes: minutes between checkpoints within an epoch; 0 to write one at the end of each epoch only.
         seed: of everything random.
     """
 
@@ -166,6 +167,7 @@ class Train:
     channels_last: Literal["auto", "yes", "no"] = "auto"
     checkpoint: Literal["last", "best"] = "last"
     validate_every: AtLeast1 = 1
+    checkpoint_minutes: NotNegative = 10.0
     seed: Seed = 0
 
 

@@ -1,6 +1,6 @@
 """Checkpoint: the state of a training as tensors by name and plain JSON values, and back.
 
-No random numbers are in it: they follow from the seed and the epoch.
+Between epochs no random numbers are in it: they follow from the seed and the epoch.
 """
 
 from __future__ import annotations
@@ -11,18 +11,22 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mscon.errors import RunError
 from mscon.model.lora import merged_state
 from mscon.model.model import CHECKPOINT_PREFIX
 from mscon.run.run import Run
 from mscon.train.loop import Training
+from mscon.train.within_epoch import PREFIX, need_same_batches
 
 _OPTIMISER, _AVERAGE = "optimiser.", "average."
 
 # Before the names of the model's tensors as they are trained, where those that are handed on differ from them.
 TRAINING = "training."
+
+# In the values of a checkpoint, where it lies within an epoch.
+WITHIN = "within"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +35,7 @@ class Position:
 
     Attributes:
         epoch: epochs that are finished.
-        step: steps taken in them.
+        step: steps taken in them, and in the one after them as far as it has come.
         best: greatest merit on validation rows so far, None before the first.
         best_epoch: after which epoch that was.
         seconds: time spent in training and validation.
@@ -49,13 +53,27 @@ class Position:
         return cls(**{key: state[key] for key in cls.__dataclass_fields__})
 
 
-def save_last(run: Run, training: Training, position: Position) -> None:
-    """All that is needed to go on from here."""
+def within_epoch(training: Training) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """For `save_last`, where a training stands within an epoch. All processes call it together."""
+    settings = training.recipe.train
+    tensors, state = training.within.saved(_modules(training), training.fabric.device)
+    return tensors, {**state, "batch_size": settings.batch_size, "seed": settings.seed}
+
+
+def save_last(
+    run: Run,
+    training: Training,
+    position: Position,
+    within: tuple[Mapping[str, Tensor], Mapping[str, Any]] | None = None,
+) -> None:
+    """All that is needed to go on from here; `within` an epoch, or from its end."""
     tensors, groups = _optimiser_state(training.optimiser)
     schedule = {
         k: v for k, v in training.schedule.state_dict().items() if k in ("last_epoch", "_step_count", "_last_lr")
     }
     state = {**asdict(position), "optimiser": groups, "schedule": schedule}
+    if within is not None:
+        tensors, state = {**tensors, **within[0]}, {**state, WITHIN: within[1]}
     weights = training.method.state_dict()
     if training.average is not None or training.recipe.encoder.lora:
         weights = apart(weights) | _handed_on(training)
@@ -82,17 +100,30 @@ def apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {f"{TRAINING}{k}" if k.startswith(CHECKPOINT_PREFIX) else k: value for k, value in tensors.items()}
 
 
-def restore_last(run: Run, training: Training) -> Position:
+def _modules(training: Training) -> dict[str, nn.Module]:
+    """Modules with running means, which differ between processes within an epoch."""
+    modules: dict[str, nn.Module] = {"model": training.method.model, "weighting": training.method.weighting}
+    return modules if training.average is None else {**modules, "average": training.average.model}
+
+
+def restore_last(run: Run, training: Training) -> tuple[Position, str]:
     """Put a training in the state that `save_last` kept; as new if there is no checkpoint yet.
 
+    Returns:
+        How far it has come; and a sentence where what follows is not what an uninterrupted training would do, or "".
+
     Raises:
-        RunError: if the checkpoint is of another model or optimiser than the run's recipe describes.
+        RunError: if the checkpoint is of another model or optimiser than the run's recipe describes, or lies within
+            an epoch whose batches would be others now.
     """
     if not run.has_checkpoint("last"):
-        return Position()
+        return Position(), ""
     tensors, state = run.read_checkpoint("last")
     is_apart = any(name.startswith(TRAINING) for name in tensors)
-    others = (_OPTIMISER, _AVERAGE, CHECKPOINT_PREFIX if is_apart else f"{CHECKPOINT_PREFIX}beside.")
+    within, note = state.get(WITHIN), ""
+    if within is not None:
+        need_same_batches(within, asdict(training.recipe.train))
+    others = (_OPTIMISER, _AVERAGE, PREFIX, CHECKPOINT_PREFIX if is_apart else f"{CHECKPOINT_PREFIX}beside.")
     try:
         names = training.method.state_dict().keys()
         weights = {
@@ -105,7 +136,14 @@ def restore_last(run: Run, training: Training) -> Position:
             training.average.load_state_dict(average)
         _load_optimiser(training.optimiser, tensors, state["optimiser"])
         training.schedule.load_state_dict(state["schedule"])
-        return Position.of(state)
+        if within is not None:
+            origin = training.within.restore(tensors, within, _modules(training), training.fabric.device)
+            if origin:
+                note = (
+                    f"note: the last checkpoint lies within an epoch, and {origin} wrote it. The rest of this epoch "
+                    "draws other random numbers than an uninterrupted training would."
+                )
+        return Position.of(state), note
     except (RuntimeError, ValueError, KeyError) as error:
         last = str(error).strip().splitlines()[-1].strip()
         raise RunError(

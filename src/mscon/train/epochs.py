@@ -15,12 +15,13 @@ from mscon.model.collapse import collapse
 from mscon.run.recipe import Recipe
 from mscon.run.run import Run
 from mscon.train.breakdown import CAPTURE, Capture, NotFinite, broken_down, diagnose, need_finite_state
-from mscon.train.checkpoint import Position, save_best, save_last
+from mscon.train.checkpoint import Position, save_best, save_last, within_epoch
 from mscon.train.gather import leave, processes
 from mscon.train.grad_cache import has_batch_norm
 from mscon.train.keep import finish, records
 from mscon.train.log import LEGEND, Log, TrainingProgress
 from mscon.train.loop import Training, train_epoch, validate
+from mscon.train.pauses import Pauses
 
 # Rows by whose features a collapse is noticed; with fewer than 3 nothing is said.
 _LOOKED_AT = 256
@@ -58,20 +59,25 @@ def train(run: Run, training: Training, position: Position, show: bool) -> Run:
             )
         # Other loggers keep files open in the run, so they begin once it is where it stays.
         records = Log(run, () if run.is_next else to, progress.say, position.step) if is_first() else None
+        pauses = Pauses(settings.checkpoint_minutes, training.fabric.device)
+        training.within.is_pause = pauses.is_due
         try:
             if not settings.epochs:
                 _save_start(run, training)
                 run = run.take_place()
-            while position.epoch < settings.epochs:
-                position = _epoch(run, training, position, progress, records)
-                if run.is_next:
-                    run = run.take_place()
-                    records = Log(run, to, progress.say)
-                    for record in run.read_log():
-                        records.copy(record)
+            with pauses:
+                while position.epoch < settings.epochs:
+                    position = _epoch(run, training, position, progress, records)
+                    pauses.saved()
+                    if run.is_next:
+                        run = run.take_place()
+                        records = Log(run, to, progress.say)
+                        for record in run.read_log():
+                            records.copy(record)
+                    pauses.end_if_requested()
             training.dataset.inputs[[]]  # checks once more that a file of vectors has not changed
         except KeyboardInterrupt:
-            advice = f"`mscon resume {run.root}` continues after epoch {position.epoch}"
+            advice = f"`mscon resume {run.root}` continues after {_place(position, steps)}"
             if run.is_next:
                 advice = f"the run in '{run.root.parent}' is unchanged"
             progress.say(f"stopped in epoch {position.epoch + 1} of {settings.epochs}; {advice}.")
@@ -83,7 +89,7 @@ def train(run: Run, training: Training, position: Position, show: bool) -> Run:
                 raise
             if isinstance(error, NotFinite) and error.capture is not None:
                 error = _captured(run, training, error, error.capture)
-            state = f"keeps its checkpoint of epoch {position.epoch}" if position.epoch else "has no checkpoint yet"
+            state = f"keeps its checkpoint of {_place(position, steps)}" if position.step else "has no checkpoint yet"
             state = f"'{run.root.parent}' is unchanged" if run.is_next else f"'{run.root}' {state}"
             raise type(error)(f"{error}\n  Run {state}.") from error
         finally:
@@ -147,27 +153,42 @@ def _save_start(run: Run, training: Training) -> None:
         save_last(run, training, Position())
 
 
+def _place(position: Position, steps: int) -> str:
+    """How far a run has come, whose epochs have so many steps."""
+    within = position.step - position.epoch * steps
+    return f"step {within:,} of {steps:,} of epoch {position.epoch + 1}" if within else f"epoch {position.epoch}"
+
+
 def _epoch(
     run: Run, training: Training, position: Position, progress: TrainingProgress, records: Log | None
 ) -> Position:
+    """The next epoch, or what is left of it, up to its end or a pause; then a checkpoint."""
     start = time.monotonic()
-    epoch, step = position.epoch + 1, position.step + training.steps_an_epoch
-    absent = set(training.recipe.columns)
+    epoch, within = position.epoch + 1, training.within
+    begin = position.step - within.steps
     for record in train_epoch(training, epoch, position.step):
         if records is not None:
             records.append(record)
         if record["kind"] == "step":
             progress.show(record)
-            absent -= {column for column, loss in record["loss"].items() if loss is not None}
+            within.compared |= {column for column, loss in record["loss"].items() if loss is not None}
         elif record.get("left_over") and epoch == 1:
             rows, left = training.sampler.indices.numel(), record["left_over"]
             progress.say(
                 f"note: {left:,} of {rows:,} rows are left over in this epoch, since no balanced batch can hold them "
                 "([sampler]). Other epochs may leave over others; 'left_over' in the log counts them."
             )
-    if absent and epoch == 1:
-        progress.say(_nothing_compared(training, sorted(absent)))
+    step = begin + (within.steps or training.steps_an_epoch)
     need_finite_state(training, epoch, step)
+    if within.steps:
+        position = replace(position, step=step, seconds=position.seconds + time.monotonic() - start)
+        state = within_epoch(training)
+        if is_first():
+            save_last(run, training, position, state)
+        return position
+    if (absent := set(training.recipe.columns) - within.compared) and epoch == 1:
+        progress.say(_nothing_compared(training, sorted(absent)))
+    within.compared.clear()
     validation = None
     settings = training.recipe.train
     if epoch % settings.validate_every == 0 or epoch == settings.epochs:
@@ -205,3 +226,19 @@ def write_trained(run: Run, recipe: Recipe, position: Position) -> None:
     trained = {"epochs": position.epoch, "steps": position.step, "seconds": round(position.seconds, 2)}
     keep = {"keep": records(run)} if recipe.keep.interpolates else {}
     run.write_facts({**run.read_facts(), "trained": {**trained, "best_epoch": position.best_epoch}, **keep})
+
+
+def seconds_a_step(training: Training) -> float:
+    """Of a second step on the first batch: the first also loads libraries."""
+    batch = next(batch for batch in training.sampler.epoch(1).batches if batch.numel())
+    seconds = 0.0
+    for step in (1, 2):
+        start = time.monotonic()
+        try:
+            training.learn(batch, training.view_maker(training.recipe.train.seed))
+        except ValueError as error:  # a loss that refuses vectors which are not finite
+            raise broken_down(training, 1, step, f"the loss could not be computed: {error}") from error
+        training.optimiser.step()
+        training.optimiser.zero_grad()
+        seconds = time.monotonic() - start
+    return seconds

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
@@ -19,18 +18,17 @@ from mscon.data.table import infer_kind
 from mscon.data.table.rows import left_out, select_rows
 from mscon.data.table.table import Table, unit
 from mscon.errors import RecipeError
-from mscon.run import folder
+from mscon.run import folder, outputs
+from mscon.run.layout import FACTS
 from mscon.run.recipe import AUTO, Recipe
 from mscon.run.run import Run
 from mscon.train import assembly, environment, log
-from mscon.train.breakdown import broken_down
 from mscon.train.checkpoint import Position, restore_last
-from mscon.train.epochs import is_first, train, write_trained
+from mscon.train.epochs import is_first, seconds_a_step, train, write_trained
 from mscon.train.fit_arguments import recipe_and_table
 from mscon.train.frozen_features import frozen_features
 from mscon.train.gather import first_before_others, leave, processes
 from mscon.train.keep import check_keep, is_finished, write_start
-from mscon.train.loop import Training
 from mscon.train.reopen import reopen
 from mscon.train.teachers import check_teachers, teachers_of
 
@@ -90,6 +88,7 @@ def fit(
     protected = [*protected, *_read_from(recipe, table, images)]
     if not dry_run:
         folder.refuse_if_taken(out, overwrite, protected)
+        outputs.need_place(out / FACTS)
     assembly.check_views(recipe)
     assembly.check_frozen(recipe)
     assembly.check_sampler(recipe)
@@ -240,11 +239,13 @@ def _resume(run: Run, recipe: Recipe, device: str, progress: bool, accept_change
                 "which uses the rows of one process at a time.",
                 progress,
             )
-        position = restore_last(run, training)
+        position, note = restore_last(run, training)
+        _say(note, progress)
         frozen = frozen_features(training, rows, root, name)
         training = training if frozen is None else frozen.training_on(training, rows, name, progress)
         again = {
             "after_epoch": position.epoch,
+            "after_step": position.step,
             "versions": environment.versions(),
             "machine": environment.machine(device),
         }
@@ -274,19 +275,3 @@ def _resume(run: Run, recipe: Recipe, device: str, progress: bool, accept_change
 def _say(text: str, progress: bool) -> None:
     if text and progress and is_first():
         print(text, file=sys.stderr)
-
-
-def seconds_a_step(training: Training) -> float:
-    """Of a second step on the first batch: the first also loads libraries."""
-    batch = next(batch for batch in training.sampler.epoch(1).batches if batch.numel())
-    seconds = 0.0
-    for step in (1, 2):
-        start = time.monotonic()
-        try:
-            training.learn(batch, training.view_maker(training.recipe.train.seed))
-        except ValueError as error:  # a loss that refuses vectors which are not finite
-            raise broken_down(training, 1, step, f"the loss could not be computed: {error}") from error
-        training.optimiser.step()
-        training.optimiser.zero_grad()
-        seconds = time.monotonic() - start
-    return seconds

@@ -146,7 +146,7 @@ class AcrossProcesses(CandidateSource):
         def exchange(
             numbers: Float[Tensor, "numbers similarities anchors"],
         ) -> Float[Tensor, "numbers similarities candidates"]:
-            return _gather(numbers.movedim(2, 0), sizes).movedim(0, 2).contiguous()
+            return gathered(numbers.movedim(2, 0), sizes).movedim(0, 2).contiguous()
 
         ids = torch.arange(sum(sizes), device=device)
         return CandidateSet(samples, ids[begin : begin + count], ids, exchange)
@@ -277,7 +277,7 @@ def _sizes(count: int, device: torch.device) -> list[int]:
     return sizes.tolist()
 
 
-def _gather(local: Shaped[Tensor, "local ..."], sizes: Sequence[int]) -> Shaped[Tensor, "all ..."]:
+def gathered(local: Shaped[Tensor, "local ..."], sizes: Sequence[int]) -> Shaped[Tensor, "all ..."]:
     """Tensors of all processes, which may differ in length."""
     padded = local.new_zeros(max(sizes), *local.shape[1:])
     padded[: local.shape[0]] = local
@@ -292,7 +292,7 @@ def _gather_together(local: Sequence[Tensor], sizes: Sequence[int]) -> list[Tens
     count = local[0].shape[0]
     widths = [math.prod(t.shape[1:]) * t.element_size() for t in local]
     as_bytes = [t.contiguous().view(count, math.prod(t.shape[1:])).view(torch.uint8) for t in local]
-    parts = _gather(torch.cat(as_bytes, dim=1), sizes).split(widths, dim=1)
+    parts = gathered(torch.cat(as_bytes, dim=1), sizes).split(widths, dim=1)
     return [
         # Copied even where it is contiguous: other types want to begin at a multiple of their size.
         part.clone(memory_format=torch.contiguous_format).view(t.dtype).view(sum(sizes), *t.shape[1:])

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from hashlib import blake2b
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Float, Int64, Shaped
@@ -31,6 +30,7 @@ from mscon.train.log import Record, is_by_accuracy, means_of, step_record
 from mscon.train.module import TrainingModule
 from mscon.train.step import MakeView, Measured
 from mscon.train.weighting_fit import fit_weighting
+from mscon.train.within_epoch import WithinEpoch, derived_seed
 
 # Steps summed up in a record of the log. Reading a number back makes a GPU wait for it.
 LOG_EVERY = 10
@@ -54,6 +54,7 @@ class Training:
         sampler: forms the batches of every epoch.
         marginals: the values that views of vectors draw from; None where inputs are images.
         average: of the weights over the steps, which is validated and handed on; None for the weights as they are.
+        within: where an epoch in progress stands.
     """
 
     recipe: Recipe
@@ -65,6 +66,7 @@ class Training:
     sampler: Sampler
     marginals: Marginals | None = None
     average: MovingAverage | None = None
+    within: WithinEpoch = field(default_factory=WithinEpoch)
 
     @property
     def steps_an_epoch(self) -> int:
@@ -86,13 +88,13 @@ class Training:
 
         Args:
             seed: of all views.
-            generator: draws them, on the device of the training; None for one that nobody else sees.
+            generator: draws them as it stands, on the device of the training; None for one that follows from the seed.
         """
         stored = self.dataset.inputs
         if isinstance(stored, StoredViews):
             orders = stored.orders(seed)
             return lambda _, views, part, rows, number: stored.draw(rows, views, number, orders)
-        generator = (generator or torch.Generator(self.fabric.device)).manual_seed(seed)
+        generator = generator or torch.Generator(self.fabric.device).manual_seed(seed)
         layout = torch.channels_last if self.recipe.train.channels_last == "yes" else torch.contiguous_format
 
         def draw_view(
@@ -173,21 +175,16 @@ class Training:
         )
 
 
-def derived_seed(seed: int, epoch: int, purpose: str) -> int:
-    """A seed for one purpose in one epoch. Hashed: seed 0 in epoch 1 must not be seed 1 in epoch 0."""
-    return int.from_bytes(blake2b(f"{seed}/{epoch}/{purpose}".encode(), digest_size=7).digest(), "big")
-
-
 def train_epoch(training: Training, epoch: int, step: int) -> Iterator[Record]:
-    """Train for one epoch.
+    """Train for one epoch, or for what is left of it, up to a pause if `training.within` says so.
 
     All that is random in it follows from the recipe's seed and the number of the epoch, so an epoch
     may begin anew, or in another process, and do the same.
 
     Args:
-        training: is changed.
+        training: is changed. It may stand within the epoch.
         epoch: its number, from 1.
-        step: how many steps were taken before.
+        step: how many steps were taken before, in all epochs.
 
     Yields:
         A record for every `LOG_EVERY` steps, and for those left at the end. Before them, where batches are balanced,
@@ -197,18 +194,17 @@ def train_epoch(training: Training, epoch: int, step: int) -> Iterator[Record]:
         NotFinite: if a loss or a gradient is not finite, before the step is applied.
     """
     settings = training.recipe.train
-    rank = processes()[0]  # no two processes must drop out the same units
-    torch.manual_seed(derived_seed(settings.seed, epoch, f"network {rank}" if rank else "network"))
-    views = torch.Generator(training.fabric.device)
+    within, window = training.within, training.within.window
+    views = within.begin(settings.seed, epoch, training.fabric.device)
     make_view = training.epoch_views(epoch, views)
     training.method.train()
-    window: list[Measured] = []
     rows = training.sampler.epoch(epoch)
-    if training.sampler.floors is not None:
+    last = max((number for number, batch in enumerate(rows.batches) if batch.numel()), default=0)
+    if training.sampler.floors is not None and not within.steps:
         yield {"kind": "sampler", "epoch": epoch, "step": step + 1, "left_over": rows.left_over.numel()}
 
-    for batch in rows.batches:
-        step += 1
+    for batch in rows.batches[within.steps :]:
+        step, within.steps = step + 1, within.steps + 1
         if not batch.numel():  # a balanced batch for which no rows were left: a step in which nothing is learnt
             training.schedule.step()
             continue
@@ -233,12 +229,15 @@ def train_epoch(training: Training, epoch: int, step: int) -> Iterator[Record]:
         if len(window) == LOG_EVERY:
             yield step_record(window, training.recipe.columns, epoch, step, rate)
             window.clear()
+        if within.steps <= last and within.is_pause(not window):
+            return
     if window:
         yield step_record(window, training.recipe.columns, epoch, step, rate)
     average_running_means(training.method.model)
     average_running_means(training.method.weighting)
     if training.average is not None:
         training.average.agree()
+    within.end()
 
 
 @torch.no_grad()

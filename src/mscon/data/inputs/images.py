@@ -20,7 +20,7 @@ from mscon.data.inputs.image_files import Stamp, changed_since, decode_some, eac
 from mscon.data.table.table import at_lines
 from mscon.errors import TableError, counted, first_few
 from mscon.run import atomic
-from mscon.run.cache import alone, cache_folder, need_room
+from mscon.run.cache import alone, cache_folder, need_room, new_array
 from mscon.run.recipe import Data
 
 # Raised whenever the same file would decode to other pixels: old stores are then left alone, not misread.
@@ -211,7 +211,7 @@ def _decode_all(target: Path, paths: Sequence[Path | None], data: Data, title: s
     """Fill a store, black where an image cannot be read, and say what is wrong with those."""
     shape = (len(paths), data.channels, data.image_size, data.image_size)
     need_room(target.parent, shape[0] * _row(shape).itemsize, _WHAT, "image_size under [data]")
-    store = np.lib.format.open_memmap(target, mode="w+", dtype=_row(shape), shape=shape[:1])
+    store = new_array(target, _row(shape), shape[:1])
 
     def decode_into(number: int, path: Path) -> None:
         pixels, fingerprint = decode_with_fingerprint(path, data.image_size, data.channels, data.white)
@@ -224,7 +224,7 @@ def _decode_all(target: Path, paths: Sequence[Path | None], data: Data, title: s
 
 def _copy_rows(source: Path, target: Path, numbers: Sequence[int]) -> None:
     before = np.load(source, mmap_mode="r", allow_pickle=False)
-    after = np.lib.format.open_memmap(target, mode="w+", dtype=before.dtype, shape=(len(numbers),))
+    after = new_array(target, before.dtype, (len(numbers),))
     for place, number in enumerate(numbers):  # one at a time: together they may be more than fits
         after[place] = before[number]
     after.flush()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +19,7 @@ from mscon.data.inputs.vector_file import VectorFile
 from mscon.data.inputs.vectors import SUFFIXES, VectorStore, checked, map_file, open_file
 from mscon.data.table.table import Table, read_table
 from mscon.errors import RecipeError, TableError, counted, nearest
+from mscon.run import atomic
 from mscon.run.cache import cache_folder, cache_writing
 from mscon.run.recipe import Data, data_of
 from mscon.run.run import Run
@@ -159,16 +158,13 @@ def _unpack(pictures: pl.Series, files: list[str | None], name: str) -> Path:
     if folder.is_dir():
         return folder
     with cache_writing(folder.parent, "the images in the table"):
-        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
         try:
-            for picture, file in zip(pictures, files, strict=True):
-                if picture is not None and file is not None:
-                    (temporary / file).parent.mkdir(exist_ok=True)
-                    (temporary / file).write_bytes(picture)
-            temporary.chmod(0o755)
-            os.rename(temporary, folder)
-        except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
+            with atomic.new_folder(folder) as temporary:
+                for picture, file in zip(pictures, files, strict=True):
+                    if picture is not None and file is not None:
+                        (temporary / file).parent.mkdir(exist_ok=True)
+                        (temporary / file).write_bytes(picture)
+        except OSError:
             if not folder.is_dir():  # else another process was faster, and wrote the same
                 raise
     return folder

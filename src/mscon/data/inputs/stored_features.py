@@ -25,7 +25,7 @@ from mscon.data.inputs.images import ImageStore
 from mscon.data.inputs.views import augment, plain
 from mscon.errors import RunError
 from mscon.run import atomic
-from mscon.run.cache import alone, cache_folder, need_room
+from mscon.run.cache import alone, cache_folder, need_room, new_array
 from mscon.run.progress import ProgressBar
 from mscon.run.recipe import Views
 
@@ -129,8 +129,8 @@ class FeatureFile:
         finished = _rows_finished(partial, position, shape, first.dtype)
         if not finished:
             need_room(path.parent, int(np.prod(shape)) * first.dtype.itemsize, _WHAT, "stored_views under [encoder]")
-        mode = "r+" if finished else "w+"
-        features = np.lib.format.open_memmap(partial, mode=mode, dtype=first.dtype, shape=shape)
+            new_array(partial, first.dtype, shape)
+        features = np.lib.format.open_memmap(partial, mode="r+")
         with ProgressBar("encoding", self.encoded, shown=progress) as bar:
             bar.advance(finished * self.count)
             for start in range(finished, len(self.rows), BLOCK_ROWS):
