@@ -41,7 +41,9 @@ def readmit(root: Path) -> None:
 
 def is_beginning(root: Path) -> bool:
     """Whether a folder holds nothing but what mscon wrote of a run that was stopped before its training began."""
-    return not (root / FACTS).exists() and all(_is_of_a_run(root, path) for path in root.iterdir())
+    if any((root / name).exists() for name in (FACTS, LAST_CHECKPOINT)):  # or it was trained, and run.json is gone
+        return False
+    return all(_is_of_a_run(root, path) for path in root.iterdir())
 
 
 def _is_of_a_run(root: Path, path: Path) -> bool:

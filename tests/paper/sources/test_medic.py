@@ -132,7 +132,7 @@ def test_damaged_absent_and_unnamed_images_are_left_out_with_the_reason(disaster
     assert len(prepare(disasters.write())) == ALL
     report = capsys.readouterr().err
     assert "whose image is truncated: MEDIC_train.tsv, line 44" in report
-    assert "not an image of a kind that is read here: MEDIC_test.tsv, line 16" in report
+    assert "whose image is a web page: MEDIC_test.tsv, line 16" in report
     assert "2 rows left out whose image is not there: MEDIC_dev.tsv, line 10 ('data/gone.jpg')" in report
     assert "1 row left out without an image path: MEDIC_dev.tsv, line 11" in report
 

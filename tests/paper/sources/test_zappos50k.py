@@ -181,7 +181,7 @@ def test_images_that_cannot_be_decoded_are_left_out_with_the_reason(shoes, capsy
     assert len(prepare(shoes.write())) == 48
     report = capsys.readouterr().err
     assert "1 row left out whose image is truncated: line 50 (200001-1)" in report
-    assert "1 row left out whose image is not an image of a kind that is read here: line 51" in report
+    assert "1 row left out whose image is empty: line 51" in report
 
 
 def test_a_link_out_of_the_folder_is_left_out(shoes, tmp_path, capsys):

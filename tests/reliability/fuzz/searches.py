@@ -130,7 +130,7 @@ class Requests(Surface):
         if place in ("search", "browse", "rows"):
             _answered(scene.answers, place, body.encode("utf-8", "surrogatepass"))
         reply = _exchange(scene.server, _request(scene.server, method, place, body, heads, what))
-        status = reply.split(b" ", 2)[1:2]
+        status = reply.removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n").split(b" ", 2)[1:2]
         assert not status or status[0][:1] in b"24", reply[:300]
         alive = _exchange(scene.server, _request(scene.server, "GET", "thumbnail/1", "", [], []))
         assert alive.startswith(b"HTTP/1.1 200"), alive[:300]

@@ -109,6 +109,7 @@ def _serve(connection: Connection, argument: tuple[Surface, Path]) -> None:
     os.environ |= {"XDG_STATE_HOME": str(folder / "state"), "MSCON_CACHE": str(folder / "cache")}
     os.chdir(folder / "work")
     sys.path.insert(0, str(folder / "modules"))
+    sys.dont_write_bytecode = True  # what is written is watched, and modules of mscon are imported late
     scene = surface.prepare(folder)
     for stream in (1, 2):  # of what panics in Rust and decoders in C print
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
