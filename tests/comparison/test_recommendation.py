@@ -23,7 +23,13 @@ def leave(group: Group, scores: Mapping[str, float | None], kind: str = "class")
     """What probes would have left of the runs of a method; test scores are all 0."""
     for run in group.runs:
         records = [
-            {"column": c, "kind": kind, "classes": ["a", "b", "c"], "accuracy": {"value": 0.0, "low": 0.0, "high": 0.0}, "validation_score": s}
+            {
+                "column": c,
+                "kind": kind,
+                "classes": ["a", "b", "c"],
+                "accuracy": {"value": 0.0, "low": 0.0, "high": 0.0},
+                "validation_score": s,
+            }
             for c, s in scores.items()
         ]
         run.out.mkdir(parents=True, exist_ok=True)

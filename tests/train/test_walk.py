@@ -85,7 +85,7 @@ def once(hashed: Counter[bytes]) -> bool:
 
 
 def test_the_way_to_the_first_batch_enters_few_files(recipe, table, tmp_path, monkeypatch):
-    """Files of which a function is called, from the call of `fit` to its first batch; see decisions 20, 25, and 38 to 41."""
+    """Files of which a function is called, from the call of `fit` to its first batch (decisions 20, 25, 38 to 41)."""
 
     class FirstBatch(BaseException):
         pass
