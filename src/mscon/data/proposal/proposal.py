@@ -66,10 +66,7 @@ def _text(survey: Survey) -> str:
     _similarities(text, survey, pairs, same)
     _data(text, survey)
     _encoder(text, survey)
-    if _has_start(survey.data):
-        text.say("")
-        text.say("[keep]  # what training starts from beside what is learned, so that no other task is forgotten")
-        text.choice("beside", "all", "or a number of principal components")
+    _keep(text, survey.data)
     text.section("[weighting]")
     text.setting("name", "equal", "on glyphs no weighting was better")
     lonely = [
@@ -89,6 +86,19 @@ def _text(survey: Survey) -> str:
         text.say("[probe]  # scores columns that no similarity learns from: what an unlabelled task would get")
         text.choice("columns", [label.column for label in survey.unused], "")
     return str(text)
+
+
+def _keep(text: RecipeText, data: Data) -> None:
+    """What training starts from beside what is learned: in force where it was measured to lose nothing."""
+    why = "what training starts from beside what is learned, so that no other task is forgotten"
+    choice = "or a number of principal components"
+    if data.input in ("vectors", "text"):
+        text.section("[keep]", why)
+        text.setting("beside", "all", choice)
+    elif _has_start(data):
+        text.say("")
+        text.say(f"[keep]  # {why}")
+        text.choice("beside", "all", choice)
 
 
 def _similarities(text: RecipeText, survey: Survey, pairs: Sequence[Dependence], same: Mapping[str, str]) -> None:
