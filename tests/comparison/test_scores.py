@@ -196,7 +196,8 @@ def test_where_columns_could_be_held_out_the_verdict_says_so():
 def test_the_verdict_says_how_far_ahead_the_recommended_method_is(scores):
     lead = lead_text([Validation("MSCon", 0.8, None, 0.766), Validation("XEnt", 0.7, None, 0.764)], 28)
     assert verdict(scores, [], "MSCon", "mine", lead)[2] == (
-        "Take “MSCon”, the best by validation rows, by a hair: 76.6 against 76.4 of “XEnt” on 28 validation rows."
+        "Take “MSCon”, the best by validation rows, by a hair: 76.6 against 76.4 of “XEnt” on 28 validation rows; "
+        "so few rows make the choice nearly arbitrary."
     )
 
 
