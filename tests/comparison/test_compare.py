@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import time
@@ -103,7 +104,9 @@ def test_everything_is_written_and_agrees(finished):
     page = (folder / "out" / "report.html").read_text("utf-8")
     table = (folder / "out" / "table.md").read_text("utf-8")
     assert "was not trained (train.epochs = 0)" not in page
-    assert "season, colour, held out, make, held out" in page
+    assert re.search(r"Probed, but not trained on</dt>\s*<dd>season</dd>", page)
+    assert re.search(r"Held out in turn</dt>\s*<dd>colour; make</dd>", page)
+    assert "Guessing: largest class." in page and "Guessing: not said" not in page and "Guessing: ." not in page
     assert '<small class="">1 seed</small>' in page
     assert result.frame.filter(pl.col("method") == "frozen start")["seeds"].unique().to_list() == [1]
     assert "on 18 validation rows" in result.verdict[2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -223,6 +224,18 @@ def test_the_table_has_a_line_for_each_method_and_those_that_broke_down(scores):
     assert lines[2].startswith("| start ") and "63.3 (" in lines[2]
     assert lines[5].startswith("| SupCon, colour ") and "| -" in lines[5].replace("  ", "")
     assert lines[6] == "SimCLR: broke down. epoch 1: the loss is not finite."
+
+
+def test_the_legend_explains_each_mark(scores):
+    legend = " ".join(table_text(scores.comparison, {}).split("in %. ")[1].split())
+    meanings = dict(re.split(r":? ", part, maxsplit=1) for part in legend.partition(". ")[0].rstrip(".").split("; "))
+    assert meanings == {
+        "★": "clearly best",
+        "▲": "best mean, but not clearly",
+        "=": "not told apart from the best mean",
+        "no": "mark: clearly worse",
+        "'": "not trained on the column",
+    }
 
 
 def test_what_does_not_fit_the_terminal_is_counted(scores):
