@@ -11,8 +11,8 @@ import torch
 
 from mscon.cli import main
 from mscon.errors import RunError
-from mscon.evaluate.metrics.catalog import MEASURES
 from mscon.evaluate.column_probes import FrozenFeatures
+from mscon.evaluate.metrics.catalog import MEASURES
 from mscon.evaluate.probe import probe
 from mscon.method.similarities.continuous import Continuous
 from mscon.method.similarities.hierarchical import Hierarchical
