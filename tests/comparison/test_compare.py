@@ -317,7 +317,9 @@ def test_another_recipe_that_is_not_trained_is_no_frozen_start(finished, tmp_pat
     starts: list[str] = []
     really = shell.verdict
     monkeypatch.setattr(
-        shell, "verdict", lambda scores, start, *more: starts.extend(start) or really(scores, start, *more)
+        shell,
+        "verdict",
+        lambda scores, start, *more, **how: starts.extend(start) or really(scores, start, *more, **how),
     )
     run(folder, methods=("start",), held_out=[], also=other(folder, ("epochs = 2", "epochs = 0")))
     assert starts == ["frozen start", "frozen start, 6 components"]
