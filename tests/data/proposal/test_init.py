@@ -202,6 +202,16 @@ def test_every_kind_is_seen_and_what_is_no_label_left_out(tmp_path):
     assert 'name = "categorical"  # 4 classes, 1' in text  # 12 % of the training rows have no colour, or so
 
 
+def test_its_title_is_the_method(tmp_path):
+    (tmp_path / "a").mkdir(), (tmp_path / "b").mkdir()
+    beside, images_only = parsed(vectors_beside(tmp_path / "a")), parsed(grey_images(tmp_path / "b"))
+    assert (beside.title, beside.keep.beside) == ("MSCon + same row, start beside", "all")
+    assert (images_only.title, images_only.keep.beside) == ("MSCon + same row", 0)
+    vectors = np.random.default_rng(0).normal(size=(ROWS, 4)).tolist()
+    unlabelled = parsed(frame(vector=vectors).select("id", "vector"))
+    assert (unlabelled.title, unlabelled.columns) == ("SimCLR, start beside", ("same_row",))
+
+
 def test_what_it_offers_in_comments_is_a_recipe_too(tmp_path):
     """A hierarchy in place of two columns, and the width."""
     lines = mscon.init(vectors_beside(tmp_path)).splitlines()
