@@ -225,7 +225,7 @@ def vectors_file(root: Path, data: Data, table_name: str) -> Path:
     if path is None:
         raise TableError(
             f"{table_name}: the file of vectors '{data.vectors}' lies outside the folder '{root}'.\n"
-            f"  {ways_out(root, [data.vectors])}"
+            f"  {ways_out(root, [data.vectors], data.link_folders)}"
         )
     return path
 
