@@ -158,6 +158,18 @@ def test_two_classes_and_a_feature_that_never_varies_are_fine():
     assert accuracy(probe_of(data)) == 1.0
 
 
+def test_a_unit_that_was_nearly_always_0_does_not_outweigh_all_others():
+    """It is not 0 in one training row, by next to nothing, and far from it in one test row."""
+    g = np.random.default_rng(0)
+    x, unit = g.normal(size=(240, 5)), np.zeros((240, 1))
+    y = x[:, 0] + 0.1 * g.normal(size=240)
+    unit[3], unit[200] = 1e-4, 0.8
+    parts = (slice(150), slice(150, 190), slice(190, None))
+    with_it = np.concatenate([x, unit], axis=1)
+    plain, result = (linear_probe("number", *[a for p in parts for a in (f[p], y[p])], ()) for f in (x, with_it))
+    assert result.scores["r2"].mean() == pytest.approx(plain.scores["r2"].mean(), abs=0.1)
+
+
 def test_units_of_features_do_not_matter():
     x, y, xv, yv, xt, yt = splits(separation=0.5)
     scale, shift = np.logspace(-4, 4, 10), np.linspace(-3, 3, 10)

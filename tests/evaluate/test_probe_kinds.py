@@ -11,6 +11,7 @@ import torch
 
 from mscon.cli import main
 from mscon.errors import RunError
+from mscon.evaluate.column_probes import FrozenFeatures
 from mscon.evaluate.metrics.catalog import MEASURES
 from mscon.evaluate.probe import probe
 from mscon.method.similarities.continuous import Continuous
@@ -194,3 +195,11 @@ def test_numbers_that_are_all_the_same_are_not_asked(tmp_path):
     probe(run, progress=False)
     reasons = {(s["column"], s["probe"]): s["reason"] for s in run.read_probe()["skipped"]}
     assert "two different numbers, which the rows of split test do not have" in reasons["price", "linear"]
+
+
+def test_no_interval_of_r_squared_goes_above_1():
+    frozen = FrozenFeatures(np.zeros((4, 1)), {}, draws=100)
+    values = np.array([9.0, 9.0, 9.0, -80.0])  # influence values, of which a draw may well be above 1
+    record = frozen.intervals({"r2": values, "level_error": -values}, np.arange(4))
+    assert record["r2"]["high"] <= 1.0
+    assert record["level_error"]["high"] > 1.0  # in levels

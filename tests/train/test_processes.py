@@ -120,10 +120,10 @@ def test_a_failure_stops_all_with_one_message_and_the_run_goes_on_as_if_nothing_
     recipe_with: Callable[..., Recipe], table: Table, tmp_path: Path, monkeypatch
 ):
     """It comes in the third of three epochs of three steps each; a memory of past batches goes on as well."""
-    (tmp_path / "broken.py").write_text(BROKEN)
+    (tmp_path / "stopping.py").write_text(BROKEN)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     monkeypatch.syspath_prepend(str(tmp_path))
-    recipe = recipe_with(*NO_NORMS, *UNEVEN, "weighting.name=broken:Stops", "candidates.memory_size=40")
+    recipe = recipe_with(*NO_NORMS, *UNEVEN, "weighting.name=stopping:Stops", "candidates.memory_size=40")
     alone = fit(recipe, table, tmp_path / "alone", progress=False)
     assert alone is not None
     monkeypatch.setenv("STOPS", "1")

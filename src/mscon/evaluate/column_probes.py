@@ -7,7 +7,7 @@ with their nearest rows. Both go by the kind of the column's targets.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from mscon.evaluate.estimators import CannotProbe
 from mscon.evaluate.linear import LinearResult, linear_probe
 from mscon.evaluate.metrics import influence
 from mscon.evaluate.metrics.bootstrap import interval, macro_f1_interval
+from mscon.evaluate.metrics.catalog import MEASURES
 from mscon.evaluate.metrics.retrieval import RetrievalResult, label_retrieval, nearest_difference, retrieval
 from mscon.evaluate.targets import ProbeTarget, among_largest, codes_of
 from mscon.method.similarities.base import TargetKind
@@ -63,8 +64,11 @@ class FrozenFeatures:
 
     def intervals(self, scores: Mapping[str, Float[np.ndarray, " some"]], rows: Int[np.ndarray, " some"]) -> Record:
         """The mean of each measure over rows with its bootstrap interval, as plain values."""
-        sampling = self.sampling(rows)
-        return {name: interval(values, **sampling).to_json() for name, values in scores.items()}
+        sampling, record = self.sampling(rows), {}
+        for name, values in scores.items():
+            score = interval(values, **sampling)
+            record[name] = replace(score, high=min(score.high, MEASURES[name].ceiling)).to_json()
+        return record
 
 
 # Linear -------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -35,6 +36,11 @@ class Measure:
     def sign(self) -> int:
         """1 where more is better, else -1."""
         return -1 if self.lower_is_better else 1
+
+    @property
+    def ceiling(self) -> float:
+        """The largest value that it can have: 1 for shares, R² and correlations."""
+        return 1.0 if self.unit in ("%", "") else math.inf
 
     @property
     def in_percent(self) -> bool:
