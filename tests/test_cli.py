@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -99,6 +100,32 @@ def test_arguments_that_cannot_be_meant_are_status_2_too(arguments):
     with pytest.raises(SystemExit) as stopped:
         main(arguments)
     assert stopped.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("trian", "mscon: error: there is no verb 'trian'. Did you mean 'train'?"),
+        ("list recipe", "mscon list: error: argument KIND: must be one of .*'recipe'. Did you mean 'recipes'?"),
+        ("export r --to onxn --out x", "mscon export: error: argument --to: .* Did you mean 'onnx'?"),
+        (
+            "train g.toml --table t --out e --epochs 3",
+            "unrecognized .*: --epochs 3. Did you mean --set train.epochs=3?",
+        ),
+        ("train g.toml --table t --out e --batch-size=9", "Did you mean --set train.batch_size=9?"),
+        ("train g.toml --table t --out e --seed", "Did you mean --set train.seed=VALUE?"),
+        ("train g.toml --table t --out e --overwirte", "mscon train: error: .* Did you mean '--overwrite'?"),
+        ("probe r --epochs 3", "mscon probe: error: unrecognized arguments: --epochs 3.\n"),
+    ],
+)
+def test_a_misspelt_verb_choice_or_option_is_told_what_is_near(arguments, words, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments.split())
+    assert stopped.value.code == 2
+    message = capsys.readouterr().err
+    usage, _, verb = message.partition("error: ")[0].rpartition("\n")
+    assert usage.startswith(f"usage: {verb.removesuffix(': ')} [-h]"), "the usage of the verb that it concerns"
+    assert re.search(words.replace("?", r"\?").replace("--set train.", r"--set train\."), message)
 
 
 def test_arguments_that_are_not_utf_8_are_one_message(capsys, tmp_path):

@@ -171,6 +171,26 @@ def test_the_vectors_of_a_new_table_may_be_called_otherwise(run, table, tmp_path
         embed_table(mscon.load(run.root), read_table(table), tmp_path / "out.npz", vectors="new.npy")
 
 
+@pytest.mark.parametrize(
+    ("vectors", "words"),
+    [
+        (None, "new.csv has 20 rows, but 'clip.npy' has 30 vectors."),
+        ("none.npy", "the file of vectors '{folder}/none.npy' does not exist."),
+        ("z.npz", "vectors are not read from 'z.npz', but from files whose names end in .npy or .safetensors."),
+    ],
+)
+def test_vectors_that_do_not_fit_a_new_table_are_told_how_to_name_others(table, tmp_path, vectors, words):
+    data = replace(recipes.parse(RECIPE + VECTORS).data, vectors=vectors or "clip.npy")
+    np.save(tmp_path / "clip.npy", np.ones((30, 6), np.float32))
+    np.savez(tmp_path / "z.npz", np.ones((20, 6), np.float32))
+    with pytest.raises(TableError) as caught:
+        open_table(read_table(table), data, None, None, drops=False)
+    message = str(caught.value)
+    assert words.format(folder=tmp_path) in message
+    assert "If it moved" not in message and "no column" not in message
+    assert "pass --vectors new.npy, a path relative to the folder of the table" in message or vectors == "z.npz"
+
+
 def test_stamps_of_vectors_are_hashes_of_each_row_whatever_is_read_at_once(tmp_path, monkeypatch):
     """Finished shards are known by them, also those of older versions."""
     job = write_job(tmp_path / "job")

@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 import torch
 
+from mscon.cli import main
 from mscon.errors import RunError
 from mscon.evaluate.metrics.bootstrap import interval, macro_f1_interval
 from mscon.evaluate.probe import probe
@@ -36,6 +37,7 @@ def make(root: Path, text: str = RECIPE, **columns: list[str | None]) -> Run:
     kind = g.integers(3, size=240)
     split = np.repeat(SPLITS, [120, 40, 40, 40])
     run = Run.create(root)
+    run.write_facts({"table": {"name": "shoes.csv"}})
     run.write_recipe(recipe.parse(text))
     table = {"line": range(2, 242), "split": split, "image": [f"{i}.png" for i in range(240)]}
     table["kind"] = np.array(["boot", "sandal", "slipper"])[kind]
@@ -259,3 +261,13 @@ def test_features_of_other_rows_are_refused(tmp_path):
     run.write_rows(run.read_rows().head(200))
     with pytest.raises(RunError, match="features of 240 rows, but 200 rows"):
         probe(run, progress=False)
+
+
+def test_damaged_facts_are_refused_though_the_features_are_current(tmp_path, capsys):
+    run = make(tmp_path / "run")
+    facts = run.root / "run.json"
+    facts.write_bytes(facts.read_bytes()[:20])
+    assert main(["probe", str(run.root)]) == 2
+    refused = capsys.readouterr()
+    assert "run.json has changed since mscon wrote it" in refused.err and not refused.out
+    assert not run.has_probe

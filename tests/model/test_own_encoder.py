@@ -338,6 +338,9 @@ def test_a_file_of_weights_executes_nothing_and_is_refused_by_name(tmp_path):
     with pytest.raises(RecipeError, match=r"weights: '.*w\.pth' holds more than tensors"):
         build_model(parse(f"encoder.weights={path}"), 1)
     assert not (tmp_path / "executed").exists()
+    torch.save(nn.Linear(2, 2), path)
+    with pytest.raises(RecipeError, match=r"holds more than tensors(?s:.*)state_dict"):
+        build_model(parse(f"encoder.weights={path}"), 1)
     good = build_model(parse(), 1).encoder.backbone.state_dict()
     (first, tensor), *_ = good.items()
     for content, words in (

@@ -70,6 +70,13 @@ def test_what_cannot_be_meant_is_told_with_what_there_is(weights, words):
     assert "Similarities here: 'closure', 'category', 'heel'" in str(caught.value)
 
 
+@pytest.mark.parametrize(("names", "example"), [(("hue", "tone", "size"), "hue=1,tone=0.5"), (("hue",), "hue=1")])
+def test_the_example_of_a_mix_has_names_of_the_run(names, example):
+    with pytest.raises(RunError, match=f"A mix is written {example}: ") as caught:
+        Mix.of("closure=1", names)
+    assert "category" not in str(caught.value)
+
+
 def test_all_complaints_come_at_once():
     with pytest.raises(RunError) as caught:
         Mix.of("closur=1,heel=-1,category", NAMES)

@@ -558,6 +558,7 @@ def test_a_line_an_epoch_where_nobody_watches(recipe, table, tmp_path, capsys):
     assert length == "Training takes 4 steps: 2 epochs of 2 steps."
     assert warning.startswith("warning: 4 steps are few") and "train.epochs = 100 or more" in warning
     assert "loss x weight" in legend and "Relative excess: 0" in legend
+    assert "A positive is another sample of the batch with the same label" in legend
     assert len(lines) == 2
     assert lines[0].startswith("epoch 1/2: total ")
     assert all(word in lines[1] for word in ("shape", "shade", "same_row", "with a positive", "relative excess"))

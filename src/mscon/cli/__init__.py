@@ -13,7 +13,8 @@ from collections.abc import Sequence
 import mscon
 from mscon.cli import deployment, evidence, experiments, explore, list, search, tables, training
 from mscon.cli.arguments import process_number, started_by_torchrun
-from mscon.errors import MSConError, OthersStopped, is_out_of_memory
+from mscon.cli.suggestions import suggestions
+from mscon.errors import MSConError, OthersStopped, is_out_of_memory, nearest
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if no_utf8 := [ascii(word) for word in words if any("\ud800" <= letter <= "\udfff" for letter in word)]:
         print(f"mscon: not UTF-8: {', '.join(no_utf8)}. Write it in UTF-8, or rename the file.", file=sys.stderr)
         return 2
-    parsed = _parser().parse_args(words)
+    parsed = _parsed(words)
     if process_number() and not parsed.is_shared:
         return 0
     try:
@@ -93,7 +94,21 @@ def _print_once(error: MSConError) -> None:
         write()
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parsed(words: Sequence[str]) -> argparse.Namespace:
+    """The arguments; a mistake in them ends the process with status 2 and the usage of the verb that it concerns."""
+    parser, verbs = _parser()
+    if words and not words[0].startswith("-") and words[0] not in verbs.choices:
+        known = ", ".join(verbs.choices)
+        parser.error(f"there is no verb '{words[0]}'.{nearest(words[0], verbs.choices)} Verbs: {known}.")
+    parsed, unknown = parser.parse_known_args(words)
+    if unknown:
+        hints = suggestions(unknown, parsed.options, hasattr(parsed, "set"))
+        verbs.choices[words[0]].error(f"unrecognized arguments: {' '.join(unknown)}.{hints}")
+    return parsed
+
+
+def _parser() -> tuple[argparse.ArgumentParser, argparse._SubParsersAction[argparse.ArgumentParser]]:
+    """The parser, and the verbs in it."""
     parser = argparse.ArgumentParser(
         prog="mscon",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -132,4 +147,4 @@ def _parser() -> argparse.ArgumentParser:
         list.list_,
     ):
         verb.add_to(verbs)
-    return parser
+    return parser, verbs

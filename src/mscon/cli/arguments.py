@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import inspect
 import os
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from mscon.errors import nearest
 
 if TYPE_CHECKING:
     from mscon.run.recipe import Recipe
@@ -29,9 +32,21 @@ class Argument:
         return replace(self, help=help)
 
 
-def argument(name: str, help: str, **options: Any) -> Argument:
-    """A positional argument, or an option where its name begins with dashes."""
+def argument(name: str, help: str, *, choices: Sequence[str] = (), **options: Any) -> Argument:
+    """A positional argument, or an option where its name begins with dashes.
+
+    Args:
+        choices: the values that it may have; of another one the message names the nearest.
+    """
+    if choices:
+        options = {"metavar": f"{{{','.join(choices)}}}", **options, "type": functools.partial(_one_of, choices)}
     return Argument(name, help, options)
+
+
+def _one_of(choices: Sequence[str], text: str) -> str:
+    if text not in choices:
+        raise argparse.ArgumentTypeError(f"must be one of {', '.join(choices)}, got '{text}'.{nearest(text, choices)}")
+    return text
 
 
 def flag(name: str, help: str) -> Argument:
@@ -68,7 +83,8 @@ class Verb:
             description=description,
             epilog=f"examples:\n{textwrap.indent(textwrap.dedent(self.examples).strip(), '  ')}\n\n{status}",
         )
-        parser.set_defaults(verb=self.run, is_shared=self.is_shared)
+        names = [one.name for one in self.arguments if one.name.startswith("-")]
+        parser.set_defaults(verb=self.run, is_shared=self.is_shared, options=names)
         for one in self.arguments:
             parser.add_argument(one.name, help=one.help, **one.options)
 

@@ -184,8 +184,13 @@ def open_columns(source: object, data: Data, known: Mapping[str, Any]) -> Inputs
     return _checked_inputs(table, data, table.folder, known)
 
 
+_OTHER_VECTORS = (
+    "For other vectors pass --vectors new.npy, a path relative to the folder of the table, or to --images DIR."
+)
+
+
 def _checked_inputs(table: Table, data: Data, root: Path, known: Mapping[str, Any] | None) -> Inputs:
-    if complaints := check_inputs(table, data, root):
+    if complaints := check_inputs(table, data, root, _OTHER_VECTORS):
         raise TableError("\n".join(complaints))
     columns = [table.frame.get_column(name) for name in table.frame.columns if name not in ("line", "split")]
     keys = {"line": pl.Series(table.lines, dtype=pl.Int64), "split": ["train"] * len(table)}

@@ -84,11 +84,12 @@ def probe(
         images: the folder in which the images, or the file of vectors, are now, if they moved; the run remembers it.
 
     Raises:
-        RunError: if the run has no checkpoint, its recipe names a column that its rows do not have, images or vectors
-            have changed, or features are not finite.
+        RunError: if the run has no checkpoint, a file of it is damaged, its recipe names a column that its rows do not
+            have, images or vectors have changed, or features are not finite.
         TableError: if features must be extracted and an image cannot be read any more.
     """
     run = Run.of(run).moved(images)
+    run.read_facts()  # refused if damaged, also where features are current and nothing else would read it
     recipe, rows = run.read_recipe(), run.read_rows()
     outputs.need_place(run.root / "probe.json", "Copy the run to a folder that you may write to.")
     columns = probe_columns(run, recipe, rows)

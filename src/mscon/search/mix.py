@@ -12,8 +12,6 @@ from jaxtyping import Float
 
 from mscon.errors import RunError, nearest
 
-_FORM = "A mix is written closure=1,category=0.5: names of similarities and numbers, 0 or above."
-
 
 @dataclass(frozen=True, slots=True)
 class Mix:
@@ -63,7 +61,9 @@ class Mix:
         if complaints:
             listed_complaints = "\n  ".join(complaints)
             listed = ", ".join(f"'{name}'" for name in names)
-            raise RunError(f"mix {_shown(mix)}: {listed_complaints}\n  {_FORM}\n  Similarities here: {listed}.")
+            example = ",".join(f"{name}={weight}" for name, weight in zip(names, ("1", "0.5"), strict=False))
+            form = f"A mix is written {example}: names of similarities and numbers, 0 or above."
+            raise RunError(f"mix {_shown(mix)}: {listed_complaints}\n  {form}\n  Similarities here: {listed}.")
         return cls(tuple(names), tuple(weights.get(name, 0.0) for name in names))
 
     @property

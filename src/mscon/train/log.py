@@ -152,8 +152,9 @@ def means_of(measured: Sequence[Measured], counts: Float[Tensor, " batches"]) ->
 
 
 LEGEND = (
-    "Shown: the total loss; loss x weight of each similarity (share of anchors with a positive); and the score of "
-    "validation rows. Relative excess: 0 = the lowest loss that the labels allow, 1 = chance."
+    "Shown: the total loss; loss x weight of each similarity (share of samples with a positive); and the score of "
+    "validation rows. A positive is another sample of the batch with the same label, or with a near number. "
+    "Relative excess: 0 = the lowest loss that the labels allow, 1 = chance."
 )
 
 

@@ -38,8 +38,8 @@ def test_images_that_differ_in_one_pixel_are_not_equal():
 def test_rows_whose_image_is_trained_on_are_counted():
     equal = find_duplicates(ROWS, store([1, 2, 3, 4, 5, 6, 7, 8, 2, 2]))
     assert (equal.rows, equal.leaked) == (3, 2)
-    (head, group) = duplicates_text(equal, "line")
-    assert "2 rows outside the training split with an image that is trained on" in head
+    (_, group, warning) = duplicates_text(equal, "line")
+    assert warning.startswith("warning: of 2 rows outside the training split, 2 have an image that is trained on.")
     assert group == "    lines 3, 10, 11: '1.png'"
 
 
@@ -58,7 +58,7 @@ def test_of_many_groups_the_text_names_some_and_json_all():
     equal = find_duplicates(many, store([*range(1, 9), *range(1, 9)]))
     assert len(equal.examples) == 8
     text = duplicates_text(equal, "row")
-    assert len(text) == 7
+    assert len(text) == 7, "without a leak there is no warning"
     assert text[-1] == "    and 3 more"
 
 
@@ -69,10 +69,11 @@ def test_equal_vectors_are_found_whatever_the_sign_of_zero(tmp_path):
     equal = find_duplicates(ROWS, inputs, "vector")
     assert (equal.groups, equal.rows, equal.leaked) == (2, 4, 1)
     assert duplicates_text(equal, "line") == [
-        "4 rows in 2 groups of equal vectors; 1 group with rows in more than one split; 1 row outside the training "
-        "split with a vector that is trained on.",
+        "4 rows in 2 groups of equal vectors; 1 group with rows in more than one split.",
         "    lines 4, 11: '2.png'",
         "    lines 2, 6: '0.png'",
+        "warning: of 2 rows outside the training split, 1 has a vector that is trained on. Scores on them do not tell "
+        "how well new rows are predicted. Put equal rows into one split, or leave them out.",
     ]
 
 
@@ -92,3 +93,9 @@ def test_check_looks_for_equal_vectors_columns_and_texts(tmp_path, capsys, monke
         (tmp_path / "r.toml").write_text(recipe)
         assert main(["check", "r.toml", "--table", "t.csv"]) == 0
         assert words in capsys.readouterr().out
+    np.save(tmp_path / "v.npy", np.ones((16, 3), np.float32))
+    setting = ["--set", "data.input=vectors", "--set", "data.vectors=v.npy"]
+    assert main(["check", "r.toml", "--table", "t.csv", *setting]) == 0
+    assert (
+        "warning: of 8 rows outside the training split, 8 have a vector that is trained on" in capsys.readouterr().out
+    )

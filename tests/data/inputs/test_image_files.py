@@ -80,6 +80,10 @@ def test_the_way_out_of_links_and_of_absolute_paths_is_told(root, tmp_path):
         root, [str(tmp_path / "a" / "1.png"), str(tmp_path / "a/b/2.png")]
     )
     assert "--images DIR" in ways_out(root, ["../x.png"])
+    misspelt = ways_out(root, ["link0.png"], ["../blob", "../blobs"])
+    assert misspelt.startswith(f"[data] link_folders: there is no folder '../blob', looked for relative to '{root}'.")
+    assert 'link_folders = ["../blobs"]' in misspelt
+    assert "there is no folder" not in ways_out(root, ["link0.png"], ["../blobs"])
 
 
 @pytest.mark.parametrize(

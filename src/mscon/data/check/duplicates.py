@@ -34,6 +34,7 @@ class Duplicates:
         rows: rows in them.
         groups_across: groups with rows in more than one split.
         leaked: rows outside the training split whose input a training row has too.
+        held_out: all rows outside the training split.
         examples: lines of the groups, those across splits first; of many only the first 1,000.
         names: what the first image of each of these is called; "" where rows are no images.
         kind: what the inputs are: "image", "vector", "text" or "columns".
@@ -46,6 +47,7 @@ class Duplicates:
     examples: tuple[tuple[int, ...], ...]
     names: tuple[str, ...] = ()
     kind: str = "image"
+    held_out: int = 0
 
 
 def find_duplicates(rows: pl.DataFrame, inputs: Inputs, kind: str = "image") -> Duplicates:
@@ -71,6 +73,7 @@ def find_duplicates(rows: pl.DataFrame, inputs: Inputs, kind: str = "image") -> 
         examples=tuple(tuple(line[row] for row in group) for group in examples),
         names=tuple(name[group[0]] or "" for group in examples),
         kind=kind,
+        held_out=sum(name != "train" for name in split),
     )
 
 
@@ -97,13 +100,20 @@ def duplicates_text(duplicates: Duplicates, word: str) -> list[str]:
         ]
     verb = "that are" if duplicates.kind == "columns" else "that is"
     across = f"{counted(duplicates.groups_across, 'group')} with rows in more than one split"
-    leak = f"{counted(duplicates.leaked, 'row')} outside the training split with {one} {verb} trained on"
     lines = [
-        f"{counted(duplicates.rows, 'row')} in {counted(duplicates.groups, 'group')} of equal {several}; {across}"
-        + (f"; {leak}." if duplicates.leaked else "."),
+        f"{counted(duplicates.rows, 'row')} in {counted(duplicates.groups, 'group')} of equal {several}; {across}.",
         *(
             f"    {word}s {first_few(group, 8)}" + (f": {name!r}" if name else "")
             for group, name in zip(duplicates.examples[:_SHOWN], duplicates.names, strict=False)
         ),
     ]
-    return lines + ([f"    and {duplicates.groups - _SHOWN:,} more"] if duplicates.groups > _SHOWN else [])
+    if duplicates.groups > _SHOWN:
+        lines.append(f"    and {duplicates.groups - _SHOWN:,} more")
+    if duplicates.leaked:
+        has = "has" if duplicates.leaked == 1 else "have"
+        lines.append(
+            f"warning: of {counted(duplicates.held_out, 'row')} outside the training split, {duplicates.leaked:,} "
+            f"{has} {one} {verb} trained on. Scores on them do not tell how well new rows are predicted. Put equal "
+            "rows into one split, or leave them out."
+        )
+    return lines

@@ -80,13 +80,24 @@ def link_folder(images_root: Path, images: Sequence[str]) -> str:
     return "" if os.path.commonpath([folder, root]) == folder else os.path.relpath(folder, root)
 
 
-def ways_out(images_root: Path, images: Sequence[str]) -> str:
+def ways_out(images_root: Path, images: Sequence[str], link_folders: Sequence[str] = ()) -> str:
     """What to do about images outside the root, in a sentence or two.
 
     Args:
         images_root: the folder that paths are relative to.
         images: cells that `locate` finds outside.
+        link_folders: those that it looked in too; one that does not exist is named first.
     """
+    advice = _ways_out(images_root, images)
+    if absent := [repr(folder) for folder in link_folders if not os.path.isdir(os.path.join(images_root, folder))]:
+        return (
+            f"[data] link_folders: there is no folder {', '.join(absent)}, looked for relative to "
+            f"'{os.path.abspath(images_root)}'.\n  {advice}"
+        )
+    return advice
+
+
+def _ways_out(images_root: Path, images: Sequence[str]) -> str:
     if all(os.path.isabs(image) for image in images):
         folder = os.path.commonpath([os.path.dirname(os.path.realpath(image)) for image in images[:1_000]])
         return f"Pass --images DIR, a folder that all images lie in, such as --images '{folder}'."

@@ -225,13 +225,19 @@ def vectors_file(root: Path, data: Data, table_name: str) -> Path:
     if path is None:
         raise TableError(
             f"{table_name}: the file of vectors '{data.vectors}' lies outside the folder '{root}'.\n"
-            f"  {ways_out(root, [data.vectors])}"
+            f"  {ways_out(root, [data.vectors], data.link_folders)}"
         )
     return path
 
 
-def check_inputs(table: Table, data: Data, root: Path) -> list[str]:
+def check_inputs(table: Table, data: Data, root: Path, other_vectors: str = "") -> list[str]:
     """Complaints about the columns or the file of inputs other than images, from cheap checks only.
+
+    Args:
+        table: as it was read.
+        data: names the columns or the file.
+        root: folder that the file of vectors is relative to.
+        other_vectors: how the user names another file of vectors, see `map_file`.
 
     Raises:
         RecipeError: if the recipe does not say where they come from.
@@ -260,11 +266,16 @@ def check_inputs(table: Table, data: Data, root: Path) -> list[str]:
         )
     if Path(data.vectors).suffix.lower() in SUFFIXES:
         try:
-            map_file(vectors_file(root, data, table.name), len(table), table.name)
+            map_file(vectors_file(root, data, table.name), len(table), table.name, other_vectors)
         except TableError as error:
             return [str(error)]
         return []
     if data.vectors not in table.vectors:
+        if Path(data.vectors).suffix.lower() == ".npz" or os.path.isfile(root / data.vectors):
+            return [
+                f"{table.name}: vectors are not read from '{data.vectors}', but from files whose names end in "
+                f"{' or '.join(SUFFIXES)}.\n  Save one array with np.save, as .npy, with a vector for each row."
+            ]
         of_lists = ", ".join(repr(name) for name in table.vectors) or "none"
         return [
             f"{table.name}: there is no column {data.vectors!r} of lists of numbers."

@@ -161,7 +161,7 @@ def open_file(path: Path, rows: int, table_name: str) -> VectorFile:
     return VectorFile(path, map_file(path, rows, table_name), stamp)
 
 
-def map_file(path: Path, rows: int, table_name: str) -> Shaped[np.ndarray, "rows dim"]:
+def map_file(path: Path, rows: int, table_name: str, other: str = "") -> Shaped[np.ndarray, "rows dim"]:
     """The vectors of a .npy or .safetensors file, mapped into memory; their values are not checked yet.
 
     Of a safetensors file it is the only tensor, or the one called "features".
@@ -170,6 +170,7 @@ def map_file(path: Path, rows: int, table_name: str) -> Shaped[np.ndarray, "rows
         path: the file.
         rows: how many vectors there must be.
         table_name: how messages call the table.
+        other: how the user names another file, where not as in training: a sentence for messages.
 
     Raises:
         TableError: if the file is missing, of another kind or damaged, holds anything but one vector of numbers a
@@ -179,7 +180,8 @@ def map_file(path: Path, rows: int, table_name: str) -> Shaped[np.ndarray, "rows
         array = _map_npy(path) if path.suffix.lower() == ".npy" else _map_safetensors(path)
     except FileNotFoundError:
         raise TableError(
-            f"{table_name}: the file of vectors '{path}' does not exist.\n  If it moved, pass --images DIR, its folder."
+            f"{table_name}: the file of vectors '{path}' does not exist.\n"
+            f"  {other or 'If it moved, pass --images DIR, its folder.'}"
         ) from None
     except OSError as error:
         raise TableError(f"{table_name}: the vectors '{path}' cannot be read: {error.strerror or error}.") from None
@@ -194,6 +196,7 @@ def map_file(path: Path, rows: int, table_name: str) -> Shaped[np.ndarray, "rows
         raise TableError(
             f"{table_name} has {counted(rows, 'row')}, but '{path.name}' has {counted(len(array), 'vector')}.\n"
             "  They belong together in order, the first vector to the first row; write a vector for every row."
+            + (f"\n  {other}" if other else "")
         )
     return array
 

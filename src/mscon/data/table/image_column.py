@@ -47,7 +47,7 @@ def unusable_images(table: Table, data: Data, root: Path) -> set[int]:
     paths = locate(root, [cell for _, cell in named], data.link_folders)
     if outside := [row for (row, _), path in zip(named, paths, strict=True) if path is None]:
         what = f"image {cells[outside[0]]!r} {OUTSIDE} ({root})."
-        advice = ways_out(root, [cell for row in outside if (cell := cells[row]) is not None])
+        advice = ways_out(root, [cell for row in outside if (cell := cells[row]) is not None], data.link_folders)
         complaints.append(table.complaint(outside, what, advice))
     inside = {row: path for (row, _), path in zip(named, paths, strict=True) if path is not None}
     complaints += _repeated(table, inside, cells)
