@@ -227,9 +227,10 @@ def _conclude(
     ]
     text = "\n".join([table_text(scores.comparison, broken), *map(plain, notes)])
     recommended = None
+    with outputs.writing(out):  # first what tells the same command that the other files are its own
+        atomic.write_json(out / RESULTS, _json(prepared, planned, scores, ranked, sentences, faults, notes))
     build_report(members, out / REPORT, scores.comparison, lead=sentences, overwrite=True)
     with outputs.writing(out):
-        atomic.write_json(out / RESULTS, _json(prepared, planned, scores, ranked, sentences, faults, notes))
         atomic.write_text(out / TABLE, full_text(scores.comparison, broken, [*sentences, *notes]))
         if best is not None:
             toml = recommended_toml(planned, best, ranked[1] if len(ranked) > 1 else None, base.probe, base.title)

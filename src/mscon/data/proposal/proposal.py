@@ -95,7 +95,7 @@ def _title(survey: Survey) -> str:
 
 
 def _keeps_start(data: Data) -> bool:
-    return data.input in ("vectors", "text")
+    return _has_start(data) and data.input != "columns"  # not measured for columns
 
 
 def _keep(text: RecipeText, data: Data) -> None:
@@ -105,7 +105,7 @@ def _keep(text: RecipeText, data: Data) -> None:
     if _keeps_start(data):
         text.section("[keep]", why)
         text.setting("beside", "all", choice)
-    elif _has_start(data):
+    elif data.input == "columns":
         text.say("")
         text.say(f"[keep]  # {why}")
         text.choice("beside", "all", choice)
