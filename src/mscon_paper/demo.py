@@ -16,19 +16,20 @@ HELD_OUT = ("weight",)
 SETTINGS = ("weighting.name=equal", "train.epochs=5")
 
 
-def demo(out: Path, *, seeds: int = 3, jobs: int | None = None, quick: bool = False) -> Path:
+def demo(out: Path, *, seeds: int | None = None, jobs: int | None = None, quick: bool = False) -> Path:
     """Run it all; prints the table, the verdict, and where report and explorer lie.
 
     Args:
         out: folder for runs and pages.
-        seeds: runs of each method.
+        seeds: runs of each method; 3 by default.
         jobs: runs side by side; by default one a core, at most 8.
-        quick: one seed and two epochs, to see that it works.
+        quick: one seed and two epochs, to see that it works. Not together with `seeds`.
 
     Returns:
         The report's path.
 
     Raises:
+        RecipeError: for `quick` together with `seeds`.
         RunError: if another file lies where the pages go.
     """
     from mscon.comparison.compare import compare

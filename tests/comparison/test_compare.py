@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import time
@@ -103,7 +104,9 @@ def test_everything_is_written_and_agrees(finished):
     page = (folder / "out" / "report.html").read_text("utf-8")
     table = (folder / "out" / "table.md").read_text("utf-8")
     assert "was not trained (train.epochs = 0)" not in page
-    assert "season, colour, held out, make, held out" in page
+    assert re.search(r"Probed, but not trained on</dt>\s*<dd>season</dd>", page)
+    assert re.search(r"Held out in turn</dt>\s*<dd>colour; make</dd>", page)
+    assert "Guessing: largest class." in page and "Guessing: not said" not in page and "Guessing: ." not in page
     assert '<small class="">1 seed</small>' in page
     assert result.frame.filter(pl.col("method") == "frozen start")["seeds"].unique().to_list() == [1]
     assert "on 18 validation rows" in result.verdict[2]
@@ -369,6 +372,24 @@ def test_the_terminal_ends_with_one_table_and_three_sentences(finished, capsys):
     assert "All 14 runs are there already." in printed.err
 
 
+def test_a_quick_try_recommends_nothing_and_says_so_in_every_file(finished, tmp_path, trained, capsys):
+    """Its runs are there already, and so is what a real comparison recommended."""
+    folder = copy(finished[0], tmp_path)
+    arguments = ["compare", f"{folder}/mine.toml", "--table", f"{folder}/mine.csv", "--out", f"{folder}/out"]
+    assert (folder / "out" / "recommended.toml").is_file()
+    assert main([*arguments, "--methods", *FEW, "--quick", "--jobs", "1"]) == 0
+    printed = capsys.readouterr().out
+    sentence = (
+        "This was a quick try (--quick: one seed, two epochs): its scores mean nothing, and no recipe is recommended."
+    )
+    for text in (printed, *((folder / "out" / name).read_text("utf-8") for name in ("table.md", "report.html"))):
+        assert sentence in text and "Take “" not in text
+    assert json.loads((folder / "out" / "compare.json").read_text("utf-8"))["verdict"][2] == sentence
+    assert not (folder / "out" / "recommended.toml").exists()
+    assert printed.splitlines()[-1] == f"{folder}/out: report.html, table.md"
+    assert not trained
+
+
 @pytest.mark.usefixtures("no_page")
 def test_a_killed_comparison_goes_on(tmp_path):
     write_table(tmp_path)
@@ -417,6 +438,7 @@ def other(folder: Path, *changes: tuple[str, str]) -> list[str]:
         ),
         bad(words="seeds and jobs must be 1 or more", error=ValueError, seeds=0),
         bad(words="seeds and jobs must be 1 or more", error=ValueError, jobs=-1),
+        bad(words="--quick trains with one seed, so it cannot", error=RecipeError, quick=True, seeds=2),
         bad(words="--held-out colr: no such label column", error=RecipeError, held_out=["colr"]),
         bad(
             words="--held-out make: it is the only label column",
@@ -509,6 +531,8 @@ def test_a_mistake_has_status_2_on_the_command_line(tmp_path, capsys):
     assert "none.csv" in capsys.readouterr().err
     assert main([*arguments[:3], f"{tmp_path}/mine.csv", *arguments[4:], "--held-out", "none", "make"]) == 2
     assert "--held-out none: no such label column" in capsys.readouterr().err
+    assert main([*arguments[:3], f"{tmp_path}/mine.csv", *arguments[4:], "--quick", "--seeds", "2"]) == 2
+    assert "cannot be combined with --seeds. Leave out one of them." in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

@@ -84,8 +84,18 @@ def test_the_file_is_the_recipe_with_the_reason_and_the_users_own_probes(whole):
     assert "“MSCon (this recipe)”: 42.0" in comment[2]
     assert comment[3] == "# 2 seeds. Test rows played no part in this choice."
     read = recipes.parse(toml)
-    assert read.title == "mine" and read.probe == BASE.probe
+    assert read.title == "SimCLR" and read.probe == BASE.probe
     assert read.columns == ("same_row",)
+
+
+def test_the_users_recipe_keeps_its_title_and_any_other_method_has_its_own(whole):
+    titles = {
+        v.title: recipes.parse(recommended_toml(whole, v, None, BASE.probe, "mine")).title
+        for v in validations(whole, ["colour", "make"])
+    }
+    assert titles.pop("MSCon (this recipe)") == "mine"
+    assert {"frozen start", "XEnt + same row", "SimCLR"} <= titles.keys()
+    assert all(title == method for method, title in titles.items())
 
 
 SHIPPED = sorted((Path(recipes.__file__).parent / "recipes").glob("*.toml"))
@@ -108,15 +118,24 @@ def test_a_part_of_another_name_is_written_whole(objective):
     assert recipes.parse(toml) == recipe
 
 
+ARBITRARY = "; so few rows make the choice nearly arbitrary"
+
+
+def test_fewer_than_100_validation_rows_make_the_choice_nearly_arbitrary():
+    ranked = [Validation(title, mean, None, mean) for title, mean in (("A", 0.8), ("B", 0.7))]
+    assert lead_text(ranked, 99).endswith(f" on 99 validation rows{ARBITRARY}")
+    assert lead_text(ranked, 100).endswith(" on 100 validation rows")
+
+
 def test_a_lead_of_less_than_one_validation_row_is_one_by_a_hair():
     first, second = (Validation(title, mean, None, mean) for title, mean in (("A", 0.766), ("B", 0.764)))
-    assert lead_text([first, second], 28) == ", by a hair: 76.6 against 76.4 of “B” on 28 validation rows"
+    assert lead_text([first, second], 28) == ", by a hair: 76.6 against 76.4 of “B” on 28 validation rows" + ARBITRARY
     assert lead_text([first, second], 1000) == ", 76.6 against 76.4 of “B” on 1,000 validation rows"
     assert lead_text([first], 28) == ""
 
 
 def test_a_title_cannot_leave_its_comment(whole):
-    best = validations(whole, ["colour", "make"])[0]
+    best = next(v for v in validations(whole, ["colour", "make"]) if v.title == "MSCon (this recipe)")
     hostile = "a\nb = 1"
     titled = Plan(whole.methods, whole.groups, whole.held_out, 1)
     renamed = type(best)(best.title, best.trained, best.unseen, best.mean)

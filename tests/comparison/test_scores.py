@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -196,7 +197,8 @@ def test_where_columns_could_be_held_out_the_verdict_says_so():
 def test_the_verdict_says_how_far_ahead_the_recommended_method_is(scores):
     lead = lead_text([Validation("MSCon", 0.8, None, 0.766), Validation("XEnt", 0.7, None, 0.764)], 28)
     assert verdict(scores, [], "MSCon", "mine", lead)[2] == (
-        "Take “MSCon”, the best by validation rows, by a hair: 76.6 against 76.4 of “XEnt” on 28 validation rows."
+        "Take “MSCon”, the best by validation rows, by a hair: 76.6 against 76.4 of “XEnt” on 28 validation rows; "
+        "so few rows make the choice nearly arbitrary."
     )
 
 
@@ -222,6 +224,18 @@ def test_the_table_has_a_line_for_each_method_and_those_that_broke_down(scores):
     assert lines[2].startswith("| start ") and "63.3 (" in lines[2]
     assert lines[5].startswith("| SupCon, colour ") and "| -" in lines[5].replace("  ", "")
     assert lines[6] == "SimCLR: broke down. epoch 1: the loss is not finite."
+
+
+def test_the_legend_explains_each_mark(scores):
+    legend = " ".join(table_text(scores.comparison, {}).split("in %. ")[1].split())
+    meanings = dict(re.split(r":? ", part, maxsplit=1) for part in legend.partition(". ")[0].rstrip(".").split("; "))
+    assert meanings == {
+        "★": "clearly best",
+        "▲": "best mean, but not clearly",
+        "=": "not told apart from the best mean",
+        "no": "mark: clearly worse",
+        "'": "not trained on the column",
+    }
 
 
 def test_what_does_not_fit_the_terminal_is_counted(scores):

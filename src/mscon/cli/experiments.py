@@ -16,7 +16,7 @@ from mscon.cli.arguments import IMAGES, JOBS, RECIPE, SET, TABLE, argument, flag
         type=Path,
         default=Path("runs/demo"),
     ),
-    argument("--seeds", "runs of each method (default: 3)", metavar="N", type=positive, default=3),
+    argument("--seeds", "runs of each method (default: 3; not with --quick)", metavar="N", type=positive),
     JOBS,
     flag("--quick", "one seed and two epochs; the scores mean nothing"),
     examples="""
@@ -64,8 +64,8 @@ def demo(arguments: argparse.Namespace) -> None:
         nargs="+",
         default=[],
     ),
-    argument("--seeds", "runs of each method (default: 3)", metavar="N", type=positive, default=3),
-    flag("--quick", "one seed and two epochs; the scores mean nothing"),
+    argument("--seeds", "runs of each method (default: 3; not with --quick)", metavar="N", type=positive),
+    flag("--quick", "one seed and two epochs; the scores mean nothing, and no recipe is recommended"),
     JOBS,
     examples="""
     mscon compare shoes.toml --table shoes.csv
@@ -105,7 +105,8 @@ def compare(arguments: argparse.Namespace) -> None:
         overrides=arguments.set,
     )
     sentences = [plain(sentence) for sentence in result.verdict]
-    print("\n".join([result.text, "", *sentences, "", f"{result.out}: report.html, table.md, recommended.toml"]))
+    files = ["report.html", "table.md", *(["recommended.toml"] if result.recommended else [])]
+    print("\n".join([result.text, "", *sentences, "", f"{result.out}: {', '.join(files)}"]))
 
 
 @verb(

@@ -18,7 +18,7 @@ from mscon.comparison.plan import Group, Plan, plan
 from mscon.comparison.pool import carry_out_with_bar
 from mscon.comparison.preparation import Prepared, prepare
 from mscon.comparison.recommendation import Validation, lead_text, recommended_toml, validations
-from mscon.comparison.scores import Scores, compared
+from mscon.comparison.scores import Scores, compared, frame_of
 from mscon.comparison.text import full_text, table_text
 from mscon.comparison.verdict import verdict
 from mscon.data.inputs.open import images_root
@@ -49,7 +49,7 @@ class Compared:
     Attributes:
         frame: a row for each score: method, column, role, measure, value, low, high, seeds, standing, trained.
         verdict: three sentences.
-        recommended: the recipe that validation rows recommend; None where they cannot say.
+        recommended: the recipe that validation rows recommend; None where they cannot say, and after a quick try.
         text: the table of the terminal.
         out: folder of the files.
         run: the first run of the recommended method; of the recipe where none is recommended.
@@ -71,7 +71,7 @@ def compare(
     also: Sequence[Recipe | str | Path] = (),
     methods: Sequence[str] = (),
     held_out: Sequence[str] | None = None,
-    seeds: int = 3,
+    seeds: int | None = None,
     jobs: int | None = None,
     quick: bool = False,
     images: str | Path | None = None,
@@ -95,9 +95,10 @@ def compare(
         also: more recipes; "title=FILE" gives one a title.
         methods: names of `mscon.comparison.methods.NAMES`, to compare these only; the recipe itself is always there.
         held_out: label columns to hold out; by default all, where there are several. An empty list for none.
-        seeds: runs of each method, with the recipe's seed and those that follow.
+        seeds: runs of each method, with the recipe's seed and those that follow; 3 by default.
         jobs: runs side by side; by default one a core, at most 8.
-        quick: one seed and two epochs, to see that it works; the scores mean nothing.
+        quick: one seed and two epochs, to see that it works; the scores mean nothing, and no recipe is recommended.
+            Not together with `seeds`.
         images: folder that image paths, or the file of vectors, are relative to. Default: the folder of the table.
         overrides: of every recipe, such as "train.epochs=12".
         progress: print what is left out, an estimate of the time, and a bar, on standard error.
@@ -114,6 +115,9 @@ def compare(
         raise RecipeError(
             f"there is no method '{unknown[0]}' to compare with.{nearest(unknown[0], NAMES)} Known: {', '.join(NAMES)}."
         )
+    if quick and seeds is not None:
+        raise RecipeError("--quick trains with one seed, so it cannot be combined with --seeds. Leave out one of them.")
+    seeds = 1 if quick else 3 if seeds is None else seeds
     if seeds < 1 or (jobs is not None and jobs < 1):
         raise ValueError(f"seeds and jobs must be 1 or more, got seeds={seeds!r} and jobs={jobs!r}.")
     is_frame = not isinstance(table, str | Path)
@@ -141,7 +145,7 @@ def compare(
             prepared.labels,
             prepared.probe,
             prepared.held_out,
-            1 if quick else seeds,
+            seeds,
             out / "runs",
             images,
         )
@@ -154,7 +158,7 @@ def compare(
                 print(plain(sentence), file=sys.stderr)
         outcomes = carry_out_with_bar(waiting, path, jobs, runs.attempt, shown=progress)
         faults = {outcome.name: outcome.fault for outcome in outcomes if outcome.fault}
-        return _conclude(prepared, planned, base, faults, out)
+        return _conclude(prepared, planned, base, faults, out, quick)
 
 
 def _recipe(source: Recipe | str | Path, overrides: Sequence[str]) -> Recipe:
@@ -189,7 +193,9 @@ def _write_table(table: object, out: Path) -> Path:
 # The end ------------------------------------------------------------------------------------------
 
 
-def _conclude(prepared: Prepared, planned: Plan, base: Recipe, faults: Mapping[str, str], out: Path) -> Compared:
+def _conclude(
+    prepared: Prepared, planned: Plan, base: Recipe, faults: Mapping[str, str], out: Path, quick: bool
+) -> Compared:
     """Scores, verdict and files of runs that are finished."""
     whole = {title: _finished(group, faults) for title, group in planned.groups.items()}
     broken = {
@@ -208,22 +214,23 @@ def _conclude(prepared: Prepared, planned: Plan, base: Recipe, faults: Mapping[s
     untrained = [method.title for method in prepared.methods if not method.is_trained]
     scores = compared(gather(members), apart, list(prepared.labels), untrained)
     ranked = validations(planned, list(prepared.labels))
-    best = ranked[0] if ranked else None
+    best = ranked[0] if ranked and not quick else None
     title = best.title if best else ""
     itself = next(method.title for method in prepared.methods if method.name == "recipe")
     rows = int((members[0].read_rows().get_column("split") == "validation").sum())
     starts = [method.title for method in prepared.methods if method.name == "start"]
     rivals = [v for v in ranked if v is best or title not in starts or v.title not in starts]
-    sentences = verdict(scores, starts, title, itself, lead_text(rivals, rows))
+    sentences = verdict(scores, starts, title, itself, lead_text(rivals, rows), is_quick=quick)
     notes = [
         f"Column '{column}' is in no table and no mean: {reason}."
         for column, reason in _unscored(members, scores).items()
     ]
     text = "\n".join([table_text(scores.comparison, broken), *map(plain, notes)])
     recommended = None
+    with outputs.writing(out):  # first what tells the same command that the other files are its own
+        atomic.write_json(out / RESULTS, _json(prepared, planned, scores, ranked, sentences, faults, notes))
     build_report(members, out / REPORT, scores.comparison, lead=sentences, overwrite=True)
     with outputs.writing(out):
-        atomic.write_json(out / RESULTS, _json(prepared, planned, scores, ranked, sentences, faults, notes))
         atomic.write_text(out / TABLE, full_text(scores.comparison, broken, [*sentences, *notes]))
         if best is not None:
             toml = recommended_toml(planned, best, ranked[1] if len(ranked) > 1 else None, base.probe, base.title)
@@ -243,28 +250,6 @@ def _unscored(members: Sequence[Run], scores: Scores) -> dict[str, str]:
     scored = {q.label for q in scores.gathered.questions if MEASURES[q.measure].probe == "linear"}
     skipped = [entry for run in members for entry in run.read_probe()["skipped"] if entry["probe"] == "linear"]
     return {entry["column"]: entry["reason"] for entry in skipped if entry["column"] not in scored}
-
-
-def frame_of(scores: Scores) -> pl.DataFrame:
-    """A row for each score of each method, in the order of the table."""
-    rows = [
-        {
-            "method": method,
-            "column": row.column,
-            "role": "mean" if row.measure == "column_mean" else "held out" if row.held_out else row.role,
-            "measure": row.measure,
-            "value": cell.score.value,
-            "low": cell.score.low,
-            "high": cell.score.high,
-            "seeds": cell.seeds,
-            "standing": cell.standing,
-            "trained": cell.trained,
-        }
-        for row in scores.comparison.columns
-        for method, cell in zip(scores.comparison.methods, row.cells, strict=True)
-        if cell is not None
-    ]
-    return pl.DataFrame(rows)
 
 
 def _json(

@@ -16,6 +16,9 @@ from mscon.run import recipe as recipes
 from mscon.run.recipe import Part, Probe, Recipe
 from mscon.run.run import Run
 
+FEW_ROWS = 100
+"""Below so many validation rows the standard error of an accuracy is 5 points or more at 50 %."""
+
 
 @dataclass(frozen=True, slots=True)
 class Validation:
@@ -105,7 +108,8 @@ def lead_text(ranked: Sequence[Validation], rows: int) -> str:
     first, second = ranked[:2]
     numbers = f"{100 * first.mean:.1f} against {100 * second.mean:.1f} of “{second.title}”"
     hair = "by a hair: " if (first.mean - second.mean) * rows < 1 else ""
-    return f", {hair}{numbers} on {counted(rows, 'validation row')}"
+    few = "; so few rows make the choice nearly arbitrary" if rows < FEW_ROWS else ""
+    return f", {hair}{numbers} on {counted(rows, 'validation row')}{few}"
 
 
 def recommended_toml(plan: Plan, best: Validation, second: Validation | None, probe: Probe, title: str) -> str:
@@ -115,10 +119,10 @@ def recommended_toml(plan: Plan, best: Validation, second: Validation | None, pr
         plan: that has it.
         best, second: the methods that lead.
         probe: [probe] of the user's recipe.
-        title: of the recipe.
+        title: of the user's recipe, which it keeps; any other method has its own.
     """
     method = next(method for method in plan.methods if method.title == best.title)
-    recipe = replace(method.recipe, title=title, probe=probe)
+    recipe = replace(method.recipe, title=title if method.name == "recipe" else method.title, probe=probe)
     reason = [
         f"Recommended by `mscon compare`: the method “{best.title}”.",
         f"It has the best mean score on validation rows: {_shown(best)}.",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
+import polars as pl
 from jaxtyping import Float, Int
 
 from mscon.evaluate.metrics.bootstrap import Interval, difference
@@ -157,3 +158,25 @@ def _on_rows(
 def error_to_share(error: Number, levels: int) -> Number:
     """An error in levels on a scale where 1 is perfect, and 0 as wrong as can be."""
     return 1 - error / max(levels - 1, 1)
+
+
+def frame_of(scores: Scores) -> pl.DataFrame:
+    """A row for each score of each method, in the order of the table."""
+    rows = [
+        {
+            "method": method,
+            "column": row.column,
+            "role": "mean" if row.measure == "column_mean" else "held out" if row.held_out else row.role,
+            "measure": row.measure,
+            "value": cell.score.value,
+            "low": cell.score.low,
+            "high": cell.score.high,
+            "seeds": cell.seeds,
+            "standing": cell.standing,
+            "trained": cell.trained,
+        }
+        for row in scores.comparison.columns
+        for method, cell in zip(scores.comparison.methods, row.cells, strict=True)
+        if cell is not None
+    ]
+    return pl.DataFrame(rows)

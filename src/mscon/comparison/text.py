@@ -13,6 +13,10 @@ from mscon.evaluate.report.markdown import aligned, comparison_text, plain
 
 WIDTH = 118
 MOST_METHODS = 15
+_LEGEND = (
+    "★ clearly best; ▲ best mean, but not clearly; = not told apart from the best mean; no mark: clearly worse; "
+    "': not trained on the column."
+)
 _HEADS = {TRAINED: "label columns", UNSEEN: "unseen columns"}
 
 
@@ -38,9 +42,7 @@ def _blocks(comparison: Comparison, faults: Mapping[str, str], width: int, most:
         if _width(_lines(comparison, [*columns, row], methods)) > width:
             break
         columns.append(row)
-    notes = ["Means with 95 % intervals over rows and seeds, in %; ▲ ★ best of the column, = not told apart from it."]
-    if any(row.in_domain and not cell.trained for row in columns for _, cell in row.scored):
-        notes.append("': not trained on the column.")
+    notes = ["Means with 95 % intervals over rows and seeds, in %.", _LEGEND]
     if hidden := len(comparison.methods) - len(methods):
         notes.append(f"table.md has {counted(hidden, 'more method')}, with lower means.")
     if hidden := len(others) + len(means) - len(columns):

@@ -11,10 +11,11 @@ from mscon.evaluate.metrics.catalog import Measure
 from mscon.evaluate.report.compare import ColumnScores
 
 _MOST_NAMED = 3
+_QUICK = "This was a quick try (--quick: one seed, two epochs): its scores mean nothing, and no recipe is recommended."
 
 
 def verdict(
-    scores: Scores, start: Sequence[str], recommended: str, recipe: str, lead: str = ""
+    scores: Scores, start: Sequence[str], recommended: str, recipe: str, lead: str = "", *, is_quick: bool = False
 ) -> tuple[str, str, str]:
     """Sentences on the label columns, on unseen ones, and on the frozen start and what to take.
 
@@ -24,6 +25,7 @@ def verdict(
         recommended: title of the recommended method; "" if there is none.
         recipe: title of the user's own, which the start is set against where none is recommended.
         lead: how far ahead the recommended method is, see `mscon.comparison.recommendation.lead_text`.
+        is_quick: whether the runs were only to show that it works; then no method is recommended.
     """
     means = {row.column: row for row in scores.comparison.columns if row.measure == "column_mean"}
     methods = scores.comparison.methods
@@ -33,7 +35,7 @@ def verdict(
         if UNSEEN in means
         else f"Every column was trained on, so nothing is known of new tasks; {_hold_out(scores)}name columns under "
         "[probe] columns.",
-        f"{_start(scores, start, recommended or recipe)}{_advice(start, recommended, lead)}",
+        _QUICK if is_quick else f"{_start(scores, start, recommended or recipe)}{_advice(start, recommended, lead)}",
     )
 
 

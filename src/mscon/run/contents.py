@@ -179,7 +179,7 @@ def parse_rows(content: bytes) -> pl.DataFrame:
 
     try:
         rows = pl.read_parquet(io.BytesIO(content))
-    except pl.exceptions.PolarsError as error:
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:  # a panic is no Exception
         raise ValueError(str(error).splitlines()[0]) from None
     whole = {"line": pl.Int64, "split": pl.String}
     for name, kind in whole.items():

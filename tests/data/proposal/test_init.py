@@ -172,7 +172,9 @@ def test_what_it_writes_passes_as_it_is(make: Callable[[Path], Path], tmp_path, 
     assert "are few" not in output.out + output.err  # steps
     assert recipes.read(out).weighting.name == "equal"
     assert recipes.read(out).similarities[-1].name == "same_row"
-    assert recipes.read(out).keep.beside == ("all" if recipes.read(out).data.input in ("vectors", "text") else 0)
+    recipe = recipes.read(out)
+    starts_from_something = recipe.data.input in ("vectors", "text") or recipe.encoder.pretrained
+    assert recipe.keep.beside == ("all" if starts_from_something else 0)
 
 
 def parsed(table: object, *labels: str, **how: Any) -> recipes.Recipe:
@@ -200,6 +202,16 @@ def test_every_kind_is_seen_and_what_is_no_label_left_out(tmp_path):
     assert '# split_by = "product id"  # 24 groups' not in text  # of the training rows: the number depends on the split
     assert '# split_by = "product id"  # ' in text
     assert 'name = "categorical"  # 4 classes, 1' in text  # 12 % of the training rows have no colour, or so
+
+
+def test_its_title_is_the_method(tmp_path):
+    (tmp_path / "a").mkdir(), (tmp_path / "b").mkdir()
+    beside, images_only = parsed(vectors_beside(tmp_path / "a")), parsed(grey_images(tmp_path / "b"))
+    assert (beside.title, beside.keep.beside) == ("MSCon + same row, start beside", "all")
+    assert (images_only.title, images_only.keep.beside) == ("MSCon + same row", 0)
+    vectors = np.random.default_rng(0).normal(size=(ROWS, 4)).tolist()
+    unlabelled = parsed(frame(vector=vectors).select("id", "vector"))
+    assert (unlabelled.title, unlabelled.columns) == ("SimCLR, start beside", ("same_row",))
 
 
 def test_what_it_offers_in_comments_is_a_recipe_too(tmp_path):

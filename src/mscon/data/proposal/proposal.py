@@ -58,7 +58,7 @@ def _text(survey: Survey) -> str:
         f"For {quoted(table.name)}: {counted(survey.rows.height, 'row')}, of which {train_rows:,} are for training."
     )
     text.say("Guessed from its cells. Check it: kinds, columns that should not be labels, rows that belong together.")
-    text.setting("title", "MSCon", "names the run in reports")
+    text.setting("title", _title(survey), "names the run in reports")
     text.setting("version", 1)
     budget = budget_of(train_rows, images=survey.data.input == "image")
     pairs = pairs_of(survey.rows, survey.columns.labels)
@@ -88,14 +88,24 @@ def _text(survey: Survey) -> str:
     return str(text)
 
 
+def _title(survey: Survey) -> str:
+    """The method, as `mscon compare` calls it."""
+    method = "MSCon + same row" if survey.columns.labels else "SimCLR"
+    return f"{method}, start beside" if _keeps_start(survey.data) else method
+
+
+def _keeps_start(data: Data) -> bool:
+    return _has_start(data) and data.input != "columns"  # not measured for columns
+
+
 def _keep(text: RecipeText, data: Data) -> None:
     """What training starts from beside what is learned: in force where it was measured to lose nothing."""
     why = "what training starts from beside what is learned, so that no other task is forgotten"
     choice = "or a number of principal components"
-    if data.input in ("vectors", "text"):
+    if _keeps_start(data):
         text.section("[keep]", why)
         text.setting("beside", "all", choice)
-    elif _has_start(data):
+    elif data.input == "columns":
         text.say("")
         text.say(f"[keep]  # {why}")
         text.choice("beside", "all", choice)

@@ -18,7 +18,7 @@ class Measure:
         probe: which probe gives it.
         unit: of the number as shown: "%", "levels", "" where it has none, or "unit of the column".
         explained: in a sentence or two.
-        guess: what its baseline is.
+        guess: what its baseline is; "" where it has none.
         lower_is_better: whether a smaller number is the better one.
         leads: whether it is the main measure of its kind of column.
     """
@@ -72,7 +72,7 @@ _MEASURES = (
         "%",
         "Mean over columns of the main measure of each, on a scale where 1 is perfect: accuracy, mAP or R² as it is, "
         "and an error in levels as 1 - error / (levels - 1).",
-        "not said",
+        "",
         leads=True,
     ),
     Measure(

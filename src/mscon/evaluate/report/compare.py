@@ -19,12 +19,12 @@ from mscon.evaluate.report.gather import Gathered, Question
 # Below this many seeds an interval says nothing of how much the seed matters.
 FEWEST_SEEDS = 3
 _MOST_BESIDE = 7
+_EQUAL = 1e-12  # means of equal values in another order differ by rounding
 
 Standing = Literal["only", "best", "first", "level", "behind"]
-"""Of a cell within its row: `only` without a rival; `best` if its paired difference to every other
-method excludes zero; `first` if it has the best mean but is not told apart from all others; `level`
-if its difference to the best mean includes zero; `behind` if that excludes zero. The best mean is the highest, or
-the lowest where that is better."""
+"""Of a cell within its row: `only` without a rival; `best` if its paired difference to every other method excludes
+zero; `first` if it has the best mean but is not told apart from all others; `level` if its difference to the best mean
+includes zero; `behind` if that excludes zero. The best mean is the highest, or the lowest where that is better."""
 
 Mark = Literal["best", "first", "level", "above", "chance", "below", ""]
 """What is shown beside a number: its standing, or, where there is no rival, how it compares with guessing."""
@@ -103,7 +103,9 @@ class ColumnScores:
         return [(i, cell) for i, cell in enumerate(self.cells) if cell is not None]
 
     def mark(self, cell: MethodScore) -> Mark:
-        """The one mark that stands beside a number."""
+        """The one mark that stands beside a number; a score that equals the best mean has the mark of that."""
+        if cell.standing == "level" and cell.behind_by is not None and abs(cell.behind_by.value) < _EQUAL:
+            return "first"
         if cell.standing != "only":
             return "" if cell.standing == "behind" else cell.standing
         return self.against_guessing(cell)
@@ -251,15 +253,13 @@ def compare_column(question: Question, draws: int) -> ColumnScores:
     difference excludes zero. Nothing is corrected for the number of comparisons.
     """
     values = {i: v for i, v in enumerate(question.values) if v is not None}
-    about = MEASURES[question.measure]
-    groups = question.groups
+    about, groups = MEASURES[question.measure], question.groups
     scores = {i: _score(v, draws, groups, is_share=about.in_percent) for i, v in values.items()}
     sign = about.sign
     first = max(values, key=lambda i: sign * float(values[i].mean()))
     gap = lambda a, b: difference(a, b, draws=draws, groups=groups)
     gaps = {i: gap(sign * values[first], sign * values[i]) for i in values if i != first}
-    enough = all(v.shape[0] >= FEWEST_SEEDS for v in values.values())
-    clear = enough and all(gap.low > 0 for gap in gaps.values())
+    clear = all(v.shape[0] >= FEWEST_SEEDS for v in values.values()) and all(gap.low > 0 for gap in gaps.values())
 
     def standing(i: int) -> Standing:
         if not gaps:

@@ -46,7 +46,7 @@ def facts_at_a_glance(gathered: Gathered, comparison: Comparison) -> list[tuple[
     recipes = [member.recipe for member in gathered.members]
     trained = dict.fromkeys(column for method in gathered.methods for column in method.trained)
     rest = [q.column for q in gathered.questions if not q.in_domain]
-    rest += [row.name for row in comparison.columns if row.held_out]
+    held_out = [row.column for row in comparison.columns if row.held_out]
     encoders = dict.fromkeys(
         r["encoder"]["name"] + (", pretrained" if r["encoder"].get("pretrained") else "") for r in recipes
     )
@@ -56,7 +56,12 @@ def facts_at_a_glance(gathered: Gathered, comparison: Comparison) -> list[tuple[
         ("Table", f"{gathered.table}, {counted(gathered.rows.height, 'row')}"),
         ("Rows of each split", split_counts(gathered.rows["split"].to_list())),
         ("Trained on", ", ".join(trained) or "nothing"),
-        ("Probed, but not trained on", ", ".join(dict.fromkeys(rest)) or "nothing"),
+        *(
+            [("Probed, but not trained on", ", ".join(dict.fromkeys(rest)) or "nothing")]
+            if rest or not held_out
+            else []
+        ),
+        *([("Held out in turn", "; ".join(dict.fromkeys(held_out)))] if held_out else []),
         ("Encoder", f"{', '.join(encoders)}; {' and '.join(inputs)}"),
         (
             "Training",

@@ -58,7 +58,7 @@ def _frame(path: Path) -> pl.DataFrame:
             raw = pl.read_parquet(file)
     except pl.exceptions.DuplicateError as error:
         raise TableError(f"{path.name}: column names must differ: {str(error).splitlines()[0]}.") from None
-    except pl.exceptions.PolarsError as error:
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:  # a panic is no Exception
         raise TableError(f"{path.name} is not a Parquet file that can be read: {str(error).splitlines()[0]}") from None
     texts = raw.select(pl.col(pl.String).str.len_bytes().cast(pl.UInt64).sum())
     check_size(path, raw.height, raw.width, sum(texts.row(0)) if texts.width else 0)
