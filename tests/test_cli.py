@@ -115,6 +115,7 @@ def test_arguments_that_cannot_be_meant_are_status_2_too(arguments):
         ("train g.toml --table t --out e --batch-size=9", "Did you mean --set train.batch_size=9?"),
         ("train g.toml --table t --out e --seed", "Did you mean --set train.seed=VALUE?"),
         ("train g.toml --table t --out e --overwirte", "mscon train: error: .* Did you mean '--overwrite'?"),
+        ("--jsn list", "mscon list: error: unrecognized arguments: --jsn.\n"),
         ("probe r --epochs 3", "mscon probe: error: unrecognized arguments: --epochs 3.\n"),
     ],
 )

@@ -216,6 +216,8 @@ def test_a_file_of_vectors_that_is_a_link_is_read_where_the_recipe_says_where_it
     check = ["check", "r.toml", "--table", "there/t.csv"]
     assert main(check) == 2
     assert '[data] link_folders = ["../blobs"]' in capsys.readouterr().err
+    assert main([*check, "--set", 'data.link_folders=["../blob"]']) == 2
+    assert "[data] link_folders: there is no folder '../blob', looked for relative to '" in capsys.readouterr().err
     assert main([*check, "--set", 'data.link_folders=["../blobs"]']) == 0
 
 

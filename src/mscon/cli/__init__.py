@@ -103,7 +103,8 @@ def _parsed(words: Sequence[str]) -> argparse.Namespace:
     parsed, unknown = parser.parse_known_args(words)
     if unknown:
         hints = suggestions(unknown, parsed.options, hasattr(parsed, "set"))
-        verbs.choices[words[0]].error(f"unrecognized arguments: {' '.join(unknown)}.{hints}")
+        verb = next(word for word in words if word in verbs.choices)  # options may stand before it
+        verbs.choices[verb].error(f"unrecognized arguments: {' '.join(unknown)}.{hints}")
     return parsed
 
 
