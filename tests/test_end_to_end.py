@@ -178,7 +178,7 @@ def test_an_image_that_cannot_be_read_is_named_with_its_line(photographs, tmp_pa
     (root / "t.csv").write_text("image,split,category,colour\n" + "\n".join(lines) + "\n")
     recipe = tmp_path / "photos.toml"
     recipe.write_text(recipe_text("photos"))
-    small = ["--set", "encoder.name=small_cnn", "--set", "encoder.pretrained=false"]
+    small = ["--set", "encoder.name=small_cnn", "--set", "encoder.pretrained=false", "--set", "keep.beside=0"]
     assert main(["train", str(recipe), "--table", str(root / "t.csv"), *small, "--out", str(tmp_path / "run")]) == 2
     errors = capsys.readouterr().err
     assert "line 5" in errors

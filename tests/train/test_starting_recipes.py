@@ -24,7 +24,12 @@ def test_it_builds_and_takes_steps(name, is_frozen, tmp_path, capsys):
         Image.fromarray(generator.integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(tmp_path / f"{number}.png")
     table = {"image": [f"{n}.png" for n in range(12)], "category": ["a", "b"] * 6, "colour": ["red", "blue", None] * 4}
     pl.DataFrame(table).write_csv(tmp_path / "t.csv")
-    tiny = ["encoder.pretrained=false", "encoder.settings={depth=2}", f"data.image_size={2 * PATCHES[name]}"]
+    tiny = [
+        "encoder.pretrained=false",
+        "keep.beside=0",
+        "encoder.settings={depth=2}",
+        f"data.image_size={2 * PATCHES[name]}",
+    ]
     text = recipe_text(name)
     for setting in ("frozen", "adapter", "stored_views") if is_frozen else ():
         text = text.replace(f"# {setting} ", f"{setting} ")

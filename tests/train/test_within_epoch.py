@@ -158,7 +158,15 @@ def test_a_signal_lets_the_step_end_and_its_checkpoint_be_written(recipe_with, t
     assert [k for k, value in weights(whole).items() if not torch.equal(value, weights(run)[k])] == []
 
 
-def test_a_second_signal_ends_at_once_and_its_echo_does_not():
+@pytest.fixture
+def heard():
+    """Ctrl-C as Python answers it, also where these tests are a job in the background, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_a_second_signal_ends_at_once_and_its_echo_does_not(heard):
     with Pauses(0.0, torch.device("cpu")) as pauses:
         for _ in range(2):  # torchrun passes on what the terminal has sent already
             signal.raise_signal(signal.SIGINT)
