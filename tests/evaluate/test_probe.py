@@ -263,11 +263,19 @@ def test_features_of_other_rows_are_refused(tmp_path):
         probe(run, progress=False)
 
 
-def test_damaged_facts_are_refused_though_the_features_are_current(tmp_path, capsys):
+@pytest.mark.parametrize("name", ["run.json", "inputs.json"])
+def test_a_damaged_file_is_refused_though_the_features_are_current(tmp_path, capsys, name):
     run = make(tmp_path / "run")
-    facts = run.root / "run.json"
-    facts.write_bytes(facts.read_bytes()[:20])
+    run.write_inputs({"width": 5})
+    (run.root / name).write_bytes((run.root / name).read_bytes()[:8])
     assert main(["probe", str(run.root)]) == 2
     refused = capsys.readouterr()
-    assert "run.json has changed since mscon wrote it" in refused.err and not refused.out
+    assert f"{name} has changed since mscon wrote it" in refused.err and not refused.out
     assert not run.has_probe
+
+
+def test_a_folder_in_the_place_of_a_file_is_no_file_that_never_was(tmp_path):
+    run = make(tmp_path / "run")
+    (run.root / "inputs.json").mkdir()
+    with pytest.raises(RunError, match=r"inputs\.json is a folder, where a file should be"):
+        run.read_inputs()

@@ -14,6 +14,7 @@ from safetensors.numpy import save_file
 
 from mscon.run import atomic
 from mscon.run.cache import new_array
+from mscon.run.locks import lock
 from process import call
 
 
@@ -77,7 +78,7 @@ def test_a_folder_is_there_whole_or_not_at_all(tmp_path):
     for folder in (left, living):
         (folder / "a").mkdir(parents=True)
     handle = os.open(living, os.O_RDONLY)
-    assert atomic.try_lock(handle)
+    assert lock(handle) == "ours"
     with pytest.raises(KeyboardInterrupt):
         _fill_and_stop(tmp_path / "pictures")
     assert list(tmp_path.iterdir()) == [living]

@@ -89,7 +89,7 @@ def probe(
         TableError: if features must be extracted and an image cannot be read any more.
     """
     run = Run.of(run).moved(images)
-    run.read_facts()  # refused if damaged, also where features are current and nothing else would read it
+    run.read_facts(), run.read_inputs()  # refused if damaged, also where features are current and none is needed
     recipe, rows = run.read_recipe(), run.read_rows()
     outputs.need_place(run.root / "probe.json", "Copy the run to a folder that you may write to.")
     columns = probe_columns(run, recipe, rows)

@@ -55,5 +55,5 @@ def _tensor_of(output: Any) -> Tensor:
     tensors = ", ".join(f"{name} {list(value.shape)}" for name, value in named.items()) or "no tensor"
     raise ValueError(
         f"it returns {type(output).__name__} with {tensors}, of which none is known to be one feature vector a row. "
-        f"Return that tensor alone, or name it {FEATURE_NAMES[-2]!r}."
+        "Return that tensor alone, or name it 'features'."
     )

@@ -17,10 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-try:
-    import fcntl
-except ImportError:  # not on Windows: there nothing tells whether a process still writes a file
-    fcntl = None  # type: ignore[assignment]
+from mscon.run.locks import lock
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -97,19 +94,10 @@ def remove_leftover(path: Path) -> None:
     with contextlib.suppress(OSError):
         handle = os.open(path, os.O_RDONLY)
         try:
-            if fcntl is not None and try_lock(handle):
+            if lock(handle) == "ours":
                 remove(path)
         finally:
             os.close(handle)
-
-
-def try_lock(handle: int) -> bool:
-    """Lock an open file, or folder, until it is closed; whether that was possible."""
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:  # another process has it, or some network disk knows no locks
-        return False
-    return True
 
 
 @contextlib.contextmanager
@@ -147,11 +135,11 @@ def _scratch_folder(path: Path) -> Iterator[Path]:
             remove_leftover(other)
     scratch = path.with_name(neighbour_name(path))
     scratch.mkdir()
-    handle = None if fcntl is None else os.open(scratch, os.O_RDONLY)
+    handle = None if os.name == "nt" else os.open(scratch, os.O_RDONLY)  # a folder cannot be opened there
     try:
         # Another process may have taken it for a leftover before it was locked; then all that follows fails.
         if handle is not None:
-            try_lock(handle)
+            lock(handle)
         yield scratch
     finally:
         if handle is not None:

@@ -11,14 +11,10 @@ from typing import TYPE_CHECKING
 
 from mscon.errors import RunError
 from mscon.run import atomic
+from mscon.run.locks import lock
 
 if TYPE_CHECKING:
     import numpy as np
-
-try:
-    import fcntl
-except ImportError:  # not on Windows: there two processes may compute the same, each for itself
-    fcntl = None  # type: ignore[assignment]
 
 
 def cache_folder() -> Path:
@@ -61,15 +57,10 @@ def alone(path: Path, what: str) -> Iterator[None]:
     Raises:
         RunError: if its folder cannot be written.
     """
-    with cache_writing(path.parent, what), path.with_suffix(".lock").open("a") as lock:
-        if fcntl is not None:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX)
-            except OSError:  # some network disks know no locks; then two processes do the work twice
-                pass
-            else:
-                for left in path.parent.glob(f".{path.name}.*"):
-                    atomic.remove(left)
+    with cache_writing(path.parent, what), path.with_suffix(".lock").open("a") as file:
+        if lock(file.fileno(), waits=True) == "ours":  # where there are no locks, two processes do the work twice
+            for left in path.parent.glob(f".{path.name}.*"):
+                atomic.remove(left)
         yield
 
 

@@ -148,9 +148,9 @@ class CheckedFiles:
     _memory: dict[str, Any] | None = field(default=None, repr=False, compare=False, kw_only=True)
 
     def _has(self, name: str) -> bool:
-        """Whether there is a file that not every run has; one that was there and is gone is a fault."""
-        if (self.root / name).is_file():
-            return True
+        """Whether there is a file that not every run has. A folder in its place, or one that is gone, is a fault."""
+        if (self.root / name).exists():
+            return self._existing(name).is_file()
         if len(self._checksums().get(name, [])) > 1:  # one alone: it was never moved into place
             raise RunError(f"{self.root / name} is gone: mscon wrote it here.\n  {_advice(name)}.")
         return False

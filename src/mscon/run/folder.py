@@ -7,7 +7,6 @@ checkpoint. Nothing is deleted but files that a run is known to consist of.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -16,17 +15,14 @@ from pathlib import Path
 from mscon.errors import RunError
 from mscon.run import atomic, checksums
 from mscon.run.layout import FACTS, FILES, LAST_CHECKPOINT, LOCK, LOGGERS, NEXT
-
-try:
-    import fcntl
-except ImportError:  # not on Windows: there nothing keeps two processes from training one run
-    fcntl = None  # type: ignore[assignment]
+from mscon.run.locks import lock
+from mscon.run.parsing import parse_json
 
 
 def is_run(root: Path) -> bool:
     """Whether a folder says itself that mscon made it a run."""
     try:
-        facts = json.loads((root / FACTS).read_bytes())
+        facts = parse_json((root / FACTS).read_bytes())
         return "mscon" in facts["versions"]
     except (OSError, ValueError, KeyError, TypeError):
         return False
@@ -211,15 +207,8 @@ def locked(root: Path, work: str = "trains run") -> Iterator[None]:
     except OSError as error:
         raise RunError(f"'{root}' cannot be written: {error.strerror or error}.") from None
     try:
-        if fcntl is not None:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise RunError(
-                    f"another process {work} '{root}'. Wait until it has ended, or choose another --out."
-                ) from None
-            except OSError:  # some network disks know no locks
-                pass
+        if lock(handle) == "another's":
+            raise RunError(f"another process {work} '{root}'. Wait until it has ended, or choose another --out.")
         yield
     finally:
         os.close(handle)

@@ -56,7 +56,7 @@ def scores_of(probe: Mapping[str, Any], how: str) -> Iterator[Score]:
     kind = "linear" if how == "projections" else how
     of_start = {name_of(record): record for record in (probe.get("start") or {}).get(how, [])}
     for record in probe.get(how, []):
-        before = of_start.get(name_of(record))
+        before = of_start.get(name_of(record), {})
         # Where a probe of classes says what guessing gives.
         guesses = {"accuracy": record.get("majority"), "precision_at_1": record.get("chance")}
         guesses |= record.get("baseline") or {}
@@ -72,7 +72,7 @@ def scores_of(probe: Mapping[str, Any], how: str) -> Iterator[Score]:
                     value["low"],
                     value["high"],
                     guesses.get(name),
-                    None if before is None else StartScore(before[name]["value"], before["difference"]),
+                    None if name not in before else StartScore(before[name]["value"], before["difference"]),
                 )
 
 
