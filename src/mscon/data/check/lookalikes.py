@@ -9,7 +9,11 @@ from mscon.errors import counted, first_few
 from mscon.method.similarities.continuous import number_of
 
 # As R, pandas, databases and people write that nothing is known; upper and lower case alike.
-_MISSING = frozenset("na n/a n.a. #n/a nan none null nil <na> nat missing unknown ? - -- .".split())
+# fmt: off
+_MISSING = frozenset((
+    "na", "n/a", "n.a.", "#n/a", "nan", "none", "null", "nil", "<na>", "nat", "missing", "unknown", "?", "-", "--", ".",
+))
+# fmt: on
 
 _SHOWN = 4
 
