@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mscon.data.batches.dataset import Batch, Dataset
 from mscon.data.batches.triplets import Triplets, draw, generator_of, joined, read_triplets
+from mscon.data.inputs.image_files import locate
 from mscon.data.inputs.open import Inputs
 from mscon.errors import RecipeError, TableError, nearest
 from mscon.method.pairs import Pairs
@@ -71,8 +72,8 @@ def _listed(
             )
         if not name or Path(name).name != name:
             raise RecipeError(f"[triplets] lists: '{name}' is a part of a file's name, without folders.")
-    folder = images_root / settings.folder
-    if not folder.resolve().is_relative_to(images_root.resolve()):
+    (folder,) = locate(images_root, [settings.folder])
+    if folder is None:
         raise RecipeError(
             f"[triplets] folder '{settings.folder}' lies outside the folder of the images ({images_root})."
         )
