@@ -123,17 +123,16 @@ def measure(verb: str, folder: Path, where: str) -> Measured:
 
 def page_of(records: list[Measured], rows: int, megabytes: float) -> str:
     """Markdown of what was measured; verbs of another call are told apart by their machine and its load."""
-    lines = [f"# {rows:,} rows through every verb", ""]
-    lines += ["| verb | seconds | processor, s | most memory, MB | status |", "|---|---|---|---|---|"]
-    for one in records:
-        lines.append(
-            f"| {one.verb} | {one.seconds:,.1f} | {one.cpu_seconds:,.1f} | {one.peak_mb:,.0f} | {one.status} |"
-        )
-    lines += [
+    lines = [
+        f"# {rows:,} rows through every verb",
+        "",
+        "| verb | seconds | processor, s | most memory, MB | status |",
+        "|---|---|---|---|---|",
+        *(f"| {r.verb} | {r.seconds:,.1f} | {r.cpu_seconds:,.1f} | {r.peak_mb:,.0f} | {r.status} |" for r in records),
         "",
         f"Table and vectors have {megabytes:,.0f} MB on the disk. Where the load average is above the number of",
+        "processors, other programs ran beside: the processor's seconds then say more than the clock.",
     ]
-    lines += ["processors, other programs ran beside: the processor's seconds then say more than the clock."]
     for machine_of_call in dict.fromkeys(one.machine for one in records):
         verbs = ", ".join(one.verb for one in records if one.machine == machine_of_call)
         lines += ["", f"{verbs}: {machine_of_call}."]
