@@ -15,6 +15,7 @@ from mscon.cli import deployment, evidence, experiments, explore, list, search, 
 from mscon.cli.arguments import process_number, started_by_torchrun
 from mscon.cli.suggestions import suggestions
 from mscon.errors import MSConError, OthersStopped, is_out_of_memory, nearest
+from mscon.run.terminal import Terminal
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -71,13 +72,18 @@ def _take_sigterm_as_ctrl_c() -> None:
 
 
 def _open_streams() -> None:
-    """Let any text be printed, to a closed stream too, and to one whose encoding lacks letters, as on Windows."""
+    """Let any text be printed, to a closed stream too, and to one whose encoding lacks letters, as on Windows.
+
+    To a terminal control characters are printed as text. Pipes and files get every letter as it is.
+    """
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, for all of the process
         elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # "?" is the sign for unknown
+            if stream.isatty():
+                setattr(sys, name, Terminal(stream))
 
 
 def _print_once(error: MSConError) -> None:
