@@ -112,7 +112,9 @@ def compare(arguments: argparse.Namespace) -> None:
 @verb(
     argument("experiment", "such as glyphs/table3 (default: list all)", metavar="EXPERIMENT", nargs="?"),
     argument("--data", "folder of the data set, or its table", metavar="ROOT", type=Path),
-    argument("--seeds", "runs of each method (default: as the experiment says)", metavar="N", type=positive),
+    argument(
+        "--seeds", "runs of each method (default: as the experiment says; not with --quick)", metavar="N", type=positive
+    ),
     flag("--quick", "one seed and two epochs; the scores mean nothing"),
     JOBS,
     argument(

@@ -115,11 +115,9 @@ def compare(
         raise RecipeError(
             f"there is no method '{unknown[0]}' to compare with.{nearest(unknown[0], NAMES)} Known: {', '.join(NAMES)}."
         )
-    if quick and seeds is not None:
-        raise RecipeError("--quick trains with one seed, so it cannot be combined with --seeds. Leave out one of them.")
-    seeds = 1 if quick else 3 if seeds is None else seeds
-    if seeds < 1 or (jobs is not None and jobs < 1):
-        raise ValueError(f"seeds and jobs must be 1 or more, got seeds={seeds!r} and jobs={jobs!r}.")
+    seeds = runs.seed_count(seeds, quick, default=3)
+    if jobs is not None and jobs < 1:
+        raise ValueError(f"jobs must be 1 or more, got {jobs!r}.")
     is_frame = not isinstance(table, str | Path)
     outputs.need_free(
         [out / name for name in (RESULTS, TABLE, REPORT, "report.json", RECOMMENDED, *([FRAME] if is_frame else []))],

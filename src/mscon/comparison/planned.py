@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import tomli_w
 
-from mscon.errors import MSConError, RunError
+from mscon.errors import MSConError, RecipeError, RunError
 from mscon.run import checksums, folder
 from mscon.run import recipe as recipes
 from mscon.run.layout import FILES, SHOWN
@@ -127,6 +127,25 @@ def attempt(planned: Planned, table: Path) -> Outcome:
     except RunError as error:
         return Outcome(planned.out.name, str(error))
     return Outcome(planned.out.name)
+
+
+def seed_count(seeds: int | None, quick: bool, default: int) -> int:
+    """How many runs each method has, which differ in their seed.
+
+    Args:
+        seeds: as the user says; None for the default.
+        quick: one run, to see that it works.
+        default: without either of them.
+
+    Raises:
+        RecipeError: for `quick` together with `seeds`.
+        ValueError: if `seeds` is below 1.
+    """
+    if quick and seeds is not None:
+        raise RecipeError("--quick trains with one seed, so it cannot be combined with --seeds. Leave out one of them.")
+    if seeds is not None and seeds < 1:
+        raise ValueError(f"seeds must be 1 or more, got {seeds!r}.")
+    return 1 if quick else default if seeds is None else seeds
 
 
 def run_name(recipe: Recipe) -> str:

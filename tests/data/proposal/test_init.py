@@ -173,7 +173,7 @@ def test_what_it_writes_passes_as_it_is(make: Callable[[Path], Path], tmp_path, 
     assert recipes.read(out).weighting.name == "equal"
     assert recipes.read(out).similarities[-1].name == "same_row"
     recipe = recipes.read(out)
-    starts_from_something = recipe.data.input in ("vectors", "text") or recipe.encoder.pretrained
+    starts_from_something = recipe.data.input != "image" or recipe.encoder.pretrained
     assert recipe.keep.beside == ("all" if starts_from_something else 0)
 
 
