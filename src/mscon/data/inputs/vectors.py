@@ -16,8 +16,8 @@ import polars as pl
 from jaxtyping import Bool, Float32, Int, Int64, Shaped, UInt8
 
 from mscon.data.inputs import fingerprints
-from mscon.data.inputs.vector_file import VectorFile, stamp_of
-from mscon.data.table.table import at_lines
+from mscon.data.inputs.vector_file import VectorFile
+from mscon.data.table.table import at_lines, stamp_of
 from mscon.errors import TableError, counted, first_few
 
 SUFFIXES = (".npy", ".safetensors")
