@@ -7,14 +7,17 @@ import io
 import os
 import sys
 from collections.abc import Iterator
-from typing import Any, TextIO, cast
+from typing import Any, final
+
+from mscon.run.terminal import Terminal
 
 
 @contextlib.contextmanager
 def open_streams() -> Iterator[None]:
     """Let any text be printed: to a closed stream, and to one whose encoding lacks letters, as on Windows.
 
-    What standard error cannot take, since its reader has ended or its disk is full, is lost, and work goes on.
+    To a terminal control characters are printed as text. Pipes and files get every letter as it is. What standard error
+    cannot take, since its reader has ended or its disk is full, is lost, and work goes on.
     """
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
@@ -22,10 +25,15 @@ def open_streams() -> Iterator[None]:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, for all of the process
         elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # "?" is the sign for unknown
-    with contextlib.redirect_stderr(cast("TextIO", _StandardError(sys.stderr))):
+    with contextlib.redirect_stdout(_shown(sys.stdout)), contextlib.redirect_stderr(_shown(_StandardError(sys.stderr))):
         yield
 
 
+def _shown(stream: Any) -> Any:
+    return Terminal(stream) if stream.isatty() else stream
+
+
+@final
 class _StandardError:
     """A stream that is replaced by nothing once it cannot be written."""
 
