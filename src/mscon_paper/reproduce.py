@@ -1,7 +1,7 @@
 """Reproduce: run an experiment, and write its numbers beside those of the paper.
 
 Runs of one source lie together, whatever experiment they were made for: two experiments that want the same run (same
-recipe, same seed) share it, and what is finished is not run again.
+recipe, same seed) share it, and what is finished is not run again. What was stopped goes on from its last checkpoint.
 """
 
 from __future__ import annotations

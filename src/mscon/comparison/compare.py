@@ -85,8 +85,9 @@ def compare(
     Compared are the frozen start (the pretrained encoder, or the vectors as they are, also reduced to the width of the
     features), cross-entropy, SupCon of each column, SimCLR, MSCon, and the recipe itself. Each label column is also
     held out in turn: methods are trained without it and probed for it. Finished runs in `out` are used again if recipe,
-    table, inputs, teachers and the run to start from are the same, so the same call continues a comparison that was
-    stopped. Runs are processes: a script calls this under `if __name__ == "__main__":`, or with jobs=1.
+    table, inputs, teachers and the run to start from are the same, and one whose training was stopped goes on from its
+    last checkpoint, so the same call continues a comparison that was stopped. Runs are processes: a script calls this
+    under `if __name__ == "__main__":`, or with jobs=1.
 
     Args:
         recipe: a Recipe, or a TOML file.

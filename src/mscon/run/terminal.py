@@ -6,11 +6,8 @@ another text than the one that is there.
 
 from __future__ import annotations
 
-import io
 import re
-from typing import Any, TypeVar, final
-
-Stream = TypeVar("Stream")
+from typing import Any, final
 
 # All but tab and line feed, and those that turn the direction of writing.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
@@ -29,7 +26,7 @@ class Terminal:
         stream: the one that it writes to, for those that steer the terminal on purpose, such as a progress bar.
     """
 
-    def __init__(self, stream: io.TextIOWrapper) -> None:
+    def __init__(self, stream: Any) -> None:
         self.stream = stream
 
     def write(self, text: str) -> int:
@@ -40,6 +37,6 @@ class Terminal:
         return getattr(self.stream, name)
 
 
-def steered(stream: Stream) -> Stream | io.TextIOWrapper:
+def steered(stream: Any) -> Any:
     """A stream as it was before it became a `Terminal`."""
     return stream.stream if isinstance(stream, Terminal) else stream
