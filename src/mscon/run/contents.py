@@ -139,6 +139,7 @@ class _Doubt(TypedDict):
     features: str
     columns: list[_LabelQuality]
     skipped: list[_NotJudged]
+    checkpoint: Annotated[str, Meta(pattern="^[a-z]+$")]
     checkpoint_sha256: str
 
 

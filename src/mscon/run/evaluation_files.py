@@ -161,7 +161,8 @@ class EvaluationFiles(Facts):
         """Each label and how probably it is right, of the same function."""
         return self._once("doubt", lambda: self._parsed("doubt.parquet", parse_doubt))
 
-    def has_doubt(self, checkpoint: str) -> bool:
+    @property
+    def has_doubt(self) -> bool:
         """Whether labels were judged, and the run was not trained on since.
 
         Raises:
@@ -169,13 +170,16 @@ class EvaluationFiles(Facts):
         """
         if not self._has("doubt.json"):
             return False
-        current = self._digest(checkpoint) if self.has_checkpoint(checkpoint) else None
-        return current in (None, self.read_doubt()["checkpoint_sha256"])
+        doubt = self.read_doubt()
+        name = doubt["checkpoint"]
+        return not self.has_checkpoint(name) or self._digest(name) == doubt["checkpoint_sha256"]
 
     def write_doubt(self, labels: pl.DataFrame, record: Mapping[str, Any], *, checkpoint: str) -> None:
         """What labels of the run were judged with, for a checkpoint of it."""
         self._write("doubt.parquet", labels.write_parquet)
-        self._write_json("doubt.json", {**record, "checkpoint_sha256": self._digest(checkpoint)})
+        self._write_json(
+            "doubt.json", {**record, "checkpoint": checkpoint, "checkpoint_sha256": self._digest(checkpoint)}
+        )
 
     @property
     def has_transfer(self) -> bool:

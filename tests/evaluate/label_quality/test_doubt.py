@@ -96,7 +96,7 @@ def test_what_cannot_be_judged_is_counted_and_not_called_right(tmp_path):
     vectors, _, noisy = cells()
     kind = [*noisy["kind"][:-1], "alone"]
     kind[0] = None
-    one = ["same"] * 299 + ["other"]
+    one = ["other" if n == 295 else "same" for n in range(300)]
     run = trained(tmp_path, {"kind": kind, "grade": noisy["grade"], "one": one}, vectors)
     labels = mscon.doubt(run, progress=False)
     record = run.read_doubt()
@@ -110,34 +110,33 @@ def test_what_cannot_be_judged_is_counted_and_not_called_right(tmp_path):
 
 def test_rows_of_a_group_do_not_judge_each_other(tmp_path, monkeypatch):
     """Copies of a row with the same wrong label would call it right."""
-    vectors, _, noisy = cells()
-    copied = np.concatenate([vectors, vectors[:60]])
-    noisy_and_copies = {"kind": [*noisy["kind"], *noisy["kind"][:60]], "grade": [*noisy["grade"], *noisy["grade"][:60]]}
-    right = [*cells()[1]["kind"], *cells()[1]["kind"][:60]]
-    run = trained(tmp_path, noisy_and_copies, copied, epochs=0)
-    wrong = {n + 2 for n in range(360) if noisy_and_copies["kind"][n] != right[n] and (n < 60 or n >= 300)}
+    vectors, right, noisy = cells()
+    repeated = {name: noisy[name] + 2 * noisy[name][:100] for name in ("kind", "grade")}
+    run = trained(tmp_path, repeated, np.concatenate([vectors, vectors[:100], vectors[:100]]), epochs=0)
+    wrong = [n % 100 for n in range(100) if noisy["kind"][n] != right["kind"][n]]
+    lines = [n + start for n in wrong for start in (2, 302, 402)]
 
     def found() -> int:
         labels = mscon.doubt(run, progress=False, witnesses=False).filter(pl.col("column") == "kind")
-        return labels.filter(pl.col("line").is_in(list(wrong)) & pl.col("is_label_issue")).height
+        return labels.filter(pl.col("line").is_in(lines) & pl.col("is_label_issue")).height
 
     together = found()
     monkeypatch.setattr(judging, "groups_of", lambda features, groups: np.arange(len(features)))
-    assert together >= 0.8 * len(wrong) and found() < together
+    assert together >= 0.7 * len(lines) and found() < together - 6
 
 
 def test_doubt_of_a_run_that_was_trained_on_since_is_not_shown(planted):
-    assert planted.run.has_doubt("last")
+    assert planted.run.has_doubt
     record = planted.run.read_doubt()
     labels = planted.run.read_judged_labels()
     try:
         planted.run._write_json("doubt.json", {**record, "checkpoint_sha256": "of another"})
-        assert not planted.run.has_doubt("last")
+        assert not planted.run.has_doubt
     finally:
         planted.run.write_doubt(
-            labels, {k: v for k, v in record.items() if k != "checkpoint_sha256"}, checkpoint="last"
+            labels, {k: v for k, v in record.items() if not k.startswith("checkpoint")}, checkpoint="last"
         )
-    assert planted.run.has_doubt("last")
+    assert planted.run.has_doubt
 
 
 @pytest.mark.parametrize(

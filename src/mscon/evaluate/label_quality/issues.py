@@ -237,7 +237,8 @@ def _of_sets(column: ProbeTarget, material: Material) -> Issues:
         rows=rows,
         right=right,
         predicted=tuple(
-            _set_cell(column, [*usable[predicted[i]], *np.flatnonzero(others[i])]) for i in range(len(rows))
+            _set_cell(column, [*usable[predicted[i]].tolist(), *np.flatnonzero(others[i]).tolist()])
+            for i in range(len(rows))
         ),
         confidence=predicted_share.prod(axis=1),
         is_issue=_least_right(right, float(wrong.mean())) & differs,
