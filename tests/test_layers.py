@@ -69,7 +69,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "run.folder": {"run.layout", "run.checksums", "run.atomic", "run.locks", "run.parsing", "errors"},
     "run.facts": {"run.checksums"},
-    "run.evaluation_files": {"run.checksums", "run.facts", "run.layout", "errors"},
+    "run.evaluation_files": {"run.checksums", "run.contents", "run.facts", "run.layout", "errors"},
     "run.run": {"run", "errors"},
     "model": {"run", "method.catalogue", "errors"},
     "model.collapse": set(),
