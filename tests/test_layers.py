@@ -68,7 +68,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "run.folder": {"run.layout", "run.checksums", "run.atomic", "run.locks", "run.parsing", "errors"},
     "run.facts": {"run.checksums"},
-    "run.evaluation_files": {"run.checksums", "run.facts"},
+    "run.evaluation_files": {"run.checksums", "run.contents", "run.facts", "run.parsing"},
     "run.run": {"run", "errors"},
     "model": {"run", "method.catalogue", "errors"},
     "model.collapse": set(),
