@@ -156,6 +156,9 @@ class _Logged(TypedDict, total=False):
     weight: _BySimilarity
     positive_share: _BySimilarity
     relative_excess: _BySimilarity
+    sign: str
+    columns: list[str]
+    sentence: str
 
 
 class _ClassReference(TypedDict):

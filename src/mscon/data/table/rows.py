@@ -77,7 +77,7 @@ def select_rows(
     # Where the split is at fault, any will do to see what else is.
     train = ["train"] * len(table)
     whole = attempt(lambda: with_derived(table, split or train, derived)) if derived else table
-    complaints += teachers.complaints(table, parts, root)
+    complaints += teachers.complaints(table, parts, root, data)
     complaints += [] if whole is None else _column_complaints(whole, data, parts, probe or Probe(), split, used)
     if complaints:
         # Else whoever fits similarities tells of these, with whatever they find beside.
