@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,15 +12,17 @@ from typing import TYPE_CHECKING, Any
 from mscon.errors import RunError
 from mscon.run import checksums
 from mscon.run.checksums import mapped
-from mscon.run.contents import parse_doubt
+from mscon.run.contents import fault_of, parse_doubt
 from mscon.run.facts import Facts
 from mscon.run.layout import checkpoint_file
+from mscon.run.parsing import parse_json
 
 if TYPE_CHECKING:
     import numpy as np
     import polars as pl
 
 _FEATURES, _PROJECTIONS = "features/features.safetensors", "features/projections.safetensors"
+_UNCERTAINTY = "uncertainty.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +190,35 @@ class EvaluationFiles(Facts):
         self._write_json(
             "doubt.json", {**record, "checkpoint": checkpoint, "checkpoint_sha256": self._digest(checkpoint)}
         )
+
+    def write_uncertainty(
+        self, arrays: Mapping[str, np.ndarray], columns: Sequence[Mapping[str, Any]], checkpoint: str
+    ) -> None:
+        """What it takes to say how uncertain rows are, and how uncertain those of the run are.
+
+        Args:
+            arrays: of `mscon.model.row_uncertainty`, with "rows", a number for each row of the run.
+            columns: plain values of each column, from there.
+            checkpoint: whose features and projections they were computed from.
+        """
+        about = json.dumps({"checkpoint": self._digest(checkpoint), "columns": list(columns)}, allow_nan=False)
+        self._write_arrays(_UNCERTAINTY, arrays, {"mscon": about})
+
+    def read_uncertainty(self, checkpoint: str) -> tuple[dict[str, np.ndarray], list[dict[str, Any]]] | None:
+        """The same; None where there is none of the checkpoint as it is now, or the checkpoint is gone.
+
+        Raises:
+            RunError: if the file has changed since it was written, or does not hold what mscon writes.
+        """
+        from safetensors import safe_open
+
+        if not self._has(_UNCERTAINTY) or not self.has_checkpoint(checkpoint):
+            return None
+        arrays = self._arrays(_UNCERTAINTY)
+        with self._reading_tensors(_UNCERTAINTY), safe_open(self.root / _UNCERTAINTY, framework="np") as file:
+            about = parse_json((file.metadata() or {})["mscon"])
+        self._refuse_odd(_UNCERTAINTY, fault_of(_UNCERTAINTY, about))
+        return (arrays, about["columns"]) if about["checkpoint"] == self._digest(checkpoint) else None
 
     @property
     def has_transfer(self) -> bool:

@@ -103,7 +103,7 @@ def _vectors(
     """The vectors that labels are judged by, and what they are in words."""
     if source == "start":
         try:
-            if run.has_features is False:
+            if not run.has_whole_features:
                 extract(run, progress=progress)
             if (start := start_of(run, progress=progress)) is not None:
                 return start.title, start.features
