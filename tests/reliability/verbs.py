@@ -37,6 +37,7 @@ VERBS: Mapping[str, Sequence[str]] = {
     "resume": ("resume", "run", "--set", "train.epochs=5", *_settings(EACH_STEP)),
     "probe": ("probe", "run"),
     "probe layer": ("probe", "pictures", "--layer", "stages.0"),
+    "doubt": ("doubt", "run", "--corrected", "corrected.csv"),
     "embed": ("embed", "run", "--table", "t.csv", "--out", "new.parquet"),
     "embed npz": ("embed", "run", "--table", "t.csv", "--out", "new.npz"),
     "embed shards": ("embed", "run", "--table", "t.csv", "--out", "new.parquet", "--shard-rows", "25"),
