@@ -118,6 +118,47 @@ class _Layers(TypedDict):
     layers: dict[str, _Scores]
 
 
+class _CalibrationError(TypedDict, total=False):
+    accuracy: Required[float]
+    before: Required[float]
+    after: float
+    by_chance: float
+
+
+class _PredictorRecord(TypedDict, total=False):
+    trained: bool
+    train_rows: Required[int]
+    validation_rows: Required[int]
+    test_rows: Required[int]
+    dropped_rows: int
+    regularisation: float
+    converged: bool
+    levels: list[_CalibrationError]
+    coverage: float
+
+
+class _Predictor(TypedDict, total=False):
+    column: Required[str]
+    kind: Required[str]
+    calibration: Required[list[float] | None]
+    names: Required[list[str]]
+    cells: Required[list[list[str]]]
+    always: list[str]
+    separator: str
+    record: Required[_PredictorRecord]
+
+
+class _Unpredicted(TypedDict):
+    column: str
+    reason: str
+
+
+class _Predictors(TypedDict):
+    source: str
+    predictors: list[_Predictor]
+    skipped: list[_Unpredicted]
+
+
 _BySimilarity = dict[str, float | None]
 
 
@@ -145,6 +186,7 @@ _SHAPES: Mapping[str, Any] = {
     "layers.json": _Layers,
     "signature.json": dict[str, Any],
     "transfer.json": dict[str, Any],
+    "predictors.safetensors": _Predictors,
     "log.jsonl": list[_Logged],
 }
 

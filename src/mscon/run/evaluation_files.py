@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mscon.run import checksums
 from mscon.run.checksums import mapped
+from mscon.run.contents import fault_of
 from mscon.run.facts import Facts
+from mscon.run.parsing import parse_json
 
 if TYPE_CHECKING:
     import numpy as np
+
+T = TypeVar("T")
+
+_PREDICTORS = "predictors.safetensors"
+# What predictors are fitted from.
+_FITTED_FROM = ("features/features.safetensors", "rows.parquet", "recipe.toml", "similarities.json")
 
 _FEATURES = ("features/features.safetensors", "features/projections.safetensors")
 
@@ -93,7 +102,10 @@ class EvaluationFiles(Facts):
         self._write_arrays("features/features.safetensors", {"features": features}, source)
 
     def _digest(self, checkpoint: str) -> str:
-        with self._need(f"checkpoints/{checkpoint}.safetensors").open("rb") as file:
+        return self._sha256(f"checkpoints/{checkpoint}.safetensors")
+
+    def _sha256(self, name: str) -> str:
+        with self._need(name).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
     def read_features(self) -> np.ndarray:
@@ -122,6 +134,29 @@ class EvaluationFiles(Facts):
 
     def read_predictions(self) -> dict[str, np.ndarray]:
         return self._arrays("predictions.safetensors")
+
+    @property
+    def has_predictors(self) -> bool:
+        return (self.root / _PREDICTORS).exists()
+
+    @property
+    def predictors_source(self) -> str:
+        """A digest of all that predictors are fitted from: features, rows, recipe and similarities as they are now."""
+        return hashlib.sha256("".join(map(self._sha256, _FITTED_FROM)).encode()).hexdigest()
+
+    def read_predictors(self, build: Callable[[Mapping[str, Any], Mapping[str, np.ndarray]], T]) -> T:
+        """What `build` makes of the plain values and the arrays of the file; its ValueError becomes a RunError."""
+        from safetensors import safe_open
+
+        with self._reading_tensors(_PREDICTORS):
+            arrays = self._arrays(_PREDICTORS)
+            with safe_open(self._need(_PREDICTORS), framework="np") as file:
+                about = parse_json((file.metadata() or {})["mscon"])
+            self._refuse_odd(_PREDICTORS, fault_of(_PREDICTORS, about))
+            return build(about, arrays)
+
+    def write_predictors(self, about: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+        self._write_arrays(_PREDICTORS, arrays, {"mscon": json.dumps(dict(about), allow_nan=False)})
 
     def read_layers(self) -> dict[str, Any]:
         """Scores of intermediate layers; of none where none was probed."""
