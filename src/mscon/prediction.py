@@ -122,10 +122,11 @@ def write_predictions(
     settings = {"images": images, "vectors": vectors, "batch_size": batch_size, "reads": reads}
     prediction = _predict(run, opened, columns, abstain, folder, settings, accept_changes)
     write = prediction.frame.write_csv if out.suffix == ".csv" else prediction.frame.write_parquet
-    with outputs.writing(out):
-        atomic.write_with(out, write)
+    # Before the output is there: the same command would not come this far again.
     with contextlib.suppress(OSError):  # not there, or something of the user's is in it
         folder.rmdir()
+    with outputs.writing(out):
+        atomic.write_with(out, write)
     return f"{out}: {prediction.summary}"
 
 
