@@ -70,8 +70,9 @@ def predict(
         trust: also import classes from outside mscon that the run names, see `mscon.load`.
 
     Returns:
-        Columns line, image (where rows are images), and for each predicted column NAME and NAME_confidence, or NAME_low
-        and NAME_high where it is a number; these only where they are calibrated. Without a table, see
+        Columns line, image (where rows are images), uncertainty (where the run knows it, see
+        `mscon.deploy.embedder.Embedder.uncertainty`), and for each predicted column NAME and NAME_confidence, or
+        NAME_low and NAME_high where it is a number; these only where they are calibrated. Without a table, see
         `mscon.deploy.predict.fill_missing`.
 
     Raises:

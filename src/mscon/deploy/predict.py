@@ -16,8 +16,9 @@ import polars as pl
 from jaxtyping import Float
 
 from mscon.data.table.table import Table
+from mscon.deploy.encodes import Encodes
 from mscon.deploy.shard_files import INDEX, remove_swept
-from mscon.deploy.shards import ROWS, Encodes, embed_table
+from mscon.deploy.shards import ROWS, embed_table
 from mscon.errors import RunError, counted
 from mscon.model.predictors.stored import StoredPredictor, stored_predictors
 from mscon.run.recipe import data_of
@@ -26,7 +27,7 @@ from mscon.run.run import Run
 Shown = Sequence[tuple[StoredPredictor, Sequence[str]]]
 """Predictors, each with the columns of it that are given out."""
 
-_PLACES = ("line", "split", "image")
+_PLACES = ("line", "split", "image", "uncertainty")
 _DIGITS = 6
 
 
@@ -95,6 +96,8 @@ def predict_table(
     embedder: Encodes, shown: Shown, table: Table, folder: Path, *, least: float = 0.0, **settings: Any
 ) -> pl.DataFrame:
     """Predictions for every row of a table: its line, its image if it has one, and the columns of `predicted`.
+
+    And before these `uncertainty`, where `mscon embed` writes it too.
 
     Args:
         embedder: of the run that the predictors are of.

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Required, TypedDict
 import msgspec
 from msgspec import Meta
 
+from mscon.run.predictor_contents import Predictors
+
 if TYPE_CHECKING:
     import polars as pl
 
@@ -110,53 +112,60 @@ class _Scores(TypedDict, total=False):
     skipped: list[_Skipped]
 
 
+class _RiskCoverage(TypedDict):
+    trained: bool
+    columns: list[str]
+    rows_left: float
+    accuracy_gain: _Interval
+    precision_at_10_gain: _Interval
+    area_under_risk: _Interval
+    coverage: list[float]
+    accuracy: list[float]
+
+
+class _Unseen(TypedDict):
+    rows: int
+    auroc: _Interval
+
+
+class _UncertaintyScores(TypedDict, total=False):
+    threshold: float
+    summary: list[_RiskCoverage]
+    unseen: _Unseen
+
+
 class _Probe(_Scores, total=False):
     start: _Scores | None
+    uncertainty: _UncertaintyScores
 
 
 class _Layers(TypedDict):
     layers: dict[str, _Scores]
 
 
-class _CalibrationError(TypedDict, total=False):
-    accuracy: Required[float]
-    before: Required[float]
-    after: float
-    by_chance: float
+class _LabelQuality(TypedDict):
+    column: str
+    kind: str
+    rows: int
+    missing: int
+    too_rare: int
+    witnesses: list[str]
+    agreement: float
+    issues: int
+    share: _Interval
 
 
-class _PredictorRecord(TypedDict, total=False):
-    trained: bool
-    train_rows: Required[int]
-    validation_rows: Required[int]
-    test_rows: Required[int]
-    dropped_rows: int
-    regularisation: float
-    converged: bool
-    levels: list[_CalibrationError]
-    coverage: float
-
-
-class _Predictor(TypedDict, total=False):
-    column: Required[str]
-    kind: Required[str]
-    calibration: Required[list[float] | None]
-    names: Required[list[str]]
-    cells: Required[list[list[str]]]
-    always: list[str]
-    separator: str
-    record: Required[_PredictorRecord]
-
-
-class _Unpredicted(TypedDict):
+class _NotJudged(TypedDict):
     column: str
     reason: str
 
 
-class _Predictors(TypedDict):
-    source: str
-    predictors: list[_Predictor]
-    skipped: list[_Unpredicted]
+class _Doubt(TypedDict):
+    features: str
+    columns: list[_LabelQuality]
+    skipped: list[_NotJudged]
+    checkpoint: Annotated[str, Meta(pattern="^[a-z]+$")]
+    checkpoint_sha256: str
 
 
 _BySimilarity = dict[str, float | None]
@@ -174,6 +183,20 @@ class _Logged(TypedDict, total=False):
     weight: _BySimilarity
     positive_share: _BySimilarity
     relative_excess: _BySimilarity
+    sign: str
+    columns: list[str]
+    sentence: str
+
+
+class _ClassReference(TypedDict):
+    column: str
+    space: Annotated[int, Meta(ge=0)]
+    temperature: Annotated[float, Meta(gt=0)]
+
+
+class _Uncertainty(TypedDict):
+    checkpoint: str
+    columns: list[_ClassReference]
 
 
 _SHAPES: Mapping[str, Any] = {
@@ -184,9 +207,11 @@ _SHAPES: Mapping[str, Any] = {
     "masks.json": list[list[float]],
     "probe.json": _Probe,
     "layers.json": _Layers,
+    "doubt.json": _Doubt,
+    "uncertainty.safetensors": _Uncertainty,
     "signature.json": dict[str, Any],
     "transfer.json": dict[str, Any],
-    "predictors.safetensors": _Predictors,
+    "predictors.safetensors": Predictors,
     "log.jsonl": list[_Logged],
 }
 
@@ -211,6 +236,16 @@ def _need_intervals(values: Any) -> None:
             _need_intervals(inner)
 
 
+def _parquet(content: bytes) -> pl.DataFrame:
+    """Raises ValueError if it is no Parquet file."""
+    import polars as pl
+
+    try:
+        return pl.read_parquet(io.BytesIO(content))
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:  # a panic is no Exception
+        raise ValueError(str(error).splitlines()[0]) from None
+
+
 def parse_rows(content: bytes) -> pl.DataFrame:
     """The rows of a run, from their Parquet file: columns line, split, and others of text.
 
@@ -219,10 +254,7 @@ def parse_rows(content: bytes) -> pl.DataFrame:
     """
     import polars as pl
 
-    try:
-        rows = pl.read_parquet(io.BytesIO(content))
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:  # a panic is no Exception
-        raise ValueError(str(error).splitlines()[0]) from None
+    rows = _parquet(content)
     whole = {"line": pl.Int64, "split": pl.String}
     for name, kind in whole.items():
         if rows.schema.get(name) != kind or rows[name].null_count():
@@ -232,3 +264,34 @@ def parse_rows(content: bytes) -> pl.DataFrame:
     if odd:
         raise ValueError(f"its column {odd[0]!r} does not hold text")
     return rows
+
+
+def doubt_schema() -> dict[str, pl.DataType | type[pl.DataType]]:
+    """The columns of doubt.parquet."""
+    import polars as pl
+
+    return {
+        "column": pl.String,
+        "line": pl.Int64,
+        "given_label": pl.String,
+        "predicted_label": pl.String,
+        "label_score": pl.Float64,
+        "confidence": pl.Float64,
+        "is_label_issue": pl.Boolean,
+        "neighbours": pl.List(pl.Int64),
+    }
+
+
+def parse_doubt(content: bytes) -> pl.DataFrame:
+    """The judged labels of a run, from their Parquet file.
+
+    Raises:
+        ValueError: if it is no such file.
+    """
+    frame = _parquet(content)
+    schema = doubt_schema()
+    if dict(frame.schema) != schema or any(frame.null_count().row(0)):
+        raise ValueError(f"its columns are not {', '.join(schema)}, or some of their cells are empty")
+    if not all(frame[name].is_between(0, 1).all() for name in ("label_score", "confidence")):
+        raise ValueError("a label_score or confidence is not between 0 and 1")
+    return frame
