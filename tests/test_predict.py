@@ -160,7 +160,7 @@ def test_below_the_threshold_cells_stay_empty_and_are_counted(folder, capsys):
     assert f"{is_sure.sum()} of 220 cells predicted, {(~is_sure).sum()} left empty (confidence below 0.9)" in out
     # The rows are those of validation and test; of these the evidence is from the test rows alone.
     right = (frame["shade"] == pl.Series(cells()["shade"][TRAIN:]))[VALIDATION:].filter(is_sure[VALIDATION:])
-    assert f"{100 * right.mean():.1f} % of {len(right)} test rows that reach it, of 120 right" in out
+    assert f"{100 * right.mean():.1f} % right of {len(right)} test rows that reach it (120 in all)" in out
 
 
 def test_empty_cells_of_the_training_table_are_filled_and_no_others(folder, capsys):

@@ -206,12 +206,12 @@ def _evidence(one: StoredPredictor, name: str, least: float) -> str:
     level = one.record["levels"][one.predictor.levels_of(name)[-1]]
     if one.predictor.calibration is None:
         return (
-            f"{_percent(level['accuracy'])} of {rows} right; no confidence: "
+            f"{_percent(level['accuracy'])} right of {rows}; no confidence: "
             f"{counted(one.record['validation_rows'], 'validation row')} with a label, too few"
         )
-    accuracy = f"{_percent(right.mean())} of" if len(right) else "none of"
-    among = f" that reach it, of {len(one.is_right):,}" if least > 0 else ""
+    accuracy = f"{_percent(right.mean())} right of" if len(right) else "none right of"
+    among = f" that reach it ({len(one.is_right):,} in all)" if least > 0 else ""
     return (
-        f"{accuracy} {counted(len(right), 'test row')}{among} right; calibration error {_percent(level['after'])} "
+        f"{accuracy} {counted(len(right), 'test row')}{among}; calibration error {_percent(level['after'])} "
         f"({_percent(level['before'])} before calibration, {_percent(level['by_chance'])} by chance)"
     )
