@@ -25,6 +25,7 @@ VERBS = (
     "report",
     "explore",
     "embed",
+    "predict",
     "export",
     "card",
     "push",

@@ -42,6 +42,7 @@ VERBS: Mapping[str, Sequence[str]] = {
     "embed npz": ("embed", "run", "--table", "t.csv", "--out", "new.npz"),
     "embed shards": ("embed", "run", "--table", "t.csv", "--out", "new.parquet", "--shard-rows", "25"),
     "embed images": ("embed", "pictures", "--table", "t.csv", "--out", "new.parquet"),
+    "predict": ("predict", "run", "--table", "t.csv", "--out", "new.csv"),
     "export": ("export", "run", "--to", "safetensors", "--out", "new/m.safetensors"),
     "export onnx": ("export", "pictures", "--to", "onnx", "--out", "new/m.onnx"),
     "report": ("report", "run", "--out", "new"),
