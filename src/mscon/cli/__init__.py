@@ -137,6 +137,7 @@ def _parser() -> tuple[argparse.ArgumentParser, argparse._SubParsersAction[argpa
         training.replay,
         experiments.compare,
         evidence.probe,
+        evidence.affinity,
         evidence.report,
         explore.explore,
         search.search,

@@ -114,6 +114,13 @@ class _Probe(_Scores, total=False):
     start: _Scores | None
 
 
+class _Affinity(TypedDict, total=False):
+    split: str
+    pairs: _Objects
+    targets: _Objects
+    sentences: list[str]
+
+
 class _Layers(TypedDict):
     layers: dict[str, _Scores]
 
@@ -146,6 +153,7 @@ _SHAPES: Mapping[str, Any] = {
     "masks.json": list[list[float]],
     "probe.json": _Probe,
     "layers.json": _Layers,
+    "affinity.json": _Affinity,
     "signature.json": dict[str, Any],
     "transfer.json": dict[str, Any],
     "log.jsonl": list[_Logged],

@@ -152,6 +152,16 @@ class EvaluationFiles(Facts):
         self._write_json("layers.json", {**about, "layers": {**others, name: dict(record)}})
 
     @property
+    def has_affinity(self) -> bool:
+        return (self.root / "affinity.json").exists()
+
+    def read_affinity(self) -> dict[str, Any]:
+        return self._json("affinity.json")
+
+    def write_affinity(self, affinity: Mapping[str, Any]) -> None:
+        self._write_json("affinity.json", dict(affinity))
+
+    @property
     def has_transfer(self) -> bool:
         return (self.root / "transfer.json").exists()
 

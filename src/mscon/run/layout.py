@@ -32,6 +32,7 @@ FILES: Mapping[str, str] = {
     "predictions.safetensors": "mscon probe",  # predictions row by row, for paired comparison
     "layers.json": "mscon probe",  # the same of intermediate layers of the encoder, by the name of the layer
     "layer_predictions.safetensors": "mscon probe",
+    "affinity.json": "mscon affinity",  # of label columns: which say the same, help each other, pull apart
     "README.md": "mscon card",  # the model card; changes made by hand are kept
     "transfer.json": "mscon reproduce",  # scores by the number of labelled rows, where an experiment asks for them
     "report.html": "mscon report",
