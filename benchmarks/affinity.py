@@ -6,7 +6,8 @@
 `mscon compare` trains each method with all label columns and with each of them held out. The score of another column
 with a column, minus that without it, is the truth: how much the column helps. It is compared with what the run with all
 columns says, before anything is left out: the affinity of the column's space to the other column, its lead over that of
-the features, the mutual information of their labels, the CKA of their spaces, and the cosine of their gradients. Nothing is written.
+the features, the mutual information of their labels, the CKA of their spaces, and the cosine of their gradients.
+Nothing is written.
 
 Printed are each case, the rank correlation of each measure with the truth, and the share of cases on which a measure
 above its median goes with a truth above its median (0.5 is chance).

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 
 from mscon.data.check.dependence import classes_of, dependence, tenths_of
 from mscon.data.table.label_columns import LabelColumn, LabelColumns

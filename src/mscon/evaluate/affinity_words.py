@@ -68,8 +68,8 @@ def _help_for(target: Target) -> str:
     if not helpers:
         best = f"at most to {others[ranked[0]]:.2f} in another space ('{ranked[0]}')"
         return (
-            f"No similarity helps '{target.column}': nearest rows agree in it to {target.features:.2f} in the features, "
-            f"{best}."
+            f"No similarity helps '{target.column}': nearest rows agree in it to {target.features:.2f} in the "
+            f"features, {best}."
         )
     listed = ", ".join(f"'{name}' ({others[name]:.2f})" for name in helpers[:_MOST])
     return (
