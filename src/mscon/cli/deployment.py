@@ -73,6 +73,10 @@ def embed(arguments: argparse.Namespace) -> None:
     projection of that similarity, scaled to unit length. MODEL is a run directory, a packed model
     (`mscon export`) or hf:OWNER/NAME.
 
+    Of a run that `mscon probe` evaluated with validation rows, a column "uncertainty" says how far
+    each vector can be trusted, from 0 to 1: 0.95 is more uncertain than 95 % of the validation rows.
+    With --similarity it is how ambiguous that column is alone. Other models do not have it.
+
     The same command continues a job that was killed: finished parts are in the folder OUT.shards.
     They are used again if weights, rows and image files (size, times, number on the disk) are the
     same, and computed again if they are damaged. Under torchrun each process computes its share.

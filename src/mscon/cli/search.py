@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import TYPE_CHECKING
 
 from mscon.cli.arguments import NAME_COLUMN, RUN, TRUST, argument, flag, positive, verb
 from mscon.data.table.cell_text import cell_text
+from mscon.run.terminal import steered, visible
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -54,6 +56,8 @@ def search(arguments: argparse.Namespace) -> None:
     Prints the best rows first: the score under the mix, the score by each similarity (-1 to 1),
     and all labels with a sign: = same as the query, ≈0.61 partly the same, ≠ different, ? unknown,
     as the similarity of that column compares them. Rows of the query stand first, marked "query".
+    Uncertainty, from 0 to 1, says how far the vectors of a row can be trusted: 0.95 is more uncertain
+    than 95 % of the validation rows. It is there if the run was evaluated with such rows.
     A note names rows that are shown whose image or vector has changed since training.
     """
     import json
@@ -79,7 +83,7 @@ def search(arguments: argparse.Namespace) -> None:
 def _print(hits: Hits) -> None:
     from rich.console import Console
 
-    terminal = Console()
+    terminal = Console(file=steered(sys.stdout))
     # Into a file or a pipe every cell goes whole, however wide the table is.
     console = terminal if terminal.is_terminal else Console(width=10_000)
     within = f", {', '.join(hits.filters)}" if hits.filters else ""
@@ -102,7 +106,8 @@ def _table(hits: Hits) -> Table:
     if names:
         table.add_column("name", overflow="fold")
     # A column of labels often has the name of a similarity, so that of its scores is another.
-    for title in ("score", *(f"by {name}" for name in hits.mix.names)):
+    rated = ["uncertainty"] if any(hit.uncertainty is not None for hit in shown) else []
+    for title in ("score", *(f"by {name}" for name in hits.mix.names), *rated):
         table.add_column(_plain(title), justify="right")
     # The column that rows are called by stands before the scores already.
     labels = [label for label in hits[0].labels if [hit.labels[label] for hit in shown] != [hit.name for hit in shown]]
@@ -116,6 +121,7 @@ def _table(hits: Hits) -> Table:
             *([_plain(hit.name or "")] if names else []),
             "query" if is_query else f"{hit.score:.3f}",
             *("" if is_query else f"{score:.3f}" for score in hit.scores.values()),
+            *(f"{hit.uncertainty:.2f}" for _ in rated),
             *(_plain(cell_text(hit.labels[name] or "")) if is_query else _label(hit, name) for name in labels),
             *([_plain(hit.image or "")] if images else []),
             end_section=number == len(hits.examples) - 1,
@@ -136,6 +142,4 @@ def _plain(text: str) -> Text:
     """Text as such: labels and file names are no markup, and do not steer the terminal."""
     from rich.text import Text
 
-    return Text(
-        "".join(letter if letter.isprintable() or letter == "\n" else "\N{REPLACEMENT CHARACTER}" for letter in text)
-    )
+    return Text(visible(text))

@@ -115,7 +115,9 @@ def affinity(
 ) -> Affinity:
     """Compare the label columns of a trained run with each other, and write `affinity.json` into it.
 
-    Features are extracted first where they are missing or older than the checkpoint. Nothing is trained.
+        {"checkpoint", "checkpoint_sha256", "split", "pairs", "targets", "sentences"}
+
+    with `pairs` and `targets` as `Affinity` has them. Features are extracted first where they are missing or older than the checkpoint. Nothing is trained.
 
     Args:
         run: a trained run, or its directory.
@@ -143,7 +145,7 @@ def affinity(
     outputs.need_place(run.root / "affinity.json", "Copy the run to a folder that you may write to.")
     extract(run, progress=progress, accept_changes=accept_changes)
     result = affinity_of(run, columns, progress=progress)
-    run.write_affinity(result.to_json())
+    run.write_affinity(result.to_json(), checkpoint=recipe.train.checkpoint)
     return result
 
 

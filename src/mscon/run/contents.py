@@ -110,8 +110,31 @@ class _Scores(TypedDict, total=False):
     skipped: list[_Skipped]
 
 
+class _RiskCoverage(TypedDict):
+    trained: bool
+    columns: list[str]
+    rows_left: float
+    accuracy_gain: _Interval
+    precision_at_10_gain: _Interval
+    area_under_risk: _Interval
+    coverage: list[float]
+    accuracy: list[float]
+
+
+class _Unseen(TypedDict):
+    rows: int
+    auroc: _Interval
+
+
+class _UncertaintyScores(TypedDict, total=False):
+    threshold: float
+    summary: list[_RiskCoverage]
+    unseen: _Unseen
+
+
 class _Probe(_Scores, total=False):
     start: _Scores | None
+    uncertainty: _UncertaintyScores
 
 
 class _Affinity(TypedDict, total=False):
@@ -123,6 +146,31 @@ class _Affinity(TypedDict, total=False):
 
 class _Layers(TypedDict):
     layers: dict[str, _Scores]
+
+
+class _LabelQuality(TypedDict):
+    column: str
+    kind: str
+    rows: int
+    missing: int
+    too_rare: int
+    witnesses: list[str]
+    agreement: float
+    issues: int
+    share: _Interval
+
+
+class _NotJudged(TypedDict):
+    column: str
+    reason: str
+
+
+class _Doubt(TypedDict):
+    features: str
+    columns: list[_LabelQuality]
+    skipped: list[_NotJudged]
+    checkpoint: Annotated[str, Meta(pattern="^[a-z]+$")]
+    checkpoint_sha256: str
 
 
 _BySimilarity = dict[str, float | None]
@@ -145,6 +193,17 @@ class _Logged(TypedDict, total=False):
     sentence: str
 
 
+class _ClassReference(TypedDict):
+    column: str
+    space: Annotated[int, Meta(ge=0)]
+    temperature: Annotated[float, Meta(gt=0)]
+
+
+class _Uncertainty(TypedDict):
+    checkpoint: str
+    columns: list[_ClassReference]
+
+
 _SHAPES: Mapping[str, Any] = {
     "recipe.toml": _Recipe,
     "run.json": _Facts,
@@ -154,6 +213,8 @@ _SHAPES: Mapping[str, Any] = {
     "probe.json": _Probe,
     "layers.json": _Layers,
     "affinity.json": _Affinity,
+    "doubt.json": _Doubt,
+    "uncertainty.safetensors": _Uncertainty,
     "signature.json": dict[str, Any],
     "transfer.json": dict[str, Any],
     "log.jsonl": list[_Logged],
@@ -180,6 +241,16 @@ def _need_intervals(values: Any) -> None:
             _need_intervals(inner)
 
 
+def _parquet(content: bytes) -> pl.DataFrame:
+    """Raises ValueError if it is no Parquet file."""
+    import polars as pl
+
+    try:
+        return pl.read_parquet(io.BytesIO(content))
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:  # a panic is no Exception
+        raise ValueError(str(error).splitlines()[0]) from None
+
+
 def parse_rows(content: bytes) -> pl.DataFrame:
     """The rows of a run, from their Parquet file: columns line, split, and others of text.
 
@@ -188,10 +259,7 @@ def parse_rows(content: bytes) -> pl.DataFrame:
     """
     import polars as pl
 
-    try:
-        rows = pl.read_parquet(io.BytesIO(content))
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:  # a panic is no Exception
-        raise ValueError(str(error).splitlines()[0]) from None
+    rows = _parquet(content)
     whole = {"line": pl.Int64, "split": pl.String}
     for name, kind in whole.items():
         if rows.schema.get(name) != kind or rows[name].null_count():
@@ -201,3 +269,34 @@ def parse_rows(content: bytes) -> pl.DataFrame:
     if odd:
         raise ValueError(f"its column {odd[0]!r} does not hold text")
     return rows
+
+
+def doubt_schema() -> dict[str, pl.DataType | type[pl.DataType]]:
+    """The columns of doubt.parquet."""
+    import polars as pl
+
+    return {
+        "column": pl.String,
+        "line": pl.Int64,
+        "given_label": pl.String,
+        "predicted_label": pl.String,
+        "label_score": pl.Float64,
+        "confidence": pl.Float64,
+        "is_label_issue": pl.Boolean,
+        "neighbours": pl.List(pl.Int64),
+    }
+
+
+def parse_doubt(content: bytes) -> pl.DataFrame:
+    """The judged labels of a run, from their Parquet file.
+
+    Raises:
+        ValueError: if it is no such file.
+    """
+    frame = _parquet(content)
+    schema = doubt_schema()
+    if dict(frame.schema) != schema or any(frame.null_count().row(0)):
+        raise ValueError(f"its columns are not {', '.join(schema)}, or some of their cells are empty")
+    if not all(frame[name].is_between(0, 1).all() for name in ("label_score", "confidence")):
+        raise ValueError("a label_score or confidence is not between 0 and 1")
+    return frame

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mscon.errors import RunError
 from mscon.run import checksums
 from mscon.run.checksums import mapped
+from mscon.run.contents import fault_of, parse_doubt
 from mscon.run.facts import Facts
+from mscon.run.layout import checkpoint_file
+from mscon.run.parsing import parse_json
 
 if TYPE_CHECKING:
     import numpy as np
+    import polars as pl
 
-_FEATURES = ("features/features.safetensors", "features/projections.safetensors")
+_FEATURES, _PROJECTIONS = "features/features.safetensors", "features/projections.safetensors"
+_UNCERTAINTY = "uncertainty.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,29 +30,33 @@ class EvaluationFiles(Facts):
     """The part of a `mscon.run.run.Run` that is read and written after training."""
 
     def has_checkpoint(self, name: str) -> bool:
-        return (self.root / "checkpoints" / f"{name}.safetensors").exists()
+        return (self.root / checkpoint_file(name)).exists()
 
     def read_fingerprints(self) -> np.ndarray | None:
         """Of the inputs that it was trained on, [rows, 16] uint8; None where these are stored in the run itself."""
         name = "fingerprints.safetensors"
         return self._array(name, "fingerprints", 2) if self._has(name) else None
 
-    @property
-    def has_features(self) -> bool:
-        return (self.root / _FEATURES[0]).exists()
+    def need_features(self, checkpoint: str | None = None) -> None:
+        """Raise RunError if there are no features; or not those of that checkpoint as it is now, where it is there."""
+        self._existing(_FEATURES)
+        if checkpoint is not None and self.has_checkpoint(checkpoint) and not self.features_are_current(checkpoint):
+            raise RunError(
+                f"{self.root / _FEATURES} was not computed with {self.root / checkpoint_file(checkpoint)} as it is "
+                "now: the run was trained on since, or one of these files is damaged.\n"
+                f"  `mscon probe {self.root}` computes features and projections anew."
+            )
 
     def features_are_current(self, checkpoint: str, *, of_trained_inputs: bool = False) -> bool:
-        """Whether there are features, and they are those of the checkpoint as it is now, wherever both were copied.
+        """Whether the features are those of the checkpoint as it is now, wherever both were copied.
 
         With `of_trained_inputs` also whether they were computed from the inputs that were trained on, not changed ones.
 
         Raises:
-            RunError: if they have changed since they were written.
+            RunError: if there are none, or they have changed since they were written.
         """
-        if not self.has_features:
-            return False
         source = self._features_source()
-        self._need(_FEATURES[1])
+        self._need(_PROJECTIONS)
         trained = inputs_digest(self.read_fingerprints()) if of_trained_inputs else None
         return source.get("checkpoint") == self._digest(checkpoint) and trained in (None, source.get("inputs"))
 
@@ -57,15 +68,16 @@ class EvaluationFiles(Facts):
     def _features_source(self) -> dict[str, str]:
         from safetensors import safe_open
 
-        with self._reading_tensors(_FEATURES[0]), safe_open(self._need(_FEATURES[0]), framework="np") as file:
+        with self._reading_tensors(_FEATURES), safe_open(self._need(_FEATURES), framework="np") as file:
             return file.metadata() or {}
 
     @property
     def has_whole_features(self) -> bool:
         """Whether there are features, and they are as they were written."""
-        exist = all((self.root / name).is_file() for name in _FEATURES)
+        exist = all((self.root / name).is_file() for name in (_FEATURES, _PROJECTIONS))
         return exist and not (
-            checksums.are_kept(self.root) and any(checksums.fault(self.root, name) for name in _FEATURES)
+            checksums.are_kept(self.root)
+            and any(checksums.fault(self.root, name) for name in (_FEATURES, _PROJECTIONS))
         )
 
     def write_features(
@@ -89,11 +101,11 @@ class EvaluationFiles(Facts):
         source = {"checkpoint": self._digest(checkpoint)} if self.has_checkpoint(checkpoint) else {}
         if (digest := inputs_digest(inputs)) is not None:
             source |= {"inputs": digest, "changed_rows": str(changed_rows)}
-        self._write_arrays("features/projections.safetensors", {"projections": projections}, source)
-        self._write_arrays("features/features.safetensors", {"features": features}, source)
+        self._write_arrays(_PROJECTIONS, {"projections": projections}, source)
+        self._write_arrays(_FEATURES, {"features": features}, source)
 
     def _digest(self, checkpoint: str) -> str:
-        with self._need(f"checkpoints/{checkpoint}.safetensors").open("rb") as file:
+        with self._need(checkpoint_file(checkpoint)).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
     def read_features(self) -> np.ndarray:
@@ -151,6 +163,63 @@ class EvaluationFiles(Facts):
         self._write_arrays("layer_predictions.safetensors", arrays)
         self._write_json("layers.json", {**about, "layers": {**others, name: dict(record)}})
 
+    def read_doubt(self) -> dict[str, Any]:
+        """The estimated share of wrong labels of each column, see `mscon.evaluate.label_quality.doubt`."""
+        return self._json("doubt.json")
+
+    def read_judged_labels(self) -> pl.DataFrame:
+        """Each label and how probably it is right, of the same function."""
+        return self._once("doubt", lambda: self._parsed("doubt.parquet", parse_doubt))
+
+    @property
+    def has_doubt(self) -> bool:
+        """Whether labels were judged, and the run was not trained on since.
+
+        Raises:
+            RunError: if what is written of it has changed since.
+        """
+        if not self._has("doubt.json"):
+            return False
+        doubt = self.read_doubt()
+        name = doubt["checkpoint"]
+        return not self.has_checkpoint(name) or self._digest(name) == doubt["checkpoint_sha256"]
+
+    def write_doubt(self, labels: pl.DataFrame, record: Mapping[str, Any], *, checkpoint: str) -> None:
+        """What labels of the run were judged with, for a checkpoint of it."""
+        self._write("doubt.parquet", labels.write_parquet)
+        self._write_json(
+            "doubt.json", {**record, "checkpoint": checkpoint, "checkpoint_sha256": self._digest(checkpoint)}
+        )
+
+    def write_uncertainty(
+        self, arrays: Mapping[str, np.ndarray], columns: Sequence[Mapping[str, Any]], checkpoint: str
+    ) -> None:
+        """What it takes to say how uncertain rows are, and how uncertain those of the run are.
+
+        Args:
+            arrays: of `mscon.model.row_uncertainty`, with "rows", a number for each row of the run.
+            columns: plain values of each column, from there.
+            checkpoint: whose features and projections they were computed from.
+        """
+        about = json.dumps({"checkpoint": self._digest(checkpoint), "columns": list(columns)}, allow_nan=False)
+        self._write_arrays(_UNCERTAINTY, arrays, {"mscon": about})
+
+    def read_uncertainty(self, checkpoint: str) -> tuple[dict[str, np.ndarray], list[dict[str, Any]]] | None:
+        """The same; None where there is none of the checkpoint as it is now, or the checkpoint is gone.
+
+        Raises:
+            RunError: if the file has changed since it was written, or does not hold what mscon writes.
+        """
+        from safetensors import safe_open
+
+        if not self._has(_UNCERTAINTY) or not self.has_checkpoint(checkpoint):
+            return None
+        arrays = self._arrays(_UNCERTAINTY)
+        with self._reading_tensors(_UNCERTAINTY), safe_open(self.root / _UNCERTAINTY, framework="np") as file:
+            about = parse_json((file.metadata() or {})["mscon"])
+        self._refuse_odd(_UNCERTAINTY, fault_of(_UNCERTAINTY, about))
+        return (arrays, about["columns"]) if about["checkpoint"] == self._digest(checkpoint) else None
+
     @property
     def has_affinity(self) -> bool:
         return (self.root / "affinity.json").exists()
@@ -158,8 +227,9 @@ class EvaluationFiles(Facts):
     def read_affinity(self) -> dict[str, Any]:
         return self._json("affinity.json")
 
-    def write_affinity(self, affinity: Mapping[str, Any]) -> None:
-        self._write_json("affinity.json", dict(affinity))
+    def write_affinity(self, affinity: Mapping[str, Any], *, checkpoint: str) -> None:
+        about = {"checkpoint": checkpoint, "checkpoint_sha256": self._digest(checkpoint)}
+        self._write_json("affinity.json", {**about, **affinity})
 
     @property
     def has_transfer(self) -> bool:

@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float
 
 from mscon.data.table.label_columns import LabelColumns
 from mscon.errors import RunError, counted, shortened
+from mscon.model.stored_uncertainty import read_uncertainty
 from mscon.run.recipe import Train, data_of, names_of
 from mscon.run.run import Run
 from mscon.search.complaints import Complaints
@@ -140,6 +141,16 @@ class Index:
         return vectors
 
     @cached_property
+    def uncertainty(self) -> Float[np.ndarray, " rows"] | None:
+        """How uncertain the vectors of each row are, see `mscon.model.row_uncertainty`; None where that is not known.
+
+        Raises:
+            RunError: if what the run has on it is damaged.
+        """
+        stored = read_uncertainty(self.run, _checkpoint(self.run))
+        return None if stored is None else stored[1]
+
+    @cached_property
     def _embedder(self) -> Any:
         from mscon.deploy.embedder import load
 
@@ -207,6 +218,7 @@ class Index:
                 scores={name: float(s) for name, s in zip(self.similarities, nearest.by_space[n], strict=True)},
                 labels={name: column[n] for name, column in cells.items()},
                 weights={name: None if np.isnan(column[n]) else float(column[n]) for name, column in weights.items()},
+                uncertainty=None if self.uncertainty is None else float(self.uncertainty[nearest.rows[n]]),
             )
             for n in range(len(nearest))
         )
@@ -250,20 +262,14 @@ def read_index(run: Run, dtype: Literal["float16", "float32"] = "float16", name_
     Raises:
         RunError: as `open_index`.
     """
-    again = f"`mscon probe {run.root}` writes them anew."
     rows, similarities = run.read_rows().height, run.read_recipe_values()["similarity"]
-    if not run.has_features:
-        raise RunError(f"run '{run.root}' has no projections to search in yet. `mscon probe {run.root}` writes them.")
-    if run.has_checkpoint(checkpoint := _checkpoint(run)) and not run.features_are_current(checkpoint):
-        raise RunError(
-            f"run '{run.root}' was trained on since its projections were written (they are not those of checkpoint "
-            f"'{checkpoint}'), so a search would find what it was like before.\n  {again}"
-        )
+    run.need_features(_checkpoint(run))
     projections = run.read_projections()
     if projections.ndim != 3 or projections.shape[:2] != (len(similarities), rows):
         raise RunError(
             f"run '{run.root}': projections have shape {list(projections.shape)}, but there are "
-            f"{len(similarities)} similarities and {counted(rows, 'row')}.\n  Remove its folder features; {again}"
+            f"{len(similarities)} similarities and {counted(rows, 'row')}.\n  Remove its folder features; "
+            f"`mscon probe {run.root}` writes them anew."
         )
     if not rows:
         raise RunError(f"run '{run.root}' has no rows to search in.")
