@@ -62,7 +62,6 @@ ODD = {
         ],
     ),
     "read_layers": ("layers.json", [{}, {"layers": []}, {"layers": {"a": 1}}]),
-    "read_affinity": ("affinity.json", [{"pairs": 1}, {"targets": ["a"]}, {"sentences": [1]}, []]),
     "read_masks": ("masks.json", [{}, [1], [["a"]]]),
 }
 

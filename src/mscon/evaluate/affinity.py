@@ -117,7 +117,8 @@ def affinity(
 
         {"checkpoint", "checkpoint_sha256", "split", "pairs", "targets", "sentences"}
 
-    with `pairs` and `targets` as `Affinity` has them. Features are extracted first where they are missing or older than the checkpoint. Nothing is trained.
+    with "pairs" and "targets" as `Affinity` has them. Features are extracted first where they are missing or older than
+    the checkpoint. Nothing is trained.
 
     Args:
         run: a trained run, or its directory.

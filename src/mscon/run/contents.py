@@ -137,13 +137,6 @@ class _Probe(_Scores, total=False):
     uncertainty: _UncertaintyScores
 
 
-class _Affinity(TypedDict, total=False):
-    split: str
-    pairs: _Objects
-    targets: _Objects
-    sentences: list[str]
-
-
 class _Layers(TypedDict):
     layers: dict[str, _Scores]
 
@@ -212,7 +205,6 @@ _SHAPES: Mapping[str, Any] = {
     "masks.json": list[list[float]],
     "probe.json": _Probe,
     "layers.json": _Layers,
-    "affinity.json": _Affinity,
     "doubt.json": _Doubt,
     "uncertainty.safetensors": _Uncertainty,
     "signature.json": dict[str, Any],

@@ -220,13 +220,6 @@ class EvaluationFiles(Facts):
         self._refuse_odd(_UNCERTAINTY, fault_of(_UNCERTAINTY, about))
         return (arrays, about["columns"]) if about["checkpoint"] == self._digest(checkpoint) else None
 
-    @property
-    def has_affinity(self) -> bool:
-        return (self.root / "affinity.json").exists()
-
-    def read_affinity(self) -> dict[str, Any]:
-        return self._json("affinity.json")
-
     def write_affinity(self, affinity: Mapping[str, Any], *, checkpoint: str) -> None:
         about = {"checkpoint": checkpoint, "checkpoint_sha256": self._digest(checkpoint)}
         self._write_json("affinity.json", {**about, **affinity})
