@@ -22,6 +22,7 @@ VERBS = (
     "train",
     "resume",
     "probe",
+    "affinity",
     "report",
     "explore",
     "embed",

@@ -131,6 +131,7 @@ def _parser() -> tuple[argparse.ArgumentParser, argparse._SubParsersAction[argpa
         training.replay,
         experiments.compare,
         evidence.probe,
+        evidence.affinity,
         evidence.report,
         label_quality.doubt,
         explore.explore,

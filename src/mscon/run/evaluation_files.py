@@ -251,6 +251,10 @@ class EvaluationFiles(Facts):
         self._refuse_odd(_UNCERTAINTY, fault_of(_UNCERTAINTY, about))
         return (arrays, about["columns"]) if about["checkpoint"] == self._digest(checkpoint) else None
 
+    def write_affinity(self, affinity: Mapping[str, Any], *, checkpoint: str) -> None:
+        about = {"checkpoint": checkpoint, "checkpoint_sha256": self._digest(checkpoint)}
+        self._write_json("affinity.json", {**about, **affinity})
+
     @property
     def has_transfer(self) -> bool:
         return (self.root / "transfer.json").exists()

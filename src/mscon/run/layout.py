@@ -34,6 +34,7 @@ FILES: Mapping[str, str] = {
     "uncertainty.safetensors": "mscon probe",  # of each row, and what it takes to compute that of new rows
     "layers.json": "mscon probe",  # the same of intermediate layers of the encoder, by the name of the layer
     "layer_predictions.safetensors": "mscon probe",
+    "affinity.json": "mscon affinity",  # of label columns: which say the same, help each other, pull apart
     "doubt.json": "mscon doubt",  # for each label column the share of wrong labels, with an interval
     "doubt.parquet": "mscon doubt",  # each label, how probably it is right, and what is predicted instead
     "README.md": "mscon card",  # the model card; changes made by hand are kept
