@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mscon.deploy.embedder import load as load
     from mscon.deploy.transformer import EmbeddingTransformer as EmbeddingTransformer
     from mscon.errors import MSConError as MSConError
+    from mscon.evaluate.label_quality.doubt import doubt as doubt
     from mscon.evaluate.probe import probe as probe
     from mscon.evaluate.report.page import build_report as build_report
     from mscon.method.loss import MSConLoss as MSConLoss
@@ -55,6 +56,7 @@ _HOMES = {
     "mscon.deploy.embedder": ("load",),
     "mscon.deploy.transformer": ("EmbeddingTransformer",),
     "mscon.errors": ("MSConError",),
+    "mscon.evaluate.label_quality.doubt": ("doubt",),
     "mscon.evaluate.probe": ("probe",),
     "mscon.evaluate.report.page": ("build_report",),
     "mscon.method.loss": ("MSConLoss", "NTXentLoss", "SupConLoss"),

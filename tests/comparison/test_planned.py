@@ -20,6 +20,7 @@ from reliability.content import changed, content, left_over
 from reliability.jobs import Job, write_job
 
 STEPS = 9  # 3 epochs of 3 steps
+NO_EPOCH = "train.epochs=0"
 
 Steps = list[int]
 
@@ -81,6 +82,20 @@ def test_it_goes_on_from_its_last_checkpoint_to_the_same_bits(job, tmp_path, mon
     assert not left_over(now, expected | features)
     for name, (_, header, numbers) in features.items():
         assert now[name][1:] == (header, numbers)
+
+
+def test_a_run_without_epochs_that_was_stopped_has_no_log_either(job, tmp_path, monkeypatch):
+    def stopped(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    table, whole, one = job.folder / "t.csv", tmp_path / "whole" / "run", planned(job, tmp_path / "run", NO_EPOCH)
+    assert attempt(planned(job, whole, NO_EPOCH), table) == Outcome("run")
+    with monkeypatch.context() as patch:
+        patch.setattr(epochs, "save_last", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            attempt(one, table)
+    assert attempt(one, table) == Outcome("run")
+    assert content(one.out).keys() == content(whole).keys()
 
 
 def test_what_was_stopped_before_its_scores_is_not_trained_again(job, tmp_path, monkeypatch, steps):

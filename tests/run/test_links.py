@@ -93,3 +93,8 @@ def test_a_lock_is_not_made_where_a_link_leads(tmp_path):
     with pytest.raises(RunError, match="cannot be written"), folder.locked(tmp_path / "out"):
         pass
     assert not (tmp_path / "new").exists()
+
+
+def test_a_name_that_no_folder_can_have_is_no_run():
+    with pytest.raises(RunError, match="is not a run directory"):
+        Run.open("a\0b")

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Sequence
 
 import mscon
-from mscon.cli import deployment, evidence, experiments, explore, list, search, tables, training
+from mscon.cli import deployment, evidence, experiments, explore, label_quality, list, search, tables, training
 from mscon.cli.arguments import process_number, started_by_torchrun
 from mscon.cli.streams import open_streams
 from mscon.cli.suggestions import suggestions
@@ -132,6 +132,7 @@ def _parser() -> tuple[argparse.ArgumentParser, argparse._SubParsersAction[argpa
         experiments.compare,
         evidence.probe,
         evidence.report,
+        label_quality.doubt,
         explore.explore,
         search.search,
         deployment.embed,

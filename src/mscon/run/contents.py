@@ -141,6 +141,31 @@ class _Layers(TypedDict):
     layers: dict[str, _Scores]
 
 
+class _LabelQuality(TypedDict):
+    column: str
+    kind: str
+    rows: int
+    missing: int
+    too_rare: int
+    witnesses: list[str]
+    agreement: float
+    issues: int
+    share: _Interval
+
+
+class _NotJudged(TypedDict):
+    column: str
+    reason: str
+
+
+class _Doubt(TypedDict):
+    features: str
+    columns: list[_LabelQuality]
+    skipped: list[_NotJudged]
+    checkpoint: Annotated[str, Meta(pattern="^[a-z]+$")]
+    checkpoint_sha256: str
+
+
 _BySimilarity = dict[str, float | None]
 
 
@@ -180,6 +205,7 @@ _SHAPES: Mapping[str, Any] = {
     "masks.json": list[list[float]],
     "probe.json": _Probe,
     "layers.json": _Layers,
+    "doubt.json": _Doubt,
     "uncertainty.safetensors": _Uncertainty,
     "signature.json": dict[str, Any],
     "transfer.json": dict[str, Any],
@@ -207,6 +233,16 @@ def _need_intervals(values: Any) -> None:
             _need_intervals(inner)
 
 
+def _parquet(content: bytes) -> pl.DataFrame:
+    """Raises ValueError if it is no Parquet file."""
+    import polars as pl
+
+    try:
+        return pl.read_parquet(io.BytesIO(content))
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:  # a panic is no Exception
+        raise ValueError(str(error).splitlines()[0]) from None
+
+
 def parse_rows(content: bytes) -> pl.DataFrame:
     """The rows of a run, from their Parquet file: columns line, split, and others of text.
 
@@ -215,10 +251,7 @@ def parse_rows(content: bytes) -> pl.DataFrame:
     """
     import polars as pl
 
-    try:
-        rows = pl.read_parquet(io.BytesIO(content))
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:  # a panic is no Exception
-        raise ValueError(str(error).splitlines()[0]) from None
+    rows = _parquet(content)
     whole = {"line": pl.Int64, "split": pl.String}
     for name, kind in whole.items():
         if rows.schema.get(name) != kind or rows[name].null_count():
@@ -228,3 +261,34 @@ def parse_rows(content: bytes) -> pl.DataFrame:
     if odd:
         raise ValueError(f"its column {odd[0]!r} does not hold text")
     return rows
+
+
+def doubt_schema() -> dict[str, pl.DataType | type[pl.DataType]]:
+    """The columns of doubt.parquet."""
+    import polars as pl
+
+    return {
+        "column": pl.String,
+        "line": pl.Int64,
+        "given_label": pl.String,
+        "predicted_label": pl.String,
+        "label_score": pl.Float64,
+        "confidence": pl.Float64,
+        "is_label_issue": pl.Boolean,
+        "neighbours": pl.List(pl.Int64),
+    }
+
+
+def parse_doubt(content: bytes) -> pl.DataFrame:
+    """The judged labels of a run, from their Parquet file.
+
+    Raises:
+        ValueError: if it is no such file.
+    """
+    frame = _parquet(content)
+    schema = doubt_schema()
+    if dict(frame.schema) != schema or any(frame.null_count().row(0)):
+        raise ValueError(f"its columns are not {', '.join(schema)}, or some of their cells are empty")
+    if not all(frame[name].is_between(0, 1).all() for name in ("label_score", "confidence")):
+        raise ValueError("a label_score or confidence is not between 0 and 1")
+    return frame

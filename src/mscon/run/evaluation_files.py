@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 from mscon.errors import RunError
 from mscon.run import checksums
 from mscon.run.checksums import mapped
-from mscon.run.contents import fault_of
+from mscon.run.contents import fault_of, parse_doubt
 from mscon.run.facts import Facts
 from mscon.run.layout import checkpoint_file
 from mscon.run.parsing import parse_json
 
 if TYPE_CHECKING:
     import numpy as np
+    import polars as pl
 
 _FEATURES, _PROJECTIONS = "features/features.safetensors", "features/projections.safetensors"
 _UNCERTAINTY = "uncertainty.safetensors"
@@ -161,6 +162,34 @@ class EvaluationFiles(Facts):
         about = {"checkpoint": checkpoint, "checkpoint_sha256": digest, "draws": draws}
         self._write_arrays("layer_predictions.safetensors", arrays)
         self._write_json("layers.json", {**about, "layers": {**others, name: dict(record)}})
+
+    def read_doubt(self) -> dict[str, Any]:
+        """The estimated share of wrong labels of each column, see `mscon.evaluate.label_quality.doubt`."""
+        return self._json("doubt.json")
+
+    def read_judged_labels(self) -> pl.DataFrame:
+        """Each label and how probably it is right, of the same function."""
+        return self._once("doubt", lambda: self._parsed("doubt.parquet", parse_doubt))
+
+    @property
+    def has_doubt(self) -> bool:
+        """Whether labels were judged, and the run was not trained on since.
+
+        Raises:
+            RunError: if what is written of it has changed since.
+        """
+        if not self._has("doubt.json"):
+            return False
+        doubt = self.read_doubt()
+        name = doubt["checkpoint"]
+        return not self.has_checkpoint(name) or self._digest(name) == doubt["checkpoint_sha256"]
+
+    def write_doubt(self, labels: pl.DataFrame, record: Mapping[str, Any], *, checkpoint: str) -> None:
+        """What labels of the run were judged with, for a checkpoint of it."""
+        self._write("doubt.parquet", labels.write_parquet)
+        self._write_json(
+            "doubt.json", {**record, "checkpoint": checkpoint, "checkpoint_sha256": self._digest(checkpoint)}
+        )
 
     def write_uncertainty(
         self, arrays: Mapping[str, np.ndarray], columns: Sequence[Mapping[str, Any]], checkpoint: str

@@ -131,9 +131,8 @@ def refuse_links_out(root: Path) -> None:
     """
     names = {*FILES, LOCK, *LOGGERS, *(parent.as_posix() for name in FILES for parent in Path(name).parents)} - {"."}
     names |= {NEXT, *(f"{NEXT}/{name}" for name in names)}
-    real = Path(os.path.realpath(root))
     links = [root / name for name in sorted(names) if os.path.islink(root / name)]
-    if out := [path for path in links if real not in Path(os.path.realpath(path)).parents]:
+    if out := [p for p in links if Path(os.path.realpath(root)) not in Path(os.path.realpath(p)).parents]:
         listed = first_few([f"'{path}' to '{os.path.realpath(path)}'" for path in out])
         raise RunError(
             f"run '{root}': {counted(len(out), 'link')} out of its folder: {listed}. Files of a run are read and "

@@ -33,6 +33,8 @@ FILES: Mapping[str, str] = {
     "uncertainty.safetensors": "mscon probe",  # of each row, and what it takes to compute that of new rows
     "layers.json": "mscon probe",  # the same of intermediate layers of the encoder, by the name of the layer
     "layer_predictions.safetensors": "mscon probe",
+    "doubt.json": "mscon doubt",  # for each label column the share of wrong labels, with an interval
+    "doubt.parquet": "mscon doubt",  # each label, how probably it is right, and what is predicted instead
     "README.md": "mscon card",  # the model card; changes made by hand are kept
     "transfer.json": "mscon reproduce",  # scores by the number of labelled rows, where an experiment asks for them
     "report.html": "mscon report",

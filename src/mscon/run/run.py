@@ -265,7 +265,9 @@ class Run(EvaluationFiles):
         return checksums.is_short(self.root / "log.jsonl", self._checksums().get("log.jsonl", []))
 
     def cut_log(self, step: int) -> None:
-        """Drop records later than `step`, as resuming from a checkpoint of that step must."""
+        """Drop records later than `step`, as resuming from a checkpoint of that step must, if there is a log."""
+        if not (self.root / "log.jsonl").is_file():
+            return
         records = [record for record in self.read_log() if record.get("step", 0) <= step]
         self._write_text("log.jsonl", "".join(f"{json.dumps(record)}\n" for record in records))
 

@@ -153,6 +153,7 @@ def test_lists_take_the_place_of_draws(dataset, listed):
         ('triplets.lists={kinds="class"}', "names 'kinds', which is no .* Did you mean 'kind'"),
         ('triplets.lists={kind="../class"}', "part of a file's name"),
         ('triplets.folder="../elsewhere"', "lies outside the folder of the images"),
+        ('triplets.folder="\\u0000"', "lies outside the folder of the images"),
     ],
 )
 def test_lists_stay_in_their_folder(dataset, listed, override, words):

@@ -7,6 +7,7 @@ It knows files and line numbers; it does not know images, splits or losses. The 
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,7 +17,6 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float32
 
-from mscon.data.inputs.vector_file import stamp_of
 from mscon.errors import TableError, counted, first_few, nearest
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
@@ -135,6 +135,15 @@ class Table:
     def complaint(self, rows: Sequence[int], what: str, advice: str = "") -> str:
         """What is wrong with some rows, in the one form that all such messages have."""
         return at_lines(self.name, self.lines_at(rows), len(self), what, advice)
+
+
+def stamp_of(path: Path) -> tuple[int, int, int] | None:
+    """What tells whether a file is still the same; None if it is not there."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns, status.st_ino
 
 
 def unit(table_name: str) -> str:

@@ -128,8 +128,8 @@ def grid(
     near = [(by, column, *nearest(vectors, queries, gallery)) for by, column, vectors in spaces]
 
     on_page = np.unique(np.concatenate([queries, *(positions.ravel() for _, _, positions, _ in near)]))
-    pictures, missing, folder = _pictures(member, rows, on_page, images)
-    shown_rows = _rows(rows, on_page, data_of(member.recipe), tuple(labels), pictures)
+    pictures, missing, folder = pictures_of(member, rows, on_page, images)
+    shown_rows = rows_on_page(rows, on_page, data_of(member.recipe), tuple(labels), pictures)
     drawn = []
     for i, query in enumerate(queries.tolist()):
         results = tuple(
@@ -183,7 +183,7 @@ def nearest(
     return gallery[near], cosines
 
 
-def _rows(
+def rows_on_page(
     rows: pl.DataFrame,
     numbers: Int[np.ndarray, " some"],
     data: Data,
@@ -217,7 +217,7 @@ def _short(text: str) -> str:
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
 
 
-def _pictures(
+def pictures_of(
     member: Member, rows: pl.DataFrame, numbers: Int[np.ndarray, " some"], images: Path | None
 ) -> tuple[dict[int, str], str, str]:
     """Thumbnails by row; what is missing, in words that may stand on the page; and where they were looked for."""

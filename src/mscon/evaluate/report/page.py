@@ -20,6 +20,7 @@ from mscon.evaluate.report.experiments import FILE as RESULTS_FILE
 from mscon.evaluate.report.experiments import Results, read_results
 from mscon.evaluate.report.gather import Gathered, gather
 from mscon.evaluate.report.heads import HEIGHT, Diversities, diversity, masks
+from mscon.evaluate.report.label_quality import LabelQuality, label_quality
 from mscon.evaluate.report.maps import SIDE, Atlas, atlas
 from mscon.evaluate.report.methods import Method
 from mscon.evaluate.report.neighbours import Grid, grid
@@ -33,6 +34,7 @@ from mscon.run import atomic, outputs
 from mscon.run.run import Run
 
 _OF_ADAPTER = ", read through an adapter of random weights"
+_NOT_JUDGED = LabelQuality()
 _PACKAGE, _FOLDER = "mscon.evaluate.report", "template"
 
 
@@ -92,10 +94,12 @@ def build_report(
     gathered = gather(opened)
     comparison = compare(gathered) if comparison is None else comparison
     method, member = closest_look(gathered, comparison)
-    neighbours = grid(member, gathered.rows, gathered.labels, None if images is None else Path(images))
+    folder = None if images is None else Path(images)
+    neighbours = grid(member, gathered.rows, gathered.labels, folder)
+    quality = label_quality(member, gathered.rows, gathered.label_columns, folder)
     maps = atlas(gathered, method, member) if with_maps else Atlas("", ())
     spaces = diversity(gathered)
-    page = render(gathered, comparison, neighbours, maps, spaces, experiments, title, lead)
+    page = render(gathered, comparison, neighbours, maps, spaces, experiments, title, lead, quality)
     numbers = {"mscon": __version__, **comparison_json(comparison), "diversity": spaces.to_json()}
     with outputs.writing(page_path):
         atomic.write_text(page_path, page)
@@ -128,6 +132,7 @@ def render(
     experiments: Sequence[Results] = (),
     title: str = "",
     lead: Sequence[str] = (),
+    quality: LabelQuality = _NOT_JUDGED,
 ) -> str:
     """The whole page as text."""
     method, member = closest_look(gathered, comparison)
@@ -156,6 +161,7 @@ def render(
         masks=masks(gathered.methods),
         atlas=maps,
         grid=neighbours,
+        quality=quality,
         main={"method": method.title, "seed": member.seed},
         certainty=risk_coverage(member.run.read_probe()),
         confusions=matrices,

@@ -1,10 +1,12 @@
-"""Doubt: how little the label of a row agrees with those of the rows that a column's own space puts nearest."""
+"""Doubt: how probably each label is wrong, as `mscon doubt` judged it; where it has not, how little a label agrees with
+those of the rows that a column's own space puts nearest."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
+import polars as pl
 from jaxtyping import Float, Int
 
 from mscon.data.table.label_columns import LabelColumn
@@ -21,11 +23,14 @@ class Doubt:
             label, or none of them has.
         known: with how many of the nearest it agrees or does not.
         apart: mean distance to them in the column's unit, where it holds numbers on a line; else NaN.
+        predicted: where `mscon doubt` has judged the labels, what it predicts for each, None for those that it could
+            not judge; then `share` is the probability that the label is wrong. Empty where it has not.
     """
 
     share: Float[np.ndarray, " rows"]
     known: Int[np.ndarray, " rows"]
     apart: Float[np.ndarray, " rows"]
+    predicted: tuple[str | None, ...] = ()
 
 
 def doubt(
@@ -49,6 +54,23 @@ def doubt(
         apart = np.abs(values[:, None] - values[near])
     known = (~np.isnan(alike)).sum(axis=1)
     return Doubt(1 - _mean(alike), known, _mean(apart))
+
+
+def judged_doubt(judged: pl.DataFrame, column: str, lines: Int[np.ndarray, " rows"]) -> Doubt | None:
+    """The same from doubt.parquet; None where that has nothing of the column.
+
+    Args:
+        judged: see `mscon.evaluate.label_quality.doubt`.
+        column: its name.
+        lines: of the rows.
+    """
+    of_column = judged.filter(pl.col("column") == column)
+    if not of_column.height:
+        return None
+    rows = pl.DataFrame({"line": lines}).join(of_column, on="line", how="left", maintain_order="left")
+    share = 1 - rows["label_score"].cast(pl.Float64).fill_null(float("nan")).to_numpy()
+    known = rows["label_score"].is_not_null().to_numpy().astype(np.int64)
+    return Doubt(share, known, np.full(len(share), np.nan), tuple(rows["predicted_label"].to_list()))
 
 
 def _mean(values: Float[np.ndarray, "rows count"]) -> Float[np.ndarray, " rows"]:

@@ -181,6 +181,8 @@ def _column(column: Column, doubt: Doubt | None, is_split: bool) -> dict[str, An
         record["doubt"] = _packed(doubt.share, "<f4")
         record["known"] = _packed(doubt.known, "u1")
         record["apart"] = _packed(doubt.apart, "<f4")
+        if doubt.predicted:
+            record["predicted"] = list(doubt.predicted)
     return record
 
 

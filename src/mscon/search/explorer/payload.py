@@ -15,7 +15,7 @@ from mscon.evaluate.metrics.nearest import CosineNeighbours
 from mscon.run.recipe import Data, data_of, is_trained
 from mscon.run.run import Run
 from mscon.search.explorer.columns import Column, read_columns
-from mscon.search.explorer.label_errors import NEAREST, Doubt, doubt
+from mscon.search.explorer.label_errors import NEAREST, Doubt, doubt, judged_doubt
 from mscon.search.explorer.maps import Maps, draw_maps
 from mscon.search.explorer.thumbnails import thumbnails
 from mscon.search.index import Index, read_index
@@ -146,6 +146,7 @@ def gathered(
     """
     rows, data = index.rows[sampled.tolist()], data_of(index.recipe)
     untrained = "Nothing was trained (train.epochs = 0), so spaces are of heads that have learnt nothing."
+    judged = index.run.read_judged_labels() if index.run.has_doubt else None
     notes = [f"{column.note[0].upper()}{column.note[1:]}." for column in columns if column.note]
     return Gathered(
         title=str(index.recipe.get("title") or index.run.name),
@@ -157,7 +158,7 @@ def gathered(
         spaces=index.similarities,
         vectors=quantised,
         columns=tuple(columns),
-        doubts=doubts_of(columns, index.labels, vectors, sampled),
+        doubts=doubts_of(columns, index.labels, vectors, sampled, judged),
         maps=tuple(draw_maps(vectors, seconds)),
         pictures=pictures,
         texts=tuple(texts_of(rows, data)),
@@ -172,13 +173,21 @@ def doubts_of(
     labels: LabelColumns,
     vectors: Float[np.ndarray, "spaces rows dim"],
     rows: Int[np.ndarray, " rows"],
+    judged: pl.DataFrame | None = None,
 ) -> dict[int, Doubt]:
-    """Doubts about the labels of trained columns whose similarity may be used, by the position of the column."""
-    return {
-        number: doubt(labels[column.name], CosineNeighbours(vectors[column.space]).nearest(NEAREST)[0], rows)
-        for number, column in enumerate(columns)
-        if column.space is not None and labels[column.name].similarity is not None
-    }
+    """Doubts about labels, by the position of the column.
+
+    Those of `judged`, which `mscon doubt` wrote; else about trained columns whose similarity may be used.
+    """
+    doubts = dict[int, Doubt]()
+    for number, column in enumerate(columns):
+        known = None if judged is None else judged_doubt(judged, column.name, labels.rows["line"].to_numpy()[rows])
+        if known is not None:
+            doubts[number] = known
+        elif column.space is not None and labels[column.name].similarity is not None:
+            near, _ = CosineNeighbours(vectors[column.space]).nearest(NEAREST)
+            doubts[number] = doubt(labels[column.name], near, rows)
+    return doubts
 
 
 def sample(rows: pl.DataFrame, columns: Sequence[str], most: int, seed: int = 0) -> Int[np.ndarray, " rows"]:

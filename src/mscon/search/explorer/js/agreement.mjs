@@ -88,6 +88,7 @@ export function agreement(column, target, row, limits) {
 /** Why a label is suspicious: with how many neighbours it disagrees, or how much on average. */
 export function doubtText(column, row) {
   const value = column.doubt[row], known = column.known[row];
+  if (column.predicted) return `right: ${Math.round((1 - value) * 100)} %, predicted ${column.predicted[row]}`;
   if (column.alike && column.alike.equal) return `${Math.round(value * known)} of ${known} differ`;
   const far = Number.isNaN(column.apart[row]) ? "" : `, ${short(column.apart[row])} off`;
   return `${Math.round(value * 100)} %${far}`;

@@ -185,6 +185,9 @@ function headline(count) {
 }
 
 function explanation(column) {
+  if (column.predicted) {
+    return "How probably the label of each row is right, and what is predicted instead, as mscon doubt judged it: by models and neighbours that did not learn from this label, and by the other columns.";
+  }
   const far = column.values && column.line ? ", and how far their numbers are off" : "";
   const what = column.alike && column.alike.equal
     ? "with another label"

@@ -1,0 +1,256 @@
+"""Wrong labels that were planted: how many `mscon doubt` finds, beside cleanlab, and how well it estimates their share.
+
+    python benchmarks/doubt.py glyphs=RUN:slant,weight icons=RUN:weight       prints the tables
+    python benchmarks/doubt.py ... --seeds 0 1 --rows 4000 --write            also writes benchmarks/results/doubt.md
+
+RUN is a run of 0 epochs, or with --width N one whose first N features are those that it began from: features must not
+know the labels. Columns behind the colon are judged, and all of them and those after a second colon are witnesses, as
+in glyphs=RUN:slant,weight:category,character. Labels of the table count as right, so what is wrong there already counts
+against every method.
+
+"symmetric": a wrong label is any other class; "confusable": it is the class that models most often take for the right
+one. Only the judged column gets wrong labels. cleanlab (needed here, not by mscon) gets the probabilities out of fold
+of the same logistic regression, folds and features. Precision is among as many rows as labels are wrong, the least
+trusted first. Differences are paired by wrong label, with a bootstrap interval of 95 %.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from cleanlab.count import estimate_joint
+from cleanlab.rank import get_label_quality_scores
+from machine import machine
+
+from mscon.data.table.groups import row_groups
+from mscon.errors import counted
+from mscon.evaluate.label_quality.issues import Material, issues_of
+from mscon.evaluate.label_quality.out_of_fold import (
+    class_probabilities,
+    folds_of,
+    groups_of,
+    neighbours_of,
+    space_of,
+)
+from mscon.evaluate.label_quality.witnesses import others, testimony
+from mscon.evaluate.metrics.bootstrap import interval, paired_difference
+from mscon.evaluate.targets import ProbeTarget, codes_of
+from mscon.run import atomic
+from mscon.run.run import Run
+
+RESULTS = Path(__file__).parent / "results"
+CASES = (
+    ("symmetric", 0.0),
+    ("symmetric", 0.1),
+    ("symmetric", 0.2),
+    ("symmetric", 0.4),
+    ("confusable", 0.1),
+    ("confusable", 0.2),
+)
+
+
+@dataclass(frozen=True)
+class Data:
+    """Features and labels of one run; rows beyond `--rows` are left out at random."""
+
+    name: str
+    features: np.ndarray
+    columns: dict[str, list[str | None]]
+    judged: tuple[str, ...]
+    groups: np.ndarray | None
+
+    @classmethod
+    def read(cls, text: str, rows: int, width: int | None) -> Data:
+        name, _, rest = text.partition("=")
+        root, judged, *more = rest.split(":")
+        run = Run.open(root)
+        frame, features = run.read_rows(), run.read_features()[:, :width]
+        kept = np.sort(np.random.default_rng(0).permutation(len(features))[:rows])
+        names = [*judged.split(","), *(more[0].split(",") if more else [])]
+        columns = {column: frame[column].cast(pl.String)[kept].to_list() for column in names}
+        groups = row_groups(frame, run.read_recipe_values().get("data", {}).get("split_by", ""))
+        return cls(name, features[kept], columns, tuple(judged.split(",")), None if groups is None else groups[kept])
+
+    def target(self, column: str, cells: Sequence[str | None] | None = None) -> ProbeTarget:
+        return ProbeTarget(column, self.columns[column] if cells is None else cells, None, True, None)
+
+
+def planted(codes: np.ndarray, classes: int, how: str, rate: float, taken_for: np.ndarray, seed: int) -> np.ndarray:
+    generator = np.random.default_rng(seed)
+    wrong, labels = generator.permutation(len(codes))[: round(rate * len(codes))], codes.copy()
+    shift = generator.integers(1, classes, len(wrong))
+    labels[wrong] = (codes[wrong] + shift) % classes if how == "symmetric" else taken_for[codes[wrong]]
+    return labels
+
+
+def ranks_of_wrong(score: np.ndarray, wrong: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of each wrong label the share of right ones that are trusted more, and whether it is among the least trusted."""
+    right = np.sort(score[~wrong])
+    above = (
+        len(right) - (np.searchsorted(right, score[wrong], "left") + np.searchsorted(right, score[wrong], "right")) / 2
+    )
+    least = np.zeros(len(score), dtype=bool)
+    least[np.argsort(score, kind="stable")[: wrong.sum()]] = True
+    return above / len(right), least[wrong].astype(np.float64)
+
+
+def measured(data: Data, seeds: Sequence[int]) -> list[dict[str, Any]]:
+    groups = groups_of(data.features, data.groups)
+    space = space_of(data.features)
+    near, fold = neighbours_of(space, groups), folds_of(groups)
+    records = []
+    for column in data.judged:
+        codes, names = codes_of(data.columns[column])
+        clean = class_probabilities(space, codes, len(names), fold)
+        mistaken = np.zeros((len(names), len(names)))
+        np.add.at(mistaken, codes, clean)
+        np.fill_diagonal(mistaken, -1)
+        for how, rate in CASES:
+            for seed in seeds:
+                began = time.process_time()
+                labels = planted(codes, len(names), how, rate, mistaken.argmax(axis=1), seed)
+                target = data.target(column, [names[code] for code in labels])
+                beside = others(target, [data.target(name) for name in data.columns if name != column])
+                alone = issues_of(target, Material(space, near, fold))
+                inputs = np.concatenate([space, testimony(beside, len(space))], axis=1)
+                with_witnesses = issues_of(target, Material(inputs, near, fold))
+                probabilities = class_probabilities(space, labels, len(names), fold)
+                joint = estimate_joint(labels, probabilities)
+                scores = {"witnesses": with_witnesses.right, "alone": alone.right} | {
+                    method: get_label_quality_scores(labels, probabilities, method=method)
+                    for method in ("self_confidence", "normalized_margin")
+                }
+                wrong = labels != codes
+                record: dict[str, Any] = {
+                    "data": data.name,
+                    "column": column,
+                    "classes": len(names),
+                    "accuracy": float((clean.argmax(axis=1) == codes).mean()),
+                    "how": how,
+                    "rate": float(wrong.mean()),
+                    "seed": seed,
+                    "share": {
+                        "cleanlab": 1 - float(np.trace(joint)),
+                        "alone": float(alone.influence.mean()),
+                        "witnesses": float(with_witnesses.influence.mean()),
+                    },
+                    "interval": interval(with_witnesses.influence).to_json(),
+                    "found": {name: ranks_of_wrong(score, wrong) for name, score in scores.items()} if rate else {},
+                    "issues": (int(with_witnesses.is_issue.sum()), float(wrong[with_witnesses.is_issue].mean())),
+                }
+                records.append(record)
+                print(_line(record), f"{time.process_time() - began:.0f} s", flush=True)
+    return records
+
+
+def _line(record: dict[str, Any]) -> str:
+    found = {name: f"{a.mean():.3f} {p.mean():.3f}" for name, (a, p) in record["found"].items()}
+    return " ".join(
+        map(
+            str,
+            (
+                record["data"],
+                record["column"],
+                record["how"],
+                round(record["rate"], 3),
+                found,
+                {name: round(value, 3) for name, value in record["share"].items()},
+            ),
+        )
+    )
+
+
+def finding_table(records: Sequence[dict[str, Any]]) -> list[str]:
+    lines = [
+        "| data, column (classes) | wrong labels | cleanlab, self-confidence | cleanlab, margin | "
+        "doubt, no witnesses | doubt | precision: doubt, no witnesses - best of cleanlab | doubt - no witnesses |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    order = ("self_confidence", "normalized_margin", "alone", "witnesses")
+    for group in _groups([r for r in records if r["found"]]):
+        first = group[0]
+        parts = {n: [np.concatenate([r["found"][n][i] for r in group]) for i in (0, 1)] for n in order}
+        cells = [f"{parts[n][0].mean():.3f} / {100 * parts[n][1].mean():.0f}" for n in order]
+        best = max(order[:2], key=lambda n: parts[n][1].mean())
+        gains = [_gain(parts["alone"][1], parts[best][1]), _gain(parts["witnesses"][1], parts["alone"][1])]
+        name = f"{first['data']}, {first['column']} ({first['classes']})"
+        lines.append(f"| {name} | {100 * first['rate']:.0f} % {first['how']} | {' | '.join([*cells, *gains])} |")
+    return lines
+
+
+def _gain(after: np.ndarray, before: np.ndarray) -> str:
+    gain = paired_difference(after[None], before[None])
+    return f"{100 * gain.value:+.1f} ({100 * gain.low:+.1f} to {100 * gain.high:+.1f})"
+
+
+def share_table(records: Sequence[dict[str, Any]]) -> list[str]:
+    lines = [
+        "| data, column (classes) | predictable | wrong labels | cleanlab's joint | no witnesses | "
+        "doubt, interval of 95 % | issues, of which wrong |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for group in _groups(records):
+        first = group[0]
+        shares = [f"{100 * np.mean([r['share'][n] for r in group]):.1f}" for n in ("cleanlab", "alone", "witnesses")]
+        low, high = (100 * np.mean([r["interval"][end] for r in group]) for end in ("low", "high"))
+        issues = np.mean([r["issues"][0] for r in group])
+        right = np.nanmean([r["issues"][1] for r in group]) if first["found"] else 0
+        name = f"{first['data']}, {first['column']} ({first['classes']})"
+        lines.append(
+            f"| {name} | {100 * first['accuracy']:.0f} % | {100 * first['rate']:.1f} % {first['how']} | {shares[0]} | "
+            f"{shares[1]} | {shares[2]} ({max(0, low):.1f} to {high:.1f}) | {issues:.0f}, {100 * right:.0f} % |"
+        )
+    return lines
+
+
+def _groups(records: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for record in records:
+        key = (record["data"], record["column"], record["how"], round(record["rate"], 2))
+        groups.setdefault(key, []).append(record)
+    return list(groups.values())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", nargs="+", metavar="NAME=RUN:COLUMNS[:WITNESSES]")
+    parser.add_argument("--rows", type=int, default=4_000)
+    parser.add_argument("--width", type=int)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--write", action="store_true")
+    arguments = parser.parse_args()
+    records = [
+        r
+        for text in arguments.data
+        for r in measured(Data.read(text, arguments.rows, arguments.width), arguments.seeds)
+    ]
+    text = "\n".join(
+        [
+            "# Planted wrong labels",
+            "",
+            f"`benchmarks/doubt.py --rows {arguments.rows}`, {counted(len(arguments.seeds), 'seed')}. {machine()}.",
+            "",
+            "Finding them: AUROC / precision in % among as many rows as labels are wrong.",
+            "",
+            *finding_table(records),
+            "",
+            "Their estimated share, in %:",
+            "",
+            *share_table(records),
+            "",
+        ]
+    )
+    print(text)
+    if arguments.write:
+        atomic.write_text(RESULTS / "doubt.md", text)
+
+
+if __name__ == "__main__":
+    main()

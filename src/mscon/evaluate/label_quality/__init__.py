@@ -1,0 +1,1 @@
+"""Label quality: which labels are probably wrong, and how large the share of wrong labels of a column is."""
