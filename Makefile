@@ -5,7 +5,10 @@ VENV     ?= .venv
 PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile
 PIP      := $(VENV)/bin/python -m pip install --quiet --quiet --disable-pip-version-check
 
-.PHONY: demo test test-reliability check lowest clean
+# Those that pyproject.toml names.
+VERSIONS := 3.11 3.12 3.13
+
+.PHONY: demo test test-reliability check lowest versions clean
 
 demo: $(VENV)/.demo  ## train and compare on real glyphs, then write a report to open
 	$(VENV)/bin/mscon demo
@@ -25,6 +28,9 @@ check: $(VENV)/.dev  ## format, lint, types
 lowest:  ## the tests again, with the oldest versions that pyproject.toml allows
 	$(MAKE) test VENV=.venv-lowest PIP_CONSTRAINT=$(CURDIR)/tests/lowest.txt
 
+versions:  ## the tests again on each Python that pyproject.toml names, with the newest versions of everything
+	set -e; for version in $(VERSIONS); do $(MAKE) test PYTHON=python$$version VENV=.venv-$$version; done
+
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "mscon needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.12 ..."; exit 1; }
@@ -42,4 +48,4 @@ $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 	@touch $@ $(VENV)/.demo
 
 clean:
-	rm -rf $(VENV) .venv-lowest runs dist
+	rm -rf $(VENV) .venv-lowest $(VERSIONS:%=.venv-%) runs dist

@@ -72,6 +72,7 @@ class Measured:
         peak_mb: its largest resident set, in millions of bytes.
         status: with which it ended.
         words: the last line that it wrote.
+        machine: on which it ran, and how busy that was before the first verb of the same call.
     """
 
     verb: str
@@ -80,6 +81,7 @@ class Measured:
     peak_mb: float
     status: int
     words: str
+    machine: str
 
 
 def write_table(folder: Path, rows: int) -> None:
@@ -106,7 +108,7 @@ def write_table(folder: Path, rows: int) -> None:
     (folder / "r.toml").write_text(RECIPE)
 
 
-def measure(verb: str, folder: Path) -> Measured:
+def measure(verb: str, folder: Path, where: str) -> Measured:
     output = folder / "output.txt"
     start = time.perf_counter()
     with output.open("w") as file:
@@ -115,15 +117,26 @@ def measure(verb: str, folder: Path) -> Measured:
     seconds = time.perf_counter() - start
     lines = output.read_text("utf-8", "replace").strip().splitlines()
     cpu, peak = used.ru_utime + used.ru_stime, used.ru_maxrss * 1024 / 1e6
-    return Measured(verb, seconds, cpu, peak, os.waitstatus_to_exitcode(status), lines[-1][:300] if lines else "")
+    status = os.waitstatus_to_exitcode(status)
+    return Measured(verb, seconds, cpu, peak, status, lines[-1][:300] if lines else "", where)
 
 
-def table_of(records: list[Measured]) -> str:
-    lines = ["| verb | seconds | processor, s | most memory, MB | status |", "|---|---|---|---|---|"]
-    for one in records:
-        lines.append(
-            f"| {one.verb} | {one.seconds:,.1f} | {one.cpu_seconds:,.1f} | {one.peak_mb:,.0f} | {one.status} |"
-        )
+def page_of(records: list[Measured], rows: int, megabytes: float) -> str:
+    """Markdown of what was measured; verbs of another call are told apart by their machine and its load."""
+    lines = [
+        f"# {rows:,} rows through every verb",
+        "",
+        "| verb | seconds | processor, s | most memory, MB | status |",
+        "|---|---|---|---|---|",
+        *(f"| {r.verb} | {r.seconds:,.1f} | {r.cpu_seconds:,.1f} | {r.peak_mb:,.0f} | {r.status} |" for r in records),
+        "",
+        f"Table and vectors have {megabytes:,.0f} MB on the disk. Where the load average is above the number of",
+        "processors, other programs ran beside: the processor's seconds then say more than the clock.",
+    ]
+    for machine_of_call in dict.fromkeys(one.machine for one in records):
+        verbs = ", ".join(one.verb for one in records if one.machine == machine_of_call)
+        lines += ["", f"{verbs}: {machine_of_call}."]
+    lines += ["", "Made by `python benchmarks/large.py --write`; what is measured is said there.", ""]
     return "\n".join(lines)
 
 
@@ -142,7 +155,7 @@ def main() -> None:
             write_table(folder, arguments.rows)
         size = sum(path.stat().st_size for path in (folder / "t.csv", folder / "vectors.npy")) / 1e6
         for verb in arguments.only:
-            records.append(one := measure(verb, folder))
+            records.append(one := measure(verb, folder, where))
             words = f"{one.seconds:.1f} s, {one.cpu_seconds:.1f} s of the processor, {one.peak_mb:,.0f} MB"
             print(f"{verb}: {words}, status {one.status}: {one.words}", flush=True)
     if arguments.write:  # of verbs that were not called now, what was measured before
@@ -151,14 +164,11 @@ def main() -> None:
         others = [Measured(**one) for one in before["results"] if before["rows"] == arguments.rows]
         known = {one.verb: one for one in [*others, *records]}
         records = [known[verb] for verb in VERBS if verb in known]
-    text = (
-        f"# {arguments.rows:,} rows through every verb\n\n{table_of(records)}\n\nTable and vectors have {size:,.0f} MB "
-        f"on the disk.\n{where}.\n\nMade by `python benchmarks/large.py --write`; what is measured is said there.\n"
-    )
-    print("\n" + text)
+    page = page_of(records, arguments.rows, size)
+    print("\n" + page)
     if arguments.write:
-        atomic.write_text(RESULTS / "large.md", text)
-        record = {"machine": where, "rows": arguments.rows, "results": [asdict(one) for one in records]}
+        atomic.write_text(RESULTS / "large.md", page)
+        record = {"rows": arguments.rows, "megabytes": size, "results": [asdict(one) for one in records]}
         atomic.write_text(RESULTS / "large.json", json.dumps(record, indent=1, allow_nan=False) + "\n")
     sys.exit(max(abs(one.status) for one in records))
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -45,3 +47,14 @@ def test_the_benchmark_of_a_large_table_takes_every_verb(tmp_path):
     assert ended.returncode == 0, ended.stdout + ended.stderr
     rows = [line.split(" | ") for line in ended.stdout.splitlines() if line.endswith("| 0 |")]
     assert [row[0].removeprefix("| ") for row in rows] == ["check", "train", "probe", "embed", "search", "explore"]
+
+
+def test_the_page_of_a_large_table_is_its_record_and_tells_calls_apart(monkeypatch):
+    monkeypatch.syspath_prepend(SCRIPT.parent)
+    large = importlib.import_module("large")
+    record = json.loads((large.RESULTS / "large.json").read_text("utf-8"))
+    results = [large.Measured(**one) for one in record["results"]]
+    page = large.page_of(results, record["rows"], record["megabytes"])
+    assert page == (large.RESULTS / "large.md").read_text("utf-8")
+    other = [replace(one, machine="a computer") if one.verb == "probe" else one for one in results]
+    assert "\nprobe: a computer.\n" in large.page_of(other, record["rows"], record["megabytes"])

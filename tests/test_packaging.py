@@ -40,6 +40,13 @@ def test_the_oldest_python_is_one_number_everywhere_and_its_grammar_reads_every_
         ast.parse(path.read_text("utf-8"), str(path), feature_version=tuple(map(int, oldest.split("."))))
 
 
+def test_the_pythons_named_are_those_that_make_versions_tests():
+    named = re.findall(r"Python :: (3\.\d+)", "\n".join(PROJECT["project"]["classifiers"]))
+    (tested,) = re.findall(r"^VERSIONS := (.+)$", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+    assert named == tested.split()
+    assert named[0] == PROJECT["project"]["requires-python"].removeprefix(">=")
+
+
 def test_every_package_that_mscon_brings_in_has_a_permissive_licence_or_is_a_listed_exception():
     project = PROJECT["project"]
     extras = [r for name, rs in project["optional-dependencies"].items() if name != "dev" for r in rs]

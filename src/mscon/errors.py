@@ -35,6 +35,10 @@ class RunError(MSConError):
     """A run directory is missing, incomplete, in the way, or its training broke down."""
 
 
+class NotResumable(RunError):
+    """A run cannot go on from its checkpoint: its inputs have changed, or the checkpoint is of another model."""
+
+
 class OthersStopped(RunError):
     """Of several processes that train together, another one has stopped; its own message says why."""
 

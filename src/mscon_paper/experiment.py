@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mscon.comparison.planned import run_name
+from mscon.comparison.planned import run_name, seed_count
 from mscon.run import recipe as recipes
 from mscon.run.recipe import Recipe
 
@@ -169,16 +169,18 @@ class Experiment:
 
         Args:
             seeds: seeds 0, 1, ... of each; by default as many as its file says.
-            quick: one seed and two epochs.
+            quick: one seed and two epochs. Not together with `seeds`.
             overrides: of every recipe, such as "encoder.pretrained=false".
 
         Raises:
-            RecipeError: if a method of its file cannot be built, or an override is at fault.
+            RecipeError: if a method of its file cannot be built, an override is at fault, or `quick` comes with
+                `seeds`.
+            ValueError: if `seeds` is below 1.
         """
         base = tomllib.loads(self.base)
         return [
             PlannedRun(row, case, self._recipe(copy.deepcopy(base), row, case, seed, quick, overrides))
-            for seed in range(1 if quick else seeds or self.seeds)
+            for seed in range(seed_count(seeds, quick, self.seeds))
             for case in self.cases
             for row in self.rows()
             if not (row.method.once and case is not self.cases[0])

@@ -1,7 +1,7 @@
 """Reproduce: run an experiment, and write its numbers beside those of the paper.
 
 Runs of one source lie together, whatever experiment they were made for: two experiments that want the same run (same
-recipe, same seed) share it, and what is finished is not run again.
+recipe, same seed) share it, and what is finished is not run again. What was stopped goes on from its last checkpoint.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def reproduce(
         name: such as "glyphs/table3".
         data: folder of the data set, or its table; glyphs are made here.
         seeds: runs of each method and case; by default as many as the experiment says.
-        quick: one seed and two epochs.
+        quick: one seed and two epochs. Not together with `seeds`.
         jobs: runs side by side.
         out: runs go to OUT/SOURCE/runs, results to OUT/EXPERIMENT, with -quick or -changed behind it where they
             are not those of the experiment as it is written.
@@ -59,7 +59,7 @@ def reproduce(
         the same rows that holds the runs too, and curves.svg and curves.png show how far each method had learnt.
 
     Raises:
-        RecipeError: if there is no such experiment, or a recipe of it cannot be built.
+        RecipeError: if there is no such experiment, a recipe of it cannot be built, or `quick` comes with `seeds`.
         TableError: if its data is not there, or not what it should be.
         RunError: if other files than an earlier call's lie where the results go.
     """

@@ -438,8 +438,8 @@ def other(folder: Path, *changes: tuple[str, str]) -> list[str]:
             error=RecipeError,
             methods=["mcson"],
         ),
-        bad(words="seeds and jobs must be 1 or more", error=ValueError, seeds=0),
-        bad(words="seeds and jobs must be 1 or more", error=ValueError, jobs=-1),
+        bad(words="seeds must be 1 or more", error=ValueError, seeds=0),
+        bad(words="jobs must be 1 or more", error=ValueError, jobs=-1),
         bad(words="--quick trains with one seed, so it cannot", error=RecipeError, quick=True, seeds=2),
         bad(words="--held-out colr: no such label column", error=RecipeError, held_out=["colr"]),
         bad(

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from mscon.cli import main
+from mscon.data.inputs import image_files
 from mscon.data.table.table import read_table
 from mscon.deploy.packed import pack
 from mscon.run import recipe as recipes
@@ -92,3 +93,40 @@ def test_images_that_are_left_out_are_not_told_twice(folder, capsys):
     note = embedded(run.root, folder / "t.csv", capsys, "--missing-images", "drop")
     assert "1 row of 20 left out" in note
     assert "than in training" not in note
+
+
+@pytest.mark.parametrize("how", ["link", "content"])
+def test_an_image_that_is_exchanged_between_check_and_use_is_refused(folder, how, monkeypatch, capsys):
+    """The file that a path led to when it was judged to lie in the folder is the one that is embedded."""
+    trained(folder, "image")
+    (folder / "secret").mkdir()
+    images = folder / "images"
+    images.mkdir()
+    for number in range(20):
+        (folder / f"{number}.png").rename(images / f"{number}.png")
+    Image.new("L", (8, 8)).save(folder / "secret" / "s.png")
+    decode = image_files.decode_some
+
+    def exchanged(*arguments):
+        (images / "3.png").unlink()
+        if how == "link":
+            (images / "3.png").symlink_to(folder / "secret" / "s.png")
+        else:
+            Image.new("L", (8, 8)).save(images / "3.png")
+        return decode(*arguments)
+
+    monkeypatch.setattr(image_files, "decode_some", exchanged)
+    out = folder / "out.parquet"
+    command = [
+        "embed",
+        str(folder / "run"),
+        "--table",
+        str(folder / "t.csv"),
+        "--images",
+        str(images),
+        "--out",
+        str(out),
+    ]
+    assert main(command) == 2
+    assert "t.csv, line 5: image '3.png' has changed since this command began" in capsys.readouterr().err
+    assert not out.exists()

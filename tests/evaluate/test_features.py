@@ -121,7 +121,7 @@ def test_features_that_are_not_finite_are_refused_with_their_lines(run, monkeypa
     monkeypatch.setattr(extraction, "embed", lambda *_, **__: (broken, np.ones((2, 7, 3), np.float32)))
     with pytest.raises(RunError, match=r"features of 2 rows of 7 are not finite \(lines 3, 6\).*\n.*learning_rate"):
         extract(run, progress=False)
-    assert not run.has_features
+    assert not run.has_whole_features
 
 
 def test_without_a_checkpoint_the_verb_that_makes_one_is_named(run):

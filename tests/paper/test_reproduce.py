@@ -384,6 +384,7 @@ def test_without_a_name_all_experiments_are_listed_with_their_size(capsys):
         (["zappos50k/table1"], ["UT-Zap50K", "--data ROOT", "mscon prepare zappos50k"]),
         (["medic/table2", "--data", "nowhere"], ["'nowhere' does not exist", "MEDIC"]),
         (["glyphs/table1", "--set", "train.epoch=3"], ["Did you mean 'epochs'"]),
+        (["glyphs/table1", "--quick", "--seeds", "2"], ["--quick trains with one seed", "combined with --seeds"]),
     ],
 )
 def test_what_is_missing_is_named_with_what_to_do(arguments, words, capsys):

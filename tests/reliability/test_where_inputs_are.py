@@ -221,6 +221,25 @@ def test_a_file_of_vectors_that_is_a_link_is_read_where_the_recipe_says_where_it
     assert main([*check, "--set", 'data.link_folders=["../blobs"]']) == 0
 
 
+def test_the_vectors_of_a_teacher_are_read_where_the_recipe_says_where_links_lead(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    write_inputs(tmp_path / "there")
+    (tmp_path / "blobs").mkdir()
+    Path("there/v.npy").rename("blobs/v")
+    for name in ("v.npy", "clip.npy"):
+        (tmp_path / "there" / name).symlink_to("../blobs/v")
+    teacher = '[[similarity]]\ncolumn = "clip"\nname = "teacher"\nof = "clip.npy"\n'
+    (tmp_path / "r.toml").write_text(teacher + RECIPES["vectors"])
+    train = ["train", "r.toml", "--table", "there/t.csv", "--out", "run", "--no-probe"]
+    assert main(train) == 2
+    message = capsys.readouterr().err
+    assert "the file of vectors 'clip.npy' lies outside" in message
+    assert '[data] link_folders = ["../blobs"]' in message
+    assert main([*train, "--set", 'data.link_folders=["../blobs"]']) == 0
+    assert Run.open("run").read_facts()["sources"].keys() == {"clip"}
+    assert main(["check", "r.toml", "--table", "there/t.csv", "--set", 'data.link_folders=["../blobs"]']) == 0
+
+
 def test_the_start_of_a_run_is_not_probed_by_other_weights(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     write_inputs(tmp_path / "there")

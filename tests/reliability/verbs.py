@@ -11,17 +11,30 @@ from typing import Any
 from process import Outcome, mscon, start
 from reliability.content import changed, content, left_over
 from reliability.events import Act, Event, KillAt
-from reliability.jobs import IMAGES, write_job
+from reliability.jobs import EACH_STEP, IMAGES, MORE_VARIANTS, write_job
 
-# That a process may take on a busy machine; those of one verb train five runs.
+# That a process may take on a busy machine; those of some verbs train five runs.
 _SECONDS = 600.0
 
 _TINY = ("--set", "encoder.width=4", "--set", "data.image_size=16")
+_COMPARE = ("compare", "r.toml", "--table", "half.csv", "--quick", "--jobs", "1", "--out", "new")
+
+
+def _settings(settings: Sequence[str]) -> tuple[str, ...]:
+    return tuple(part for setting in settings for part in ("--set", setting))
+
 
 VERBS: Mapping[str, Sequence[str]] = {
     "prepare": ("prepare", "glyphs", "new", "--set", "per_family=1", "--set", 'characters="a"', "--set", "size=16"),
     "init": ("init", "t.csv", "--out", "init.toml"),
+    "check images": ("check", "r.toml", "--table", "t.csv", *_settings(IMAGES)),
     "train": ("train", "r.toml", "--table", "t.csv", "--no-probe", "--out", "new"),
+    "train images": ("train", "r.toml", "--table", "t.csv", "--no-probe", "--out", "new", *_settings(IMAGES)),
+    "train stored": (
+        *("train", "r.toml", "--table", "t.csv", "--no-probe", "--out", "new"),
+        *_settings(MORE_VARIANTS["stored"]),
+    ),
+    "resume": ("resume", "run", "--set", "train.epochs=5", *_settings(EACH_STEP)),
     "probe": ("probe", "run"),
     "probe layer": ("probe", "pictures", "--layer", "stages.0"),
     "embed": ("embed", "run", "--table", "t.csv", "--out", "new.parquet"),
@@ -29,16 +42,29 @@ VERBS: Mapping[str, Sequence[str]] = {
     "embed shards": ("embed", "run", "--table", "t.csv", "--out", "new.parquet", "--shard-rows", "25"),
     "embed images": ("embed", "pictures", "--table", "t.csv", "--out", "new.parquet"),
     "export": ("export", "run", "--to", "safetensors", "--out", "new/m.safetensors"),
+    "export onnx": ("export", "pictures", "--to", "onnx", "--out", "new/m.onnx"),
     "report": ("report", "run", "--out", "new"),
     "card": ("card", "run", "--out", "card.md"),
     "explore": ("explore", "run", "--no-open"),
     "search": ("search", "run", "--query", "0", "--json"),
     "push": ("push", "run", "owner/name", "--dry-run", "upload"),
-    "compare": (
-        *("compare", "r.toml", "--table", "half.csv", "--methods", "start", "mscon", "--held-out", "none"),
-        *("--quick", "--jobs", "1", "--out", "new"),
+    "compare": (*_COMPARE, "--methods", "start", "mscon", "--held-out", "none"),
+    "compare also": (*_COMPARE, "--methods", "start", "--also", "wide=wide.toml", "--held-out", "tone"),
+    "reproduce": (
+        "reproduce",
+        "glyphs/ablation",
+        "--quick",
+        "--data",
+        "g/glyphs.csv",
+        "--jobs",
+        "1",
+        "--out",
+        "new",
+        *_TINY,
     ),
-    "reproduce": ("reproduce", "glyphs/ablation", "--quick", "--data", "g", "--jobs", "1", "--out", "new", *_TINY),
+    "reproduce transfer": (
+        *("reproduce", "glyphs/transfer", "--quick", "--data", "g/glyphs.csv", "--jobs", "1", "--out", "new", *_TINY),
+    ),
 }
 
 
@@ -60,6 +86,8 @@ def write_scene(folder: Path, *, with_all: bool) -> None:
     splits = ("train", "test", "train", "test", "validation")
     halves = [",".join((line.split(",")[0], splits[n % 5], *line.split(",")[2:])) for n, line in enumerate(lines)]
     (folder / "half.csv").write_text("\n".join((header, *halves)) + "\n")
+    wide = (folder / "r.toml").read_text().replace("units = 16", "units = 24")
+    (folder / "wide.toml").write_text(wide)
     shutil.rmtree(folder / "cache", ignore_errors=True)
 
 

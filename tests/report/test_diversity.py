@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mscon.evaluate.metrics.cka import cka_matrix, label_cka, linear_cka
 from mscon.evaluate.report.gather import gather
 from mscon.evaluate.report.heads import Diversity, diversity, explain
 from mscon.evaluate.report.page import build_report
+from mscon.model.cka import cka_matrix, label_cka, linear_cka
 from mscon.run.run import Run
 
 NAMES = ("character", "slant", "weight")

@@ -80,7 +80,7 @@ def test_a_run_that_was_not_probed_names_the_verb(a_run):
 def test_a_run_without_features_names_the_verb(a_run):
     run = a_run("r")
     (run.root / "features" / "features.safetensors").unlink()
-    with pytest.raises(RunError, match=r"no features: `mscon probe`"):
+    with pytest.raises(RunError, match=r"features\.safetensors is gone: `mscon probe`"):
         gather([run])
 
 

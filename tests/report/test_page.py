@@ -344,3 +344,14 @@ def test_what_the_probe_skipped_is_said(a_run, tmp_path):
     run.write_probe({**run.read_probe(), "skipped": skipped}, run.read_predictions())
     text = build_report([run], tmp_path, with_maps=False).read_text("utf-8")
     assert "family (neighbours): no row of an unseen group" in text
+
+
+def test_signs_of_failure_are_shown_as_text_and_once_for_several_seeds(a_run, tmp_path):
+    runs = [a_run(f"seed{seed}", seed=seed) for seed in (0, 1)]
+    for run in runs:
+        sign = {"kind": "sign", "epoch": 1, "step": 40, "sign": "chance", "columns": ["slant"]}
+        run.append_log({**sign, "sentence": f"slant is at chance {EVIL}"})
+        run.append_log({**sign, "sign": "same_space", "sentence": "of heads while they learn"})
+    text = build_report(runs, tmp_path / "report.html", with_maps=False).read_text("utf-8")
+    assert text.count(f"“MSCon”: slant is at chance {html.escape(EVIL)}") == 1
+    assert "of heads while they learn" not in text and EVIL not in text

@@ -90,5 +90,5 @@ def test_a_file_that_was_never_moved_into_place_is_not_gone(tmp_path):
     assert run.read_masks() is None
     run.write_masks([[1.0]])
     (run.root / "masks.json").unlink()
-    with pytest.raises(RunError, match=r"masks\.json is gone: mscon wrote it here"):
+    with pytest.raises(RunError, match=r"masks\.json is gone: `mscon probe` wrote it here"):
         run.read_masks()

@@ -167,8 +167,29 @@ def test_what_is_not_there_yet_is_named_with_the_verb_that_makes_it(run, tmp_pat
     (run.root / "run.json").unlink()
     with pytest.raises(RunError, match=r"run\.json.*mscon train"):
         _ = run.read_facts()
+    with pytest.raises(RunError, match=r"has no features/features\.safetensors: `mscon probe`"):
+        run.need_features()
     with pytest.raises(RunError, match="does not exist"):
         Run.open(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("is_older", [False, True])
+def test_features_that_do_not_belong_to_the_checkpoint_name_both_files(run, is_older):
+    """Without checksums it is not known whether one of them is damaged, or the run was trained on."""
+    run.write_checkpoint("last", {"weight": torch.ones(2)}, {"epoch": 1})
+    run.write_features(np.ones((2, 3), np.float32), np.zeros((1, 2, 2), np.float32))
+    run.need_features("last")
+    if is_older:
+        (run.root / "checksums.jsonl").unlink()
+        flip(run.root / "checkpoints" / "last.safetensors")
+    else:
+        run.write_checkpoint("last", {"weight": torch.zeros(2)}, {"epoch": 2})
+    with pytest.raises(RunError, match=r"features\.safetensors was not computed with \S*checkpoints/last\.safetensors"):
+        run.need_features("last")
+    (run.root / "features" / "features.safetensors").unlink()
+    words = r"has no features/features\.safetensors" if is_older else r"features/features\.safetensors is gone"
+    with pytest.raises(RunError, match=words):
+        run.need_features("last")
 
 
 def test_broken_json_names_the_file(run):

@@ -19,6 +19,7 @@ from mscon.train.breakdown import CAPTURE, ON_GPU, Capture, diagnose
 from mscon.train.fit import fit
 from mscon.train.reopen import reopen
 from process import together
+from reliability.content import tree
 from reliability.jobs import IMAGES, Job, write_job
 
 # A network, an objective and a weighting that break down for a row whose last number is by far the largest.
@@ -113,7 +114,9 @@ def test_the_first_number_that_is_not_finite_is_named_with_its_rows(job, capsys,
     message = str(raised.value)
     assert re.search(r"^epoch 1, step [1-3]: training broke down: ", message)
     assert f"`mscon replay {job.folder / 'run'}` takes it again" in message
+    before = tree(job.folder)
     assert main(["replay", str(job.folder / "run")]) == 0
+    assert tree(job.folder) == before
     assert re.search(what, capsys.readouterr().out)
 
 

@@ -71,15 +71,16 @@ def test_gradients_are_those_of_the_whole_batch(mini_batch_size):
     assert any((g != 0).any() for g in whole[1])
 
 
-def test_the_second_pass_drops_out_what_the_first_did():
-    """Else the gradient is that of another network: compared with finite differences of the loss as it was drawn."""
-    method = make(dropout=0.4)
-    parameter = method.model.heads.bias
+def assert_gradient_is_of_the_network_as_it_was_drawn(method: TrainingModule, device: str = "cpu") -> None:
+    """By finite differences of the loss: if the second pass drops out something else, they are of another network."""
+    parameter = method.to(device).model.heads.weight  # its gradient holds the hidden layer of the second pass
     images, codes, rows = batch()
+    images, codes, rows = images.to(device), [code.to(device) for code in codes], rows.to(device)
 
     def total() -> Tensor:
         torch.manual_seed(7)
-        return cached_backward(method, images, codes, rows, make_views=[views_of()] * VIEWS, mini_batch_size=4).total
+        views = [lambda inputs: views_of()(inputs.cpu()).to(device)] * VIEWS
+        return cached_backward(method, images, codes, rows, make_views=views, mini_batch_size=4).total
 
     method.zero_grad()
     total()
@@ -91,6 +92,43 @@ def test_the_second_pass_drops_out_what_the_first_did():
         parameter[0, 0, 1] -= 2 * step
     below = total()
     assert gradient == pytest.approx(((above - below) / (2 * step)).item(), rel=1e-4)
+
+
+def test_the_second_pass_drops_out_what_the_first_did():
+    assert_gradient_is_of_the_network_as_it_was_drawn(make(dropout=0.4))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_so_it_does_on_a_gpu():
+    assert_gradient_is_of_the_network_as_it_was_drawn(make(dropout=0.4), "cuda")
+
+
+class DropoutOfADevice(nn.Module):
+    """Dropout that draws as on a GPU: from a generator that is not the CPU's."""
+
+    def __init__(self, generator: torch.Generator) -> None:
+        super().__init__()
+        self.generator = generator
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features * (torch.rand(features.shape, dtype=features.dtype, generator=self.generator) > 0.4)
+
+
+def test_so_it_does_with_the_generator_of_another_device(monkeypatch):
+    """A generator of the CPU stands for that of a GPU, which machines of most tests lack."""
+    generator = torch.Generator()
+    monkeypatch.setattr("mscon.train.grad_cache._accelerators", lambda samples: [torch.device("cuda", 0)])
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: generator.get_state())
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, device: generator.set_state(state))
+    monkeypatch.setattr(torch, "manual_seed", generator.manual_seed)
+    method = make()
+    method.model.encoder.backbone.layers.append(DropoutOfADevice(generator))
+    assert_gradient_is_of_the_network_as_it_was_drawn(method)
+    after = generator.get_state()
+    generator.manual_seed(7)
+    for size in (4, 4, 3):  # rows of each mini-batch, in the first pass: the second leaves the generator as it was
+        torch.rand(VIEWS * size, 8, dtype=torch.float64, generator=generator)
+    assert torch.equal(after, generator.get_state())
 
 
 def test_running_means_move_once_for_each_mini_batch():

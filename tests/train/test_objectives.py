@@ -65,5 +65,5 @@ def test_a_similarity_that_an_objective_finds_nothing_to_compare_by_is_told_once
     similarity = 'similarity=[{column="shape", name="categorical"}, {column="size", name="continuous", width=100.0}]'
     fit(recipe_with(similarity, "objective.name=decoupled:DCL"), read_table(path), tmp_path / "run")
     text = capsys.readouterr().err
-    assert text.count("note: in none of the 2 steps of the first epoch") == 1
-    assert "similarity 'size' (objective 'decoupled:DCL')" in text
+    assert text.count("warning: None of the 2 batches of the first epoch holds anything to compare") == 1
+    assert "by 'size' (objective 'decoupled:DCL')" in text

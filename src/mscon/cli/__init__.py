@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import io
 import os
 import signal
 import sys
@@ -13,13 +12,18 @@ from collections.abc import Sequence
 import mscon
 from mscon.cli import deployment, evidence, experiments, explore, label_quality, list, search, tables, training
 from mscon.cli.arguments import process_number, started_by_torchrun
+from mscon.cli.streams import open_streams
 from mscon.cli.suggestions import suggestions
 from mscon.errors import MSConError, OthersStopped, is_out_of_memory, nearest
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; a user's mistake is one message and exit status 2, without a traceback."""
-    _open_streams()
+    with open_streams():
+        return _run(arguments)
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     words = sys.argv[1:] if arguments is None else [*arguments]
     # Half letters are what Python makes of other bytes. Runs, pages and tables hold names of files as UTF-8.
     if no_utf8 := [ascii(word) for word in words if any("\ud800" <= letter <= "\udfff" for letter in word)]:
@@ -36,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _print_once(error)
         return 2
     except BrokenPipeError:
-        # The reader of our output, such as `head`, has closed the pipe. Python would complain again as it ends.
+        # The reader of standard output, such as `head`, has ended. Python would complain again as this process ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
@@ -68,16 +72,6 @@ def _take_sigterm_as_ctrl_c() -> None:
     is_main = threading.current_thread() is threading.main_thread()  # no other thread may set a handler
     if is_main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-
-
-def _open_streams() -> None:
-    """Let any text be printed, to a closed stream too, and to one whose encoding lacks letters, as on Windows."""
-    for name in ("stdout", "stderr"):
-        stream = getattr(sys, name)
-        if stream is None:
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, for all of the process
-        elif isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # "?" is the sign for unknown
 
 
 def _print_once(error: MSConError) -> None:

@@ -83,7 +83,8 @@ def compare(arguments: argparse.Namespace) -> None:
     label column is also held out in turn, to show what a task without labels gets. Prints an
     estimate of the time first; at the end one table and three sentences. Writes to OUT:
     compare.json, table.md, report.html, and recommended.toml, the recipe that is best on
-    validation rows. The same command continues a comparison that was stopped.
+    validation rows. The same command continues a comparison that was stopped, and its trainings
+    from their last checkpoints.
     """
     from mscon.comparison.compare import compare
     from mscon.evaluate.report.markdown import plain
@@ -112,7 +113,9 @@ def compare(arguments: argparse.Namespace) -> None:
 @verb(
     argument("experiment", "such as glyphs/table3 (default: list all)", metavar="EXPERIMENT", nargs="?"),
     argument("--data", "folder of the data set, or its table", metavar="ROOT", type=Path),
-    argument("--seeds", "runs of each method (default: as the experiment says)", metavar="N", type=positive),
+    argument(
+        "--seeds", "runs of each method (default: as the experiment says; not with --quick)", metavar="N", type=positive
+    ),
     flag("--quick", "one seed and two epochs; the scores mean nothing"),
     JOBS,
     argument(
@@ -137,7 +140,8 @@ def reproduce(arguments: argparse.Namespace) -> None:
     Trains and evaluates all runs of the experiment that are not finished, several at the same
     time, and writes OUT/EXPERIMENT: table.md, results.json, figure.svg, figure.png, report.html.
     A finished run is used again if its recipe and its table are exactly the same, also by other
-    experiments. The same command continues an experiment that was stopped.
+    experiments. The same command continues an experiment that was stopped, and its trainings
+    from their last checkpoints.
     Without a name it lists all experiments with their number of runs and epochs.
     """
     from mscon_paper import reproduce

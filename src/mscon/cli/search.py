@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import TYPE_CHECKING
 
 from mscon.cli.arguments import NAME_COLUMN, RUN, TRUST, argument, flag, positive, verb
 from mscon.data.table.cell_text import cell_text
+from mscon.run.terminal import steered, visible
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -79,7 +81,7 @@ def search(arguments: argparse.Namespace) -> None:
 def _print(hits: Hits) -> None:
     from rich.console import Console
 
-    terminal = Console()
+    terminal = Console(file=steered(sys.stdout))
     # Into a file or a pipe every cell goes whole, however wide the table is.
     console = terminal if terminal.is_terminal else Console(width=10_000)
     within = f", {', '.join(hits.filters)}" if hits.filters else ""
@@ -136,6 +138,4 @@ def _plain(text: str) -> Text:
     """Text as such: labels and file names are no markup, and do not steer the terminal."""
     from rich.text import Text
 
-    return Text(
-        "".join(letter if letter.isprintable() or letter == "\n" else "\N{REPLACEMENT CHARACTER}" for letter in text)
-    )
+    return Text(visible(text))

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mscon.cli.arguments import IMAGES, RECIPE, SET, TABLE, argument, flag, read_recipe, verb
+from mscon.errors import TableError, shortened
 
 
 @verb(
@@ -55,7 +56,6 @@ def prepare(arguments: argparse.Namespace) -> None:
     How many rows and cells were used or left out is printed on standard error, the path of the
     table on standard output.
     """
-    from mscon.errors import TableError
     from mscon.run import validate
     from mscon_paper import sources
 
@@ -121,7 +121,13 @@ def _names(text: str | None, columns: Sequence[str]) -> list[str]:
     """Names of columns with commas between them; all of it is one name where there is such a column."""
     if text is None or text in columns:
         return [] if text is None else [text]
-    return [name.strip() for name in next(csv.reader([text], skipinitialspace=True), [])]
+    try:
+        return [name.strip() for name in next(csv.reader([text], skipinitialspace=True), [])]
+    except csv.Error as error:
+        raise TableError(
+            f"--labels {shortened(text)} cannot be read: {error}. A name that holds a comma, a quote or a line break "
+            "stands in double quotes; a quote within is written twice."
+        ) from None
 
 
 @verb(

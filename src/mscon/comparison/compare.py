@@ -85,8 +85,9 @@ def compare(
     Compared are the frozen start (the pretrained encoder, or the vectors as they are, also reduced to the width of the
     features), cross-entropy, SupCon of each column, SimCLR, MSCon, and the recipe itself. Each label column is also
     held out in turn: methods are trained without it and probed for it. Finished runs in `out` are used again if recipe,
-    table, inputs, teachers and the run to start from are the same, so the same call continues a comparison that was
-    stopped. Runs are processes: a script calls this under `if __name__ == "__main__":`, or with jobs=1.
+    table, inputs, teachers and the run to start from are the same, and one whose training was stopped goes on from its
+    last checkpoint, so the same call continues a comparison that was stopped. Runs are processes: a script calls this
+    under `if __name__ == "__main__":`, or with jobs=1.
 
     Args:
         recipe: a Recipe, or a TOML file.
@@ -115,11 +116,9 @@ def compare(
         raise RecipeError(
             f"there is no method '{unknown[0]}' to compare with.{nearest(unknown[0], NAMES)} Known: {', '.join(NAMES)}."
         )
-    if quick and seeds is not None:
-        raise RecipeError("--quick trains with one seed, so it cannot be combined with --seeds. Leave out one of them.")
-    seeds = 1 if quick else 3 if seeds is None else seeds
-    if seeds < 1 or (jobs is not None and jobs < 1):
-        raise ValueError(f"seeds and jobs must be 1 or more, got seeds={seeds!r} and jobs={jobs!r}.")
+    seeds = runs.seed_count(seeds, quick, default=3)
+    if jobs is not None and jobs < 1:
+        raise ValueError(f"jobs must be 1 or more, got {jobs!r}.")
     is_frame = not isinstance(table, str | Path)
     outputs.need_free(
         [out / name for name in (RESULTS, TABLE, REPORT, "report.json", RECOMMENDED, *([FRAME] if is_frame else []))],

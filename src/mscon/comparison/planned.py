@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import tomli_w
 
-from mscon.errors import MSConError, RunError
+from mscon.errors import MSConError, NotResumable, RecipeError, RunError
 from mscon.run import checksums, folder
 from mscon.run import recipe as recipes
 from mscon.run.layout import FILES, SHOWN
@@ -22,6 +22,8 @@ from mscon.run.trust import foreign_code
 if TYPE_CHECKING:
     # A process of the pool must not load numpy before it has set its number of threads, see `pool._serve`.
     import numpy as np
+
+    from mscon.data.table.table import Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,36 +63,48 @@ def is_finished(planned: Planned, table_hash: str, inputs: np.ndarray | None = N
         root: folder that files of teachers are relative to; None to take these, and the run that is started from, as
             unchanged.
     """
-    if not (planned.out / "recipe.toml").is_file():
+    try:
+        return (
+            (run := _begun(planned, table_hash, root)) is not None
+            and run.has_probe
+            and (inputs is None or _are_equal(run.read_fingerprints(), inputs))
+            and not damage(run.root)
+        )
+    except MSConError:
         return False
+
+
+def _begun(planned: Planned, table_hash: str, root: Path | None) -> Run | None:
+    """This very run, if its training has begun at least; see `is_finished`."""
+    if not (planned.out / "recipe.toml").is_file():
+        return None
     try:
         run = Run.open(planned.out)
         # What the run names may be imported as far as the plan, which is this user's, names it too.
         if foreign_code(run.read_recipe_values()) - foreign_code(planned.recipe.to_plain()):
-            return False
+            return None
         run = replace(run, trust=True)
         # The hardware choices were resolved when it was trained; all else must be equal.
         trained, recipe = run.read_recipe(), planned.recipe
         resolved = replace(trained.train, precision=recipe.train.precision, channels_last=recipe.train.channels_last)
-        return (
-            run.has_probe
-            and replace(trained, train=resolved) == recipe
+        is_same = (
+            replace(trained, train=resolved) == recipe
             and run.read_facts()["table"]["sha256"] == table_hash
-            and (inputs is None or _are_equal(run.read_fingerprints(), inputs))
             and (root is None or run.read_facts().get("sources", {}) == _sources(recipe, root))
-            and not damage(run.root)
         )
+        return run if is_same else None
     except (MSConError, KeyError):
-        return False
+        return None
 
 
 def damage(root: Path) -> str:
     """What is wrong with a file of a run, as a sentence; "" where all are there, and as they were written."""
     known = checksums.read(root)
     names = [name for name in FILES if name in known and name not in (*SHOWN, "log.jsonl")]
-    if gone := [name for name in names if not (root / name).is_file()]:
+    absent = [name for name in names if not (root / name).is_file()]
+    if gone := [name for name in absent if len(known[name]) > 1]:  # one line alone: it was never moved into place
         return f"{root / gone[0]} is gone."
-    checked = checksums.check(root, names)
+    checked = checksums.check(root, [name for name in names if name not in absent])
     return next((f"{root / name} {file.fault}." for name, file in checked.items() if file.fault), "")
 
 
@@ -105,7 +119,7 @@ def _are_equal(one: np.ndarray | None, other: np.ndarray) -> bool:
 
 
 def train_and_probe(planned: Planned, table: Path) -> str:
-    """One run from start to end, in this process, with one thread; its name."""
+    """One run to its end, in this process, with one thread, from its last checkpoint if it has one; its name."""
     import torch
 
     from mscon.data.table.table import read_table
@@ -113,11 +127,29 @@ def train_and_probe(planned: Planned, table: Path) -> str:
     from mscon.train.fit import fit
 
     torch.set_num_threads(1)
+    rows = read_table(table)
     folder.readmit(planned.out)
-    run = fit(planned.recipe, read_table(table), planned.out, images=planned.images, overwrite=True, progress=False)
+    run = _resumed(planned, rows) or fit(
+        planned.recipe, rows, planned.out, images=planned.images, overwrite=True, progress=False
+    )
     assert run is not None
     probe(run, progress=False, start=False)  # methods are compared with one another; the start is one of them
     return planned.out.name
+
+
+def _resumed(planned: Planned, table: Table) -> Run | None:
+    """The run, trained to its end, if its training had begun; None if it cannot go on, and must be trained anew."""
+    from mscon.data.inputs.open import images_root
+    from mscon.train.fit import resume
+
+    root = images_root(table, planned.recipe.data, planned.images)
+    run = _begun(planned, table.sha256, root)
+    if run is None or damage(run.root):
+        return None
+    try:
+        return resume(run, progress=False, images=root)
+    except NotResumable:
+        return None
 
 
 def attempt(planned: Planned, table: Path) -> Outcome:
@@ -127,6 +159,25 @@ def attempt(planned: Planned, table: Path) -> Outcome:
     except RunError as error:
         return Outcome(planned.out.name, str(error))
     return Outcome(planned.out.name)
+
+
+def seed_count(seeds: int | None, quick: bool, default: int) -> int:
+    """How many runs each method has, which differ in their seed.
+
+    Args:
+        seeds: as the user says; None for the default.
+        quick: one run, to see that it works.
+        default: without either of them.
+
+    Raises:
+        RecipeError: for `quick` together with `seeds`.
+        ValueError: if `seeds` is below 1.
+    """
+    if quick and seeds is not None:
+        raise RecipeError("--quick trains with one seed, so it cannot be combined with --seeds. Leave out one of them.")
+    if seeds is not None and seeds < 1:
+        raise ValueError(f"seeds must be 1 or more, got {seeds!r}.")
+    return 1 if quick else default if seeds is None else seeds
 
 
 def run_name(recipe: Recipe) -> str:

@@ -214,6 +214,10 @@ def _table_images(table: Table, data: Data, root: Path, drops: bool) -> TableInp
     def take(rows: Sequence[int]) -> tuple[Shaped[np.ndarray, "rows ..."], dict[int, str]]:
         some = [paths[row] for row in rows]
         pixels, faults = image_files.decode_some(some, data.image_size, data.channels, data.white)
+        named = [row for row in rows if row in stamp_of]
+        if changed := image_files.changed_since([stamp_of[row] for row in named], root, data.link_folders):
+            what = f"image {names[named[changed[0]]]!r} has changed since this command began."
+            raise TableError(table.complaint([named[n] for n in changed], what, image_files.WAIT))
         return pixels, {k: fault_of(rows[k], fault) for k, fault in faults.items()}
 
     faults = {}

@@ -149,11 +149,11 @@ class CheckedFiles:
 
     def _has(self, name: str) -> bool:
         """Whether there is a file that not every run has. A folder in its place, or one that is gone, is a fault."""
-        if (self.root / name).exists():
-            return self._existing(name).is_file()
-        if len(self._checksums().get(name, [])) > 1:  # one alone: it was never moved into place
-            raise RunError(f"{self.root / name} is gone: mscon wrote it here.\n  {_advice(name)}.")
-        return False
+        return ((self.root / name).exists() or self._is_gone(name)) and self._existing(name).is_file()
+
+    def _is_gone(self, name: str) -> bool:
+        """Whether a file that is not there once was."""
+        return len(self._checksums().get(name, [])) > 1  # one alone: it was never moved into place
 
     def _once(self, name: str, read: Callable[[], T]) -> T:
         """What `read` returns; of a run `as_it_is` what it returned the first time."""
@@ -192,6 +192,8 @@ class CheckedFiles:
         path, verb = self.root / name, FILES[name]
         if path.is_dir():
             raise RunError(f"{path} is a folder, where a file should be. Move it away; `{verb}` writes the file.")
+        if not path.is_file() and self._is_gone(name):
+            raise RunError(f"{path} is gone: `{verb}` wrote it here.\n  {_advice(name)}.")
         if not path.is_file():
             raise RunError(f"run '{self.root}' has no {name}: `{verb}` writes it, and has not finished here.")
         return path

@@ -158,6 +158,9 @@ class _Logged(TypedDict, total=False):
     weight: _BySimilarity
     positive_share: _BySimilarity
     relative_excess: _BySimilarity
+    sign: str
+    columns: list[str]
+    sentence: str
 
 
 _SHAPES: Mapping[str, Any] = {

@@ -8,16 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mscon.errors import RunError
 from mscon.run import checksums
 from mscon.run.checksums import mapped
 from mscon.run.contents import parse_doubt
 from mscon.run.facts import Facts
+from mscon.run.layout import checkpoint_file
 
 if TYPE_CHECKING:
     import numpy as np
     import polars as pl
 
-_FEATURES = ("features/features.safetensors", "features/projections.safetensors")
+_FEATURES, _PROJECTIONS = "features/features.safetensors", "features/projections.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,29 +27,33 @@ class EvaluationFiles(Facts):
     """The part of a `mscon.run.run.Run` that is read and written after training."""
 
     def has_checkpoint(self, name: str) -> bool:
-        return (self.root / "checkpoints" / f"{name}.safetensors").exists()
+        return (self.root / checkpoint_file(name)).exists()
 
     def read_fingerprints(self) -> np.ndarray | None:
         """Of the inputs that it was trained on, [rows, 16] uint8; None where these are stored in the run itself."""
         name = "fingerprints.safetensors"
         return self._array(name, "fingerprints", 2) if self._has(name) else None
 
-    @property
-    def has_features(self) -> bool:
-        return (self.root / _FEATURES[0]).exists()
+    def need_features(self, checkpoint: str | None = None) -> None:
+        """Raise RunError if there are no features; or not those of that checkpoint as it is now, where it is there."""
+        self._existing(_FEATURES)
+        if checkpoint is not None and self.has_checkpoint(checkpoint) and not self.features_are_current(checkpoint):
+            raise RunError(
+                f"{self.root / _FEATURES} was not computed with {self.root / checkpoint_file(checkpoint)} as it is "
+                "now: the run was trained on since, or one of these files is damaged.\n"
+                f"  `mscon probe {self.root}` computes features and projections anew."
+            )
 
     def features_are_current(self, checkpoint: str, *, of_trained_inputs: bool = False) -> bool:
-        """Whether there are features, and they are those of the checkpoint as it is now, wherever both were copied.
+        """Whether the features are those of the checkpoint as it is now, wherever both were copied.
 
         With `of_trained_inputs` also whether they were computed from the inputs that were trained on, not changed ones.
 
         Raises:
-            RunError: if they have changed since they were written.
+            RunError: if there are none, or they have changed since they were written.
         """
-        if not self.has_features:
-            return False
         source = self._features_source()
-        self._need(_FEATURES[1])
+        self._need(_PROJECTIONS)
         trained = inputs_digest(self.read_fingerprints()) if of_trained_inputs else None
         return source.get("checkpoint") == self._digest(checkpoint) and trained in (None, source.get("inputs"))
 
@@ -59,15 +65,16 @@ class EvaluationFiles(Facts):
     def _features_source(self) -> dict[str, str]:
         from safetensors import safe_open
 
-        with self._reading_tensors(_FEATURES[0]), safe_open(self._need(_FEATURES[0]), framework="np") as file:
+        with self._reading_tensors(_FEATURES), safe_open(self._need(_FEATURES), framework="np") as file:
             return file.metadata() or {}
 
     @property
     def has_whole_features(self) -> bool:
         """Whether there are features, and they are as they were written."""
-        exist = all((self.root / name).is_file() for name in _FEATURES)
+        exist = all((self.root / name).is_file() for name in (_FEATURES, _PROJECTIONS))
         return exist and not (
-            checksums.are_kept(self.root) and any(checksums.fault(self.root, name) for name in _FEATURES)
+            checksums.are_kept(self.root)
+            and any(checksums.fault(self.root, name) for name in (_FEATURES, _PROJECTIONS))
         )
 
     def write_features(
@@ -91,11 +98,11 @@ class EvaluationFiles(Facts):
         source = {"checkpoint": self._digest(checkpoint)} if self.has_checkpoint(checkpoint) else {}
         if (digest := inputs_digest(inputs)) is not None:
             source |= {"inputs": digest, "changed_rows": str(changed_rows)}
-        self._write_arrays("features/projections.safetensors", {"projections": projections}, source)
-        self._write_arrays("features/features.safetensors", {"features": features}, source)
+        self._write_arrays(_PROJECTIONS, {"projections": projections}, source)
+        self._write_arrays(_FEATURES, {"features": features}, source)
 
     def _digest(self, checkpoint: str) -> str:
-        with self._need(f"checkpoints/{checkpoint}.safetensors").open("rb") as file:
+        with self._need(checkpoint_file(checkpoint)).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
     def read_features(self) -> np.ndarray:

@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from mscon.errors import RunError
+from mscon.errors import RunError, counted, first_few
 from mscon.run import atomic, checksums
 from mscon.run.layout import FACTS, FILES, LAST_CHECKPOINT, LOCK, LOGGERS, NEXT
 from mscon.run.locks import lock
@@ -121,6 +121,26 @@ def begin(root: Path) -> Path:
     return root
 
 
+def refuse_links_out(root: Path) -> None:
+    """Raise if a file or folder of a run is a link that leads out of it, as in a run of a stranger it may.
+
+    What is written there would change other files of the user; what is read could be one of them, and be uploaded.
+
+    Raises:
+        RunError: naming the links.
+    """
+    names = {*FILES, LOCK, *LOGGERS, *(parent.as_posix() for name in FILES for parent in Path(name).parents)} - {"."}
+    names |= {NEXT, *(f"{NEXT}/{name}" for name in names)}
+    links = [root / name for name in sorted(names) if os.path.islink(root / name)]
+    if out := [p for p in links if Path(os.path.realpath(root)) not in Path(os.path.realpath(p)).parents]:
+        listed = first_few([f"'{path}' to '{os.path.realpath(path)}'" for path in out])
+        raise RunError(
+            f"run '{root}': {counted(len(out), 'link')} out of its folder: {listed}. Files of a run are read and "
+            "written in its own folder only.\n"
+            "  Put the files themselves there, if you trust whoever made the links. The run as a whole may be a link."
+        )
+
+
 def finish_exchange(root: Path, is_held: bool = False) -> None:
     """Put the run that is to replace another in its place, if it has come as far as that and nobody trains it.
 
@@ -129,7 +149,11 @@ def finish_exchange(root: Path, is_held: bool = False) -> None:
 
     Args:
         is_held: whether the caller is the process that trains it.
+
+    Raises:
+        RunError: see `refuse_links_out`; before anything is moved.
     """
+    refuse_links_out(root)
     new = root / NEXT
     if not (new / FACTS).is_file() or not ((new / LAST_CHECKPOINT).is_file() or not (root / FACTS).exists()):
         return
@@ -203,7 +227,7 @@ def locked(root: Path, work: str = "trains run") -> Iterator[None]:
     """
     try:
         atomic.make_folder(root)
-        handle = os.open(root / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+        handle = os.open(root / LOCK, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
     except OSError as error:
         raise RunError(f"'{root}' cannot be written: {error.strerror or error}.") from None
     try:

@@ -53,3 +53,8 @@ LOGGERS: Mapping[str, tuple[str, ...]] = {
     "tensorboard": ("events.out.tfevents.*",),
     "wandb": ("offline-run-*", "run-*", "latest-run", "debug*.log"),
 }
+
+
+def checkpoint_file(name: str) -> str:
+    """The file of the checkpoint of a name: "last", "best", ..."""
+    return f"checkpoints/{name}.safetensors"

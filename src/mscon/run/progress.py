@@ -7,6 +7,8 @@ import sys
 from types import TracebackType
 from typing import TypeVar
 
+from mscon.run.terminal import steered, visible
+
 Bar = TypeVar("Bar", bound="ProgressBar")
 
 
@@ -39,7 +41,7 @@ class ProgressBar:
             MofNCompleteColumn(),
             TimeRemainingColumn(),
             TextColumn("{task.fields[note]}", markup=False),  # may hold names of columns, which are the user's
-            console=Console(stderr=True),
+            console=Console(file=steered(sys.stderr)),
             disable=not (shown and self.is_terminal),
             transient=True,
             speed_estimate_period=math.inf,  # of half a minute, units that take longer would have no time left
@@ -62,9 +64,9 @@ class ProgressBar:
 
     def update(self, completed: int, title: str, note: str) -> None:
         """So many units are done in all; with another title, and a note to the right of the bar."""
-        self._bar.update(self._task, completed=completed, description=title, note=note)
+        self._bar.update(self._task, completed=completed, description=title, note=visible(note))
 
     def say(self, text: str) -> None:
         """A line that stays, also where there is no terminal."""
         if self.shown:
-            self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
+            self._bar.console.print(visible(text), markup=False, highlight=False, soft_wrap=True)

@@ -16,7 +16,7 @@ from mscon.run import atomic, checksums, folder
 from mscon.run import recipe as recipes
 from mscon.run.contents import fault_of, parse_rows
 from mscon.run.evaluation_files import EvaluationFiles
-from mscon.run.layout import FILES, NEXT, SHOWN
+from mscon.run.layout import FILES, NEXT, SHOWN, checkpoint_file
 from mscon.run.parsing import parse_json, parse_toml
 from mscon.run.recipe import Recipe
 from mscon.run.trust import foreign_code, is_signature, need_trust, signature
@@ -265,7 +265,9 @@ class Run(EvaluationFiles):
         return checksums.is_short(self.root / "log.jsonl", self._checksums().get("log.jsonl", []))
 
     def cut_log(self, step: int) -> None:
-        """Drop records later than `step`, as resuming from a checkpoint of that step must."""
+        """Drop records later than `step`, as resuming from a checkpoint of that step must, if there is a log."""
+        if not (self.root / "log.jsonl").is_file():
+            return
         records = [record for record in self.read_log() if record.get("step", 0) <= step]
         self._write_text("log.jsonl", "".join(f"{json.dumps(record)}\n" for record in records))
 
@@ -284,12 +286,12 @@ class Run(EvaluationFiles):
         if (log := self.root / "log.jsonl").is_file():  # it must not lack, after a power cut, what a checkpoint has
             atomic.sync(log)
             checksums.record(self.root, "log.jsonl")
-        self._write(f"checkpoints/{name}.safetensors", lambda path: save_file(copies, path, metadata={"state": text}))
+        self._write(checkpoint_file(name), lambda path: save_file(copies, path, metadata={"state": text}))
 
     def read_checkpoint(self, name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
         from safetensors import safe_open
 
-        path = self._need(f"checkpoints/{name}.safetensors")
-        with self._reading_tensors(f"checkpoints/{name}.safetensors"), safe_open(path, framework="pt") as file:
+        path = self._need(checkpoint_file(name))
+        with self._reading_tensors(checkpoint_file(name)), safe_open(path, framework="pt") as file:
             state = parse_json((file.metadata() or {})["state"])
             return {key: file.get_tensor(key) for key in file.keys()}, dict(state)  # noqa: SIM118

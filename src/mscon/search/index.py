@@ -250,20 +250,14 @@ def read_index(run: Run, dtype: Literal["float16", "float32"] = "float16", name_
     Raises:
         RunError: as `open_index`.
     """
-    again = f"`mscon probe {run.root}` writes them anew."
     rows, similarities = run.read_rows().height, run.read_recipe_values()["similarity"]
-    if not run.has_features:
-        raise RunError(f"run '{run.root}' has no projections to search in yet. `mscon probe {run.root}` writes them.")
-    if run.has_checkpoint(checkpoint := _checkpoint(run)) and not run.features_are_current(checkpoint):
-        raise RunError(
-            f"run '{run.root}' was trained on since its projections were written (they are not those of checkpoint "
-            f"'{checkpoint}'), so a search would find what it was like before.\n  {again}"
-        )
+    run.need_features(_checkpoint(run))
     projections = run.read_projections()
     if projections.ndim != 3 or projections.shape[:2] != (len(similarities), rows):
         raise RunError(
             f"run '{run.root}': projections have shape {list(projections.shape)}, but there are "
-            f"{len(similarities)} similarities and {counted(rows, 'row')}.\n  Remove its folder features; {again}"
+            f"{len(similarities)} similarities and {counted(rows, 'row')}.\n  Remove its folder features; "
+            f"`mscon probe {run.root}` writes them anew."
         )
     if not rows:
         raise RunError(f"run '{run.root}' has no rows to search in.")

@@ -48,7 +48,7 @@ def dataset_of(
     dataset = Dataset.build(rows, similarities, inputs, teachers)
     if not recipe.triplets.used:
         return dataset
-    return in_triplets(dataset, recipe.triplets, recipe.train.seed, root, where=f"{table_name}: ")
+    return in_triplets(dataset, recipe.triplets, recipe.train.seed, root, f"{table_name}: ", recipe.data.link_folders)
 
 
 def method_of(recipe: Recipe, similarities: Sequence[Similarity], inputs: Inputs | None = None) -> TrainingModule:

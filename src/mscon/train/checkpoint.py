@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mscon.errors import RunError
+from mscon.errors import NotResumable
 from mscon.model.lora import merged_state
 from mscon.model.model import CHECKPOINT_PREFIX
 from mscon.run.run import Run
@@ -113,8 +113,8 @@ def restore_last(run: Run, training: Training) -> tuple[Position, str]:
         How far it has come; and a sentence where what follows is not what an uninterrupted training would do, or "".
 
     Raises:
-        RunError: if the checkpoint is of another model or optimiser than the run's recipe describes, or lies within
-            an epoch whose batches would be others now.
+        NotResumable: if the checkpoint is of another model or optimiser than the run's recipe describes.
+        RunError: if it lies within an epoch whose batches would be others now.
     """
     if not run.has_checkpoint("last"):
         return Position(), ""
@@ -146,7 +146,7 @@ def restore_last(run: Run, training: Training) -> tuple[Position, str]:
         return Position.of(state), note
     except (RuntimeError, ValueError, KeyError) as error:
         last = str(error).strip().splitlines()[-1].strip()
-        raise RunError(
+        raise NotResumable(
             f"run '{run.root}' cannot go on: its last checkpoint does not fit its recipe ({last}).\n"
             "  Was recipe.toml changed, or does the run come from another version of mscon, torch or timm?"
         ) from None

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 
 from mscon.data.batches.training_length import training_length
 from mscon.data.table.table import unit
-from mscon.errors import OthersStopped, RunError, TableError, counted, is_out_of_memory, numbered
+from mscon.errors import OthersStopped, RunError, TableError, is_out_of_memory, numbered
 from mscon.model.collapse import collapse
 from mscon.run.recipe import Recipe
 from mscon.run.run import Run
@@ -22,6 +22,7 @@ from mscon.train.keep import finish, records
 from mscon.train.log import LEGEND, Log, TrainingProgress
 from mscon.train.loop import Training, train_epoch, validate
 from mscon.train.pauses import Pauses
+from mscon.train.sign_watch import SignWatch
 
 # Rows by whose features a collapse is noticed; with fewer than 3 nothing is said.
 _LOOKED_AT = 256
@@ -59,6 +60,7 @@ def train(run: Run, training: Training, position: Position, show: bool) -> Run:
             )
         # Other loggers keep files open in the run, so they begin once it is where it stays.
         records = Log(run, () if run.is_next else to, progress.say, position.step) if is_first() else None
+        watch = SignWatch(run.read_log() if is_first() else (), position.epoch)
         pauses = Pauses(settings.checkpoint_minutes, training.fabric.device)
         training.within.is_pause = pauses.is_due
         try:
@@ -67,7 +69,7 @@ def train(run: Run, training: Training, position: Position, show: bool) -> Run:
                 run = run.take_place()
             with pauses:
                 while position.epoch < settings.epochs:
-                    position = _epoch(run, training, position, progress, records)
+                    position = _epoch(run, training, position, progress, records, watch)
                     pauses.saved()
                     if run.is_next:
                         run = run.take_place()
@@ -121,7 +123,7 @@ def _collapse(training: Training) -> Iterator[str]:
     """A sentence if training has made the features of all rows nearly the same."""
     rows = training.dataset.indices("train")
     if training.recipe.train.epochs and (
-        sentence := collapse(training.features(rows[:: -(-len(rows) // _LOOKED_AT)]).numpy())
+        sentence := collapse(training.embed(rows[:: -(-len(rows) // _LOOKED_AT)])[0].numpy())
     ):
         yield sentence
 
@@ -160,7 +162,12 @@ def _place(position: Position, steps: int) -> str:
 
 
 def _epoch(
-    run: Run, training: Training, position: Position, progress: TrainingProgress, records: Log | None
+    run: Run,
+    training: Training,
+    position: Position,
+    progress: TrainingProgress,
+    records: Log | None,
+    watch: SignWatch,
 ) -> Position:
     """The next epoch, or what is left of it, up to its end or a pause; then a checkpoint."""
     start = time.monotonic()
@@ -169,6 +176,7 @@ def _epoch(
     for record in train_epoch(training, epoch, position.step):
         if records is not None:
             records.append(record)
+            watch.add(record)
         if record["kind"] == "step":
             progress.show(record)
             within.compared |= {column for column, loss in record["loss"].items() if loss is not None}
@@ -186,8 +194,7 @@ def _epoch(
         if is_first():
             save_last(run, training, position, state)
         return position
-    if (absent := set(training.recipe.columns) - within.compared) and epoch == 1:
-        progress.say(_nothing_compared(training, sorted(absent)))
+    compared = frozenset(within.compared)
     within.compared.clear()
     validation = None
     settings = training.recipe.train
@@ -198,28 +205,20 @@ def _epoch(
     if validation is not None:
         if records is not None:
             records.append(validation)
+            watch.add(validation)
         merit = validation["merit"]
         if position.best_epoch is None or (merit is not None and (position.best is None or merit > position.best)):
             position = replace(position, best=merit, best_epoch=epoch)
             if is_first():
                 save_best(run, training, position)
+    if records is not None:
+        for sign in watch.look(training, epoch, step, compared):
+            records.append(sign)
+            progress.say(f"warning: {sign['sentence']}")
     if is_first():
         save_last(run, training, position)
     progress.end_epoch(epoch, validation)
     return position
-
-
-def _nothing_compared(training: Training, columns: Sequence[str]) -> str:
-    """What to say of similarities that no batch of the first epoch taught anything."""
-    recipe = training.recipe
-    objectives = {part.column: (part.objective or recipe.objective).name for part in recipe.similarities}
-    names = ", ".join(f"'{column}' (objective '{objectives[column]}')" for column in columns)
-    steps = counted(training.steps_an_epoch, "step")
-    return (
-        f"note: in none of the {steps} of the first epoch was there anything to compare by similarity {names}, so it "
-        "learnt nothing. A batch must hold rows that are alike in it and rows that are not. Some objectives need rows "
-        "of weight 0, of which kinds such as 'continuous' have few; 'supcon' does not."
-    )
 
 
 def write_trained(run: Run, recipe: Recipe, position: Position) -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Int, Shaped
@@ -52,7 +53,7 @@ def cached_backward(
     feature_chunks, projection_chunks, random_states = [], [], []
     with torch.no_grad(), _still_norms(method.model):
         for chunk in chunks:
-            random_states.append(torch.get_rng_state())
+            random_states.append(_random_state(chunk))
             with autocast():
                 chunk_features, chunk_projections = method.model(chunk)
             feature_chunks.append(chunk_features)
@@ -79,15 +80,40 @@ def cached_backward(
         _split(leaf.grad, size, dim, len(chunks)) for leaf, dim in ((features, 0), (projections, 1))
     )
     for number, (chunk, state) in enumerate(zip(chunks, random_states, strict=True)):
-        with torch.random.fork_rng(devices=[]):
-            torch.set_rng_state(state)  # the same dropout as the first time
-            with autocast():
-                outputs = method.model(chunk)
+        with _drawing_from(state), autocast():  # the same dropout as the first time
+            outputs = method.model(chunk)
         gradients = (of_features[number], of_projections[number])
         # Features of a frozen encoder have no graph.
         pairs = [(o, g) for o, g in zip(outputs, gradients, strict=True) if g is not None and o.requires_grad]
         torch.autograd.backward([output for output, _ in pairs], [gradient for _, gradient in pairs])
     return _detached(measured)
+
+
+class _RandomState(NamedTuple):
+    """States of the generators that a network draws from: that of the CPU, and those of other devices."""
+
+    cpu: Tensor
+    others: Mapping[torch.device, Tensor]
+
+
+def _random_state(samples: Tensor) -> _RandomState:
+    others = _accelerators(samples)
+    return _RandomState(torch.get_rng_state(), {d: torch.get_device_module(d).get_rng_state(d) for d in others})
+
+
+def _accelerators(samples: Tensor) -> list[torch.device]:
+    return [] if samples.device.type == "cpu" else [samples.device]
+
+
+@contextlib.contextmanager
+def _drawing_from(state: _RandomState) -> Iterator[None]:
+    """Random numbers are drawn from a state on; afterwards the generators stand as before."""
+    kind = next((device.type for device in state.others), "cpu")
+    with torch.random.fork_rng([*state.others], device_type=kind):
+        torch.set_rng_state(state.cpu)
+        for device, of_device in state.others.items():
+            torch.get_device_module(device).set_rng_state(of_device, device)
+        yield
 
 
 def _split(gradient: Tensor | None, size: int, dim: int, parts: int) -> Sequence[Tensor] | Sequence[None]:

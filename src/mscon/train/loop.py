@@ -133,20 +133,23 @@ class Training:
         return measured
 
     @torch.no_grad()
-    def features(self, rows: Int64[Tensor, " rows"]) -> Float[Tensor, "samples width"]:
-        """One view of each row, three rows for each triplet, encoded as after training, as many at a time as in a step.
+    def embed(
+        self, rows: Int64[Tensor, " rows"]
+    ) -> tuple[Float[Tensor, "samples width"], Float[Tensor, "similarities samples dim"]]:
+        """Features and projections of one view of each row, three rows for each triplet, encoded as after training.
 
-        Leaves the method in evaluation mode.
+        As many at a time as in a step. Leaves the method in evaluation mode.
         """
         draw_view = self.view_maker(derived_seed(self.recipe.train.seed, 0, "features"))
         with self.average.in_use() if self.average is not None else contextlib.nullcontext():
             self.method.eval()
-            parts, train = [], self.recipe.train
+            parts, train, model = [], self.recipe.train, self.method.model
             samples = train.mini_batch_size or train.batch_size * self.dataset.rows_each
             for numbers in rows.split(max(1, samples // self.dataset.rows_each)):
                 batch, make_views = self._part(numbers, draw_view, 0, 1)
-                parts.append(self.method.model.encoder(make_views[0](batch.inputs)).float().cpu())
-        return torch.cat(parts)
+                features = model.encoder(make_views[0](batch.inputs))
+                parts.append((features.float().cpu(), model.heads(features).float().cpu()))
+        return torch.cat([features for features, _ in parts]), torch.cat([p for _, p in parts], dim=1)
 
     def _part(
         self, rows: Int64[Tensor, " rows"], draw_view: DrawView, rank: int, world: int

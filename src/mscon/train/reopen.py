@@ -10,7 +10,7 @@ import torch
 
 from mscon.data.inputs import fingerprints
 from mscon.data.inputs.open import fingerprints_of, open_inputs, root_of
-from mscon.errors import RunError
+from mscon.errors import NotResumable
 from mscon.method import catalogue
 from mscon.run.parts import TEACHER
 from mscon.run.recipe import Recipe
@@ -46,7 +46,8 @@ def reopen(run: Run, recipe: Recipe, device: str, accept_changes: bool) -> Reope
         accept_changes: go on also where images or vectors are not those that the run was trained on.
 
     Raises:
-        RunError: if an image or a vector has changed since it was trained on; see also `Run.need_trust`.
+        NotResumable: if an image or a vector has changed since it was trained on.
+        RunError: see `Run.need_trust`.
         TableError: if an image cannot be read any more.
     """
     known, rows = run.read_facts(), run.read_rows()
@@ -60,7 +61,7 @@ def reopen(run: Run, recipe: Recipe, device: str, accept_changes: bool) -> Reope
             run.read_fingerprints(), fingerprints_of(inputs), rows["line"].to_list(), name, recipe.data, root
         )
         if changed and not accept_changes:
-            raise RunError(f"run '{run.root}': {words}\n  {fingerprints.ADVICE}")
+            raise NotResumable(f"run '{run.root}': {words}\n  {fingerprints.ADVICE}")
     has_teachers = any(part.name == TEACHER for part in recipe.similarities)
     arrays = run.read_teachers() if has_teachers else {}
     codes = {column: torch.from_numpy(array) for column, array in arrays.items()}

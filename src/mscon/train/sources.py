@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 from mscon.data.inputs.open import vectors_file
@@ -11,7 +12,7 @@ from mscon.data.inputs.teachers import source_of, stored
 from mscon.data.inputs.vectors import SUFFIXES
 from mscon.errors import MSConError, RecipeError
 from mscon.run import recipe as recipes
-from mscon.run.recipe import Data, Recipe
+from mscon.run.recipe import Recipe
 from mscon.run.run import Run
 
 
@@ -28,7 +29,7 @@ def sources(recipe: Recipe, root: Path, table_name: str = "the table") -> dict[s
         TableError: if a file of vectors is not there.
     """
     paths = {
-        part.column: vectors_file(root, Data(vectors=source_of(part)), table_name)
+        part.column: vectors_file(root, replace(recipe.data, vectors=source_of(part)), table_name)
         for part in stored(recipe.similarities)
         if Path(source_of(part)).suffix.lower() in SUFFIXES
     }

@@ -60,7 +60,7 @@ def teachers_of(
     Raises:
         TableError: if nothing can be told apart by the vectors of a teacher.
     """
-    codes = dict(teachers.stored_codes(rows, table, recipe.similarities, root))
+    codes = dict(teachers.stored_codes(rows, table, recipe.similarities, root, recipe.data))
     has_features = not isinstance(inputs, Vectors) or bool(recipe.encoder.start_from)
     parts = teachers.starting(recipe.similarities)
     if not parts or (has_features and encoder is None):

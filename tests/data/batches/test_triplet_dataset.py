@@ -153,8 +153,37 @@ def test_lists_take_the_place_of_draws(dataset, listed):
         ('triplets.lists={kinds="class"}', "names 'kinds', which is no .* Did you mean 'kind'"),
         ('triplets.lists={kind="../class"}', "part of a file's name"),
         ('triplets.folder="../elsewhere"', "lies outside the folder of the images"),
+        ('triplets.folder="\\u0000"', "lies outside the folder of the images"),
     ],
 )
 def test_lists_stay_in_their_folder(dataset, listed, override, words):
     with pytest.raises(RecipeError, match=words):
         triplets(dataset, recipes.parse(RECIPE, [*LISTED, override]), listed)
+
+
+def test_links_to_lists_are_followed_where_the_recipe_says_where_they_lead(dataset, listed):
+    """As a hub's cache keeps a data set: a folder in its place, with a link for each file."""
+    (listed / "blobs").mkdir()
+    root = listed / "snapshot"
+    for file in [path for path in (listed / "files").rglob("*") if path.is_file()]:
+        file.rename(listed / "blobs" / file.name)
+        link = root / file.relative_to(listed)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(listed / "blobs" / file.name)
+    recipe = recipes.parse(RECIPE, LISTED)
+    with pytest.raises(RecipeError, match=r"'files/filenames.json' lies outside(?s:.*)link_folders = \[\"../blobs\"\]"):
+        triplets(dataset, recipe, root)
+    followed = in_triplets(dataset, recipe.triplets, recipe.train.seed, root, link_folders=["../blobs"])
+    assert len(followed) == 6 + 4
+
+
+def test_a_single_list_that_is_a_link_out_of_the_folder_is_not_read(dataset, listed):
+    (listed / "secret.txt").write_text("a secret\n")
+    file = listed / "files" / "tripletlists" / "shade_tripletlist_val.txt"
+    file.unlink()
+    (listed / "data").mkdir()
+    (listed / "files").rename(listed / "data" / "files")
+    (listed / "data" / "files" / "tripletlists" / file.name).symlink_to(listed / "secret.txt")
+    with pytest.raises(RecipeError, match=r"shade_tripletlist_val\.txt' lies outside") as raised:
+        triplets(dataset, recipes.parse(RECIPE, LISTED), listed / "data")
+    assert "a secret" not in str(raised.value)

@@ -41,12 +41,13 @@ def test_changes_are_told_with_number_lines_and_place():
     now[3, 15] ^= 1
     assert changes(trained, now, lines, "t.csv", VECTORS, Path("/data")) == (
         1,
-        "1 row of 8 has another vector than in training (line 5 of t.csv; looked in '/data/x.npy').",
+        "1 row of 8 has another vector than in training (line 5 of t.csv; looked in '/data/x.npy', compared "
+        "with fingerprints.safetensors of the run).",
     )
     assert changes(trained, now[::-1], lines, "t.parquet", Data(), Path("/data")) == (
         8,
         "8 rows of 8 have another image than in training (rows 2, 3, 4, 5, 6 and 3 more of t.parquet; looked in "
-        "'/data').",
+        "'/data', compared with fingerprints.safetensors of the run).",
     )
 
 
@@ -54,5 +55,5 @@ def test_what_the_run_keeps_itself_is_not_compared_and_files_of_two_runs_are_not
     prints = of_vectors(np.zeros((3, 2)))
     assert changes(None, prints, [2, 3, 4], "t.csv", Data(), Path()) == (0, "")
     assert changes(None, None, [2, 3, 4], "t.csv", Data(), Path()) == (0, "")
-    with pytest.raises(RunError, match="fingerprints of 3 rows, but 2 rows"):
+    with pytest.raises(RunError, match=r"2 rows, but its fingerprints\.safetensors is of 3 rows"):
         changes(prints, prints[:2], [2, 3], "t.csv", Data(), Path())

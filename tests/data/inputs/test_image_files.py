@@ -94,3 +94,12 @@ def test_a_file_of_a_similar_name_is_offered(tmp_path, name, similar):
     (tmp_path / "img0.png").touch()
     assert similar_name(tmp_path / name) == (f" Did you mean '{similar}'?" if similar else "")
     assert similar_name(tmp_path / "none" / name) == ""
+
+
+def test_zero_bytes_name_no_file_and_no_folder(root):
+    """A recipe may hold them, a name of a file may not."""
+    assert locate(root, ["0.png", "a\0.npy"], ["b\0"]) == [root / "0.png", None]
+    assert link_folder(root, ["a\0.png"]) == ""
+    for name in ("a\0.npy", "/a\0.npy"):
+        assert "zero byte" in ways_out(root, [name])
+    assert "there is no folder 'b\\x00'" in ways_out(root, ["../0.png", "/\0"], ["b\0"])

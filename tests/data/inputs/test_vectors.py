@@ -193,3 +193,16 @@ def test_a_hostile_safetensors_header_is_one_message(tmp_path, entry):
     (tmp_path / "x.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(24))
     with pytest.raises(TableError, match=r"x.safetensors' cannot be read: its (header|numbers)"):
         map_file(tmp_path / "x.safetensors", 6, "t.csv")
+
+
+def test_a_message_repeats_no_more_than_the_beginning_of_what_a_file_says(tmp_path):
+    long = "x" * 30_000
+    path = tmp_path / "x.npy"
+    path.write_bytes(b"\x93NUMPY\x02\x00" + (9_001).to_bytes(4, "little") + b"-" * 9_000 + b"1" + bytes(48))
+    assert "damaged or cut off" in message(path) and len(message(path)) < 1_000
+    np.save(path, np.zeros(6, [(f"{long[:30]}{n}", np.float32) for n in range(150)]))
+    assert "one vector of numbers for each row" in message(path) and len(message(path)) < 1_000
+    tensor = {"dtype": "F32", "shape": [6, 3], "data_offsets": [0, 72]}
+    path = tmp_path / "x.safetensors"
+    for entry in ({long: tensor, "y": tensor}, {"x": {**tensor, "dtype": long}}):
+        assert "xxx" in header(path, entry) and len(header(path, entry)) < 1_000

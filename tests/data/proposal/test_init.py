@@ -173,7 +173,7 @@ def test_what_it_writes_passes_as_it_is(make: Callable[[Path], Path], tmp_path, 
     assert recipes.read(out).weighting.name == "equal"
     assert recipes.read(out).similarities[-1].name == "same_row"
     recipe = recipes.read(out)
-    starts_from_something = recipe.data.input in ("vectors", "text") or recipe.encoder.pretrained
+    starts_from_something = recipe.data.input != "image" or recipe.encoder.pretrained
     assert recipe.keep.beside == ("all" if starts_from_something else 0)
 
 
@@ -452,3 +452,12 @@ def test_of_a_table_with_very_many_columns_the_first_are_compared(monkeypatch):
     rows = pl.DataFrame({"split": ["train"] * 12, **cells})
     pairs_of(rows, [], others=list(cells))
     assert len(pairs) == 200 * 199 // 2
+
+
+@pytest.mark.parametrize("labels", ["kind\ntone", '"a"b', "x" * 200_000])
+def test_labels_that_are_no_list_of_names_are_one_message(labels, tmp_path, capsys):
+    (tmp_path / "t.csv").write_text("kind,tone\na,x\nb,y\n")
+    assert main(["init", str(tmp_path / "t.csv"), "--labels", labels]) == 2
+    message = capsys.readouterr().err
+    assert message.startswith("mscon: ") and len(message) < 1_000
+    assert "--labels" in message or "there is no column" in message

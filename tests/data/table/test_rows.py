@@ -316,3 +316,8 @@ def test_files_that_no_decoder_reads_are_told_together_with_those_that_are_gone(
 
 def test_validation_rows_can_be_the_test_rows(folder):
     assert "call their split 'test'" in complaints(table(folder, *GOOD[:4]), recipe())
+
+
+def test_a_table_of_vectors_only_is_told_what_is_wrong_with_it():
+    vectors = read_table(pl.DataFrame({"v": [[1.0, 2.0]]}))
+    assert "no row is left in the split 'test'" in complaints(vectors, recipe(SAME_ROW, input="vectors", vectors="v"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import datetime
+import hashlib
 from pathlib import Path
 
 import polars as pl
@@ -11,6 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mscon.data.table.formats import delimited, json_lines
+from mscon.data.table.formats import parquet as parquet_files
 from mscon.data.table.formats.typed import as_text
 from mscon.data.table.table import Table, read_table
 from mscon.errors import TableError
@@ -237,3 +240,39 @@ def test_floats_are_written_as_python_writes_them_but_whole_ones_without_a_point
         None if v != v else str(int(v)) if v.is_integer() and abs(v) < 2**53 else repr(v) for v in series.to_list()
     ]
     assert as_text(series).to_list() == texts
+
+
+@pytest.mark.parametrize("ending", [".csv", ".jsonl", ".parquet"])
+def test_a_table_that_changes_while_it_is_read_is_refused_and_afterwards_is_the_one_that_was_read(
+    tmp_path, ending, monkeypatch
+):
+    path = tmp_path / f"t{ending}"
+
+    def write_cells(cells):
+        frame = pl.DataFrame({"a": cells, "b": cells})
+        {".csv": frame.write_csv, ".jsonl": frame.write_ndjson, ".parquet": frame.write_parquet}[ending](path)
+
+    write_cells(["x", "y"])
+    content = path.read_bytes()
+    table = read_table(path)
+    write_cells(["x", "y", "z"])
+    assert table.sha256 == hashlib.sha256(content).hexdigest() != read_table(path).sha256
+    module = {".csv": delimited, ".jsonl": json_lines, ".parquet": parquet_files}[ending]
+    read = module.read
+
+    def read_and_change(path):
+        result = read(path)
+        write_cells(["x"])
+        return result
+
+    monkeypatch.setattr(module, "read", read_and_change)
+    with pytest.raises(TableError, match=f"t{ending}' has changed while it was being read"):
+        read_table(path)
+
+
+def test_a_frame_is_not_taken_for_a_file_of_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    frame = pl.DataFrame({"a": ["x", "y"]})
+    before = read_table(frame).sha256
+    Path("DataFrame").write_text("of somebody else")
+    assert read_table(frame).sha256 == before

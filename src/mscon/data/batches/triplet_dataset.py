@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
@@ -12,7 +12,8 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from mscon.data.batches.dataset import Batch, Dataset
-from mscon.data.batches.triplets import Triplets, draw, generator_of, joined, read_triplets
+from mscon.data.batches.triplets import Triplets, draw, files_of, generator_of, joined, read_triplets
+from mscon.data.inputs.image_files import locate, ways_out
 from mscon.data.inputs.open import Inputs
 from mscon.errors import RecipeError, TableError, nearest
 from mscon.method.pairs import Pairs
@@ -25,7 +26,12 @@ _THEIR_NAMES = {"train": "train", "validation": "val"}
 
 
 def in_triplets(
-    dataset: Dataset, settings: recipes.Triplets, seed: int, images_root: Path, where: str = ""
+    dataset: Dataset,
+    settings: recipes.Triplets,
+    seed: int,
+    images_root: Path,
+    where: str = "",
+    link_folders: Sequence[str] = (),
 ) -> TripletDataset:
     """The triplets of training and validation rows that [triplets] of a recipe describes.
 
@@ -35,9 +41,10 @@ def in_triplets(
         seed: draws them.
         images_root: folder that the folder of lists is relative to.
         where: begins every message on the table.
+        link_folders: folders, relative to that of the images, into which links to the lists may lead.
 
     Raises:
-        RecipeError: if [triplets] lists names no column of a similarity, or a path leads out of `images_root`.
+        RecipeError: if [triplets] lists names no column of a similarity, or a file lies outside these folders.
         TableError: if there is no triplet for a similarity among the training rows; see also `read_triplets`.
     """
     by_split = {}
@@ -46,7 +53,7 @@ def in_triplets(
         if split != "train" and not (count and rows.numel()):
             continue
         if settings.folder:
-            listed = _listed(dataset, settings, images_root, split, rows)
+            listed = _listed(dataset, settings, images_root, split, rows, link_folders)
             order = torch.randperm(len(listed), generator=generator_of(seed, f"order {split}"))
             by_split[split] = listed.take(order[: count or None])
         else:
@@ -60,7 +67,12 @@ def in_triplets(
 
 
 def _listed(
-    dataset: Dataset, settings: recipes.Triplets, images_root: Path, split: str, rows: Int64[Tensor, " rows"]
+    dataset: Dataset,
+    settings: recipes.Triplets,
+    images_root: Path,
+    split: str,
+    rows: Int64[Tensor, " rows"],
+    link_folders: Sequence[str],
 ) -> Triplets:
     columns = [similarity.column for similarity in dataset.similarities]
     for column, name in settings.lists.items():
@@ -71,14 +83,16 @@ def _listed(
             )
         if not name or Path(name).name != name:
             raise RecipeError(f"[triplets] lists: '{name}' is a part of a file's name, without folders.")
-    folder = images_root / settings.folder
-    if not folder.resolve().is_relative_to(images_root.resolve()):
-        raise RecipeError(
-            f"[triplets] folder '{settings.folder}' lies outside the folder of the images ({images_root})."
-        )
     conditions = [settings.lists.get(column, column) for column in columns]
+    files = [str(file) for file in files_of(Path(settings.folder), _THEIR_NAMES[split], conditions)]
+    located = zip(files, locate(images_root, files, link_folders), strict=True)
+    if outside := [file for file, path in located if path is None]:
+        raise RecipeError(
+            f"[triplets] folder '{settings.folder}': '{outside[0]}' lies outside the folder of the images "
+            f"({images_root}).\n  {ways_out(images_root, outside, link_folders)}"
+        )
     images = dataset.rows.get_column("image").to_list()
-    return read_triplets(folder, _THEIR_NAMES[split], conditions, images, rows)
+    return read_triplets(images_root / settings.folder, _THEIR_NAMES[split], conditions, images, rows)
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,6 +142,11 @@ def generator_of(seed: int, purpose: str) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(mixed, "big"))
 
 
+def files_of(folder: Path, split: str, conditions: Sequence[str]) -> list[Path]:
+    """The files that `read_triplets` reads: the names of the images, then a list for each condition."""
+    return [folder / _IMAGES, *(folder / _LISTS / f"{name}_tripletlist_{split}.txt" for name in conditions)]
+
+
 def read_triplets(
     folder: Path, split: str, conditions: Sequence[str], images: Sequence[str], rows: Int64[Tensor, " some"]
 ) -> Triplets:
@@ -165,15 +170,15 @@ def read_triplets(
 
     Source: format of https://github.com/andreasveit/conditional-similarity-networks.
     """
-    paths = _lines(folder / _IMAGES)
+    names, *lists = files_of(folder, split, conditions)
+    paths = _lines(names)
     complaints: list[str] = []
-    rows_of = _rows_of(paths, images, folder / _IMAGES, complaints)
+    rows_of = _rows_of(paths, images, names, complaints)
     may = torch.zeros(len(images), dtype=torch.bool)
     may[rows] = True
     allowed = may.tolist()
     parts = []
-    for number, condition in enumerate(conditions):
-        file = folder / _LISTS / f"{condition}_tripletlist_{split}.txt"
+    for number, file in enumerate(lists):
         try:
             parts.append(_read_list(file, number, paths, rows_of, allowed))
         except TableError as error:

@@ -103,9 +103,9 @@ def batch_stats(
         for batch in epoch.batches[:: -(-len(epoch.batches) // _BATCHES) or 1]:
             for similarity, labels in zip(similarities, codes, strict=True):
                 if similarity.columns and batch.numel():
-                    has_alike = _has_alike(similarity, labels, batch)
-                    alike[similarity.column] += int(has_alike.sum())
-                    anchors[similarity.column] += has_alike.numel()
+                    with_alike = has_alike(similarity, labels, batch)
+                    alike[similarity.column] += int(with_alike.sum())
+                    anchors[similarity.column] += with_alike.numel()
     return BatchStats(
         sampler="shuffled" if sampler.floors is None else "balanced",
         batches=len(sampler),
@@ -118,10 +118,16 @@ def batch_stats(
     )
 
 
-def _has_alike(
+def has_alike(
     similarity: Similarity, codes: Shaped[Tensor, "rows ..."], batch: Int64[Tensor, " batch"]
 ) -> Bool[Tensor, " anchors"]:
-    """Which rows of a batch have another row there that is alike; some rows if pairs must be compared."""
+    """Which rows of a batch have another row there that is alike; some rows if pairs must be compared.
+
+    Args:
+        similarity: that reads a column.
+        codes: of all rows.
+        batch: numbers of rows.
+    """
     if similarity.is_partition:
         labels = codes[batch]
         _, place, counts = torch.unique(labels, return_inverse=True, return_counts=True)

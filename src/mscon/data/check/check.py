@@ -34,7 +34,7 @@ from mscon.data.table.table import Table, unit
 from mscon.errors import RecipeError, counted
 from mscon.method.similarities.base import Similarity
 from mscon.method.similarities.teacher import Teacher
-from mscon.run.recipe import Probe, Recipe, SimilarityPart, Triplets, Views, probe_part
+from mscon.run.recipe import Probe, Recipe, SimilarityPart, Views, probe_part
 
 # Share of a column's entropy that another one tells, from which on the pair is listed.
 _NEARLY = 0.8
@@ -153,7 +153,7 @@ def describe(
     batching = Batching(rows, similarities, codes, recipe.sampler, recipe.train.batch_size, recipe.train.seed)
     triplets, stats = {}, None
     if recipe.triplets.used:
-        triplets = _triplets(batching, recipe.triplets, root or table.path.parent, where)
+        triplets = _triplets(batching, recipe, root or table.path.parent, where)
     else:
         stats = batching.stats()
     steps_an_epoch = count_batches(sum(triplets.values()), recipe.train.batch_size) if stats is None else stats.batches
@@ -255,12 +255,12 @@ def _probes(
     return columns
 
 
-def _triplets(batching: Batching, settings: Triplets, root: Path, where: str) -> dict[str, int]:
+def _triplets(batching: Batching, recipe: Recipe, root: Path, where: str) -> dict[str, int]:
     """Triplets of an epoch for each similarity, drawn or read as training will."""
     rows, similarities = batching.rows, tuple(batching.similarities)
     # No input is looked at: a triplet is three numbers of rows.
     of_rows = Dataset(rows, similarities, np.zeros((rows.height, 0), np.float32), tuple(batching.codes))
-    dataset = in_triplets(of_rows, settings, batching.seed, root, where)
+    dataset = in_triplets(of_rows, recipe.triplets, batching.seed, root, where, recipe.data.link_folders)
     condition = dataset.triplets.take(dataset.indices("train")).condition
     return {s.column: int((condition == number).sum()) for number, s in enumerate(similarities)}
 

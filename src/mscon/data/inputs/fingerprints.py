@@ -14,6 +14,9 @@ from mscon.data.table.table import unit
 from mscon.errors import RunError, counted, numbered
 from mscon.run.recipe import Data
 
+# The file of a run that keeps those of its rows.
+FILE = "fingerprints.safetensors"
+
 # Bytes of a fingerprint. Half of SHA-256: by chance two of 10^9 inputs share one with probability 10^-21.
 SIZE = 16
 
@@ -65,7 +68,7 @@ def changes(
         return 0, ""
     if trained.shape != now.shape:
         raise RunError(
-            f"the run has fingerprints of {counted(len(trained), 'row')}, but {counted(len(now), 'row')}: "
+            f"the run has {counted(len(now), 'row')}, but its {FILE} is of {counted(len(trained), 'row')}: "
             "its files do not belong together."
         )
     changed = np.flatnonzero((trained != now).any(axis=1)).tolist()
@@ -75,5 +78,5 @@ def changes(
     verb, at = "has" if len(changed) == 1 else "have", numbered(unit(table_name), [lines[row] for row in changed])
     return len(changed), (
         f"{counted(len(changed), 'row')} of {len(now):,} {verb} another {what} than in training ({at} of {table_name}; "
-        f"looked in '{place}')."
+        f"looked in '{place}', compared with {FILE} of the run)."
     )

@@ -26,6 +26,9 @@ _MOST_NAMES = 20_000
 
 OUTSIDE = "lies outside the folder of the images"
 
+# What to do about files that change while they are read.
+WAIT = "Wait until nothing writes these files any more, then run again."
+
 # A file's path as written, size, times of change of content and of anything, and number. Size and time of content are
 # what an archive sets as it is unpacked; they may be those of the file that was there before.
 Stamp = tuple[str, int, int, int, int]
@@ -42,7 +45,8 @@ def locate(images_root: Path, images: Sequence[str], link_folders: Sequence[str]
         images: the cells.
         link_folders: folders, relative to the root, in which files may lie too.
     """
-    roots = [os.path.realpath(os.path.join(images_root, folder)) for folder in ("", *link_folders)]
+    named = [os.path.join(images_root, folder) for folder in ("", *link_folders)]
+    roots = [os.path.realpath(folder) for folder in named if "\0" not in folder]  # else there is no such folder
     folders: dict[str, str] = {}  # thousands of images share a folder: its links are followed once
 
     def find(image: str) -> Path | None:
@@ -66,7 +70,11 @@ def link_folder(images_root: Path, images: Sequence[str]) -> str:
         images_root: the folder that paths are relative to.
         images: cells that `locate` finds outside.
     """
-    paths = [os.path.join(images_root, image.rstrip("/")) for image in images if not os.path.isabs(image)]
+    paths = [
+        os.path.join(images_root, image.rstrip("/"))
+        for image in images
+        if not os.path.isabs(image) and "\0" not in image
+    ]
     inner = os.path.abspath(images_root)
     targets = [
         os.path.dirname(os.path.realpath(path))
@@ -88,6 +96,8 @@ def ways_out(images_root: Path, images: Sequence[str], link_folders: Sequence[st
         images: cells that `locate` finds outside.
         link_folders: those that it looked in too; one that does not exist is named first.
     """
+    if not (images := [image for image in images if "\0" not in image]):
+        return "No file has a zero byte in its name. Write the name without it."
     advice = _ways_out(images_root, images)
     if absent := [repr(folder) for folder in link_folders if not os.path.isdir(os.path.join(images_root, folder))]:
         return (

@@ -16,7 +16,7 @@ from jaxtyping import Int, UInt8
 
 from mscon.data.inputs import fingerprints
 from mscon.data.inputs.decoding import DISK_FAULT, decode_with_fingerprint
-from mscon.data.inputs.image_files import Stamp, changed_since, decode_some, each_file, similar_name, stamped
+from mscon.data.inputs.image_files import WAIT, Stamp, changed_since, decode_some, each_file, similar_name, stamped
 from mscon.data.table.table import at_lines
 from mscon.errors import TableError, counted, first_few
 from mscon.run import atomic
@@ -39,8 +39,6 @@ _MOVED = (
 
 # How messages call what is written here.
 _WHAT = "the decoded images"
-
-_WAIT = "Wait until nothing writes these files any more, then run again."
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,7 +104,7 @@ def open_store(rows: pl.DataFrame, images_root: Path, data: Data, table_name: st
             raise TableError(fault_message(faults, images, lines, table_name, images_root))
         if changed := changed_since(stamps, images_root, data.link_folders):
             what = f"image {images[changed[0]]!r} has changed while the images were being decoded."
-            raise TableError(at_lines(table_name, [lines[n] for n in changed], len(images), what, _WAIT))
+            raise TableError(at_lines(table_name, [lines[n] for n in changed], len(images), what, WAIT))
 
     with alone(path, _WHAT):
         if (store := _open(path, shape)) is None:
@@ -156,7 +154,7 @@ def unreadable(images_root: Path, images: Sequence[str], data: Data) -> list[int
         if changed := changed_since(stamps, images_root, data.link_folders):
             raise TableError(
                 f"{len(changed):,} of {counted(len(images), 'image')} in '{images_root}' changed while they were being "
-                f"decoded: {first_few([repr(images[n]) for n in changed])}.\n  {_WAIT}"
+                f"decoded: {first_few([repr(images[n]) for n in changed])}.\n  {WAIT}"
             )
 
     with alone(tried, _WHAT):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -45,18 +46,19 @@ def starting(parts: Sequence[SimilarityPart]) -> list[SimilarityPart]:
     return [part for part in parts if part.name == TEACHER and source_of(part) == START]
 
 
-def complaints(table: Table, parts: Sequence[SimilarityPart], root: Path) -> list[str]:
+def complaints(table: Table, parts: Sequence[SimilarityPart], root: Path, data: Data) -> list[str]:
     """What is wrong with the vectors of the teachers of a recipe. Reads each file once, some rows at a time.
 
     Args:
         table: all of its rows.
         parts: the similarities of the recipe.
         root: folder that files of vectors are relative to.
+        data: of the recipe; names the folders outside of it that links may lead into.
     """
     faults = []
     for part in stored(parts):
         try:
-            faults += _faults(table, *_vectors(table, part, root))
+            faults += _faults(table, *_vectors(table, part, root, data))
         except TableError as error:
             faults.append(str(error))
     return [
@@ -67,12 +69,14 @@ def complaints(table: Table, parts: Sequence[SimilarityPart], root: Path) -> lis
     ] + faults
 
 
-def stored_codes(rows: pl.DataFrame, table: Table, parts: Sequence[SimilarityPart], root: Path) -> TeacherCodes:
+def stored_codes(
+    rows: pl.DataFrame, table: Table, parts: Sequence[SimilarityPart], root: Path, data: Data
+) -> TeacherCodes:
     """The codes of the teachers whose vectors lie in the table or beside it.
 
     Args:
         rows: as `select_rows` gives them, which has found no fault with the vectors.
-        table, parts, root: as of `complaints`.
+        table, parts, root, data: as of `complaints`.
 
     Raises:
         TableError: if the vectors of the training rows are missing or all equal; if a file has changed.
@@ -82,7 +86,7 @@ def stored_codes(rows: pl.DataFrame, table: Table, parts: Sequence[SimilarityPar
     is_train = (rows.get_column("split") == "train").to_numpy()
     codes = {}
     for part in stored(parts):
-        source, vectors = _vectors(table, part, root)
+        source, vectors = _vectors(table, part, root, data)
         what = f"{table.name}: the vectors in {source}"
         codes[part.column] = centred_codes(part, vectors, is_train, what, numbers)
     return codes
@@ -142,7 +146,9 @@ def _blocks(
             yield some, vectors[some].astype(np.float32).astype(np.float64)
 
 
-def _vectors(table: Table, part: SimilarityPart, root: Path) -> tuple[str, Shaped[np.ndarray, "rows n"] | VectorFile]:
+def _vectors(
+    table: Table, part: SimilarityPart, root: Path, data: Data
+) -> tuple[str, Shaped[np.ndarray, "rows n"] | VectorFile]:
     """How messages call the vectors of a teacher, and those of all rows of the table.
 
     Raises:
@@ -150,7 +156,8 @@ def _vectors(table: Table, part: SimilarityPart, root: Path) -> tuple[str, Shape
     """
     source = source_of(part)
     if Path(source).suffix.lower() in SUFFIXES:
-        return f"'{source}'", open_file(vectors_file(root, Data(vectors=source), table.name), len(table), table.name)
+        path = vectors_file(root, replace(data, vectors=source), table.name)
+        return f"'{source}'", open_file(path, len(table), table.name)
     if source in table.vectors:
         return f"column {source!r}", table.vectors[source]
     if source in table.frame.columns:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int, Shaped
 
+from mscon.data.table.table import stamp_of
 from mscon.errors import TableError
 
 # From so many consecutive rows on one read costs less than going through the mapped file.
@@ -79,12 +79,3 @@ class VectorFile:
             f"the file of vectors '{self.path}' has changed while it was being read, so what was read may be of "
             "either.\n  Wait until nothing writes it any more, or put back the file as it was; then run again."
         )
-
-
-def stamp_of(path: Path) -> tuple[int, int, int] | None:
-    """What tells whether a file is still the same; None if it is not there."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    return status.st_size, status.st_mtime_ns, status.st_ino

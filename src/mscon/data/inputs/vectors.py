@@ -16,9 +16,9 @@ import polars as pl
 from jaxtyping import Bool, Float32, Int, Int64, Shaped, UInt8
 
 from mscon.data.inputs import fingerprints
-from mscon.data.inputs.vector_file import VectorFile, stamp_of
-from mscon.data.table.table import at_lines
-from mscon.errors import TableError, counted, first_few
+from mscon.data.inputs.vector_file import VectorFile
+from mscon.data.table.table import at_lines, stamp_of
+from mscon.errors import TableError, counted, first_few, shortened
 
 SUFFIXES = (".npy", ".safetensors")
 
@@ -190,7 +190,7 @@ def map_file(path: Path, rows: int, table_name: str, other: str = "") -> Shaped[
     if array.ndim != 2 or not array.shape[1] or array.dtype.kind not in "fiu":
         raise TableError(
             f"{table_name}: '{path.name}' must hold one vector of numbers for each row, [rows, numbers], but it holds "
-            f"{list(array.shape)} of {array.dtype}."
+            f"{list(array.shape)} of {str(array.dtype)[:200]}."
         )
     if len(array) != rows:
         raise TableError(
@@ -221,7 +221,7 @@ def _map_npy(path: Path) -> np.ndarray:
     except Exception as error:  # a hostile head makes numpy raise nearly anything, also TokenError
         if "python objects" in str(error).lower():
             raise no_numbers from None
-        raise ValueError(f"it is damaged or cut off ({str(error).partition('.')[0]}).") from None
+        raise ValueError(f"it is damaged or cut off ({str(error).partition('.')[0][:200]}).") from None
 
 
 def _map_safetensors(path: Path) -> np.ndarray:
@@ -238,14 +238,14 @@ def _map_safetensors(path: Path) -> np.ndarray:
             header = json.loads(file.read(length))
             tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
             if len(tensors) != 1 and _TENSOR not in tensors:
-                listed = first_few([repr(name) for name in tensors]) or "none"
+                listed = first_few([shortened(name) for name in tensors]) or "none"
                 raise ValueError(f"it must hold one tensor, or one that is called '{_TENSOR}'; it holds {listed}.")
             entry = tensors.get(_TENSOR) or next(iter(tensors.values()))
             kind, shape, (begin, end) = str(entry["dtype"]), tuple(entry["shape"]), entry["data_offsets"]
         except (AttributeError, KeyError, TypeError, RecursionError, json.JSONDecodeError, UnicodeDecodeError):
             raise ValueError("its header is not that of a safetensors file.") from None
     if kind not in _SAFETENSORS:
-        raise ValueError(f"its numbers are {kind}; {', '.join(_SAFETENSORS)} can be read. Save them as float32.")
+        raise ValueError(f"its numbers are {kind[:200]}; {', '.join(_SAFETENSORS)} can be read. Save them as float32.")
     dtype = np.dtype(_SAFETENSORS[kind]).newbyteorder("<")
     if not all(type(n) is int and n >= 0 for n in (*shape, begin, end)):
         raise ValueError("its header is not that of a safetensors file.")

@@ -91,24 +91,14 @@ def _text(survey: Survey) -> str:
 def _title(survey: Survey) -> str:
     """The method, as `mscon compare` calls it."""
     method = "MSCon + same row" if survey.columns.labels else "SimCLR"
-    return f"{method}, start beside" if _keeps_start(survey.data) else method
-
-
-def _keeps_start(data: Data) -> bool:
-    return _has_start(data) and data.input != "columns"  # not measured for columns
+    return f"{method}, start beside" if _has_start(survey.data) else method
 
 
 def _keep(text: RecipeText, data: Data) -> None:
     """What training starts from beside what is learned: in force where it was measured to lose nothing."""
-    why = "what training starts from beside what is learned, so that no other task is forgotten"
-    choice = "or a number of principal components"
-    if _keeps_start(data):
-        text.section("[keep]", why)
-        text.setting("beside", "all", choice)
-    elif data.input == "columns":
-        text.say("")
-        text.say(f"[keep]  # {why}")
-        text.choice("beside", "all", choice)
+    if _has_start(data):
+        text.section("[keep]", "what training starts from beside what is learned, so that no other task is forgotten")
+        text.setting("beside", "all", "or a number of principal components")
 
 
 def _similarities(text: RecipeText, survey: Survey, pairs: Sequence[Dependence], same: Mapping[str, str]) -> None:
@@ -202,7 +192,7 @@ def _data(text: RecipeText, survey: Survey) -> None:
 
 
 def _has_start(data: Data) -> bool:
-    """Whether training starts from something that knows more than the labels: vectors, or published weights."""
+    """Whether training starts from features that serve other tasks: vectors, columns, or published weights."""
     return data.input != "image" or (data.image_size > LARGEST_SMALL and _has_weights())
 
 

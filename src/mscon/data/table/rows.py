@@ -77,7 +77,7 @@ def select_rows(
     # Where the split is at fault, any will do to see what else is.
     train = ["train"] * len(table)
     whole = attempt(lambda: with_derived(table, split or train, derived)) if derived else table
-    complaints += teachers.complaints(table, parts, root)
+    complaints += teachers.complaints(table, parts, root, data)
     complaints += [] if whole is None else _column_complaints(whole, data, parts, probe or Probe(), split, used)
     if complaints:
         # Else whoever fits similarities tells of these, with whatever they find beside.
@@ -204,7 +204,9 @@ def _column_complaints(
 def _malformed(table: Table, parts: Sequence[SimilarityPart]) -> list[str]:
     """Complaints about cells that the similarities cannot read, of those whose columns are there."""
     readable = [part for part in parts if part.name != AUTO and set(part.reads) <= set(table.frame.columns)]
-    rows = table.frame.with_columns(pl.Series("line", table.lines, dtype=pl.Int64))
+    # A table of vectors only has no column of cells, and a frame without columns has no rows.
+    lines, cells = pl.Series("line", table.lines, dtype=pl.Int64), table.frame.drop("line", strict=False)
+    rows = pl.DataFrame([lines, *cells.get_columns()])
     return malformed(rows, readable, where=f"{table.name}: ", unit=unit(table.name))
 
 

@@ -7,8 +7,9 @@ It knows files and line numbers; it does not know images, splits or losses. The 
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -45,6 +46,7 @@ class Table:
         pictures: columns of encoded images, null where missing; in `frame` a column of the same name says which file
             each of them becomes (`mscon.data.inputs.open`).
         unreadable: columns whose values are no cells, and what they hold; they are nowhere else.
+        file_sha256: of the file, as it was when it was read; empty for folders and frames.
     """
 
     path: Path
@@ -53,6 +55,7 @@ class Table:
     vectors: Mapping[str, Float32[np.ndarray, "rows dim"]] = field(default_factory=dict)
     pictures: Mapping[str, pl.Series] = field(default_factory=dict)
     unreadable: Mapping[str, str] = field(default_factory=dict)
+    file_sha256: str = ""
     _digests: dict[str, bytes] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
@@ -65,10 +68,9 @@ class Table:
 
     @property
     def sha256(self) -> str:
-        """Of the file; of a folder or a frame of its cells, vectors and pictures."""
-        if self.path.is_file():
-            with self.path.open("rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()
+        """Of the file, as it was when it was read; of a folder or a frame of its cells, vectors and pictures."""
+        if self.file_sha256:
+            return self.file_sha256
         digest = hashlib.sha256(repr(self.frame.schema).encode())
         for column in self.frame.get_columns():
             for start in range(0, len(column), _ROWS_AT_ONCE):
@@ -133,6 +135,15 @@ class Table:
     def complaint(self, rows: Sequence[int], what: str, advice: str = "") -> str:
         """What is wrong with some rows, in the one form that all such messages have."""
         return at_lines(self.name, self.lines_at(rows), len(self), what, advice)
+
+
+def stamp_of(path: Path) -> tuple[int, int, int] | None:
+    """What tells whether a file is still the same; None if it is not there."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns, status.st_ino
 
 
 def unit(table_name: str) -> str:
@@ -232,8 +243,8 @@ def read_table(source: object, name: str = "DataFrame") -> Table:
         name: what messages call a frame.
 
     Raises:
-        TableError: for a file that is missing, of another kind, not UTF-8, badly quoted or without
-            rows; for blank or repeated column names; for rows with another number of cells than
+        TableError: for a file that is missing, that changes while it is read, of another kind, not UTF-8, badly
+            quoted or without rows; for blank or repeated column names; for rows with another number of cells than
             there are columns, with their lines; for a table in which no column can be read.
         ValueError: if `source` is neither a path nor a frame.
     """
@@ -256,12 +267,28 @@ def read_table(source: object, name: str = "DataFrame") -> Table:
                 "folder." + ("" if path.suffix or path.exists() else " There is no such folder.")
             )
         if ending == ".parquet":
-            return parquet.read(path)
-        return delimited.read(path) if ending in DELIMITERS else json_lines.read(path)
+            return _unchanged(path, parquet.read)
+        return _unchanged(path, delimited.read if ending in DELIMITERS else json_lines.read)
     except FileNotFoundError:
         raise TableError(f"table '{path}' does not exist.{_nearest_file(path)}") from None
     except OSError as error:
         raise TableError(f"table '{path}' cannot be read: {error.strerror or error}.") from None
+
+
+def _unchanged(path: Path, read: Callable[[Path], Table]) -> Table:
+    """The table in a file, which is the same after reading as it was before."""
+    if not path.is_file():  # a pipe, which is read once
+        return read(path)
+    before = stamp_of(path)
+    table = read(path)
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if stamp_of(path) != before:
+        raise TableError(
+            f"table '{path}' has changed while it was being read, so a part of it may be missing.\n"
+            "  Wait until nothing writes it any more, then run again."
+        )
+    return replace(table, file_sha256=digest)
 
 
 def _nearest_file(path: Path) -> str:

@@ -156,10 +156,7 @@ def gather(runs: Sequence[Run]) -> Gathered:
         try:
             recipe = run.read_recipe_values()
             scores[run.root] = row_values_of(run)
-            if not run.has_features:
-                raise RunError(
-                    f"run '{run.root}' has no features: `mscon probe` writes them, and has not finished here."
-                )
+            run.need_features()
             members.append(Member(run, int(recipe["train"]["seed"]), recipe))
         except RunError as error:
             complaints.append(str(error))

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from mscon.evaluate.metrics.cka import Matrix, cka_matrix, label_cka
 from mscon.evaluate.report.gather import Gathered
 from mscon.evaluate.report.maps import fifths, held_out, numbers
 from mscon.evaluate.report.methods import Method
+from mscon.model.cka import Matrix, cka_matrix, label_cka
 from mscon.run.recipe import names_of
 
 # From here on two spaces are called the same, below the second they are clearly different. Columns whose own labels

@@ -144,6 +144,7 @@ def render(
         warnings=[
             *behind_start(comparison),
             *_collapsed(gathered),
+            *_failure_signs(gathered),
             *spaces.failures,
             *lost_logs([m.run for m in members]),
             *([] if lead else _not_trained(gathered)),  # what leads says what a method without training is for
@@ -203,6 +204,18 @@ def _collapsed(gathered: Gathered) -> list[str]:
         for method in gathered.methods
     }
     return [f"“{title}”: {sentence}" for title, sentence in sentences.items() if sentence]
+
+
+def _failure_signs(gathered: Gathered) -> list[str]:
+    """What training warned of, of several seeds once; how alike heads are in the end is judged elsewhere."""
+    signs = {
+        (method.title, record.get("sign"), *record.get("columns", ())): record.get("sentence", "")
+        for method in gathered.methods
+        for member in reversed(method.members)
+        for record in member.run.read_log()
+        if record.get("kind") == "sign" and record.get("sign") != "same_space"
+    }
+    return [f"“{title}”: {sentence}" for (title, *_), sentence in signs.items()]
 
 
 def _not_trained(gathered: Gathered) -> list[str]:
