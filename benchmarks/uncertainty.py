@@ -90,7 +90,7 @@ def candidates(
     centred = x - x[train].mean(axis=0)
     size, directions = np.linalg.eigh(np.cov(x[train].T))
     whitened = centred @ directions / np.sqrt(size.clip(0) + 1e-2 * size.max())
-    found: dict[str, Rows] = {
+    ways: dict[str, Rows] = {
         "nearest training row, features": novelty,
         "10th nearest training row, features": distances[:, -1],
         "nearest over 10th nearest, features": distances[:, 0] / distances[:, -1],
@@ -102,7 +102,7 @@ def candidates(
         "norm of the features, negative": -np.linalg.norm(x, axis=1),
     }
     if len(ambiguities):
-        found["ambiguity (entropy of eq. 5), projections"] = ambiguities.mean(axis=0)
+        ways["ambiguity (entropy of eq. 5), projections"] = ambiguities.mean(axis=0)
         spaces = {column.column: column.space for column in uncertainty.columns}
         by_class = []
         disagreement = []
@@ -116,19 +116,17 @@ def candidates(
                 disagreement.append(1 - (share**2).sum(axis=1))
                 if column.kind == "class":
                     by_class.append(of_classes(x, train, members))
-        found["disagreement of the nearest 10, projections"] = np.mean(disagreement, axis=0)
+        ways["disagreement of the nearest 10, projections"] = np.mean(disagreement, axis=0)
         if by_class:
             to_class, relative, entropy = np.mean(by_class, axis=0)
-            found["Mahalanobis distance to a class, features"] = to_class
-            found["relative Mahalanobis distance, features"] = relative
-            found["entropy of a logistic regression, features"] = entropy
+            ways["Mahalanobis distance to a class, features"] = to_class
+            ways["relative Mahalanobis distance, features"] = relative
+            ways["entropy of a logistic regression, features"] = entropy
     parts = {"nearest": "nearest training row, features", "whitened": "nearest training row, whitened features"}
     parts |= {"ambiguity": "ambiguity (entropy of eq. 5), projections"}
     parts |= {"entropy": "entropy of a logistic regression, features"}
     ranks = {
-        short: rank_among(np.sort(found[name][validation]), found[name])
-        for short, name in parts.items()
-        if name in found
+        short: rank_among(np.sort(ways[name][validation]), ways[name]) for short, name in parts.items() if name in ways
     }
 
     def combined(*of: str, by: Callable[[np.ndarray], np.ndarray]) -> Rows:
@@ -137,14 +135,14 @@ def candidates(
     def rare(of: np.ndarray) -> np.ndarray:
         return -np.log(1 - of + 0.5 / len(validation)).sum(axis=0)
 
-    found[CHOSEN] = of_rows
-    found["ambiguity and the nearest row, mean of ranks"] = combined(
+    ways[CHOSEN] = of_rows
+    ways["ambiguity and the nearest row, mean of ranks"] = combined(
         "ambiguity", "nearest", by=lambda of: of.mean(axis=0)
     )
-    found["ambiguity and the nearest row, higher rank"] = combined("ambiguity", "nearest", by=lambda of: of.max(axis=0))
-    found["ambiguity and the nearest whitened row"] = combined("ambiguity", "whitened", by=rare)
-    found["entropy of a logistic regression and the nearest row"] = combined("entropy", "nearest", by=rare)
-    return found
+    ways["ambiguity and the nearest row, higher rank"] = combined("ambiguity", "nearest", by=lambda of: of.max(axis=0))
+    ways["ambiguity and the nearest whitened row"] = combined("ambiguity", "whitened", by=rare)
+    ways["entropy of a logistic regression and the nearest row"] = combined("entropy", "nearest", by=rare)
+    return ways
 
 
 def measured(run: Run) -> dict[str, dict[str, Rows]]:
@@ -212,22 +210,21 @@ def main() -> None:
     arguments = parser.parse_args()
     record: dict[str, Any] = {"machine": machine()}
     text = ["# How uncertain rows are", ""]
-    text += (__doc__ or "").splitlines()[5:]
+    text += [*(__doc__ or "").splitlines()[5:], ""]
     for name, *folders in arguments.runs:
         by_run = {}
         for folder in folders:
             run = Run.open(folder)
             by_run[run.name] = measured(run)
-            print(f"{name}: {run.name}", flush=True)
-        lines, values = table(by_run)
-        of_each = {
+        lines, mean = table(by_run)
+        each = {
             run: {way: {m: float(v.mean()) for m, v in of.items()} for way, of in ways.items()}
             for run, ways in by_run.items()
         }
-        record[name] = {"runs": of_each, "mean": values}
-        text += ["", f"## {name}: {len(by_run)} runs", "", *lines]
-    text += ["", record["machine"] + ".", "", "Made by `python benchmarks/uncertainty.py --write`.", ""]
-    print("\n".join(text))
+        record[name] = {"runs": each, "mean": mean}
+        text += [f"## {name}: {', '.join(by_run)}", "", *lines, ""]
+        print("\n".join(text[-len(lines) - 3 :]), flush=True)
+    text += [record["machine"] + ".", "", "Made by `python benchmarks/uncertainty.py --write`.", ""]
     if arguments.write:
         atomic.write_text(RESULTS / "uncertainty.md", "\n".join(text))
         atomic.write_json(RESULTS / "uncertainty.json", record)

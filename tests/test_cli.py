@@ -26,6 +26,7 @@ VERBS = (
     "report",
     "explore",
     "embed",
+    "predict",
     "export",
     "card",
     "push",

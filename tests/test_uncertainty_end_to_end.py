@@ -13,10 +13,14 @@ import pytest
 
 import mscon
 from mscon.cli import main
+from mscon.data.table.label_columns import LabelColumns
 from mscon.errors import RunError
 from mscon.evaluate.report.page import build_report
 from mscon.model.stored_uncertainty import read_uncertainty
 from mscon.run.run import Run
+from mscon.search.explorer.answers import Answers
+from mscon.search.explorer.columns import UNCERTAINTY, read_columns
+from mscon.search.explorer.payload import gather, sample
 from vector_table import RECIPE, points, write_table
 
 pytestmark = pytest.mark.usefixtures("short_probes")
@@ -194,3 +198,25 @@ def test_a_report_of_an_older_run_has_no_such_section(run, tmp_path):
     run.write_probe(probe, run.read_predictions())
     page = build_report(run, tmp_path / "report.html", with_maps=False).read_text("utf-8")
     assert 'id="uncertainty"' not in page and 'href="#uncertainty"' not in page
+
+
+def test_the_explorer_has_it_as_a_column_to_colour_and_filter_by(things):
+    run = Run.open(things / "run")
+    of_rows = read_uncertainty(run, "last")[1]
+    *others, column, split = gather(run, with_images=False, most=40, seconds=0.0).columns
+    assert (column.name, column.kind, split.name) == (UNCERTAINTY, "number", "split")
+    assert UNCERTAINTY not in [other.name for other in others]
+    drawn = sample(run.read_rows(), ("kind", "shade"), 40)
+    np.testing.assert_allclose(column.values, of_rows[drawn], atol=5e-4)
+    answers = Answers(run, seconds=0.0)
+    filters = [{"column": UNCERTAINTY, "low": 0.9}]
+    request = {"mix": {"kind": 1}, "like": [3], "filters": filters, "count": 80}
+    hits = answers.search(json.dumps(request).encode())
+    expected = np.flatnonzero(of_rows.astype(np.float64).round(3) >= 0.9)
+    assert sorted(hits["rows"]) == sorted(set(expected.tolist()) - {3})
+
+
+def test_a_column_of_the_table_of_that_name_stays_what_it_is():
+    rows = pl.DataFrame({"line": [2, 3], "split": ["train", "test"], UNCERTAINTY: ["a", "b"]})
+    columns = read_columns(LabelColumns(rows, {}, ()), uncertainty=np.array([0.1, 0.9], np.float32))
+    assert [(column.name, column.kind) for column in columns] == [(UNCERTAINTY, "name"), ("split", "category")]

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from mscon.method.similarities.same_row import SameRow as SameRow
     from mscon.method.similarities.teacher import Teacher as Teacher
     from mscon.method.weightings.base import Weighting as Weighting
+    from mscon.prediction import predict as predict
     from mscon.run import recipe as recipe
     from mscon.run.recipe import Recipe as Recipe
     from mscon.run.run import Run as Run
@@ -78,6 +79,7 @@ _HOMES = {
     "mscon.method.similarities.same_row": ("SameRow",),
     "mscon.method.similarities.teacher": ("Teacher",),
     "mscon.method.weightings.base": ("Weighting",),
+    "mscon.prediction": ("predict",),
     "mscon.run.recipe": ("Recipe", "recipe"),
     "mscon.run.run": ("Run",),
     "mscon.search.index": ("open_index",),

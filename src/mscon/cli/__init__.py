@@ -137,6 +137,7 @@ def _parser() -> tuple[argparse.ArgumentParser, argparse._SubParsersAction[argpa
         explore.explore,
         search.search,
         deployment.embed,
+        deployment.predict,
         deployment.export,
         evidence.card,
         deployment.push,

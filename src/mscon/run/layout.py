@@ -30,6 +30,7 @@ FILES: Mapping[str, str] = {
     "masks.json": "mscon probe",  # what heads of kind "masks" let through of the embedding
     "probe.json": "mscon probe",  # scores with intervals, one record each
     "predictions.safetensors": "mscon probe",  # predictions row by row, for paired comparison
+    "predictors.safetensors": "mscon predict",  # a calibrated linear model for each column, and its test rows
     "uncertainty.safetensors": "mscon probe",  # of each row, and what it takes to compute that of new rows
     "layers.json": "mscon probe",  # the same of intermediate layers of the encoder, by the name of the layer
     "layer_predictions.safetensors": "mscon probe",
