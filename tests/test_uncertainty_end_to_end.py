@@ -161,6 +161,14 @@ def test_a_file_that_mscon_did_not_write_is_refused(run, change, complaint):
         assert complaint in str(refusal.value) and "mscon probe" in str(refusal.value)
 
 
+@pytest.mark.parametrize("name", ["features", "0/projections"])
+def test_a_file_of_vectors_of_another_width_is_refused(run, name):
+    arrays, columns = run.read_uncertainty("last")
+    run.write_uncertainty({**arrays, name: arrays[name][:, :-1]}, columns, "last")
+    with pytest.raises(RunError, match=r"uncertainty\.safetensors is not of its model"):
+        mscon.load(run.root)
+
+
 def test_without_validation_rows_the_probe_says_why_there_is_none(tmp_path, capsys):
     table = write_table(tmp_path)
     table.write_text(table.read_text().replace("validation,", "test,"))

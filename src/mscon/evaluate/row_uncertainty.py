@@ -15,7 +15,7 @@ from mscon.evaluate.metrics.risk_coverage import area_under_risk, curve, gain, n
 from mscon.evaluate.space_scores import SpaceScores, spread
 from mscon.evaluate.targets import ProbeTarget, codes_of
 from mscon.model.class_posterior import Membership
-from mscon.model.row_uncertainty import RowUncertainty
+from mscon.model.row_uncertainty import MOST_ROWS, MOST_VALIDATION_ROWS, RowUncertainty, drawn
 
 # Rows above this are the most uncertain ones: about 20 %, as among validation rows.
 THRESHOLD = 0.8
@@ -160,10 +160,11 @@ def precision_of(
 ) -> list[tuple[bool, Int[np.ndarray, " some"], Float[np.ndarray, " some"]]]:
     """For each column of classes: whether it was trained on, test rows, and how many of the nearest 10 rows are alike.
 
-    Sought are those under an equal mix, among training and test rows; the number is their share.
+    Sought are those under an equal mix, among training and test rows; the number is their share. Of many rows some are
+    drawn, as a comparison of all with all would take hours for a million.
     """
-    test = frozen.split["test"]
-    searched = np.concatenate([frozen.split["train"], test])
+    test = drawn(frozen.split["test"], MOST_VALIDATION_ROWS)
+    searched = np.concatenate([drawn(frozen.split["train"], MOST_ROWS), test])
     mixed = np.concatenate(projections[:, searched], axis=1)
     near, _ = CosineNeighbours(mixed).nearest(_HITS, np.arange(len(searched) - len(test), len(searched)))
     shares = []
