@@ -226,16 +226,21 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--write", action="store_true")
     arguments = parser.parse_args()
-    records = [
-        r
-        for text in arguments.data
-        for r in measured(Data.read(text, arguments.rows, arguments.width), arguments.seeds)
-    ]
-    text = "\n".join(
+    records: list[dict[str, Any]] = []
+    for data in arguments.data:
+        records += measured(Data.read(data, arguments.rows, arguments.width), arguments.seeds)
+        text = page(records, arguments.rows, len(arguments.seeds))
+        if arguments.write:
+            atomic.write_text(RESULTS / "doubt.md", text)
+    print(text)
+
+
+def page(records: Sequence[dict[str, Any]], rows: int, seeds: int) -> str:
+    return "\n".join(
         [
             "# Planted wrong labels",
             "",
-            f"`benchmarks/doubt.py --rows {arguments.rows}`, {counted(len(arguments.seeds), 'seed')}. {machine()}.",
+            f"`benchmarks/doubt.py --rows {rows}`, {counted(seeds, 'seed')}. {machine()}.",
             "",
             "Finding them: AUROC / precision in % among as many rows as labels are wrong.",
             "",
@@ -247,9 +252,6 @@ def main() -> None:
             "",
         ]
     )
-    print(text)
-    if arguments.write:
-        atomic.write_text(RESULTS / "doubt.md", text)
 
 
 if __name__ == "__main__":

@@ -132,7 +132,7 @@ def embed_table(
         need_folder(folder, [table.path, *reads])
     embedder.width(similarity)
     drops = missing_images == "drop"
-    inputs = open_table(table, _data(embedder, vectors, link_folders), images, embedder.known, drops)
+    inputs = open_table(table, table_data(embedder, vectors, link_folders), images, embedder.known, drops)
     outputs.need_free(final, images=inputs.files, overwrite=overwrite)
     column = "features" if similarity is None else "projection"
     job = _Job(embedder, table, similarity, inputs, column, out.suffix, drops, batch_size)
@@ -172,7 +172,7 @@ def embed_table(
         ) from None
 
 
-def _data(embedder: Encodes, vectors: str | None, link_folders: Sequence[str]) -> Data:
+def table_data(embedder: Encodes, vectors: str | None, link_folders: Sequence[str] = ()) -> Data:
     """What is encoded, with the name that the vectors have in this table, and where links may lead here."""
     data = embedder.recipe.data
     data = replace(data, link_folders=tuple(link_folders)) if link_folders else data

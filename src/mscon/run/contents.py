@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Required, TypedDict
 import msgspec
 from msgspec import Meta
 
+from mscon.run.predictor_contents import Predictors
+
 if TYPE_CHECKING:
     import polars as pl
 
@@ -209,6 +211,7 @@ _SHAPES: Mapping[str, Any] = {
     "uncertainty.safetensors": _Uncertainty,
     "signature.json": dict[str, Any],
     "transfer.json": dict[str, Any],
+    "predictors.safetensors": Predictors,
     "log.jsonl": list[_Logged],
 }
 

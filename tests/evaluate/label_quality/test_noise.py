@@ -41,7 +41,7 @@ def test_hard_rows_are_not_taken_for_wrong_ones():
     """A model that knows how uncertain it is: a third of its predictions fail, and no label is wrong."""
     q, labels, _ = labelled(3_000, 4, 0.0, sharpness=1.5)
     assert (q.argmax(axis=1) != labels).mean() > 0.3
-    assert judge(q[None], labels).share < 0.03
+    assert judge(q[None], labels).share < 0.04
 
 
 def test_imbalance_does_not_move_the_share():

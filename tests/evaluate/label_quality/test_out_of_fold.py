@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from mscon.evaluate.label_quality import out_of_fold
 from mscon.evaluate.label_quality.out_of_fold import (
     FOLDS,
     WIDEST,
@@ -81,6 +82,18 @@ def test_neighbours_are_of_other_groups():
     assert (near >= 0).all() and not (groups[near] == groups[:, None]).any()
     alone = neighbours_of(features, np.zeros(90, dtype=np.int64))
     assert (alone == -1).all()
+
+
+def test_of_many_rows_each_is_compared_with_a_part(monkeypatch):
+    generator = np.random.default_rng(0)
+    kind = np.arange(400) % 4
+    space = np.eye(4)[kind] * 3 + generator.normal(size=(400, 4)) * 0.3
+    whole = neighbours_of(space, np.arange(400))
+    monkeypatch.setattr(out_of_fold, "_COMPARED", 200)
+    parts = neighbours_of(space, np.arange(400))
+    assert not np.array_equal(whole, parts) and (parts != np.arange(400)[:, None]).all() and (parts >= 0).all()
+    assert (kind[parts] == kind[:, None]).all()
+    assert len(np.unique(parts)) > 390  # no row is left out
 
 
 def test_votes_are_shares_of_the_known_neighbours():

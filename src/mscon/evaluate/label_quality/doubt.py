@@ -101,15 +101,13 @@ def _vectors(
     run: Run, source: FeatureSource, progress: bool, note: Callable[[str], None]
 ) -> tuple[str, Float[np.ndarray, "rows width"]]:
     """The vectors that labels are judged by, and what they are in words."""
+    extract(run, progress=progress)  # of which inputs the run has features says which inputs the start is of
     if source == "start":
         try:
-            if not run.has_whole_features:
-                extract(run, progress=progress)
             if (start := start_of(run, progress=progress)) is not None:
                 return start.title, start.features
         except MSConError as reason:
             note(f"the features that the run began from cannot be used: {reason}")
-    extract(run, progress=progress)
     if run.read_recipe().train.epochs:
         note(
             "labels are judged by the features of the run, which was trained on them. Errors in training rows may have "

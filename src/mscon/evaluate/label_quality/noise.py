@@ -5,9 +5,10 @@ right with probability 1 - e, and else drawn from what is written for a class by
 
     q_ik ~ prod_s p_sik^(a_s),    P(label y of row i) = (1 - e) q_iy + e sum_{k /= y} q_ik T_ky.
 
-The exponents a and the share e maximise the likelihood of the labels; T begins with the frequencies of the classes and
-is re-estimated by expectation-maximisation. What keeps e from counting rows that are merely hard to predict is that a
-model is as uncertain of these as it is wrong, while a wrong label contradicts it also where it is certain.
+The exponents a and the share e maximise the likelihood of the labels, as if there were one wrong one more; T begins
+with the frequencies of the classes and is re-estimated by expectation-maximisation. What keeps e from counting rows
+that are merely hard to predict is that a model is as uncertain of these as it is wrong, while a wrong label contradicts
+it also where it is certain.
 """
 
 from __future__ import annotations
@@ -23,6 +24,10 @@ from torch import Tensor
 _FITTED_ON = 20_000
 _ROUNDS = 3
 _LEAST, _LOGIT = 1e-6, -2.0
+# Of few rows sources without any wrong label can be as likely as sharp ones with some: predictions that learnt from
+# wrong labels expect them. So many wrong labels are taken for granted; 4 raised the estimate for clean labels that are
+# hard to predict by 1 to 2 points of 3,000 rows.
+_EXPECTED = 1
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -145,7 +150,7 @@ def _fit(
     def loss() -> Float[Tensor, ""]:
         optimiser.zero_grad()
         _, right, wrong = _likelihoods(noise(), logs, given, rates)
-        value = -(right + wrong.sum(dim=1)).log().mean()
+        value = -(right + wrong.sum(dim=1)).log().mean() - _EXPECTED / len(given) * noise().share.log()
         value.backward()
         return value
 

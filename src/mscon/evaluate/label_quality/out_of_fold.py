@@ -19,6 +19,9 @@ WIDEST = 256
 NEAREST = 25
 # Rows of one group are no neighbours of one another; so many more are looked for, to have 25 of other groups.
 _MOST_ALIKE = 50
+# Beyond so many rows each is compared with others of a random part of about this size, so that time grows with the rows
+# and not with their square.
+_COMPARED = 25_000
 
 
 def groups_of(
@@ -139,11 +142,17 @@ def neighbours_of(
         space: vectors that are compared by cosine.
         groups: see `groups_of`.
     """
-    largest = int(np.bincount(groups).max(initial=1))
-    near, _ = CosineNeighbours(space).nearest(NEAREST + min(largest - 1, _MOST_ALIKE))
-    other = groups[near] != groups[:, None]
-    order = np.argsort(~other, axis=1, kind="stable")[:, :NEAREST]
-    return np.where(np.take_along_axis(other, order, axis=1), np.take_along_axis(near, order, axis=1), -1)
+    count = NEAREST + min(int(np.bincount(groups).max(initial=1)) - 1, _MOST_ALIKE)
+    result = np.full((len(space), NEAREST), -1, dtype=np.int64)
+    order = np.random.default_rng(0).permutation(len(space))
+    for part in np.array_split(order, max(1, -(-len(space) // _COMPARED))):
+        rows = np.sort(part)
+        near = rows[CosineNeighbours(space[rows]).nearest(count)[0]]
+        other = groups[near] != groups[rows][:, None]
+        first = np.argsort(~other, axis=1, kind="stable")[:, :NEAREST]
+        of_others = np.where(np.take_along_axis(other, first, axis=1), np.take_along_axis(near, first, axis=1), -1)
+        result[rows, : of_others.shape[1]] = of_others
+    return result
 
 
 def votes(
