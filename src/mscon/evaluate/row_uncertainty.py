@@ -100,11 +100,11 @@ def score_uncertainty(
 
     Returns:
         {"threshold", "summary": [{"trained", "columns", "rows_left", "accuracy_gain", "precision_at_10_gain",
-        "area_under_risk", "coverage": [...], "accuracy": [...]}], "unseen": {"rows", "auroc"}}. Of the columns that
+        "area_under_risk", "accuracy": [[share, accuracy], ...]}], "unseen": {"rows", "auroc"}}. Of the columns that
         hold classes, those that were trained on and the others are averaged apart. Gains are of test rows with an
         uncertainty of up to `threshold`, over all test rows, by linear probes, and by the nearest 10 of training and
-        test rows under an equal mix. "accuracy" is that of the most certain rows for each coverage. Values but those
-        of lists and counts have intervals. "unseen" is there where there are unseen rows.
+        test rows under an equal mix. "accuracy" is that of the most certain rows, for some shares of rows. Gains, area
+        and AUROC have intervals. "unseen" is there where there are unseen rows.
     """
     test, unseen = frozen.split["test"], frozen.split["unseen"]
     if not len(test):
@@ -130,8 +130,9 @@ def score_uncertainty(
                 "accuracy_gain": gains[0],
                 "precision_at_10_gain": gains[1],
                 "area_under_risk": _mean([(r, area_under_risk(of_rows[r], 1 - s)) for r, s in right], frozen),
-                "coverage": COVERAGES.tolist(),
-                "accuracy": np.mean([curve(of_rows[r], s, COVERAGES) for r, s in right], axis=0).tolist(),
+                "accuracy": np.stack(
+                    [COVERAGES, np.mean([curve(of_rows[r], s, COVERAGES) for r, s in right], axis=0)], axis=1
+                ).tolist(),
             }
         )
     if len(unseen):
