@@ -81,10 +81,10 @@ def doubt(arguments: argparse.Namespace) -> None:
         print(f"  {sentence}")
         column = sentence.partition(":")[0]
         issues = labels.filter((pl.col("column") == column) & pl.col("is_label_issue")).head(_SHOWN)
-        for line, given, predicted, score in issues.select(
+        for line, label, predicted, score in issues.select(
             "line", "given_label", "predicted_label", "label_score"
         ).iter_rows():
-            print(f"    {word} {line}: {cell_text(given)!r}, predicted {predicted!r} (right with {100 * score:.0f} %)")
+            print(f"    {word} {line}: {cell_text(label)!r}, predicted {predicted!r} (right with {100 * score:.0f} %)")
     if arguments.corrected is not None:
         replaced = write_corrected(run, arguments.corrected, arguments.at_least, arguments.table)
         print(f"{arguments.corrected}: {counted(sum(replaced.values()), 'label')} replaced")

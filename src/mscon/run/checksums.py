@@ -133,7 +133,11 @@ def _measure(path: Path) -> tuple[int, str]:
 
 
 # What to do, besides restoring it from a copy, about a file that has changed since a verb wrote it.
-_REWRITE = {"mscon train": ", or train again", "mscon probe": ", or run `mscon probe` again"}
+_REWRITE = {
+    "mscon train": ", or train again",
+    "mscon probe": ", or run `mscon probe` again",
+    "mscon doubt": ", or run `mscon doubt` again",
+}
 
 
 @dataclass(frozen=True, slots=True)
