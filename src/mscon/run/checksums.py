@@ -133,11 +133,8 @@ def _measure(path: Path) -> tuple[int, str]:
 
 
 # What to do, besides restoring it from a copy, about a file that has changed since a verb wrote it.
-_REWRITE = {
-    "mscon train": ", or train again",
-    "mscon probe": ", or run `mscon probe` again",
-    "mscon doubt": ", or run `mscon doubt` again",
-}
+_AGAIN = ("mscon probe", "mscon doubt")
+_REWRITE = {"mscon train": ", or train again"} | {verb: f", or run `{verb}` again" for verb in _AGAIN}
 
 
 @dataclass(frozen=True, slots=True)
