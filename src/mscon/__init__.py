@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mscon.deploy.embedder import load as load
     from mscon.deploy.transformer import EmbeddingTransformer as EmbeddingTransformer
     from mscon.errors import MSConError as MSConError
+    from mscon.evaluate.affinity import affinity as affinity
     from mscon.evaluate.label_quality.doubt import doubt as doubt
     from mscon.evaluate.probe import probe as probe
     from mscon.evaluate.report.page import build_report as build_report
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from mscon.method.similarities.same_row import SameRow as SameRow
     from mscon.method.similarities.teacher import Teacher as Teacher
     from mscon.method.weightings.base import Weighting as Weighting
+    from mscon.prediction import predict as predict
     from mscon.run import recipe as recipe
     from mscon.run.recipe import Recipe as Recipe
     from mscon.run.run import Run as Run
@@ -56,6 +58,7 @@ _HOMES = {
     "mscon.deploy.embedder": ("load",),
     "mscon.deploy.transformer": ("EmbeddingTransformer",),
     "mscon.errors": ("MSConError",),
+    "mscon.evaluate.affinity": ("affinity",),
     "mscon.evaluate.label_quality.doubt": ("doubt",),
     "mscon.evaluate.probe": ("probe",),
     "mscon.evaluate.report.page": ("build_report",),
@@ -76,6 +79,7 @@ _HOMES = {
     "mscon.method.similarities.same_row": ("SameRow",),
     "mscon.method.similarities.teacher": ("Teacher",),
     "mscon.method.weightings.base": ("Weighting",),
+    "mscon.prediction": ("predict",),
     "mscon.run.recipe": ("Recipe", "recipe"),
     "mscon.run.run": ("Run",),
     "mscon.search.index": ("open_index",),

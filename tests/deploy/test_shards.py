@@ -37,11 +37,18 @@ class Counting:
     def width(self, similarity=None):
         return self.embedder.width(similarity)
 
-    def encode(self, pixels, similarity=None):
+    @property
+    def uncertainty_digest(self):
+        return self.embedder.uncertainty_digest
+
+    def rates(self, similarity=None):
+        return self.embedder.rates(similarity)
+
+    def encode_rated(self, pixels, similarity=None):
         if self.fails_after is not None and self.count + len(pixels) > self.fails_after:
             raise KeyboardInterrupt
         self.count += len(pixels)
-        return self.embedder.encode(pixels, similarity)
+        return self.embedder.encode_rated(pixels, similarity)
 
 
 def read(path) -> dict[str, np.ndarray]:

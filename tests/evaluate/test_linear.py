@@ -38,7 +38,9 @@ def accuracy(result: LinearResult) -> float:
 
 
 def same(a: LinearResult, b: LinearResult) -> bool:
-    arrays = [(getattr(a, name), getattr(b, name)) for name in LinearResult.__slots__ if name != "scores"]
+    names = set(LinearResult.__slots__) - {"scores", "linear_map"}
+    arrays = [(getattr(a, name), getattr(b, name)) for name in names]
+    arrays += zip(a.linear_map.to_arrays().values(), b.linear_map.to_arrays().values(), strict=True)
     return all(np.array_equal(x, y) for x, y in [*arrays, (a.scores["accuracy"], b.scores["accuracy"])])
 
 

@@ -110,6 +110,7 @@ def flip(path):
         ("features/projections.safetensors", lambda run: run.read_projections()),
         ("probe.json", lambda run: run.read_probe()),
         ("predictions.safetensors", lambda run: run.read_predictions()),
+        ("predictors.safetensors", lambda run: run.read_predictors(lambda about, arrays: arrays)),
         ("masks.json", lambda run: run.read_masks()),
     ],
 )
@@ -118,6 +119,7 @@ def test_one_bit_is_noticed_in_every_file_that_is_read(run, name, read):
     run.write_checkpoint("last", {"weight": torch.ones(2)}, {"epoch": 1})
     run.write_features(np.ones((2, 3), np.float32), np.zeros((1, 2, 2), np.float32))
     run.write_probe({"linear": []}, {"linear/0/row": np.arange(2)})
+    run.write_predictors({"source": "", "predictors": [], "skipped": []}, {"0/weights": np.ones((2, 2), np.float32)})
     run.write_masks([[1.0]])
     read(run)
     flip(run.root / name)

@@ -158,10 +158,11 @@ def arguments(verb, root, table, out):
         "export to onnx": ["export", root, "--to", "onnx", "--out", out / "model.onnx"],
         "push": ["push", root, "owner/name", "--dry-run", out / "upload"],
         "embed": ["embed", root, "--table", table, "--out", out / "new.npz"],
+        "predict": ["predict", root, "--table", table, "--out", out / "new.csv"],
     }[verb]
 
 
-VERBS = ("probe", "resume", "export", pytest.param("export to onnx", marks=needs_onnx), "push", "embed")
+VERBS = ("probe", "resume", "export", pytest.param("export to onnx", marks=needs_onnx), "push", "embed", "predict")
 
 
 def contents(folder):
@@ -191,6 +192,7 @@ def test_a_run_of_somebody_else_imports_nothing(trained, table, mark, tmp_path, 
         pytest.param("export to onnx", "heads", marks=needs_onnx),
         ("push", "heads"),
         ("embed", "heads"),
+        ("predict", "heads"),
     ],
 )
 def test_it_does_once_it_is_trusted(trained, table, mark, tmp_path, verb, place):

@@ -116,6 +116,16 @@ def share(text: str) -> float:
     return number
 
 
+def probability(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f"must be a number from 0 to 1, got '{text}'")
+    return number
+
+
 def port(text: str) -> int:
     if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 65_535):
         raise argparse.ArgumentTypeError(f"must be a port from 1 to 65535, got '{text}'")

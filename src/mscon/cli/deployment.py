@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mscon.cli.arguments import (
+    ACCEPT_CHANGES,
     CHECKPOINT,
     IMAGES,
     OVERWRITE,
@@ -19,10 +20,20 @@ from mscon.cli.arguments import (
     flag,
     open_run,
     positive,
+    probability,
     process_number,
     share,
     started_by_torchrun,
     verb,
+)
+
+VECTORS = argument(
+    "--vectors",
+    "for models of vectors: the file or column with the vectors (default: the name used in training)",
+    metavar="NAME",
+)
+BATCH_SIZE = argument(
+    "--batch-size", "rows in memory at a time (default: 256)", metavar="N", type=positive, default=256
 )
 
 
@@ -40,11 +51,7 @@ from mscon.cli.arguments import (
         action="append",
         default=[],
     ),
-    argument(
-        "--vectors",
-        "for models of vectors: the file or column with the vectors (default: the name used in training)",
-        metavar="NAME",
-    ),
+    VECTORS,
     argument(
         "--missing-images",
         "drop: leave out rows whose image cannot be read, and name them (default: error)",
@@ -54,7 +61,7 @@ from mscon.cli.arguments import (
     argument(
         "--shard-rows", "leave the output in files of N rows, in the folder OUT.shards", metavar="N", type=positive
     ),
-    argument("--batch-size", "rows in memory at a time (default: 256)", metavar="N", type=positive, default=256),
+    BATCH_SIZE,
     OVERWRITE.described("replace an existing OUT, unless it is a file that is read here"),
     TRUST,
     examples="""
@@ -72,6 +79,10 @@ def embed(arguments: argparse.Namespace) -> None:
     Writes for each row its line, its image path and its features, or with --similarity its
     projection of that similarity, scaled to unit length. MODEL is a run directory, a packed model
     (`mscon export`) or hf:OWNER/NAME.
+
+    Of a run that `mscon probe` evaluated with validation rows, a column "uncertainty" says how far
+    each vector can be trusted, from 0 to 1: 0.95 is more uncertain than 95 % of the validation rows.
+    With --similarity it is how ambiguous that column is alone. Other models do not have it.
 
     The same command continues a job that was killed: finished parts are in the folder OUT.shards.
     They are used again if weights, rows and image files (size, times, number on the disk) are the
@@ -106,6 +117,80 @@ def embed(arguments: argparse.Namespace) -> None:
         if changed := changed_since_training(open_run(Path(arguments.model)), data, table, arguments.images):
             print(f"note: {changed} They are embedded as they are now.", file=sys.stderr)
     print(output)
+
+
+@verb(
+    RUN,
+    replace(TABLE, options={**TABLE.options, "required": False}),
+    flag("--missing", "instead of --table: fill the empty cells of the rows that the run was trained on"),
+    argument("--out", "output file, .csv or .parquet", metavar="OUT", type=Path, required=True),
+    argument(
+        "--columns",
+        "label columns of the run to predict (default: those trained on, those of [probe] columns, and those predicted "
+        "before)",
+        metavar="NAME",
+        nargs="+",
+        default=[],
+    ),
+    argument(
+        "--abstain",
+        "leave cells empty whose confidence is below X, from 0 to 1 (default: 0, none)",
+        metavar="X",
+        type=probability,
+        default=0.0,
+    ),
+    IMAGES,
+    VECTORS,
+    BATCH_SIZE,
+    ACCEPT_CHANGES,
+    OVERWRITE.described("replace an existing OUT, unless it is a file that is read here"),
+    TRUST,
+    examples="""
+    mscon predict runs/shoes --table new.csv --out predictions.csv
+    mscon predict runs/shoes --table new.csv --columns closure --abstain 0.8 --out new.parquet
+    mscon predict runs/shoes --missing --abstain 0.9 --out filled.csv
+    """,
+    fault="a mistake in the run, the table or an image (OUT was not written)",
+)
+def predict(arguments: argparse.Namespace) -> None:
+    """Predict label columns for the rows of a table, with calibrated confidences.
+
+    Writes for each row its line, its image path, and for each column NAME and NAME_confidence:
+    how likely the whole cell is right. Numbers have NAME_low and NAME_high instead, an interval
+    that holds 90 % of new numbers. With --missing it writes the rows of the run with their empty
+    cells filled; confidences stand beside these only. The table itself is never changed.
+
+    The first use fits a linear model a column on the features of the training rows, as
+    `mscon probe` does, calibrates it on the validation rows, measures it on the test rows, and
+    writes all of it to the run. It is fitted again when the features have changed. The summary
+    says for each column the accuracy on test rows and the expected calibration error.
+    """
+    from mscon.data.table.table import read_table
+    from mscon.deploy.inputs import changed_since_training
+    from mscon.errors import RunError
+    from mscon.prediction import write_predictions
+
+    if (arguments.table is None) == (not arguments.missing):
+        raise RunError("name either --table TABLE, for new rows, or --missing, for the empty cells of the run's rows.")
+    run = open_run(arguments.run, arguments.trust)
+    sentences = write_predictions(
+        run,
+        arguments.table,
+        arguments.out,
+        columns=arguments.columns,
+        abstain=arguments.abstain,
+        images=arguments.images,
+        vectors=arguments.vectors,
+        batch_size=arguments.batch_size,
+        accept_changes=arguments.accept_changes,
+        overwrite=arguments.overwrite,
+    )
+    if arguments.table is not None:
+        data = run.read_recipe().data
+        data = data if arguments.vectors is None else replace(data, vectors=arguments.vectors)
+        if changed := changed_since_training(run, data, read_table(arguments.table), arguments.images):
+            print(f"note: {changed} They are predicted as they are now.", file=sys.stderr)
+    print(sentences)
 
 
 @verb(

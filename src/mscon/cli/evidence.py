@@ -107,6 +107,41 @@ def _score_lines(heading: str, probe: Mapping[str, Any]) -> list[str]:
 
 
 @verb(
+    RUN,
+    argument(
+        "--columns",
+        "label columns that are judged beside those trained on and those of [probe] columns",
+        metavar="COLUMN",
+        nargs="+",
+        default=[],
+    ),
+    MOVED,
+    TRUST,
+    ACCEPT_CHANGES,
+    examples="""
+    mscon affinity runs/shoes
+    mscon affinity runs/shoes --columns brand season
+    """,
+)
+def affinity(arguments: argparse.Namespace) -> None:
+    """Compare the label columns of a run with each other.
+
+    Prints which columns tell which, which say the same, which pull the features in opposite
+    directions, and which to try to leave out. For each column, trained on or not: how far the
+    nearest rows in the space of each similarity agree in it (0 by chance, 1 always). For each
+    two trained columns: normalised mutual information of the labels, linear CKA of the
+    projections, and the cosine of the gradients of their losses at the features. Nothing is
+    trained. The numbers are written to affinity.json in the run.
+    """
+    from mscon.evaluate.affinity import affinity
+    from mscon.evaluate.affinity_words import tables
+
+    run = open_run(arguments.run, arguments.trust)
+    result = affinity(run, arguments.columns, accept_changes=arguments.accept_changes, images=arguments.images)
+    print("\n".join([f"{run.root}: judged by {result.split} rows", *tables(result), "", *result.sentences]))
+
+
+@verb(
     argument("paths", "run directories, or folders of `mscon reproduce`", metavar="RUN", type=Path, nargs="+"),
     argument("--out", "default: report.html in the run, or beside the runs", metavar="FILE", type=Path),
     argument("--title", "of the page (default: the method's title and the table's name)", default=""),

@@ -56,6 +56,8 @@ def search(arguments: argparse.Namespace) -> None:
     Prints the best rows first: the score under the mix, the score by each similarity (-1 to 1),
     and all labels with a sign: = same as the query, ≈0.61 partly the same, ≠ different, ? unknown,
     as the similarity of that column compares them. Rows of the query stand first, marked "query".
+    Uncertainty, from 0 to 1, says how far the vectors of a row can be trusted: 0.95 is more uncertain
+    than 95 % of the validation rows. It is there if the run was evaluated with such rows.
     A note names rows that are shown whose image or vector has changed since training.
     """
     import json
@@ -104,7 +106,8 @@ def _table(hits: Hits) -> Table:
     if names:
         table.add_column("name", overflow="fold")
     # A column of labels often has the name of a similarity, so that of its scores is another.
-    for title in ("score", *(f"by {name}" for name in hits.mix.names)):
+    rated = ["uncertainty"] if any(hit.uncertainty is not None for hit in shown) else []
+    for title in ("score", *(f"by {name}" for name in hits.mix.names), *rated):
         table.add_column(_plain(title), justify="right")
     # The column that rows are called by stands before the scores already.
     labels = [label for label in hits[0].labels if [hit.labels[label] for hit in shown] != [hit.name for hit in shown]]
@@ -118,6 +121,7 @@ def _table(hits: Hits) -> Table:
             *([_plain(hit.name or "")] if names else []),
             "query" if is_query else f"{hit.score:.3f}",
             *("" if is_query else f"{score:.3f}" for score in hit.scores.values()),
+            *(f"{hit.uncertainty:.2f}" for _ in rated),
             *(_plain(cell_text(hit.labels[name] or "")) if is_query else _label(hit, name) for name in labels),
             *([_plain(hit.image or "")] if images else []),
             end_section=number == len(hits.examples) - 1,

@@ -19,6 +19,8 @@ from mscon.deploy.inputs import open_columns, picture_batches, pictures
 from mscon.errors import RunError, nearest, numbered
 from mscon.model.digest import digest
 from mscon.model.model import Model, load_model
+from mscon.model.row_uncertainty import RowUncertainty
+from mscon.model.stored_uncertainty import read_uncertainty
 from mscon.run.recipe import Recipe
 from mscon.run.run import Run
 
@@ -36,6 +38,7 @@ class Embedder:
         known: how rows become vectors, from its run; None where they are images.
         checkpoint: which weights it has, where that is known.
         device: where it computes; None for a GPU if there is one.
+        row_uncertainty: says how uncertain rows are; None where that is not known.
     """
 
     def __init__(
@@ -46,8 +49,10 @@ class Embedder:
         known: Mapping[str, Any] | None = None,
         checkpoint: str = "",
         device: torch.device | str | None = None,
+        row_uncertainty: RowUncertainty | None = None,
     ) -> None:
         self.recipe, self.name, self.known, self.checkpoint = recipe, name, known, checkpoint
+        self.row_uncertainty = row_uncertainty
         self.device = torch.device(device or _device())
         self.model = model.to(self.device, torch.float32).eval()
 
@@ -62,6 +67,14 @@ class Embedder:
         description = packed.describe(self.recipe, self.model, "", self.known)
         text = json.dumps([description["recipe"], description["inputs"]], sort_keys=True)
         return digest(text, self.model.state_dict())
+
+    @cached_property
+    def uncertainty_digest(self) -> str:
+        """A hash of what says how uncertain rows are; "" where that is not known."""
+        if self.row_uncertainty is None:
+            return ""
+        arrays, columns = self.row_uncertainty.to_arrays()
+        return digest(json.dumps(columns), {name: torch.from_numpy(array) for name, array in arrays.items()})
 
     def width(self, similarity: str | None = None) -> int:
         """Numbers of a vector: of features, or of the projection of a similarity.
@@ -96,13 +109,59 @@ class Embedder:
         blocks = [self.encode(inputs, similarity) for inputs in self._batches(images, batch_size)]
         return np.concatenate(blocks) if blocks else np.zeros((0, self.width(similarity)), dtype=np.float32)
 
+    def uncertainty(
+        self, images: Any, similarity: str | None = None, batch_size: int = 256
+    ) -> Float[np.ndarray, " rows"]:
+        """How uncertain the vectors of images are, in [0, 1]: 0.95 is more uncertain than 95 % of validation rows.
+
+        See `mscon.model.row_uncertainty`.
+
+        Args:
+            images: as `embed` takes them.
+            similarity: the name of one, for the ambiguity of its column alone; None for the row as a whole.
+            batch_size: images in memory at a time.
+
+        Raises:
+            RunError: if the model does not know, or the similarity has no classes; else as `embed`.
+        """
+        self._number(similarity)
+        if self.row_uncertainty is None:
+            raise RunError(
+                f"{self.name} does not know how uncertain rows are. `mscon probe RUN` computes what that takes, for a "
+                "run with validation rows; packed models do not have it."
+            )
+        if not self.rates(similarity):
+            judged = ", ".join(f"'{column.column}'" for column in self.row_uncertainty.columns)
+            raise RunError(
+                f"{self.name}: the column of similarity '{similarity}' has no classes that could be judged. "
+                f"Those that have: {judged or 'none'}."
+            )
+        blocks = [self.encode_rated(inputs, similarity)[1] for inputs in self._batches(images, batch_size)]
+        return np.concatenate([np.zeros(0, dtype=np.float32), *(block for block in blocks if block is not None)])
+
+    def rates(self, similarity: str | None = None) -> bool:
+        """Whether `uncertainty` is known, of rows as a whole or of the column of a similarity."""
+        rated = self.row_uncertainty
+        return rated is not None and (similarity is None or similarity in [column.column for column in rated.columns])
+
     def encode(
         self, inputs: Shaped[np.ndarray, "rows ..."], similarity: str | None = None
     ) -> Float[np.ndarray, "rows dim"]:
         """The same of inputs as a run stores them: uint8 images [channels, size, size], or float32 vectors."""
+        return self.encode_rated(inputs, similarity)[0]
+
+    def encode_rated(
+        self, inputs: Shaped[np.ndarray, "rows ..."], similarity: str | None = None
+    ) -> tuple[Float[np.ndarray, "rows dim"], Float[np.ndarray, " rows"] | None]:
+        """The same with their `uncertainty`, which is None where it is not known."""
         number = self._number(similarity)
         features, projections = self.model.embed(plain(torch.from_numpy(inputs).to(self.device)))
-        return self._finite(features if number is None else projections[number])
+        vectors, rated = self._finite(features if number is None else projections[number]), self.row_uncertainty
+        if rated is None or not self.rates(similarity):
+            return vectors, None
+        if similarity is None:
+            return vectors, rated.of(features, projections)
+        return vectors, rated.of_column(similarity, vectors)
 
     def project(self, images: Any, batch_size: int = 256) -> Float[np.ndarray, "similarities rows dim"]:
         """The projections of all similarities, scaled to unit length, of images as `embed` takes them."""
@@ -193,7 +252,11 @@ def load(
     run = Run.open(path, trust)
     recipe = run.read_recipe()
     name = checkpoint or recipe.train.checkpoint
-    return Embedder(load_model(run, name), recipe, f"run '{path}'", run.read_inputs(), name, device)
+    model, stored = load_model(run, name), read_uncertainty(run, name)
+    if stored is not None and stored[0].features.shape[1] != model.width:
+        raise RunError(f"run '{path}': uncertainty.safetensors is not of its model. Run `mscon probe` again.")
+    rated = None if stored is None else stored[0]
+    return Embedder(model, recipe, f"run '{path}'", run.read_inputs(), name, device, rated)
 
 
 def files_of(source: str | Path) -> list[Path]:

@@ -94,19 +94,26 @@ def write_checked(path: Path, write: Callable[[Path], Any]) -> None:
 
 
 def write_vectors(
-    path: Path, lines: Sequence[int], names: Sequence[str] | None, column: str, vectors: Float[np.ndarray, "rows dim"]
+    path: Path,
+    lines: Sequence[int],
+    names: Sequence[str] | None,
+    column: str,
+    vectors: Float[np.ndarray, "rows dim"],
+    uncertainty: Float[np.ndarray, " rows"] | None = None,
 ) -> None:
-    """A file of the output; `names` is None where rows are not images."""
+    """A file of the output; `names` is None where rows are not images, `uncertainty` where it is not known."""
     numbers = np.asarray(lines, dtype=np.int64)
     if path.suffix == ".npz":
         texts = {} if names is None else {"image": np.asarray(names, dtype=np.str_)}
-        arrays: dict[str, Any] = {"line": numbers, **texts, column: vectors}
+        rated = {} if uncertainty is None else {"uncertainty": uncertainty}
+        arrays: dict[str, Any] = {"line": numbers, **texts, column: vectors, **rated}
         with path.open("wb") as file:
             np.savez(file, **arrays)
         return
     keys = [pl.Series("line", numbers)] + ([] if names is None else [pl.Series("image", names, dtype=pl.String)])
     flat = pl.Series(column, vectors.reshape(-1), dtype=pl.Float32)
-    pl.DataFrame([*keys, flat.reshape(vectors.shape)]).write_parquet(path)
+    rated_rows = [] if uncertainty is None else [pl.Series("uncertainty", uncertainty, dtype=pl.Float32)]
+    pl.DataFrame([*keys, flat.reshape(vectors.shape), *rated_rows]).write_parquet(path)
 
 
 def concatenate(parts: Sequence[Path], path: Path, suffix: str) -> None:

@@ -15,12 +15,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Literal
 
 import numpy as np
-from jaxtyping import Float, Shaped
 
 from mscon.data.table.table import Table, unit
+from mscon.deploy.encodes import Encodes
 from mscon.deploy.inputs import TableInputs, missing_images_text, open_table
 from mscon.deploy.shard_files import (
     INDEX,
@@ -40,7 +40,7 @@ from mscon.deploy.shard_files import (
 from mscon.errors import RunError, TableError, counted, numbered
 from mscon.run import atomic, checksums, outputs
 from mscon.run.progress import ProgressBar
-from mscon.run.recipe import Data, Recipe
+from mscon.run.recipe import Data
 
 # Rows of a shard of a job whose shards are put together in the end: what a killed job loses at most.
 ROWS = 4_096
@@ -49,24 +49,6 @@ _SUFFIXES = (".parquet", ".npz")
 # Raised whenever the same rows would give another file.
 _FORMAT = 1
 _SECONDS_BETWEEN_LOOKS = 0.1
-
-
-@runtime_checkable
-class Encodes(Protocol):
-    """The part of an Embedder that is needed here."""
-
-    recipe: Recipe
-    known: Mapping[str, Any] | None
-    name: str
-
-    @property
-    def digest(self) -> str: ...
-
-    def width(self, similarity: str | None = None) -> int: ...
-
-    def encode(
-        self, inputs: Shaped[np.ndarray, "rows ..."], similarity: str | None = None
-    ) -> Float[np.ndarray, "rows dim"]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,10 +89,11 @@ def embed_table(
 ) -> Path | None:
     """Write a vector for every row of a table, with the line and the image path that it belongs to.
 
-    The output has columns (Parquet) or arrays (npz) `line`, `image` (where rows are images) and `features` or
-    `projection`. Work goes to the folder OUT.shards; in the end it is put together to OUT, and the folder removed.
-    With `shard_rows` the folder is the output, and index.json in it, written last, names its files with their
-    checksums. A finished file in the folder that has changed since it was written is written again.
+    The output has columns (Parquet) or arrays (npz) `line`, `image` (where rows are images), `features` or
+    `projection`, and, where the model knows it, `uncertainty`, see `mscon.model.row_uncertainty`. Work goes to the
+    folder OUT.shards; in the end it is put together to OUT, and the folder removed. With `shard_rows` the folder is the
+    output, and index.json in it, written last, names its files with their checksums. A finished file in the folder that
+    has changed since it was written is written again.
 
     Args:
         embedder: makes the vectors.
@@ -149,7 +132,7 @@ def embed_table(
         need_folder(folder, [table.path, *reads])
     embedder.width(similarity)
     drops = missing_images == "drop"
-    inputs = open_table(table, _data(embedder, vectors, link_folders), images, embedder.known, drops)
+    inputs = open_table(table, table_data(embedder, vectors, link_folders), images, embedder.known, drops)
     outputs.need_free(final, images=inputs.files, overwrite=overwrite)
     column = "features" if similarity is None else "projection"
     job = _Job(embedder, table, similarity, inputs, column, out.suffix, drops, batch_size)
@@ -189,7 +172,7 @@ def embed_table(
         ) from None
 
 
-def _data(embedder: Encodes, vectors: str | None, link_folders: Sequence[str]) -> Data:
+def table_data(embedder: Encodes, vectors: str | None, link_folders: Sequence[str] = ()) -> Data:
     """What is encoded, with the name that the vectors have in this table, and where links may lead here."""
     data = embedder.recipe.data
     data = replace(data, link_folders=tuple(link_folders)) if link_folders else data
@@ -203,7 +186,8 @@ def _data(embedder: Encodes, vectors: str | None, link_folders: Sequence[str]) -
 def _shards(job: _Job, folder: Path, rows: int) -> Iterator[Shard]:
     for number, start in enumerate(range(0, len(job.table), rows)):
         span = range(start, min(start + rows, len(job.table)))
-        digest = hashlib.sha256(json.dumps([_FORMAT, job.embedder.digest, job.similarity, job.suffix]).encode())
+        model = [job.embedder.digest, *filter(None, [job.embedder.uncertainty_digest])]
+        digest = hashlib.sha256(json.dumps([_FORMAT, *model, job.similarity, job.suffix]).encode())
         for row, stamp in zip(span, job.inputs.stamps(span), strict=True):
             digest.update(json.dumps([job.table.lines[row], *stamp]).encode())
         name = f"{number:05d}-{digest.hexdigest()[:16]}"
@@ -215,6 +199,7 @@ def _shards(job: _Job, folder: Path, rows: int) -> Iterator[Shard]:
 def _embed(job: _Job, shard: Shard, advance: Callable[[int], None]) -> None:
     """Write one shard, or the list of its rows without an image."""
     vectors: list[np.ndarray] = []
+    uncertainty: list[np.ndarray] = []
     embedded: list[int] = []
     faults: dict[int, str] = {}
     for start in range(shard.rows.start, shard.rows.stop, job.batch_size):
@@ -223,7 +208,9 @@ def _embed(job: _Job, shard: Shard, advance: Callable[[int], None]) -> None:
         faults |= {rows[k]: fault for k, fault in unreadable.items()}
         fine = [k for k in range(len(rows)) if k not in unreadable]
         if fine and (job.drops or not faults):  # of a shard that is not written the rest is only tried
-            vectors.append(job.embedder.encode(inputs[fine], job.similarity))
+            block, rated = job.embedder.encode_rated(inputs[fine], job.similarity)
+            vectors.append(block)
+            uncertainty += [] if rated is None else [rated]
             embedded += [rows[k] for k in fine]
         advance(len(rows))
     if faults:
@@ -236,7 +223,9 @@ def _embed(job: _Job, shard: Shard, advance: Callable[[int], None]) -> None:
         cells = job.inputs.names
         names = None if cells is None else [str(cells[row]) for row in embedded]
         target = shard.partial if faults else shard.full
-        write_checked(target, lambda path: write_vectors(path, lines, names, job.column, matrix))
+        is_rated = job.embedder.rates(job.similarity)
+        numbers = np.concatenate([np.zeros(0, dtype=np.float32), *uncertainty]) if is_rated else None
+        write_checked(target, lambda path: write_vectors(path, lines, names, job.column, matrix, numbers))
 
 
 def _wait(folder: Path, shards: Sequence[Shard], world: int, drops: bool) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Shaped
+from jaxtyping import Float, Shaped
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from mscon.evaluate.large_logistic import LargeLogistic, is_large
@@ -42,6 +42,8 @@ class Task:
         scores: by measure one value a row.
         constant: the prediction to beat.
         validation_score: the criterion as it is reported.
+        names: of the classes or labels that the models tell apart, or of all levels.
+        unit: what 0 and 1 of the fitted target are in the unit of the column.
     """
 
     known: Parts
@@ -53,6 +55,19 @@ class Task:
     constant: Any
     validation_score: Callable[[float], float | None] = float
     names: tuple[str, ...] = ()
+    unit: tuple[float, float] = (0.0, 1.0)
+
+
+def parameters(task: Task) -> tuple[Float[np.ndarray, "width outputs"], Float[np.ndarray, " outputs"]]:
+    """Weights and intercepts of the models of a task as they are fitted now, in the unit of the column."""
+    zero, one = task.unit
+    fitted = [
+        model.parameters() if isinstance(model, LargeLogistic) else (np.atleast_2d(model.coef_).T, model.intercept_)
+        for model, _ in task.models
+    ]
+    weights = np.concatenate([of_one for of_one, _ in fitted], axis=1)
+    intercept = np.concatenate([np.atleast_1d(of_one) for _, of_one in fitted])
+    return weights * (one - zero), zero + intercept * (one - zero)
 
 
 def _logistic(y: Shaped[np.ndarray, " rows"]) -> tuple[Any, np.ndarray]:
@@ -141,6 +156,7 @@ def _numbers(numbers: Parts, names: Sequence[str], width: int) -> Task:
         },
         constant=centre,
         validation_score=lambda negative_error: 1 + negative_error / variance if variance > 0 else None,
+        unit=(centre, centre + scale),
     )
 
 

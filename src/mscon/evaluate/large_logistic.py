@@ -91,9 +91,15 @@ class LargeLogistic:
 
     def logits(self, features: Float[np.ndarray, "some width"]) -> Float[np.ndarray, "some outputs"]:
         """Of each class, or each yes; by the last fit."""
-        weights = self._directions @ self._weights
-        logits: np.ndarray = torch.addmm(self._intercept, torch.from_numpy(features).float(), weights).numpy()
+        weights, intercept = self.parameters()
+        logits: np.ndarray = torch.addmm(
+            torch.from_numpy(intercept), torch.from_numpy(features).float(), torch.from_numpy(weights)
+        ).numpy()
         return logits
+
+    def parameters(self) -> tuple[Float[np.ndarray, "width outputs"], Float[np.ndarray, " outputs"]]:
+        """Weights and intercept of the last fit."""
+        return (self._directions @ self._weights).numpy(), self._intercept.numpy()
 
     def probabilities(self, features: Float[np.ndarray, "some width"]) -> Float[np.ndarray, "some outputs"]:
         """Of each yes; by the last fit."""

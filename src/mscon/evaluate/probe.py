@@ -17,11 +17,14 @@ from rich.console import Console
 
 from mscon.errors import MSConError, RunError, counted
 from mscon.evaluate.column_probes import Arrays, FrozenFeatures, Record
+from mscon.evaluate.estimators import CannotProbe
 from mscon.evaluate.features import extract
+from mscon.evaluate.row_uncertainty import fit_uncertainty, score_uncertainty
 from mscon.evaluate.space_scores import SpaceScores, score_space, summary, with_differences
 from mscon.evaluate.start import Start, start_of
 from mscon.evaluate.targets import ProbeTarget, probe_columns
 from mscon.model.collapse import collapse
+from mscon.model.stored_uncertainty import write_uncertainty
 from mscon.run import outputs
 from mscon.run.recipe import Recipe
 from mscon.run.run import Run
@@ -55,8 +58,10 @@ def probe(
              "number", "rank": "neighbour_difference": {...}, "neighbour_spearman": {...}, "baseline"}],
          "projections": [as "linear", of the projections of each similarity for its own column],
          "start": {"title", "digest", "width", "is_same", "linear", "neighbours", "summary"},
-         "skipped": [{"column", "probe": "linear", "neighbours" or "start", "reason"}]}
+         "skipped": [{"column", "probe": "linear", "neighbours", "start" or "uncertainty", "reason"}]}
 
+    "uncertainty" is what the uncertainty of rows is worth on test rows, see
+    `mscon.evaluate.row_uncertainty.score_uncertainty`; uncertainty.safetensors has that of each row of the run.
     "collapse" is there where the features have collapsed: a sentence, see `mscon.model.collapse`.
     With "neighbours_among": "test" neighbours are test rows. "start" is there where the run began from published
     weights, another run's, vectors, columns or texts. Its "linear" and "neighbours" are the same probes of the features
@@ -128,6 +133,13 @@ def probe(
     if began is not None:
         record["start"], of_start = _start_record(began, scores, frozen, columns)
         predictions |= {f"start/{name}": array for name, array in of_start.items()}
+    try:
+        uncertainty, of_rows = fit_uncertainty(frozen, run.read_projections(), recipe.columns, columns["linear"])
+        write_uncertainty(run, uncertainty, of_rows, recipe.train.checkpoint)
+        record["uncertainty"] = score_uncertainty(of_rows, scores, frozen, run.read_projections(), columns["linear"])
+    except CannotProbe as reason:
+        skipped = [*skipped, {"column": "", "probe": "uncertainty", "reason": str(reason)}]
+        note(f"the uncertainty of rows is not computed: {reason}")
     run.write_probe({**record, "skipped": skipped}, predictions)
 
 

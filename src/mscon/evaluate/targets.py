@@ -12,6 +12,7 @@ import polars as pl
 from jaxtyping import Bool, Int, Shaped
 
 from mscon.data.batches.dataset import cells_of, fit_similarities
+from mscon.data.table.infer_kind import infer
 from mscon.data.table.label_columns import LabelColumns
 from mscon.data.table.table import unit
 from mscon.errors import MSConError, RunError, nearest
@@ -124,6 +125,34 @@ def probe_targets(run: Run, recipe: Recipe, rows: pl.DataFrame) -> list[ProbeTar
     return columns + [_not_trained(run, recipe, rows, name) for name in others]
 
 
+def further_targets(run: Run, recipe: Recipe, rows: pl.DataFrame, columns: Sequence[str]) -> list[ProbeTarget]:
+    """Columns that neither a similarity nor [probe] names, each of the kind that the cells of its training rows show.
+
+    Raises:
+        RunError: once, for columns that the run does not have, that its encoder reads, and that show no labels.
+    """
+    labels = [name for name in rows.columns if name not in ("line", "split", "image")]
+    train, targets, complaints = rows.filter(pl.col("split") == "train"), list[ProbeTarget](), list[str]()
+    for column in dict.fromkeys(columns):
+        if column not in labels:
+            complaints.append(f"run '{run.root}' has no label column '{column}'.{nearest(column, labels)}")
+            continue
+        if column in recipe.data.encoded:
+            complaints.append(
+                f"column '{column}' is read by the encoder of run '{run.root}', so it cannot be predicted."
+            )
+            continue
+        looks = infer(train.get_column(column).cast(pl.String).to_list())
+        if looks.kind is None:
+            complaints.append(f"column '{column}' of run '{run.root}' cannot be predicted: {looks.reason}.")
+            continue
+        kind = {"name": looks.kind, **looks.settings} if looks.settings else looks.kind
+        targets.append(_not_trained(run, recipe, rows, column, kind))
+    if complaints:
+        raise RunError("\n".join([*complaints, f"  Its label columns: {', '.join(labels)}."]))
+    return targets
+
+
 def neighbour_targets(
     run: Run, recipe: Recipe, rows: pl.DataFrame, columns: Sequence[ProbeTarget]
 ) -> list[ProbeTarget]:
@@ -135,9 +164,12 @@ def neighbour_targets(
     return [c for c in columns if rows.get_column(c.column)[among].drop_nulls().n_unique() >= 2]
 
 
-def _not_trained(run: Run, recipe: Recipe, rows: pl.DataFrame, column: str) -> ProbeTarget:
+def _not_trained(
+    run: Run, recipe: Recipe, rows: pl.DataFrame, column: str, looks: str | Mapping[str, Any] = "categorical"
+) -> ProbeTarget:
+    """A column of the kind that [probe] says, or else that it looks like."""
     cells = cells_of(_as_text(rows, (column,)), (column,))
-    kind = recipe.probe.kinds.get(column, "categorical")
+    kind = recipe.probe.kinds.get(column, looks)
     similarity = None if kind == "categorical" else _fitted(run, rows, column, kind)
     if similarity is not None:
         cells = cells_of(_as_text(rows, similarity.columns), similarity.columns)

@@ -133,8 +133,8 @@ def _measure(path: Path) -> tuple[int, str]:
 
 
 # What to do, besides restoring it from a copy, about a file that has changed since a verb wrote it.
-_AGAIN = ("mscon probe", "mscon doubt")
-_REWRITE = {"mscon train": ", or train again"} | {verb: f", or run `{verb}` again" for verb in _AGAIN}
+_REWRITE = {verb: f", or run `{verb}` again" for verb in ("mscon probe", "mscon doubt")}
+_REWRITE |= {"mscon train": ", or train again", "mscon predict": ", or delete it and run `mscon predict` again"}
 
 
 @dataclass(frozen=True, slots=True)

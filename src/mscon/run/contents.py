@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Required, TypedDict
 import msgspec
 from msgspec import Meta
 
+from mscon.run.predictor_contents import Predictors
+
 if TYPE_CHECKING:
     import polars as pl
 
@@ -110,8 +112,31 @@ class _Scores(TypedDict, total=False):
     skipped: list[_Skipped]
 
 
+class _RiskCoverage(TypedDict):
+    trained: bool
+    columns: list[str]
+    rows_left: float
+    accuracy_gain: _Interval
+    precision_at_10_gain: _Interval
+    area_under_risk: _Interval
+    coverage: list[float]
+    accuracy: list[float]
+
+
+class _Unseen(TypedDict):
+    rows: int
+    auroc: _Interval
+
+
+class _UncertaintyScores(TypedDict, total=False):
+    threshold: float
+    summary: list[_RiskCoverage]
+    unseen: _Unseen
+
+
 class _Probe(_Scores, total=False):
     start: _Scores | None
+    uncertainty: _UncertaintyScores
 
 
 class _Layers(TypedDict):
@@ -163,6 +188,17 @@ class _Logged(TypedDict, total=False):
     sentence: str
 
 
+class _ClassReference(TypedDict):
+    column: str
+    space: Annotated[int, Meta(ge=0)]
+    temperature: Annotated[float, Meta(gt=0)]
+
+
+class _Uncertainty(TypedDict):
+    checkpoint: str
+    columns: list[_ClassReference]
+
+
 _SHAPES: Mapping[str, Any] = {
     "recipe.toml": _Recipe,
     "run.json": _Facts,
@@ -172,8 +208,10 @@ _SHAPES: Mapping[str, Any] = {
     "probe.json": _Probe,
     "layers.json": _Layers,
     "doubt.json": _Doubt,
+    "uncertainty.safetensors": _Uncertainty,
     "signature.json": dict[str, Any],
     "transfer.json": dict[str, Any],
+    "predictors.safetensors": Predictors,
     "log.jsonl": list[_Logged],
 }
 

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mscon.errors import RunError
 from mscon.run import checksums
 from mscon.run.checksums import mapped
-from mscon.run.contents import parse_doubt
+from mscon.run.contents import fault_of, parse_doubt
 from mscon.run.facts import Facts
 from mscon.run.layout import checkpoint_file
+from mscon.run.parsing import parse_json
 
 if TYPE_CHECKING:
     import numpy as np
     import polars as pl
 
 _FEATURES, _PROJECTIONS = "features/features.safetensors", "features/projections.safetensors"
+_UNCERTAINTY = "uncertainty.safetensors"
+_PREDICTORS = "predictors.safetensors"
+# What predictors are fitted from.
+_FITTED_FROM = (_FEATURES, "rows.parquet", "recipe.toml", "similarities.json")
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +110,10 @@ class EvaluationFiles(Facts):
         self._write_arrays(_FEATURES, {"features": features}, source)
 
     def _digest(self, checkpoint: str) -> str:
-        with self._need(checkpoint_file(checkpoint)).open("rb") as file:
+        return self._sha256(checkpoint_file(checkpoint))
+
+    def _sha256(self, name: str) -> str:
+        with self._need(name).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
     def read_features(self) -> np.ndarray:
@@ -131,6 +142,29 @@ class EvaluationFiles(Facts):
 
     def read_predictions(self) -> dict[str, np.ndarray]:
         return self._arrays("predictions.safetensors")
+
+    @property
+    def has_predictors(self) -> bool:
+        return (self.root / _PREDICTORS).exists()
+
+    @property
+    def predictors_source(self) -> str:
+        """A digest of all that predictors are fitted from: features, rows, recipe and similarities as they are now."""
+        return hashlib.sha256("".join(map(self._sha256, _FITTED_FROM)).encode()).hexdigest()
+
+    def read_predictors(self, build: Callable[[Mapping[str, Any], Mapping[str, np.ndarray]], T]) -> T:
+        """What `build` makes of the plain values and the arrays of the file; its ValueError becomes a RunError."""
+        from safetensors import safe_open
+
+        with self._reading_tensors(_PREDICTORS):
+            arrays = self._arrays(_PREDICTORS)
+            with safe_open(self._need(_PREDICTORS), framework="np") as file:
+                about = parse_json((file.metadata() or {})["mscon"])
+            self._refuse_odd(_PREDICTORS, fault_of(_PREDICTORS, about))
+            return build(about, arrays)
+
+    def write_predictors(self, about: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+        self._write_arrays(_PREDICTORS, arrays, {"mscon": json.dumps(dict(about), allow_nan=False)})
 
     def read_layers(self) -> dict[str, Any]:
         """Scores of intermediate layers; of none where none was probed."""
@@ -187,6 +221,39 @@ class EvaluationFiles(Facts):
         self._write_json(
             "doubt.json", {**record, "checkpoint": checkpoint, "checkpoint_sha256": self._digest(checkpoint)}
         )
+
+    def write_uncertainty(
+        self, arrays: Mapping[str, np.ndarray], columns: Sequence[Mapping[str, Any]], checkpoint: str
+    ) -> None:
+        """What it takes to say how uncertain rows are, and how uncertain those of the run are.
+
+        Args:
+            arrays: of `mscon.model.row_uncertainty`, with "rows", a number for each row of the run.
+            columns: plain values of each column, from there.
+            checkpoint: whose features and projections they were computed from.
+        """
+        about = json.dumps({"checkpoint": self._digest(checkpoint), "columns": list(columns)}, allow_nan=False)
+        self._write_arrays(_UNCERTAINTY, arrays, {"mscon": about})
+
+    def read_uncertainty(self, checkpoint: str) -> tuple[dict[str, np.ndarray], list[dict[str, Any]]] | None:
+        """The same; None where there is none of the checkpoint as it is now, or the checkpoint is gone.
+
+        Raises:
+            RunError: if the file has changed since it was written, or does not hold what mscon writes.
+        """
+        from safetensors import safe_open
+
+        if not self._has(_UNCERTAINTY) or not self.has_checkpoint(checkpoint):
+            return None
+        arrays = self._arrays(_UNCERTAINTY)
+        with self._reading_tensors(_UNCERTAINTY), safe_open(self.root / _UNCERTAINTY, framework="np") as file:
+            about = parse_json((file.metadata() or {})["mscon"])
+        self._refuse_odd(_UNCERTAINTY, fault_of(_UNCERTAINTY, about))
+        return (arrays, about["columns"]) if about["checkpoint"] == self._digest(checkpoint) else None
+
+    def write_affinity(self, affinity: Mapping[str, Any], *, checkpoint: str) -> None:
+        about = {"checkpoint": checkpoint, "checkpoint_sha256": self._digest(checkpoint)}
+        self._write_json("affinity.json", {**about, **affinity})
 
     @property
     def has_transfer(self) -> bool:

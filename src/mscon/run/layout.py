@@ -30,8 +30,11 @@ FILES: Mapping[str, str] = {
     "masks.json": "mscon probe",  # what heads of kind "masks" let through of the embedding
     "probe.json": "mscon probe",  # scores with intervals, one record each
     "predictions.safetensors": "mscon probe",  # predictions row by row, for paired comparison
+    "predictors.safetensors": "mscon predict",  # a calibrated linear model for each column, and its test rows
+    "uncertainty.safetensors": "mscon probe",  # of each row, and what it takes to compute that of new rows
     "layers.json": "mscon probe",  # the same of intermediate layers of the encoder, by the name of the layer
     "layer_predictions.safetensors": "mscon probe",
+    "affinity.json": "mscon affinity",  # of label columns: which say the same, help each other, pull apart
     "doubt.json": "mscon doubt",  # for each label column the share of wrong labels, with an interval
     "doubt.parquet": "mscon doubt",  # each label, how probably it is right, and what is predicted instead
     "README.md": "mscon card",  # the model card; changes made by hand are kept

@@ -26,6 +26,8 @@ class Hit:
         labels: of each label column, None where missing.
         weights: of each label column how alike it is to the query, as training weighs it: from 0 to 1, None where
             either is missing, or the examples differ among themselves.
+        uncertainty: how uncertain its vectors are, in [0, 1], as a rank among validation rows, see
+            `mscon.model.row_uncertainty`; None where that is not known.
     """
 
     row: int
@@ -37,6 +39,7 @@ class Hit:
     scores: Mapping[str, float]
     labels: Mapping[str, str | None]
     weights: Mapping[str, float | None]
+    uncertainty: float | None = None
 
     @property
     def agreement(self) -> dict[str, Agreement]:

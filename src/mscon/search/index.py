@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float
 
 from mscon.data.table.label_columns import LabelColumns
 from mscon.errors import RunError, counted, shortened
+from mscon.model.stored_uncertainty import read_uncertainty
 from mscon.run.recipe import Train, data_of, names_of
 from mscon.run.run import Run
 from mscon.search.complaints import Complaints
@@ -140,6 +141,16 @@ class Index:
         return vectors
 
     @cached_property
+    def uncertainty(self) -> Float[np.ndarray, " rows"] | None:
+        """How uncertain the vectors of each row are, see `mscon.model.row_uncertainty`; None where that is not known.
+
+        Raises:
+            RunError: if what the run has on it is damaged.
+        """
+        stored = read_uncertainty(self.run, _checkpoint(self.run))
+        return None if stored is None else stored[1]
+
+    @cached_property
     def _embedder(self) -> Any:
         from mscon.deploy.embedder import load
 
@@ -207,6 +218,7 @@ class Index:
                 scores={name: float(s) for name, s in zip(self.similarities, nearest.by_space[n], strict=True)},
                 labels={name: column[n] for name, column in cells.items()},
                 weights={name: None if np.isnan(column[n]) else float(column[n]) for name, column in weights.items()},
+                uncertainty=None if self.uncertainty is None else float(self.uncertainty[nearest.rows[n]]),
             )
             for n in range(len(nearest))
         )

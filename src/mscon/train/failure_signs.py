@@ -140,8 +140,8 @@ def _at_chance(judged: Sequence[EpochNumbers]) -> Iterator[FailureSign]:
             "chance",
             (column,),
             f"'{column}' is at chance by its loss: in {epochs} its relative excess was {lowest[column]:.2f} or more "
-            f"(0 learnt, 1 chance){others}; its labels may be wrong or not show in the inputs, so compare the scores "
-            "with those of a run without it, or train for longer.",
+            f"(0 learnt, 1 chance){others}; its labels may be wrong (`mscon doubt`) or not show in the inputs, so "
+            "compare the scores with those of a run without it, or train for longer.",
         )
 
 
@@ -156,8 +156,8 @@ def _memorised(judged: Sequence[EpochNumbers]) -> Iterator[FailureSign]:
                 (column,),
                 f"'{column}' is memorised: in epochs {judged[0].epoch} to {judged[-1].epoch} its relative excess was "
                 f"at most {training[column]:.2f} on training rows but at least {value:.2f} on validation rows (0 "
-                "learnt, 1 chance), so its labels are noisy or its rows too few; use fewer train.epochs or "
-                'train.checkpoint = "best", and compare the scores with those of a run without it.',
+                "learnt, 1 chance), so its labels are noisy (`mscon doubt` says which) or its rows too few; use fewer "
+                'train.epochs or train.checkpoint = "best", and compare the scores with those of a run without it.',
             )
 
 

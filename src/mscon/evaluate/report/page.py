@@ -28,6 +28,7 @@ from mscon.evaluate.report.projections import projection_scores
 from mscon.evaluate.report.summary import behind_start, closest_look, default_title, facts_at_a_glance, sentences
 from mscon.evaluate.report.training import BOTTOM, LEFT, RIGHT, TOP, WIDTH, curves, endings
 from mscon.evaluate.report.training import HEIGHT as CHART_HEIGHT
+from mscon.evaluate.report.uncertainty import risk_coverage
 from mscon.model.collapse import collapse
 from mscon.run import atomic, outputs
 from mscon.run.run import Run
@@ -162,6 +163,7 @@ def render(
         grid=neighbours,
         quality=quality,
         main={"method": method.title, "seed": member.seed},
+        certainty=risk_coverage(member.run.read_probe()),
         confusions=matrices,
         label_sets=label_sets,
         census=census(gathered),

@@ -74,7 +74,9 @@ class Answers:
     ) -> None:
         self.index: Index = open_index(run, name_column=name_column)
         self._data = data_of(self.index.recipe)
-        self._columns = tuple(read_columns(self.index.labels, payload.text_columns(self._data)))
+        self._columns = tuple(
+            read_columns(self.index.labels, payload.text_columns(self._data), uncertainty=self.index.uncertainty)
+        )
         self._reader = Reader(len(self.index), self._columns, self.index.mix)
         self._mixed = np.random.default_rng(7).permutation(len(self.index))
         self._busy, self._encoding = threading.Lock(), threading.Lock()

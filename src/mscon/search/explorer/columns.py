@@ -19,6 +19,9 @@ from mscon.method.similarities.multi_label import MultiLabel
 Kind = Literal["category", "labels", "levels", "path", "number", "name"]
 """How cells are shown and filtered. "name": texts of which most differ, so they are neither compared nor coloured."""
 
+UNCERTAINTY = "uncertainty of the row"
+"""Name of the column that is no label column: how uncertain each row is, see `mscon.model.row_uncertainty`."""
+
 # Of more different values a table of their agreement would be larger than all else that a page holds of them. Sets,
 # paths and numbers need none: the page computes their agreement.
 MOST_TABLED = 700
@@ -104,19 +107,27 @@ class Column:
 
 
 def read_columns(
-    labels: LabelColumns, leave_out: Collection[str] = (), rows: Int[np.ndarray, " rows"] | None = None
+    labels: LabelColumns,
+    leave_out: Collection[str] = (),
+    rows: Int[np.ndarray, " rows"] | None = None,
+    uncertainty: Float[np.ndarray, " all_rows"] | None = None,
 ) -> list[Column]:
-    """The label columns: trained ones first, in the order of their similarities, and the split last.
+    """The label columns: trained ones first, in the order of their similarities; `UNCERTAINTY`; and the split last.
 
     Args:
         labels: of a run.
         leave_out: columns that are no labels.
         rows: numbers of the rows to read; None for all.
+        uncertainty: of all rows; None where it is not known.
     """
     columns = [labels[name] for name in labels.names if name not in leave_out]
     # The split is something to filter by, no label.
     columns = [*sorted(columns, key=lambda column: (column.space is None, column.space or 0)), labels["split"]]
-    return [_read(column, column.read(None if rows is None else rows.tolist())) for column in columns]
+    *read, split = [_read(column, column.read(None if rows is None else rows.tolist())) for column in columns]
+    if uncertainty is not None and UNCERTAINTY not in labels.names:
+        values = (uncertainty if rows is None else uncertainty[rows]).astype(np.float64).round(3)
+        read.append(Column(UNCERTAINTY, "number", None, values=values, is_line=True))
+    return [*read, split]
 
 
 def _read(column: LabelColumn, cells: Sequence[Cell]) -> Column:

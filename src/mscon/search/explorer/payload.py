@@ -43,7 +43,7 @@ class Gathered:
         spaces: names of the similarities.
         vectors: projections, each row scaled by its own largest number; only directions matter. None of a page that
             is served.
-        columns: label columns, the split the last of them.
+        columns: label columns, the uncertainty of rows where it is known, and last the split.
         doubts: by the position of its column.
         maps: of each space.
         pictures: a data URI a row; empty if the rows have none.
@@ -100,7 +100,7 @@ def gather(
     index = read_index(run, name_column=name_column)
     data = data_of(index.recipe)
     sampled = sample(index.rows, index.similarities, most)
-    columns = read_columns(index.labels, text_columns(data), sampled)
+    columns = read_columns(index.labels, text_columns(data), sampled, index.uncertainty)
     vectors = index.spaces.vectors(sampled).astype(np.float32)
     pictures: Sequence[str] = ()
     if data.input == "image" and with_images:

@@ -1,0 +1,110 @@
+"""How well predictions of `mscon predict` are calibrated: fits the predictors of copies of runs, measured on test rows.
+
+    python benchmarks/predict.py runs/glyphs-1 runs/glyphs-2 runs/diamonds --kinds weight_number=continuous --write
+
+The runs are only read. `--kinds` names further columns with their kinds, where a run has them; `--leave-out` columns
+that take too long. "By chance" is the calibration error that perfect confidences have on as many test rows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from machine import machine
+
+from mscon.evaluate.predictors import need_predictors
+from mscon.run.run import Run
+
+RESULTS = Path(__file__).parent / "results" / "predict.md"
+THRESHOLD = 0.8
+
+
+def measured(source: Path, kinds: Mapping[str, str], leave_out: list[str]) -> list[dict[str, Any]]:
+    """A record a predictor; of a hierarchy its finest level."""
+    with tempfile.TemporaryDirectory() as folder:
+        run = Run.open(shutil.copytree(source, Path(folder) / "run"), trust=True)
+        recipe, rows = run.read_recipe(), run.read_rows()
+        name = f"{Path(run.read_facts()['table']['name']).stem}: {source.name}"
+        further = {column: kind for column, kind in kinds.items() if column in rows.columns}
+        columns = [column for column in (*recipe.probe.columns, *further) if column not in leave_out]
+        probe = replace(recipe.probe, columns=tuple(dict.fromkeys(columns)), kinds={**recipe.probe.kinds, **further})
+        run.write_recipe(replace(recipe, probe=probe))
+        began = time.perf_counter()
+        need_predictors(run, progress=False)
+        seconds = time.perf_counter() - began
+        about, arrays = run.read_predictors(lambda about, arrays: (about, dict(arrays)))
+    records = []
+    for number, one in enumerate(about["predictors"]):
+        record: dict[str, Any] = {"run": name, "seconds": seconds, "column": one["column"], "kind": one["kind"]}
+        record |= {count: one["record"][count] for count in ("validation_rows", "test_rows")}
+        if one["kind"] == "number":
+            record["coverage"] = one["record"].get("coverage")
+        else:
+            record |= one["record"]["levels"][-1]
+            is_sure = arrays[f"{number}/confidence"][:, -1] >= THRESHOLD
+            record["sure"] = float(is_sure.mean())
+            record["sure_accuracy"] = float(arrays[f"{number}/is_right"][is_sure, -1].mean()) if is_sure.any() else None
+        records.append(record)
+    return records
+
+
+def percent(share: float | None) -> str:
+    return "" if share is None else f"{100 * share:.1f}"
+
+
+def text(records: list[dict[str, Any]], command: str) -> str:
+    lines = [
+        "# Calibration of predictions",
+        "",
+        "In %, on test rows. “By chance” is the calibration error that perfect confidences have on as many rows;",
+        f"“sure” are rows whose confidence is {THRESHOLD} or more. Coverage is that of intervals of 90 %.",
+        "",
+        "| run | column | kind | rows: validation, test | accuracy | calibration error: before | after | by chance | "
+        "sure | accuracy of these | coverage |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for r in records:
+        numbers = ("accuracy", "before", "after", "by_chance", "sure", "sure_accuracy", "coverage")
+        cells = [r["run"], r["column"], r["kind"], f"{r['validation_rows']:,}, {r['test_rows']:,}"]
+        lines.append("| " + " | ".join([*cells, *(percent(r.get(name)) for name in numbers)]) + " |")
+    classes = [r for r in records if r["kind"] == "class" and "after" in r]
+    if classes:
+        means = [sum(r[name] for r in classes) / len(classes) for name in ("before", "after", "by_chance")]
+        below = sum(r["after"] < 0.03 for r in classes)
+        lines += [
+            "",
+            f"Mean calibration error of the {len(classes)} predictors of classes: {percent(means[0])} before, "
+            f"{percent(means[1])} after, {percent(means[2])} by chance; {below} are below 3.",
+        ]
+    seconds = {r["run"]: r["seconds"] for r in records}
+    lines += ["", "Seconds of the first use: " + ", ".join(f"{name} {s:.0f}" for name, s in seconds.items()) + "."]
+    return "\n".join([*lines, "", f"{machine()}.", "", f"Made by `{command}`.", ""])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", type=Path, nargs="+")
+    parser.add_argument("--kinds", nargs="+", default=[], metavar="COLUMN=KIND")
+    parser.add_argument("--leave-out", nargs="+", default=[], metavar="COLUMN")
+    parser.add_argument("--write", action="store_true", help=f"write {RESULTS.name}")
+    arguments = parser.parse_args()
+    kinds = dict(pair.split("=", 1) for pair in arguments.kinds)
+    records = [record for run in arguments.runs for record in measured(run, kinds, arguments.leave_out)]
+    options = [f"--kinds {' '.join(arguments.kinds)}"] if kinds else []
+    options += [f"--leave-out {' '.join(arguments.leave_out)}"] if arguments.leave_out else []
+    names = [f"runs/{run.name}" for run in arguments.runs]
+    table = text(records, " ".join(["python benchmarks/predict.py", *names, *options, "--write"]))
+    print(table)
+    if arguments.write:
+        RESULTS.write_text(table, "utf-8")
+
+
+if __name__ == "__main__":
+    main()
