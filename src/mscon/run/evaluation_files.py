@@ -218,9 +218,8 @@ class EvaluationFiles(Facts):
     def write_doubt(self, labels: pl.DataFrame, record: Mapping[str, Any], *, checkpoint: str) -> None:
         """What labels of the run were judged with, for a checkpoint of it."""
         self._write("doubt.parquet", labels.write_parquet)
-        self._write_json(
-            "doubt.json", {**record, "checkpoint": checkpoint, "checkpoint_sha256": self._digest(checkpoint)}
-        )
+        about = {"checkpoint": checkpoint, "checkpoint_sha256": self._digest(checkpoint)}
+        self._write_json("doubt.json", {**record, **about})
 
     def write_uncertainty(
         self, arrays: Mapping[str, np.ndarray], columns: Sequence[Mapping[str, Any]], checkpoint: str
