@@ -67,6 +67,14 @@ ODD = {
     ),
     "read_layers": ("layers.json", [{}, {"layers": []}, {"layers": {"a": 1}}]),
     "read_masks": ("masks.json", [{}, [1], [["a"]]]),
+    "read_doubt": (
+        "doubt.json",
+        [
+            {},
+            {"features": "x", "columns": [{}], "skipped": [], "checkpoint": "last", "checkpoint_sha256": ""},
+            {"features": "x", "columns": [], "skipped": [], "checkpoint": "../../last", "checkpoint_sha256": ""},
+        ],
+    ),
 }
 
 
