@@ -252,8 +252,7 @@ class EvaluationFiles(Facts):
         return (arrays, about["columns"]) if about["checkpoint"] == self._digest(checkpoint) else None
 
     def write_affinity(self, affinity: Mapping[str, Any], *, checkpoint: str) -> None:
-        about = {"checkpoint": checkpoint, "checkpoint_sha256": self._digest(checkpoint)}
-        self._write_json("affinity.json", {**about, **affinity})
+        self._write_json("affinity.json", {"checkpoint_sha256": self._digest(checkpoint), **affinity})
 
     @property
     def has_transfer(self) -> bool:
