@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 _FEATURES, _PROJECTIONS = "features/features.safetensors", "features/projections.safetensors"
 _UNCERTAINTY = "uncertainty.safetensors"
 _PREDICTORS = "predictors.safetensors"
-# What predictors are fitted from.
 _FITTED_FROM = (_FEATURES, "rows.parquet", "recipe.toml", "similarities.json")
 
 T = TypeVar("T")
