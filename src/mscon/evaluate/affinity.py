@@ -115,7 +115,7 @@ def affinity(
 ) -> Affinity:
     """Compare the label columns of a trained run with each other, and write `affinity.json` into it.
 
-        {"checkpoint_sha256", "checkpoint", "split", "pairs", "targets", "sentences"}
+        {"checkpoint", "checkpoint_sha256", "split", "pairs", "targets", "sentences"}
 
     with "pairs" and "targets" as `Affinity` has them. Features are extracted first where they are missing or older than
     the checkpoint. Nothing is trained.
@@ -146,8 +146,7 @@ def affinity(
     outputs.need_place(run.root / "affinity.json", "Copy the run to a folder that you may write to.")
     extract(run, progress=progress, accept_changes=accept_changes)
     result = affinity_of(run, columns, progress=progress)
-    checkpoint = recipe.train.checkpoint
-    run.write_affinity({"checkpoint": checkpoint, **result.to_json()}, checkpoint=checkpoint)
+    run.write_affinity(result.to_json(), checkpoint=recipe.train.checkpoint)
     return result
 
 
