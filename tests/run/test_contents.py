@@ -58,11 +58,23 @@ ODD = {
             {"linear": {"column": 1}},
             {"skipped": ["a"]},
             {"start": 7},
+            {"uncertainty": 7},
+            {"uncertainty": {"summary": []}},
+            {"uncertainty": {"threshold": 0.8, "summary": [{"trained": True}]}},
+            {"uncertainty": {"threshold": 0.8, "summary": [], "unseen": {"rows": 3, "auroc": 0.6}}},
             {"linear": [{"column": "a", "accuracy": {"value": 1.0, "low": 0.5}}]},
         ],
     ),
     "read_layers": ("layers.json", [{}, {"layers": []}, {"layers": {"a": 1}}]),
     "read_masks": ("masks.json", [{}, [1], [["a"]]]),
+    "read_doubt": (
+        "doubt.json",
+        [
+            {},
+            {"features": "x", "columns": [{}], "skipped": [], "checkpoint": "last", "checkpoint_sha256": ""},
+            {"features": "x", "columns": [], "skipped": [], "checkpoint": "../../last", "checkpoint_sha256": ""},
+        ],
+    ),
 }
 
 

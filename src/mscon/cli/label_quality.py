@@ -77,14 +77,14 @@ def doubt(arguments: argparse.Namespace) -> None:
     word = unit(run.read_facts()["table"]["name"])
     record = run.read_doubt()
     print(f"{run.root}: labels judged by {record['features']}")
-    for sentence in sentences(record):
+    columns = [*record["columns"], *record["skipped"]]
+    for column, sentence in zip([one["column"] for one in columns], sentences(record), strict=True):
         print(f"  {sentence}")
-        column = sentence.partition(":")[0]
         issues = labels.filter((pl.col("column") == column) & pl.col("is_label_issue")).head(_SHOWN)
-        for line, given, predicted, score in issues.select(
+        for line, label, predicted, score in issues.select(
             "line", "given_label", "predicted_label", "label_score"
         ).iter_rows():
-            print(f"    {word} {line}: {cell_text(given)!r}, predicted {predicted!r} (right with {100 * score:.0f} %)")
+            print(f"    {word} {line}: {cell_text(label)!r} ({100 * score:.0f} % probable), predicted {predicted!r}")
     if arguments.corrected is not None:
         replaced = write_corrected(run, arguments.corrected, arguments.at_least, arguments.table)
         print(f"{arguments.corrected}: {counted(sum(replaced.values()), 'label')} replaced")

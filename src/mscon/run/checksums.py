@@ -133,8 +133,8 @@ def _measure(path: Path) -> tuple[int, str]:
 
 
 # What to do, besides restoring it from a copy, about a file that has changed since a verb wrote it.
-_REWRITE = {"mscon train": ", or train again", "mscon probe": ", or run `mscon probe` again"}
-_REWRITE |= {"mscon predict": ", or delete it and run `mscon predict` again"}
+_REWRITE = {verb: f", or run `{verb}` again" for verb in ("mscon probe", "mscon doubt")}
+_REWRITE |= {"mscon train": ", or train again", "mscon predict": ", or delete it and run `mscon predict` again"}
 
 
 @dataclass(frozen=True, slots=True)

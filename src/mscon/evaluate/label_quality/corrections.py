@@ -66,11 +66,11 @@ def _corrected(run: Run, table: Table, at_least: float) -> tuple[pl.DataFrame, d
         if column not in frame.columns or column in numbers | joined:
             continue
         cells = frame.get_column(column).to_list()
-        given = dict(judged.select("line", "given_label").iter_rows())
-        others = [line for line, cell in given.items() if line not in row_of or cells[row_of[line]] != cell]
+        label_at = dict(judged.select("line", "given_label").iter_rows())
+        others = [line for line, cell in label_at.items() if line not in row_of or cells[row_of[line]] != cell]
         if others:
             complaints.append(
-                f"{table.name}, column '{column}': {counted(len(others), 'label')} of {len(given):,} "
+                f"{table.name}, column '{column}': {counted(len(others), 'label')} of {len(label_at):,} "
                 f"{'is' if len(others) == 1 else 'are'} not what the run was trained on "
                 f"({numbered(unit(table.name), sorted(others))}). Pass --table with the table of the run."
             )

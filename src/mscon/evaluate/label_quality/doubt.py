@@ -117,12 +117,12 @@ def _vectors(
 
 
 def _frame(column: ProbeTarget, issues: Issues, lines: Int[np.ndarray, " rows"]) -> pl.DataFrame:
-    given = [shown_cell(column, column.cells[row] or "") for row in issues.rows]
+    cells = [shown_cell(column, column.cells[row] or "") for row in issues.rows]
     frame = pl.DataFrame(
         {
-            "column": [column.column] * len(given),
+            "column": [column.column] * len(cells),
             "line": lines[issues.rows],
-            "given_label": given,
+            "given_label": cells,
             "predicted_label": [shown_cell(column, cell) for cell in issues.predicted],
             "label_score": issues.right.clip(0, 1),
             "confidence": issues.confidence.clip(0, 1),

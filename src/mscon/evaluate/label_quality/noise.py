@@ -98,14 +98,14 @@ def judge(
     if rows > _FITTED_ON:
         some = np.sort(np.random.default_rng(0).choice(rows, _FITTED_ON, replace=False))
     logs = torch.from_numpy(np.log(sources))
-    given = torch.from_numpy(labels.astype(np.int64))
+    codes = torch.from_numpy(labels.astype(np.int64))
     rates = torch.ones_like(logs[0]) if rate is None else torch.from_numpy(rate).double()
-    frequency = (torch.bincount(given, minlength=logs.shape[2]).double() + 0.5) / (rows + 0.5 * logs.shape[2])
+    frequency = (torch.bincount(codes, minlength=logs.shape[2]).double() + 0.5) / (rows + 0.5 * logs.shape[2])
     few = torch.from_numpy(some)
-    noise = _fit(logs[:, few], given[few], rates[few], frequency, share)
-    pooled, right, wrong = _likelihoods(noise, logs, given, rates)
+    noise = _fit(logs[:, few], codes[few], rates[few], frequency, share)
+    pooled, right, wrong = _likelihoods(noise, logs, codes, rates)
     total = right + wrong.sum(dim=1)
-    believed = wrong.scatter_add(1, given[:, None], right[:, None]) / total[:, None]
+    believed = wrong.scatter_add(1, codes[:, None], right[:, None]) / total[:, None]
     predicted = pooled.argmax(dim=1)
     return Judgement(
         share=float((1 - right / total).mean()) if share is None else share,
@@ -113,26 +113,26 @@ def judge(
         predicted=predicted.numpy(),
         confidence=believed.gather(1, predicted[:, None])[:, 0].numpy(),
         rows=some,
-        slack=_slack(noise, logs[:, few], given[few], rates[few]) if share is None else np.zeros(len(some)),
+        slack=_slack(noise, logs[:, few], codes[few], rates[few]) if share is None else np.zeros(len(some)),
     )
 
 
 def _likelihoods(
     noise: Noise,
     logs: Float[Tensor, "sources rows classes"],
-    given: Int[Tensor, " rows"],
+    codes: Int[Tensor, " rows"],
     rates: Float[Tensor, "rows classes"],
 ) -> tuple[Float[Tensor, "rows classes"], Float[Tensor, " rows"], Float[Tensor, "rows classes"]]:
     """Pooled probabilities; how likely each label is as a right one; and as a wrong one of a row of each class."""
     pooled = torch.einsum("s,src->rc", noise.exponents, logs).softmax(dim=1)
-    own = given[:, None]
-    right = (pooled.gather(1, own) * (1 - noise.share * rates.gather(1, own)))[:, 0]
-    return pooled, right, pooled * rates * noise.mistakes.T[given] * noise.share
+    of_label = codes[:, None]
+    right = (pooled.gather(1, of_label) * (1 - noise.share * rates.gather(1, of_label)))[:, 0]
+    return pooled, right, pooled * rates * noise.mistakes.T[codes] * noise.share
 
 
 def _fit(
     logs: Float[Tensor, "sources rows classes"],
-    given: Int[Tensor, " rows"],
+    codes: Int[Tensor, " rows"],
     rates: Float[Tensor, "rows classes"],
     frequency: Float[Tensor, " classes"],
     share: float | None,
@@ -149,8 +149,8 @@ def _fit(
 
     def loss() -> Float[Tensor, ""]:
         optimiser.zero_grad()
-        _, right, wrong = _likelihoods(noise(), logs, given, rates)
-        value = -(right + wrong.sum(dim=1)).log().mean() - _EXPECTED / len(given) * noise().share.log()
+        _, right, wrong = _likelihoods(noise(), logs, codes, rates)
+        value = -(right + wrong.sum(dim=1)).log().mean() - _EXPECTED / len(codes) * noise().share.log()
         value.backward()
         return value
 
@@ -158,8 +158,8 @@ def _fit(
         optimiser = torch.optim.LBFGS([parameters], max_iter=60, line_search_fn="strong_wolfe")
         optimiser.step(loss)
         with torch.no_grad():
-            _, right, wrong = _likelihoods(noise(), logs, given, rates)
-            expected = torch.zeros_like(mistakes).index_add_(1, given, (wrong / (right + wrong.sum(1))[:, None]).T)
+            _, right, wrong = _likelihoods(noise(), logs, codes, rates)
+            expected = torch.zeros_like(mistakes).index_add_(1, codes, (wrong / (right + wrong.sum(1))[:, None]).T)
             # As many mistakes by frequency as were found beside them, so that few do not say too much.
             expected = expected + expected.sum(dim=1, keepdim=True) * prior + _LEAST * prior
             mistakes = expected / expected.sum(dim=1, keepdim=True)
@@ -170,14 +170,14 @@ def _fit(
 def _slack(
     noise: Noise,
     logs: Float[Tensor, "sources rows classes"],
-    given: Int[Tensor, " rows"],
+    codes: Int[Tensor, " rows"],
     rates: Float[Tensor, "rows classes"],
 ) -> Float[np.ndarray, " rows"]:
     """By how much the mean probability of being wrong would move with each row, through the parameters."""
 
     def by_row(parameters: Float[Tensor, " parameters"]) -> tuple[Tensor, Tensor]:
         moved = Noise(parameters[:-1], parameters[-1], noise.mistakes)
-        _, right, wrong = _likelihoods(moved, logs, given, rates)
+        _, right, wrong = _likelihoods(moved, logs, codes, rates)
         total = right + wrong.sum(dim=1)
         return total.log(), 1 - right / total
 
@@ -185,7 +185,7 @@ def _slack(
     # One parameter at a time: they are few, and rows many.
     moved = [torch.autograd.functional.jvp(by_row, at, one)[1] for one in torch.eye(len(at), dtype=torch.float64)]
     scores, doubts = (torch.stack(columns, dim=1) for columns in zip(*moved, strict=True))
-    information = scores.T @ scores / len(given)
+    information = scores.T @ scores / len(codes)
     ridge = 1e-9 * information.diagonal().sum() * torch.eye(len(at), dtype=torch.float64)
     moves = torch.linalg.solve(information + ridge, scores.T).T
     slack: Float[np.ndarray, " rows"] = ((moves - moves.mean(dim=0)) @ doubts.mean(dim=0)).numpy()

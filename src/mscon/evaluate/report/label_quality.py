@@ -29,7 +29,7 @@ class Doubtful:
     """A label that is probably wrong: its row, what is written, what is predicted, how probably the first is right."""
 
     row: Row
-    given: str
+    label: str
     predicted: str
     percent: int
 
@@ -73,8 +73,8 @@ def label_quality(
         (
             column,
             tuple(
-                Doubtful(on_page[place[line]], cell_text(given), predicted, round(100 * score))
-                for line, given, predicted, score in issues
+                Doubtful(on_page[place[line]], cell_text(label), predicted, round(100 * score))
+                for line, label, predicted, score in issues
             ),
         )
         for column, issues in shown.items()
