@@ -10,7 +10,8 @@ from packaging.requirements import Requirement
 
 # As SPDX, in classifiers, or in older packages' own words: all of them ask for no more than to be named.
 _PERMISSIVE = re.compile(
-    r"(Apache|MIT|BSD|3-Clause BSD|0BSD|ISC|Zlib|BSL-1|CC0-1|PSF|Python Software Foundation|CNRI-Python|Unlicense)\b",
+    r"(Apache|MIT|BSD|3-Clause BSD|0BSD|ISC|Zlib|BSL-1|CC0-1|PSF|Python Software Foundation|CNRI-Python|Unlicense|"
+    r"HPND|Historical Permission Notice)\b",
     re.IGNORECASE,
 )
 

@@ -64,6 +64,7 @@ def test_every_package_that_mscon_brings_in_has_a_permissive_licence_or_is_a_lis
         ("MIT", True),
         ("Apache-2.0 AND BSD-3-Clause", True),
         ("GPL-3.0-only OR MIT", True),
+        ("Historical Permission Notice and Disclaimer (HPND)", True),
         ("MIT AND MPL-2.0", False),
         ("GNU General Public License v3 (GPLv3)", False),
         ("LicenseRef-NVIDIA-Proprietary", False),

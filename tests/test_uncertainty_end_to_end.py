@@ -63,7 +63,7 @@ def test_probe_writes_the_uncertainty_of_every_row_and_what_it_is_worth(things):
     scores = run.read_probe()["uncertainty"]
     (summary,) = scores["summary"]
     assert summary["trained"] and summary["columns"] == ["kind", "shade"]
-    assert summary["accuracy"][-1] == pytest.approx(
+    assert summary["accuracy"][-1][1] == pytest.approx(
         np.mean([one["accuracy"]["value"] for one in run.read_probe()["linear"] if one["trained"]])
     )
     assert scores["unseen"]["rows"] == NEW and scores["unseen"]["auroc"]["value"] > 0.6
@@ -161,6 +161,14 @@ def test_a_file_that_mscon_did_not_write_is_refused(run, change, complaint):
         assert complaint in str(refusal.value) and "mscon probe" in str(refusal.value)
 
 
+@pytest.mark.parametrize("name", ["features", "0/projections"])
+def test_a_file_of_vectors_of_another_width_is_refused(run, name):
+    arrays, columns = run.read_uncertainty("last")
+    run.write_uncertainty({**arrays, name: arrays[name][:, :-1]}, columns, "last")
+    with pytest.raises(RunError, match=r"uncertainty\.safetensors is not of its model"):
+        mscon.load(run.root)
+
+
 def test_without_validation_rows_the_probe_says_why_there_is_none(tmp_path, capsys):
     table = write_table(tmp_path)
     table.write_text(table.read_text().replace("validation,", "test,"))
@@ -186,10 +194,10 @@ def test_the_report_says_what_it_is_worth_in_a_sentence_and_a_chart(things, tmp_
     assert f"in {100 * scores['unseen']['auroc']['value']:.0f} % of pairs" in section
     (points,) = re.findall(r'<polyline class="line d0" points="([^"]*)"', section)
     heights = [-float(point.split(",")[1]) for point in points.split()]
-    assert len(heights) == len(summary["coverage"])
+    assert len(heights) == len(summary["accuracy"])
     # Drawn to scale: the chart is as high as the accuracies are far apart.
     drawn = (np.array(heights) - heights[-1]) / (max(heights) - min(heights))
-    accuracy = np.array(summary["accuracy"])
+    accuracy = np.array(summary["accuracy"])[:, 1]
     np.testing.assert_allclose(drawn, (accuracy - accuracy[-1]) / (accuracy.max() - accuracy.min()), atol=0.01)
 
 

@@ -355,3 +355,19 @@ def test_signs_of_failure_are_shown_as_text_and_once_for_several_seeds(a_run, tm
     text = build_report(runs, tmp_path / "report.html", with_maps=False).read_text("utf-8")
     assert text.count(f"“MSCon”: slant is at chance {html.escape(EVIL)}") == 1
     assert "of heads while they learn" not in text and EVIL not in text
+
+
+@pytest.mark.parametrize(("skill", "is_worse"), [(0.3, True), (0.9, False)])
+def test_a_column_that_is_predicted_worse_as_others_are_added_is_a_warning(skill, is_worse, a_run, tmp_path):
+    few = a_run("few", title="one column", train_on=("character",), skill=0.9)
+    many = a_run("many", title="two columns", train_on=("character", "slant"), skill=skill)
+    text = build_report([few, many], tmp_path / "report.html", with_maps=False).read_text("utf-8")
+    assert ("“character” is predicted worse with more columns: “two columns” is -" in text) == is_worse
+    assert ("“one column”, which is the same without “slant”" in text) == is_worse
+
+
+def test_methods_that_differ_in_more_than_columns_are_not_told_apart_by_columns(a_run, tmp_path):
+    few = a_run("few", title="one column", train_on=("character",), skill=0.9)
+    many = a_run("many", title="two", train_on=("character", "slant"), skill=0.3, settings=["train.epochs=7"])
+    text = build_report([few, many], tmp_path / "report.html", with_maps=False).read_text("utf-8")
+    assert "worse with more columns" not in text

@@ -120,6 +120,13 @@ def test_what_the_disk_refuses_is_one_error_whatever_library_writes(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("words", ["(os error 28)", "serializing: IoError(Os { code: 28, kind: StorageFull })"])
+def test_the_disks_errors_are_known_as_old_and_new_libraries_write_them(words, tmp_path):
+    with pytest.raises(OSError, match="No space left") as refusal, atomic.refusals_as_oserror(tmp_path):
+        raise RuntimeError(words)
+    assert refusal.value.errno == errno.ENOSPC
+
+
 def test_an_error_that_is_not_the_disks_stays_what_it_is(tmp_path):
     with pytest.raises(pl.exceptions.ComputeError):
         atomic.write_with(tmp_path / "a", lambda path: pl.read_csv(b"a\nx", schema={"a": pl.Int64}).write_parquet(path))

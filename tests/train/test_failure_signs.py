@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
@@ -24,6 +25,7 @@ from mscon.train.failure_signs import (
     signs_of_heads,
 )
 from mscon.train.fit import fit, resume
+from mscon.train.log import Log
 
 CLASSES = {"two": 2, "four": 4, "ten": 10}
 RECIPE = """
@@ -149,6 +151,18 @@ def test_the_numbers_of_an_epoch_are_means_of_its_records():
         {"kind": "step", "epoch": 2},  # of a stranger
     ]
     assert epochs_of(log) == [EpochNumbers(1, 20, {"a": 0.75, "b": None}, {"a": 0.6}, {"a": 1.5, "b": 0.0})]
+
+
+def test_loggers_of_numbers_get_no_sign(tmp_path, monkeypatch):
+    logged = []
+    logger = SimpleNamespace(write=lambda numbers, step: logged.append(numbers), close=lambda: None)
+    monkeypatch.setattr("mscon.train.log._OPEN", {"fake": lambda run, step: logger})
+    run = Run.create(tmp_path / "run")
+    log = Log(run, ["fake"], print)
+    log.append({"kind": "sign", "epoch": 1, "step": 20, "sign": "chance", "columns": ["a"], "sentence": "..."})
+    log.append({"kind": "step", "epoch": 1, "step": 20, "total": 1.0})
+    assert logged == [{"epoch": 1.0, "total": 1.0}]
+    assert [record["kind"] for record in run.read_log()] == ["sign", "step"]
 
 
 # Whole trainings ----------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 import mscon
+from exports import needs_onnx
 from mscon.data.inputs import stored_features
 from mscon.data.inputs.images import ImageStore
 from mscon.data.inputs.open import open_inputs
@@ -316,13 +317,17 @@ def test_features_too_large_for_half_precision_are_refused(recipe_with, table, t
     assert not (tmp_path / "run").exists()
 
 
-def test_every_other_way_out_carries_the_adapter(recipe_with, table, tmp_path):
+def test_a_packed_model_carries_the_adapter(recipe_with, table, tmp_path):
     run = fit(recipe_with(*ADAPTED), table, tmp_path / "run", progress=False)
     pack(run, tmp_path / "model.safetensors")
     images = [str(table.folder / f"{number}.png") for number in range(8)]
     expected = mscon.load(run.root).embed(images)
     np.testing.assert_array_equal(mscon.load(tmp_path / "model.safetensors").embed(images), expected)
-    pytest.importorskip("onnxscript")
+
+
+@needs_onnx
+def test_an_onnx_file_carries_the_adapter(recipe_with, table, tmp_path):
+    run = fit(recipe_with(*ADAPTED), table, tmp_path / "run", progress=False)
     checked = export_onnx(Run.open(run.root), tmp_path / "model.onnx")
     assert checked.real and checked.difference < 1e-4
 

@@ -253,7 +253,7 @@ def load(
     recipe = run.read_recipe()
     name = checkpoint or recipe.train.checkpoint
     model, stored = load_model(run, name), read_uncertainty(run, name)
-    if stored is not None and stored[0].features.shape[1] != model.width:
+    if stored is not None and not stored[0].fits(model.width, model.heads.output_dim):
         raise RunError(f"run '{path}': uncertainty.safetensors is not of its model. Run `mscon probe` again.")
     rated = None if stored is None else stored[0]
     return Embedder(model, recipe, f"run '{path}'", run.read_inputs(), name, device, rated)

@@ -136,7 +136,8 @@ def probe(
     try:
         uncertainty, of_rows = fit_uncertainty(frozen, run.read_projections(), recipe.columns, columns["linear"])
         write_uncertainty(run, uncertainty, of_rows, recipe.train.checkpoint)
-        record["uncertainty"] = score_uncertainty(of_rows, scores, frozen, run.read_projections(), columns["linear"])
+        if scored := score_uncertainty(of_rows, scores, frozen, run.read_projections(), columns["linear"]):
+            record["uncertainty"] = scored
     except CannotProbe as reason:
         skipped = [*skipped, {"column": "", "probe": "uncertainty", "reason": str(reason)}]
         note(f"the uncertainty of rows is not computed: {reason}")

@@ -15,7 +15,7 @@ from mscon.evaluate.metrics.risk_coverage import area_under_risk, curve, gain, n
 from mscon.evaluate.space_scores import SpaceScores, spread
 from mscon.evaluate.targets import ProbeTarget, codes_of
 from mscon.model.class_posterior import Membership
-from mscon.model.row_uncertainty import RowUncertainty
+from mscon.model.row_uncertainty import MOST_ROWS, MOST_VALIDATION_ROWS, RowUncertainty, drawn
 
 # Rows above this are the most uncertain ones: about 20 %, as among validation rows.
 THRESHOLD = 0.8
@@ -100,11 +100,11 @@ def score_uncertainty(
 
     Returns:
         {"threshold", "summary": [{"trained", "columns", "rows_left", "accuracy_gain", "precision_at_10_gain",
-        "area_under_risk", "coverage": [...], "accuracy": [...]}], "unseen": {"rows", "auroc"}}. Of the columns that
+        "area_under_risk", "accuracy": [[share, accuracy], ...]}], "unseen": {"rows", "auroc"}}. Of the columns that
         hold classes, those that were trained on and the others are averaged apart. Gains are of test rows with an
         uncertainty of up to `threshold`, over all test rows, by linear probes, and by the nearest 10 of training and
-        test rows under an equal mix. "accuracy" is that of the most certain rows for each coverage. Values but those
-        of lists and counts have intervals. "unseen" is there where there are unseen rows.
+        test rows under an equal mix. "accuracy" is that of the most certain rows, for some shares of rows. Gains, area
+        and AUROC have intervals. "unseen" is there where there are unseen rows.
     """
     test, unseen = frozen.split["test"], frozen.split["unseen"]
     if not len(test):
@@ -130,8 +130,9 @@ def score_uncertainty(
                 "accuracy_gain": gains[0],
                 "precision_at_10_gain": gains[1],
                 "area_under_risk": _mean([(r, area_under_risk(of_rows[r], 1 - s)) for r, s in right], frozen),
-                "coverage": COVERAGES.tolist(),
-                "accuracy": np.mean([curve(of_rows[r], s, COVERAGES) for r, s in right], axis=0).tolist(),
+                "accuracy": np.stack(
+                    [COVERAGES, np.mean([curve(of_rows[r], s, COVERAGES) for r, s in right], axis=0)], axis=1
+                ).tolist(),
             }
         )
     if len(unseen):
@@ -160,10 +161,11 @@ def precision_of(
 ) -> list[tuple[bool, Int[np.ndarray, " some"], Float[np.ndarray, " some"]]]:
     """For each column of classes: whether it was trained on, test rows, and how many of the nearest 10 rows are alike.
 
-    Sought are those under an equal mix, among training and test rows; the number is their share.
+    Sought are those under an equal mix, among training and test rows; the number is their share. Of many rows some are
+    drawn, as a comparison of all with all would take hours for a million.
     """
-    test = frozen.split["test"]
-    searched = np.concatenate([frozen.split["train"], test])
+    test = drawn(frozen.split["test"], MOST_VALIDATION_ROWS)
+    searched = np.concatenate([drawn(frozen.split["train"], MOST_ROWS), test])
     mixed = np.concatenate(projections[:, searched], axis=1)
     near, _ = CosineNeighbours(mixed).nearest(_HITS, np.arange(len(searched) - len(test), len(searched)))
     shares = []

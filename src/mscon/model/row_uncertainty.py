@@ -76,8 +76,7 @@ class RowUncertainty:
             raise ValueError(
                 f"it takes 2 training rows and a validation row; there are {len(train)}, {len(validation)}"
             )
-        draw = np.random.default_rng(seed)
-        reference, held_out = _some(train, MOST_ROWS, draw), _some(validation, MOST_VALIDATION_ROWS, draw)
+        reference, held_out = drawn(train, MOST_ROWS, seed), drawn(validation, MOST_VALIDATION_ROWS, seed)
         fitted = [
             ClassReference.fit(name, space, membership, projections[space], reference, held_out)
             for name, (space, membership) in columns.items()
@@ -124,6 +123,10 @@ class RowUncertainty:
         reference = {one.column: one for one in self.columns}[column]
         blocks = [reference.ambiguity(projections[part]) for part in self._blocks(len(projections))]
         return rank_among(reference.ranked, np.concatenate(blocks)) if blocks else np.zeros(0, dtype=np.float32)
+
+    def fits(self, width: int, dim: int) -> bool:
+        """Whether it is of features and projections of these widths."""
+        return self.features.shape[1] == width and all(one.projections.shape[1] == dim for one in self.columns)
 
     def parts(
         self,
@@ -223,8 +226,9 @@ def unit_length(vectors: Float[np.ndarray, "rows width"]) -> Float[np.ndarray, "
     return unit
 
 
-def _some(rows: Int[np.ndarray, " rows"], most: int, draw: np.random.Generator) -> Int[np.ndarray, " some"]:
-    return np.sort(rows if len(rows) <= most else draw.choice(rows, most, replace=False))
+def drawn(rows: Int[np.ndarray, " rows"], most: int, seed: int = 0) -> Int[np.ndarray, " some"]:
+    """All rows, or so many of them, drawn without replacement; ascending."""
+    return np.sort(rows if len(rows) <= most else np.random.default_rng(seed).choice(rows, most, replace=False))
 
 
 def _array(arrays: Mapping[str, np.ndarray], name: str, dimensions: int) -> np.ndarray:

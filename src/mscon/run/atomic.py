@@ -83,7 +83,7 @@ def refusals_as_oserror(path: Path) -> Iterator[None]:
         # numpy has no number of the system for an array of which only a part was written.
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
     except Exception as error:
-        if (number := re.search(r"\(os error (\d+)\)", str(error))) is None:
+        if (number := re.search(r"(?:\(os error |\bOs \{ code: )(\d+)", str(error))) is None:
             raise
         code = int(number[1])
         raise OSError(code, os.strerror(code), str(path)) from error

@@ -112,6 +112,9 @@ class _Scores(TypedDict, total=False):
     skipped: list[_Skipped]
 
 
+_Share = Annotated[float, Meta(ge=0, le=1)]
+
+
 class _RiskCoverage(TypedDict):
     trained: bool
     columns: list[str]
@@ -119,8 +122,7 @@ class _RiskCoverage(TypedDict):
     accuracy_gain: _Interval
     precision_at_10_gain: _Interval
     area_under_risk: _Interval
-    coverage: list[float]
-    accuracy: list[float]
+    accuracy: Annotated[list[tuple[_Share, _Share]], Meta(min_length=1)]
 
 
 class _Unseen(TypedDict):
@@ -129,8 +131,8 @@ class _Unseen(TypedDict):
 
 
 class _UncertaintyScores(TypedDict, total=False):
-    threshold: float
-    summary: list[_RiskCoverage]
+    threshold: Required[float]
+    summary: Required[list[_RiskCoverage]]
     unseen: _Unseen
 
 

@@ -3,31 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from mscon.errors import RunError
 from mscon.run import checksums
 from mscon.run.checksums import mapped
-from mscon.run.contents import fault_of, parse_doubt
 from mscon.run.facts import Facts
 from mscon.run.layout import checkpoint_file
-from mscon.run.parsing import parse_json
 
 if TYPE_CHECKING:
     import numpy as np
-    import polars as pl
 
-_FEATURES, _PROJECTIONS = "features/features.safetensors", "features/projections.safetensors"
-_UNCERTAINTY = "uncertainty.safetensors"
-_PREDICTORS = "predictors.safetensors"
-# What predictors are fitted from.
-_FITTED_FROM = (_FEATURES, "rows.parquet", "recipe.toml", "similarities.json")
-
-T = TypeVar("T")
+FEATURES, _PROJECTIONS = "features/features.safetensors", "features/projections.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +34,10 @@ class EvaluationFiles(Facts):
 
     def need_features(self, checkpoint: str | None = None) -> None:
         """Raise RunError if there are no features; or not those of that checkpoint as it is now, where it is there."""
-        self._existing(_FEATURES)
+        self._existing(FEATURES)
         if checkpoint is not None and self.has_checkpoint(checkpoint) and not self.features_are_current(checkpoint):
             raise RunError(
-                f"{self.root / _FEATURES} was not computed with {self.root / checkpoint_file(checkpoint)} as it is "
+                f"{self.root / FEATURES} was not computed with {self.root / checkpoint_file(checkpoint)} as it is "
                 "now: the run was trained on since, or one of these files is damaged.\n"
                 f"  `mscon probe {self.root}` computes features and projections anew."
             )
@@ -73,16 +63,15 @@ class EvaluationFiles(Facts):
     def _features_source(self) -> dict[str, str]:
         from safetensors import safe_open
 
-        with self._reading_tensors(_FEATURES), safe_open(self._need(_FEATURES), framework="np") as file:
+        with self._reading_tensors(FEATURES), safe_open(self._need(FEATURES), framework="np") as file:
             return file.metadata() or {}
 
     @property
     def has_whole_features(self) -> bool:
         """Whether there are features, and they are as they were written."""
-        exist = all((self.root / name).is_file() for name in (_FEATURES, _PROJECTIONS))
+        exist = all((self.root / name).is_file() for name in (FEATURES, _PROJECTIONS))
         return exist and not (
-            checksums.are_kept(self.root)
-            and any(checksums.fault(self.root, name) for name in (_FEATURES, _PROJECTIONS))
+            checksums.are_kept(self.root) and any(checksums.fault(self.root, name) for name in (FEATURES, _PROJECTIONS))
         )
 
     def write_features(
@@ -107,7 +96,7 @@ class EvaluationFiles(Facts):
         if (digest := inputs_digest(inputs)) is not None:
             source |= {"inputs": digest, "changed_rows": str(changed_rows)}
         self._write_arrays(_PROJECTIONS, {"projections": projections}, source)
-        self._write_arrays(_FEATURES, {"features": features}, source)
+        self._write_arrays(FEATURES, {"features": features}, source)
 
     def _digest(self, checkpoint: str) -> str:
         return self._sha256(checkpoint_file(checkpoint))
@@ -143,29 +132,6 @@ class EvaluationFiles(Facts):
     def read_predictions(self) -> dict[str, np.ndarray]:
         return self._arrays("predictions.safetensors")
 
-    @property
-    def has_predictors(self) -> bool:
-        return (self.root / _PREDICTORS).exists()
-
-    @property
-    def predictors_source(self) -> str:
-        """A digest of all that predictors are fitted from: features, rows, recipe and similarities as they are now."""
-        return hashlib.sha256("".join(map(self._sha256, _FITTED_FROM)).encode()).hexdigest()
-
-    def read_predictors(self, build: Callable[[Mapping[str, Any], Mapping[str, np.ndarray]], T]) -> T:
-        """What `build` makes of the plain values and the arrays of the file; its ValueError becomes a RunError."""
-        from safetensors import safe_open
-
-        with self._reading_tensors(_PREDICTORS):
-            arrays = self._arrays(_PREDICTORS)
-            with safe_open(self._need(_PREDICTORS), framework="np") as file:
-                about = parse_json((file.metadata() or {})["mscon"])
-            self._refuse_odd(_PREDICTORS, fault_of(_PREDICTORS, about))
-            return build(about, arrays)
-
-    def write_predictors(self, about: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
-        self._write_arrays(_PREDICTORS, arrays, {"mscon": json.dumps(dict(about), allow_nan=False)})
-
     def read_layers(self) -> dict[str, Any]:
         """Scores of intermediate layers; of none where none was probed."""
         return self._json("layers.json") if self._has("layers.json") else {"layers": {}}
@@ -190,69 +156,15 @@ class EvaluationFiles(Facts):
         arrays = self.read_layer_predictions() if others else {}
         arrays = {key: array for key, array in arrays.items() if key.rsplit("/", 3)[0] in others}
         arrays |= {f"{name}/{key}": array for key, array in predictions.items()}
-        about = {"checkpoint": checkpoint, "checkpoint_sha256": digest, "draws": draws}
+        about = {**self._of_checkpoint(checkpoint), "draws": draws}
         self._write_arrays("layer_predictions.safetensors", arrays)
         self._write_json("layers.json", {**about, "layers": {**others, name: dict(record)}})
 
-    def read_doubt(self) -> dict[str, Any]:
-        """The estimated share of wrong labels of each column, see `mscon.evaluate.label_quality.doubt`."""
-        return self._json("doubt.json")
-
-    def read_judged_labels(self) -> pl.DataFrame:
-        """Each label and how probably it is right, of the same function."""
-        return self._once("doubt", lambda: self._parsed("doubt.parquet", parse_doubt))
-
-    @property
-    def has_doubt(self) -> bool:
-        """Whether labels were judged, and the run was not trained on since.
-
-        Raises:
-            RunError: if what is written of it has changed since.
-        """
-        if not self._has("doubt.json"):
-            return False
-        doubt = self.read_doubt()
-        name = doubt["checkpoint"]
-        return not self.has_checkpoint(name) or self._digest(name) == doubt["checkpoint_sha256"]
-
-    def write_doubt(self, labels: pl.DataFrame, record: Mapping[str, Any], *, checkpoint: str) -> None:
-        """What labels of the run were judged with, for a checkpoint of it."""
-        self._write("doubt.parquet", labels.write_parquet)
-        about = {"checkpoint": checkpoint, "checkpoint_sha256": self._digest(checkpoint)}
-        self._write_json("doubt.json", {**record, **about})
-
-    def write_uncertainty(
-        self, arrays: Mapping[str, np.ndarray], columns: Sequence[Mapping[str, Any]], checkpoint: str
-    ) -> None:
-        """What it takes to say how uncertain rows are, and how uncertain those of the run are.
-
-        Args:
-            arrays: of `mscon.model.row_uncertainty`, with "rows", a number for each row of the run.
-            columns: plain values of each column, from there.
-            checkpoint: whose features and projections they were computed from.
-        """
-        about = json.dumps({"checkpoint": self._digest(checkpoint), "columns": list(columns)}, allow_nan=False)
-        self._write_arrays(_UNCERTAINTY, arrays, {"mscon": about})
-
-    def read_uncertainty(self, checkpoint: str) -> tuple[dict[str, np.ndarray], list[dict[str, Any]]] | None:
-        """The same; None where there is none of the checkpoint as it is now, or the checkpoint is gone.
-
-        Raises:
-            RunError: if the file has changed since it was written, or does not hold what mscon writes.
-        """
-        from safetensors import safe_open
-
-        if not self._has(_UNCERTAINTY) or not self.has_checkpoint(checkpoint):
-            return None
-        arrays = self._arrays(_UNCERTAINTY)
-        with self._reading_tensors(_UNCERTAINTY), safe_open(self.root / _UNCERTAINTY, framework="np") as file:
-            about = parse_json((file.metadata() or {})["mscon"])
-        self._refuse_odd(_UNCERTAINTY, fault_of(_UNCERTAINTY, about))
-        return (arrays, about["columns"]) if about["checkpoint"] == self._digest(checkpoint) else None
-
     def write_affinity(self, affinity: Mapping[str, Any], *, checkpoint: str) -> None:
-        about = {"checkpoint": checkpoint, "checkpoint_sha256": self._digest(checkpoint)}
-        self._write_json("affinity.json", {**about, **affinity})
+        self._write_json("affinity.json", {**self._of_checkpoint(checkpoint), **affinity})
+
+    def _of_checkpoint(self, name: str) -> dict[str, str]:
+        return {"checkpoint": name, "checkpoint_sha256": self._digest(name)}
 
     @property
     def has_transfer(self) -> bool:

@@ -15,7 +15,7 @@ from mscon.errors import RunError
 from mscon.run import atomic, checksums, folder
 from mscon.run import recipe as recipes
 from mscon.run.contents import fault_of, parse_rows
-from mscon.run.evaluation_files import EvaluationFiles
+from mscon.run.judgement_files import JudgementFiles
 from mscon.run.layout import FILES, NEXT, SHOWN, checkpoint_file
 from mscon.run.parsing import parse_json, parse_toml
 from mscon.run.recipe import Recipe
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Run(EvaluationFiles):
+class Run(JudgementFiles):
     """A run directory. Readers raise RunError where a file is missing, naming the verb that writes it.
 
     Attributes:

@@ -76,7 +76,9 @@ class Log:
         self.copy(record)
 
     def copy(self, record: Record) -> None:
-        """A record that log.jsonl has already, for the other loggers."""
+        """A record that log.jsonl has already, for the other loggers. Signs of failure are words, and not for them."""
+        if record["kind"] == "sign":
+            return
         numbers = dict(_flat(record))
         for name, logger in list(self._loggers.items()):
             self._attempt(name, partial(logger.write, numbers, record["step"]))

@@ -75,10 +75,10 @@ def _title(recipe: Mapping[str, Any]) -> str:
 def _are_seeds(group: Sequence[Member], member: Member) -> bool:
     """Whether a run adds a seed to a method: a repeated seed is no second measurement."""
     is_new = member.seed not in [other.seed for other in group]
-    return is_new and _settings(group[0].recipe) == _settings(member.recipe)
+    return is_new and settings_of(group[0].recipe) == settings_of(member.recipe)
 
 
-def _settings(recipe: Mapping[str, Any]) -> dict[str, Any]:
+def settings_of(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """Every setting in which seeds of one method must agree.
 
     A recipe of an earlier version does not have settings that came later: what it did is their default now.

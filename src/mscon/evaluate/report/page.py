@@ -11,6 +11,7 @@ from mscon import __version__
 from mscon.errors import counted
 from mscon.evaluate.page import colours, frame
 from mscon.evaluate.report import environment
+from mscon.evaluate.report.added_columns import worse_with_more
 from mscon.evaluate.report.compare import FEWEST_SEEDS, MARKS, Comparison, compare
 from mscon.evaluate.report.comparison_json import comparison_json
 from mscon.evaluate.report.confusion import confusions
@@ -144,6 +145,7 @@ def render(
         sentences=lead or sentences(comparison),
         warnings=[
             *behind_start(comparison),
+            *worse_with_more(gathered),
             *_collapsed(gathered),
             *_failure_signs(gathered),
             *spaces.failures,

@@ -43,7 +43,7 @@ def risk_coverage(probe: Mapping[str, Any]) -> RiskCoverage | None:
     scores = probe.get("uncertainty") or {}
     if not scores.get("summary"):
         return None
-    curves = {one["trained"]: (np.array(one["coverage"]), np.array(one["accuracy"])) for one in scores["summary"]}
+    curves = {one["trained"]: np.array(one["accuracy"]).T for one in scores["summary"]}
     of_all = np.concatenate([accuracy for _, accuracy in curves.values()])
     low, high = float(of_all.min()), float(of_all.max())
     low, high = (low, high) if high - low > 0.01 else (low - 0.005, high + 0.005)
@@ -85,7 +85,7 @@ def sentence(scores: Mapping[str, Any]) -> str:
         f"{', and '.join(parts)}"
     )
     if unseen := scores.get("unseen"):
-        low, value, high = (round(100 * unseen["auroc"][name]) for name in ("low", "value", "high"))
+        low, value, high = (f"{100 * unseen['auroc'][name]:.0f}" for name in ("low", "value", "high"))
         text += (
             f"; a row of a group that training never saw is more uncertain than a test row in {value} % of pairs "
             f"({low} to {high} %), where 50 % is chance"

@@ -121,7 +121,7 @@ def test_types_of_pandas_own_are_read_as_numpys_are():
 def test_lists_among_other_things_are_refused_and_not_spelt_out():
     pandas = pytest.importorskip("pandas", reason="pandas is not installed, and mscon does not need it")
     for odd in (["x"], {"x": 1}, {1}, b"x"):
-        with pytest.raises(TableError, match=r"'k' \(objects of Python\)\.\n  Write lists as text"):
+        with pytest.raises(TableError, match=r"'k' \(objects of Python\)\. A cell is text"):
             read_table(pandas.DataFrame({"k": [odd, "x", 1]}))
 
 
