@@ -21,6 +21,7 @@ import numpy as np
 import polars as pl
 
 import mscon
+from mscon.comparison.planned import slug
 from mscon.data.table.table import read_table
 from mscon.evaluate.column_probes import FrozenFeatures
 from mscon.evaluate.features import extract
@@ -32,21 +33,19 @@ from mscon.run.run import Run
 
 TRAINED, UNTRAINED = ("character", "slant", "weight"), ("category",)
 SCORED = (*TRAINED, *UNTRAINED)
-EQUAL, CLEAN = "equal", "clean labels (oracle)"
+EQUAL, DROPPED, CLEAN = "equal", "column dropped (oracle)", "clean labels (oracle)"
 BY_DOUBT: Mapping[str, dict[str, Any]] = {
     "label issues dropped": {"labels": "drop"},
     "labels weighed": {"labels": "weigh"},
     "columns weighed": {"labels": "all", "weigh_columns": True},
-    "dropped, columns weighed": {"labels": "drop", "weigh_columns": True},
 }
 WEIGHTINGS: Mapping[str, dict[str, Any]] = {
     EQUAL: {"name": "equal"},
     "uncertainty (the paper's)": {"name": "uncertainty"},
-    "uncertainty, normalised": {"name": "uncertainty", "normalise": True},
     "relative": {"name": "relative"},
     "exact": {"name": "exact"},
 }
-METHODS = (*WEIGHTINGS, "column dropped (oracle)", *BY_DOUBT, CLEAN)
+METHODS = (*WEIGHTINGS, DROPPED, *BY_DOUBT, CLEAN)
 
 
 def subset(table: Path, vectors: Path, rows: int, out: Path) -> Path:
@@ -64,7 +63,7 @@ def subset(table: Path, vectors: Path, rows: int, out: Path) -> Path:
 
 def recipe_of(method: str, column: str, redraw: float, seed: int, epochs: int, judged: Path) -> recipes.Recipe:
     """Of a method; without epochs of the run that is judged."""
-    noisy = [] if method.startswith("column dropped") else [column if method == CLEAN else "noisy"]
+    noisy = [] if method == DROPPED else [column if method == CLEAN else "noisy"]
     columns = [*(name for name in TRAINED if name != column), *noisy]
     plain: dict[str, Any] = {
         "title": method,
@@ -95,15 +94,25 @@ def scores(run: Run) -> dict[str, np.ndarray]:
     rows, x = run.read_rows(), run.read_features()
     frozen = FrozenFeatures.of(x, rows, run.read_recipe())
     train, validation, test = (frozen.split[name] for name in ("train", "validation", "test"))
-    found = {}
+    by_column = {}
     for column in SCORED:
         codes, names = codes_of(rows[column].to_list())
         result = linear_probe(
             "class", x[train], codes[train], x[validation], codes[validation], x[test], codes[test], names
         )
         assert len(result.rows) == len(test)
-        found[column] = result.scores["accuracy"]
-    return found
+        by_column[column] = result.scores["accuracy"]
+    return by_column
+
+
+def scores_of(recipe: recipes.Recipe, table: Path, folder: Path) -> dict[str, np.ndarray]:
+    """Of a method, trained and probed unless that is done."""
+    file = folder / f"{slug(recipe.title)}.npz"
+    if not file.is_file():
+        by_column = scores(trained(recipe, table, folder / slug(recipe.title)))
+        np.savez(file, **by_column)
+    with np.load(file, allow_pickle=False) as arrays:
+        return {column: arrays[column] for column in SCORED}
 
 
 def main() -> None:
@@ -119,7 +128,8 @@ def main() -> None:
     arguments = parser.parse_args()
     began = time.process_time()
     table = subset(arguments.table, arguments.vectors, arguments.rows, arguments.out)
-    by_method: dict[str, list[dict[str, np.ndarray]]] = {method: [] for method in METHODS}
+    left_out = () if arguments.redraw else (DROPPED, CLEAN)
+    by_method: dict[str, list[dict[str, np.ndarray]]] = {method: [] for method in METHODS if method not in left_out}
     for seed in range(arguments.seeds):
         folder = arguments.out / f"{arguments.column}-{arguments.redraw:.3f}" / f"seed{seed}"
         judged = trained(
@@ -138,9 +148,9 @@ def main() -> None:
             f"{time.process_time() - began:.0f} s",
             flush=True,
         )
-        for number, method in enumerate(METHODS):
+        for method in by_method:
             recipe = recipe_of(method, arguments.column, arguments.redraw, seed, arguments.epochs, judged.root)
-            by_method[method].append(scores(trained(recipe, table, folder / str(number))))
+            by_method[method].append(scores_of(recipe, table, folder))
     print(f"{time.process_time() - began:.0f} s of processor time\n")
     print(f"| method | {' | '.join(SCORED)} | mean | mean - equal weights |\n|{'---|' * (len(SCORED) + 3)}")
     means = {method: np.stack([np.mean([*s.values()], axis=0) for s in runs]) for method, runs in by_method.items()}

@@ -11,13 +11,17 @@ from mscon import cli
 from mscon.data.batches.dataset import Dataset, fit_similarities
 from mscon.data.batches.sampler import sampler_of
 from mscon.data.table.table import read_table
-from mscon.errors import RecipeError
+from mscon.errors import RecipeError, RunError
 from mscon.evaluate.targets import probe_columns
 from mscon.run import recipe as recipes
 from mscon.run.contents import doubt_schema
 from mscon.run.run import Run
+from mscon.train.breakdown import Capture, diagnose
 from mscon.train.fit import fit, resume
 from mscon.train.judged_labels import judged_labels
+from mscon.train.loop import Training
+from mscon.train.reopen import reopen
+from mscon.train.within_epoch import derived_seed
 from vector_table import RECIPE as INFERRED
 from vector_table import TRAIN_ROWS, write_table
 
@@ -141,11 +145,29 @@ def test_weighing_uses_each_label_as_often_as_it_is_right(folder):
     assert judged.facts["kind"]["expected_missing"] == pytest.approx(0.75 * 3)
 
 
-def test_weighing_differs_by_epoch_and_a_resumed_training_does_the_same(folder, tmp_path):
+def test_weighing_differs_by_epoch_and_a_resumed_training_does_the_same_alone(folder, tmp_path, monkeypatch):
     whole = trained(folder, tmp_path / "whole", "doubt.labels=weigh", "train.schedule=constant")
     half = trained(folder, tmp_path / "half", "doubt.labels=weigh", "train.schedule=constant", "train.epochs=1")
-    assert same(resume(half, False, ["train.epochs=2"]), whole)
     assert not same(whole, trained(folder, tmp_path / "drop", "train.schedule=constant"))
+    monkeypatch.delattr("mscon.train.judged_labels.judged_run")  # the other run is no longer there
+    assert same(resume(half, False, ["train.epochs=2"]), whole)
+
+
+def test_the_judged_run_is_not_replaced(folder):
+    with pytest.raises(RunError, match="judged"):
+        fit(recipe_of(folder), read_table(folder / "things.csv"), folder / "judged", overwrite=True, **QUIET)
+    assert Run.open(folder / "judged").has_doubt
+
+
+def test_odd_label_weights_of_a_run_are_named(folder, tmp_path):
+    run = trained(folder, tmp_path / "run", "train.epochs=1")
+    for odd in (np.full((2, 72), 1.5), np.full((2, 72), np.nan), np.ones((2, 71))):
+        run.write_label_weights(odd.astype(np.float32))
+        with pytest.raises(RunError, match=r"label_weights.safetensors does not hold .*a number from 0 to 1 for each"):
+            resume(run, False, ["train.epochs=2"])
+    (run.root / "label_weights.safetensors").unlink()
+    with pytest.raises(RunError, match=r"label_weights.safetensors is gone"):
+        resume(run, False, ["train.epochs=2"])
 
 
 def test_weights_of_columns_are_their_shares_of_right_labels_with_a_mean_of_1(folder, tmp_path):
@@ -239,3 +261,47 @@ def test_weights_must_fit_the_rows(folder):
         dataset.weighed(torch.ones(2, 3))
     assert dataset.weighed(None) is dataset
     assert (weighed := dataset.weighed(torch.ones(2, 72))).drawn(0) is weighed
+
+
+KINDS = (
+    ("kind", "categorical", {}),
+    ("shade", "multi_label", {}),
+    ("mood", "hierarchical", {"under": ["kind"]}),
+    ("height", "continuous", {}),
+    ("kind", "ordinal", {"levels": ["a", "b"]}),
+)
+
+
+@pytest.mark.parametrize(("column", "kind", "settings"), KINDS, ids=[kind for _, kind, _ in KINDS])
+def test_a_dropped_label_of_any_kind_is_missing_and_others_stay(folder, column, kind, settings):
+    rows = Run.open(folder / "judged").read_rows()
+    parts = [recipes.similarity_part(column, kind, settings), recipes.similarity_part("kind", "categorical")]
+    parts.append(recipes.similarity_part("same_row", "same_row"))
+    similarities = fit_similarities(rows, parts)
+    dataset = Dataset.build(rows, similarities, np.zeros((rows.height, 1), np.float32))
+    weights = torch.ones(3, rows.height)
+    weights[0, 3] = 0
+    codes, before = dataset.weighed(weights).codes, dataset.codes
+    changed = similarities[0].missing(codes[0]) != similarities[0].missing(before[0])
+    assert changed.nonzero().tolist() == [[3]]
+    others = torch.arange(rows.height) != 3
+    assert torch.equal(codes[0][others].nan_to_num(), before[0][others].nan_to_num())
+    assert all(torch.equal(one, other) for one, other in zip(codes[1:], before[1:], strict=True))
+
+
+def test_a_step_that_is_taken_again_has_the_labels_of_its_epoch(folder, tmp_path, monkeypatch):
+    run = trained(folder, tmp_path / "run", "doubt.labels=weigh")
+    training = reopen(run, run.read_recipe(), "cpu", False).training
+    generators = {"network": torch.get_rng_state(), "views": torch.Generator().get_state()}
+    capture = Capture(2, 5, torch.arange(16), generators, training.method.state_dict())
+    seen, learn = [], Training.learn
+
+    def watched(self, *batch):
+        seen.append(self.dataset.codes)
+        return learn(self, *batch)
+
+    monkeypatch.setattr(Training, "learn", watched)
+    assert diagnose(training, capture, "line") == ""
+    drawn = training.dataset.drawn(derived_seed(0, 2, "labels")).codes
+    assert all(torch.equal(one, other) for one, other in zip(seen[0], drawn, strict=True))
+    assert not all(torch.equal(one, other) for one, other in zip(seen[0], training.dataset.codes, strict=True))

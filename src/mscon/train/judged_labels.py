@@ -149,10 +149,9 @@ def _mismatch(similarity: Similarity, rows: pl.DataFrame, labels: pl.DataFrame, 
 def _weights(rows: pl.DataFrame, labels: pl.DataFrame, how: str) -> Float32[np.ndarray, " rows"]:
     """Of each row; those outside the training rows, or not judged, have weight 1."""
     of_label = {"drop": 1 - pl.col("is_label_issue").cast(pl.Float64), "weigh": pl.col("label_score")}
-    weight = labels.select("line", weight=of_label.get(how, pl.lit(1.0)))
-    joined = rows.select("line", "split").join(weight, on="line", how="left", maintain_order="left")
-    used = pl.when(pl.col("split") == "train").then(pl.col("weight").fill_null(1.0)).otherwise(1.0)
-    return joined.select(used.cast(pl.Float32)).to_series().to_numpy()
+    weight = dict(labels.select("line", of_label.get(how, pl.lit(1.0))).iter_rows())
+    splits = rows.select("line", "split").iter_rows()
+    return np.array([weight.get(line, 1.0) if split == "train" else 1.0 for line, split in splits], dtype=np.float32)
 
 
 def _judged_in_training(rows: pl.DataFrame, labels: pl.DataFrame) -> int:
