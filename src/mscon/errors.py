@@ -36,7 +36,7 @@ class RunError(MSConError):
 
 
 class NotResumable(RunError):
-    """A run cannot go on from its checkpoint: its inputs have changed, or the checkpoint is of another model."""
+    """A run cannot go on from its checkpoint, or be probed: its inputs have changed, or it is of another model."""
 
 
 class OthersStopped(RunError):

@@ -154,7 +154,7 @@ def test_a_stopped_run_goes_on_to_the_bit_without_the_vectors(folder):
 def test_a_run_that_has_lost_its_teachers_does_not_go_on(folder):
     part = trained(folder, "train.epochs=1")
     (part.root / "teachers.safetensors").unlink()
-    with pytest.raises(RunError, match=r"has no teachers\.safetensors"):
+    with pytest.raises(RunError, match=r"teachers\.safetensors is gone"):
         resume(part, progress=False, overrides=["train.epochs=2"])
 
 

@@ -129,27 +129,28 @@ def train_and_probe(planned: Planned, table: Path) -> str:
     torch.set_num_threads(1)
     rows = read_table(table)
     folder.readmit(planned.out)
-    run = _resumed(planned, rows) or fit(
-        planned.recipe, rows, planned.out, images=planned.images, overwrite=True, progress=False
-    )
-    assert run is not None
-    probe(run, progress=False, start=False)  # methods are compared with one another; the start is one of them
+    if not _is_continued(planned, rows):
+        run = fit(planned.recipe, rows, planned.out, images=planned.images, overwrite=True, progress=False)
+        assert run is not None
+        probe(run, progress=False, start=False)  # methods are compared with one another; the start is one of them
     return planned.out.name
 
 
-def _resumed(planned: Planned, table: Table) -> Run | None:
-    """The run, trained to its end, if its training had begun; None if it cannot go on, and must be trained anew."""
+def _is_continued(planned: Planned, table: Table) -> bool:
+    """Train and probe the run to its end if its training had begun; whether it could go on, else it is trained anew."""
     from mscon.data.inputs.open import images_root
+    from mscon.evaluate.probe import probe
     from mscon.train.fit import resume
 
     root = images_root(table, planned.recipe.data, planned.images)
     run = _begun(planned, table.sha256, root)
     if run is None or damage(run.root):
-        return None
+        return False
     try:
-        return resume(run, progress=False, images=root)
+        probe(resume(run, progress=False, images=root), progress=False, start=False)
     except NotResumable:
-        return None
+        return False
+    return True
 
 
 def attempt(planned: Planned, table: Path) -> Outcome:

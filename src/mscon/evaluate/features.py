@@ -18,7 +18,7 @@ from mscon.data.inputs.open import Inputs, fingerprints_of, inputs_of
 from mscon.data.inputs.stored_features import FeatureFile
 from mscon.data.inputs.views import plain
 from mscon.data.table.table import unit
-from mscon.errors import RunError, counted, numbered
+from mscon.errors import NotResumable, RunError, counted, numbered
 from mscon.model.frozen_backbone import FrozenBackbone
 from mscon.model.model import Model, load_model
 from mscon.run.progress import ProgressBar
@@ -63,7 +63,7 @@ def extract(
     current, lines = fingerprints_of(inputs), rows.get_column("line").to_list()
     changed, words = fingerprints.changes(run.read_fingerprints(), current, lines, name, recipe.data, root)
     if changed and not accept_changes:
-        raise RunError(f"run '{run.root}': {words}\n  {fingerprints.ADVICE}")
+        raise NotResumable(f"run '{run.root}': {words}\n  {fingerprints.ADVICE}")
     if changed:
         console = Console(stderr=True, quiet=not progress)
         console.print(
