@@ -233,6 +233,16 @@ def test_other_mistakes_are_one_message(folder, capsys, arguments, words):
     assert words in refusal(capsys, *arguments)
 
 
+def test_where_nothing_is_missing_nothing_is_fitted(folder, capsys, tmp_path):
+    shutil.copytree("run", tmp_path / "run")
+    (tmp_path / "run" / "predictors.safetensors").unlink(missing_ok=True)
+    (tmp_path / "run" / "checksums.jsonl").unlink()  # which knows of predictors
+    command = ["predict", str(tmp_path / "run"), "--missing", "--out", str(tmp_path / "out.csv"), "--columns", "shade"]
+    assert main(command) == 2
+    assert "no empty cell to fill in 'shade'" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "predictors.safetensors").exists()
+
+
 @pytest.mark.parametrize("threshold", ["1.5", "-0.1", "nan", "high"])
 def test_a_threshold_is_a_probability(folder, capsys, threshold):
     with pytest.raises(SystemExit):

@@ -144,14 +144,14 @@ def _predict(
         raise ValueError(f"abstain must be from 0 to 1, got {abstain}.")
     embedder = None if table is None else load(run.root, trust=run.trust)
     _need_all(run, table, embedder, columns, settings)
+    if table is None and not run.has_predictors:  # of former ones there may be further columns, known below
+        targets = [one for one in predictor_targets(run, columns) if not columns or one.column in columns]
+        names = [(one.column,) if one.similarity is None else one.similarity.columns for one in targets]
+        _need_empty(run, [name for of_one in names for name in of_one])
     need_predictors(run, columns, progress=settings.get("progress", True), accept_changes=accept_changes)
     shown = read_shown(run, columns, abstain)
     if table is None:
-        rows = run.read_rows()
-        empty = {name: rows.get_column(name).null_count() for _, names in shown for name in names}
-        if not any(empty.values()):
-            named = ", ".join(f"'{name}'" for name in empty)
-            raise RunError(f"run '{run.root}' has no empty cell to fill in {named}.")
+        empty = _need_empty(run, [name for _, names in shown for name in names])
         shown = [(one, [name for name in names if empty[name]]) for one, names in shown]
         frame = fill_missing(run, shown, abstain)
         heading = f"{counted(frame.height, 'row')}, {counted(sum(empty.values()), 'empty cell')}"
@@ -159,6 +159,16 @@ def _predict(
     assert embedder is not None
     frame = predict_table(embedder, shown, table, folder, least=abstain, **settings)
     return Prediction(frame, "\n".join([counted(frame.height, "row"), *summary(shown, frame, abstain)]))
+
+
+def _need_empty(run: Run, columns: Sequence[str]) -> dict[str, int]:
+    """How many cells of each column are empty; raises where none is."""
+    rows = run.read_rows()
+    empty = {name: rows.get_column(name).null_count() for name in columns}
+    if not any(empty.values()):
+        named = ", ".join(f"'{name}'" for name in empty)
+        raise RunError(f"run '{run.root}' has no empty cell to fill in {named}.")
+    return empty
 
 
 def _need_all(
