@@ -190,7 +190,7 @@ def test_the_report_says_what_it_is_worth_in_a_sentence_and_a_chart(things, tmp_
     (summary,) = scores["summary"]
     gained = [f"{100 * summary[name]['value']:+.1f} (" for name in ("accuracy_gain", "precision_at_10_gain")]
     section = page[page.index('id="uncertainty"') : page.index('id="confusion"')]
-    assert f"accuracy by {gained[0]}" in section and f"precision@10 by {gained[1]}" in section
+    assert f"by {gained[0]}" in section and f"points in accuracy and {gained[1]}" in section
     assert f"in {100 * scores['unseen']['auroc']['value']:.0f} % of pairs" in section
     (points,) = re.findall(r'<polyline class="line d0" points="([^"]*)"', section)
     heights = [-float(point.split(",")[1]) for point in points.split()]

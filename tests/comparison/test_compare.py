@@ -594,3 +594,14 @@ def test_every_kind_of_column_is_compared_and_held_out(tmp_path):
     assert not held_out["trained"].any()
     assert "XEnt" not in result.text  # no column of classes
     assert len(result.frame.filter(pl.col("role") == "mean", pl.col("method") == "MSCon")) == 2
+
+
+def test_judged_labels_that_do_not_fit_are_refused_before_anything_is_trained(tmp_path, trained, monkeypatch):
+    def refuse(*_):
+        raise RecipeError("[doubt] run 'judged': 3 of 180 judged labels differ")
+
+    monkeypatch.setattr("mscon.comparison.assembler.judged_labels", refuse)
+    write_table(tmp_path)
+    with pytest.raises(RecipeError, match="3 of 180 judged labels differ"):
+        run(tmp_path)
+    assert not trained and not (tmp_path / "out" / "runs").exists()

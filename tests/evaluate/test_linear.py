@@ -190,6 +190,14 @@ def test_a_fit_cut_short_says_so_and_warns_nobody(monkeypatch):
         assert not probe_of(splits(separation=0.5)).converged
 
 
+def test_a_column_of_which_most_classes_have_one_row_warns_nobody():
+    x, names = np.random.default_rng(0).normal(size=(40, 3)), tuple(f"n{n:02}" for n in range(30))
+    codes = np.arange(40) % 30
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        linear_probe("class", x, codes, x[:5], codes[:5], x[:5], codes[:5], names)
+
+
 def test_other_warnings_of_a_fit_are_passed_on(monkeypatch):
     original = estimators.LogisticRegression.fit
 

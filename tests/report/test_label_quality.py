@@ -17,12 +17,15 @@ from mscon.search.explorer.label_errors import judged_doubt
 from mscon.search.explorer.page import payload
 from mscon.search.explorer.payload import gather
 
+LONG = "L" * 300
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> Run:
     vectors, _, noisy = cells()
     kind = [cell.replace("a", "<b>a") for cell in noisy["kind"]]
-    run = trained(tmp_path_factory.mktemp("judged"), {"kind": kind, "grade": noisy["grade"]}, vectors)
+    columns = {"kind": kind, "grade": noisy["grade"], LONG: kind}
+    run = trained(tmp_path_factory.mktemp("judged"), columns, vectors)
     mscon.probe(run, progress=False, start=False)
     mscon.doubt(run, progress=False)
     return run
@@ -43,6 +46,27 @@ def test_the_report_lists_doubtful_labels_as_text(run, tmp_path):
     assert f"line {worst['line']}" in section
     assert "&lt;b&gt;a" in section and "<b>a</b>" not in section
     assert section.count("<li class") == sum(min(8, record["issues"]) for record in run.read_doubt()["columns"])
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_list_of_labels_fills_its_box_and_not_more(run, tmp_path, browser, width):
+    address = mscon.build_report(run, tmp_path / "page.html", with_maps=False).as_uri()
+    page = browser.new_page(viewport={"width": width, "height": 900})
+    page.goto(address)
+    share = "[...document.querySelectorAll('section .whole')].map(e => e.firstChild.offsetWidth / e.offsetWidth)"
+    shares = page.evaluate(share)
+    assert shares and min(shares) > 0.95
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "the page scrolls sideways"
+    page.close()
+
+
+def test_the_report_says_whether_other_columns_judged(run, tmp_path):
+    for witnesses in (False, True):
+        mscon.doubt(run, witnesses=witnesses, progress=False)
+        page = mscon.build_report(run, tmp_path / f"{witnesses}.html", with_maps=False).read_text("utf-8")
+        section = page.partition('id="labels"')[2].partition("</section>")[0]
+        assert ("by the other label columns" in section) == witnesses
+        assert "% probable, predicted" in section
 
 
 def test_what_is_out_of_date_is_not_shown(run, tmp_path):

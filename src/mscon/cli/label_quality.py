@@ -5,19 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mscon.cli.arguments import MOVED, RUN, TRUST, argument, flag, open_run, verb
+from mscon.cli.arguments import MOVED, RUN, TRUST, argument, flag, open_run, probability, verb
 
 _SHOWN = 5
-
-
-def probability(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = -1.0
-    if not 0 <= number <= 1:
-        raise argparse.ArgumentTypeError(f"must be a number from 0 to 1, got '{text}'")
-    return number
+_LETTERS = 80
 
 
 @verb(
@@ -64,7 +55,7 @@ def doubt(arguments: argparse.Namespace) -> None:
 
     from mscon.data.table.cell_text import cell_text
     from mscon.data.table.table import unit
-    from mscon.errors import counted
+    from mscon.errors import counted, shortened
     from mscon.evaluate.label_quality.corrections import need_table, write_corrected
     from mscon.evaluate.label_quality.doubt import doubt
     from mscon.evaluate.report.label_quality import sentences
@@ -84,7 +75,8 @@ def doubt(arguments: argparse.Namespace) -> None:
         for line, label, predicted, score in issues.select(
             "line", "given_label", "predicted_label", "label_score"
         ).iter_rows():
-            print(f"    {word} {line}: {cell_text(label)!r} ({100 * score:.0f} % probable), predicted {predicted!r}")
+            label_text, predicted_text = shortened(cell_text(label), _LETTERS), shortened(predicted, _LETTERS)
+            print(f"    {word} {line}: {label_text} ({100 * score:.0f} % probable), predicted {predicted_text}")
     if arguments.corrected is not None:
         replaced = write_corrected(run, arguments.corrected, arguments.at_least, arguments.table)
         print(f"{arguments.corrected}: {counted(sum(replaced.values()), 'label')} replaced")

@@ -21,6 +21,7 @@ from mscon.run.recipe import Recipe
 from mscon.train import assembly, environment
 from mscon.train.epochs import seconds_a_step
 from mscon.train.frozen_features import frozen_features
+from mscon.train.judged_labels import judged_labels
 from mscon.train.keep import check_keep
 from mscon.train.module import TrainingModule
 from mscon.train.sources import sources
@@ -90,6 +91,7 @@ class Assembler:
             teachers_of(recipe, self.rows, self.table, self.root, self.inputs)
             check_keep(recipe, module.model.encoder, self.rows, self.of(recipe), self.inputs, self.table.name)
             assembly.check_rows(recipe, self.rows, self.table.name)
+            judged_labels(recipe, self.rows, self.of(recipe), self.table.name)
             assembly.check_weighting(recipe, module, self.rows, self.table.name)
         except MSConError as error:
             file = self.files.get(method.title, "") if method.name == "also" else ""

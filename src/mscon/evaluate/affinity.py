@@ -188,7 +188,8 @@ def _pairs(
     model = load_model(run)
     trained = [_trained(column, recipe, model) for column in columns]
     draw = np.random.default_rng(0)
-    size = min(recipe.train.batch_size, len(judged))
+    # At most half of the rows: batches of all of them would be one batch, and their spread 0.
+    size = min(recipe.train.batch_size, max(2, len(judged) // 2))
     batches = [np.sort(draw.choice(judged, size, replace=False)) for _ in range(_BATCHES)]
     features = _features(run, recipe, model, batches, progress)
     cosines = gradient_cosines(features, model.heads, trained, [torch.from_numpy(batch) for batch in batches])

@@ -27,14 +27,14 @@ def sentences(affinity: Affinity) -> list[str]:
         one, other = pair.columns
         if pair.nmi >= _SAME:
             lines.append(f"'{one}' and '{other}' say nearly the same (normalised mutual information {pair.nmi:.2f}).")
-            to_drop.append(f"'{one}' or '{other}'")
+            to_drop.append(f"one of '{one}' and '{other}'")
         if _is_conflict(pair) and pair.cosine is not None:
             lines.append(
                 f"'{one}' and '{other}' pull the features apart: the cosine of their gradients is "
                 f"{pair.cosine.value:.2f} on average, {pair.cosine.low:.2f} to {pair.cosine.high:.2f} "
                 "in 95 % of the batches."
             )
-            to_drop.append(f"'{one}' or '{other}'")
+            to_drop.append(f"one of '{one}' and '{other}'")
     for target in affinity.targets:
         mine = target.spaces.get(target.column) if target.trained else None
         if mine is not None and mine < _NOT_LEARNT:
@@ -99,13 +99,13 @@ def tables(affinity: Affinity) -> Iterator[str]:
 
 def _pair_row(pair: ColumnPair) -> list[str]:
     cosine = pair.cosine
-    between = "-" if cosine is None else f"{cosine.low:.2f} to {cosine.high:.2f}"
+    between = "-" if cosine is None else f"{cosine.low:z.2f} to {cosine.high:z.2f}"
     value = None if cosine is None else cosine.value
     return [" / ".join(pair.columns), _number(pair.nmi), _number(pair.cka), _number(value), between]
 
 
 def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"
+    return "-" if value is None else f"{value:z.2f}"
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:

@@ -25,6 +25,7 @@ class _Table(TypedDict, total=False):
 
 
 class _Facts(TypedDict, total=False):
+    doubt: dict[str, dict[str, float]]
     versions: dict[str, Any]
     machine: dict[str, Any]
     table: _Table

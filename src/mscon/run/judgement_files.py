@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _UNCERTAINTY = "uncertainty.safetensors"
 _PREDICTORS = "predictors.safetensors"
+_LABEL_WEIGHTS = "label_weights.safetensors"
 # What predictors are fitted from.
 _FITTED_FROM = (FEATURES, "rows.parquet", "recipe.toml", "similarities.json")
 
@@ -71,6 +72,22 @@ class JudgementFiles(EvaluationFiles):
         """What labels of the run were judged with, for a checkpoint of it."""
         self._write("doubt.parquet", labels.write_parquet)
         self._write_json("doubt.json", {**record, **self._of_checkpoint(checkpoint)})
+
+    def read_label_weights(self, similarities: int, rows: int) -> np.ndarray | None:
+        """With what probability each label is used in an epoch, [similarities, rows] float32; None where all are.
+
+        Raises:
+            RunError: if the file has changed since it was written, or does not hold what mscon writes.
+        """
+        if not self._has(_LABEL_WEIGHTS):
+            return None
+        weights = self._array(_LABEL_WEIGHTS, "weights", 2)
+        if weights.shape != (similarities, rows) or not ((weights >= 0) & (weights <= 1)).all():
+            self._refuse_odd(_LABEL_WEIGHTS, "there must be a number from 0 to 1 for each similarity and row")
+        return weights
+
+    def write_label_weights(self, weights: np.ndarray) -> None:
+        self._write_arrays(_LABEL_WEIGHTS, {"weights": weights})
 
     def write_uncertainty(
         self, arrays: Mapping[str, np.ndarray], columns: Sequence[Mapping[str, Any]], checkpoint: str

@@ -18,6 +18,7 @@ FILES: Mapping[str, str] = {
     "inputs.json": "mscon train",  # how rows become vectors, where they are not images
     "vectors.safetensors": "mscon train",  # the vectors, where they were in a column and not in a file of their own
     "teachers.safetensors": "mscon train",  # for each similarity of kind teacher a vector a row, as float16
+    "label_weights.safetensors": "mscon train",  # with what probability each label is used, where [doubt] says so
     "fingerprints.safetensors": "mscon train",  # 16 bytes a row, of its image or vector in a file outside the run
     "rows.parquet": "mscon train",  # the rows used: line, split, image path, and every label column
     "log.jsonl": "mscon train",  # one record a line: {"kind": "step" | "validation" | ..., "epoch", "step", ...}

@@ -16,6 +16,7 @@ import tomli_w
 from mscon.errors import RecipeError, nearest
 from mscon.run import parsing, parts, validate
 from mscon.run.data import Data as Data
+from mscon.run.doubt import Doubt as Doubt
 from mscon.run.keep import Keep as Keep
 from mscon.run.parts import AUTO as AUTO
 from mscon.run.parts import OWN_PARTS as OWN_PARTS
@@ -56,6 +57,7 @@ class Recipe:
     triplets: Triplets = field(default_factory=Triplets)
     candidates: Candidates = field(default_factory=Candidates)
     train: Train = field(default_factory=Train)
+    doubt: Doubt = field(default_factory=Doubt)
     keep: Keep = field(default_factory=Keep)
     log: Log = field(default_factory=Log)
     probe: Probe = field(default_factory=Probe)
@@ -282,6 +284,7 @@ _SECTIONS = {
     "triplets": Triplets,
     "candidates": Candidates,
     "train": Train,
+    "doubt": Doubt,
     "keep": Keep,
     "log": Log,
     "probe": Probe,

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import polars as pl
 import torch
+from jaxtyping import Float32
+from torch import Tensor
 
 from mscon.data.batches.dataset import Dataset
 from mscon.data.batches.sampler import check_left_over, sampler_of
@@ -43,9 +45,10 @@ def dataset_of(
     root: Path,
     table_name: str,
     teachers: TeacherCodes,
+    label_weights: Float32[Tensor, "similarities rows"] | None = None,
 ) -> Dataset | TripletDataset:
     """What an epoch goes through: rows, or triplets of them."""
-    dataset = Dataset.build(rows, similarities, inputs, teachers)
+    dataset = Dataset.build(rows, similarities, inputs, teachers).weighed(label_weights)
     if not recipe.triplets.used:
         return dataset
     return in_triplets(dataset, recipe.triplets, recipe.train.seed, root, f"{table_name}: ", recipe.data.link_folders)
@@ -122,6 +125,7 @@ def training_of(recipe: Recipe, dataset: Dataset | TripletDataset, method: Train
         dataset.indices("train"),
         batch_size=settings.batch_size,
         seed=settings.seed,
+        label_weights=of_rows.label_weights,
     )
     check_left_over(sampler)
     steps = max(1, settings.epochs * len(sampler))  # a schedule has at least one, also where no step is taken

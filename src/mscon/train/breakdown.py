@@ -165,6 +165,7 @@ def diagnose(training: Training, capture: Capture, unit: str = "line") -> str:
     Returns:
         A sentence without its full stop; "" where every number is finite.
     """
+    training = training.of_epoch(capture.epoch)
     method, columns = training.method, training.recipe.columns
     method.load_state_dict(dict(capture.weights))
     method.train().zero_grad()

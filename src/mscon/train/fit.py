@@ -28,6 +28,7 @@ from mscon.train.epochs import is_first, seconds_a_step, train, write_trained
 from mscon.train.fit_arguments import recipe_and_table
 from mscon.train.frozen_features import frozen_features
 from mscon.train.gather import first_before_others, leave, processes
+from mscon.train.judged_labels import judged_labels, with_factors
 from mscon.train.keep import check_keep, is_finished, write_start
 from mscon.train.reopen import reopen
 from mscon.train.teachers import check_teachers, teachers_of
@@ -108,6 +109,7 @@ def fit(
         for sentence in inferred:
             _say(sentence, progress)
     similarities = fit_similarities(rows, recipe.similarities, where=f"{table.name}: ", unit=unit(table.name))
+    judged = judged_labels(recipe, rows, similarities, table.name)
     device = "cpu" if dry_run else environment.device_type()
     if not dry_run:
         environment.meet(device)
@@ -120,7 +122,7 @@ def fit(
         if recipe.data.input != "image":
             with first_before_others():
                 inputs = open_inputs(rows, root, recipe.data, table.name, vectors=vectors)
-        method = assembly.method_of(recipe, similarities, inputs)
+        method = assembly.method_of(with_factors(recipe, judged.facts), similarities, inputs)
         assembly.check_learns(method, recipe.train.epochs)
         assembly.check_weighting(recipe, method, rows, table.name)
         check_keep(recipe, method.model.encoder, rows, similarities, inputs, table.name)
@@ -128,7 +130,7 @@ def fit(
             with first_before_others():
                 inputs = open_inputs(rows, root, recipe.data, table.name, for_views=True)
         codes = teachers_of(recipe, rows, table, root, inputs, method.model.encoder, device)
-        dataset = assembly.dataset_of(recipe, rows, similarities, inputs, root, table.name, codes)
+        dataset = assembly.dataset_of(recipe, rows, similarities, inputs, root, table.name, codes, judged.weights)
         training = assembly.training_of(recipe, dataset, method, device)
         frozen = frozen_features(training, rows, root, table.name)
         if frozen is not None:
@@ -159,12 +161,15 @@ def fit(
                     run.write_inputs(inputs.to_json(), vectors if recipe.data.input == "vectors" else None)
                 if codes:
                     run.write_teachers({name: code.numpy() for name, code in codes.items()})
+                if judged.weights is not None:
+                    run.write_label_weights(judged.weights.numpy())
                 run.write_rows(rows)
                 if (prints := fingerprints_of(inputs)) is not None:
                     run.write_fingerprints(prints)
                 write_start(run, training)
                 # The last of them: it makes the folder a run.
                 facts = environment.describe(training.recipe, table, rows, root, method, device)
+                facts |= {"doubt": judged.facts} if judged.facts else {}
                 run.write_facts(facts if frozen is None else {**facts, "frozen_features": frozen.facts()})
             return train(run, training, Position(), progress)
 
@@ -174,6 +179,7 @@ def _read_from(recipe: Recipe, table: Table, images: Path | None) -> list[Path]:
     root = table.folder if images is None else images
     named = [table.path, images, Path(recipe.encoder.start_from or recipe.encoder.weights or table.path)]
     sources = [source_of(part) for part in stored(recipe.similarities)]
+    named += [Path(recipe.doubt.run or table.path)]
     named += [root / name for name in (recipe.data.vectors, recipe.triplets.folder, *sources) if name]
     return [path for path in named if path is not None and path.exists()]
 

@@ -72,6 +72,13 @@ class Training:
     def steps_an_epoch(self) -> int:
         return len(self.sampler)
 
+    def of_epoch(self, epoch: int) -> Training:
+        """The same, with the labels that are used in an epoch; see `Dataset.drawn`."""
+        if isinstance(self.dataset, TripletDataset):
+            return self
+        dataset = self.dataset.drawn(derived_seed(self.recipe.train.seed, epoch, "labels"))
+        return self if dataset is self.dataset else replace(self, dataset=dataset)
+
     def lines_of(self, numbers: Int64[Tensor, " numbers"]) -> list[int]:
         """Of each input of a batch, the line of its row in the table."""
         rows = self.dataset.batch(numbers).rows
@@ -196,7 +203,7 @@ def train_epoch(training: Training, epoch: int, step: int) -> Iterator[Record]:
     Raises:
         NotFinite: if a loss or a gradient is not finite, before the step is applied.
     """
-    settings = training.recipe.train
+    settings, training = training.recipe.train, training.of_epoch(epoch)
     within, window = training.within, training.within.window
     views = within.begin(settings.seed, epoch, training.fabric.device)
     make_view = training.epoch_views(epoch, views)

@@ -17,6 +17,7 @@ from mscon.run.recipe import Recipe
 from mscon.run.run import Run
 from mscon.train import assembly
 from mscon.train.gather import first_before_others
+from mscon.train.judged_labels import with_factors
 from mscon.train.loop import Training
 
 
@@ -65,9 +66,12 @@ def reopen(run: Run, recipe: Recipe, device: str, accept_changes: bool) -> Reope
     has_teachers = any(part.name == TEACHER for part in recipe.similarities)
     arrays = run.read_teachers() if has_teachers else {}
     codes = {column: torch.from_numpy(array) for column, array in arrays.items()}
-    dataset = assembly.dataset_of(recipe, rows, similarities, inputs, root, name, codes)
+    weights = run.read_label_weights(len(similarities), rows.height)
+    label_weights = None if weights is None else torch.from_numpy(weights)
+    dataset = assembly.dataset_of(recipe, rows, similarities, inputs, root, name, codes, label_weights)
     # The weights come from the checkpoint, if there is one: no hub and no other run is asked for them again.
-    bare = replace(recipe, encoder=recipe.encoder.bare)
-    method = assembly.method_of(bare if run.has_checkpoint("last") else recipe, similarities, inputs)
+    weighed = with_factors(recipe, known.get("doubt", {}))
+    bare = replace(weighed, encoder=recipe.encoder.bare)
+    method = assembly.method_of(bare if run.has_checkpoint("last") else weighed, similarities, inputs)
     assembly.check_learns(method, recipe.train.epochs)
     return Reopened(assembly.training_of(recipe, dataset, method, device), root, name, changed, words)

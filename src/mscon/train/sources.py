@@ -14,6 +14,7 @@ from mscon.errors import MSConError, RecipeError
 from mscon.run import recipe as recipes
 from mscon.run.recipe import Recipe
 from mscon.run.run import Run
+from mscon.train.judged_labels import JUDGEMENTS, judged_run
 
 
 def sources(recipe: Recipe, root: Path, table_name: str = "the table") -> dict[str, str]:
@@ -44,6 +45,8 @@ def sources(recipe: Recipe, root: Path, table_name: str = "the table") -> dict[s
         paths["start_from"] = run.root / "checkpoints" / f"{settings.checkpoint}.safetensors"
         if not paths["start_from"].is_file():
             raise RecipeError(f"[encoder] start_from: run '{run.root}' has no checkpoint; `mscon train` writes it.")
+    if recipe.doubt.run:
+        paths |= {name: judged_run(recipe.doubt).root / name for name in JUDGEMENTS}
     return {name: _sha256(path, path.stat().st_size, path.stat().st_mtime_ns) for name, path in paths.items()}
 
 

@@ -12,6 +12,7 @@ from mscon import cli
 from mscon.errors import RunError
 from mscon.evaluate.label_quality import doubt as judging
 from mscon.evaluate.report.label_quality import sentences
+from mscon.run import recipe as recipes
 from mscon.run.contents import doubt_schema
 from mscon.run.run import Run
 
@@ -110,6 +111,27 @@ def test_what_cannot_be_judged_is_counted_and_not_called_right(tmp_path):
     assert "1 label cannot be judged" in text and "one: not judged" in text
 
 
+def test_a_row_without_the_coarsest_of_several_columns_has_no_label(tmp_path):
+    """Its finer label is not called too rare."""
+    vectors, right, _ = cells()
+    coarse: list[str | None] = ["ab" if kind in "ab" else "cd" for kind in right["kind"]]
+    coarse[:7] = [None] * 7
+    np.save(tmp_path / "points.npy", vectors)
+    split = ["train" if n % 5 < 3 else "validation" if n % 5 < 4 else "test" for n in range(len(vectors))]
+    table = pl.DataFrame({"split": split, "coarse": coarse, "fine": right["kind"]})
+    table.write_csv(tmp_path / "things.csv")
+    recipe = recipes.Recipe(
+        similarities=(recipes.similarity_part("fine", "hierarchical", {"under": ["coarse"]}),),
+        data=recipes.Data(input="vectors", vectors="points.npy"),
+        encoder=recipes.Encoder(name="identity"),
+        train=recipes.Train(epochs=0),
+    )
+    run = mscon.fit(recipe, tmp_path / "things.csv", tmp_path / "run", progress=False)
+    mscon.doubt(run, progress=False)
+    (record,) = run.read_doubt()["columns"]
+    assert (record["rows"], record["missing"], record["too_rare"]) == (293, 7, 0)
+
+
 def test_rows_of_a_group_do_not_judge_each_other(tmp_path, monkeypatch):
     """Copies of a row with the same wrong label would call it right."""
     vectors, right, noisy = cells()
@@ -191,6 +213,20 @@ def test_a_corrected_copy_never_replaces_a_file(planted, capsys, tmp_path):
         assert "Choose another --corrected." in capsys.readouterr().err
     assert (planted.run.root / "doubt.csv").read_text() == "mine"
     (planted.run.root / "doubt.csv").unlink()
+
+
+def test_a_corrected_copy_is_csv_whatever_it_is_called(planted, capsys, tmp_path):
+    out = tmp_path / "corrected.parquet"
+    assert cli.main(["doubt", str(planted.run.root), "--corrected", str(out)]) == 2
+    assert f"--corrected '{out}': its name must end in .csv" in capsys.readouterr().err and not out.exists()
+
+
+def test_of_a_long_label_the_beginning_is_printed(tmp_path, capsys):
+    vectors, _, noisy = cells()
+    run = trained(tmp_path, {"kind": [cell + "z" * 5_000 for cell in noisy["kind"]], "grade": noisy["grade"]}, vectors)
+    assert cli.main(["doubt", str(run.root)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) < 300 and any("zzz…" in line for line in lines)
 
 
 def test_a_table_with_other_labels_is_not_corrected(planted, tmp_path, capsys):

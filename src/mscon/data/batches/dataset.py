@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import polars as pl
 import torch
-from jaxtyping import Int64, Shaped
+from jaxtyping import Bool, Float32, Int64, Shaped
 from torch import Tensor
 
 from mscon.data.inputs.open import Inputs
@@ -50,12 +50,14 @@ class Dataset:
         inputs: an image, a vector or stored views a row.
         codes: for each similarity the codes of all rows. Encoded once over all rows, since a
             code may be a row's own (same_row), and compared with others (teacher).
+        label_weights: the probability with which each label is used in an epoch; None where all are.
     """
 
     rows: pl.DataFrame
     similarities: tuple[Similarity, ...]
     inputs: Inputs
     codes: tuple[Shaped[Tensor, "rows ..."], ...]
+    label_weights: Float32[Tensor, "similarities rows"] | None = None
 
     # Rows of a batch for each number asked for.
     rows_each: ClassVar[int] = 1
@@ -107,6 +109,34 @@ class Dataset:
         """
         inputs = torch.from_numpy(self.inputs[indices.numpy()])
         return Batch(inputs, tuple(codes[indices] for codes in self.codes), indices)
+
+    def weighed(self, label_weights: Float32[Tensor, "similarities rows"] | None) -> Dataset:
+        """The same rows, in which labels of weight 0 are missing, and others are used with these probabilities.
+
+        Raises:
+            ValueError: if there is not a weight for each similarity and row.
+        """
+        if label_weights is None:
+            return self
+        if label_weights.shape != (shape := (len(self.similarities), len(self))):
+            raise ValueError(f"label weights must be [similarities, rows] = {[*shape]}, got {[*label_weights.shape]}.")
+        return replace(self._without(label_weights == 0), label_weights=label_weights)
+
+    def drawn(self, seed: int) -> Dataset:
+        """The same rows with the labels of one epoch: each is used with the probability that is its weight."""
+        weights = self.label_weights
+        if weights is None or not ((weights > 0) & (weights < 1)).any():
+            return self
+        chance = torch.rand(weights.shape, generator=torch.Generator().manual_seed(seed))
+        return self._without(chance >= weights)
+
+    def _without(self, missing: Bool[Tensor, "similarities rows"]) -> Dataset:
+        codes = list(self.codes)
+        for number, rows in enumerate(missing):
+            if rows.any():  # similarities without a column have no code that says missing, and no label to lose
+                codes[number] = codes[number].clone()
+                codes[number][rows] = self.similarities[number].encode([None])[0]
+        return replace(self, codes=tuple(codes))
 
     def with_inputs(self, inputs: Inputs) -> Dataset:
         """The same rows with other inputs."""

@@ -9,7 +9,7 @@ from hashlib import blake2b
 import numpy as np
 import polars as pl
 import torch
-from jaxtyping import Int, Int64
+from jaxtyping import Float32, Int, Int64
 from torch import Tensor
 
 from mscon.data.batches.dataset import cells_of
@@ -94,6 +94,7 @@ def sampler_of(
     *,
     batch_size: int,
     seed: int = 0,
+    label_weights: Float32[Tensor, "similarities all"] | None = None,
 ) -> Sampler:
     """The sampler of the training rows that [sampler] of a recipe describes.
 
@@ -104,6 +105,7 @@ def sampler_of(
         indices: what an epoch goes through if it is not rows, such as numbers of triplets.
         batch_size: most rows of a batch, over all processes together.
         seed: of all epochs.
+        label_weights: see `Dataset`; labels of weight 0 are missing.
 
     Raises:
         RecipeError: if a floor is asked for a column that is no similarity, or of batches that cannot hold it.
@@ -112,7 +114,11 @@ def sampler_of(
         indices = torch.from_numpy((rows.get_column("split") == "train").arg_true().to_numpy().astype("int64"))
     if settings.name == "shuffled":
         return Sampler(indices, batch_size, seed)
-    floored = [s for s in similarities if s.columns and (not settings.columns or s.column in settings.columns)]
+    floored = {
+        number: s
+        for number, s in enumerate(similarities)
+        if s.columns and (not settings.columns or s.column in settings.columns)
+    }
     known = [s.column for s in similarities if s.columns]
     complaints = [
         f"[sampler] columns names '{name}', which is no [[similarity]] that reads a column.{nearest(name, known)}"
@@ -129,8 +135,14 @@ def sampler_of(
     if complaints:
         raise RecipeError("\n".join(complaints))
     train = rows[indices.numpy()]
-    floors = [s.batch_classes(cells_of(train, s.columns), settings.at_least) for s in floored]
-    names = tuple(s.column for s in floored)
+    floors = []
+    for number, s in floored.items():
+        cells = cells_of(train, s.columns)
+        if label_weights is not None:
+            is_used = (label_weights[number, indices] > 0).tolist()
+            cells = [cell if used else None for cell, used in zip(cells, is_used, strict=True)]
+        floors.append(s.batch_classes(cells, settings.at_least))
+    names = tuple(s.column for s in floored.values())
     return Sampler(indices, batch_size, seed, np.stack(floors), settings.at_least, names, settings.short == "keep")
 
 

@@ -20,7 +20,7 @@ def write_corrected(run: Run, out: Path, at_least: float, table: str | Path | No
 
     Args:
         run: whose labels have been judged, see `doubt`.
-        out: the CSV file; it must not exist.
+        out: the CSV file, a name that ends in .csv; it must not exist.
         at_least: the least confidence of a prediction that replaces a label, from 0 to 1.
         table: the table, if it is no longer where it was when the run was trained.
 
@@ -29,7 +29,7 @@ def write_corrected(run: Run, out: Path, at_least: float, table: str | Path | No
 
     Raises:
         RunError: if the table is not there or has other labels than the run; if it has columns of lists or images,
-            which CSV cannot hold; or `out` is in the way. Nothing is written then.
+            which CSV cannot hold; or `out` is in the way, or its name does not end in .csv. Nothing is written then.
         TableError: if the table cannot be read.
     """
     frame, replaced = _corrected(run, need_table(run, out, table), at_least)
@@ -47,6 +47,8 @@ def need_table(run: Run, out: Path, table: str | Path | None = None) -> Table:
             f"run '{run.root}' was trained on a DataFrame. Pass --table FILE to write a corrected copy of it."
         )
     outputs.need_free([out], reads=[*run.files, path], images=run.images, advice="Choose another --corrected.")
+    if out.suffix != ".csv":
+        raise RunError(f"--corrected '{out}': its name must end in .csv, since it is written as CSV.")
     original = read_table(path)
     if lost := [*original.vectors, *original.pictures, *original.unreadable]:
         raise RunError(

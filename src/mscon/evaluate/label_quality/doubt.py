@@ -20,6 +20,7 @@ from mscon.evaluate.label_quality.witnesses import others, testimony
 from mscon.evaluate.metrics.bootstrap import interval
 from mscon.evaluate.start import start_of
 from mscon.evaluate.targets import ProbeTarget, probe_columns
+from mscon.method.similarities.base import BETWEEN_COLUMNS
 from mscon.run import outputs
 from mscon.run.contents import doubt_schema
 from mscon.run.run import Run
@@ -136,7 +137,8 @@ def _frame(column: ProbeTarget, issues: Issues, lines: Int[np.ndarray, " rows"])
 
 def _record(column: ProbeTarget, issues: Issues, sampling: dict[str, Any]) -> dict[str, Any]:
     share = interval(issues.influence, **sampling)
-    present = sum(cell is not None for cell in column.cells)
+    # Of several columns that are read as one path, an empty first one makes all of it unknown.
+    present = sum(cell is not None and not cell.startswith(BETWEEN_COLUMNS) for cell in column.cells)
     return {
         "column": column.column,
         "kind": column.kind,

@@ -146,8 +146,8 @@ def _level(codes: Int[np.ndarray, " rows"], material: Material) -> _Level:
     if usable.size < 2:
         present = np.unique(codes[codes >= 0]).size
         raise CannotJudge(
-            f"of its {present} classes {usable.size} have rows that can be parted into those to learn from and those "
-            "to judge; two are needed"
+            f"a class is judged by rows of it in other folds; of its {present:,} classes {usable.size} have such rows, "
+            "and two are needed"
             if present > 1
             else "all its labels are of one class"
             if present

@@ -36,11 +36,19 @@ class Doubtful:
 
 @dataclass(frozen=True, slots=True)
 class LabelQuality:
-    """What is known of the labels of a run; `columns` with their most doubtful labels, `features` that judged them."""
+    """What is known of the labels of a run.
+
+    Attributes:
+        sentences: of all columns.
+        columns: with their most doubtful labels.
+        features: that judged them, in words.
+        has_witnesses: whether other label columns judged them, too.
+    """
 
     sentences: tuple[str, ...] = ()
     columns: tuple[tuple[str, tuple[Doubtful, ...]], ...] = ()
     features: str = ""
+    has_witnesses: bool = False
 
 
 def label_quality(
@@ -80,7 +88,8 @@ def label_quality(
         for column, issues in shown.items()
         if issues
     )
-    return LabelQuality(tuple(sentences(doubt)), columns, doubt["features"])
+    has_witnesses = any(record["witnesses"] for record in doubt["columns"])
+    return LabelQuality(tuple(sentences(doubt)), columns, doubt["features"], has_witnesses)
 
 
 def sentences(doubt: Mapping[str, Any]) -> list[str]:

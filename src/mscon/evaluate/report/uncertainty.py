@@ -73,16 +73,16 @@ def risk_coverage(probe: Mapping[str, Any]) -> RiskCoverage | None:
 def sentence(scores: Mapping[str, Any]) -> str:
     """What uncertainty is worth, from the record of probe.json; "" without test rows."""
     parts = [
-        f"on {_ROLE[one['trained']]} accuracy by {_points(one['accuracy_gain'])} points and precision@10 by "
-        f"{_points(one['precision_at_10_gain'])} points"
+        f"{_points(one['accuracy_gain'])} points in accuracy and {_points(one['precision_at_10_gain'])} points in "
+        f"precision@10 on {_ROLE[one['trained']]}"
         for one in scores["summary"]
     ]
     if not parts:
         return ""
     left_out = 100 * (1 - scores["summary"][0]["rows_left"])
     text = (
-        f"Leaving out the {left_out:.0f} % of the test rows with an uncertainty above {scores['threshold']:g} changes "
-        f"{', and '.join(parts)}"
+        f"{left_out:.0f} % of the test rows have an uncertainty above {scores['threshold']:g}. Without them the scores "
+        f"change by {', and by '.join(parts)}"
     )
     if unseen := scores.get("unseen"):
         low, value, high = (f"{100 * unseen['auroc'][name]:.0f}" for name in ("low", "value", "high"))
