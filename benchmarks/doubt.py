@@ -231,7 +231,8 @@ def main() -> None:
         records += measured(Data.read(data, arguments.rows, arguments.width), arguments.seeds)
         text = page(records, arguments.rows, len(arguments.seeds))
         if arguments.write:
-            atomic.write_text(RESULTS / "doubt.md", text)
+            _, heading, about_time = (RESULTS / "doubt.md").read_text("utf-8").partition("\n## Time\n")  # doubt_time.py
+            atomic.write_text(RESULTS / "doubt.md", text + heading + about_time)
     print(text)
 
 

@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64, Shaped
+from jaxtyping import Float, Float32, Int64, Shaped
 from torch import Tensor
 
 # A fit ends where a step lowers the loss (in nats a row) by less than this for each output, at most by the second.
@@ -31,6 +31,19 @@ def is_large(rows: int, width: int, outputs: int) -> bool:
     return rows * width * max(outputs, _FEW) > LARGE
 
 
+def uncorrelated(features: Float[np.ndarray, "rows width"]) -> Float32[np.ndarray, "rows width"]:
+    """Features that are centred, rotated to their principal axes: for several fits to some of the rows each."""
+    x = torch.from_numpy(features).float()
+    rotated: Float32[np.ndarray, "rows width"] = (x @ _principal_axes(x)[1]).numpy()
+    return rotated
+
+
+def _principal_axes(x: Float[Tensor, "rows width"]) -> tuple[Float[Tensor, " width"], Float[Tensor, "width width"]]:
+    """Mean squares along the axes, and the axes as columns."""
+    spread, directions = torch.linalg.eigh((x.T @ x / len(x)).double())
+    return spread.clamp_min(0).float(), directions.float()
+
+
 class LargeLogistic:
     """Logistic regression with a squared penalty, of one choice among classes, or of several yes or no.
 
@@ -44,13 +57,16 @@ class LargeLogistic:
 
     Args:
         link: "softmax", for one code a row; or "sigmoid", for a row of 0 and 1.
+        rotate: False where features are nearly uncorrelated already, see `uncorrelated`.
+        tolerance: a fit ends where a step lowers the loss, in nats a row, by less than this for each output (ten, if
+            they are fewer), or by less than 0.0001.
 
     Source: L-BFGS with a diagonal preconditioner, Nocedal and Wright 2006, "Numerical Optimization", section 7.2; the
         curvature after Boehning 1992, "Multinomial logistic regression algorithm".
     """
 
-    def __init__(self, link: Literal["softmax", "sigmoid"]) -> None:
-        self.link = link
+    def __init__(self, link: Literal["softmax", "sigmoid"], rotate: bool = True, tolerance: float = _TOLERANCE) -> None:
+        self.link, self.rotate, self.tolerance = link, rotate, tolerance
         self.has_converged = False
         self._source: np.ndarray | None = None
         self._weights: Tensor
@@ -72,7 +88,7 @@ class LargeLogistic:
             [place],
             max_iter=_ITERATIONS,
             tolerance_grad=0.0,
-            tolerance_change=min(_TOLERANCE * max(len(self._intercept), _LEAST_OUTPUTS), _LARGEST_TOLERANCE),
+            tolerance_change=min(self.tolerance * max(len(self._intercept), _LEAST_OUTPUTS), _LARGEST_TOLERANCE),
             history_size=10,
             line_search_fn="strong_wolfe",
         )
@@ -110,9 +126,12 @@ class LargeLogistic:
         x = torch.from_numpy(features).float()
         self._y = torch.from_numpy(y.astype(np.int64 if self.link == "softmax" else np.float32))
         shares = (torch.bincount(self._y) / len(y)) if self.link == "softmax" else self._y.mean(dim=0)
-        spread, directions = torch.linalg.eigh((x.T @ x / len(x)).double())
-        self._source, self._directions = features, directions.float()
-        self._spread, self._rotated = spread.clamp_min(0).float(), x @ self._directions
+        self._source = features
+        if self.rotate:
+            self._spread, self._directions = _principal_axes(x)
+            self._rotated = x @ self._directions
+        else:
+            self._spread, self._directions, self._rotated = x.square().mean(dim=0), torch.eye(x.shape[1]), x
         self._curvature = (shares * (1 - shares)).float()
         self._weights = torch.zeros(x.shape[1], len(shares))
         self._intercept = shares.log() if self.link == "softmax" else shares.logit()

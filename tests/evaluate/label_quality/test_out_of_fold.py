@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from mscon.evaluate import large_logistic
 from mscon.evaluate.label_quality import out_of_fold
 from mscon.evaluate.label_quality.out_of_fold import (
     FOLDS,
@@ -57,6 +58,16 @@ def test_a_label_does_not_change_what_is_predicted_for_its_own_row():
     near = neighbours_of(features, np.arange(60))
     before, after = (votes(near, labels, 3) for labels in (codes, changed))
     assert np.abs(before[7] - after[7]).max() < 0.01  # by the frequencies of the whole column alone
+
+
+def test_features_are_rotated_once_for_all_folds(monkeypatch):
+    calls, axes = [], large_logistic._principal_axes
+    monkeypatch.setattr(large_logistic, "_principal_axes", lambda x: (calls.append(len(x)), axes(x))[1])
+    generator = np.random.default_rng(0)
+    features, codes = generator.normal(size=(60, 3)).astype(np.float32), generator.integers(3, size=60)
+    class_probabilities(features, codes, 3, folds_of(np.arange(60)))
+    label_probabilities(features, codes[:, None] == np.arange(3), folds_of(np.arange(60)))
+    assert calls == [60, 60]
 
 
 def test_rows_that_are_not_believed_teach_nothing():

@@ -24,6 +24,8 @@ from torch import Tensor
 _FITTED_ON = 20_000
 _ROUNDS = 3
 _LEAST, _LOGIT = 1e-6, -2.0
+# Of the logarithm of an exponent: the line search may go so far that exponents are infinite, and then all is NaN.
+_SHARPEST = 5.0
 # Of few rows sources without any wrong label can be as likely as sharp ones with some: predictions that learnt from
 # wrong labels expect them. So many wrong labels are taken for granted; 4 raised the estimate for clean labels that are
 # hard to predict by 1 to 2 points of 3,000 rows.
@@ -145,7 +147,7 @@ def _fit(
 
     def noise() -> Noise:
         wrong = parameters[-1].sigmoid() if share is None else torch.tensor(share, dtype=torch.float64)
-        return Noise(parameters[:-1].exp(), wrong.clamp(_LEAST, 1 - _LEAST), mistakes)
+        return Noise(parameters[:-1].clamp(max=_SHARPEST).exp(), wrong.clamp(_LEAST, 1 - _LEAST), mistakes)
 
     def loss() -> Float[Tensor, ""]:
         optimiser.zero_grad()
