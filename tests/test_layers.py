@@ -33,7 +33,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "method.comparison": {"method.pairs"},
     "method.objectives.base": {"method.comparison", "method.pairs", "method.kernels", "method.similarities"},
-    "method.template": {"method.objectives.base", "method.kernels"},
+    "method.template": {"method.objectives.base", "method.kernels", "method.similarities", "errors"},
     "method.objectives": {
         "method.template",
         "method.comparison",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -12,9 +12,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import normalize, pad
 
+from mscon.errors import RecipeError
 from mscon.method.kernels.lengths import lengths_of
 from mscon.method.kernels.path import Positives
 from mscon.method.objectives.base import AnchorLosses, Block, Comparison, Losses, Objective, block_losses, positive
+from mscon.method.similarities.base import Similarity
 
 # The log of a weight of 0. Sums of nothing are then finite, so that backward meets no NaN; no exponential is nearly
 # as small, so nothing comes of it beside a competitor.
@@ -249,3 +251,18 @@ class Template(Objective, ABC):
 def known_weights(block: Block, logits: Logits) -> Float[Tensor, "anchors candidates"]:
     """How alike the candidates of a block are, in the type of its logits: 0 where unknown or below 0."""
     return block.pairs.weight.to(logits.values.dtype).masked_fill(~block.pairs.known, 0.0).clamp_min(0)
+
+
+def need_negatives(objective: str, similarities: Sequence[Similarity]) -> None:
+    """Refuse kinds under which nearly all rows are a little alike: numbers, ordered levels and teachers.
+
+    Raises:
+        RecipeError: with what would do in place of the objective of that name.
+    """
+    for similarity in similarities:
+        if similarity.geometry == "line" or similarity.reads_vectors:
+            raise RecipeError(
+                f"objective '{objective}' compares with rows that are not alike in anything, of which similarity "
+                f"'{similarity.column}' of kind {type(similarity).__name__} has hardly any. Use objective 'sincere', "
+                "whose positives compete with what is less alike, or 'supcon' for it."
+            )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -10,7 +11,8 @@ from torch import Tensor
 
 from mscon.method.objectives.base import AnchorLosses, Block, Comparison, Losses, Objective, block_losses, positive
 from mscon.method.objectives.supcon import supcon_losses
-from mscon.method.template import Logits, cosine_logits, known_weights
+from mscon.method.similarities.base import Similarity
+from mscon.method.template import Logits, cosine_logits, known_weights, need_negatives
 
 
 class DCL(Objective):
@@ -39,6 +41,10 @@ class DCL(Objective):
         super().__init__()
         self.temperature: float = positive("temperature", temperature)
         self.sigma = None if sigma is None else positive("sigma", sigma)
+
+    def prepare(self, similarities: Sequence[Similarity], dim: int) -> None:
+        del dim
+        need_negatives("dcl", similarities)
 
     def forward(self, comparison: Comparison) -> Losses:
         assert self.temperature is not None

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from torch import Tensor
 
 from mscon.method.objectives.base import AnchorLosses, Block, positive
-from mscon.method.template import Logits, Template, Terms, known_weights, log_mask, template_losses
+from mscon.method.similarities.base import Similarity
+from mscon.method.template import Logits, Template, Terms, known_weights, log_mask, need_negatives, template_losses
 
 # Largest q / temperature: the exponential of twice that is within float32.
 _LARGEST_EXPONENT = 40.0
@@ -46,6 +48,10 @@ class RINCE(Template):
                 f"q / temperature must be at most {_LARGEST_EXPONENT:g}, got {q / temperature:g}: the loss grows "
                 "as its exponential and would no longer be finite."
             )
+
+    def prepare(self, similarities: Sequence[Similarity], dim: int) -> None:
+        del dim
+        need_negatives("rince", similarities)
 
     def terms(self, block: Block, logits: Logits) -> Terms:
         weights = known_weights(block, logits)

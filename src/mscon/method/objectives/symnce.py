@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from mscon.method.objectives.base import AnchorLosses, Block, positive
+from mscon.method.similarities.base import Similarity
 from mscon.method.template import (
     Logits,
     Template,
@@ -10,6 +13,7 @@ from mscon.method.template import (
     greatest_losses,
     known_weights,
     log_mask,
+    need_negatives,
     template_losses,
 )
 
@@ -40,6 +44,10 @@ class SymNCE(Template):
     def __init__(self, temperature: float = 0.1, reverse: float = 1.0) -> None:
         super().__init__(temperature)
         self.reverse = 0.0 if reverse == 0 else positive("reverse", reverse)
+
+    def prepare(self, similarities: Sequence[Similarity], dim: int) -> None:
+        del dim
+        need_negatives("symnce", similarities)
 
     def terms(self, block: Block, logits: Logits) -> Terms:
         weights = known_weights(block, logits)
