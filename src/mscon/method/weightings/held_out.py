@@ -39,7 +39,7 @@ def neighbour_agreement(
     if not len(anchors):
         return None
     unit = normalize(projections.to(torch.promote_types(projections.dtype, torch.float32)), dim=1)
-    nearest, others = unit.new_zeros(()), unit.new_zeros(())
+    nearest = others = 0.0
     for some in anchors.split(1_024):
         is_other = rows[some, None] != rows[None, candidates]
         same = (classes[some, None] == classes[None, candidates]) & is_other
@@ -47,10 +47,10 @@ def neighbour_agreement(
             cosines = (unit[some] @ unit[candidates].T).masked_fill(~is_other, -torch.inf)
         closest = cosines.topk(min(neighbours, len(candidates)), dim=1)
         counted = closest.values > -torch.inf
-        nearest = nearest + ((same.gather(1, closest.indices) & counted).sum(1) / counted.sum(1)).sum()
-        others = others + (same.sum(1) / is_other.sum(1)).sum()
-    by_chance = float(others / len(anchors))
-    return None if by_chance == 1 else (float(nearest / len(anchors)) - by_chance) / (1 - by_chance)
+        nearest += float(((same.gather(1, closest.indices) & counted).sum(1).double() / counted.sum(1)).sum())
+        others += float((same.sum(1).double() / is_other.sum(1)).sum())
+    agreement, by_chance = nearest / len(anchors), others / len(anchors)
+    return None if by_chance == 1 else (agreement - by_chance) / (1 - by_chance)
 
 
 class HeldOut(Weighting):
