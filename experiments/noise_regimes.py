@@ -85,6 +85,7 @@ REGIMES = {
     "several noisy columns": Regime(noisy="several"),
     "long training": Regime(epochs=60),
     "large network": Regime(units=512, layers=3),
+    "narrow features": Regime(units=16),
     "small table": Regime(rows=250),
 }
 ONLY_IF_NOISY = ("many classes", "several noisy columns")
@@ -102,7 +103,7 @@ METHODS: Mapping[str, dict[str, Any]] = {
     "exact": {"weighting": {"name": "exact"}},
     "held_out": {"weighting": {"name": "held_out"}},
     "excess_mtl": {"weighting": {"name": "excess_mtl"}},
-    "excess_mtl, step 1": {"weighting": {"name": "excess_mtl", "step_size": 1.0}},
+    "excess_mtl step 1": {"weighting": {"name": "excess_mtl", "step_size": 1.0}},
     "torchjd UPGrad": {"weighting": {"name": "torchjd", "aggregator": "UPGrad"}},
     "columns weighed": {"doubt": {"labels": "all", "weigh_columns": True}},
     "label issues dropped": {"doubt": {"labels": "drop"}},
