@@ -137,6 +137,13 @@ def test_without_enough_validation_rows_nothing_is_calibrated(tmp_path):
         assert not any(column.beside for column in one.predictor.predict(X[:3]))
 
 
+def test_features_of_other_rows_are_refused(tmp_path):
+    run = make(tmp_path / "run", PARTS)
+    run.write_features(X[:200].astype(np.float32), np.ones((4, 200, 1), np.float32))
+    with pytest.raises(RunError, match=r"has features of 200 rows, but 240 rows\. Delete its folder 'features'"):
+        need_predictors(run, progress=False)
+
+
 def test_a_damaged_file_is_refused_by_name(tmp_path):
     run = make(tmp_path / "run", PARTS)
     need_predictors(run, progress=False)
