@@ -69,6 +69,16 @@ def test_each_kind_is_calibrated_by_validation_rows(run):
             assert {"accuracy", "before", "after", "by_chance"} == one.record["levels"][-1].keys()
 
 
+def test_classes_have_a_temperature_and_each_level_a_scaling(run):
+    calibrations = {name: one.predictor.calibration for name, one in stored(run).items()}
+    assert {name: len(numbers) for name, numbers in calibrations.items()} == {
+        "path": 5,
+        "size": 2,
+        "tags": 2,
+        "price": 1,
+    }
+
+
 def test_labels_of_test_rows_change_no_predictor(run, tmp_path):
     """They are only measured."""
     at = np.flatnonzero(SPLIT == "test")

@@ -208,14 +208,17 @@ def _calibrated(
     """The same predictor with a calibration, if there are enough rows for one."""
     if len(true) < calibration.LEAST_ROWS:
         return model
+    if isinstance(model, NumberPredictor):
+        return replace(model, calibration=(calibration.half_length(model.decide(outputs).values, true),))
+    assert isinstance(model, ClassPredictor | LevelPredictor | SetPredictor)
+    numbers, settings = list[float](), dict[str, int]()
     if isinstance(model, ClassPredictor):
-        return replace(model, calibration=(calibration.temperature(logits_of_classes(outputs), true),))
+        numbers.append(calibration.temperature(logits_of_classes(outputs), true))
+        model, settings = replace(model, calibration=tuple(numbers)), {"prior_rows": calibration.PRIOR_ROWS}
     decisions = model.decide(outputs)
-    if isinstance(model, LevelPredictor | SetPredictor):
-        odds = log_odds_of(decisions.confidence[:, 0])
-        return replace(model, calibration=calibration.platt(odds, model.is_right(decisions, true)[:, 0]))
-    assert isinstance(model, NumberPredictor)
-    return replace(model, calibration=(calibration.half_length(decisions.values, true),))
+    for confidence, is_right in zip(decisions.confidence.T, model.is_right(decisions, true).T, strict=True):
+        numbers += calibration.platt(log_odds_of(confidence), is_right, **settings)
+    return replace(model, calibration=tuple(numbers))
 
 
 def _measured(
