@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,11 +24,13 @@ class Bin:
 
     Attributes:
         rows: how many.
+        share: of all test rows.
         confidence, accuracy: their mean confidence, and the share of them that is right.
         low, high: where 95 % of such shares lie if confidences are right.
     """
 
     rows: int
+    share: float
     confidence: float
     accuracy: float
     low: float
@@ -36,6 +39,10 @@ class Bin:
     @property
     def x(self) -> float:
         return LEFT + (RIGHT - LEFT) * self.confidence
+
+    @property
+    def radius(self) -> float:
+        return 1.5 + 4 * math.sqrt(self.share)
 
     @staticmethod
     def up(share: float) -> float:
@@ -120,4 +127,6 @@ def _summary(record: Mapping[str, float], rows: str) -> str:
 def _bins(confidence: Float[np.ndarray, " rows"], is_right: Bool[np.ndarray, " rows"]) -> tuple[Bin, ...]:
     of = reliability(confidence, is_right)
     numbers = zip(of.counts, of.confidence, of.accuracy, of.low, of.high, strict=True)
-    return tuple(Bin(int(count), *map(float, shares)) for count, *shares in numbers if count)
+    return tuple(
+        Bin(int(count), float(count) / len(confidence), *map(float, shares)) for count, *shares in numbers if count
+    )
