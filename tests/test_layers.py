@@ -34,6 +34,7 @@ ALLOWED: dict[str, set[str]] = {
     "method.comparison": {"method.pairs"},
     "method.objectives": {"method.comparison", "method.pairs", "method.kernels", "method.similarities", "errors"},
     "method.objective_groups": {"method.comparison", "method.objectives", "method.pairs", "method.similarities"},
+    "method.cores": {"method.kernels", "method.objectives", "method.pairs"},
     "method.weightings": {"method.kernels", "errors"},
     "method.loss": {"method", "train"},
     "method.loss_batch": {"method", "train"},
