@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -211,3 +212,38 @@ def himulcon_loops(
             total += 2 ** (1 / level) * finer / levels
         losses.append(total)
     return losses
+
+
+def template_loops(
+    logits: Float[np.ndarray, "anchors candidates"],
+    positives: Float[np.ndarray, "anchors candidates"],
+    weights: Float[np.ndarray, "anchors candidates"],
+    alikeness: Float[np.ndarray, "anchors candidates"] | None = None,
+    *,
+    itself: float = 0.0,
+    ties: bool = False,
+    logarithm: str = "outside",
+    of_pair: Callable[[float, float], float] = lambda near, denominator: math.log(denominator) - near,
+) -> Float[np.ndarray, " anchors"]:
+    """The template of contrastive losses, pair by pair; positives that meet no competitor are left out."""
+    losses = []
+    for s, omega, w, alike in zip(
+        logits, positives, weights, [None] * len(logits) if alikeness is None else alikeness, strict=True
+    ):
+        shares, terms = [], []
+        for p in np.flatnonzero(omega):
+            met = [
+                a for a in np.flatnonzero(w) if alike is None or alike[a] < alike[p] or (ties and alike[a] == alike[p])
+            ]
+            if met:
+                denominator = itself * math.exp(s[p]) + math.fsum(w[a] * math.exp(s[a]) for a in met)
+                shares.append(omega[p])
+                terms.append(of_pair(s[p], denominator))
+        total = math.fsum(shares)
+        if not shares:
+            losses.append(0.0)
+        elif logarithm == "outside":
+            losses.append(math.fsum(o * t for o, t in zip(shares, terms, strict=True)) / total)
+        else:
+            losses.append(-math.log(math.fsum(o * math.exp(-t) for o, t in zip(shares, terms, strict=True)) / total))
+    return np.array(losses)

@@ -98,14 +98,28 @@ class SupCon(Objective):
         self.denominator: Denominator = denominator
 
     def forward(self, comparison: Comparison) -> Losses:
-        per_anchor = contrast(
-            comparison.anchors,
-            comparison.candidates,
-            comparison.pairs,
-            temperature=self.temperature,
-            positives=self.positives,
-            denominator=self.denominator,
-            cosine=True,
+        return supcon_losses(
+            comparison, self.temperature, self.positives, self.denominator, average_over=self.average_over
         )
-        decoupled = 2 / self.temperature if self.denominator == "negatives" else None
-        return contrastive_losses(per_anchor, comparison.pairs, self.average_over, decoupled)
+
+
+def supcon_losses(
+    comparison: Comparison,
+    temperature: float,
+    positives: Positives = "outside",
+    denominator: Denominator = "all",
+    *,
+    average_over: AverageOver = "anchors_with_a_positive",
+) -> Losses:
+    """What `SupCon` with these settings says of a step."""
+    per_anchor = contrast(
+        comparison.anchors,
+        comparison.candidates,
+        comparison.pairs,
+        temperature=temperature,
+        positives=positives,
+        denominator=denominator,
+        cosine=True,
+    )
+    decoupled = 2 / temperature if denominator == "negatives" else None
+    return contrastive_losses(per_anchor, comparison.pairs, average_over, decoupled)
