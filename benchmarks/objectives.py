@@ -1,6 +1,6 @@
 """Time and memory of every objective on three columns of classes, forward and backward, beside `supcon`.
 
-    python benchmarks/objectives.py             16,384 samples for those with kernels, 4,096 for the others; 10 minutes
+    python benchmarks/objectives.py             16,384 samples for those with kernels, 4,096 for the others; 5 CPU-minutes
     python benchmarks/objectives.py --write     also writes benchmarks/results/objectives.md
 
 The columns, vectors and dims are those of `benchmarks/loss.py`, two views a row. Objectives of one size take turns with
@@ -114,12 +114,10 @@ def main() -> None:
         "| objective | samples | dim | seconds | times supcon | extra MB | extra MB of supcon |",
         "|---|---|---|---|---|---|---|",
     ]
-    for rows, some in zip(
-        arguments.sizes,
-        ([n for n in names if n in STREAMING], [n for n in names if n not in STREAMING]),
-        strict=True,
-    ):
-        for dim in arguments.dims:
+    streaming, others = ([n for n in names if (n in STREAMING) == is_in] for is_in in (True, False))
+    (many, few), dims = arguments.sizes, arguments.dims
+    for rows, some, some_dims in ((many, streaming, dims), (few, others, dims[-1:])):
+        for dim in some_dims:
             of_supcon = extra_memory("supcon", rows, dim)
             for name, (seconds, ratio) in ratios(some, rows, dim, arguments.rounds).items():
                 extra = of_supcon if name == "supcon" else extra_memory(name, rows, dim)
@@ -131,7 +129,7 @@ def main() -> None:
         "",
         f"{machine()}; one thread, {arguments.rounds} rounds.",
         "",
-        "Made by `python benchmarks/objectives.py`.",
+        "Made by `python benchmarks/objectives.py --write`.",
     ]
     print("\n" + "\n".join(lines))
     if arguments.write:

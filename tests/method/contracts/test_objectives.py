@@ -69,7 +69,8 @@ class StrangersLoss(Objective):
 
     def one(self, z: Tensor, others: Tensor, lazy: LazyPairs) -> Tensor:
         pairs, mistake = lazy.dense(), self.mistake
-        known = torch.ones_like(pairs.known) if mistake == "known" else pairs.known
+        is_wrong = mistake == "known" or (mistake == "graded" and not lazy.is_partition)
+        known = torch.ones_like(pairs.known) if is_wrong else pairs.known
         if mistake == "float codes":
             same = lazy.anchors.float()[:, None] == lazy.candidates.float()[None, :]
             pairs = type(pairs)(same.to(pairs.weight.dtype), pairs.known)
@@ -104,6 +105,7 @@ def test_an_objective_of_ones_own_that_is_right_passes():
         ("gradient", "gradient is not that of finite differences"),
         ("floor", "lie below their `floor`s"),
         ("float codes", "only which codes are equal may matter, not their size or type"),
+        ("graded", "Of Continuous a row without a label is not as good as absent"),
         ("autocast", "under autocast to torch.bfloat16 losses differ by up to"),
     ],
 )

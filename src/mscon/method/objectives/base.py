@@ -27,7 +27,7 @@ from mscon.method.similarities.base import Similarity
 AverageOver = Literal["anchors_with_a_positive", "all_anchors"]
 
 # Pairs that a formula writes out at once; above that, backward computes a block of anchors again.
-_AT_ONCE = 2**22
+_AT_ONCE = 2**20
 
 
 class Objective(nn.Module, ABC):
