@@ -1,6 +1,6 @@
 """Time and memory of every objective on three columns of classes, forward and backward, beside `supcon`.
 
-    python benchmarks/objectives.py             16,384 samples for those with kernels, 4,096 for the others; 5 CPU-minutes
+    python benchmarks/objectives.py             16,384 samples with kernels, 4,096 without; 5 CPU-minutes
     python benchmarks/objectives.py --write     also writes benchmarks/results/objectives.md
 
 The columns, vectors and dims are those of `benchmarks/loss.py`, two views a row. Objectives of one size take turns with
