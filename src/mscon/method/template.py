@@ -16,6 +16,7 @@ from mscon.errors import RecipeError
 from mscon.method.competition import NEVER, Competition
 from mscon.method.kernels.lengths import lengths_of
 from mscon.method.kernels.path import Positives
+from mscon.method.kernels.precision import products
 from mscon.method.objectives.base import AnchorLosses, Block, Comparison, Losses, Objective, block_losses, positive
 from mscon.method.similarities.base import Similarity
 
@@ -44,7 +45,7 @@ def cosine_logits(
 ) -> Logits:
     """Cosine similarities divided by a temperature: a number, or a tensor [anchors, 1] or [anchors, candidates]."""
     highest = 1 / torch.as_tensor(temperature, dtype=anchors.dtype, device=anchors.device)
-    return Logits(normalize(anchors, dim=1) @ normalize(candidates, dim=1).T * highest, -highest, highest)
+    return Logits(products(normalize(anchors, dim=1), normalize(candidates, dim=1)) * highest, -highest, highest)
 
 
 def distance_logits(
