@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 from safetensors.torch import safe_open, save, save_file
 
-from mscon.deploy.embedder import load
+from mscon.deploy.load import load
 from mscon.deploy.packed import checksum, describe
 from mscon.model.model import build_model
 from mscon.run import recipe as recipes
