@@ -5,11 +5,18 @@ from __future__ import annotations
 import argparse
 import csv
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from mscon.cli.arguments import IMAGES, RECIPE, SET, TABLE, argument, flag, read_recipe, verb
 from mscon.errors import TableError, shortened
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from mscon.method.similarities.base import Similarity
+    from mscon.run.recipe import Recipe
 
 
 @verb(
@@ -148,8 +155,9 @@ def check(arguments: argparse.Namespace) -> None:
     Reads everything and writes nothing. Reports the rows of each split; the kind, the values and
     the missing cells of each column, and values that look alike; columns that determine each
     other; unreadable, nearly black and flat images; equal inputs within and across splits; and
-    what a batch will contain: how many of its rows find a similar one, and what would help. All
-    problems are reported at once.
+    what a batch will contain: how many of its rows find a similar one, and what would help. With
+    [doubt], compares the judged labels of the other run with the table. All problems are reported
+    at once.
     """
     from mscon.data.check.check import describe
     from mscon.data.inputs.encoded_columns import resolve_encoded
@@ -171,10 +179,20 @@ def check(arguments: argparse.Namespace) -> None:
     inputs = open_inputs(rows, root, recipe.data, table.name, vectors=vectors)
     teachers = teachers_of(recipe, rows, table, root, inputs) if has_teachers else {}
     in_words = encoded(inputs, recipe.data)
-    description = describe(rows, recipe, table, inputs, root=root, encoded=in_words, teachers=teachers)
+    judge = _judge(recipe, rows, table.name)
+    description = describe(rows, recipe, table, inputs, root=root, encoded=in_words, teachers=teachers, judge=judge)
     if arguments.json:
         import json
 
         print(json.dumps(description.to_json(), indent=2, ensure_ascii=False))
     else:
         print(description.to_text())
+
+
+def _judge(recipe: Recipe, rows: pl.DataFrame, table_name: str) -> Callable[[Sequence[Similarity]], Mapping[str, Any]]:
+    """What [doubt] takes of the labels of similarities."""
+    if not recipe.doubt.run:
+        return lambda similarities: {}
+    from mscon.train.judged_labels import judged_labels
+
+    return lambda similarities: judged_labels(recipe, rows, similarities, table_name).facts

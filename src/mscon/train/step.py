@@ -19,6 +19,7 @@ from mscon.method.objectives.base import Objective
 from mscon.method.pairs import LazyPairs
 from mscon.method.similarities.base import Rule
 from mscon.method.weightings.base import BatchLosses, LabelledProjections, Weighting, relative_excess
+from mscon.train.feature_gradients import feature_gradients
 from mscon.train.gather import CandidateSource, Samples
 from mscon.train.weighting_fit import check_fit, fit_weighting, labelled_projections
 
@@ -83,6 +84,7 @@ def step(
         objective=objective,
         weighting=weighting,
         candidates=candidates,
+        features=features,
     )
     return replace(measured, total=measured.total + model.heads.penalty(features, candidates.mean))
 
@@ -94,8 +96,12 @@ def measure(
     objective: Objective,
     weighting: Weighting,
     candidates: CandidateSource,
+    features: Float[Tensor, "... features"] | None = None,
 ) -> Measured:
-    """The part of the step after the network: projections and labels to one number."""
+    """The part of the step after the network: projections and labels to one number.
+
+    Features are what all projections were computed from; only weightings that read gradients need them.
+    """
     compared = candidates(anchors)  # 5: the batch, all processes' batches, or a memory too
     others = compared.samples
     pairs = [  # 6: who is alike; a sample is never its own candidate
@@ -113,6 +119,8 @@ def measure(
         samples = labelled_projections(others, objective)
         if weighting.training:
             fit_weighting(weighting, objective, [samples])
+    if weighting.reads_gradients and weighting.training and batch.loss.requires_grad:
+        batch = replace(batch, gradients=feature_gradients(batch, features, candidates))
     weighted = weighting(batch)  # 8: one number
     candidates.remember(compared)  # not before: a batch that is refused must leave no trace
     return Measured(

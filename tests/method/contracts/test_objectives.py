@@ -10,6 +10,8 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from decoupled import DCL
+from mscon import Continuous, MSConLoss, MultiLabel, Ordinal, Teacher
+from mscon.errors import RecipeError
 from mscon.method import catalogue
 from mscon.method.kernels.precision import no_rounding
 from mscon.method.objectives.base import Comparison, Losses, Objective, contrastive_losses
@@ -34,6 +36,15 @@ def test_a_decoupled_supcon_is_the_loss_of_its_paper():
     one, other = (o.double()(Comparison.of(z, None, pairs)) for o in (SupCon(denominator="negatives"), DCL()))
     for field in fields(Losses):
         torch.testing.assert_close(getattr(one, field.name), getattr(other, field.name))
+
+
+@pytest.mark.parametrize("name", ["dcl", "rince", "symnce"])
+def test_kinds_of_which_all_rows_are_a_little_alike_are_refused_by_losses_that_need_negatives(name):
+    for kind in (Continuous("price", width=1.0), Ordinal("size", ("s", "m", "l")), Teacher("other")):
+        words = f"objective '{name}' compares with rows .* '{kind.column}' of kind {type(kind).__name__}.*'sincere'"
+        with pytest.raises(RecipeError, match=words):
+            MSConLoss(["make", kind], objective={kind.column: name})
+    MSConLoss(["make", MultiLabel("tags")], objective=name)
 
 
 class StrangersLoss(Objective):

@@ -33,7 +33,7 @@ DROP = """([bytes, kind]) => {
 
 def until(page, holds: str) -> None:
     """Wait for an expression to hold. The page forbids what playwright's own waiting would evaluate in it."""
-    end = time.monotonic() + 30
+    end = time.monotonic() + 90  # of a machine with ten times the work it has processors for
     while not page.evaluate(holds):
         assert time.monotonic() < end, holds
         page.wait_for_timeout(30)

@@ -5,17 +5,21 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from numbers import Real
 from typing import Any, Literal, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
+from torch.nn.functional import softplus
 from torch.utils.checkpoint import checkpoint
 
 from mscon.method.comparison import Comparison as Comparison
 from mscon.method.comparison import Losses as Losses
+from mscon.method.comparison import SampleOrigin
 from mscon.method.kernels.counts import count_each
+from mscon.method.kernels.path import Competitors
 from mscon.method.kernels.precision import no_rounding
 from mscon.method.pairs import LazyPairs, Pairs
 from mscon.method.similarities.base import Similarity
@@ -88,12 +92,41 @@ class AnchorLosses(NamedTuple):
 Formula = Callable[[Float[Tensor, "anchors dim"], Float[Tensor, "candidates dim"], Pairs], AnchorLosses]
 """Some anchors, all candidates and their pairs written out -> losses."""
 
+AnchorsAtOnce = Callable[[int, int], int]
+"""Of (candidates, dim), for how many anchors pairs are written out at once."""
+
+
+def _anchors_at_once(candidates: int, _dim: int) -> int:
+    return _AT_ONCE // candidates
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Some anchors of one similarity and all of their candidates, for losses that need more than pairs.
+
+    Attributes:
+        similarity: its number in the comparison.
+        anchors, candidates: projections, float32 or wider.
+        pairs: how alike they are; self-pairs are unknown.
+        anchor_codes, candidate_codes: what the similarity makes of their cells.
+        anchor_origin, candidate_origin: row, view and input of each.
+    """
+
+    similarity: int
+    anchors: Float[Tensor, "anchors dim"]
+    candidates: Float[Tensor, "candidates dim"]
+    pairs: Pairs
+    anchor_codes: Shaped[Tensor, "anchors ..."]
+    candidate_codes: Shaped[Tensor, "candidates ..."]
+    anchor_origin: SampleOrigin
+    candidate_origin: SampleOrigin
+
 
 def pair_losses(
     formula: Formula,
     comparison: Comparison,
     *,
-    anchors_at_once: Callable[[int, int], int] = lambda candidates, _dim: _AT_ONCE // candidates,
+    anchors_at_once: AnchorsAtOnce = _anchors_at_once,
     floor: float = 0.0,
     ceiling: float = 0.0,
 ) -> Losses:
@@ -105,14 +138,40 @@ def pair_losses(
         anchors_at_once: see `by_blocks`.
         floor, ceiling: of the mean loss, where the formula says none of each anchor.
     """
-    candidates = comparison.candidates
-    losses, has_positive, labelled = zip(
-        *(
-            by_blocks(formula, anchors, None if candidates is None else candidates[i], pairs, anchors_at_once)
-            for i, (anchors, pairs) in enumerate(zip(comparison.anchors, comparison.pairs, strict=True))
-        ),
-        strict=True,
-    )
+
+    def of_block(block: Block) -> AnchorLosses:
+        return formula(block.anchors, block.candidates, block.pairs)
+
+    return block_losses(of_block, comparison, anchors_at_once=anchors_at_once, floor=floor, ceiling=ceiling)
+
+
+def block_losses(
+    formula: Callable[[Block], AnchorLosses],
+    comparison: Comparison,
+    *,
+    anchors_at_once: AnchorsAtOnce = _anchors_at_once,
+    floor: float = 0.0,
+    ceiling: float = 0.0,
+) -> Losses:
+    """`pair_losses` for a formula that also needs codes, origins or the number of the similarity.
+
+    Args:
+        formula: what it says of the anchors of a block. Backward may call it again.
+        comparison, anchors_at_once, floor, ceiling: see `pair_losses`.
+    """
+
+    def of_similarity(i: int) -> tuple[AnchorLosses, Tensor, Tensor]:
+        lazy, origin = comparison.pairs[i], comparison.anchor_origin
+
+        def of_rows(anchors: Tensor, candidates: Tensor, pairs: Pairs, rows: slice) -> AnchorLosses:
+            codes, rows_origin = lazy.anchors[rows], SampleOrigin(*(numbers[rows] for numbers in origin))
+            others = comparison.candidate_origin
+            return formula(Block(i, anchors, candidates, pairs, codes, lazy.candidates, rows_origin, others))
+
+        others = None if comparison.candidates is None else comparison.candidates[i]
+        return _by_rows(of_rows, comparison.anchors[i], others, lazy, anchors_at_once)
+
+    losses, has_positive, labelled = zip(*map(of_similarity, range(len(comparison.pairs))), strict=True)
     per_anchor, counted, floors, ceilings, correct = map(_stack, zip(*losses, strict=True))
     assert per_anchor is not None
     assert counted is not None
@@ -144,7 +203,7 @@ def by_blocks(
     anchors: Float[Tensor, "anchors dim"],
     candidates: Float[Tensor, "candidates dim"] | None,
     pairs: Pairs | LazyPairs,
-    anchors_at_once: Callable[[int, int], int] = lambda candidates, _dim: _AT_ONCE // candidates,
+    anchors_at_once: AnchorsAtOnce = _anchors_at_once,
 ) -> tuple[AnchorLosses, Bool[Tensor, " anchors"], Bool[Tensor, " anchors"]]:
     """What a formula says of every anchor by looking at all its pairs, in memory for some anchors at a time.
 
@@ -158,6 +217,17 @@ def by_blocks(
     Returns:
         The losses; which anchors have a positive; and about which anything is known.
     """
+    return _by_rows(lambda a, c, block, _rows: formula(a, c, block), anchors, candidates, pairs, anchors_at_once)
+
+
+def _by_rows(
+    formula: Callable[[Tensor, Tensor, Pairs, slice], AnchorLosses],
+    anchors: Float[Tensor, "anchors dim"],
+    candidates: Float[Tensor, "candidates dim"] | None,
+    pairs: Pairs | LazyPairs,
+    anchors_at_once: AnchorsAtOnce,
+) -> tuple[AnchorLosses, Bool[Tensor, " anchors"], Bool[Tensor, " anchors"]]:
+    """`by_blocks` of a formula that is also given which anchors it sees."""
     wide = torch.promote_types(anchors.dtype, torch.float32)
     with no_rounding(anchors):
         a = anchors.to(wide)
@@ -166,8 +236,9 @@ def by_blocks(
 
         # Pairs are computed inside: a checkpoint would store those of every block.
         def of_block(some: Tensor, compared: Tensor, start: int) -> tuple[AnchorLosses, Tensor, Tensor]:
-            block = pairs.block(slice(start, start + size), slice(None))
-            return formula(some, compared, block), block.has_positive, block.known.any(dim=1)
+            rows = slice(start, start + size)
+            block = pairs.block(rows, slice(None))
+            return formula(some, compared, block, rows), block.has_positive, block.known.any(dim=1)
 
         if size >= len(a):
             return of_block(a, c, 0)
@@ -184,7 +255,8 @@ def contrastive_losses(
     per_anchor: Float[Tensor, "similarities anchors"],
     pairs: Sequence[LazyPairs],
     average_over: AverageOver,
-    decoupled: float | None = None,
+    denominator: Competitors = "all",
+    spread: float = math.inf,
 ) -> Losses:
     """Per-anchor losses with everything that only depends on labels.
 
@@ -192,15 +264,18 @@ def contrastive_losses(
         per_anchor: of `mscon.method.kernels.contrast`.
         pairs: what they were computed from.
         average_over: which anchors count.
-        decoupled: for a denominator of negatives alone the greatest difference of two logits, else None.
+        denominator: as of `contrast`.
+        spread: the greatest difference of two logits.
     """
     counts = count_each(pairs)
     has_positive, labelled = counts.has_positive, counts.known > 0
     compared, floor, ceiling = has_positive, counts.floor, counts.ceiling
-    if decoupled is not None:
+    if denominator != "all":
         compared = has_positive & (counts.negatives > 0)
         ceiling = counts.negatives.clamp_min(1).to(per_anchor.dtype).log()
-        floor = (ceiling - decoupled) * compared
+        floor = torch.where(compared, ceiling - spread, 0.0)
+        if denominator == "negatives_and_itself":
+            floor, ceiling = softplus(floor) * compared, softplus(ceiling)
     counted = compared if average_over == "anchors_with_a_positive" else labelled
     share = counted.to(per_anchor.dtype) / counted.sum(dim=1, keepdim=True).clamp_min(1)
     return Losses(

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from mscon.errors import need_one_of
 from mscon.method.kernels import contrast
-from mscon.method.kernels.path import Denominator, Positives
+from mscon.method.kernels.path import Competitors, Denominator, Positives
 from mscon.method.objectives.base import AverageOver, Comparison, Losses, Objective, contrastive_losses, positive
 from mscon.method.pairs import LazyPairs, Pairs
 
@@ -98,14 +98,27 @@ class SupCon(Objective):
         self.denominator: Denominator = denominator
 
     def forward(self, comparison: Comparison) -> Losses:
-        per_anchor = contrast(
-            comparison.anchors,
-            comparison.candidates,
-            comparison.pairs,
-            temperature=self.temperature,
-            positives=self.positives,
-            denominator=self.denominator,
-            cosine=True,
+        return supcon_losses(
+            comparison, self.temperature, self.positives, self.denominator, average_over=self.average_over
         )
-        decoupled = 2 / self.temperature if self.denominator == "negatives" else None
-        return contrastive_losses(per_anchor, comparison.pairs, self.average_over, decoupled)
+
+
+def supcon_losses(
+    comparison: Comparison,
+    temperature: float,
+    positives: Positives = "outside",
+    denominator: Competitors = "all",
+    *,
+    average_over: AverageOver = "anchors_with_a_positive",
+) -> Losses:
+    """What `SupCon` with these settings says of a step; or SINCERE, with denominator "negatives_and_itself"."""
+    per_anchor = contrast(
+        comparison.anchors,
+        comparison.candidates,
+        comparison.pairs,
+        temperature=temperature,
+        positives=positives,
+        denominator=denominator,
+        cosine=True,
+    )
+    return contrastive_losses(per_anchor, comparison.pairs, average_over, denominator, 2 / temperature)

@@ -1,0 +1,268 @@
+"""The template of contrastive losses: one formula, and what a named loss chooses of it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn.functional import normalize, pad
+
+from mscon.errors import RecipeError
+from mscon.method.kernels.lengths import lengths_of
+from mscon.method.kernels.path import Positives
+from mscon.method.objectives.base import AnchorLosses, Block, Comparison, Losses, Objective, block_losses, positive
+from mscon.method.similarities.base import Similarity
+
+# The log of a weight of 0. Sums of nothing are then finite, so that backward meets no NaN; no exponential is nearly
+# as small, so nothing comes of it beside a competitor.
+_NEVER = -1e30
+
+PairLoss = Callable[[Float[Tensor, "anchors candidates"], Float[Tensor, "anchors candidates"]], Tensor]
+"""Logit of a positive and log-sum of what it competes with -> loss of the pair."""
+
+
+class Logits(NamedTuple):
+    """How near candidates are to anchors, divided by a temperature.
+
+    Attributes:
+        values: a logit each pair.
+        lowest, highest: least and greatest value that each logit can have; numbers, or of a shape that broadcasts.
+            Embeddings that all coincide have the highest.
+    """
+
+    values: Float[Tensor, "anchors candidates"]
+    lowest: Tensor
+    highest: Tensor
+
+
+def cosine_logits(
+    anchors: Float[Tensor, "anchors dim"],
+    candidates: Float[Tensor, "candidates dim"],
+    temperature: float | Tensor,
+) -> Logits:
+    """Cosine similarities divided by a temperature: a number, or a tensor [anchors, 1] or [anchors, candidates]."""
+    highest = 1 / torch.as_tensor(temperature, dtype=anchors.dtype, device=anchors.device)
+    return Logits(normalize(anchors, dim=1) @ normalize(candidates, dim=1).T * highest, -highest, highest)
+
+
+def distance_logits(
+    anchors: Float[Tensor, "anchors dim"],
+    candidates: Float[Tensor, "candidates dim"],
+    temperature: float | Tensor,
+) -> Logits:
+    """Euclidean distances divided by a temperature, below 0; of vectors of any length."""
+    # Not by the product of matrices: near distances are what counts, and it would lose their digits.
+    distances = torch.cdist(anchors, candidates, compute_mode="donot_use_mm_for_euclid_dist")
+    return Logits(-distances / temperature, distances.new_tensor(-torch.inf), distances.new_zeros(()))
+
+
+def log_mask(mask: Bool[Tensor, "*any"], like: Tensor) -> Tensor:
+    """0 where true and -inf where false: log-weights of what competes, in the type of a tensor."""
+    return torch.where(mask, 0.0, -torch.inf).to(like.dtype)
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a loss chooses for some anchors and their candidates.
+
+    Attributes:
+        positives: how much each positive counts, omega; 0 for what is no positive. Only proportions matter.
+        log_weights: log w, with what weight a candidate competes with the positives; -inf if it does not.
+        itself: alpha, with what weight a positive competes with itself beyond `log_weights`: 1 if it is not among
+            them but shall be in its own sum, 0 if it is, or in a decoupled loss.
+        alikeness: how alike each candidate is, where a positive competes with the less alike only; None for all.
+        ties: with `alikeness`, candidates that are as alike as the positive compete too, itself among them.
+    """
+
+    positives: Float[Tensor, "anchors candidates"]
+    log_weights: Float[Tensor, "anchors candidates"]
+    itself: float = 0.0
+    alikeness: Float[Tensor, "anchors candidates"] | None = None
+    ties: bool = False
+
+
+def log_ratio(near: Tensor, log_sum: Tensor) -> Tensor:
+    """-log of the share of the positive in what it competes with."""
+    return log_sum - near
+
+
+def template_losses(
+    logits: Logits, terms: Terms, *, logarithm: Positives = "outside", pair_loss: PairLoss = log_ratio
+) -> AnchorLosses:
+    r"""The template, for some anchors and all their candidates.
+
+    With s the logits, omega, w and alpha as in `Terms` and N(i, p) the candidates that positive p of anchor i meets,
+
+        D_ip = alpha exp(s_ip) + sum_{a in N(i, p)} w_ia exp(s_ia),
+        loss_i = sum_p omega_ip (log D_ip - s_ip) / sum_p omega_ip,
+
+    or with the sum inside the logarithm, loss_i = -log( sum_p omega_ip exp(s_ip) / D_ip / sum_p omega_ip ). Sums are
+    over positives that meet any competitor besides themselves.
+
+    The ceiling is the loss at the highest logits. The floor takes each pair by itself, at its highest logit and the
+    lowest of its competitors; where all positives compete with one another it is the entropy of their shares, if that
+    is more. Of losses that are not the plain logarithm, `pair_loss` must fall with s and grow with D.
+
+    Args:
+        logits: of cosines or distances.
+        terms: positives and competitors.
+        logarithm: "outside" (L_out) or "inside" (L_in), where the sum over positives stands.
+        pair_loss: what stands in place of log D - s.
+
+    Returns:
+        Exactly 0, with a gradient of 0, for anchors of which no positive meets a competitor.
+    """
+    sums, meets = _log_sums(logits.values, logits.values, terms)
+    weights = torch.where((terms.positives > 0) & meets, terms.positives, 0.0)
+    total = weights.sum(dim=1, keepdim=True)
+    share = weights / total.clamp_min(torch.finfo(weights.dtype).tiny)
+
+    def mean(pairs: Float[Tensor, "anchors candidates_or_1"]) -> Float[Tensor, " anchors"]:
+        if logarithm == "inside":
+            each = torch.where(share > 0, share.clamp_min(torch.finfo(share.dtype).tiny).log() - pairs, _NEVER)
+            return -torch.where(total > 0, each, 0.0).logsumexp(dim=1)
+        return torch.where(share > 0, share * pairs, 0.0).sum(dim=1)
+
+    counted = total.squeeze(1) > 0
+    loss = torch.where(counted, mean(pair_loss(logits.values, sums)), 0.0)
+    with torch.no_grad():
+        ceiling = mean(pair_loss(logits.highest, _log_sums(logits.highest, logits.highest, terms)[0]))
+        floor = mean(pair_loss(logits.highest, _log_sums(logits.highest, logits.lowest, terms)[0]))
+        if pair_loss is log_ratio and not terms.itself:
+            floor = torch.maximum(floor, _entropy(share, terms, logarithm))
+    return AnchorLosses(loss, counted, torch.where(counted, floor, 0.0), torch.where(counted, ceiling, 0.0))
+
+
+def greatest_losses(logits: Logits, terms: Terms, pair_loss: PairLoss = log_ratio) -> Float[Tensor, " anchors"]:
+    """What no loss of the template exceeds: each pair at its lowest logit and its competitors at their highest.
+
+    Of terms in which no positive is among its own competitors.
+    """
+    sums, meets = _log_sums(logits.lowest, logits.highest, terms)
+    weights = torch.where((terms.positives > 0) & meets, terms.positives, 0.0)
+    share = weights / weights.sum(dim=1, keepdim=True).clamp_min(torch.finfo(weights.dtype).tiny)
+    return torch.where(share > 0, share * pair_loss(logits.lowest, sums), 0.0).sum(dim=1)
+
+
+def with_constant_positive(logits: Logits, terms: Terms) -> tuple[Logits, Terms]:
+    """One more candidate for all anchors: a positive at the highest logit, that competes with nobody but itself.
+
+    So an anchor without positives of its own is pushed away from its competitors until they are far: the contrastive
+    term of cMIM, whose positive is the code itself.
+    """
+    column = logits.highest.expand_as(logits.values)[:, :1]
+    of_column = replace(
+        terms,
+        positives=pad(terms.positives, (0, 1), value=1.0),
+        log_weights=pad(terms.log_weights, (0, 1), value=-torch.inf),
+        alikeness=None if terms.alikeness is None else pad(terms.alikeness, (0, 1), value=torch.inf),
+    )
+    lowest, highest = (
+        torch.cat([bound.expand_as(logits.values), column], dim=1) for bound in (logits.lowest, logits.highest)
+    )
+    return Logits(torch.cat([logits.values, column], dim=1), lowest, highest), of_column
+
+
+def _log_sums(near: Tensor, far: Tensor, terms: Terms) -> tuple[Tensor, Tensor]:
+    """log D of every candidate as a positive of logit `near` whose competitors have logits `far`; does it meet any?"""
+    competing = terms.log_weights > -torch.inf
+    weighed = far + terms.log_weights.clamp_min(_NEVER)
+    if terms.alikeness is None:
+        sums, meets = weighed.logsumexp(dim=1, keepdim=True), competing.any(dim=1, keepdim=True)
+    else:
+        ranked, order = terms.alikeness.masked_fill(~competing, torch.inf).sort(dim=1)
+        count = torch.searchsorted(ranked.contiguous(), terms.alikeness.contiguous(), right=terms.ties)
+        sums = weighed.gather(1, order).logcumsumexp(dim=1).gather(1, (count - 1).clamp_min(0))
+        meets = count > 0
+    if near is not far:
+        # A positive among its own competitors is near there too.
+        more = near + terms.log_weights + torch.log1p(-(far - near).exp())
+        sums = torch.logaddexp(sums, torch.where(_competes_with_itself(terms), more, _NEVER))
+    if terms.itself:
+        sums = torch.logaddexp(sums, near + torch.tensor(terms.itself, dtype=sums.dtype).log())
+    return sums, meets
+
+
+def _competes_with_itself(terms: Terms) -> Bool[Tensor, "anchors candidates"]:
+    competing = terms.log_weights > -torch.inf
+    return competing if terms.alikeness is None or terms.ties else torch.zeros_like(competing)
+
+
+def _entropy(share: Float[Tensor, "anchors candidates"], terms: Terms, logarithm: Positives) -> Tensor:
+    """Least loss of positives that compete with one another, as -log of shares of one sum; -inf where some do not.
+
+    -sum_p v_p log q_p is least at q = v, for each group of positives that meet the same competitors.
+    """
+    is_positive, group = share > 0, share.sum(dim=1, keepdim=True)
+    if terms.alikeness is not None:
+        ranked, order = torch.where(is_positive, terms.alikeness, torch.inf).sort(dim=1)
+        total = pad(share.gather(1, order).cumsum(dim=1), (1, 0))
+        ranked, alikeness = ranked.contiguous(), terms.alikeness.contiguous()
+        upto, below = (total.gather(1, torch.searchsorted(ranked, alikeness, right=right)) for right in (True, False))
+        group = upto - below
+    each = torch.where(is_positive, terms.log_weights - (share / group).log(), 0.0)
+    if logarithm == "inside":
+        least = torch.where(is_positive, each, torch.inf).amin(dim=1)
+    else:
+        least = torch.where(is_positive, share * each, 0.0).sum(dim=1)
+    return torch.where((_competes_with_itself(terms) | ~is_positive).all(dim=1), least, -torch.inf)
+
+
+class Template(Objective, ABC):
+    """A loss that the template covers: it chooses `terms`. Subclasses are final.
+
+    All pairs of some anchors are written out at a time, and backward computes blocks again, so memory stays bounded
+    at any batch size. Time grows with anchors * candidates.
+
+    Args:
+        temperature: divides cosine similarities, > 0.
+    """
+
+    def __init__(self, temperature: float) -> None:
+        super().__init__()
+        self.temperature: float = positive("temperature", temperature)
+
+    def logits(self, block: Block) -> Logits:
+        """How near the candidates of a block are. By default cosines divided by the temperature."""
+        assert self.temperature is not None
+        return cosine_logits(block.anchors, block.candidates, self.temperature)
+
+    @abstractmethod
+    def terms(self, block: Block, logits: Logits) -> Terms:
+        """Positives and competitors of the anchors of a block."""
+
+    def losses_of(self, block: Block) -> AnchorLosses:
+        """The losses of the anchors of a block."""
+        logits = self.logits(block)
+        return template_losses(logits, self.terms(block, logits))
+
+    def forward(self, comparison: Comparison) -> Losses:
+        for vectors, name in ((comparison.anchors, "anchors"), (comparison.candidates, "candidates")):
+            if vectors is not None:
+                lengths_of(vectors, name)  # complains of what has no direction
+        return block_losses(self.losses_of, comparison)
+
+
+def known_weights(block: Block, logits: Logits) -> Float[Tensor, "anchors candidates"]:
+    """How alike the candidates of a block are, in the type of its logits: 0 where unknown or below 0."""
+    return block.pairs.weight.to(logits.values.dtype).masked_fill(~block.pairs.known, 0.0).clamp_min(0)
+
+
+def need_negatives(objective: str, similarities: Sequence[Similarity]) -> None:
+    """Refuse kinds under which nearly all rows are a little alike: numbers, ordered levels and teachers.
+
+    Raises:
+        RecipeError: with what would do in place of the objective of that name.
+    """
+    for similarity in similarities:
+        if similarity.geometry == "line" or similarity.reads_vectors:
+            raise RecipeError(
+                f"objective '{objective}' compares with rows that are not alike in anything, of which similarity "
+                f"'{similarity.column}' of kind {type(similarity).__name__} has hardly any. Use objective 'sincere', "
+                "whose positives compete with what is less alike, or 'supcon' for it."
+            )
