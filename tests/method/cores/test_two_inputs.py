@@ -118,7 +118,9 @@ def test_rows_of_one_input_have_nothing_to_be_compared_with():
     assert NTXentLoss()(z[0]) > 0
 
 
-@pytest.mark.parametrize(("objective", "words"), [(CrossEntropy(), "compares no rows"), (HiMulCon(), "looks into codes")])
+@pytest.mark.parametrize(
+    ("objective", "words"), [(CrossEntropy(), "compares no rows"), (HiMulCon(), "looks into codes")]
+)
 def test_objectives_that_look_elsewhere_are_refused(objective, words):
     with pytest.raises(ValueError, match=f"{type(objective).__name__} {words}"):
         AcrossInputs(objective)

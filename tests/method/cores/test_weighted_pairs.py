@@ -125,7 +125,9 @@ def test_the_term_of_cmim_by_loops(temperature):
 def test_the_term_of_cmim_at_its_ends():
     torch.testing.assert_close(cmim_term(torch.ones(4, 3)), torch.full((4,), math.log(2)))
     opposite = torch.tensor([[1.0, 0.0], [-1.0, 0.0]], dtype=F64)
-    torch.testing.assert_close(cmim_term(opposite, temperature=0.5), torch.full((2,), math.log1p(math.exp(-4)), dtype=F64))
+    torch.testing.assert_close(
+        cmim_term(opposite, temperature=0.5), torch.full((2,), math.log1p(math.exp(-4)), dtype=F64)
+    )
     assert cmim_term(drawn(1)).tolist() == [0.0]
     # The same codes twice: a mean over others, not a sum, so the loss hardly grows.
     codes = drawn(40, dim=8)
@@ -175,9 +177,7 @@ def test_candidates_of_the_same_group_are_left_out_but_for_the_positive():
 def test_false_negatives_are_left_out_and_not_left_at_one():
     teachers = torch.tensor([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0], [-1.0, 0.0], [1.0, -2.0]])
     competing = without_false_negatives(teachers, teachers, EYE, threshold=0.9)
-    expected = [
-        [i == j or cosine(teachers[i], teachers[j]) <= 0.9 for j in range(5)] for i in range(5)
-    ]
+    expected = [[i == j or cosine(teachers[i], teachers[j]) <= 0.9 for j in range(5)] for i in range(5)]
     assert competing.tolist() == expected
     assert not competing[0, 1]
     anchors, candidates = drawn(5), drawn(5, 1)
@@ -208,7 +208,10 @@ def test_the_loss_of_meow_is_decoupled():
     torch.testing.assert_close(loss, expected)
     apart = cluster_weights(torch.arange(4)[None], torch.arange(4)[None])
     decoupled = supcon(
-        anchors, candidates, Pairs(torch.eye(4, dtype=F64), torch.ones(4, 4, dtype=torch.bool)), temperature=0.5,
+        anchors,
+        candidates,
+        Pairs(torch.eye(4, dtype=F64), torch.ones(4, 4, dtype=torch.bool)),
+        temperature=0.5,
         denominator="negatives",
     )
     weighed = info_nce(anchors, candidates, log_weights=with_mean_one(apart), temperature=0.5)
@@ -274,5 +277,3 @@ def test_negatives_count_by_the_distance_of_their_subjects():
     torch.testing.assert_close(
         info_nce(anchors, candidates, temperature=apart), info_nce(anchors, candidates, temperature=0.2)
     )
-
-

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from mscon.method.cores.pair_weights import Weights
 
 
-def cluster_weights(clusters: Int[Tensor, "runs anchors"], candidate_clusters: Int[Tensor, "runs candidates"]) -> Weights:
+def cluster_weights(
+    clusters: Int[Tensor, "runs anchors"], candidate_clusters: Int[Tensor, "runs candidates"]
+) -> Weights:
     """In how many of several clusterings anchor and candidate lie in different clusters: weights for `with_mean_one`.
 
     The own positive, of the same row, has weight 0, so that the loss is decoupled; rows that are always together do not

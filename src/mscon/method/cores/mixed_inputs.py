@@ -25,9 +25,7 @@ def mixing_shares(rows: int, *, beta: float = 0.15, mixed: float = 0.5) -> tuple
     return torch.randperm(rows), torch.where(torch.rand(rows) <= mixed, own_share, 1.0)
 
 
-def mix(
-    inputs: Float[Tensor, "rows *rest"], partners: Int[Tensor, " rows"], shares: Shares
-) -> Float[Tensor, "rows *rest"]:
+def mix(inputs: Float[Tensor, "rows ..."], partners: Int[Tensor, " rows"], shares: Shares) -> Float[Tensor, "rows ..."]:
     """share * input + (1 - share) * input of the partner, of each row."""
     weights = shares.to(inputs.dtype).view(-1, *[1] * (inputs.ndim - 1))
     return weights * inputs + (1 - weights) * inputs[partners]
