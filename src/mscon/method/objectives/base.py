@@ -12,12 +12,14 @@ from typing import Any, Literal, NamedTuple
 import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
+from torch.nn.functional import softplus
 from torch.utils.checkpoint import checkpoint
 
 from mscon.method.comparison import Comparison as Comparison
 from mscon.method.comparison import Losses as Losses
 from mscon.method.comparison import SampleOrigin
 from mscon.method.kernels.counts import count_each
+from mscon.method.kernels.path import Competitors
 from mscon.method.kernels.precision import no_rounding
 from mscon.method.pairs import LazyPairs, Pairs
 from mscon.method.similarities.base import Similarity
@@ -253,7 +255,8 @@ def contrastive_losses(
     per_anchor: Float[Tensor, "similarities anchors"],
     pairs: Sequence[LazyPairs],
     average_over: AverageOver,
-    decoupled: float | None = None,
+    denominator: Competitors = "all",
+    spread: float = math.inf,
 ) -> Losses:
     """Per-anchor losses with everything that only depends on labels.
 
@@ -261,15 +264,18 @@ def contrastive_losses(
         per_anchor: of `mscon.method.kernels.contrast`.
         pairs: what they were computed from.
         average_over: which anchors count.
-        decoupled: for a denominator of negatives alone the greatest difference of two logits, else None.
+        denominator: as of `contrast`.
+        spread: the greatest difference of two logits.
     """
     counts = count_each(pairs)
     has_positive, labelled = counts.has_positive, counts.known > 0
     compared, floor, ceiling = has_positive, counts.floor, counts.ceiling
-    if decoupled is not None:
+    if denominator != "all":
         compared = has_positive & (counts.negatives > 0)
         ceiling = counts.negatives.clamp_min(1).to(per_anchor.dtype).log()
-        floor = (ceiling - decoupled) * compared
+        floor = torch.where(compared, ceiling - spread, 0.0)
+        if denominator == "negatives_and_itself":
+            floor, ceiling = softplus(floor) * compared, softplus(ceiling)
     counted = compared if average_over == "anchors_with_a_positive" else labelled
     share = counted.to(per_anchor.dtype) / counted.sum(dim=1, keepdim=True).clamp_min(1)
     return Losses(

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from mscon.errors import need_one_of
 from mscon.method.kernels import contrast
-from mscon.method.kernels.path import Denominator, Positives
+from mscon.method.kernels.path import Competitors, Denominator, Positives
 from mscon.method.objectives.base import AverageOver, Comparison, Losses, Objective, contrastive_losses, positive
 from mscon.method.pairs import LazyPairs, Pairs
 
@@ -107,11 +107,11 @@ def supcon_losses(
     comparison: Comparison,
     temperature: float,
     positives: Positives = "outside",
-    denominator: Denominator = "all",
+    denominator: Competitors = "all",
     *,
     average_over: AverageOver = "anchors_with_a_positive",
 ) -> Losses:
-    """What `SupCon` with these settings says of a step."""
+    """What `SupCon` with these settings says of a step; or SINCERE, with denominator "negatives_and_itself"."""
     per_anchor = contrast(
         comparison.anchors,
         comparison.candidates,
@@ -121,5 +121,4 @@ def supcon_losses(
         denominator=denominator,
         cosine=True,
     )
-    decoupled = 2 / temperature if denominator == "negatives" else None
-    return contrastive_losses(per_anchor, comparison.pairs, average_over, decoupled)
+    return contrastive_losses(per_anchor, comparison.pairs, average_over, denominator, 2 / temperature)
