@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import io
 import re
 import runpy
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from mscon.cli import main
-from mscon.method import catalogue
+from mscon.method import catalogue, cores
 from mscon.run import recipe
 from mscon.run.starting_recipes import recipe_text
 
@@ -133,3 +134,17 @@ def test_the_baselines_that_the_documents_show_are_recipes():
             overrides = ["objective.name=cross_entropy", "heads.name=identity", *overrides]
         baseline = recipe.parse(recipe_text("photos"), overrides)
         assert baseline.similarities
+
+
+def test_what_the_contents_say_of_systems_exists():
+    """A row for each of the 28; every core is in one, and every name in one is there."""
+    text = (ROOT / "docs" / "contents.md").read_text("utf-8").split("## Systems of the literature")[1]
+    rows = [line.split("|")[1:-1] for line in text.splitlines() if line.startswith("| ")][1:]
+    assert len(rows) == 28 and all(len(row) == 4 for row in rows)
+    here = " ".join(row[1] for row in rows)
+    named = set(re.findall(r"`cores\.(\w+)`", text)) | set(re.findall(r"`([a-z]\w+)\(", text))
+    exported = {name for name in vars(cores) if not name.startswith("_") and not inspect.ismodule(getattr(cores, name))}
+    assert named <= exported
+    assert exported <= set(re.findall(r"cores\.(\w+)", text))
+    objectives = re.findall(r"`(\w+)`", " ".join(re.findall(r"objectives? ((?:`\w+`(?:, | and )?)+)", here)))
+    assert objectives and set(objectives) <= set(catalogue.names("objective"))
