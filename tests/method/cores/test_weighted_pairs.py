@@ -104,6 +104,11 @@ def test_what_cannot_be_meant_is_refused():
         info_nce(drawn(4), drawn(5))
     with pytest.raises(ValueError, match="1 of 4 candidates are zero, the first is row 2"):
         info_nce(drawn(4), drawn(4) * torch.tensor([1, 1, 0, 1])[:, None])
+    with pytest.raises(ValueError, match="vectors must be of one width, got 3 and 2"):
+        info_nce(drawn(4), drawn(4, dim=2))
+    for name in ("positives", "competing", "log_weights"):
+        with pytest.raises(ValueError, match=rf"{name} must be \[anchors, candidates\], \[5, 5\], got \[5\]"):
+            info_nce(drawn(5), drawn(5), **{name: torch.ones(5)})
     for temperature in (0.0, -1.0, math.nan, torch.tensor(0.0)):
         with pytest.raises(ValueError, match="temperature must be positive"):
             info_nce(drawn(4), drawn(4), temperature=temperature)
@@ -150,6 +155,10 @@ def test_positives_of_the_teacher_and_competitors_of_the_student_by_loops():
         near = [cosine(anchors[i], teachers[t]) / 0.3 for t in range(4) if positives[i, t]]
         assert loss[i].item() == pytest.approx(math.log(math.fsum(others)) - math.fsum(near) / len(near))
     assert torch.autograd.grad(loss.sum(), teachers, allow_unused=True) == (None,)
+    bank = drawn(4, 1)
+    assert torch.autograd.gradcheck(
+        lambda z: negative_student_positive_teacher(z, bank, z, positives=positives, competing=competing), (anchors,)
+    )
 
 
 def test_a_teacher_that_is_the_student_gives_supcon():
@@ -238,6 +247,9 @@ def test_learned_weights_by_loops_cannot_fall_together():
         for j in range(5):
             expected = net.output(net.hidden(anchors[i] + candidates[j]).tanh()).sigmoid()
             torch.testing.assert_close(net(anchors, candidates)[i, j], expected.squeeze())
+    assert torch.autograd.gradcheck(
+        lambda a, c: with_mean_one(net(a, c)), (anchors.clone().requires_grad_(), candidates)
+    )
     before = info_nce(anchors, candidates[:4], log_weights=with_mean_one(net(anchors, candidates[:4])))
     with torch.no_grad():
         net.output.bias -= 30.0

@@ -16,7 +16,7 @@ def cluster_weights(
     The own positive, of the same row, has weight 0, so that the loss is decoupled; rows that are always together do not
     repel each other.
 
-    Source: MEOW, Yu et al. 2023, https://arxiv.org/abs/2212.13847. Its two clusterings are k-means of the features,
+    Source: MEOW, Yu et al. 2022, https://arxiv.org/abs/2212.13847. Its two clusterings are k-means of the features,
         with different numbers of clusters; its second term, prototypes with a temperature a cluster, is not here.
     """
     return (clusters[:, :, None] != candidate_clusters[:, None, :]).sum(dim=0).float()
