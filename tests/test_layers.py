@@ -34,7 +34,12 @@ ALLOWED: dict[str, set[str]] = {
     "method.comparison": {"method.pairs"},
     "method.objectives.base": {"method.comparison", "method.pairs", "method.kernels", "method.similarities"},
     "method.template": {"method.objectives.base", "method.kernels", "method.similarities", "errors"},
+    "method.regularisers": {"method.kernels.precision"},
+    "method.sinkhorn": set(),
+    "method.joint_views": {"method.template", "method.objectives.base", "method.kernels"},
     "method.objectives": {
+        "method.joint_views",
+        "method.sinkhorn",
         "method.template",
         "method.comparison",
         "method.pairs",

@@ -137,7 +137,19 @@ class _UncertaintyScores(TypedDict, total=False):
     unseen: _Unseen
 
 
+class _Tolerance(TypedDict):
+    column: str
+    cosine: float
+
+
+class _Uniformity(TypedDict):
+    rows: int
+    score: float
+    tolerance: list[_Tolerance]
+
+
 class _Probe(_Scores, total=False):
+    uniformity: _Uniformity
     start: _Scores | None
     uncertainty: _UncertaintyScores
 
