@@ -35,7 +35,7 @@ def test_a_block_of_python_in_a_document_runs(code, capsys):
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda p: p.name)
 def test_an_example_runs_and_stays_short(path, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", [str(path), str(tmp_path)])
+    monkeypatch.setattr(sys, "argv", [str(path), str(tmp_path), "tiny"])
     monkeypatch.setenv("MSCON_CACHE", str(tmp_path / "cache"))
     runpy.run_path(str(path), run_name="__main__")
     assert capsys.readouterr().out.strip()

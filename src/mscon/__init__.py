@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mscon.evaluate.label_quality.doubt import doubt as doubt
     from mscon.evaluate.probe import probe as probe
     from mscon.evaluate.report.page import build_report as build_report
+    from mscon.method import cores as cores
     from mscon.method.loss import MSConLoss as MSConLoss
     from mscon.method.loss import NTXentLoss as NTXentLoss
     from mscon.method.loss import SupConLoss as SupConLoss
@@ -73,6 +74,7 @@ _HOMES = {
     "mscon.evaluate.label_quality.doubt": ("doubt",),
     "mscon.evaluate.probe": ("probe",),
     "mscon.evaluate.report.page": ("build_report",),
+    "mscon.method.cores": ("cores",),
     "mscon.method.loss": ("MSConLoss", "NTXentLoss", "SupConLoss"),
     "mscon.method.objectives.base": ("Objective",),
     "mscon.method.objectives.cacr": ("CACR",),
@@ -108,6 +110,7 @@ _HOMES = {
     "mscon.train.fit": ("fit", "resume"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
+_MODULES = {"cores", "recipe"}
 __all__ = sorted(_HOME)  # noqa: PLE0605
 
 
@@ -115,7 +118,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'mscon' has no attribute '{name}'")
     home = importlib.import_module(_HOME[name])
-    value = home if name == "recipe" else getattr(home, name)
+    value = home if name in _MODULES else getattr(home, name)
     globals()[name] = value  # the next use finds it without asking here
     return value
 

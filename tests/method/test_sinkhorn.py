@@ -1,34 +1,39 @@
-"""Sinkhorn: rows and columns of equal weights, and the plan that scaling by turns must reach."""
+"""Balanced assignments against loops of divisions, and their ends."""
 
 from __future__ import annotations
 
-import numpy as np
+import math
+
 import pytest
 import torch
 
 from mscon.method.sinkhorn import sinkhorn
 
-F64 = torch.float64
+
+def test_it_is_that_of_the_loops():
+    scores = torch.randn(4, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    shares = [[math.exp(scores[i, k].item() / 0.5) for k in range(3)] for i in range(4)]
+    for _iteration in range(3):
+        for k in range(3):
+            total = math.fsum(row[k] for row in shares)
+            for row in shares:
+                row[k] /= total
+        shares = [[value / math.fsum(row) for value in row] for row in shares]
+    torch.testing.assert_close(sinkhorn(scores, 0.5, 3), torch.tensor(shares, dtype=torch.float64))
 
 
-def drawn(rows: int = 12, columns: int = 4) -> torch.Tensor:
-    return torch.randn(rows, columns, dtype=F64, generator=torch.Generator().manual_seed(0))
+def test_classes_are_balanced_in_the_end_and_rows_always():
+    scores = torch.randn(12, 4, generator=torch.Generator().manual_seed(1))
+    shares = sinkhorn(scores, 0.3, 200)
+    torch.testing.assert_close(shares.sum(dim=1), torch.ones(12))
+    torch.testing.assert_close(shares.sum(dim=0), torch.full((4,), 3.0), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(sinkhorn(scores, 0.3, 0), (scores / 0.3).softmax(dim=1))
 
 
-@pytest.mark.parametrize("iterations", [1, 3])
-def test_it_is_scaling_by_turns(iterations):
-    plan = np.exp(drawn().numpy() / 0.3)
-    for _ in range(iterations):
-        plan = plan / plan.sum(axis=0, keepdims=True)
-        plan = plan / plan.sum(axis=1, keepdims=True)
-    np.testing.assert_allclose(sinkhorn(drawn() / 0.3, iterations).numpy(), plan)
-
-
-def test_in_the_end_all_columns_are_used_equally():
-    plan = sinkhorn(drawn() / 0.2 + torch.tensor([0.0, 3.0, 9.0, -3.0]), 300)
-    torch.testing.assert_close(plan.sum(dim=1), torch.ones(12, dtype=F64))
-    torch.testing.assert_close(plan.sum(dim=0), torch.full((4,), 3.0, dtype=F64))
-
-
-def test_no_logit_is_too_large():
-    assert sinkhorn(drawn().float() / 1e-4, 3).isfinite().all()
+def test_it_is_finite_where_exponentials_would_not_be_and_has_no_gradient():
+    scores = (100 * torch.eye(3)).half().requires_grad_()
+    shares = sinkhorn(scores, 0.05)
+    assert not shares.requires_grad
+    torch.testing.assert_close(shares, torch.eye(3))
+    with pytest.raises(ValueError, match=r"epsilon must be positive, got 0\."):
+        sinkhorn(scores, 0.0)

@@ -18,7 +18,7 @@ from mscon.errors import RunError, counted
 from mscon.evaluate import calibration
 from mscon.evaluate.column_probes import FrozenFeatures
 from mscon.evaluate.estimators import CannotProbe
-from mscon.evaluate.features import extract
+from mscon.evaluate.features import extract, read_features
 from mscon.evaluate.linear import linear_probe
 from mscon.evaluate.metrics.calibration import error_by_chance, expected_calibration_error
 from mscon.evaluate.targets import ProbeTarget, further_targets, probe_targets
@@ -81,13 +81,7 @@ def need_predictors(
     outputs.need_place(run.root / "predictors.safetensors", "Copy the run to a folder that you may write to.")
     if not _has_features(run):
         extract(run, progress=progress, accept_changes=accept_changes)
-    features = run.read_features()
-    if features.shape[0] != rows.height:
-        raise RunError(
-            f"run '{run.root}' has features of {counted(features.shape[0], 'row')}, but {counted(rows.height, 'row')}. "
-            "Delete its folder 'features', then predict again."
-        )
-    frozen = FrozenFeatures.of(features, rows, recipe)
+    frozen = FrozenFeatures.of(read_features(run), rows, recipe)
     predictors, skipped = list[StoredPredictor](), dict[str, str]()
     with ProgressBar("predictors", len(targets), shown=progress) as bar:
         for target in targets:
@@ -181,15 +175,7 @@ def fit_predictor(target: ProbeTarget, frozen: FrozenFeatures) -> StoredPredicto
     else:
         model = NumberPredictor(target.column, linear_map, None)
     calibrated = _calibrated(model, linear_map(x[validation[result.validated]]), validated)
-    record = {
-        "trained": target.trained,
-        "train_rows": result.train_rows,
-        "validation_rows": result.validation_rows,
-        "test_rows": len(result.rows),
-        "dropped_rows": result.dropped_rows,
-        "regularisation": result.regularisation,
-        "converged": result.converged,
-    }
+    record = {"trained": target.trained, **result.to_json()}
     return _measured(target.column, model, calibrated, record, linear_map(x[test[result.rows]]), tested)
 
 
@@ -222,14 +208,17 @@ def _calibrated(
     """The same predictor with a calibration, if there are enough rows for one."""
     if len(true) < calibration.LEAST_ROWS:
         return model
+    if isinstance(model, NumberPredictor):
+        return replace(model, calibration=(calibration.half_length(model.decide(outputs).values, true),))
+    assert isinstance(model, ClassPredictor | LevelPredictor | SetPredictor)
+    numbers, settings = list[float](), dict[str, int]()
     if isinstance(model, ClassPredictor):
-        return replace(model, calibration=(calibration.temperature(logits_of_classes(outputs), true),))
+        numbers.append(calibration.temperature(logits_of_classes(outputs), true))
+        model, settings = replace(model, calibration=tuple(numbers)), {"prior_rows": calibration.PRIOR_ROWS}
     decisions = model.decide(outputs)
-    if isinstance(model, LevelPredictor | SetPredictor):
-        odds = log_odds_of(decisions.confidence[:, 0])
-        return replace(model, calibration=calibration.platt(odds, model.is_right(decisions, true)[:, 0]))
-    assert isinstance(model, NumberPredictor)
-    return replace(model, calibration=(calibration.half_length(decisions.values, true),))
+    for confidence, is_right in zip(decisions.confidence.T, model.is_right(decisions, true).T, strict=True):
+        numbers += calibration.platt(log_odds_of(confidence), is_right, **settings)
+    return replace(model, calibration=tuple(numbers))
 
 
 def _measured(

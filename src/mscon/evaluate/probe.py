@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from mscon.errors import MSConError, RunError, counted
+from mscon.errors import MSConError
 from mscon.evaluate.column_probes import Arrays, FrozenFeatures, Record
 from mscon.evaluate.estimators import CannotProbe
-from mscon.evaluate.features import extract
+from mscon.evaluate.features import extract, read_features
 from mscon.evaluate.metrics.uniformity import tolerance, uniformity
 from mscon.evaluate.row_uncertainty import fit_uncertainty, score_uncertainty
 from mscon.evaluate.space_scores import SpaceScores, score_space, summary, with_differences
@@ -102,12 +102,7 @@ def probe(
     outputs.need_place(run.root / "probe.json", "Copy the run to a folder that you may write to.")
     columns = probe_columns(run, recipe, rows)
     extract(run, progress=progress, accept_changes=accept_changes)
-    features = run.read_features()
-    if features.shape[0] != rows.height:
-        raise RunError(
-            f"run '{run.root}' has features of {counted(features.shape[0], 'row')}, but {counted(rows.height, 'row')}. "
-            "Delete its folder 'features', then probe again."
-        )
+    features = read_features(run)
     frozen = FrozenFeatures.of(features, rows, recipe)
     console = Console(stderr=True, quiet=not progress)
 

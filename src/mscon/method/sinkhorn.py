@@ -1,25 +1,39 @@
-"""Sinkhorn: assignments of samples to prototypes that use all prototypes equally."""
+"""Balanced assignments: every row to classes, so that all classes get the same."""
 
 from __future__ import annotations
 
+import math
+
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 
-def sinkhorn(logits: Float[Tensor, "rows columns"], iterations: int) -> Float[Tensor, "rows columns"]:
-    """exp(logits), scaled by turns so that all columns have one sum, and that each row adds up to 1.
+@torch.no_grad()
+def sinkhorn(
+    scores: Float[Tensor, "rows classes"], epsilon: float = 0.05, iterations: int = 3
+) -> Float[Tensor, "rows classes"]:
+    """Shares of classes for each row, by optimal transport with entropy, without a gradient.
 
-    Times one over the number of rows it is the plan of optimal transport with an entropy term, between rows and columns
-    of equal weights, as far as the iterations get. Computed with logarithms, so no logit is too large.
+    exp(scores / epsilon) is divided in turn by the sums of classes and of rows. In logarithms, as exponentials of 20
+    and more times a score would not be finite in half precision.
 
     Args:
-        logits: similarities divided by the weight of the entropy.
-        iterations: of both, columns first; 1 or more.
+        scores: such as cosines of rows and prototypes.
+        epsilon: > 0; the lower, the nearer shares are to 0 and 1.
+        iterations: how often; after few of them classes are only nearly balanced, as in the paper.
 
-    Source: Cuturi 2013, "Sinkhorn Distances", https://arxiv.org/abs/1306.0895; as SwAV uses it, Caron et al. 2020,
+    Returns:
+        Each row adds up to 1; with enough iterations each class to rows / classes.
+
+    Source: Cuturi 2013, https://arxiv.org/abs/1306.0895, as SwAV, Caron et al. 2020, uses it,
         https://arxiv.org/abs/2006.09882.
     """
-    for _ in range(iterations):
-        logits = logits - logits.logsumexp(dim=0, keepdim=True)
-        logits = logits - logits.logsumexp(dim=1, keepdim=True)
-    return logits.exp()
+    if not epsilon > 0:
+        raise ValueError(f"epsilon must be positive, got {epsilon}.")
+    rows, classes = scores.shape
+    logs = scores.to(torch.promote_types(scores.dtype, torch.float32)) / epsilon
+    for _iteration in range(iterations):
+        logs = logs - logs.logsumexp(dim=0, keepdim=True) + math.log(rows / classes)
+        logs = logs - logs.logsumexp(dim=1, keepdim=True)
+    return logs.softmax(dim=1)

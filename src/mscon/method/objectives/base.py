@@ -17,7 +17,6 @@ from torch.utils.checkpoint import checkpoint
 from mscon.method.comparison import Comparison as Comparison
 from mscon.method.comparison import Losses as Losses
 from mscon.method.comparison import SampleOrigin
-from mscon.method.kernels.counts import count_each
 from mscon.method.kernels.precision import no_rounding
 from mscon.method.pairs import LazyPairs, Pairs
 from mscon.method.similarities.base import Similarity
@@ -272,29 +271,3 @@ def _by_rows(
     losses, has_positive, labelled = zip(*blocks, strict=True)
     joined: list[Any] = [None if parts[0] is None else torch.cat(parts) for parts in zip(*losses, strict=True)]
     return AnchorLosses(*joined), torch.cat(has_positive), torch.cat(labelled)
-
-
-def contrastive_losses(
-    per_anchor: Float[Tensor, "similarities anchors"],
-    pairs: Sequence[LazyPairs],
-    average_over: AverageOver,
-    decoupled: float | None = None,
-) -> Losses:
-    """Per-anchor losses with everything that only depends on labels.
-
-    Args:
-        per_anchor: of `mscon.method.kernels.contrast`.
-        pairs: what they were computed from.
-        average_over: which anchors count.
-        decoupled: for a denominator of negatives alone the greatest difference of two logits, else None.
-    """
-    counts = count_each(pairs)
-    has_positive, labelled = counts.has_positive, counts.known > 0
-    compared, floor, ceiling = has_positive, counts.floor, counts.ceiling
-    if decoupled is not None:
-        compared = has_positive & (counts.negatives > 0)
-        ceiling = counts.negatives.clamp_min(1).to(per_anchor.dtype).log()
-        floor = (ceiling - decoupled) * compared
-    counted = compared if average_over == "anchors_with_a_positive" else labelled
-    losses = AnchorLosses(per_anchor, counted, floor, ceiling if counted is compared else ceiling * compared)
-    return averaged(losses, has_positive, labelled)

@@ -117,10 +117,10 @@ class SwAV(Objective):
         vectors = (comparison.anchors if comparison.candidates is None else comparison.candidates)[i]
         wide = vectors.to(torch.promote_types(vectors.dtype, torch.float32))
         with no_rounding(wide):
-            logits = cosine_logits(wide, self.prototypes[i].to(wide.dtype), self.epsilon).values
+            cosines = cosine_logits(wide, self.prototypes[i].to(wide.dtype), 1.0).values
         known, views = ~self.similarities[i].missing(comparison.pairs[i].candidates), comparison.candidate_origin.views
-        assignments = torch.zeros_like(logits)
+        assignments = torch.zeros_like(cosines)
         for view in views[known].unique().tolist():
             of_view = known & (views == view)
-            assignments[of_view] = sinkhorn(logits[of_view], self.iterations)
+            assignments[of_view] = sinkhorn(cosines[of_view], self.epsilon, self.iterations)
         return assignments

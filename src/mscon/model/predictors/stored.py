@@ -92,7 +92,8 @@ def predictor_of(kind: str, about: Mapping[str, Any], linear_map: LinearMap) -> 
         raise ValueError(f"a predictor of kind {kind!r} has {outputs} outputs, which do not fit its names")
     if kind != "class" and len(names) != 1:
         raise ValueError(f"a predictor of kind {kind!r} has {len(names)} names")
-    if calibration is not None and len(calibration) != (2 if kind in ("labels", "rank") else 1):
+    lengths = {"class": (1, 1 + 2 * len(cells)), "number": (1,)}.get(kind, (2,))
+    if calibration is not None and len(calibration) not in lengths:
         raise ValueError(f"a predictor of kind {kind!r} has {len(calibration)} numbers of a calibration")
     if calibration and not (np.isfinite(calibration).all() and (calibration[0] > 0 or kind != "class")):
         raise ValueError(f"the calibration of a predictor of kind {kind!r} is not possible")
