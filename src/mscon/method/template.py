@@ -89,6 +89,13 @@ def log_ratio(near: Tensor, log_sum: Tensor) -> Tensor:
     return log_sum - near
 
 
+def log_sum(
+    logits: Float[Tensor, "anchors candidates"], log_weights: Float[Tensor, "anchors candidates"]
+) -> Float[Tensor, " anchors"]:
+    """log sum_a w_a exp(s_a) of each anchor; finite, and below any such sum, where there is nothing to add up."""
+    return (logits + log_weights.clamp_min(_NEVER)).logsumexp(dim=1)
+
+
 def template_losses(
     logits: Logits, terms: Terms, *, logarithm: Positives = "outside", pair_loss: PairLoss = log_ratio
 ) -> AnchorLosses:

@@ -14,8 +14,8 @@ from mscon import Continuous, MSConLoss, MultiLabel, Ordinal, Teacher
 from mscon.errors import RecipeError
 from mscon.method import catalogue
 from mscon.method.kernels.precision import no_rounding
-from mscon.method.objectives.base import Comparison, Losses, Objective, contrastive_losses
-from mscon.method.objectives.supcon import SupCon
+from mscon.method.objectives.base import Comparison, Losses, Objective
+from mscon.method.objectives.supcon import SupCon, contrastive_losses
 from mscon.method.pairs import LazyPairs
 from mscon.method.similarities.categorical import Categorical, same_class
 from mscon.testing import check_objective
