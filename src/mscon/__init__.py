@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mscon.deploy.transformer import EmbeddingTransformer as EmbeddingTransformer
     from mscon.errors import MSConError as MSConError
     from mscon.evaluate.affinity import affinity as affinity
+    from mscon.evaluate.clusters import cluster as cluster
     from mscon.evaluate.label_quality.doubt import doubt as doubt
     from mscon.evaluate.probe import probe as probe
     from mscon.evaluate.report.page import build_report as build_report
@@ -71,6 +72,7 @@ _HOMES = {
     "mscon.deploy.transformer": ("EmbeddingTransformer",),
     "mscon.errors": ("MSConError",),
     "mscon.evaluate.affinity": ("affinity",),
+    "mscon.evaluate.clusters": ("cluster",),
     "mscon.evaluate.label_quality.doubt": ("doubt",),
     "mscon.evaluate.probe": ("probe",),
     "mscon.evaluate.report.page": ("build_report",),
