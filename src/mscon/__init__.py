@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from mscon.method.loss import NTXentLoss as NTXentLoss
     from mscon.method.loss import SupConLoss as SupConLoss
     from mscon.method.objectives.base import Objective as Objective
+    from mscon.method.objectives.beclr import BECLR as BECLR
     from mscon.method.objectives.cacr import CACR as CACR
     from mscon.method.objectives.cross_entropy import CrossEntropy as CrossEntropy
     from mscon.method.objectives.dcl import DCL as DCL
@@ -79,6 +80,7 @@ _HOMES = {
     "mscon.method.cores": ("cores",),
     "mscon.method.loss": ("MSConLoss", "NTXentLoss", "SupConLoss"),
     "mscon.method.objectives.base": ("Objective",),
+    "mscon.method.objectives.beclr": ("BECLR",),
     "mscon.method.objectives.cacr": ("CACR",),
     "mscon.method.objectives.cross_entropy": ("CrossEntropy",),
     "mscon.method.objectives.dcl": ("DCL",),
