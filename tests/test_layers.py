@@ -33,7 +33,14 @@ ALLOWED: dict[str, set[str]] = {
     },
     "method.comparison": {"method.pairs"},
     "method.objectives.base": {"method.comparison", "method.pairs", "method.kernels", "method.similarities"},
-    "method.template": {"method.objectives.base", "method.kernels", "method.similarities", "errors"},
+    "method.competition": set(),
+    "method.template": {
+        "method.competition",
+        "method.objectives.base",
+        "method.kernels",
+        "method.similarities",
+        "errors",
+    },
     "method.regularisers": {"method.kernels.precision"},
     "method.joint_views": {"method.template", "method.objectives.base", "method.kernels"},
     "method.objectives": {

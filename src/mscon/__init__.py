@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mscon.comparison.compare import compare as compare
     from mscon.data.proposal.proposal import init as init
     from mscon.data.table.table import read_table as read_table
-    from mscon.deploy.embedder import load as load
+    from mscon.deploy.load import load as load
     from mscon.deploy.transformer import EmbeddingTransformer as EmbeddingTransformer
     from mscon.errors import MSConError as MSConError
     from mscon.evaluate.affinity import affinity as affinity
@@ -69,7 +69,7 @@ _HOMES = {
     "mscon.comparison.compare": ("compare",),
     "mscon.data.proposal.proposal": ("init",),
     "mscon.data.table.table": ("read_table",),
-    "mscon.deploy.embedder": ("load",),
+    "mscon.deploy.load": ("load",),
     "mscon.deploy.transformer": ("EmbeddingTransformer",),
     "mscon.errors": ("MSConError",),
     "mscon.evaluate.affinity": ("affinity",),

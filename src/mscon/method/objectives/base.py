@@ -23,7 +23,8 @@ from mscon.method.similarities.base import Similarity
 
 AverageOver = Literal["anchors_with_a_positive", "all_anchors"]
 
-_AT_ONCE = 2**22  # pairs that a formula writes out; above that, backward computes a block of anchors again
+# Pairs that a formula writes out at once; above that, backward computes a block of anchors again.
+_AT_ONCE = 2**20
 
 
 class Objective(nn.Module, ABC):
