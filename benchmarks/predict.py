@@ -89,7 +89,9 @@ def measured(source: Path, kinds: Mapping[str, str], leave_out: list[str]) -> li
         else:
             record |= one["record"]["levels"][-1]
             cells = rows.filter(pl.col("split") == "test").get_column(one["column"])
-            is_tested = cells.is_in(one["cells"][-1]) if one["kind"] == "class" else cells.is_not_null()
+            is_tested = (
+                cells.is_in(one["cells"][-1]).fill_null(False) if one["kind"] == "class" else cells.is_not_null()
+            )
             tested = np.flatnonzero((rows["split"] == "test").to_numpy())[is_tested.to_numpy()]
             of_rows = np.arange(rows.height) if groups is None else groups
             of_finest = (arrays[f"{number}/{what}"][:, -1] for what in ("confidence", "is_right"))

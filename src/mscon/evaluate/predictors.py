@@ -29,7 +29,7 @@ from mscon.model.predictors.levels import LevelPredictor
 from mscon.model.predictors.links import log_odds_of, logits_of_classes
 from mscon.model.predictors.numbers import NumberPredictor
 from mscon.model.predictors.sets import SetPredictor
-from mscon.model.predictors.stored import StoredPredictor, stored_predictors
+from mscon.model.predictors.stored import StoredPredictor, current_predictors, has_current_features
 from mscon.run import outputs
 from mscon.run.progress import ProgressBar
 from mscon.run.run import Run
@@ -71,7 +71,7 @@ def need_predictors(
         RunError: for columns that the run does not have or that cannot be predicted, all at once; and as `extract`.
     """
     run = Run.of(run)
-    known = {} if force else _current(run)
+    known = {} if force else {one.column: one for one in current_predictors(run)}
     if known and not set(columns) - known.keys():
         return False
     console = Console(stderr=True, quiet=not progress)
@@ -79,7 +79,7 @@ def need_predictors(
     targets = predictor_targets(run, [*_former(run), *columns])
     recipe, rows = run.read_recipe(), run.read_rows()
     outputs.need_place(run.root / "predictors.safetensors", "Copy the run to a folder that you may write to.")
-    if not _has_features(run):
+    if not has_current_features(run):
         extract(run, progress=progress, accept_changes=accept_changes)
     frozen = FrozenFeatures.of(read_features(run), rows, recipe)
     predictors, skipped = list[StoredPredictor](), dict[str, str]()
@@ -120,21 +120,6 @@ def predictor_targets(run: Run, columns: Sequence[str] = ()) -> list[ProbeTarget
     regular = probe_targets(run, recipe, rows)
     names = {target.column for target in regular}
     return [*regular, *further_targets(run, recipe, rows, [name for name in columns if name not in names])]
-
-
-def _current(run: Run) -> dict[str, StoredPredictor]:
-    """The predictors of a run by column; none where features, rows or recipe are others than when they were fitted."""
-    if not (run.has_predictors and _has_features(run)):
-        return {}
-    source, predictors = run.read_predictors(
-        lambda about, arrays: (about["source"], stored_predictors(about["predictors"], arrays))
-    )
-    return {one.column: one for one in predictors} if source == run.predictors_source else {}
-
-
-def _has_features(run: Run) -> bool:
-    """Whether its features are those of its checkpoint; changed inputs may have been accepted when they were made."""
-    return run.has_whole_features and run.features_are_current(run.read_recipe().train.checkpoint)
 
 
 def _former(run: Run) -> list[str]:
