@@ -175,6 +175,8 @@ def test_rows_of_one_input_have_nothing_to_be_compared_with():
     loss = criterion(z)
     assert loss == 0 and (torch.autograd.grad(loss, z)[0] == 0).all()
     assert NTXentLoss()(z[0]) > 0
+    with pytest.raises(ValueError, match=r"projections must be \(rows, views, dim\) each with 2"):
+        criterion(z[:, :, 0])
 
 
 @pytest.mark.parametrize(
