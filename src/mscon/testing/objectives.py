@@ -204,6 +204,8 @@ def _degrees(objective: Objective) -> None:
         equal(actual.floor, expected.floor, f"{words} (`floor`).")
         mean = actual.per_anchor.sum(dim=1) / actual.counted.sum(dim=1).clamp_min(1)
         holds((mean >= actual.floor - 1e-6).all(), f"Of {name} mean losses {mean.tolist()} lie below their `floor`.")
+        if ready.has_constant_targets:
+            continue
         few = z[:, :7].clone().requires_grad_()
         try:
             torch.autograd.gradcheck(
