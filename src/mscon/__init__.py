@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mscon.deploy.transformer import EmbeddingTransformer as EmbeddingTransformer
     from mscon.errors import MSConError as MSConError
     from mscon.evaluate.affinity import affinity as affinity
+    from mscon.evaluate.clusters import cluster as cluster
     from mscon.evaluate.label_quality.doubt import doubt as doubt
     from mscon.evaluate.probe import probe as probe
     from mscon.evaluate.report.page import build_report as build_report
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from mscon.method.loss import NTXentLoss as NTXentLoss
     from mscon.method.loss import SupConLoss as SupConLoss
     from mscon.method.objectives.base import Objective as Objective
+    from mscon.method.objectives.beclr import BECLR as BECLR
     from mscon.method.objectives.cacr import CACR as CACR
     from mscon.method.objectives.cross_entropy import CrossEntropy as CrossEntropy
     from mscon.method.objectives.dcl import DCL as DCL
@@ -71,12 +73,14 @@ _HOMES = {
     "mscon.deploy.transformer": ("EmbeddingTransformer",),
     "mscon.errors": ("MSConError",),
     "mscon.evaluate.affinity": ("affinity",),
+    "mscon.evaluate.clusters": ("cluster",),
     "mscon.evaluate.label_quality.doubt": ("doubt",),
     "mscon.evaluate.probe": ("probe",),
     "mscon.evaluate.report.page": ("build_report",),
     "mscon.method.cores": ("cores",),
     "mscon.method.loss": ("MSConLoss", "NTXentLoss", "SupConLoss"),
     "mscon.method.objectives.base": ("Objective",),
+    "mscon.method.objectives.beclr": ("BECLR",),
     "mscon.method.objectives.cacr": ("CACR",),
     "mscon.method.objectives.cross_entropy": ("CrossEntropy",),
     "mscon.method.objectives.dcl": ("DCL",),

@@ -136,6 +136,19 @@ def test_their_bounds_are_reached(objective, labels):
     torch.testing.assert_close(losses.per_anchor.mean(dim=1), losses.ceiling)
 
 
+@pytest.mark.parametrize("objective", [MVInfoNCE(0.2), MVInfoNCE(0.2, same_view=False), MVDHEL(0.2)])
+def test_rows_of_one_process_among_those_of_all_have_the_losses_that_they_have_alone(objective):
+    z = drawn(3, 6)
+    whole = of_views(z, objective=objective).per_anchor.view(3, 6)
+    ids, origin = torch.arange(18), SampleOrigin.of_views(torch.arange(6), [0] * 3)
+    some = ids[origin.rows >= 2]
+    codes = torch.arange(6).repeat(3)
+    pairs = [LazyPairs(same_class, codes[some], codes, ids[some], ids, is_partition=True)]
+    flat = z.reshape(1, 18, -1)
+    losses = objective(Comparison(flat[:, some], flat, pairs, origin.select(some), origin))
+    torch.testing.assert_close(losses.per_anchor[0], whole[:, 2:].reshape(-1))
+
+
 def test_in_a_loop_of_ones_own_a_row_may_have_any_number_of_views():
     z = drawn(4, 6)
     for objective, expected in (

@@ -29,7 +29,9 @@ class LSpread(Template):
 
     With spread = 0 it is `sincere` on classes. The second term is InfoNCE among the rows of the anchor's
     class: it keeps them apart, for tasks that need more than the class. It needs two or more views of each row;
-    where an anchor has no other view it is 0. Weights between 0 and 1 go beyond the paper.
+    where an anchor has no other view it is 0. Weights between 0 and 1 go beyond the paper. With spread = 1 on a column
+    of clusters (`mscon cluster`) it is the loss of a stage of multistage contrastive learning: InfoNCE whose negatives
+    share the anchor's cluster.
 
     Args:
         temperature: divides cosine similarities, > 0; 0.5 in the authors' code.
@@ -67,4 +69,5 @@ class LSpread(Template):
             (1 - self.spread) * getattr(attract, name) + self.spread * getattr(apart, name)
             for name in ("loss", "floor", "ceiling")
         )
-        return AnchorLosses(loss, attract.counted | apart.counted, floor, ceiling)
+        counted = (attract.counted & (self.spread < 1)) | (apart.counted & (self.spread > 0))
+        return AnchorLosses(loss, counted, floor, ceiling)
