@@ -93,7 +93,7 @@ def log_sum(
     logits: Float[Tensor, "anchors candidates"], log_weights: Float[Tensor, "anchors candidates"]
 ) -> Float[Tensor, " anchors"]:
     """log sum_a w_a exp(s_a) of each anchor; finite, and below any such sum, where there is nothing to add up."""
-    return (logits + log_weights.clamp_min(_NEVER)).logsumexp(dim=1)
+    return (logits + log_weights.clamp_min(NEVER)).logsumexp(dim=1)
 
 
 def template_losses(
