@@ -14,6 +14,7 @@ from contextlib import redirect_stdout, suppress
 from pathlib import Path
 
 import pytest
+import torch
 
 from mscon.cli import main
 from mscon.method import catalogue, cores
@@ -148,3 +149,32 @@ def test_what_the_contents_say_of_systems_exists():
     assert exported <= set(re.findall(r"cores\.(\w+)", text))
     objectives = re.findall(r"`(\w+)`", " ".join(re.findall(r"objectives? ((?:`\w+`(?:, | and )?)+)", here)))
     assert objectives and set(objectives) <= set(catalogue.names("objective"))
+
+
+def test_what_the_contents_show_of_cores_runs():
+    text = (ROOT / "docs" / "contents.md").read_text("utf-8").split("## Systems of the literature")[1]
+    expressions = re.findall(r"`((?:loss \+ )?(?:cores\.)?[a-z_0-9]+\([^`]+\)(?:\.mean\(\))?)`", text)
+    rows, dim = 4, 8
+    vectors = "a b images texts queries targets coarse fine codes mixed teacher"
+    values = {name: torch.randn(rows, dim) for name in vectors.split()} | {
+        "cores": cores,
+        "loss": torch.zeros(()),
+        "own": torch.eye(rows, dtype=torch.bool),
+        "category": torch.tensor([0, 0, 1, -1]),
+        "group": torch.tensor([0, 0, 1, -1]),
+        "clusters": torch.tensor([[0, 0, 1, 2], [0, 1, 1, 0]]),
+        "propensity": torch.rand(rows, rows).clamp_min(0.1),
+        "distances": torch.rand(rows, rows).clamp_min(0.1),
+        "partners": torch.tensor([1, 0, 2, 3]),
+        "shares": torch.tensor([0.5, 0.2, 1.0, 0.7]),
+        "maps": torch.randn(rows, dim, 3, 2),
+        "other_maps": torch.randn(rows, dim, 3, 2),
+        "crop": torch.tensor([[0.0, 0.0, 4.0, 6.0]]).expand(rows, 4),
+        "other_crop": torch.tensor([[1.0, 0.0, 5.0, 6.0]]).expand(rows, 4),
+        "size": (3, 2),
+    }
+    assert len(expressions) >= 9
+    for expression in expressions:
+        names = vars(cores) | values
+        exec(f"result = {expression}", names)
+        assert names["result"].isfinite().all(), expression

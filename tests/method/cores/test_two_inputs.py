@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
 from mscon import Continuous, HiMulCon, MSConLoss, NTXentLoss, SupCon
+from mscon.method.comparison import Comparison, Losses, SampleOrigin
 from mscon.method.cores.across_inputs import AcrossInputs
 from mscon.method.cores.clip import clip
 from mscon.method.cores.cross_correlation import barlip
@@ -19,6 +20,8 @@ from mscon.method.cores.rocket import cl2l, siamlip, swalip
 from mscon.method.objectives.cross_entropy import CrossEntropy
 from mscon.method.objectives.dcl import DCL
 from mscon.method.objectives.sincere import SINCERE
+from mscon.method.pairs import LazyPairs
+from mscon.method.similarities.categorical import same_class
 from mscon.method.sinkhorn import sinkhorn
 
 F64 = torch.float64
@@ -133,12 +136,47 @@ def test_it_goes_with_memory_and_with_numbers_and_beside_other_objectives():
     assert criterion.summary()[0].ceiling == pytest.approx(math.log(10))  # five texts now, and five remembered
 
 
+def test_pairs_are_the_same_from_both_sides_and_keep_what_processes_exchange():
+    comparisons = []
+
+    class Watched(SupCon):
+        def forward(self, comparison: Comparison) -> Losses:
+            comparisons.append(comparison)
+            return super().forward(comparison)
+
+    codes, others = torch.tensor([0, 1, 1, -1]), torch.tensor([1, 0, 1, 0, 2])
+    ids, other_ids = torch.arange(4), torch.arange(2, 7)
+    anchor_origin = SampleOrigin(ids, torch.zeros_like(ids), torch.tensor([0, 0, 1, 1]))
+    candidate_origin = SampleOrigin(other_ids, torch.zeros_like(other_ids), torch.tensor([1, 0, 1, 0, 0]))
+    lazy = LazyPairs(same_class, codes, others, ids, other_ids, True, lambda numbers: numbers)
+    AcrossInputs(Watched())(Comparison(drawn(4)[None], drawn(5, 1)[None], [lazy], anchor_origin, candidate_origin))
+    (across,) = comparisons[0].pairs
+    expected = [
+        [
+            bool(codes[i] >= 0 and anchor_origin.inputs[i] != candidate_origin.inputs[j] and ids[i] != other_ids[j])
+            for j in range(5)
+        ]
+        for i in range(4)
+    ]
+    assert across.dense().known.tolist() == expected
+    for one, other in (
+        (across.reversed().dense().known.T, across.dense().known),
+        (across.reversed().dense().weight.T * 1.0, across.dense().weight * 1.0),
+    ):
+        assert torch.equal(one, other)
+    some, few = torch.tensor([2, 0]), torch.tensor([4, 1, 0])
+    assert torch.equal(across.select(some, few).dense().known, across.dense().known[some][:, few])
+    assert across.exchange is lazy.exchange
+
+
 def test_rows_of_one_input_have_nothing_to_be_compared_with():
     z = torch.stack([drawn(), drawn(seed=1)], dim=1)[None].requires_grad_()
     criterion = MSConLoss(["same_row"], objective=AcrossInputs(SupCon(0.3)))
     loss = criterion(z)
     assert loss == 0 and (torch.autograd.grad(loss, z)[0] == 0).all()
     assert NTXentLoss()(z[0]) > 0
+    with pytest.raises(ValueError, match=r"projections must be \(rows, views, dim\) each with 2"):
+        criterion(z[:, :, 0])
 
 
 @pytest.mark.parametrize(
