@@ -27,7 +27,7 @@ heads = nn.ModuleDict({name: nn.Linear(64, 16) for name in ("shape", "period")})
 criterion = MSConLoss(["shape", Continuous("period", width=2.0)], temperature=0.1)
 optimiser = torch.optim.AdamW([*encoder.parameters(), *heads.parameters()], lr=3e-3)
 inputs, labels = series(1024)
-for epoch in range(10):
+for _epoch in range(10):
     for rows in torch.randperm(len(inputs)).split(128):
         # A view that hides one step in five, by gates that are not learned here; `cores.augmenter_loss` teaches them.
         gates = cores.hard_concrete(torch.full((len(rows), 1, 128), 1.4), noise=torch.rand(len(rows), 1, 128))

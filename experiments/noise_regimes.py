@@ -122,7 +122,10 @@ def read_source(name: str, source: Path) -> tuple[pl.DataFrame, np.ndarray]:
     """Labels of all rows, and their vectors."""
     columns = SOURCES[name]
     if columns.numbers:
-        frame = pl.read_csv(source, infer_schema=False)
+        frame = pl.read_csv(source, infer_schema=False).drop_nulls(columns.numbers)
+        # As many rows to validate and test on as the other sources have.
+        at_most = {"train": 5_000, "validation": 650, "test": 1_300}
+        frame = pl.concat(frame.filter(split=name).sample(rows, seed=0) for name, rows in at_most.items())
         return frame, frame.select(pl.col(c).cast(pl.Float64) for c in columns.numbers).to_numpy()
     run = Run.open(source)
     frame, x = run.read_rows(), np.asarray(run.read_features(), dtype=np.float64)

@@ -145,6 +145,7 @@ def _parser() -> tuple[argparse.ArgumentParser, argparse._SubParsersAction[argpa
         evidence.affinity,
         evidence.report,
         label_quality.doubt,
+        tables.cluster,
         explore.explore,
         search.search,
         deployment.embed,

@@ -49,6 +49,7 @@ class ObjectiveGroups(Objective):
         self.temperature: float | None = temperatures.pop() if len(temperatures) == 1 else None
         self.compares = any(group.objective.compares for group in groups)
         self.reads_codes = any(group.objective.reads_codes for group in groups)
+        self.least_views = max(group.objective.least_views for group in groups)
 
     def prepare(self, similarities: Sequence[Similarity], dim: int) -> None:
         for group in self.groups:

@@ -30,13 +30,14 @@ def places() -> list[tuple[int, int]]:
     return [(row, column) for row in range(HEIGHT) for column in range(WIDTH)]
 
 
-def test_positives_are_positions_whose_centres_are_near():
-    positives = pixel_positives(FIRST, SECOND, (HEIGHT, WIDTH), distance=0.7)
+@pytest.mark.parametrize("distance", [0.4, 0.55, 0.7, 0.85])
+def test_positives_are_positions_whose_centres_are_near(distance):
+    positives = pixel_positives(FIRST, SECOND, (HEIGHT, WIDTH), distance=distance)
     assert positives.any()
     for row, (one, other) in enumerate(zip(FIRST.tolist(), SECOND.tolist(), strict=True)):
         diagonal = max(math.hypot((b[2] - b[0]) / WIDTH, (b[3] - b[1]) / HEIGHT) for b in (one, other))
         expected = [
-            [math.dist(centre(one, *p), centre(other, *q)) / diagonal < 0.7 for q in places()] for p in places()
+            [math.dist(centre(one, *p), centre(other, *q)) / diagonal < distance for q in places()] for p in places()
         ]
         assert positives[row].tolist() == expected
 

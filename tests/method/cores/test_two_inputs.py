@@ -11,12 +11,17 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
 from mscon import Continuous, HiMulCon, MSConLoss, NTXentLoss, SupCon
+from mscon.method.comparison import Comparison, Losses, SampleOrigin
 from mscon.method.cores.across_inputs import AcrossInputs
 from mscon.method.cores.clip import clip
 from mscon.method.cores.cross_correlation import barlip
 from mscon.method.cores.mixed_inputs import m3col, mix, mixed_targets, mixing_shares, soft_clip
 from mscon.method.cores.rocket import cl2l, siamlip, swalip
 from mscon.method.objectives.cross_entropy import CrossEntropy
+from mscon.method.objectives.dcl import DCL
+from mscon.method.objectives.sincere import SINCERE
+from mscon.method.pairs import LazyPairs
+from mscon.method.similarities.categorical import same_class
 from mscon.method.sinkhorn import sinkhorn
 
 F64 = torch.float64
@@ -65,6 +70,14 @@ def test_clip_at_its_ends():
         clip(first, second, smoothing=1.0)
 
 
+@pytest.mark.usefixtures("as_users_run_it")
+def test_inputs_that_do_not_belong_together_are_refused():
+    with pytest.raises(ValueError, match="first and second must be the two inputs of the same rows, got 4 and 5 rows"):
+        clip(drawn(4), drawn(5))
+    with pytest.raises(ValueError, match=r"inputs must be floating-point numbers to be mixed, got torch\.uint8"):
+        mix(torch.ones(3, 2, dtype=torch.uint8), torch.tensor([1, 2, 0]), torch.ones(3))
+
+
 def test_clip_has_the_gradient_of_finite_differences():
     inputs = (drawn(4).requires_grad_(), drawn(4, 1).requires_grad_(), torch.tensor(0.3, dtype=F64, requires_grad=True))
     assert torch.autograd.gradcheck(lambda a, b, t: clip(a, b, temperature=t, smoothing=0.1), inputs)
@@ -84,6 +97,19 @@ def test_supcon_across_inputs_is_clip():
     one, other = images.clone().requires_grad_(), texts.clone().requires_grad_()
     expected = torch.autograd.grad(clip(one, other, temperature=0.3).mean(), (one, other))
     torch.testing.assert_close(gradient[0], torch.stack(expected, dim=1))
+
+
+def test_other_objectives_across_inputs():
+    """With one positive an anchor SINCERE is CLIP too; DCL leaves it out of the denominator."""
+    images, texts = drawn(), drawn(seed=1)
+    z = torch.stack([images, texts], dim=1)[None]
+    sincere = MSConLoss(["same_row"], objective=AcrossInputs(SINCERE(0.3)))(z, inputs=[0, 1])
+    torch.testing.assert_close(sincere, clip(images, texts, temperature=0.3).mean())
+    decoupled = MSConLoss(["same_row"], objective=AcrossInputs(DCL(0.3)))(z, inputs=[0, 1]).item()
+    ways = [torch.tensor(cosines(*pair)) / 0.3 for pair in ((images, texts), (texts, images))]
+    others = ~torch.eye(5, dtype=torch.bool)
+    losses = [way.masked_fill(~others, -torch.inf).logsumexp(dim=1) - way.diagonal() for way in ways]
+    assert decoupled == pytest.approx(torch.stack(losses).mean().item(), rel=1e-6)
 
 
 def test_a_column_of_classes_across_inputs_is_unicl():
@@ -110,15 +136,52 @@ def test_it_goes_with_memory_and_with_numbers_and_beside_other_objectives():
     assert criterion.summary()[0].ceiling == pytest.approx(math.log(10))  # five texts now, and five remembered
 
 
+def test_pairs_are_the_same_from_both_sides_and_keep_what_processes_exchange():
+    comparisons = []
+
+    class Watched(SupCon):
+        def forward(self, comparison: Comparison) -> Losses:
+            comparisons.append(comparison)
+            return super().forward(comparison)
+
+    codes, others = torch.tensor([0, 1, 1, -1]), torch.tensor([1, 0, 1, 0, 2])
+    ids, other_ids = torch.arange(4), torch.arange(2, 7)
+    anchor_origin = SampleOrigin(ids, torch.zeros_like(ids), torch.tensor([0, 0, 1, 1]))
+    candidate_origin = SampleOrigin(other_ids, torch.zeros_like(other_ids), torch.tensor([1, 0, 1, 0, 0]))
+    lazy = LazyPairs(same_class, codes, others, ids, other_ids, True, lambda numbers: numbers)
+    AcrossInputs(Watched())(Comparison(drawn(4)[None], drawn(5, 1)[None], [lazy], anchor_origin, candidate_origin))
+    (across,) = comparisons[0].pairs
+    expected = [
+        [
+            bool(codes[i] >= 0 and anchor_origin.inputs[i] != candidate_origin.inputs[j] and ids[i] != other_ids[j])
+            for j in range(5)
+        ]
+        for i in range(4)
+    ]
+    assert across.dense().known.tolist() == expected
+    for one, other in (
+        (across.reversed().dense().known.T, across.dense().known),
+        (across.reversed().dense().weight.T * 1.0, across.dense().weight * 1.0),
+    ):
+        assert torch.equal(one, other)
+    some, few = torch.tensor([2, 0]), torch.tensor([4, 1, 0])
+    assert torch.equal(across.select(some, few).dense().known, across.dense().known[some][:, few])
+    assert across.exchange is lazy.exchange
+
+
 def test_rows_of_one_input_have_nothing_to_be_compared_with():
     z = torch.stack([drawn(), drawn(seed=1)], dim=1)[None].requires_grad_()
     criterion = MSConLoss(["same_row"], objective=AcrossInputs(SupCon(0.3)))
     loss = criterion(z)
     assert loss == 0 and (torch.autograd.grad(loss, z)[0] == 0).all()
     assert NTXentLoss()(z[0]) > 0
+    with pytest.raises(ValueError, match=r"projections must be \(rows, views, dim\) each with 2"):
+        criterion(z[:, :, 0])
 
 
-@pytest.mark.parametrize(("objective", "words"), [(CrossEntropy(), "compares no rows"), (HiMulCon(), "looks into codes")])
+@pytest.mark.parametrize(
+    ("objective", "words"), [(CrossEntropy(), "compares no rows"), (HiMulCon(), "looks into codes")]
+)
 def test_objectives_that_look_elsewhere_are_refused(objective, words):
     with pytest.raises(ValueError, match=f"{type(objective).__name__} {words}"):
         AcrossInputs(objective)
@@ -192,6 +255,12 @@ def test_cl2l_is_whole_inputs_and_all_pairs_of_views():
     assert loss.item() == pytest.approx(expected, rel=1e-6)
 
 
+def test_cl2l_without_views_is_clip():
+    none = torch.zeros(0, 5, 3, dtype=F64)
+    first, second = drawn(), drawn(seed=1)
+    torch.testing.assert_close(cl2l(first, second, none, none, temperature=0.2), clip(first, second, temperature=0.2))
+
+
 def test_siamlip_by_loops_without_a_gradient_of_the_targets():
     values = [drawn(seed=seed).requires_grad_() for seed in range(4)]
     loss = siamlip(*values)
@@ -238,3 +307,30 @@ def test_swalip_by_loops():
     assert loss == pytest.approx(total)
     with pytest.raises(ValueError, match="two views of each input, got 1 and 1"):
         swalip(views[:1], others[:1])
+
+
+def test_losses_of_views_have_the_gradient_of_finite_differences():
+    values = [drawn(3, seed).requires_grad_() for seed in range(4)]
+    # What is stopped is a constant, which finite differences would move: so the targets are no inputs.
+    targets = [value.detach() for value in values[2:]]
+    assert torch.autograd.gradcheck(lambda a, b: siamlip(a, b, *targets), values[:2])
+
+    def whole_and_views(*z: Tensor) -> Tensor:
+        return cl2l(z[0], z[1], torch.stack(z[:2]), torch.stack(z[2:]))
+
+    assert torch.autograd.gradcheck(whole_and_views, values)
+
+
+def test_assignments_of_swalip_get_no_gradient():
+    """Its gradient is that of cross-entropy with constant targets."""
+    views, others = (torch.stack([drawn(seed=s) for s in seeds]).requires_grad_() for seeds in ((2, 3), (4, 5)))
+    gradients = torch.autograd.grad(swalip(views, others, temperature=0.3).mean(), (views, others))
+    total = torch.zeros((), dtype=F64)
+    unit, other_unit = normalize(views, dim=2), normalize(others, dim=2)
+    for i, j in itertools.product((0, 1), repeat=2):
+        scores = (unit[1 - i] @ other_unit[1 - j].T).detach()
+        logits = unit[i] @ other_unit[j].T / 0.3
+        for z, targets in ((logits, sinkhorn(scores)), (logits.T, sinkhorn(scores.T))):
+            total = total + cross_entropy(z, targets) / 8
+    for actual, expected in zip(gradients, torch.autograd.grad(total, (views, others)), strict=True):
+        torch.testing.assert_close(actual, expected)

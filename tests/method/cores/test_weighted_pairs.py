@@ -104,6 +104,11 @@ def test_what_cannot_be_meant_is_refused():
         info_nce(drawn(4), drawn(5))
     with pytest.raises(ValueError, match="1 of 4 candidates are zero, the first is row 2"):
         info_nce(drawn(4), drawn(4) * torch.tensor([1, 1, 0, 1])[:, None])
+    with pytest.raises(ValueError, match="vectors must be of one width, got 3 and 2"):
+        info_nce(drawn(4), drawn(4, dim=2))
+    for name in ("positives", "competing", "log_weights"):
+        with pytest.raises(ValueError, match=rf"{name} must be \[anchors, candidates\], \[5, 5\], got \[5\]"):
+            info_nce(drawn(5), drawn(5), **{name: torch.ones(5)})
     for temperature in (0.0, -1.0, math.nan, torch.tensor(0.0)):
         with pytest.raises(ValueError, match="temperature must be positive"):
             info_nce(drawn(4), drawn(4), temperature=temperature)
@@ -125,7 +130,9 @@ def test_the_term_of_cmim_by_loops(temperature):
 def test_the_term_of_cmim_at_its_ends():
     torch.testing.assert_close(cmim_term(torch.ones(4, 3)), torch.full((4,), math.log(2)))
     opposite = torch.tensor([[1.0, 0.0], [-1.0, 0.0]], dtype=F64)
-    torch.testing.assert_close(cmim_term(opposite, temperature=0.5), torch.full((2,), math.log1p(math.exp(-4)), dtype=F64))
+    torch.testing.assert_close(
+        cmim_term(opposite, temperature=0.5), torch.full((2,), math.log1p(math.exp(-4)), dtype=F64)
+    )
     assert cmim_term(drawn(1)).tolist() == [0.0]
     # The same codes twice: a mean over others, not a sum, so the loss hardly grows.
     codes = drawn(40, dim=8)
@@ -148,6 +155,10 @@ def test_positives_of_the_teacher_and_competitors_of_the_student_by_loops():
         near = [cosine(anchors[i], teachers[t]) / 0.3 for t in range(4) if positives[i, t]]
         assert loss[i].item() == pytest.approx(math.log(math.fsum(others)) - math.fsum(near) / len(near))
     assert torch.autograd.grad(loss.sum(), teachers, allow_unused=True) == (None,)
+    bank = drawn(4, 1)
+    assert torch.autograd.gradcheck(
+        lambda z: negative_student_positive_teacher(z, bank, z, positives=positives, competing=competing), (anchors,)
+    )
 
 
 def test_a_teacher_that_is_the_student_gives_supcon():
@@ -175,9 +186,7 @@ def test_candidates_of_the_same_group_are_left_out_but_for_the_positive():
 def test_false_negatives_are_left_out_and_not_left_at_one():
     teachers = torch.tensor([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0], [-1.0, 0.0], [1.0, -2.0]])
     competing = without_false_negatives(teachers, teachers, EYE, threshold=0.9)
-    expected = [
-        [i == j or cosine(teachers[i], teachers[j]) <= 0.9 for j in range(5)] for i in range(5)
-    ]
+    expected = [[i == j or cosine(teachers[i], teachers[j]) <= 0.9 for j in range(5)] for i in range(5)]
     assert competing.tolist() == expected
     assert not competing[0, 1]
     anchors, candidates = drawn(5), drawn(5, 1)
@@ -208,7 +217,10 @@ def test_the_loss_of_meow_is_decoupled():
     torch.testing.assert_close(loss, expected)
     apart = cluster_weights(torch.arange(4)[None], torch.arange(4)[None])
     decoupled = supcon(
-        anchors, candidates, Pairs(torch.eye(4, dtype=F64), torch.ones(4, 4, dtype=torch.bool)), temperature=0.5,
+        anchors,
+        candidates,
+        Pairs(torch.eye(4, dtype=F64), torch.ones(4, 4, dtype=torch.bool)),
+        temperature=0.5,
         denominator="negatives",
     )
     weighed = info_nce(anchors, candidates, log_weights=with_mean_one(apart), temperature=0.5)
@@ -235,6 +247,9 @@ def test_learned_weights_by_loops_cannot_fall_together():
         for j in range(5):
             expected = net.output(net.hidden(anchors[i] + candidates[j]).tanh()).sigmoid()
             torch.testing.assert_close(net(anchors, candidates)[i, j], expected.squeeze())
+    assert torch.autograd.gradcheck(
+        lambda a, c: with_mean_one(net(a, c)), (anchors.clone().requires_grad_(), candidates)
+    )
     before = info_nce(anchors, candidates[:4], log_weights=with_mean_one(net(anchors, candidates[:4])))
     with torch.no_grad():
         net.output.bias -= 30.0
@@ -274,5 +289,3 @@ def test_negatives_count_by_the_distance_of_their_subjects():
     torch.testing.assert_close(
         info_nce(anchors, candidates, temperature=apart), info_nce(anchors, candidates, temperature=0.2)
     )
-
-

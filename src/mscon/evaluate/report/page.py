@@ -31,6 +31,7 @@ from mscon.evaluate.report.summary import behind_start, closest_look, default_ti
 from mscon.evaluate.report.training import BOTTOM, LEFT, RIGHT, TOP, WIDTH, curves, endings
 from mscon.evaluate.report.training import HEIGHT as CHART_HEIGHT
 from mscon.evaluate.report.uncertainty import risk_coverage
+from mscon.evaluate.report.uniformity import uniformities
 from mscon.model.collapse import collapse
 from mscon.run import atomic, outputs
 from mscon.run.run import Run
@@ -156,6 +157,7 @@ def render(
         glance=facts_at_a_glance(gathered, comparison),
         comparison=comparison,
         projections=projection_scores(gathered),
+        uniformity=uniformities(gathered),
         skipped=_skipped(gathered),
         experiments=experiments,
         curves=curves(gathered.methods),

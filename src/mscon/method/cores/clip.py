@@ -33,13 +33,17 @@ def clip(
         A loss per row; its mean is the number to minimise, log(rows) if all vectors coincide.
 
     Raises:
-        ValueError: for a zero vector, or smoothing that is no share.
+        ValueError: for inputs of different numbers of rows, smoothing that is no share, and what `info_nce` refuses.
 
     Source: Radford et al. 2021, https://arxiv.org/abs/2103.00020.
     """
     if not 0 <= smoothing < 1:
         raise ValueError(f"smoothing must be at least 0 and below 1, got {smoothing}.")
     rows = len(first)
+    if len(second) != rows:
+        raise ValueError(
+            f"first and second must be the two inputs of the same rows, got {rows} and {len(second)} rows."
+        )
     shares = torch.eye(rows, dtype=first.dtype, device=first.device) if targets is None else targets
     shares = (1 - smoothing) * shares + smoothing * shares.sum(dim=1, keepdim=True) / rows
     ways = [(first, second, shares), (second, first, shares.T)]

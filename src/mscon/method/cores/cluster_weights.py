@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from mscon.method.cores.pair_weights import Weights
 
 
-def cluster_weights(clusters: Int[Tensor, "runs anchors"], candidate_clusters: Int[Tensor, "runs candidates"]) -> Weights:
+def cluster_weights(
+    clusters: Int[Tensor, "runs anchors"], candidate_clusters: Int[Tensor, "runs candidates"]
+) -> Weights:
     """In how many of several clusterings anchor and candidate lie in different clusters: weights for `with_mean_one`.
 
     The own positive, of the same row, has weight 0, so that the loss is decoupled; rows that are always together do not
     repel each other.
 
-    Source: MEOW, Yu et al. 2023, https://arxiv.org/abs/2212.13847. Its two clusterings are k-means of the features,
+    Source: MEOW, Yu et al. 2022, https://arxiv.org/abs/2212.13847. Its two clusterings are k-means of the features,
         with different numbers of clusters; its second term, prototypes with a temperature a cluster, is not here.
     """
     return (clusters[:, :, None] != candidate_clusters[:, None, :]).sum(dim=0).float()

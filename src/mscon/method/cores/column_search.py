@@ -42,11 +42,11 @@ class ColumnSearch(nn.Module):
         members = [[float(name in subset) / len(subset) for name in names] for subset in self.subsets]
         self.register_buffer("shares", torch.tensor(members), persistent=False)
 
-    def subset_scores(self, scores: Float[Tensor, "columns *rest"]) -> Float[Tensor, "subsets *rest"]:
+    def subset_scores(self, scores: Float[Tensor, "columns ..."]) -> Float[Tensor, "subsets ..."]:
         """The mean over the columns of each subset, of scores such as cosines in the space of each column."""
         return torch.einsum("sc,c...->s...", self.get_buffer("shares").to(scores.dtype), scores)
 
-    def forward(self, scores: Float[Tensor, "subsets *rest"]) -> Float[Tensor, "*rest"]:
+    def forward(self, scores: Float[Tensor, "subsets ..."]) -> Float[Tensor, "*rest"]:
         """The mean of the scores of all subsets, by their weights."""
         return torch.einsum("s,s...->...", self.logits.to(scores.dtype).softmax(dim=0), scores)
 

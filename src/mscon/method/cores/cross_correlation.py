@@ -10,9 +10,7 @@ from mscon.method.cores.clip import Vectors
 from mscon.method.kernels.precision import no_rounding
 
 
-def barlip(
-    first: Vectors, second: Vectors, *, redundancy: float = 5e-3, scale: float = 0.025
-) -> Float[Tensor, ""]:
+def barlip(first: Vectors, second: Vectors, *, redundancy: float = 5e-3, scale: float = 0.025) -> Float[Tensor, ""]:
     """Barlow Twins between the inputs: scale * ( sum_d (1 - c_dd)^2 + redundancy * sum_{d != e} c_de^2 ).
 
     With c the correlations of the dimensions of both over the rows. Dimensions that do not vary correlate with none.

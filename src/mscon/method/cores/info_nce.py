@@ -41,8 +41,8 @@ def info_nce(
         A loss per anchor; exactly 0, with a gradient of 0, for one without a positive or a competitor.
 
     Raises:
-        ValueError: for a vector that is zero or not finite, for a temperature that is not positive, and without
-            `positives` unless there are as many candidates as anchors.
+        ValueError: for a vector that is zero or not finite, a temperature that is not positive, shapes that do not fit,
+            and without `positives` unless there are as many candidates as anchors.
 
     Source: van den Oord et al. 2018, https://arxiv.org/abs/1807.03748.
     """
@@ -53,6 +53,9 @@ def info_nce(
         )
     logits = pair_logits(anchors, candidates, temperature)
     like = logits.values
+    for name, pairs in (("positives", positives), ("competing", competing), ("log_weights", log_weights)):
+        if pairs is not None and pairs.shape != like.shape:
+            raise ValueError(f"{name} must be [anchors, candidates], {list(like.shape)}, got {list(pairs.shape)}.")
     shares = torch.eye(len(anchors), device=like.device) if positives is None else positives
     weights = torch.zeros_like(like) if log_weights is None else log_weights.to(like.dtype)
     if competing is not None:

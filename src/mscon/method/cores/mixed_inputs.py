@@ -25,11 +25,11 @@ def mixing_shares(rows: int, *, beta: float = 0.15, mixed: float = 0.5) -> tuple
     return torch.randperm(rows), torch.where(torch.rand(rows) <= mixed, own_share, 1.0)
 
 
-def mix(
-    inputs: Float[Tensor, "rows *rest"], partners: Int[Tensor, " rows"], shares: Shares
-) -> Float[Tensor, "rows *rest"]:
+def mix(inputs: Float[Tensor, "rows ..."], partners: Int[Tensor, " rows"], shares: Shares) -> Float[Tensor, "rows ..."]:
     """share * input + (1 - share) * input of the partner, of each row."""
-    weights = shares.to(inputs.dtype).view(-1, *[1] * (inputs.ndim - 1))
+    if not inputs.is_floating_point():
+        raise ValueError(f"inputs must be floating-point numbers to be mixed, got {inputs.dtype}.")
+    weights = shares.to(inputs).view(-1, *[1] * (inputs.ndim - 1))
     return weights * inputs + (1 - weights) * inputs[partners]
 
 
@@ -63,7 +63,7 @@ def m3col(
         https://arxiv.org/abs/2409.17777, and https://github.com/RaghavSinghal10/M3CoL. They add a tenth of it to
         cross-entropies of three classifiers.
     """
-    return clip(mixed, others, temperature=temperature, targets=mixed_targets(partners, shares).to(others.dtype))
+    return clip(mixed, others, temperature=temperature, targets=mixed_targets(partners, shares).to(others))
 
 
 def soft_clip(first: Vectors, second: Vectors, *, temperature: float = 0.125) -> Float[Tensor, " rows"]:

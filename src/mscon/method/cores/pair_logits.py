@@ -23,10 +23,13 @@ def pair_logits(
         temperature: > 0: a number, or a tensor that broadcasts to [anchors, candidates].
 
     Raises:
-        ValueError: for a vector that is zero or not finite, and a temperature that is not positive.
+        ValueError: for a vector that is zero or not finite, other widths of anchors than of candidates, and a
+            temperature that is not positive.
     """
     if not (torch.as_tensor(temperature) > 0).all():
         raise ValueError(f"temperature must be positive, got {temperature}.")
+    if anchors.shape[1] != candidates.shape[1]:
+        raise ValueError(f"vectors must be of one width, got {anchors.shape[1]} and {candidates.shape[1]}.")
     for vectors, name in ((anchors, "anchors"), (candidates, "candidates")):
         lengths_of(vectors[None], name)  # complains of what has no direction
     wide = torch.promote_types(anchors.dtype, torch.float32)

@@ -41,5 +41,7 @@ def inverse_propensity(propensity: Weights, *, largest: float = 10.0) -> Weights
     outside = ~((propensity > 0) & (propensity <= 1))
     if outside.any():
         first = propensity[outside][0].item()
-        raise ValueError(f"propensity must be above 0 and at most 1; {int(outside.sum())} are not, the first is {first}.")
+        raise ValueError(
+            f"propensity must be above 0 and at most 1; {int(outside.sum())} are not, the first is {first}."
+        )
     return (1 / propensity).clamp_max(largest)

@@ -25,7 +25,7 @@ def pixel_positives(
         distance: two positions are positives if their centres are nearer than this, in diagonals of one position of
             the larger crop.
 
-    Source: Xie et al. 2021, "Propagate Yourself", eq. 2, https://arxiv.org/abs/2011.10043.
+    Source: Xie et al. 2021, "Propagate Yourself", https://arxiv.org/abs/2011.10043.
     """
     (centres, diagonal), (others, other_diagonal) = _positions(first, *size), _positions(second, *size)
     apart = torch.cdist(centres, others, compute_mode="donot_use_mm_for_euclid_dist")
@@ -51,7 +51,7 @@ def propagate(maps: Maps, values: Maps | None = None, *, exponent: float = 2.0) 
             code. None for the maps themselves.
         exponent: at least 1.
 
-    Source: eq. 3, the pixel propagation module.
+    Source: the pixel propagation module of the same paper.
     """
     if not exponent >= 1:
         raise ValueError(

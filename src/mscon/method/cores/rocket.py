@@ -38,10 +38,8 @@ def cl2l(
     """
     views = len(first_views)
     whole = clip(first, second, temperature=temperature)
-    pairs = [
-        clip(a, b, temperature=view_temperature, smoothing=smoothing) for a in first_views for b in second_views
-    ]
-    return (whole + views * torch.stack(pairs).mean(dim=0)) / (1 + views)
+    pairs = [clip(a, b, temperature=view_temperature, smoothing=smoothing) for a in first_views for b in second_views]
+    return (whole + views * torch.stack(pairs).mean(dim=0)) / (1 + views) if pairs else whole
 
 
 def siamlip(

@@ -27,9 +27,7 @@ def category_weights(
     return torch.where(alike, same, 1.0)
 
 
-def subject_temperatures(
-    distances: Weights, positives: Mask, *, temperature: float = 0.07
-) -> Weights:
+def subject_temperatures(distances: Weights, positives: Mask, *, temperature: float = 0.07) -> Weights:
     """Temperatures of pairs with which the cosine of a negative counts by how far the subjects are in reality.
 
     The logit of a negative is cosine * distance / temperature: subjects that are nearly one are pushed apart little.

@@ -28,8 +28,8 @@ def hard_concrete(logits: Gates, *, noise: Gates | None = None, temperature: flo
         binary: whether gates are rounded.
 
     Source: Louizos et al. 2018, https://arxiv.org/abs/1712.01312, as in AutoTCL, Zheng et al. 2024,
-        https://arxiv.org/abs/2402.10434. Their code hands over sigmoids as logits, so that a gate is never likely to be
-        closed; here logits are any numbers.
+        https://arxiv.org/abs/2402.10434. Their code hands over sigmoids as logits, so that whatever is learned a gate
+        is open with a probability between 0.48 and 0.71; here logits are any numbers.
     """
     if noise is not None:
         drawn = noise.clamp(_MARGIN, 1 - _MARGIN)
@@ -63,8 +63,8 @@ def augmenter_loss(
         share: of the steps that may be open without a penalty.
         openness, roughness: weights of the penalties.
 
-    Source: Zheng et al. 2024, https://arxiv.org/abs/2402.10434. Their code compares the gate of random steps, and for
-        distant ones a sign seems reversed; here neighbouring steps alone are compared.
+    Source: Zheng et al. 2024, https://arxiv.org/abs/2402.10434. Their code compares gates of random steps too, and
+        rewards differences of some of them; here only those of neighbouring steps are penalised.
     """
     apart = (features.mean(dim=0) - view_features.mean(dim=0)).square().sum()
     jumps = (gate[:, 1:] - gate[:, :-1]).abs().mean() if gate.shape[1] > 1 else gate.new_zeros(())
