@@ -13,23 +13,16 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
+from noisy_columns import Scores, gain, judged, mean_over, scores, store_scores, stored_scores, subset, trained
 
-import mscon
 from mscon.comparison.planned import slug
-from mscon.data.table.table import read_table
-from mscon.evaluate.column_probes import FrozenFeatures
-from mscon.evaluate.features import extract
-from mscon.evaluate.linear import linear_probe
-from mscon.evaluate.metrics.bootstrap import paired_difference
-from mscon.evaluate.targets import codes_of
 from mscon.run import recipe as recipes
-from mscon.run.run import Run
 
 TRAINED, UNTRAINED = ("character", "slant", "weight"), ("category",)
 SCORED = (*TRAINED, *UNTRAINED)
@@ -46,19 +39,6 @@ WEIGHTINGS: Mapping[str, dict[str, Any]] = {
     "exact": {"name": "exact"},
 }
 METHODS = (*WEIGHTINGS, DROPPED, *BY_DOUBT, CLEAN)
-
-
-def subset(table: Path, vectors: Path, rows: int, out: Path) -> Path:
-    """So many training rows, with all validation and test rows."""
-    frame = pl.read_csv(table, infer_schema=False).with_row_index()
-    train = frame.filter(pl.col("split") == "train").sample(rows, seed=0)
-    others = frame.filter(pl.col("split").is_in(["validation", "test"]))
-    some = pl.concat([train, others]).sort("index")
-    out.mkdir(parents=True, exist_ok=True)
-    x = np.load(vectors, mmap_mode="r")
-    np.save(out / "vectors.npy", x.reshape(len(x), -1)[some["index"].to_numpy()].astype(np.float32))
-    some.select("split", *SCORED).write_csv(out / "glyphs.csv")
-    return out / "glyphs.csv"
 
 
 def recipe_of(method: str, column: str, redraw: float, seed: int, epochs: int, judged: Path) -> recipes.Recipe:
@@ -80,39 +60,14 @@ def recipe_of(method: str, column: str, redraw: float, seed: int, epochs: int, j
     return recipes.of_plain(plain)
 
 
-def trained(recipe: recipes.Recipe, table: Path, out: Path) -> Run:
-    if (out / "run.json").is_file() and "trained" in Run.open(out).read_facts():
-        return Run.open(out)
-    run = mscon.fit(recipe, read_table(table), out, overwrite=True, progress=False)
-    assert run is not None
-    return run
-
-
-def scores(run: Run) -> dict[str, np.ndarray]:
-    """Of each column whether each test row is predicted rightly, by labels of the table."""
-    extract(run, progress=False)
-    rows, x = run.read_rows(), run.read_features()
-    frozen = FrozenFeatures.of(x, rows, run.read_recipe())
-    train, validation, test = (frozen.split[name] for name in ("train", "validation", "test"))
-    by_column = {}
-    for column in SCORED:
-        codes, names = codes_of(rows[column].to_list())
-        result = linear_probe(
-            "class", x[train], codes[train], x[validation], codes[validation], x[test], codes[test], names
-        )
-        assert len(result.rows) == len(test)
-        by_column[column] = result.scores["accuracy"]
-    return by_column
-
-
-def scores_of(recipe: recipes.Recipe, table: Path, folder: Path) -> dict[str, np.ndarray]:
+def scores_of(recipe: recipes.Recipe, table: Path, folder: Path) -> Scores:
     """Of a method, trained and probed unless that is done."""
     file = folder / f"{slug(recipe.title)}.npz"
-    if not file.is_file():
-        by_column = scores(trained(recipe, table, folder / slug(recipe.title)))
-        np.savez(file, **by_column)
-    with np.load(file, allow_pickle=False) as arrays:
-        return {column: arrays[column] for column in SCORED}
+    by_column = stored_scores(file, SCORED)
+    if by_column is None:
+        by_column = scores(trained(recipe, table, folder / slug(recipe.title)), SCORED)
+        store_scores(file, by_column)
+    return by_column
 
 
 def main() -> None:
@@ -127,20 +82,19 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     arguments = parser.parse_args()
     began = time.process_time()
-    table = subset(arguments.table, arguments.vectors, arguments.rows, arguments.out)
+    frame = pl.read_csv(arguments.table, infer_schema=False)
+    vectors = np.load(arguments.vectors, mmap_mode="r").reshape(frame.height, -1)
+    table = subset(frame, vectors, arguments.rows, SCORED, arguments.out)
     left_out = () if arguments.redraw else (DROPPED, CLEAN)
-    by_method: dict[str, list[dict[str, np.ndarray]]] = {method: [] for method in METHODS if method not in left_out}
+    by_method: dict[str, list[Scores]] = {method: [] for method in METHODS if method not in left_out}
     for seed in range(arguments.seeds):
         folder = arguments.out / f"{arguments.column}-{arguments.redraw:.3f}" / f"seed{seed}"
-        judged = trained(
-            recipe_of(EQUAL, arguments.column, arguments.redraw, seed, 0, folder), table, folder / "judged"
-        )
-        if not judged.has_doubt:
-            mscon.doubt(judged, progress=False)
-        shares = {c["column"]: round(100 * c["share"]["value"], 1) for c in judged.read_doubt()["columns"]}
-        rows = judged.read_rows()
+        start = recipe_of(EQUAL, arguments.column, arguments.redraw, seed, 0, folder)
+        judge = judged(start, table, folder / "judged")
+        shares = {c["column"]: round(100 * c["share"]["value"], 1) for c in judge.read_doubt()["columns"]}
+        rows = judge.read_rows()
         wrong = rows.filter(pl.col(arguments.column) != pl.col("noisy"))["line"].implode()
-        issues = judged.read_judged_labels().filter((pl.col("column") == "noisy") & pl.col("is_label_issue"))
+        issues = judge.read_judged_labels().filter((pl.col("column") == "noisy") & pl.col("is_label_issue"))
         right = issues["line"].is_in(wrong).mean() or 0.0
         print(
             f"seed {seed}: {100 * wrong.explode().len() / rows.height:.1f} % wrong; estimated {shares}; "
@@ -149,27 +103,17 @@ def main() -> None:
             flush=True,
         )
         for method in by_method:
-            recipe = recipe_of(method, arguments.column, arguments.redraw, seed, arguments.epochs, judged.root)
+            recipe = recipe_of(method, arguments.column, arguments.redraw, seed, arguments.epochs, judge.root)
             by_method[method].append(scores_of(recipe, table, folder))
     print(f"{time.process_time() - began:.0f} s of processor time\n")
     heads = (*SCORED, "mean", f"{arguments.column} - equal weights", "mean - equal weights")
     print(f"| method | {' | '.join(heads)} |\n|{'---|' * (len(heads) + 1)}")
     for method, runs in by_method.items():
         cells = [f"{100 * np.mean([s[column].mean() for s in runs]):.1f}" for column in SCORED]
-        cells += [f"{100 * _mean(runs).mean():.1f}"]
-        cells += [_gain(*(np.stack([s[arguments.column] for s in some]) for some in (runs, by_method[EQUAL])))]
-        cells += [_gain(_mean(runs), _mean(by_method[EQUAL]))]
+        cells += [f"{100 * mean_over(SCORED, runs).mean():.1f}"]
+        cells += [gain(*(mean_over([arguments.column], some) for some in (runs, by_method[EQUAL])))]
+        cells += [gain(*(mean_over(SCORED, some) for some in (runs, by_method[EQUAL])))]
         print(f"| {method} | {' | '.join(cells)} |")
-
-
-def _mean(runs: Sequence[Mapping[str, np.ndarray]]) -> np.ndarray:
-    """Over the columns, [seeds, rows]."""
-    return np.stack([np.mean([*by_column.values()], axis=0) for by_column in runs])
-
-
-def _gain(after: np.ndarray, before: np.ndarray) -> str:
-    gain = paired_difference(after, before)
-    return f"{100 * gain.value:+.1f} ({100 * gain.low:+.1f} to {100 * gain.high:+.1f})"
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -21,7 +22,8 @@ def supcon_loops(
 ) -> Float[np.ndarray, " anchors"]:
     """Khosla et al. 2020, eq. 2 (L_out) or 3 (L_in) with weights, one anchor at a time. 0 without a positive.
 
-    Or Yeh et al. 2022, eq. 6: positives compete with the negatives alone. 0 without one of these.
+    Or Yeh et al. 2022, eq. 6: positives compete with the negatives alone, 0 without one of these; or SINCERE, each with
+    the negatives and itself.
     """
     losses = []
     for i, anchor in enumerate(np.asarray(anchors, dtype=np.float64)):
@@ -35,6 +37,8 @@ def supcon_loops(
         highest = max(logits[j] for j in competing)
         log_sum = highest + math.log(math.fsum(math.exp(logits[j] - highest) for j in competing))
         log_probability = {j: s - log_sum for j, s in logits.items()}
+        if denominator == "negatives_and_itself":
+            log_probability = {j: -np.logaddexp(0, log_sum - s) for j, s in logits.items()}
         shares = {j: float(weight[i][j]) / total for j in others if weight[i][j] > 0}
         if positives == "outside":
             losses.append(-math.fsum(q * log_probability[j] for j, q in shares.items()))
@@ -63,6 +67,8 @@ def supcon_formula(
     logits = torch.where(known[counted], anchors[counted] @ candidates.T / of_anchor, -torch.inf)
     among = torch.where(competing[counted], logits, -torch.inf)
     log_probability = logits - among.logsumexp(dim=1, keepdim=True)
+    if denominator == "negatives_and_itself":
+        log_probability = torch.nn.functional.logsigmoid(log_probability)
     share = weight[counted] / weight[counted].sum(dim=1, keepdim=True)
     if positives == "outside":
         some = -(share * torch.where(share > 0, log_probability, 0.0)).sum(dim=1)
@@ -211,3 +217,38 @@ def himulcon_loops(
             total += 2 ** (1 / level) * finer / levels
         losses.append(total)
     return losses
+
+
+def template_loops(
+    logits: Float[np.ndarray, "anchors candidates"],
+    positives: Float[np.ndarray, "anchors candidates"],
+    weights: Float[np.ndarray, "anchors candidates"],
+    alikeness: Float[np.ndarray, "anchors candidates"] | None = None,
+    *,
+    itself: float = 0.0,
+    ties: bool = False,
+    logarithm: str = "outside",
+    of_pair: Callable[[float, float], float] = lambda near, denominator: math.log(denominator) - near,
+) -> Float[np.ndarray, " anchors"]:
+    """The template of contrastive losses, pair by pair; positives that meet no competitor are left out."""
+    losses = []
+    for s, omega, w, alike in zip(
+        logits, positives, weights, [None] * len(logits) if alikeness is None else alikeness, strict=True
+    ):
+        shares, terms = [], []
+        for p in np.flatnonzero(omega):
+            met = [
+                a for a in np.flatnonzero(w) if alike is None or alike[a] < alike[p] or (ties and alike[a] == alike[p])
+            ]
+            if met:
+                denominator = itself * math.exp(s[p]) + math.fsum(w[a] * math.exp(s[a]) for a in met)
+                shares.append(omega[p])
+                terms.append(of_pair(s[p], denominator))
+        total = math.fsum(shares)
+        if not shares:
+            losses.append(0.0)
+        elif logarithm == "outside":
+            losses.append(math.fsum(o * t for o, t in zip(shares, terms, strict=True)) / total)
+        else:
+            losses.append(-math.log(math.fsum(o * math.exp(-t) for o, t in zip(shares, terms, strict=True)) / total))
+    return np.array(losses)

@@ -387,7 +387,7 @@ def test_exact_weights_may_be_fitted_on_each_batch_instead():
     criterion(z, labels)
     clean, noisy = (s.weight for s in criterion.summary())
     assert clean > 2 * noisy
-    with pytest.raises(ValueError, match='fit_weights is for weighting="exact"'):
+    with pytest.raises(ValueError, match='fit_weights is for weighting="held_out", and for "exact"'):
         criterion.fit_weights(z, labels)
 
 

@@ -22,6 +22,9 @@ CASES: dict[str, Sequence[str]] = {
     "relative": (CLASSES, "weighting.name=relative"),
     "exact, on training rows": (CLASSES, 'weighting={name="exact", fit_on="training"}'),
     "exact, on validation rows": (CLASSES, 'weighting={name="exact"}'),
+    "held_out": (CLASSES, "weighting.name=held_out"),
+    "excess_mtl": (CLASSES, 'weighting={name="excess_mtl", warm_up=1, step_size=1.0}'),
+    "torchjd": (CLASSES, "weighting.name=torchjd"),
     "memory": (CLASSES, "candidates.memory_size=40", "candidates.warm_up=1"),
     "cached": (CLASSES, "train.mini_batch_size=2", "weighting.name=uncertainty"),
     "balanced": (CLASSES, "sampler.name=balanced", "sampler.at_least=2", "sampler.short=keep"),
@@ -40,7 +43,7 @@ CASES: dict[str, Sequence[str]] = {
         'name="categorical"}, {name="same_row"}]',
     ),
 }
-SHARE = ("uncertainty", "memory", "cached", "rank_n_contrast")
+SHARE = ("uncertainty", "torchjd", "excess_mtl", "memory", "cached", "rank_n_contrast")
 
 
 @pytest.mark.parametrize("case", CASES if IS_FULL else SHARE)

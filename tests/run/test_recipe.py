@@ -296,6 +296,11 @@ def test_a_missing_file_is_named(tmp_path):
         recipe.read(tmp_path / "none.toml")
 
 
+def test_a_file_without_end_is_no_recipe():
+    with pytest.raises(RecipeError, match="more than 1,000,000 characters"):
+        recipe.read("/dev/zero")
+
+
 def test_messages_begin_with_the_file(tmp_path):
     path = tmp_path / "shoes.toml"
     path.write_text(LEAST + "[trian]\n")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import polars as pl
 import pytest
@@ -306,3 +308,44 @@ def test_a_step_that_is_taken_again_has_the_labels_of_its_epoch(folder, tmp_path
     drawn = training.dataset.drawn(derived_seed(0, 2, "labels")).codes
     assert all(torch.equal(one, other) for one, other in zip(seen[0], drawn, strict=True))
     assert not all(torch.equal(one, other) for one, other in zip(seen[0], training.dataset.codes, strict=True))
+
+
+def check(folder, table, *overrides) -> int:
+    (folder / "recipe.toml").write_text(RECIPE)
+    named = [text for override in overrides for text in ("--set", override)]
+    return cli.main(["check", str(folder / "recipe.toml"), "--table", str(table), *named])
+
+
+def test_check_says_what_a_training_would_leave_out(folder, capsys):
+    table, run = folder / "things.csv", f"doubt.run={folder / 'judged'}"
+    assert check(folder, table, run) == 0
+    assert (
+        "Labels that [doubt] has judged, in training rows:\n"
+        f"    'kind': {TRAIN_ROWS} judged labels, 3 dropped\n    'shade': "
+    ) in capsys.readouterr().out
+    assert check(folder, table, run, "doubt.labels=weigh", "doubt.weigh_columns=true") == 0
+    out = capsys.readouterr().out
+    assert f"'kind': {TRAIN_ROWS} judged labels, 0 dropped, about 2 missing in an epoch, importance times 0.80" in out
+    assert check(folder, table, run, "doubt.labels=drop") == cli.main(
+        ["check", str(folder / "recipe.toml"), "--table", str(table), "--set", run, "--json"]
+    )
+    out = capsys.readouterr().out
+    facts = json.loads(out[out.index("{\n") :])["doubt"]
+    expected = trained(folder, folder / "checked", "train.epochs=0").read_facts()["doubt"]
+    assert facts == expected and facts["kind"]["dropped"] == 3
+    assert check(folder, table) == 0
+    assert "[doubt]" not in capsys.readouterr().out
+
+
+def test_check_names_a_judged_run_that_is_missing_and_labels_that_differ_from_it(folder, tmp_path, capsys):
+    assert check(tmp_path, folder / "things.csv", f"doubt.run={tmp_path / 'absent'}") == 2
+    error = capsys.readouterr().err
+    assert "[doubt] run: " in error and "absent" in error and "Traceback" not in error
+    frame = pl.read_csv(folder / "things.csv", infer_schema=False)
+    changed = frame.with_columns(kind=pl.when(pl.int_range(pl.len()) == 3).then(pl.lit("a")).otherwise("kind"))
+    np.save(tmp_path / "points.npy", np.load(folder / "points.npy"))
+    changed.write_csv(tmp_path / "changed.csv")
+    assert check(tmp_path, tmp_path / "changed.csv", f"doubt.run={folder / 'judged'}") == 2
+    error = capsys.readouterr().err
+    assert "1 of 72 judged labels of column 'kind' differ from those of changed.csv: line 5" in error
+    assert "Traceback" not in error

@@ -5,11 +5,32 @@ from __future__ import annotations
 import argparse
 import csv
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from mscon.cli.arguments import IMAGES, RECIPE, SET, TABLE, argument, flag, read_recipe, verb
+from mscon.cli.arguments import (
+    IMAGES,
+    MOVED,
+    RECIPE,
+    RUN,
+    SET,
+    TABLE,
+    TRUST,
+    argument,
+    flag,
+    open_run,
+    positive,
+    read_recipe,
+    verb,
+)
 from mscon.errors import TableError, shortened
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from mscon.method.similarities.base import Similarity
+    from mscon.run.recipe import Recipe
 
 
 @verb(
@@ -148,8 +169,9 @@ def check(arguments: argparse.Namespace) -> None:
     Reads everything and writes nothing. Reports the rows of each split; the kind, the values and
     the missing cells of each column, and values that look alike; columns that determine each
     other; unreadable, nearly black and flat images; equal inputs within and across splits; and
-    what a batch will contain: how many of its rows find a similar one, and what would help. All
-    problems are reported at once.
+    what a batch will contain: how many of its rows find a similar one, and what would help. With
+    [doubt], compares the judged labels of the other run with the table. All problems are reported
+    at once.
     """
     from mscon.data.check.check import describe
     from mscon.data.inputs.encoded_columns import resolve_encoded
@@ -171,10 +193,61 @@ def check(arguments: argparse.Namespace) -> None:
     inputs = open_inputs(rows, root, recipe.data, table.name, vectors=vectors)
     teachers = teachers_of(recipe, rows, table, root, inputs) if has_teachers else {}
     in_words = encoded(inputs, recipe.data)
-    description = describe(rows, recipe, table, inputs, root=root, encoded=in_words, teachers=teachers)
+    judge = _judge(recipe, rows, table.name)
+    description = describe(rows, recipe, table, inputs, root=root, encoded=in_words, teachers=teachers, judge=judge)
     if arguments.json:
         import json
 
         print(json.dumps(description.to_json(), indent=2, ensure_ascii=False))
     else:
         print(description.to_text())
+
+
+def _judge(recipe: Recipe, rows: pl.DataFrame, table_name: str) -> Callable[[Sequence[Similarity]], Mapping[str, Any]]:
+    """What [doubt] takes of the labels of similarities."""
+    if not recipe.doubt.run:
+        return lambda similarities: {}
+    from mscon.train.judged_labels import judged_labels
+
+    return lambda similarities: judged_labels(recipe, rows, similarities, table_name).facts
+
+
+@verb(
+    RUN,
+    argument("--out", "the CSV file to write; must not exist", metavar="FILE", type=Path, required=True),
+    argument("--clusters", "how many (default: 10)", metavar="NUMBER", type=positive, default=10),
+    argument("--column", "name of the column of clusters (default: cluster)", metavar="COLUMN", default="cluster"),
+    argument("--seed", "of k-means (default: 0)", metavar="NUMBER", type=int, default=0),
+    argument("--table", "the table of the run, if it is no longer where it was", metavar="TABLE", type=Path),
+    MOVED,
+    TRUST,
+    examples="""
+    mscon cluster runs/stage1 --out stage2.csv
+    mscon cluster runs/stage2 --out stage3.csv --clusters 10     # clusters within those of stage2.csv
+    """,
+)
+def cluster(arguments: argparse.Namespace) -> None:
+    """Write a copy of a run's table with a column of clusters of its features.
+
+    For multistage contrastive learning: train the next run on the copy, with objective l_spread,
+    spread = 1, on the column of clusters. It then tells rows of one cluster apart, and so learns
+    what the features of this run do not hold. A column of that name that the table has already is
+    continued, so that rows share a cluster only if they do so in all stages.
+    """
+    from mscon.errors import RunError, counted
+    from mscon.evaluate.clusters import cluster
+
+    run = open_run(arguments.run, arguments.trust).moved(arguments.images)
+    if arguments.clusters < 2:
+        raise RunError("--clusters must be 2 or more: one cluster says nothing.")
+    sizes = cluster(
+        run,
+        arguments.out,
+        clusters=arguments.clusters,
+        column=arguments.column,
+        seed=arguments.seed,
+        table=arguments.table,
+    )
+    print(
+        f"{arguments.out}: {counted(len(sizes), 'cluster')}, of {min(sizes.values()):,} to {max(sizes.values()):,} rows"
+    )

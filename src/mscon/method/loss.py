@@ -66,8 +66,9 @@ class MSConLoss(nn.Module):
         weighting: "equal" (weights of 1), "uncertainty" (the paper's learned weights), "relative" (larger for
             similarities that are learnt further), "exact" (by how well the labels of other rows are predicted: call
             `fit_weights` with held-out rows after each epoch, until then it is "equal"; or give `fit_on="training"`),
-            or a Weighting of your own. A learned weighting has parameters: pass `criterion.parameters()` to the
-            optimiser, without weight decay.
+            "held_out" (by how well neighbours among held-out rows agree: call `fit_weights` likewise), "excess_mtl" or
+            "torchjd" (by gradients: call the loss with `features=`), or a Weighting of your own. A learned weighting
+            has parameters: pass `criterion.parameters()` to the optimiser, without weight decay.
         objective: "supcon", "rank_n_contrast", "himulcon", "triplet_margin", "cross_entropy", or an Objective of
             these or of your own, which is prepared here (`Objective.prepare`). Or by name of the similarity,
             {"price": "rank_n_contrast", "make": SupCon(temperature=0.2)}: those that are not named have "supcon".
@@ -126,6 +127,7 @@ class MSConLoss(nn.Module):
         labels: BatchLabels | None = None,
         rows: Values | None = None,
         inputs: Values | None = None,
+        features: Float[Tensor, "... features"] | None = None,
     ) -> Float[Tensor, ""]:
         """The number to minimise.
 
@@ -140,14 +142,16 @@ class MSConLoss(nn.Module):
                 one. Matters to a memory, and under `gather_across_devices` must be the same number in every process.
             inputs: of each view the input that it is a view of, for objectives that tell inputs apart: [0, 1] if the
                 views of a row are an image and a text. By default all views are of one input.
+            features: what all projections were computed from, which must require a gradient; only for the weightings
+                "torchjd" and "excess_mtl", which read the gradients of the losses there.
 
         Raises:
             ValueError: for shapes, types, sizes or names that do not fit, with what was got and expected. Such a
                 batch, or one whose projections are refused, leaves no trace in a memory or a weighting.
         """
         if torch.compiler.is_compiling():  # not as a decorator: that would import the compiler whoever uses it
-            return torch.compiler.disable(self._measure)(projections, labels, rows, inputs)
-        return self._measure(projections, labels, rows, inputs)
+            return torch.compiler.disable(self._measure)(projections, labels, rows, inputs, features)
+        return self._measure(projections, labels, rows, inputs, features)
 
     def _measure(
         self,
@@ -155,14 +159,18 @@ class MSConLoss(nn.Module):
         labels: BatchLabels | None,
         rows: Values | None,
         inputs: Values | None,
+        features: Float[Tensor, "... features"] | None,
     ) -> Float[Tensor, ""]:
-        anchors = samples_of(projections, labels, rows, inputs, self.similarities, self.candidates)
+        anchors = samples_of(
+            projections, labels, rows, inputs, self.similarities, self.candidates, self.objective.least_views
+        )
         measured = measure(
             anchors,
             similarities=self.similarities,
             objective=self.objective,
             weighting=self.weighting,
             candidates=self.candidates,
+            features=features,
         )
         self._last = dataclasses.replace(
             measured, total=measured.total.detach(), samples=None
@@ -172,7 +180,7 @@ class MSConLoss(nn.Module):
     def fit_weights(
         self, projections: Projections, labels: BatchLabels | None = None, rows: Values | None = None
     ) -> None:
-        """Fit the weights of the weighting "exact" on these rows, which should not be in the training data.
+        """Fit the weights of the weighting "exact" or "held_out" on these rows, which training should not use.
 
         Call it after each epoch, with all held-out rows at once; no gradient is taken. Under
         `gather_across_devices` the rows of all processes count.
@@ -184,7 +192,9 @@ class MSConLoss(nn.Module):
             ValueError: if the weighting fits nothing on held-out rows; for arguments that `forward` refuses.
         """
         if self.weighting.fit_on != "validation":
-            raise ValueError('fit_weights is for weighting="exact" with fit_on="validation", its default.')
+            raise ValueError(
+                'fit_weights is for weighting="held_out", and for "exact" with fit_on="validation", its default.'
+            )
         samples = samples_of(projections, labels, rows, None, self.similarities, self._now)
         labelled = labelled_projections(self._now(samples).samples, self.objective)
         fit_weighting(self.weighting, self.objective, [labelled])

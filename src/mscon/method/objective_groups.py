@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -50,6 +49,7 @@ class ObjectiveGroups(Objective):
         self.temperature: float | None = temperatures.pop() if len(temperatures) == 1 else None
         self.compares = any(group.objective.compares for group in groups)
         self.reads_codes = any(group.objective.reads_codes for group in groups)
+        self.least_views = max(group.objective.least_views for group in groups)
 
     def prepare(self, similarities: Sequence[Similarity], dim: int) -> None:
         for group in self.groups:
@@ -60,26 +60,8 @@ class ObjectiveGroups(Objective):
             group.objective.after_step()
 
     def forward(self, comparison: Comparison) -> Losses:
-        each = [_losses(group, comparison) for group in self.groups]
-        order = [i for group in self.groups for i in group.similarities]
-        place = [order.index(i) for i in range(len(order))]
-
-        def joined(name: str) -> Tensor:
-            return torch.cat([getattr(losses, name) for losses in each])[place]
-
-        correct = None
-        if any(losses.correct is not None for losses in each):
-            numbers = [torch.full_like(ls.per_anchor, math.nan) if ls.correct is None else ls.correct for ls in each]
-            correct = torch.cat([one.to(torch.get_default_dtype()) for one in numbers])[place]
-        return Losses(
-            per_anchor=joined("per_anchor"),
-            counted=joined("counted"),
-            has_positive=joined("has_positive"),
-            labelled=joined("labelled"),
-            floor=joined("floor"),
-            ceiling=joined("ceiling"),
-            correct=correct,
-        )
+        parts = [_losses(group, comparison) for group in self.groups]
+        return Losses.joined(parts, [group.similarities for group in self.groups])
 
 
 def objective_of_each(objectives: Sequence[Objective]) -> Objective:
@@ -119,13 +101,13 @@ def groups_of(objective: Objective, similarities: int) -> tuple[ObjectiveGroup, 
 
 def _losses(group: ObjectiveGroup, comparison: Comparison) -> Losses:
     """Of the similarities of a group, for all anchors."""
-    numbers, candidates = list(group.similarities), comparison.candidates
-    of_group = replace(
-        comparison,
-        anchors=comparison.anchors[numbers, :, : group.width],
-        candidates=None if candidates is None else candidates[numbers, :, : group.width],
-        pairs=[comparison.pairs[i] for i in numbers],
-    )
+    of_group, candidates = comparison.of_similarities(group.similarities), comparison.candidates
+    if group.width is not None:
+        of_group = replace(
+            of_group,
+            anchors=of_group.anchors[:, :, : group.width],
+            candidates=None if of_group.candidates is None else of_group.candidates[:, :, : group.width],
+        )
     if group.views is None:
         return group.objective(of_group)
     anchors = _of_views(comparison.anchor_origin, group.views)
@@ -133,7 +115,7 @@ def _losses(group: ObjectiveGroup, comparison: Comparison) -> Losses:
     losses: Losses = group.objective(_selected(of_group, anchors, others))
 
     def for_all_anchors(values: Tensor) -> Tensor:
-        return values.new_zeros(len(numbers), comparison.anchors.shape[1]).index_copy(1, anchors, values)
+        return values.new_zeros(len(group.similarities), comparison.anchors.shape[1]).index_copy(1, anchors, values)
 
     return replace(
         losses,

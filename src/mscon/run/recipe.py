@@ -39,6 +39,9 @@ from mscon.run.validate import collect
 
 VERSION = 1
 
+# Characters. A device such as /dev/zero never ends.
+_LARGEST = 1_000_000
+
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
@@ -148,7 +151,10 @@ def read(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         RecipeError: for a missing file, TOML at fault, an unknown or ill-typed key, a value out of range.
     """
     try:
-        text = Path(path).read_text("utf-8")
+        with Path(path).open(encoding="utf-8") as file:
+            text = file.read(_LARGEST + 1)
+        if len(text) > _LARGEST:
+            raise RecipeError(f"'{path}' is not a recipe: it has more than {_LARGEST:,} characters.")
     except FileNotFoundError:
         raise RecipeError(
             f"recipe '{path}' does not exist. `mscon list recipes` names those that come with mscon."

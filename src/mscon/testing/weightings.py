@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from mscon.method.weightings.base import BatchLosses, Weighting
+from mscon.method.weightings.base import BatchLosses, FeatureGradients, Weighting
 from mscon.testing.cases import equal, holds
 
 
@@ -52,12 +52,16 @@ def check_weighting(weighting: Callable[[int], Weighting]) -> None:
 
 
 def _batch(losses: Tensor, anchors: Tensor) -> BatchLosses:
-    return BatchLosses(losses, torch.tensor([4.14, 1.37]), torch.tensor([4.84, 4.84]), anchors)
+    # The gradients of an absent similarity are 0.
+    jacobian = torch.tensor([[0.5, -0.25, 0.125], [-0.5, 1.0, 0.25]]) * (anchors > 0)[:, None]
+    gradients = FeatureGradients(jacobian @ jacobian.T, jacobian)
+    return BatchLosses(losses, torch.tensor([4.14, 1.37]), torch.tensor([4.84, 4.84]), anchors, gradients)
 
 
 def _absent(weighting: Weighting, value: float) -> None:
     what = f"a similarity that is absent, with loss {value},"
     losses = torch.tensor([4.5, value], requires_grad=True)
+    weighting(_batch(torch.tensor([4.5, 3.0]), torch.tensor([6.0, 4.0])))  # what it learns has its shape from here on
     before = {name: state.clone() for name, state in weighting.state_dict().items()}
     weighted = weighting(_batch(losses, torch.tensor([6.0, 0.0])))
     holds(weighted.total.isfinite(), f"With {what} the total is {weighted.total.item()}.")

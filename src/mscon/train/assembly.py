@@ -24,6 +24,7 @@ from mscon.errors import RecipeError, TableError, counted, first_few
 from mscon.method import catalogue
 from mscon.method.objective_groups import ObjectiveGroup, ObjectiveGroups, groups_of
 from mscon.method.objectives.base import Objective
+from mscon.method.regularisers import FeatureRegulariser
 from mscon.method.similarities.base import Similarity
 from mscon.method.weightings.base import ScaledWeighting
 from mscon.model.model import build_model
@@ -68,7 +69,15 @@ def method_of(recipe: Recipe, similarities: Sequence[Similarity], inputs: Inputs
     if any(i != 1 for i in importance):
         weighting = ScaledWeighting(weighting, importance)
     rules = [TripletRule(s.column) for s in similarities] if recipe.triplets.used else similarities
-    return TrainingModule(model, objective, weighting, _candidates(recipe, objective), rules)
+    regulariser = None
+    if recipe.train.vicreg or recipe.train.sigreg:
+        regulariser = FeatureRegulariser(recipe.train.vicreg, recipe.train.sigreg)
+        if not any(parameter.requires_grad for parameter in model.encoder.parameters()):
+            raise RecipeError(
+                "[train] vicreg and sigreg are terms of the features, but the encoder does not learn. Set both to 0, "
+                "or let the encoder learn, or give it an adapter."
+            )
+    return TrainingModule(model, objective, weighting, _candidates(recipe, objective), rules, regulariser)
 
 
 def _objective(recipe: Recipe, widths: Sequence[int]) -> Objective:
@@ -156,6 +165,13 @@ def check_processes(recipe: Recipe, rows: pl.DataFrame) -> None:
 def check_views(recipe: Recipe) -> None:
     for part in recipe.similarities:
         views, place = (recipe.views, "[views]") if part.views is None else (part.views, "its own views")
+        objective = (part.objective or recipe.objective).name
+        least = catalogue.find("objective", objective).least_views
+        if views.count < least:
+            raise RecipeError(
+                f"objective '{objective}' of similarity '{part.column}' compares the views of a row, but the count of "
+                f"{place} is {views.count}. Set count = {least} or more."
+            )
         if part.name != "same_row":
             continue
         if views.count < 2:
@@ -218,26 +234,46 @@ def check_learns(method: TrainingModule, epochs: int) -> None:
 
 
 def check_weighting(recipe: Recipe, method: TrainingModule, rows: pl.DataFrame, table_name: str) -> None:
-    """That a weighting which is fitted on projections has what it needs."""
-    fit_on, name, complaints = method.weighting.fit_on, recipe.weighting.name, []
-    if fit_on == "nothing":
-        return
+    """That a weighting which reads gradients, or is fitted on projections, has what it needs."""
+    fit_on, name = method.weighting.fit_on, recipe.weighting.name
+    complaints = _of_gradients(recipe, method) if method.weighting.reads_gradients and recipe.train.epochs else []
+    if fit_on != "nothing":
+        complaints += _of_projections(recipe, method, rows, table_name)
+    if complaints:
+        raise RecipeError("\n".join(f"weighting '{name}' {complaint}" for complaint in complaints))
+
+
+def _of_gradients(recipe: Recipe, method: TrainingModule) -> list[str]:
+    complaints = []
+    if not any(p.requires_grad for p in method.model.encoder.parameters()):
+        complaints.append(
+            "compares gradients at the features, but the encoder does not learn, so similarities share nothing that "
+            "does. Use weighting 'equal', or let the encoder learn, or give it an adapter."
+        )
+    if recipe.train.mini_batch_size:
+        complaints.append(
+            "needs the gradients of a whole batch at once. Set train.mini_batch_size = 0, or use weighting 'equal'."
+        )
+    return complaints
+
+
+def _of_projections(recipe: Recipe, method: TrainingModule, rows: pl.DataFrame, table_name: str) -> list[str]:
+    fit_on, complaints = method.weighting.fit_on, []
     groups = groups_of(method.objective, len(recipe.similarities))
     if numbers := sorted(i for g in groups if g.objective.temperature is None for i in g.similarities):
         objectives = sorted({(recipe.similarities[i].objective or recipe.objective).name for i in numbers})
         complaints.append(
-            f"weighting '{name}' fits temperatures, but objective {first_few(objectives)} has none. Use weighting "
-            "'equal', or objective 'supcon'."
+            f"is fitted on projections at the temperature of their objective, but objective {first_few(objectives)} "
+            "has none. Use weighting 'equal', or objective 'supcon'."
         )
     if graded := [s.column for s in method.similarities if not s.is_partition]:
         complaints.append(
-            f"weighting '{name}' asks how well classes are told apart, but similarity '{graded[0]}' has no classes. "
-            "Use weighting 'relative', which needs none."
+            f"asks how well classes are told apart, but similarity '{graded[0]}' has no classes. Use weighting "
+            "'relative', which needs none."
         )
     if fit_on == "validation" and not (rows.get_column("split") == "validation").any():
+        way = 'Set [weighting] fit_on = "training", or give' if "fit_on" in recipe.weighting.settings else "Give"
         complaints.append(
-            f"weighting '{name}' is fitted on validation rows, but {table_name} has none. Set [weighting] "
-            'fit_on = "training", or give some rows the split "validation".'
+            f'is fitted on validation rows, but {table_name} has none. {way} some rows the split "validation".'
         )
-    if complaints:
-        raise RecipeError("\n".join(complaints))
+    return complaints

@@ -19,6 +19,7 @@ from mscon.method.objectives.base import Objective
 from mscon.method.pairs import LazyPairs
 from mscon.method.similarities.base import Rule
 from mscon.method.weightings.base import BatchLosses, LabelledProjections, Weighting, relative_excess
+from mscon.train.feature_gradients import feature_gradients
 from mscon.train.gather import CandidateSource, Samples
 from mscon.train.weighting_fit import check_fit, fit_weighting, labelled_projections
 
@@ -27,6 +28,10 @@ if TYPE_CHECKING:  # the loss in anyone's loop needs no model, and none of what 
 
 MakeView = Callable[[Shaped[Tensor, "rows ..."]], Float[Tensor, "rows ..."]]
 """Inputs -> one view of each."""
+
+
+Penalty = Callable[[Float[Tensor, "samples features"]], Float[Tensor, ""]]
+"""Features of a batch -> what is added to the total, whatever the weighting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +77,7 @@ def step(
     weighting: Weighting,
     candidates: CandidateSource,
     make_views: Sequence[MakeView],
+    penalty: Penalty,
 ) -> Measured:
     """One batch through the method; call `.total.backward()` on what it gives."""
     samples = torch.cat([make_view(inputs) for make_view in make_views])  # 2: views, one block after the other
@@ -83,8 +89,9 @@ def step(
         objective=objective,
         weighting=weighting,
         candidates=candidates,
+        features=features,
     )
-    return replace(measured, total=measured.total + model.heads.penalty(features, candidates.mean))
+    return replace(measured, total=measured.total + penalty(features))
 
 
 def measure(
@@ -94,8 +101,12 @@ def measure(
     objective: Objective,
     weighting: Weighting,
     candidates: CandidateSource,
+    features: Float[Tensor, "... features"] | None = None,
 ) -> Measured:
-    """The part of the step after the network: projections and labels to one number."""
+    """The part of the step after the network: projections and labels to one number.
+
+    Features are what all projections were computed from; only weightings that read gradients need them.
+    """
     compared = candidates(anchors)  # 5: the batch, all processes' batches, or a memory too
     others = compared.samples
     pairs = [  # 6: who is alike; a sample is never its own candidate
@@ -113,6 +124,8 @@ def measure(
         samples = labelled_projections(others, objective)
         if weighting.training:
             fit_weighting(weighting, objective, [samples])
+    if weighting.reads_gradients and weighting.training and batch.loss.requires_grad:
+        batch = replace(batch, gradients=feature_gradients(batch, features, candidates))
     weighted = weighting(batch)  # 8: one number
     candidates.remember(compared)  # not before: a batch that is refused must leave no trace
     return Measured(

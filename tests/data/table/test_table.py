@@ -85,6 +85,11 @@ def test_a_missing_file_names_its_neighbour(tmp_path):
     assert "is a folder" in message(_folder(tmp_path / "d.csv"))
 
 
+def test_a_device_is_not_read_to_its_end(tmp_path):
+    (tmp_path / "t.csv").symlink_to("/dev/zero")
+    assert "is a device, not a table" in message(tmp_path / "t.csv")
+
+
 def _folder(path: Path) -> Path:
     path.mkdir()
     return path

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -20,6 +20,7 @@ from mscon.data.batches.triplet_dataset import in_triplets
 from mscon.data.check.batch_stats import Batching, BatchStats, alike_share, class_sizes
 from mscon.data.check.dependence import Dependence, classes_of, dependences, dependences_text, tenths_of
 from mscon.data.check.duplicates import Duplicates, duplicates_text, find_duplicates
+from mscon.data.check.judged_labels import judged_labels_text
 from mscon.data.check.label_summary import CheckedColumn, check_column
 from mscon.data.check.lookalikes import lookalikes
 from mscon.data.check.pixel_ranges import PixelRanges, pixel_ranges
@@ -61,6 +62,7 @@ class Description:
         steps: of the whole training.
         length: sentences on these steps: how many an epoch has, and what to change where they are few.
         unnamed: columns that the recipe does not name, and what they look like: "continuous: ..." and why.
+        doubt: of each column whose labels [doubt] takes from a judged run, the counts that run.json of a training has.
     """
 
     table: str
@@ -79,6 +81,7 @@ class Description:
     encoded: str = ""
     steps: int = 0
     length: tuple[str, ...] = ()
+    doubt: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -100,6 +103,8 @@ class Description:
             each = ", ".join(f"{name!r} {n:,}" for name, n in self.triplets.items())
             total = sum(self.triplets.values())
             lines += ["", f"Batches are of triplets; an epoch has {total:,} of them: {each}."]
+        if self.doubt:
+            lines += ["", *judged_labels_text(self.doubt)]
         if self.dependences:
             lines += ["", *dependences_text(self.dependences, _NEARLY)]
         if self.inferred:
@@ -127,6 +132,7 @@ def describe(
     root: Path | None = None,
     encoded: str = "",
     teachers: TeacherCodes = MappingProxyType({}),
+    judge: Callable[[Sequence[Similarity]], Mapping[str, Mapping[str, Any]]] = lambda similarities: {},
 ) -> Description:
     """Describe the rows that a recipe uses of a table.
 
@@ -138,6 +144,7 @@ def describe(
         root: folder that images and lists of triplets are relative to; by default that of the table.
         encoded: what is encoded of a row, in words, as `inputs.encoded` says it.
         teachers: the codes of similarities of kind `teacher`, by name, as far as they are known before training.
+        judge: what [doubt] takes of the labels of these similarities, as `Description.doubt`.
 
     Raises:
         TableError: if a column cannot be read as the similarity that the recipe names, or has no triplet.
@@ -150,6 +157,7 @@ def describe(
     counts = Counter(rows.get_column("split").to_list())
     similarities = fit_similarities(rows, parts, where=where, unit=unit(table.name))
     codes = encode_all(rows, similarities, teachers)
+    doubt = judge(similarities)
     batching = Batching(rows, similarities, codes, recipe.sampler, recipe.train.batch_size, recipe.train.seed)
     triplets, stats = {}, None
     if recipe.triplets.used:
@@ -182,6 +190,7 @@ def describe(
         encoded=encoded,
         steps=recipe.train.epochs * steps_an_epoch,
         length=training_length(recipe.train, recipe.sampler, steps_an_epoch),
+        doubt=doubt,
     )
 
 

@@ -266,6 +266,8 @@ def read_table(source: object, name: str = "DataFrame") -> Table:
                 f"'{path}' is not a table that can be read: its name must end in {', '.join(_ENDINGS)}, or it is a "
                 "folder." + ("" if path.suffix or path.exists() else " There is no such folder.")
             )
+        if path.is_char_device() or path.is_block_device():
+            raise TableError(f"'{path}' is a device, not a table.")
         if ending == ".parquet":
             return _unchanged(path, parquet.read)
         return _unchanged(path, delimited.read if ending in DELIMITERS else json_lines.read)

@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from numbers import Real
 from typing import Any, Literal, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from mscon.method.comparison import Comparison as Comparison
 from mscon.method.comparison import Losses as Losses
-from mscon.method.kernels.counts import count_each
+from mscon.method.comparison import SampleOrigin
 from mscon.method.kernels.precision import no_rounding
 from mscon.method.pairs import LazyPairs, Pairs
 from mscon.method.similarities.base import Similarity
@@ -23,7 +24,7 @@ from mscon.method.similarities.base import Similarity
 AverageOver = Literal["anchors_with_a_positive", "all_anchors"]
 
 # Pairs that a formula writes out at once; above that, backward computes a block of anchors again.
-_AT_ONCE = 2**22
+_AT_ONCE = 2**20
 
 
 class Objective(nn.Module, ABC):
@@ -33,11 +34,15 @@ class Objective(nn.Module, ABC):
         temperature: divides cosine similarities in a softmax; None for objectives that have no such number.
         compares: False for those that read codes as numbers of classes and compare no rows.
         reads_codes: True for those that look into codes, and so cannot be handed those of drawn triplets.
+        least_views: how many views of a row it needs in a batch.
+        has_constant_targets: True for those that take targets computed of projections as constants in the gradient.
     """
 
     temperature: float | None = None
     compares: bool = True
     reads_codes: bool = False
+    least_views: int = 1
+    has_constant_targets: bool = False
 
     def prepare(self, similarities: Sequence[Similarity], dim: int) -> None:
         """Called once before training, for objectives that learn candidates of their own."""
@@ -78,22 +83,51 @@ class AnchorLosses(NamedTuple):
             put nothing in order.
     """
 
-    loss: Float[Tensor, " anchors"]
-    counted: Bool[Tensor, " anchors"]
-    floor: Float[Tensor, " anchors"] | None = None
-    ceiling: Float[Tensor, " anchors"] | None = None
-    correct: Float[Tensor, " anchors"] | None = None
+    loss: Float[Tensor, "*similarities anchors"]
+    counted: Bool[Tensor, "*similarities anchors"]
+    floor: Float[Tensor, "*similarities anchors"] | None = None
+    ceiling: Float[Tensor, "*similarities anchors"] | None = None
+    correct: Float[Tensor, "*similarities anchors"] | None = None
 
 
 Formula = Callable[[Float[Tensor, "anchors dim"], Float[Tensor, "candidates dim"], Pairs], AnchorLosses]
 """Some anchors, all candidates and their pairs written out -> losses."""
+
+AnchorsAtOnce = Callable[[int, int], int]
+"""Of (candidates, dim), for how many anchors pairs are written out at once."""
+
+
+def _anchors_at_once(candidates: int, _dim: int) -> int:
+    return _AT_ONCE // candidates
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Some anchors of one similarity and all of their candidates, for losses that need more than pairs.
+
+    Attributes:
+        similarity: its number in the comparison.
+        anchors, candidates: projections, float32 or wider.
+        pairs: how alike they are; self-pairs are unknown.
+        anchor_codes, candidate_codes: what the similarity makes of their cells.
+        anchor_origin, candidate_origin: row, view and input of each.
+    """
+
+    similarity: int
+    anchors: Float[Tensor, "anchors dim"]
+    candidates: Float[Tensor, "candidates dim"]
+    pairs: Pairs
+    anchor_codes: Shaped[Tensor, "anchors ..."]
+    candidate_codes: Shaped[Tensor, "candidates ..."]
+    anchor_origin: SampleOrigin
+    candidate_origin: SampleOrigin
 
 
 def pair_losses(
     formula: Formula,
     comparison: Comparison,
     *,
-    anchors_at_once: Callable[[int, int], int] = lambda candidates, _dim: _AT_ONCE // candidates,
+    anchors_at_once: AnchorsAtOnce = _anchors_at_once,
     floor: float = 0.0,
     ceiling: float = 0.0,
 ) -> Losses:
@@ -105,17 +139,70 @@ def pair_losses(
         anchors_at_once: see `by_blocks`.
         floor, ceiling: of the mean loss, where the formula says none of each anchor.
     """
-    candidates = comparison.candidates
-    losses, has_positive, labelled = zip(
-        *(
-            by_blocks(formula, anchors, None if candidates is None else candidates[i], pairs, anchors_at_once)
-            for i, (anchors, pairs) in enumerate(zip(comparison.anchors, comparison.pairs, strict=True))
-        ),
-        strict=True,
-    )
-    per_anchor, counted, floors, ceilings, correct = map(_stack, zip(*losses, strict=True))
-    assert per_anchor is not None
-    assert counted is not None
+
+    def of_block(block: Block) -> AnchorLosses:
+        return formula(block.anchors, block.candidates, block.pairs)
+
+    return block_losses(of_block, comparison, anchors_at_once=anchors_at_once, floor=floor, ceiling=ceiling)
+
+
+def block_losses(
+    formula: Callable[[Block], AnchorLosses],
+    comparison: Comparison,
+    *,
+    anchors_at_once: AnchorsAtOnce = _anchors_at_once,
+    floor: float = 0.0,
+    ceiling: float = 0.0,
+) -> Losses:
+    """`pair_losses` for a formula that also needs codes, origins or the number of the similarity.
+
+    Args:
+        formula: what it says of the anchors of a block. Backward may call it again.
+        comparison, anchors_at_once, floor, ceiling: see `pair_losses`.
+    """
+    return averaged(*anchor_losses(formula, comparison, anchors_at_once=anchors_at_once), floor=floor, ceiling=ceiling)
+
+
+def anchor_losses(
+    formula: Callable[[Block], AnchorLosses],
+    comparison: Comparison,
+    *,
+    anchors_at_once: AnchorsAtOnce = _anchors_at_once,
+) -> tuple[AnchorLosses, Bool[Tensor, "similarities anchors"], Bool[Tensor, "similarities anchors"]]:
+    """What a formula says of every anchor of every similarity; who has a positive; about whom anything is known.
+
+    For losses that join anchors, and then call `averaged`.
+
+    Args:
+        formula, comparison, anchors_at_once: see `block_losses`.
+    """
+
+    def of_similarity(i: int) -> tuple[AnchorLosses, Tensor, Tensor]:
+        lazy, origin = comparison.pairs[i], comparison.anchor_origin
+
+        def of_rows(anchors: Tensor, candidates: Tensor, pairs: Pairs, rows: slice) -> AnchorLosses:
+            codes, rows_origin = lazy.anchors[rows], SampleOrigin(*(numbers[rows] for numbers in origin))
+            others = comparison.candidate_origin
+            return formula(Block(i, anchors, candidates, pairs, codes, lazy.candidates, rows_origin, others))
+
+        others = None if comparison.candidates is None else comparison.candidates[i]
+        return _by_rows(of_rows, comparison.anchors[i], others, lazy, anchors_at_once)
+
+    losses, has_positive, labelled = zip(*map(of_similarity, range(len(comparison.pairs))), strict=True)
+    stacked: list[Any] = [None if values[0] is None else torch.stack(values) for values in zip(*losses, strict=True)]
+    return AnchorLosses(*stacked), torch.stack(has_positive), torch.stack(labelled)
+
+
+def averaged(
+    losses: AnchorLosses,
+    has_positive: Bool[Tensor, "similarities anchors"],
+    labelled: Bool[Tensor, "similarities anchors"],
+    *,
+    floor: float = 0.0,
+    ceiling: float = 0.0,
+) -> Losses:
+    """Losses of a step from those of each anchor; see `anchor_losses`."""
+    per_anchor, counted, floors, ceilings, correct = losses
     share = counted.to(per_anchor.dtype) / counted.sum(dim=1, keepdim=True).clamp_min(1)
 
     def mean(values: Tensor | None, otherwise: float) -> Float[Tensor, " similarities"]:
@@ -126,17 +213,12 @@ def pair_losses(
     return Losses(
         per_anchor=per_anchor,
         counted=counted,
-        has_positive=torch.stack(has_positive),
-        labelled=torch.stack(labelled),
+        has_positive=has_positive,
+        labelled=labelled,
         floor=mean(floors, floor),
         ceiling=mean(ceilings, ceiling),
         correct=correct,
     )
-
-
-def _stack(values: Sequence[Tensor | None]) -> Tensor | None:
-    present = [value for value in values if value is not None]
-    return torch.stack(present) if present else None
 
 
 def by_blocks(
@@ -144,7 +226,7 @@ def by_blocks(
     anchors: Float[Tensor, "anchors dim"],
     candidates: Float[Tensor, "candidates dim"] | None,
     pairs: Pairs | LazyPairs,
-    anchors_at_once: Callable[[int, int], int] = lambda candidates, _dim: _AT_ONCE // candidates,
+    anchors_at_once: AnchorsAtOnce = _anchors_at_once,
 ) -> tuple[AnchorLosses, Bool[Tensor, " anchors"], Bool[Tensor, " anchors"]]:
     """What a formula says of every anchor by looking at all its pairs, in memory for some anchors at a time.
 
@@ -158,6 +240,17 @@ def by_blocks(
     Returns:
         The losses; which anchors have a positive; and about which anything is known.
     """
+    return _by_rows(lambda a, c, block, _rows: formula(a, c, block), anchors, candidates, pairs, anchors_at_once)
+
+
+def _by_rows(
+    formula: Callable[[Tensor, Tensor, Pairs, slice], AnchorLosses],
+    anchors: Float[Tensor, "anchors dim"],
+    candidates: Float[Tensor, "candidates dim"] | None,
+    pairs: Pairs | LazyPairs,
+    anchors_at_once: AnchorsAtOnce,
+) -> tuple[AnchorLosses, Bool[Tensor, " anchors"], Bool[Tensor, " anchors"]]:
+    """`by_blocks` of a formula that is also given which anchors it sees."""
     wide = torch.promote_types(anchors.dtype, torch.float32)
     with no_rounding(anchors):
         a = anchors.to(wide)
@@ -166,8 +259,9 @@ def by_blocks(
 
         # Pairs are computed inside: a checkpoint would store those of every block.
         def of_block(some: Tensor, compared: Tensor, start: int) -> tuple[AnchorLosses, Tensor, Tensor]:
-            block = pairs.block(slice(start, start + size), slice(None))
-            return formula(some, compared, block), block.has_positive, block.known.any(dim=1)
+            rows = slice(start, start + size)
+            block = pairs.block(rows, slice(None))
+            return formula(some, compared, block, rows), block.has_positive, block.known.any(dim=1)
 
         if size >= len(a):
             return of_block(a, c, 0)
@@ -178,36 +272,3 @@ def by_blocks(
     losses, has_positive, labelled = zip(*blocks, strict=True)
     joined: list[Any] = [None if parts[0] is None else torch.cat(parts) for parts in zip(*losses, strict=True)]
     return AnchorLosses(*joined), torch.cat(has_positive), torch.cat(labelled)
-
-
-def contrastive_losses(
-    per_anchor: Float[Tensor, "similarities anchors"],
-    pairs: Sequence[LazyPairs],
-    average_over: AverageOver,
-    decoupled: float | None = None,
-) -> Losses:
-    """Per-anchor losses with everything that only depends on labels.
-
-    Args:
-        per_anchor: of `mscon.method.kernels.contrast`.
-        pairs: what they were computed from.
-        average_over: which anchors count.
-        decoupled: for a denominator of negatives alone the greatest difference of two logits, else None.
-    """
-    counts = count_each(pairs)
-    has_positive, labelled = counts.has_positive, counts.known > 0
-    compared, floor, ceiling = has_positive, counts.floor, counts.ceiling
-    if decoupled is not None:
-        compared = has_positive & (counts.negatives > 0)
-        ceiling = counts.negatives.clamp_min(1).to(per_anchor.dtype).log()
-        floor = (ceiling - decoupled) * compared
-    counted = compared if average_over == "anchors_with_a_positive" else labelled
-    share = counted.to(per_anchor.dtype) / counted.sum(dim=1, keepdim=True).clamp_min(1)
-    return Losses(
-        per_anchor=per_anchor,
-        counted=counted,
-        has_positive=has_positive,
-        labelled=labelled,
-        floor=(floor * share).sum(dim=1),
-        ceiling=((ceiling if counted is compared else ceiling * compared) * share).sum(dim=1),
-    )

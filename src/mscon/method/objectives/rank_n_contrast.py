@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -17,6 +16,7 @@ from mscon.method.objectives.base import (
     positive,
 )
 from mscon.method.pairs import LazyPairs, Pairs
+from mscon.method.template import Terms, distance_logits, log_mask, template_losses
 
 
 def rank_n_contrast(
@@ -64,20 +64,10 @@ def _formula(temperature: float) -> Formula:
     def formula(
         anchors: Float[Tensor, "anchors dim"], candidates: Float[Tensor, "candidates dim"], pairs: Pairs
     ) -> AnchorLosses:
-        # Not by the product of matrices: near distances are what counts, and it would lose their digits.
-        distance = torch.cdist(anchors, candidates, compute_mode="donot_use_mm_for_euclid_dist")
-        # The least alike first and what is unknown last, where no sum reaches it.
-        ranked, order = pairs.weight.masked_fill(~pairs.known, torch.inf).sort(dim=1)
-        logits = (distance / -temperature).masked_fill(~pairs.known, 0.0).gather(1, order)
-        ranked = ranked.contiguous()
-        behind = torch.searchsorted(ranked, ranked, right=True)  # how many are no more alike
-        as_alike = behind - torch.searchsorted(ranked, ranked)  # how many of these are equally alike
-        sums = logits.logcumsumexp(dim=1).gather(1, (behind - 1).clamp_min(0))
-        positives = (ranked > 0) & (ranked < torch.inf)
-        share = positives.to(logits.dtype) / positives.sum(dim=1, keepdim=True).clamp_min(1)
-        loss = (share * (sums - logits)).sum(dim=1)
-        floor, ceiling = ((share * number.to(share.dtype).log()).sum(dim=1) for number in (as_alike, behind))
-        return AnchorLosses(loss, positives.any(dim=1), floor, ceiling)
+        logits = distance_logits(anchors, candidates, temperature)
+        positives = (pairs.known & (pairs.weight > 0)).to(anchors.dtype)
+        terms = Terms(positives, log_mask(pairs.known, positives), alikeness=pairs.weight, ties=True)
+        return template_losses(logits, terms)
 
     return formula
 

@@ -12,6 +12,21 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 
+class FeatureGradients(NamedTuple):
+    """How the mean losses of a batch change with the features that all projections are computed from.
+
+    Those of an absent similarity are 0.
+
+    Attributes:
+        gramian: dot product of the gradients of each two losses, at the features of all samples of the batch.
+        gains: the derivative of each loss by a gain of each feature, a factor that is 1 in all samples: the sum of
+            feature times gradient over the samples.
+    """
+
+    gramian: Float[Tensor, "similarities similarities"]
+    gains: Float[Tensor, "similarities features"]
+
+
 @dataclass(frozen=True, slots=True)
 class BatchLosses:
     """The losses of one batch, a mean for each similarity.
@@ -22,12 +37,14 @@ class BatchLosses:
         ceiling: value each loss has for embeddings that all coincide.
         anchors: how many anchors each loss is the mean of, over all processes; 0 where the batch says nothing about a
             similarity, which is then absent.
+        gradients: of a training step, for a weighting that reads them; else None.
     """
 
     loss: Float[Tensor, " similarities"]
     floor: Float[Tensor, " similarities"]
     ceiling: Float[Tensor, " similarities"]
     anchors: Float[Tensor, " similarities"]
+    gradients: FeatureGradients | None = None
 
     @property
     def present(self) -> Bool[Tensor, " similarities"]:
@@ -77,9 +94,12 @@ class Weighting(nn.Module, ABC):
         fit_on: the samples that `fit_to` is called with: none; those of each "training" step before its losses are
             weighed; or after each "validation" all of its samples. Similarities must then be classes, and their
             objectives must have a temperature.
+        reads_gradients: whether training steps have `BatchLosses.gradients`, which cost a backward pass through losses
+            and heads for each similarity.
     """
 
     fit_on: Literal["nothing", "training", "validation"] = "nothing"
+    reads_gradients: bool = False
 
     def fit_to(self, samples: LabelledProjections, temperatures: Sequence[float]) -> None:
         """Learn from projections what losses do not tell.
@@ -117,7 +137,7 @@ class ScaledWeighting(Weighting):
         if not all(0 <= i <= MOST_IMPORTANT for i in importance) or not any(importance):
             most = f"{MOST_IMPORTANT:,.0f}"
             raise ValueError(f"importance must be from 0 to {most} and not 0 for all, got {list(importance)}.")
-        self.weighting, self.fit_on = weighting, weighting.fit_on
+        self.weighting, self.fit_on, self.reads_gradients = weighting, weighting.fit_on, weighting.reads_gradients
         self.register_buffer("importance", torch.tensor(list(importance), dtype=torch.float32))
 
     def fit_to(self, samples: LabelledProjections, temperatures: Sequence[float]) -> None:
@@ -128,6 +148,14 @@ class ScaledWeighting(Weighting):
         weights = weighted.weights * self.importance.to(batch.loss.dtype)
         more = (weights - weighted.weights).detach() * batch.loss.where(batch.present, 0.0)
         return Weighted(weighted.total + more.sum(), weights)
+
+
+def scaled_where(
+    weights: Float[Tensor, " similarities"], scaled: Bool[Tensor, " similarities"]
+) -> Float[Tensor, " similarities"]:
+    """Weights that sum to the number of those that are scaled; the others are 1. Scaled weights must not be all 0."""
+    total = weights.where(scaled, 0.0).sum().clamp_min(1e-12)
+    return torch.where(scaled, weights * scaled.sum() / total, 1.0)
 
 
 def relative_excess(

@@ -12,7 +12,7 @@ from torch.nn.functional import normalize
 
 from mscon.errors import need_one_of
 from mscon.method.kernels.precision import no_rounding
-from mscon.method.weightings.base import BatchLosses, LabelledProjections, Weighted, Weighting
+from mscon.method.weightings.base import BatchLosses, LabelledProjections, Weighted, Weighting, scaled_where
 
 FitOn = Literal["validation", "training"]
 
@@ -55,7 +55,7 @@ def pseudo_likelihood(
     Source: MSCon eq. 5, https://arxiv.org/abs/2307.02712, with the normalisation over the classes that are
         there, which eq. 6 replaces by 2 log sigma.
     """
-    counted = _shared(classes, rows)
+    counted = shared(classes, rows)
     dtype = torch.promote_types(projections.dtype, torch.float32)
     temperature = torch.as_tensor(temperature, dtype=dtype, device=projections.device)
     if not counted.any():
@@ -77,7 +77,7 @@ def pseudo_likelihood(
     return nll.masked_scatter(counted.expand_as(nll), torch.cat(parts, dim=-1)), counted
 
 
-def _shared(classes: Int[Tensor, " samples"], rows: Int[Tensor, " samples"]) -> Bool[Tensor, " samples"]:
+def shared(classes: Int[Tensor, " samples"], rows: Int[Tensor, " samples"]) -> Bool[Tensor, " samples"]:
     """Samples with a class that is not that of their row alone."""
     names, owners = torch.stack([classes, rows]).unique(dim=1)[0].unique(return_counts=True)
     return (owners[torch.searchsorted(names, classes)] > 1) & (classes >= 0)
@@ -184,7 +184,5 @@ class Exact(Weighting):
         present = batch.present
         weights = (-self.log_variance).exp()
         if self.normalise:
-            judged = self.judged & present
-            total = weights.where(judged, 0.0).sum().clamp_min(1e-12)
-            weights = torch.where(judged, weights * judged.sum() / total, 1.0)
+            weights = scaled_where(weights, self.judged & present)
         return Weighted.sum(weights, batch)
