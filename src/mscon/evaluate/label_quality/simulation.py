@@ -20,7 +20,7 @@ from mscon.evaluate.label_quality.noise import Judgement, Noise, judge
 # The bias is the mean over simulations; of many rows one tells it well enough.
 _SIMULATIONS, _ROWS = 2, 10_000
 # How much of it is subtracted. Errors of the models are right labels of the simulation, which makes its rows harder
-# than those of the table: with 1, estimates for columns of digits and glyphs were 2 to 5 points too low.
+# than those of the table: with 1, estimates for columns of digits and glyphs were up to 5 points too low.
 _SUBTRACTED = 0.6
 
 
