@@ -32,10 +32,12 @@ ALLOWED: dict[str, set[str]] = {
         "errors",
     },
     "method.comparison": {"method.pairs"},
+    "method.mixtures": set(),
     "method.objectives.base": {"method.comparison", "method.pairs", "method.kernels", "method.similarities"},
     "method.template": {"method.objectives.base", "method.kernels", "method.similarities", "errors"},
     "method.objectives": {
         "method.template",
+        "method.mixtures",
         "method.comparison",
         "method.pairs",
         "method.kernels",

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from mscon.method.objectives.sincere import SINCERE as SINCERE
     from mscon.method.objectives.supcon import SupCon as SupCon
     from mscon.method.objectives.supcon import supcon as supcon
+    from mscon.method.objectives.supremix import SupReMix as SupReMix
     from mscon.method.objectives.symnce import SymNCE as SymNCE
     from mscon.method.objectives.triplet_margin import TripletMargin as TripletMargin
     from mscon.method.pairs import LazyPairs as LazyPairs
@@ -77,6 +78,7 @@ _HOMES = {
     "mscon.method.objectives.rince": ("RINCE",),
     "mscon.method.objectives.sincere": ("SINCERE",),
     "mscon.method.objectives.supcon": ("SupCon", "supcon"),
+    "mscon.method.objectives.supremix": ("SupReMix",),
     "mscon.method.objectives.symnce": ("SymNCE",),
     "mscon.method.objectives.triplet_margin": ("TripletMargin",),
     "mscon.method.pairs": ("LazyPairs", "Pairs"),

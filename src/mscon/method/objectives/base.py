@@ -31,18 +31,24 @@ _AT_ONCE = 2**22
 class Objective(nn.Module, ABC):
     """One loss per anchor and similarity. Subclasses are final.
 
+    What an objective draws at random it draws from torch's global generator, and nothing in evaluation mode.
+
     Attributes:
         temperature: divides cosine similarities in a softmax; None for objectives that have no such number.
-        compares: False for those that read codes as numbers of classes and compare no rows.
+        compares: False for those that compare no rows.
         reads_codes: True for those that look into codes, and so cannot be handed those of drawn triplets.
+        numbers_classes: True for those that read codes as numbers of classes, from 0 to one less than there are.
+        learns_width: True for those that learn something of the width of the projections.
     """
 
     temperature: float | None = None
     compares: bool = True
     reads_codes: bool = False
+    numbers_classes: bool = False
+    learns_width: bool = False
 
     def prepare(self, similarities: Sequence[Similarity], dim: int) -> None:
-        """Called once before training, for objectives that learn candidates of their own."""
+        """Called once before training, for objectives that learn something of their own, or refuse a kind."""
         del similarities, dim
 
     @abstractmethod
@@ -94,7 +100,8 @@ AnchorsAtOnce = Callable[[int, int], int]
 """Of (candidates, dim), for how many anchors pairs are written out at once."""
 
 
-def _anchors_at_once(candidates: int, _dim: int) -> int:
+def anchors_at_once(candidates: int, _dim: int) -> int:
+    """By default: so many that their pairs are some million."""
     return _AT_ONCE // candidates
 
 
@@ -124,7 +131,7 @@ def pair_losses(
     formula: Formula,
     comparison: Comparison,
     *,
-    anchors_at_once: AnchorsAtOnce = _anchors_at_once,
+    anchors_at_once: AnchorsAtOnce = anchors_at_once,
     floor: float = 0.0,
     ceiling: float = 0.0,
 ) -> Losses:
@@ -147,7 +154,7 @@ def block_losses(
     formula: Callable[[Block], AnchorLosses],
     comparison: Comparison,
     *,
-    anchors_at_once: AnchorsAtOnce = _anchors_at_once,
+    anchors_at_once: AnchorsAtOnce = anchors_at_once,
     floor: float = 0.0,
     ceiling: float = 0.0,
 ) -> Losses:
@@ -201,7 +208,7 @@ def by_blocks(
     anchors: Float[Tensor, "anchors dim"],
     candidates: Float[Tensor, "candidates dim"] | None,
     pairs: Pairs | LazyPairs,
-    anchors_at_once: AnchorsAtOnce = _anchors_at_once,
+    anchors_at_once: AnchorsAtOnce = anchors_at_once,
 ) -> tuple[AnchorLosses, Bool[Tensor, " anchors"], Bool[Tensor, " anchors"]]:
     """What a formula says of every anchor by looking at all its pairs, in memory for some anchors at a time.
 

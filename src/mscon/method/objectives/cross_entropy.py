@@ -24,6 +24,8 @@ class CrossEntropy(Objective):
 
     compares = False
     reads_codes = True
+    numbers_classes = True
+    learns_width = True
 
     def __init__(self) -> None:
         super().__init__()
