@@ -33,11 +33,13 @@ ALLOWED: dict[str, set[str]] = {
     },
     "method.comparison": {"method.pairs"},
     "method.mixtures": set(),
+    "method.class_counts": {"method.similarities", "errors"},
     "method.objectives.base": {"method.comparison", "method.pairs", "method.kernels", "method.similarities"},
     "method.template": {"method.objectives.base", "method.kernels", "method.similarities", "errors"},
     "method.objectives": {
         "method.template",
         "method.mixtures",
+        "method.class_counts",
         "method.comparison",
         "method.pairs",
         "method.kernels",

@@ -36,6 +36,8 @@ CASES: dict[str, Sequence[str]] = {
     "himulcon": ("objective.name=himulcon", 'similarity=[{column="path", name="hierarchical"}]'),
     "cross_entropy": ("objective.name=cross_entropy", KIND),
     "triplet_margin": ("objective.name=triplet_margin", KIND),
+    "tau": ("objective.name=tau", KIND),
+    "amcl": ('objective={name="amcl", lowest=0.05}', KIND),
     "triplets": ("objective.name=triplet_margin", "triplets.count=40", KIND),
     "adamw, moving average": (CLASSES, "train.optimiser=adamw", "keep.average=0.9"),
     "an objective of its own": (
