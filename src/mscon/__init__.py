@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from mscon.method.objectives.mulsupcon import MulSupCon as MulSupCon
     from mscon.method.objectives.rank_n_contrast import RankNContrast as RankNContrast
     from mscon.method.objectives.rince import RINCE as RINCE
+    from mscon.method.objectives.sepclr import SepCLR as SepCLR
     from mscon.method.objectives.simlap import SimLAP as SimLAP
     from mscon.method.objectives.sincere import SINCERE as SINCERE
     from mscon.method.objectives.supcon import SupCon as SupCon
@@ -82,6 +83,7 @@ _HOMES = {
     "mscon.method.objectives.mulsupcon": ("MulSupCon",),
     "mscon.method.objectives.rank_n_contrast": ("RankNContrast",),
     "mscon.method.objectives.rince": ("RINCE",),
+    "mscon.method.objectives.sepclr": ("SepCLR",),
     "mscon.method.objectives.simlap": ("SimLAP",),
     "mscon.method.objectives.sincere": ("SINCERE",),
     "mscon.method.objectives.supcon": ("SupCon", "supcon"),

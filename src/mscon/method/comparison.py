@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -106,3 +107,30 @@ class Losses:
     def present(self) -> Bool[Tensor, " similarities"]:
         """Similarities with an anchor to average over in this batch."""
         return self.counted.any(dim=1)
+
+
+def joined(each: Sequence[Losses], place: Sequence[int]) -> Losses:
+    """Losses of several parts as one.
+
+    Args:
+        each: of some similarities each.
+        place: of each similarity, the number of its row in what the parts say one after the other.
+    """
+    rows = list(place)
+
+    def rows_of(name: str) -> Tensor:
+        return torch.cat([getattr(losses, name) for losses in each])[rows]
+
+    correct = None
+    if any(losses.correct is not None for losses in each):
+        numbers = [torch.full_like(ls.per_anchor, math.nan) if ls.correct is None else ls.correct for ls in each]
+        correct = torch.cat([one.to(torch.get_default_dtype()) for one in numbers])[rows]
+    return Losses(
+        per_anchor=rows_of("per_anchor"),
+        counted=rows_of("counted"),
+        has_positive=rows_of("has_positive"),
+        labelled=rows_of("labelled"),
+        floor=rows_of("floor"),
+        ceiling=rows_of("ceiling"),
+        correct=correct,
+    )

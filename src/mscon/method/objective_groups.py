@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -10,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from mscon.method.comparison import Comparison, Losses, SampleOrigin
+from mscon.method.comparison import Comparison, Losses, SampleOrigin, joined
 from mscon.method.objectives.base import Objective
 from mscon.method.pairs import Exchange
 from mscon.method.similarities.base import Similarity
@@ -62,24 +61,7 @@ class ObjectiveGroups(Objective):
     def forward(self, comparison: Comparison) -> Losses:
         each = [_losses(group, comparison) for group in self.groups]
         order = [i for group in self.groups for i in group.similarities]
-        place = [order.index(i) for i in range(len(order))]
-
-        def joined(name: str) -> Tensor:
-            return torch.cat([getattr(losses, name) for losses in each])[place]
-
-        correct = None
-        if any(losses.correct is not None for losses in each):
-            numbers = [torch.full_like(ls.per_anchor, math.nan) if ls.correct is None else ls.correct for ls in each]
-            correct = torch.cat([one.to(torch.get_default_dtype()) for one in numbers])[place]
-        return Losses(
-            per_anchor=joined("per_anchor"),
-            counted=joined("counted"),
-            has_positive=joined("has_positive"),
-            labelled=joined("labelled"),
-            floor=joined("floor"),
-            ceiling=joined("ceiling"),
-            correct=correct,
-        )
+        return joined(each, [order.index(i) for i in range(len(order))])
 
 
 def objective_of_each(objectives: Sequence[Objective]) -> Objective:

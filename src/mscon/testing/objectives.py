@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import math
@@ -18,6 +19,7 @@ from mscon.method.similarities.base import Similarity
 from mscon.method.similarities.categorical import Categorical
 from mscon.method.similarities.continuous import Continuous
 from mscon.method.similarities.hierarchical import Hierarchical
+from mscon.method.similarities.same_row import SameRow
 from mscon.testing.cases import LARGE_NAMINGS, SIGNED_NAMINGS, around, equal, holds, seeded
 
 _LEVELS = Hierarchical("h", (("a", "x"), ("a", "y"), ("b", "x")))
@@ -37,25 +39,27 @@ _NUMBERS = _Columns(
     (Continuous("a", width=1.0), Continuous("b", width=1.0)),
     lambda classes: torch.where(classes < 0, math.nan, 0.9 * classes.float()),
 )
+_VIEWS = _Columns((SameRow("a"), Categorical("b", ("p", "q", "r"))), lambda classes: classes)
 
 
 def _columns_of(objective: Objective) -> _Columns:
-    """Classes; numbers for objectives that say in words that they are not for classes."""
-    try:
-        copy.deepcopy(objective).prepare(_CLASSES.kinds, _DIM)
-    except MSConError:
-        return _NUMBERS
-    return _CLASSES
+    """The first that it takes; of the last it says in words what is wrong."""
+    for columns in (_CLASSES, _NUMBERS):
+        with contextlib.suppress(MSConError):
+            copy.deepcopy(objective).prepare(columns.kinds, _DIM)
+            return columns
+    return _VIEWS
 
 
 def check_objective(objective: Objective) -> None:
     """Check that an objective keeps to what training relies on. It is copied, and not changed.
 
-    Two columns of classes with missing labels, or of numbers if it refuses classes, and embeddings of 6 dimensions. It
-    is in evaluation mode, where an objective draws nothing at random. Checked are: that neither the order of rows
-    nor the names of classes matter; that a missing label is as good as an absent row, has loss 0 and no gradient; that
-    gradients are finite and those of finite differences; that floor <= loss, and floor < ceiling; that autocast rounds
-    nothing, and bfloat16 embeddings only what they must; that candidates equal to the anchors are as good as none.
+    Two columns of classes with missing labels, or of numbers if it refuses classes, or `same_row` and classes "p", "q"
+    and "r" if it refuses both; and embeddings of 6 dimensions. It is in evaluation mode, where an objective draws
+    nothing at random. Checked are: that neither the order of rows nor the names of classes matter; that a missing label
+    is as good as an absent row, has loss 0 and no gradient; that gradients are finite and those of finite differences;
+    that floor <= loss, and floor < ceiling; that autocast rounds nothing, and bfloat16 embeddings only what they must;
+    that candidates equal to the anchors are as good as none.
 
     Args:
         objective: as its constructor leaves it; `prepare` is called here.

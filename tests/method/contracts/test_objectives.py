@@ -25,7 +25,8 @@ from mscon.testing import check_objective
 def test_an_objective_keeps_the_contract(name):
     torch.manual_seed(0)
     name, decoupled, _ = name.partition(", decoupled")
-    check_objective(catalogue.build("objective", name, {"denominator": "negatives"} if decoupled else {}))
+    settings = {"denominator": "negatives"} if decoupled else {"background": "p"} if name == "sepclr" else {}
+    check_objective(catalogue.build("objective", name, settings))
 
 
 def test_a_decoupled_supcon_is_the_loss_of_its_paper():
