@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from mscon.method.objectives.sepclr import SepCLR as SepCLR
     from mscon.method.objectives.simlap import SimLAP as SimLAP
     from mscon.method.objectives.sincere import SINCERE as SINCERE
+    from mscon.method.objectives.subspaces import Subspaces as Subspaces
     from mscon.method.objectives.supcon import SupCon as SupCon
     from mscon.method.objectives.supcon import supcon as supcon
     from mscon.method.objectives.supremix import SupReMix as SupReMix
@@ -86,6 +87,7 @@ _HOMES = {
     "mscon.method.objectives.sepclr": ("SepCLR",),
     "mscon.method.objectives.simlap": ("SimLAP",),
     "mscon.method.objectives.sincere": ("SINCERE",),
+    "mscon.method.objectives.subspaces": ("Subspaces",),
     "mscon.method.objectives.supcon": ("SupCon", "supcon"),
     "mscon.method.objectives.supremix": ("SupReMix",),
     "mscon.method.objectives.symnce": ("SymNCE",),

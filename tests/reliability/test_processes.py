@@ -37,6 +37,12 @@ CASES: dict[str, Sequence[str]] = {
     "cross_entropy": ("objective.name=cross_entropy", KIND),
     "triplet_margin": ("objective.name=triplet_margin", KIND),
     "tau": ("objective.name=tau", KIND),
+    "subspaces": ('objective={name="subspaces", learners=2}', KIND),
+    "sepclr": (
+        'objective={name="sepclr", background="a"}',
+        'similarity=[{name="same_row"}, {column="kind", name="categorical"}]',
+        "views.corrupt=0.3",
+    ),
     "amcl": ('objective={name="amcl", lowest=0.05}', KIND),
     "triplets": ("objective.name=triplet_margin", "triplets.count=40", KIND),
     "adamw, moving average": (CLASSES, "train.optimiser=adamw", "keep.average=0.9"),

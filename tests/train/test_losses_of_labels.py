@@ -1,4 +1,4 @@
-"""Losses that draw, learn something of their own or serve two similarities: trained by a recipe, again and to its end."""
+"""Losses that draw, learn something of their own or serve two similarities: trained by a recipe."""
 
 from __future__ import annotations
 

@@ -87,6 +87,7 @@ def test_temperatures_learn_and_refusals_say_what_would_do():
     criterion(z, torch.tensor([[0, 0, 1, 1, 2, 2, 3, 3], [0, 1, 0, 1, 0, 1, 0, 1]]).T).backward()
     optimiser.step()
     assert any((p != old).any() for p, old in zip(criterion.parameters(), before, strict=True))
+    assert not prepared()(Comparison.of(torch.zeros(1, 0, 6, dtype=F64), None, [draw(0).pairs[0]])).counted.any()
     with pytest.raises(ValueError, match="AMCL learns weights of its own: give dim="):
         MSConLoss(["make"], objective="amcl")
     with pytest.raises(RecipeError, match=r"'amcl' compares with rows that are not alike in anything.*'sincere'"):

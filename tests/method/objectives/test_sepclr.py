@@ -113,7 +113,7 @@ def test_it_trains_in_a_loop_of_ones_own():
 
 @pytest.mark.parametrize("similarities", [["same_row"], [FLAGS[0]], ["same_row", FLAGS[0], Categorical("sex", 2)]])
 def test_other_similarities_than_its_two_are_one_message(similarities):
-    with pytest.raises(RecipeError, match="'sepclr' serves two similarities together: one of kind same_row.*Here it"):
+    with pytest.raises(RecipeError, match=r"'sepclr' serves two similarities together: one of kind same_row.*Here it"):
         MSConLoss(similarities, objective="sepclr", background="healthy")
 
 

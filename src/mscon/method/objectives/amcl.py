@@ -63,6 +63,8 @@ class AMCL(Objective):
     def _losses_of(self, block: Block) -> AnchorLosses:
         cosines = cosine_logits(block.anchors, block.candidates, 1.0)
         weights, negative = known_weights(block, cosines), block.pairs.negative
+        if not len(block.candidates):  # a process may have no rows
+            return AnchorLosses(cosines.values.sum(dim=1), negative.any(dim=1))
         total = weights.sum(dim=1, keepdim=True)
         share = weights / total.clamp_min(torch.finfo(weights.dtype).tiny)
         tau = self._temperatures(block)

@@ -76,9 +76,9 @@ class CoreTuning(Objective):
         positives, negatives = block.pairs.known & (block.pairs.weight > 0), block.pairs.negative
         mixtures = self._mixtures(block, cosines.values, positives, negatives)
         counted = block.pairs.known.any(dim=1)
-        own = block.anchor_codes.long().clamp_min(0)
+        classes = block.anchor_codes.long().clamp_min(0)
         scores = classifier(block.anchors.to(classifier.weight.dtype)).to(block.anchors.dtype)
-        terms, number = cross_entropy(scores, own, reduction="none"), torch.ones_like(scores[:, 0])
+        terms, number = cross_entropy(scores, classes, reduction="none"), torch.ones_like(scores[:, 0])
         for mixture in mixtures:
             mixed = classifier(mixture.vectors.to(classifier.weight.dtype)).to(block.anchors.dtype)
             of_first, of_second = (cross_entropy(mixed, c, reduction="none") for c in (mixture.first, mixture.second))
@@ -87,7 +87,7 @@ class CoreTuning(Objective):
         contrast = self._contrast(block, cosines, positives, mixtures)
         assert contrast.floor is not None
         assert contrast.ceiling is not None
-        correct = ((scores.argmax(dim=1) == own) & counted).to(scores.dtype)
+        correct = ((scores.argmax(dim=1) == classes) & counted).to(scores.dtype)
         return AnchorLosses(
             torch.where(counted, terms / number + self.eta * contrast.loss, 0.0),
             counted,
@@ -120,8 +120,8 @@ class CoreTuning(Objective):
         vectors, classes = block.candidates, block.candidate_codes.long().clamp_min(0)
         has_negative = negatives.any(dim=1)
         if not cosines.numel():
-            own = block.anchor_codes.long().clamp_min(0)
-            alone = Mixture(block.anchors, own, own, share, has_negative)
+            of_anchors = block.anchor_codes.long()
+            alone = Mixture(block.anchors, of_anchors, of_anchors, share, has_negative)
             return alone, alone
         far = cosines.masked_fill(~positives, torch.inf).argmin(dim=1)
         near = other = cosines.masked_fill(~negatives, -torch.inf).argmax(dim=1)

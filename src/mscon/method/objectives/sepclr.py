@@ -1,4 +1,4 @@
-"""SepCLR: what all rows have in common, and what only target rows have, in two spaces that tell nothing of each other."""
+"""SepCLR: what all rows have in common, and what only target rows have, in two spaces that share little."""
 
 from __future__ import annotations
 

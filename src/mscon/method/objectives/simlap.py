@@ -85,16 +85,16 @@ class SimLAP(Objective):
 
     def _partners(self, block: Block) -> Int[Tensor, " anchors"]:
         """The partner class of each anchor; its own where there is no other."""
-        own, others = block.anchor_codes.long(), block.candidate_codes.long()
+        classes, others = block.anchor_codes.long(), block.candidate_codes.long()
         eligible = block.pairs.negative if self.partners == "distinct" else block.pairs.known
         if self.partners == "identical" or not eligible.numel() or not (self.training or self.partners == "distinct"):
-            return own
+            return classes
         if self.training:
             chance = torch.where(eligible.any(dim=1, keepdim=True), eligible.float(), 1.0)
             partner = others[torch.multinomial(chance, 1).squeeze(1)]
         else:
-            partner = _next_class(own, others, eligible)
-        return torch.where(eligible.any(dim=1), partner, own)
+            partner = _next_class(classes, others, eligible)
+        return torch.where(eligible.any(dim=1), partner, classes)
 
 
 class Gate(nn.Module):
@@ -136,12 +136,12 @@ def gated_cosines(
 
 
 def _next_class(
-    own: Int[Tensor, " anchors"], others: Int[Tensor, " candidates"], eligible: Bool[Tensor, "anchors candidates"]
+    classes: Int[Tensor, " anchors"], others: Int[Tensor, " candidates"], eligible: Bool[Tensor, "anchors candidates"]
 ) -> Int[Tensor, " anchors"]:
     """The least class of an eligible candidate above the anchor's; after the greatest comes the least."""
-    none = torch.iinfo(own.dtype).max
+    none = torch.iinfo(classes.dtype).max
     least, above = (
         torch.where(mask, others[None, :], none).amin(dim=1)
-        for mask in (eligible, eligible & (others[None, :] > own[:, None]))
+        for mask in (eligible, eligible & (others[None, :] > classes[:, None]))
     )
     return torch.where(above < none, above, least)
