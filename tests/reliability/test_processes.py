@@ -43,7 +43,7 @@ CASES: dict[str, Sequence[str]] = {
         'similarity=[{name="same_row"}, {column="kind", name="categorical"}]',
         "views.corrupt=0.3",
     ),
-    "amcl": ('objective={name="amcl", lowest=0.05}', KIND),
+    "amcl": ("objective.name=amcl", KIND),
     "triplets": ("objective.name=triplet_margin", "triplets.count=40", KIND),
     "adamw, moving average": (CLASSES, "train.optimiser=adamw", "keep.average=0.9"),
     "an objective of its own": (

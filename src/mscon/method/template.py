@@ -29,7 +29,7 @@ from mscon.method.similarities.base import Similarity
 
 # The log of a weight of 0. Sums of nothing are then finite, so that backward meets no NaN; no exponential is nearly
 # as small, so nothing comes of it beside a competitor.
-_NEVER = -1e30
+NEVER = -1e30
 
 PairLoss = Callable[[Float[Tensor, "anchors candidates"], Float[Tensor, "anchors candidates"]], Tensor]
 """Logit of a positive and log-sum of what it competes with -> loss of the pair."""
@@ -133,7 +133,7 @@ def template_losses(
 
     def mean(pairs: Float[Tensor, "anchors candidates_or_1"]) -> Float[Tensor, " anchors"]:
         if logarithm == "inside":
-            each = torch.where(share > 0, share.clamp_min(torch.finfo(share.dtype).tiny).log() - pairs, _NEVER)
+            each = torch.where(share > 0, share.clamp_min(torch.finfo(share.dtype).tiny).log() - pairs, NEVER)
             return -torch.where(total > 0, each, 0.0).logsumexp(dim=1)
         return torch.where(share > 0, share * pairs, 0.0).sum(dim=1)
 
@@ -180,7 +180,7 @@ def with_constant_positive(logits: Logits, terms: Terms) -> tuple[Logits, Terms]
 def _log_sums(near: Tensor, far: Tensor, terms: Terms) -> tuple[Tensor, Tensor]:
     """log D of every candidate as a positive of logit `near` whose competitors have logits `far`; does it meet any?"""
     competing = terms.log_weights > -torch.inf
-    weighed = far + terms.log_weights.clamp_min(_NEVER)
+    weighed = far + terms.log_weights.clamp_min(NEVER)
     if terms.alikeness is None:
         sums, meets = weighed.logsumexp(dim=1, keepdim=True), competing.any(dim=1, keepdim=True)
     else:
@@ -191,7 +191,7 @@ def _log_sums(near: Tensor, far: Tensor, terms: Terms) -> tuple[Tensor, Tensor]:
     if near is not far:
         # A positive among its own competitors is near there too.
         more = near + terms.log_weights + torch.log1p(-(far - near).exp())
-        sums = torch.logaddexp(sums, torch.where(_competes_with_itself(terms), more, _NEVER))
+        sums = torch.logaddexp(sums, torch.where(_competes_with_itself(terms), more, NEVER))
     if terms.itself:
         sums = torch.logaddexp(sums, near + torch.tensor(terms.itself, dtype=sums.dtype).log())
     return sums, meets

@@ -30,8 +30,9 @@ def omega(tau: float, dim: int) -> float:
     return dim / 2 * math.log(tau) + 1 / tau
 
 
-def test_it_is_the_formula_of_the_table():
-    objective = prepared(beta=0.3, lowest=0.05)
+@pytest.mark.parametrize("hardest", [1, 3, 100])
+def test_it_is_its_formula_with_one_negative_that_of_the_table(hardest):
+    objective = prepared(beta=0.3, hardest=hardest)
     batch = draw(10, seed=2)
     losses = objective(Comparison.of(batch.anchors, None, batch.pairs))
     for space, pairs, row, counted in zip(batch.anchors, batch.pairs, losses.per_anchor, losses.counted, strict=True):
@@ -46,13 +47,13 @@ def test_it_is_the_formula_of_the_table():
             if not (alike and unlike):
                 assert row[i] == 0
                 continue
-            n = max(unlike, key=lambda j: s[j] / tau[j])
+            hard = sorted(unlike, key=lambda j: s[j] / tau[j])[-hardest:]
             expected = sum(-s[p] / tau[p] + 0.3 * omega(tau[p], 6) for p in alike) / len(alike)
-            expected += s[n] / tau[n] - 0.3 * omega(tau[n], 6)
+            expected += sum(s[n] / tau[n] - 0.3 * omega(tau[n], 6) for n in hard) / len(hard)
             assert row[i].item() == pytest.approx(expected, rel=1e-6, abs=1e-9)
 
 
-@pytest.mark.parametrize("settings", [{"beta": 0.1, "lowest": 0.05}, {"beta": 3.0}, {"beta": 1.0, "highest": 0.5}])
+@pytest.mark.parametrize("settings", [{"beta": 0.1}, {"beta": 3.0, "lowest": 1e-5}, {"beta": 1.0, "highest": 0.5}])
 def test_no_cosines_and_temperatures_get_below_the_floor(settings):
     objective = AMCL(**settings)
     floor, dim, beta = objective._floor(6), 6, objective.beta
@@ -63,7 +64,7 @@ def test_no_cosines_and_temperatures_get_below_the_floor(settings):
 
 
 def test_embeddings_that_coincide_have_loss_0_and_blocks_are_the_same(monkeypatch):
-    objective, batch = prepared(lowest=0.05), draw(10, seed=2)
+    objective, batch = prepared(), draw(10, seed=2)
     alike = objective(Comparison.of(torch.ones_like(batch.anchors), None, batch.pairs))
     torch.testing.assert_close(alike.per_anchor, torch.zeros_like(alike.per_anchor))
     torch.testing.assert_close(alike.ceiling, torch.zeros_like(alike.ceiling))
@@ -80,7 +81,7 @@ def test_embeddings_that_coincide_have_loss_0_and_blocks_are_the_same(monkeypatc
 
 
 def test_temperatures_learn_and_refusals_say_what_would_do():
-    criterion = MSConLoss(["make", "type"], objective="amcl", dim=5, lowest=0.05)
+    criterion = MSConLoss(["make", "type"], objective="amcl", dim=5)
     before = [p.detach().clone() for p in criterion.parameters()]
     optimiser = torch.optim.SGD(criterion.parameters(), lr=0.1)
     z = torch.randn(2, 8, 5)
@@ -94,3 +95,5 @@ def test_temperatures_learn_and_refusals_say_what_would_do():
         MSConLoss([Continuous("price", width=1.0)], objective="amcl", dim=5)
     with pytest.raises(ValueError, match="highest must be finite and above lowest"):
         AMCL(lowest=3.0)
+    with pytest.raises(ValueError, match="hardest and hidden must be at least 1, got 0 and 128"):
+        AMCL(hardest=0)

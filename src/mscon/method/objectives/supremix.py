@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.nn.functional import pad
 
 from mscon.errors import RecipeError
 from mscon.method.mixtures import mixed_cosines, mixing_share
 from mscon.method.objectives.base import AnchorLosses, Block, positive
 from mscon.method.similarities.base import Similarity
 from mscon.method.similarities.continuous import Continuous
-from mscon.method.template import Logits, Template, Terms, cosine_logits, template_losses
+from mscon.method.template import NEVER, Logits, Template, Terms, cosine_logits
 
 # Logits that are written out at once: of each anchor one a candidate, and one a pair of candidates.
 _AT_ONCE = 2**22
@@ -93,24 +96,28 @@ class SupReMix(Template):
         return Terms(alike.to(logits.values.dtype), self._log_weights(apart, logits.values, block.pairs.known))
 
     def losses_of(self, block: Block) -> AnchorLosses:
+        """As the template says, with bounds of its own: those of the template would take longest of all."""
         assert self.temperature is not None
         cosines = cosine_logits(block.anchors, block.candidates, 1.0)
         terms = self.terms(block, cosines)
-        values, positives, log_weights = [cosines.values], [terms.positives], [terms.log_weights]
+        parts = [_part(cosines.values / self.temperature, terms.positives > 0, terms.log_weights)]
         if self.hard_negatives:
             share = mixing_share(self.alpha, self.beta, cosines.values, at_random=self.training)
+            mixtures = mixed_cosines(share, torch.ones_like(share), cosines.values, cosines.values)
             unlike = block.pairs.known & (terms.positives == 0)
-            values.append(mixed_cosines(share, torch.ones_like(share), cosines.values, cosines.values))
-            positives.append(torch.zeros_like(share))
-            log_weights.append(self._log_weights((1 - share) * _apart(block), share, unlike))
+            log_weights = self._log_weights((1 - share) * _apart(block), share, unlike)
+            parts.append(_part(mixtures / self.temperature, torch.zeros_like(unlike), log_weights))
         if self.hard_positives:
             mixtures, exists = self._between(block, cosines.values)
-            values.append(mixtures)
-            positives.append(exists.to(mixtures.dtype))
-            log_weights.append(self._log_weights(torch.zeros_like(mixtures), mixtures, exists))
-        highest = cosines.highest / self.temperature
-        logits = Logits(torch.cat(values, dim=1) / self.temperature, -highest, highest)
-        return template_losses(logits, Terms(torch.cat(positives, dim=1), torch.cat(log_weights, dim=1)))
+            parts.append(_part(mixtures / self.temperature, exists, torch.where(exists, 0.0, -torch.inf).to(mixtures)))
+        log_sum, pull, positives, weight = (torch.stack(of_parts) for of_parts in zip(*parts, strict=True))
+        number, competing = positives.sum(dim=0), weight.sum(dim=0).clamp_min(1)
+        loss = log_sum.logsumexp(dim=0) - pull.sum(dim=0) / number.clamp_min(1)
+        # Either a positive is near and all else far, or positives share the denominator; their weight there is 1.
+        alone = torch.log1p((competing - 1) * math.exp(-2 / self.temperature))
+        bounds = (torch.maximum(alone, number.clamp_min(1).log()), competing.log())
+        loss, floor, ceiling = (torch.where(number > 0, values, 0.0) for values in (loss, *bounds))
+        return AnchorLosses(loss, number > 0, floor, ceiling)
 
     def _log_weights(self, apart: Tensor, like: Tensor, competing: Bool[Tensor, "*any"]) -> Tensor:
         weights = torch.log1p(apart.abs()) if self.distance_weights else torch.zeros_like(apart)
@@ -144,3 +151,32 @@ class SupReMix(Template):
 def _apart(block: Block) -> Float[Tensor, "anchors candidates"]:
     """By how much the number of a candidate is above that of an anchor, in widths; 0 where either is missing."""
     return (block.candidate_codes[None, :] - block.anchor_codes[:, None]).nan_to_num(0.0)
+
+
+class _Part(NamedTuple):
+    """What candidates of one sort add to the loss of each anchor.
+
+    Attributes:
+        log_sum: of their exponentials, weighted; far below any logit where there are none.
+        pull: sum of the logits of positives.
+        positives: how many these are.
+        weight: sum of the weights.
+    """
+
+    log_sum: Float[Tensor, " anchors"]
+    pull: Float[Tensor, " anchors"]
+    positives: Float[Tensor, " anchors"]
+    weight: Float[Tensor, " anchors"]
+
+
+def _part(
+    logits: Float[Tensor, "anchors candidates"],
+    positives: Bool[Tensor, "anchors candidates"],
+    log_weights: Float[Tensor, "anchors candidates"],
+) -> _Part:
+    return _Part(
+        pad(logits + log_weights.clamp_min(NEVER), (0, 1), value=NEVER).logsumexp(dim=1),
+        torch.where(positives, logits, 0.0).sum(dim=1),
+        positives.sum(dim=1).to(logits.dtype),
+        log_weights.exp().sum(dim=1),
+    )
