@@ -215,17 +215,23 @@ def alone(rows: int, dim: int, name: str, budget: float) -> dict[str, float | li
     for loss in implementations(Problem.draw(256, dim), [name]).values():
         loss().backward()
     problem = Problem.draw(rows, dim)
-    gradient_mb = problem.vectors.numel() * 4 / 1e6  # that of the vectors belongs to the caller
     loss = implementations(problem, [name])[name]
+    times: list[float] = []
+    extra = extra_megabytes(lambda: times.append(seconds(loss)), problem)
+    while sum(times) < budget and len(times) < 5:
+        times.append(seconds(loss))
+    return {"seconds": times[1:] or times, "extra_mb": extra}
+
+
+def extra_megabytes(run: Callable[[], object], problem: Problem) -> float:
+    """Megabytes that the peak of this process grows by while it first computes a loss and its gradient."""
+    gradient_mb = problem.vectors.numel() * 4 / 1e6  # that of the vectors belongs to the caller
     gc.collect()
     # Linux starts a new peak at this; importing torch has left a higher one than most losses reach.
     Path("/proc/self/clear_refs").write_text("5", "ascii")
     before = _peak_mb()
-    times = [seconds(loss)]
-    grown = _peak_mb() - before
-    while sum(times) < budget and len(times) < 5:
-        times.append(seconds(loss))
-    return {"seconds": times[1:] or times, "extra_mb": max(0.0, grown - gradient_mb)}
+    run()
+    return max(0.0, _peak_mb() - before - gradient_mb)
 
 
 def _peak_mb() -> float:

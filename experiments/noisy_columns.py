@@ -51,22 +51,23 @@ def judged(recipe: recipes.Recipe, table: Path, out: Path) -> Run:
     return run
 
 
-def scores(run: Run, columns: Sequence[str], *, tuned: bool = True) -> Scores:
+def scores(run: Run, columns: Sequence[str], *, tuned: bool = True, rows: str = "test") -> Scores:
     """Linear probes of a run.
 
     Args:
         columns: of the table.
         tuned: whether the penalty is chosen on validation rows; else it is `mscon.evaluate.linear.DEFAULT`, which takes
             a seventh of the time.
+        rows: of which split the scores are.
     """
     extract(run, progress=False)
-    rows, x = run.read_rows(), run.read_features()
-    frozen = FrozenFeatures.of(x, rows, run.read_recipe())
-    train, validation, test = (frozen.split[name] for name in ("train", "validation", "test"))
+    frame, x = run.read_rows(), run.read_features()
+    frozen = FrozenFeatures.of(x, frame, run.read_recipe())
+    train, validation, test = (frozen.split[name] for name in ("train", "validation", rows))
     validation = validation if tuned else validation[:0]
     by_column = {}
     for column in columns:
-        codes, names = codes_of(rows[column].to_list())
+        codes, names = codes_of(frame[column].to_list())
         result = linear_probe(
             "class", x[train], codes[train], x[validation], codes[validation], x[test], codes[test], names
         )

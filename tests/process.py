@@ -25,7 +25,7 @@ from reliability.events import Act, Event, watch
 _PRELOADED = [
     "matplotlib.figure",
     "mscon.cli",
-    "mscon.deploy.embedder",
+    "mscon.deploy.load",
     "mscon.deploy.shards",
     "mscon.evaluate.probe",
     "mscon.evaluate.report.card",

@@ -22,7 +22,8 @@ def supcon_loops(
 ) -> Float[np.ndarray, " anchors"]:
     """Khosla et al. 2020, eq. 2 (L_out) or 3 (L_in) with weights, one anchor at a time. 0 without a positive.
 
-    Or Yeh et al. 2022, eq. 6: positives compete with the negatives alone. 0 without one of these.
+    Or Yeh et al. 2022, eq. 6: positives compete with the negatives alone, 0 without one of these; or SINCERE, each with
+    the negatives and itself.
     """
     losses = []
     for i, anchor in enumerate(np.asarray(anchors, dtype=np.float64)):
@@ -36,6 +37,8 @@ def supcon_loops(
         highest = max(logits[j] for j in competing)
         log_sum = highest + math.log(math.fsum(math.exp(logits[j] - highest) for j in competing))
         log_probability = {j: s - log_sum for j, s in logits.items()}
+        if denominator == "negatives_and_itself":
+            log_probability = {j: -np.logaddexp(0, log_sum - s) for j, s in logits.items()}
         shares = {j: float(weight[i][j]) / total for j in others if weight[i][j] > 0}
         if positives == "outside":
             losses.append(-math.fsum(q * log_probability[j] for j, q in shares.items()))
@@ -64,6 +67,8 @@ def supcon_formula(
     logits = torch.where(known[counted], anchors[counted] @ candidates.T / of_anchor, -torch.inf)
     among = torch.where(competing[counted], logits, -torch.inf)
     log_probability = logits - among.logsumexp(dim=1, keepdim=True)
+    if denominator == "negatives_and_itself":
+        log_probability = torch.nn.functional.logsigmoid(log_probability)
     share = weight[counted] / weight[counted].sum(dim=1, keepdim=True)
     if positives == "outside":
         some = -(share * torch.where(share > 0, log_probability, 0.0)).sum(dim=1)

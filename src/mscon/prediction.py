@@ -1,4 +1,7 @@
-"""Prediction: fits predictors with `evaluate` where a run has none, and applies them with `deploy`."""
+"""Prediction: fits predictors with `evaluate` where a run has none, and applies them with `deploy`.
+
+A packed model has predictors already, if it was written with them.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +15,14 @@ from typing import Any
 import polars as pl
 
 from mscon.data.table.table import Table, read_table
-from mscon.deploy.embedder import Embedder, load
+from mscon.deploy.embedder import Embedder
 from mscon.deploy.inputs import open_table
-from mscon.deploy.predict import fill_missing, predict_table, read_shown, summary
+from mscon.deploy.load import files_of, is_packed, load
+from mscon.deploy.predict import Shown, fill_missing, predict_table, shown_of, summary
 from mscon.deploy.shards import table_data
 from mscon.errors import MSConError, RunError, counted
 from mscon.evaluate.predictors import need_predictors, predictor_targets
+from mscon.model.predictors.stored import current_predictors
 from mscon.run import atomic, outputs
 from mscon.run.run import Run
 
@@ -55,9 +60,10 @@ def predict(
     The first call fits the predictors and writes them to the run, see `mscon.evaluate.predictors.need_predictors`.
 
     Args:
-        run: a trained run, or its directory.
+        run: a trained run, or its directory; or what else `mscon.load` takes: a packed model, or one on the hub, that
+            was written with predictors. Nothing is fitted then.
         table: what `mscon.read_table` takes, with the columns that the run reads its inputs from; its labels are not
-            looked at. None for the rows of the run.
+            looked at. None for the rows of the run, which a packed model does not have.
         columns: label columns of the run; empty for those that it was trained on, that [probe] names, and that were
             predicted before.
         abstain: a cell whose confidence is below it stays empty; from 0 to 1. Of a path in one cell as many levels are
@@ -79,15 +85,20 @@ def predict(
         RunError, TableError: for mistakes in the run, the columns or the table, all at once.
         ValueError: for a threshold outside [0, 1], or what is no table.
     """
-    run = Run.open(run, trust) if not isinstance(run, Run) else run
+    model = run if isinstance(run, Run) else open_model(run, trust)
     with tempfile.TemporaryDirectory(prefix="mscon-predict-") as folder:
         settings = {"images": images, "vectors": vectors, "batch_size": batch_size, "progress": progress}
         opened = None if table is None else read_table(table)
-        return _predict(run, opened, columns, abstain, Path(folder), settings, accept_changes).frame
+        return _predict(model, opened, columns, abstain, Path(folder), settings, accept_changes).frame
+
+
+def open_model(source: str | Path, trust: bool = False) -> Run | Embedder:
+    """A run, or the embedder of a packed model; see `mscon.load`."""
+    return load(source, trust=trust) if is_packed(source) else Run.open(source, trust)
 
 
 def write_predictions(
-    run: Run,
+    source: str | Path,
     table: Path | None,
     out: Path,
     *,
@@ -98,14 +109,15 @@ def write_predictions(
     batch_size: int = 256,
     accept_changes: bool = False,
     overwrite: bool = False,
+    trust: bool = False,
 ) -> str:
     """The same, written to a file, whole or not at all. A job that is killed continues with the vectors in OUT.vectors.
 
     Args:
-        run: a trained run.
+        source: the directory of a trained run; or a packed model, see `predict`.
         table: a path; None for the rows of the run.
         out: a name that ends in .csv or .parquet.
-        columns, abstain, images, vectors, batch_size, accept_changes: see `predict`.
+        columns, abstain, images, vectors, batch_size, accept_changes, trust: see `predict`.
         overwrite: replace a file that is there; never the table or a file of the run.
 
     Returns:
@@ -116,12 +128,14 @@ def write_predictions(
     """
     if out.suffix not in _SUFFIXES:
         raise RunError(f"--out '{out}': its name must end in {' or '.join(_SUFFIXES)}.")
-    reads = [*run.files, *([] if table is None else [table])]
-    outputs.need_free([out], reads=reads, images=run.images, overwrite=overwrite)
+    model = open_model(source, trust)
+    reads = [*files_of(source), *([] if table is None else [table])]
+    images_of_run = model.images if isinstance(model, Run) else ()
+    outputs.need_free([out], reads=reads, images=images_of_run, overwrite=overwrite)
     folder = out.with_name(f"{out.name}.vectors")
     opened = None if table is None else read_table(table)
     settings = {"images": images, "vectors": vectors, "batch_size": batch_size, "reads": reads}
-    prediction = _predict(run, opened, columns, abstain, folder, settings, accept_changes)
+    prediction = _predict(model, opened, columns, abstain, folder, settings, accept_changes)
     write = prediction.frame.write_csv if out.suffix == ".csv" else prediction.frame.write_parquet
     # Before the output is there: the same command would not come this far again.
     with contextlib.suppress(OSError):  # not there, or something of the user's is in it
@@ -132,7 +146,7 @@ def write_predictions(
 
 
 def _predict(
-    run: Run,
+    model: Run | Embedder,
     table: Table | None,
     columns: Sequence[str],
     abstain: float,
@@ -142,21 +156,32 @@ def _predict(
 ) -> Prediction:
     if not 0 <= abstain <= 1:
         raise ValueError(f"abstain must be from 0 to 1, got {abstain}.")
-    embedder = None if table is None else load(run.root, trust=run.trust)
-    _need_all(run, table, embedder, columns, settings)
-    if table is None and not run.has_predictors:  # of former ones there may be further columns, known below
-        targets = [one for one in predictor_targets(run, columns) if not columns or one.column in columns]
+    if isinstance(model, Embedder):
+        if table is None:
+            raise RunError(f"{model.name} has no rows of a run, so it takes a table.")
+        return _of_table(
+            model, shown_of(model.predictors, model.name, columns, abstain), table, abstain, folder, settings
+        )
+    embedder = None if table is None else load(model.root, trust=model.trust)
+    _need_all(model, table, embedder, columns, settings)
+    if table is None and not model.has_predictors:  # of former ones there may be further columns, known below
+        targets = [one for one in predictor_targets(model, columns) if not columns or one.column in columns]
         names = [(one.column,) if one.similarity is None else one.similarity.columns for one in targets]
-        _need_empty(run, [name for of_one in names for name in of_one])
-    need_predictors(run, columns, progress=settings.get("progress", True), accept_changes=accept_changes)
-    shown = read_shown(run, columns, abstain)
-    if table is None:
-        empty = _need_empty(run, [name for _, names in shown for name in names])
-        shown = [(one, [name for name in names if empty[name]]) for one, names in shown]
-        frame = fill_missing(run, shown, abstain)
-        heading = f"{counted(frame.height, 'row')}, {counted(sum(empty.values()), 'empty cell')}"
-        return Prediction(frame, "\n".join([heading, *summary(shown, frame, abstain, empty)]))
-    assert embedder is not None
+        _need_empty(model, [name for of_one in names for name in of_one])
+    need_predictors(model, columns, progress=settings.get("progress", True), accept_changes=accept_changes)
+    shown = shown_of(current_predictors(model), f"run '{model.root}'", columns, abstain)
+    if table is not None and embedder is not None:
+        return _of_table(embedder, shown, table, abstain, folder, settings)
+    empty = _need_empty(model, [name for _, names in shown for name in names])
+    shown = [(one, [name for name in names if empty[name]]) for one, names in shown]
+    frame = fill_missing(model, shown, abstain)
+    heading = f"{counted(frame.height, 'row')}, {counted(sum(empty.values()), 'empty cell')}"
+    return Prediction(frame, "\n".join([heading, *summary(shown, frame, abstain, empty)]))
+
+
+def _of_table(
+    embedder: Embedder, shown: Shown, table: Table, abstain: float, folder: Path, settings: dict[str, Any]
+) -> Prediction:
     frame = predict_table(embedder, shown, table, folder, least=abstain, **settings)
     return Prediction(frame, "\n".join([counted(frame.height, "row"), *summary(shown, frame, abstain)]))
 

@@ -206,7 +206,7 @@ def forged(path, run, **changes):
     ("changes", "error", "words"),
     [
         ({"format": "other"}, RunError, "is no packed model of mscon"),
-        ({"version": 2}, RunError, "version 2 of the format, but this mscon reads version 1"),
+        ({"version": 3}, RunError, "version 3 of the format, but this mscon reads versions 1 and 2"),
         ({"recipe": []}, RunError, "does not describe its model"),
         ({"recipe__encoder__name": "resnet81"}, RecipeError, "no encoder 'resnet81'"),
         ({"recipe__encoder__witdh": 3}, RecipeError, "no setting 'witdh'. Did you mean 'width'"),

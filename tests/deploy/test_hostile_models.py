@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 from safetensors.torch import safe_open, save_file
 
-from mscon.deploy.embedder import load
+from mscon.deploy.load import load
 from mscon.deploy.packed import checksum
 from mscon.errors import MSConError, RunError
 from process import call

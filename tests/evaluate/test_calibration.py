@@ -60,7 +60,31 @@ def test_platt_scaling_finds_slope_and_offset():
 def test_platt_scaling_of_one_kind_of_rows_stays_finite(all_are):
     slope, offset = platt(np.linspace(-1, 1, 40), np.full(40, all_are))
     share = sigmoid(slope * np.zeros(1) + offset)[0]
+    # Two rows more, half of them right.
     assert math.isfinite(slope) and (share if all_are else 1 - share) == pytest.approx(41 / 42, abs=0.01)
+
+
+def test_overconfident_rows_without_a_temperature_are_mended_by_few_rows():
+    """Those of levels and sets: only two rows more are counted."""
+    generator = np.random.default_rng(0)
+    odds = generator.normal(size=60) * 2
+    slope, _ = platt(8 * odds, generator.random(60) < sigmoid(odds))
+    assert slope == pytest.approx(1 / 8, rel=0.6)
+
+
+def test_few_rows_change_confidences_less_than_many():
+    generator = np.random.default_rng(0)
+    odds = generator.normal(size=20_000) * 2
+    is_right = generator.random(20_000) < sigmoid(odds - 2)
+    offsets = [platt(odds[:rows], is_right[:rows], 200)[1] for rows in (20, 200, 20_000)]
+    assert 0 > offsets[0] > -0.4 > offsets[1] > -1.5 > offsets[2] == pytest.approx(-2, abs=0.1)
+
+
+def test_confidences_that_are_right_stay_as_they_are():
+    generator = np.random.default_rng(0)
+    odds = generator.normal(size=600) * 2
+    scaled = [platt(odds, generator.random(600) < sigmoid(odds)) for _ in range(50)]
+    assert np.mean(scaled, axis=0) == pytest.approx([1, 0], abs=0.05)
 
 
 def test_the_quantile_is_that_of_finite_samples():

@@ -134,3 +134,9 @@ def test_which_problems_are_large():
     assert is_large(70_000, 384, 2)
     assert is_large(70_000, 384, 1_208)
     assert large_logistic.LARGE == 1e9
+
+
+def test_of_many_classes_smaller_problems_are_large():
+    assert not is_large(500, 256, 454)
+    assert not is_large(5_400, 256, 99)
+    assert is_large(5_400, 256, 454)

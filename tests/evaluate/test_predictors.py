@@ -69,6 +69,16 @@ def test_each_kind_is_calibrated_by_validation_rows(run):
             assert {"accuracy", "before", "after", "by_chance"} == one.record["levels"][-1].keys()
 
 
+def test_classes_have_a_temperature_and_each_level_a_scaling(run):
+    calibrations = {name: one.predictor.calibration for name, one in stored(run).items()}
+    assert {name: len(numbers) for name, numbers in calibrations.items()} == {
+        "path": 5,
+        "size": 2,
+        "tags": 2,
+        "price": 1,
+    }
+
+
 def test_labels_of_test_rows_change_no_predictor(run, tmp_path):
     """They are only measured."""
     at = np.flatnonzero(SPLIT == "test")
@@ -135,6 +145,13 @@ def test_without_enough_validation_rows_nothing_is_calibrated(tmp_path):
         assert one.predictor.calibration is None and "coverage" not in one.record
         assert all("after" not in level for level in one.record.get("levels", []))
         assert not any(column.beside for column in one.predictor.predict(X[:3]))
+
+
+def test_features_of_other_rows_are_refused(tmp_path):
+    run = make(tmp_path / "run", PARTS)
+    run.write_features(X[:200].astype(np.float32), np.ones((4, 200, 1), np.float32))
+    with pytest.raises(RunError, match=r"has features of 200 rows, but 240 rows\. Delete its folder 'features'"):
+        need_predictors(run, progress=False)
 
 
 def test_a_damaged_file_is_refused_by_name(tmp_path):

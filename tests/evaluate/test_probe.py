@@ -13,6 +13,7 @@ import torch
 from mscon.cli import main
 from mscon.errors import RunError
 from mscon.evaluate.metrics.bootstrap import interval, macro_f1_interval
+from mscon.evaluate.metrics.uniformity import tolerance, uniformity
 from mscon.evaluate.probe import probe
 from mscon.run import recipe
 from mscon.run.run import Run
@@ -279,3 +280,22 @@ def test_a_folder_in_the_place_of_a_file_is_no_file_that_never_was(tmp_path):
     (run.root / "inputs.json").mkdir()
     with pytest.raises(RunError, match=r"inputs\.json is a folder, where a file should be"):
         run.read_inputs()
+
+
+def test_uniformity_and_tolerance_are_those_of_test_rows(tmp_path, capsys):
+    run = make(tmp_path / "run", names=["Ada", None] * 120)
+    main(["probe", str(run.root)])
+    record = run.read_probe()["uniformity"]
+    rows, features = run.read_rows(), run.read_features()
+    tested = (rows["split"] == "test").to_numpy()
+    kinds = np.unique(rows["kind"].to_numpy()[tested], return_inverse=True)[1]
+    assert record == {
+        "rows": 40,
+        "score": pytest.approx(uniformity(features[tested])),
+        "tolerance": [{"column": "kind", "cosine": pytest.approx(tolerance(features[tested], kinds))}],
+    }
+    (cosine,) = [one["cosine"] for one in record["tolerance"]]
+    assert cosine > 0.8
+    out = capsys.readouterr().out
+    assert f"uniformity of the features {record['score']:.2f}" in out
+    assert f"rows of one class: kind {cosine:.2f}" in out

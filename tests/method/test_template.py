@@ -18,6 +18,7 @@ from torch.nn.functional import normalize
 from mscon.method.comparison import Comparison
 from mscon.method.kernels import contrast
 from mscon.method.kernels.counts import count
+from mscon.method.kernels.precision import products
 from mscon.method.objectives import base
 from mscon.method.objectives.base import Block
 from mscon.method.template import (
@@ -207,6 +208,29 @@ def test_blocks_change_neither_value_nor_gradient_nor_bounds(monkeypatch):
         results.append((losses.per_anchor.detach(), losses.floor, losses.ceiling, a.grad, c.grad))
     for one, other in zip(*results, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+
+
+def test_no_product_is_rounded_in_either_direction_whatever_the_process_allows_elsewhere():
+    batch = draw(512, dim=64, spread=0.02, missing=False, dtype=torch.float32)  # fewer are not rounded everywhere
+    gradients = []
+    before = torch.get_float32_matmul_precision()
+    for precision in ("highest", "medium"):  # on a CPU with the units for it bfloat16, on a GPU TF32
+        z = batch.anchors[:1].clone().requires_grad_()
+        losses = AnyChoice("negatives", 1.0)(Comparison.of(z, None, batch.pairs[:1])).per_anchor.sum()
+        torch.set_float32_matmul_precision(precision)
+        try:
+            losses.backward()
+        finally:
+            torch.set_float32_matmul_precision(before)
+        gradients.append(z.grad)
+    assert torch.equal(*gradients)
+
+
+def test_products_have_their_gradient():
+    left, right = (torch.randn(n, 4, dtype=F64, requires_grad=True) for n in (3, 5))
+    torch.testing.assert_close(products(left, right), left @ right.T)
+    assert torch.autograd.gradcheck(products, (left, right))
+    assert torch.autograd.gradgradcheck(products, (left, right))
 
 
 def test_a_vector_without_direction_is_complained_of():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -67,6 +68,20 @@ def test_a_temperature_changes_confidences_and_no_decision():
     assert (sharp.beside["confidence"] > flat.beside["confidence"]).all()
 
 
+def test_confidences_of_classes_are_scaled_level_by_level_and_decisions_are_not():
+    features = np.array([logits(0.45, 0.4, 0.15), logits(0.2, 0.3, 0.5)])
+    scaled = replace(PATHS, calibration=(1.0, 2.0, 0.5, 1.0, -1.0))
+    before, after = (one.decide(features) for one in (PATHS, scaled))
+    assert after.values.tolist() == before.values.tolist()
+    odds = np.log(before.confidence / (1 - before.confidence))
+    assert after.confidence == pytest.approx(1 / (1 + np.exp(-odds * [2.0, 1.0] - [0.5, -1.0])))
+
+
+def test_a_coarser_level_is_never_less_sure_than_a_finer_one():
+    (first,) = replace(PATHS, calibration=(1.0, 1.0, -5.0, 1.0, 5.0)).decide(np.zeros((1, 3))).confidence
+    assert first[0] == first[1] > 0.9
+
+
 def test_two_classes_have_one_output():
     (column,) = ClassPredictor(("a",), (("no", "yes"),), identity(1), (1.0,)).predict(np.array([[-2.0], [3.0]]))
     assert column.cells.tolist() == ["no", "yes"]
@@ -112,6 +127,7 @@ def test_what_is_far_from_the_training_rows_is_cut_off():
 STORED: list[tuple[str, Predictor]] = [
     ("class", PATHS),
     ("class", COLUMNS),
+    ("class", replace(PATHS, calibration=(1.0, 2.0, 0.5, 1.0, -1.0))),
     ("rank", LevelPredictor("size", ("s", "m"), identity(1), None)),
     ("labels", SetPredictor("tags", ("b", "c"), ("a",), ";", identity(2), (1.0, 0.5))),
     ("number", NumberPredictor("price", identity(1), (2.5,))),

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mscon.deploy.packed_judgement import PARTS
 from process import mscon
 from reliability.content import SUMS, content
 from reliability.events import KillAt
@@ -31,6 +32,9 @@ VERBS: dict[str, Sequence[Sequence[str]]] = {
         ("search", "finished", "--query", "0", "--json"),
         ("explore", "finished", "--no-open"),
         ("resume", "finished", "--no-probe"),
+        ("doubt", "finished"),
+        ("affinity", "finished"),
+        ("predict", "finished", "--table", "t.csv", "--out", "new.csv"),
     ),
     "stopped": (("resume", "stopped", "--no-probe"),),
     # A run of an mscon that kept no checksums: values may have changed in silence, but there is no traceback.
@@ -45,9 +49,15 @@ VERBS: dict[str, Sequence[Sequence[str]]] = {
             ("search", "--query", "0", "--json"),
             ("explore", "--no-open"),
             ("resume", "--no-probe"),
+            ("doubt",),
+            ("affinity",),
+            ("predict", "--table", "t.csv", "--out", "new.csv"),
         )
     ),
-    "packed": (("embed", "packed/m.safetensors", "--table", "t.csv", "--out", "new.parquet"),),
+    "packed": (
+        ("embed", "packed/m.safetensors", "--table", "t.csv", "--out", "new.parquet"),
+        ("predict", "packed/m.safetensors", "--table", "t.csv", "--out", "new.csv"),
+    ),
     "o.parquet.shards": (("embed", "finished", "--table", "t.csv", "--out", "o.parquet", "--shard-rows", "25"),),
 }
 
@@ -127,7 +137,10 @@ def write_scene(folder: Path) -> Job:
         ("report", "finished"),
         ("explore", "finished", "--no-open"),
         ("card", "finished"),
-        ("export", "finished", "--to", "safetensors", "--out", "packed/m.safetensors"),
+        ("doubt", "finished"),
+        ("affinity", "finished"),
+        ("predict", "finished", "--table", "t.csv", "--out", "predicted.csv"),
+        (*("export", "finished", "--to", "safetensors", "--out", "packed/m.safetensors", "--include"), *PARTS),
         VERBS["o.parquet.shards"][0],
     ):
         outcome = mscon(*arguments, cwd=folder)

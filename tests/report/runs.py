@@ -180,7 +180,8 @@ def _probe(
         vectors = generator.normal(size=(code.max() + 2, 8))[code] * 2 + generator.normal(size=(len(rows), 8))
         projections.append(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
     run.write_features(features, np.stack(projections).astype(np.float32))
-    run.write_probe({"checkpoint": "last", "linear": linear, "neighbours": neighbours}, arrays)
+    even = {"rows": 40, "score": -1.5 - skill, "tolerance": [{"column": c, "cosine": skill / 2} for c in codes]}
+    run.write_probe({"checkpoint": "last", "linear": linear, "neighbours": neighbours, "uniformity": even}, arrays)
 
 
 CLASSES = {

@@ -60,6 +60,16 @@ def test_the_list_of_labels_fills_its_box_and_not_more(run, tmp_path, browser, w
     page.close()
 
 
+def test_beside_pictures_words_are_not_broken(run, tmp_path, browser):
+    """The rows of this run have no pictures; their list is laid out as if they had."""
+    page = browser.new_page(viewport={"width": 390, "height": 900})
+    page.goto(mscon.build_report(run, tmp_path / "page.html", with_maps=False).as_uri())
+    page.evaluate("document.querySelectorAll('.whole ol').forEach(e => e.className = 'pictures')")
+    widths = page.evaluate("[...document.querySelectorAll('.whole li')].map(e => e.offsetWidth)")
+    assert min(widths) >= 92 and max(widths) < 150
+    page.close()
+
+
 def test_the_report_says_whether_other_columns_judged(run, tmp_path):
     for witnesses in (False, True):
         mscon.doubt(run, witnesses=witnesses, progress=False)

@@ -371,3 +371,15 @@ def test_methods_that_differ_in_more_than_columns_are_not_told_apart_by_columns(
     many = a_run("many", title="two", train_on=("character", "slant"), skill=0.3, settings=["train.epochs=7"])
     text = build_report([few, many], tmp_path / "report.html", with_maps=False).read_text("utf-8")
     assert "worse with more columns" not in text
+
+
+def test_uniformity_and_tolerance_are_means_over_seeds(a_run, tmp_path):
+    runs = [a_run(f"run{seed}", seed=seed, skill=0.5 + 0.2 * seed) for seed in range(2)]
+    page = build_report(runs, tmp_path / "report.html").read_text("utf-8")
+    table = page[page.index("<summary>Uniformity and tolerance</summary>") :]
+    assert "<td>-2.10</td>" in table[: table.index("</table>")]
+    assert "slant 0.30" in table[: table.index("</table>")]
+    older = a_run("older")
+    values = {name: value for name, value in older.read_probe().items() if name != "uniformity"}
+    older.write_probe(values, older.read_predictions())
+    assert "Uniformity and tolerance" not in build_report([older.root], tmp_path / "older.html").read_text("utf-8")

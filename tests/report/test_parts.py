@@ -267,6 +267,9 @@ def with_own(plain: dict, objective: str) -> dict:
     ("used", "keys"),
     [
         (recipe("categorical", "categorical", weighting="uncertainty"), {"mscon", "supcon", "uncertainty"}),
+        (recipe("categorical", "ordinal", weighting="excess_mtl"), {"mscon", "supcon", "excess"}),
+        (recipe("categorical", "ordinal", weighting="torchjd"), {"mscon", "supcon", "jacobian"}),
+        (recipe("categorical", weighting="torchjd"), {"mscon", "supcon"}),
         (recipe("same_row"), {"mscon", "simclr"}),
         (recipe("categorical", "same_row"), {"mscon", "supcon", "simclr"}),
         (recipe("categorical", objective="cross_entropy"), {"mscon"}),
@@ -276,5 +279,6 @@ def with_own(plain: dict, objective: str) -> dict:
 def test_only_what_was_used_is_cited(used, keys):
     text = bibtex([used, used])
     names = {"mscon": "mu2023", "supcon": "khosla2020", "simclr": "chen2020", "uncertainty": "kendall2018"}
+    names |= {"excess": "he2024", "jacobian": "quinton2024"}
     assert {key for key, name in names.items() if text.count(name) == 1} == keys
     assert "http" not in text

@@ -160,3 +160,22 @@ def test_a_loop_of_ones_own_gives_the_features(name):
     assert encoder.weight.grad.abs().max() > 0
     with torch.no_grad():  # as for a number on held-out rows
         assert criterion(projections, labels).isfinite()
+
+
+def test_in_half_precision_they_are_those_of_full_precision_up_to_rounding():
+    """Only products within the network are rounded."""
+    results = []
+    for enabled in (False, True):
+        torch.manual_seed(0)
+        encoder, heads = torch.nn.Linear(6, 8), torch.nn.ModuleList([torch.nn.Linear(8, 4), torch.nn.Linear(8, 4)])
+        images, labels = torch.randn(12, 6), torch.stack([torch.arange(12) % 2, torch.arange(12) // 3], dim=1)
+        weighting = Keeps(2)
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            features = encoder(images)
+            MSConLoss(["a", "b"], weighting=weighting)(
+                torch.stack([head(features) for head in heads]), labels, features=features
+            )
+        gramian, gains = weighting.batch.gradients
+        assert gramian.dtype == gains.dtype == torch.float32
+        results.append(gramian)
+    torch.testing.assert_close(results[1], results[0], rtol=0.05, atol=0.02 * results[0].abs().max().item())

@@ -117,7 +117,8 @@ def test_what_cannot_be_meant_is_refused_and_writes_nothing(cars, tmp_path, monk
 def test_every_name_at_the_top_leads_to_what_it_says():
     for name in mscon.__all__:
         value = getattr(mscon, name)
-        assert value is (importlib.import_module("mscon.run.recipe") if name == "recipe" else value)
+        modules = {"cores": "mscon.method.cores", "recipe": "mscon.run.recipe"}
+        assert value is (importlib.import_module(modules[name]) if name in modules else value)
         assert getattr(value, "__name__", name).rpartition(".")[2] in (name, "UnionType", "Optional", "Union")
     assert {"fit", "load", "open_index", "read_table", "probe", "recipe", "Continuous"} <= set(dir(mscon))
 

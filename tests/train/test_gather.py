@@ -153,6 +153,7 @@ def test_a_step_whose_projections_are_refused_leaves_no_trace(value):
             weighting=weighting,
             candidates=memory,
             make_views=[lambda x: x] * 2,
+            penalty=model.heads.penalty,
         ).total
 
     generator = torch.Generator().manual_seed(0)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
+
 import torch
 
 from mscon.data.table.table import read_table
@@ -9,10 +12,14 @@ from mscon.method.objectives.base import Comparison, Losses
 from mscon.method.objectives.supcon import SupCon
 from mscon.method.similarities.categorical import Categorical
 from mscon.method.weightings.equal import Equal
-from mscon.train.fit import fit
+from mscon.run import recipe as recipes
+from mscon.run.run import Run
+from mscon.train import epochs
+from mscon.train.fit import fit, resume
 from mscon.train.gather import Samples
 from mscon.train.memory_bank import MemoryBank
 from mscon.train.step import measure
+from vector_table import write_table
 
 QUIET = {"progress": False}
 
@@ -67,3 +74,80 @@ def test_a_similarity_that_an_objective_finds_nothing_to_compare_by_is_told_once
     text = capsys.readouterr().err
     assert text.count("warning: None of the 2 batches of the first epoch holds anything to compare") == 1
     assert "by 'size' (objective 'decoupled:DCL')" in text
+
+
+MIXED = """
+[[similarity]]
+column = "kind"
+objective = "l_spread"
+[[similarity]]
+column = "shade"
+objective = { name = "hard_contrastive", hardest = 0.5 }
+[[similarity]]
+column = "mood"
+objective = "cacr"
+[[similarity]]
+name = "same_row"
+objective = { name = "mv_infonce", same_view = false }
+[[similarity]]
+name = "same_row"
+column = "energy"
+objective = "mv_dhel"
+[[similarity]]
+name = "same_row"
+column = "clusters"
+objective = { name = "swav", prototypes = 12, frozen_steps = 2 }
+[[similarity]]
+name = "same_row"
+column = "near"
+objective = { name = "beclr", neighbours = 2, clusters = 4, warm_up = 2 }
+
+[views]
+count = 3
+
+[candidates]
+memory_size = 60
+
+[data]
+input = "vectors"
+vectors = "points.npy"
+
+[encoder]
+name = "mlp"
+settings = { units = 16, layers = 1 }
+
+[train]
+vicreg = 1.0
+sigreg = 0.1
+epochs = 3
+batch_size = 16
+precision = "float32"
+channels_last = "no"
+"""
+
+
+def test_losses_of_views_prototypes_and_memory_train_together_and_go_on_where_they_were_stopped(tmp_path, monkeypatch):
+    mixed = recipes.parse(MIXED, ["weighting.name=equal"])
+    table = write_table(tmp_path)
+    whole = fit(mixed, table, tmp_path / "whole", **QUIET)
+    losses = [record["loss"] for record in whole.read_log() if "loss" in record]
+    assert all(math.isfinite(value) for loss in losses for value in loss.values())
+    assert len(losses[0]) == 7
+    state = whole.read_checkpoint("last")[0]
+    prototypes = next(value for name, value in state.items() if "prototypes" in name)
+    torch.testing.assert_close(prototypes.norm(dim=1), torch.ones(12))
+
+    train_epoch = epochs.train_epoch
+
+    def interrupted(training, number, step):
+        yield from train_epoch(training, number, step)
+        if number == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(epochs, "train_epoch", interrupted)
+    with contextlib.suppress(KeyboardInterrupt):
+        fit(mixed, table, tmp_path / "parts", **QUIET)
+    monkeypatch.undo()
+    resumed = resume(Run(tmp_path / "parts"), **QUIET).read_checkpoint("last")[0]
+    assert resumed.keys() == state.keys()
+    assert [name for name, value in state.items() if not torch.equal(value, resumed[name])] == []

@@ -130,7 +130,7 @@ class Flat(torch.nn.Module):
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
-        (["weighting.name=exact"], "fits temperatures, but objective"),
+        (["weighting.name=exact"], "at the temperature of their objective, but objective"),
         (
             ['similarity=[{column="shape", name="categorical"}, {name="same_row", views={hue=0.0}}]'],
             "the count of its own views is 1",

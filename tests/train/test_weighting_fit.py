@@ -22,6 +22,7 @@ from mscon.train.weighting_fit import check_fit
 
 QUIET = {"progress": False}
 HELD_OUT, IN_TRAINING = ["weighting.name=exact"], ["weighting.name=exact", "weighting.fit_on=training"]
+BY_NEIGHBOURS = ['weighting={name="held_out"}']
 
 
 def weights(run: Run, epoch: int) -> dict[str, float]:
@@ -29,8 +30,9 @@ def weights(run: Run, epoch: int) -> dict[str, float]:
     return [r["weight"] for r in run.read_log() if r["kind"] == "step" and r["epoch"] == epoch][-1]
 
 
-def test_held_out_rows_weigh_from_the_second_epoch_on(recipe_with, table, tmp_path):
-    run = fit(recipe_with(*HELD_OUT), table, tmp_path / "run", **QUIET)
+@pytest.mark.parametrize("overrides", [HELD_OUT, BY_NEIGHBOURS], ids=["exact", "held_out"])
+def test_held_out_rows_weigh_from_the_second_epoch_on(recipe_with, overrides, table, tmp_path):
+    run = fit(recipe_with(*overrides), table, tmp_path / "run", **QUIET)
     assert weights(run, 1) == {"shape": 1.0, "shade": 1.0, "same_row": 1.0}
     later = weights(run, 2)
     assert later["same_row"] == 1.0  # the rows themselves are no labels that could be wrong
@@ -64,8 +66,8 @@ def test_in_training_the_weighting_is_fitted_before_each_step_is_weighed(recipe_
 
 @pytest.mark.parametrize(
     "overrides",
-    [HELD_OUT, [*HELD_OUT, "train.precision=bfloat16"], [*IN_TRAINING, "train.mini_batch_size=4"]],
-    ids=["validation", "bfloat16", "training"],
+    [HELD_OUT, BY_NEIGHBOURS, [*HELD_OUT, "train.precision=bfloat16"], [*IN_TRAINING, "train.mini_batch_size=4"]],
+    ids=["validation", "neighbours", "bfloat16", "training"],
 )
 def test_resuming_gives_what_never_stopping_would_have(recipe_with, overrides, table, tmp_path, monkeypatch):
     recipe = recipe_with("train.epochs=3", *overrides)
@@ -94,6 +96,8 @@ def test_without_validation_rows_the_way_out_is_named(recipe_with, table, tmp_pa
     with pytest.raises(RecipeError, match=r't\.csv has none\. Set \[weighting\] fit_on = "training"'):
         fit(recipe_with(*HELD_OUT), read_table(path), tmp_path / "run", **where)
     assert not (tmp_path / "run").exists()
+    with pytest.raises(RecipeError, match=r"'held_out' is fitted on validation rows, but t\.csv has none\. Give some"):
+        fit(recipe_with(*BY_NEIGHBOURS), read_table(path), tmp_path / "run", **where)
     run = fit(recipe_with(*IN_TRAINING), read_table(path), tmp_path / "run", **where)
     assert weights(run, 2)["shape"] != 1
 

@@ -10,7 +10,18 @@ import threading
 from collections.abc import Sequence
 
 import mscon
-from mscon.cli import deployment, evidence, experiments, explore, label_quality, list, search, tables, training
+from mscon.cli import (
+    deployment,
+    evidence,
+    experiments,
+    explore,
+    label_quality,
+    list,
+    predictions,
+    search,
+    tables,
+    training,
+)
 from mscon.cli.arguments import process_number, started_by_torchrun
 from mscon.cli.streams import open_streams
 from mscon.cli.suggestions import suggestions
@@ -134,10 +145,11 @@ def _parser() -> tuple[argparse.ArgumentParser, argparse._SubParsersAction[argpa
         evidence.affinity,
         evidence.report,
         label_quality.doubt,
+        tables.cluster,
         explore.explore,
         search.search,
         deployment.embed,
-        deployment.predict,
+        predictions.predict,
         deployment.export,
         evidence.card,
         deployment.push,

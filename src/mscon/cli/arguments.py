@@ -134,6 +134,7 @@ def port(text: str) -> int:
 
 RECIPE = argument("recipe", "TOML file; `mscon list recipes` shows some to start from", metavar="RECIPE", type=Path)
 RUN = argument("run", "run directory", metavar="RUN", type=Path)
+MODEL = argument("model", "run directory, packed model, or hf:OWNER/NAME", metavar="MODEL")
 RUNS = argument("runs", "run directories", metavar="RUN", type=Path, nargs="+")
 TABLE = argument(
     "--table",
@@ -141,6 +142,14 @@ TABLE = argument(
     metavar="TABLE",
     type=Path,
     required=True,
+)
+VECTORS = argument(
+    "--vectors",
+    "for models of vectors: the file or column with the vectors (default: the name used in training)",
+    metavar="NAME",
+)
+BATCH_SIZE = argument(
+    "--batch-size", "rows in memory at a time (default: 256)", metavar="N", type=positive, default=256
 )
 IMAGES = argument(
     "--images",

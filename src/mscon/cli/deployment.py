@@ -9,36 +9,37 @@ from dataclasses import replace
 from pathlib import Path
 
 from mscon.cli.arguments import (
-    ACCEPT_CHANGES,
+    BATCH_SIZE,
     CHECKPOINT,
     IMAGES,
+    MODEL,
     OVERWRITE,
     RUN,
     TABLE,
     TRUST,
+    VECTORS,
     argument,
     flag,
     open_run,
     positive,
-    probability,
     process_number,
     share,
     started_by_torchrun,
     verb,
 )
 
-VECTORS = argument(
-    "--vectors",
-    "for models of vectors: the file or column with the vectors (default: the name used in training)",
-    metavar="NAME",
-)
-BATCH_SIZE = argument(
-    "--batch-size", "rows in memory at a time (default: 256)", metavar="N", type=positive, default=256
+INCLUDE = argument(
+    "--include",
+    "safetensors: also pack the predictors of mscon predict, which hold names of classes, or what says how uncertain "
+    "rows are, which holds vectors and classes of training rows (default: neither)",
+    choices=("predictors", "uncertainty"),
+    nargs="+",
+    default=[],
 )
 
 
 @verb(
-    argument("model", "run directory, packed model, or hf:OWNER/NAME", metavar="MODEL"),
+    MODEL,
     TABLE,
     argument("--out", "output file, .parquet or .npz", metavar="OUT", type=Path, required=True),
     argument("--similarity", "write the projections of this similarity (default: features)", metavar="NAME"),
@@ -82,7 +83,8 @@ def embed(arguments: argparse.Namespace) -> None:
 
     Of a run that `mscon probe` evaluated with validation rows, a column "uncertainty" says how far
     each vector can be trusted, from 0 to 1: 0.95 is more uncertain than 95 % of the validation rows.
-    With --similarity it is how ambiguous that column is alone. Other models do not have it.
+    With --similarity it is how ambiguous that column is alone. Packed models have it if they were
+    written with it (`mscon export --include uncertainty`).
 
     The same command continues a job that was killed: finished parts are in the folder OUT.shards.
     They are used again if weights, rows and image files (size, times, number on the disk) are the
@@ -90,8 +92,8 @@ def embed(arguments: argparse.Namespace) -> None:
     For the table that a run was trained on, a note names rows whose image or vector has changed.
     """
     from mscon.data.table.table import read_table
-    from mscon.deploy.embedder import files_of, load
     from mscon.deploy.inputs import changed_since_training
+    from mscon.deploy.load import files_of, load
     from mscon.deploy.shards import embed_table
 
     model, table = load(arguments.model, trust=arguments.trust), read_table(arguments.table)
@@ -121,86 +123,13 @@ def embed(arguments: argparse.Namespace) -> None:
 
 @verb(
     RUN,
-    replace(TABLE, options={**TABLE.options, "required": False}),
-    flag("--missing", "instead of --table: fill the empty cells of the rows that the run was trained on"),
-    argument("--out", "output file, .csv or .parquet", metavar="OUT", type=Path, required=True),
-    argument(
-        "--columns",
-        "label columns of the run to predict (default: those trained on, those of [probe] columns, and those predicted "
-        "before)",
-        metavar="NAME",
-        nargs="+",
-        default=[],
-    ),
-    argument(
-        "--abstain",
-        "leave cells empty whose confidence is below X, from 0 to 1 (default: 0, none)",
-        metavar="X",
-        type=probability,
-        default=0.0,
-    ),
-    IMAGES,
-    VECTORS,
-    BATCH_SIZE,
-    ACCEPT_CHANGES,
-    OVERWRITE.described("replace an existing OUT, unless it is a file that is read here"),
-    TRUST,
-    examples="""
-    mscon predict runs/shoes --table new.csv --out predictions.csv
-    mscon predict runs/shoes --table new.csv --columns closure --abstain 0.8 --out new.parquet
-    mscon predict runs/shoes --missing --abstain 0.9 --out filled.csv
-    """,
-    fault="a mistake in the run, the table or an image (OUT was not written)",
-)
-def predict(arguments: argparse.Namespace) -> None:
-    """Predict label columns for the rows of a table, with calibrated confidences.
-
-    Writes for each row its line, its image path, and for each column NAME and NAME_confidence:
-    how likely the whole cell is right. Numbers have NAME_low and NAME_high instead, an interval
-    that holds 90 % of new numbers. With --missing it writes the rows of the run with their empty
-    cells filled; confidences stand beside these only. The table itself is never changed.
-
-    The first use fits a linear model a column on the features of the training rows, as
-    `mscon probe` does, calibrates it on the validation rows, measures it on the test rows, and
-    writes all of it to the run. It is fitted again when the features have changed. The summary
-    says for each column the accuracy on test rows and the expected calibration error.
-    """
-    from mscon.data.table.table import read_table
-    from mscon.deploy.inputs import changed_since_training
-    from mscon.errors import RunError
-    from mscon.prediction import write_predictions
-
-    if (arguments.table is None) == (not arguments.missing):
-        raise RunError("name either --table TABLE, for new rows, or --missing, for the empty cells of the run's rows.")
-    run = open_run(arguments.run, arguments.trust)
-    sentences = write_predictions(
-        run,
-        arguments.table,
-        arguments.out,
-        columns=arguments.columns,
-        abstain=arguments.abstain,
-        images=arguments.images,
-        vectors=arguments.vectors,
-        batch_size=arguments.batch_size,
-        accept_changes=arguments.accept_changes,
-        overwrite=arguments.overwrite,
-    )
-    if arguments.table is not None:
-        data = run.read_recipe().data
-        data = data if arguments.vectors is None else replace(data, vectors=arguments.vectors)
-        if changed := changed_since_training(run, data, read_table(arguments.table), arguments.images):
-            print(f"note: {changed} They are predicted as they are now.", file=sys.stderr)
-    print(sentences)
-
-
-@verb(
-    RUN,
     argument("--to", "format of the file", choices=("onnx", "safetensors"), required=True),
     argument(
         "--out", "the file to write; an earlier export there is replaced", metavar="FILE", type=Path, required=True
     ),
     OVERWRITE,
     CHECKPOINT,
+    INCLUDE,
     flag("--projections", "onnx: a second output with the projections"),
     argument(
         "--tolerance",
@@ -211,6 +140,7 @@ def predict(arguments: argparse.Namespace) -> None:
     TRUST,
     examples="""
     mscon export runs/shoes --to safetensors --out shoes.safetensors
+    mscon export runs/shoes --to safetensors --include predictors --out shoes.safetensors
     mscon export runs/shoes --to onnx --out shoes.onnx --projections
     """,
 )
@@ -218,18 +148,23 @@ def export(arguments: argparse.Namespace) -> None:
     """Write the model of a run as one file.
 
     safetensors  encoder and heads, and a JSON file beside it that says how to build them;
-                 mscon.load(FILE) reads it without the run.
+                 mscon.load(FILE) reads it without the run. With --include predictors
+                 `mscon predict FILE` predicts label columns, and mscon.load(FILE).predict.
     onnx         a graph from uint8 images to features, for any number of images at a time.
                  Its results are compared with those of torch, and it is not kept if they
                  differ. Needs: pip install "mscon[onnx]"
     """
+    from mscon.errors import RunError
+
     run = open_run(arguments.run, arguments.trust)
     if arguments.to == "safetensors":
         from mscon.deploy.packed import pack
 
-        pack(run, arguments.out, arguments.checkpoint, arguments.overwrite)
+        pack(run, arguments.out, arguments.checkpoint, arguments.overwrite, arguments.include)
         print(arguments.out)
         return
+    if arguments.include:
+        raise RunError("--include goes with --to safetensors: an ONNX graph computes vectors only.")
     from mscon.deploy.onnx import TOLERANCE, export_onnx
 
     tolerance = TOLERANCE if arguments.tolerance is None else arguments.tolerance
@@ -251,6 +186,7 @@ def export(arguments: argparse.Namespace) -> None:
     RUN,
     argument("repository", "repository on the hub; created if it does not exist", metavar="OWNER/NAME"),
     CHECKPOINT,
+    INCLUDE,
     flag("--private", "create a private repository"),
     argument("--dry-run", "write what would be sent to DIR, and send nothing", metavar="DIR", type=Path),
     TRUST,
@@ -265,8 +201,8 @@ def push(arguments: argparse.Namespace) -> None:
 
     Uploads the weights (safetensors), how to build the model (JSON) and the model card: that of
     the run (`mscon card`), or a new one. Images, labels and paths of the table are not uploaded,
-    except for values that the recipe contains (such as levels) and, where inputs are columns,
-    the names of their categories. Log in first with `hf auth login`, or set HF_TOKEN.
+    except for values that the recipe contains (such as levels), where inputs are columns the names
+    of their categories, and what --include adds. Log in first with `hf auth login`, or set HF_TOKEN.
     Then mscon.load("hf:OWNER/NAME") loads the model anywhere.
     """
     from mscon.deploy import hub
@@ -276,6 +212,7 @@ def push(arguments: argparse.Namespace) -> None:
     run = open_run(arguments.run, arguments.trust)
     card = (run.read_card() or model_card(run)).replace("hf:owner/name", f"hf:{arguments.repository}")
     if arguments.dry_run is not None:
-        print(hub.lay_out(run, card, arguments.dry_run, arguments.checkpoint))
+        print(hub.lay_out(run, card, arguments.dry_run, arguments.checkpoint, arguments.include))
         return
-    print(hub.push(run, arguments.repository, card, private=arguments.private, checkpoint=arguments.checkpoint))
+    settings = {"private": arguments.private, "checkpoint": arguments.checkpoint, "include": arguments.include}
+    print(hub.push(run, arguments.repository, card, **settings))

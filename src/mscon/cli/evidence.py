@@ -74,9 +74,12 @@ def _layer_text(run: Run, layer: str, accept_changes: bool) -> str:
 def scores_text(run: Run) -> str:
     """The scores of a probed run, a line for each column, and how they compare with its start."""
     from mscon.evaluate.report.against_start import against_start, what_to_try
+    from mscon.evaluate.report.uniformity import uniformity_text
 
     probe = run.read_probe()
     lines = _score_lines(str(run.root), probe)
+    if evenness := uniformity_text(probe):
+        lines.append(f"  {evenness}")
     if sentence := probe.get("collapse"):
         lines.append(sentence)
     for sentence in (against_start(probe), what_to_try(probe, run.read_recipe_values())):

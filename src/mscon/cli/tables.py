@@ -9,7 +9,21 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mscon.cli.arguments import IMAGES, RECIPE, SET, TABLE, argument, flag, read_recipe, verb
+from mscon.cli.arguments import (
+    IMAGES,
+    MOVED,
+    RECIPE,
+    RUN,
+    SET,
+    TABLE,
+    TRUST,
+    argument,
+    flag,
+    open_run,
+    positive,
+    read_recipe,
+    verb,
+)
 from mscon.errors import TableError, shortened
 
 if TYPE_CHECKING:
@@ -196,3 +210,44 @@ def _judge(recipe: Recipe, rows: pl.DataFrame, table_name: str) -> Callable[[Seq
     from mscon.train.judged_labels import judged_labels
 
     return lambda similarities: judged_labels(recipe, rows, similarities, table_name).facts
+
+
+@verb(
+    RUN,
+    argument("--out", "the CSV file to write; must not exist", metavar="FILE", type=Path, required=True),
+    argument("--clusters", "how many (default: 10)", metavar="NUMBER", type=positive, default=10),
+    argument("--column", "name of the column of clusters (default: cluster)", metavar="COLUMN", default="cluster"),
+    argument("--seed", "of k-means (default: 0)", metavar="NUMBER", type=int, default=0),
+    argument("--table", "the table of the run, if it is no longer where it was", metavar="TABLE", type=Path),
+    MOVED,
+    TRUST,
+    examples="""
+    mscon cluster runs/stage1 --out stage2.csv
+    mscon cluster runs/stage2 --out stage3.csv --clusters 10     # clusters within those of stage2.csv
+    """,
+)
+def cluster(arguments: argparse.Namespace) -> None:
+    """Write a copy of a run's table with a column of clusters of its features.
+
+    For multistage contrastive learning: train the next run on the copy, with objective l_spread,
+    spread = 1, on the column of clusters. It then tells rows of one cluster apart, and so learns
+    what the features of this run do not hold. A column of that name that the table has already is
+    continued, so that rows share a cluster only if they do so in all stages.
+    """
+    from mscon.errors import RunError, counted
+    from mscon.evaluate.clusters import cluster
+
+    run = open_run(arguments.run, arguments.trust).moved(arguments.images)
+    if arguments.clusters < 2:
+        raise RunError("--clusters must be 2 or more: one cluster says nothing.")
+    sizes = cluster(
+        run,
+        arguments.out,
+        clusters=arguments.clusters,
+        column=arguments.column,
+        seed=arguments.seed,
+        table=arguments.table,
+    )
+    print(
+        f"{arguments.out}: {counted(len(sizes), 'cluster')}, of {min(sizes.values()):,} to {max(sizes.values()):,} rows"
+    )

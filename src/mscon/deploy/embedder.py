@@ -1,15 +1,15 @@
-"""Embedder: a trained model as a function from images to vectors, and where such a model is loaded from."""
+"""Embedder: a trained model as a function from images to vectors, and to predictions where it has predictors."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import torch
 from jaxtyping import Float, Shaped
 
@@ -18,14 +18,10 @@ from mscon.deploy import packed
 from mscon.deploy.inputs import open_columns, picture_batches, pictures
 from mscon.errors import RunError, nearest, numbered
 from mscon.model.digest import digest
-from mscon.model.model import Model, load_model
+from mscon.model.model import Model
+from mscon.model.predictors.stored import StoredPredictor
 from mscon.model.row_uncertainty import RowUncertainty
-from mscon.model.stored_uncertainty import read_uncertainty
 from mscon.run.recipe import Recipe
-from mscon.run.run import Run
-
-# What load() takes from the hub begins with this: "hf:owner/name", or "hf:owner/name@revision".
-HUB = "hf:"
 
 
 class Embedder:
@@ -39,6 +35,7 @@ class Embedder:
         checkpoint: which weights it has, where that is known.
         device: where it computes; None for a GPU if there is one.
         row_uncertainty: says how uncertain rows are; None where that is not known.
+        predictors: reads those of its label columns; of none by default.
     """
 
     def __init__(
@@ -50,9 +47,10 @@ class Embedder:
         checkpoint: str = "",
         device: torch.device | str | None = None,
         row_uncertainty: RowUncertainty | None = None,
+        predictors: Callable[[], Sequence[StoredPredictor]] = tuple,
     ) -> None:
         self.recipe, self.name, self.known, self.checkpoint = recipe, name, known, checkpoint
-        self.row_uncertainty = row_uncertainty
+        self.row_uncertainty, self._read_predictors = row_uncertainty, predictors
         self.device = torch.device(device or _device())
         self.model = model.to(self.device, torch.float32).eval()
 
@@ -128,7 +126,7 @@ class Embedder:
         if self.row_uncertainty is None:
             raise RunError(
                 f"{self.name} does not know how uncertain rows are. `mscon probe RUN` computes what that takes, for a "
-                "run with validation rows; packed models do not have it."
+                "run with validation rows, and `mscon export RUN --include uncertainty` packs it."
             )
         if not self.rates(similarity):
             judged = ", ".join(f"'{column.column}'" for column in self.row_uncertainty.columns)
@@ -138,6 +136,44 @@ class Embedder:
             )
         blocks = [self.encode_rated(inputs, similarity)[1] for inputs in self._batches(images, batch_size)]
         return np.concatenate([np.zeros(0, dtype=np.float32), *(block for block in blocks if block is not None)])
+
+    @cached_property
+    def predictors(self) -> Sequence[StoredPredictor]:
+        """Of its label columns; none where it has none, or where those of its run are out of date."""
+        return self._read_predictors()
+
+    def predict(
+        self, images: Any, columns: Sequence[str] = (), abstain: float = 0.0, batch_size: int = 256
+    ) -> pl.DataFrame:
+        """Values of label columns, with calibrated confidences, by the predictors of a run or a packed model.
+
+        `mscon.predict` takes tables, and fits predictors where a run has none.
+
+        Args:
+            images: as `embed` takes them.
+            columns: names of label columns; empty for all that it has predictors for.
+            abstain: a cell whose confidence is below it stays empty; from 0 to 1.
+            batch_size: images in memory at a time.
+
+        Returns:
+            A row an image: uncertainty (where it is known), and for each predicted column NAME and NAME_confidence,
+            or NAME_low and NAME_high where it is a number.
+
+        Raises:
+            RunError: if it has no predictors, or none for a column; or as `embed`.
+            ValueError: for a threshold outside [0, 1]; or as `embed`.
+        """
+        from mscon.deploy.predict import need_width, predicted, shown_of
+
+        shown = shown_of(self.predictors, self.name, columns, abstain)
+        need_width(self, shown)
+        blocks = [self.encode_rated(inputs) for inputs in self._batches(images, batch_size)]
+        vectors = np.concatenate([np.zeros((0, self.width()), dtype=np.float32), *(block for block, _ in blocks)])
+        frame = predicted(shown, vectors, abstain)
+        if self.row_uncertainty is None:
+            return frame
+        rated = [np.zeros(0, dtype=np.float32), *(block for _, block in blocks if block is not None)]
+        return frame.insert_column(0, pl.Series("uncertainty", np.concatenate(rated)))
 
     def rates(self, similarity: str | None = None) -> bool:
         """Whether `uncertainty` is known, of rows as a whole or of the column of a similarity."""
@@ -220,58 +256,6 @@ class Embedder:
 
     def __repr__(self) -> str:
         return f"Embedder({self.name!r}, features={self.model.width}, similarities={self.similarities})"
-
-
-def load(
-    source: str | Path, *, checkpoint: str | None = None, trust: bool = False, device: torch.device | str | None = None
-) -> Embedder:
-    """A trained model, ready to embed images.
-
-    Args:
-        source: a run directory; a packed model (`mscon export --to safetensors`), or a folder with one as
-            model.safetensors; or "hf:owner/name", optionally "@revision", for a repository of the Hugging Face hub.
-        checkpoint: of a run, "last" or "best"; None for the one that its recipe names.
-        trust: also import classes from outside mscon ("pkg.mod:Class") that a recipe or packed model names. Without
-            it nothing but data is read, unless it is a run that you trained on this machine.
-        device: where to compute; None for a GPU if there is one.
-
-    Raises:
-        RunError: if there is no model, or it names code from outside mscon and is not trusted.
-        RecipeError: if it names what this mscon does not know.
-    """
-    text = str(source)
-    if text.startswith(HUB):
-        from mscon.deploy import hub
-
-        return _packed(hub.download(text.removeprefix(HUB)), text, checkpoint, trust, device)
-    path = Path(source)
-    if path.is_file():
-        return _packed(path, f"model '{path}'", checkpoint, trust, device)
-    if not (path / "recipe.toml").is_file() and (path / packed.FILE_NAME).is_file():
-        return _packed(path / packed.FILE_NAME, f"model '{path}'", checkpoint, trust, device)
-    run = Run.open(path, trust)
-    recipe = run.read_recipe()
-    name = checkpoint or recipe.train.checkpoint
-    model, stored = load_model(run, name), read_uncertainty(run, name)
-    if stored is not None and not stored[0].fits(model.width, model.heads.output_dim):
-        raise RunError(f"run '{path}': uncertainty.safetensors is not of its model. Run `mscon probe` again.")
-    rated = None if stored is None else stored[0]
-    return Embedder(model, recipe, f"run '{path}'", run.read_inputs(), name, device, rated)
-
-
-def files_of(source: str | Path) -> list[Path]:
-    """Files on this machine that `load` of the same source reads, so that no output may replace them."""
-    path = Path(source)
-    if (path / "recipe.toml").is_file():
-        return Run.open(path).files
-    return [] if str(source).startswith(HUB) else [path, path / packed.FILE_NAME]
-
-
-def _packed(path: Path, name: str, checkpoint: str | None, trust: bool, device: torch.device | str | None) -> Embedder:
-    if checkpoint is not None:
-        raise RunError(f"{name} has one checkpoint only, so there is no '{checkpoint}'; a run has more.")
-    contents = packed.load_packed(path, trust)
-    return Embedder(contents.model, contents.recipe, name, contents.inputs, contents.checkpoint, device)
 
 
 def _device() -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from mscon.deploy import packed
@@ -15,15 +16,16 @@ from mscon.run.run import Run
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
-def lay_out(run: Run, card: str, folder: Path, checkpoint: str | None = None) -> Path:
+def lay_out(run: Run, card: str, folder: Path, checkpoint: str | None = None, include: Sequence[str] = ()) -> Path:
     """Write the content of a repository to a folder: model.safetensors, config.json, README.md. Nothing is sent.
 
-    `mscon.load(folder)` takes it. It contains no table, no labels and no paths.
+    `mscon.load(folder)` takes it. It contains no table, no labels and no paths; but see `include`.
 
     Args:
         card: the model card.
         folder: must be empty, or not exist.
         checkpoint: "last" or "best"; None for the one that the run's recipe names.
+        include: see `mscon.deploy.packed.pack`.
 
     Raises:
         RunError: if there is something in the folder, or the run has no such checkpoint.
@@ -35,13 +37,21 @@ def lay_out(run: Run, card: str, folder: Path, checkpoint: str | None = None) ->
         names = (packed.FILE_NAME, packed.CONFIG_NAME, "README.md")
         outputs.need_free([folder / name for name in names], reads=run.files, advice=advice)
         with atomic.new_folder(folder.resolve()) as new:
-            config = packed.write(run, new / packed.FILE_NAME, checkpoint)
+            config = packed.write(run, new / packed.FILE_NAME, checkpoint, include)
             atomic.write_json(new / packed.CONFIG_NAME, config)
             atomic.write_text(new / "README.md", card)
     return folder
 
 
-def push(run: Run, repository: str, card: str, *, private: bool = False, checkpoint: str | None = None) -> str:
+def push(
+    run: Run,
+    repository: str,
+    card: str,
+    *,
+    private: bool = False,
+    checkpoint: str | None = None,
+    include: Sequence[str] = (),
+) -> str:
     """Make a repository if there is none, and upload the model of a run with its card, as one commit.
 
     The hub decides who may push: log in with `hf auth login`, or set the environment variable HF_TOKEN.
@@ -49,6 +59,7 @@ def push(run: Run, repository: str, card: str, *, private: bool = False, checkpo
     Args:
         repository: "owner/name".
         private: whether a new repository is private.
+        checkpoint, include: see `lay_out`.
 
     Returns:
         The address of the commit.
@@ -60,7 +71,7 @@ def push(run: Run, repository: str, card: str, *, private: bool = False, checkpo
 
     need_name(repository, whole=True)
     with tempfile.TemporaryDirectory() as temporary:
-        folder = lay_out(run, card, Path(temporary) / "model", checkpoint)
+        folder = lay_out(run, card, Path(temporary) / "model", checkpoint, include)
         api = huggingface_hub.HfApi(library_name="mscon")
         try:
             api.create_repo(repository, private=private, exist_ok=True)

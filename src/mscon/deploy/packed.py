@@ -8,7 +8,8 @@ says how to build what they belong to:
      "keep": {...} in "recipe", "start": "encoder",                    only where starting features stand beside learned
      "inputs": null,                                                   how rows become vectors, if they are no images
      "similarities": ["category", "colour"],                           one projection each, in this order
-     "features": 1280, "projection": 32}                               widths
+     "features": 1280, "projection": 32,                               widths
+     "predictors": [...], "uncertainty": [...]}                        only on request; "version" is 2 then
 
 and under "sha256" the `checksum` of all else, so that a file that was damaged on its way is noticed.
 `load_packed` is the reader. Without mscon: `safetensors.safe_open(path, "pt")`, then `metadata()["mscon"]`.
@@ -18,7 +19,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from torch import Tensor
 
 from mscon import __version__
 from mscon.data.inputs.tabular import ColumnCoding
+from mscon.deploy.packed_judgement import PackedJudgement, is_of_judgement
 from mscon.errors import RunError
 from mscon.model.beside import STARTS, Start, build_beside
 from mscon.model.digest import digest
@@ -41,7 +43,7 @@ from mscon.run.run import Run
 from mscon.run.trust import foreign_code, need_trust
 
 FORMAT = "mscon model"
-VERSION = 1
+VERSION, VERSION_WITH_JUDGEMENT = 1, 2
 
 # Where a folder, or a repository, has its packed model, and the same JSON for people and hubs.
 FILE_NAME = "model.safetensors"
@@ -62,12 +64,14 @@ class Packed:
         recipe: of which only [data], [encoder], [heads] and the names of the similarities are those of the run.
         inputs: how rows become vectors, from the run; None where they are images.
         checkpoint: name of the run's checkpoint.
+        judgement: predictors and row uncertainty, where they were packed too.
     """
 
     model: Model
     recipe: Recipe
     inputs: dict[str, Any] | None
     checkpoint: str
+    judgement: PackedJudgement
 
 
 def describe(
@@ -113,26 +117,34 @@ def checksum(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
     return digest(json.dumps(others, sort_keys=True), tensors)
 
 
-def pack(run: Run, out: str | Path, checkpoint: str | None = None, overwrite: bool = False) -> dict[str, Any]:
+def pack(
+    run: Run,
+    out: str | Path,
+    checkpoint: str | None = None,
+    overwrite: bool = False,
+    include: Sequence[str] = (),
+) -> dict[str, Any]:
     """Write the model of a run as one file, and its JSON beside it, with .json for .safetensors.
 
     Args:
         out: a name that ends in .safetensors; a packed model that is there is replaced, with its JSON.
         checkpoint: "last" or "best"; None for the one that the run's recipe names.
         overwrite: also replace files that are no packed model; never one of the run's.
+        include: "predictors" for those of `mscon predict`, with the names of classes; "uncertainty" for what says how
+            uncertain rows are, with vectors and classes of training rows.
 
     Returns:
         The JSON.
 
     Raises:
-        RunError: if the run has no such checkpoint, or the files cannot be written or are in the way.
+        RunError: if the run has no such checkpoint or part, or the files cannot be written or are in the way.
     """
     out = Path(out)
     if out.suffix != ".safetensors":
         raise RunError(f"--out '{out}': a packed model's name ends in .safetensors.")
     beside = out.with_suffix(".json")
     outputs.need_free([out, beside], reads=run.files, images=run.images, is_ours=_is_own, overwrite=overwrite)
-    config = write(run, out, checkpoint)
+    config = write(run, out, checkpoint, include)
     with outputs.writing(beside):
         atomic.write_json(beside, config)
     return config
@@ -149,13 +161,16 @@ def _is_own(path: Path) -> bool:
         return False
 
 
-def write(run: Run, out: Path, checkpoint: str | None = None) -> dict[str, Any]:
+def write(run: Run, out: Path, checkpoint: str | None = None, include: Sequence[str] = ()) -> dict[str, Any]:
     """The same under any name, without the JSON beside it."""
     settings = run.read_recipe()
     name = checkpoint or settings.train.checkpoint
     model = load_model(run, name)
-    config = describe(settings, model, name, run.read_inputs())
+    judgement = PackedJudgement.of_run(run, name, include)
+    config = describe(settings, model, name, run.read_inputs()) | judgement.to_json()
+    config["version"] = VERSION_WITH_JUDGEMENT if include else VERSION
     tensors = {k: v.detach().cpu().contiguous().clone() for k, v in model.state_dict().items()}
+    tensors |= judgement.to_tensors()
     text = json.dumps(config, allow_nan=False)
     metadata = {"format": "pt", "mscon": text}
     metadata[_CHECKSUM] = checksum(metadata, tensors)
@@ -190,6 +205,7 @@ def load_packed(path: Path, trust: bool = False) -> Packed:
     inputs = _inputs(config, settings, path)
     dim = None if inputs is None else inputs["width"]
     start = _start(config, settings, path) if settings.keep.transforms else None
+    of_judgement = {key: tensors.pop(key) for key in [key for key in tensors if is_of_judgement(key)]}
     try:
         with WeightBudget(tensors):
             model = build_model(settings, settings.similarities, dim)
@@ -202,7 +218,13 @@ def load_packed(path: Path, trust: bool = False) -> Packed:
             f"the tensors of '{path}' are not of the model that it describes: {last}\n"
             f"  It was written by mscon {config.get('mscon')}, this is {__version__}; or timm is of another version."
         ) from None
-    return Packed(model.eval(), settings, inputs, str(config.get("checkpoint", "")))
+    try:
+        judgement = PackedJudgement.of_file(config, of_judgement, settings.columns)
+    except ValueError as error:
+        raise RunError(f"the predictors or the uncertainty of rows in '{path}' cannot be read: {error}") from None
+    if not judgement.fits(model.width, model.heads.output_dim):
+        raise RunError(f"the predictors or the uncertainty of rows in '{path}' are not of its model.")
+    return Packed(model.eval(), settings, inputs, str(config.get("checkpoint", "")), judgement)
 
 
 def _config(metadata: Mapping[str, str], tensors: Mapping[str, Tensor], path: Path) -> dict[str, Any]:
@@ -219,9 +241,10 @@ def _config(metadata: Mapping[str, str], tensors: Mapping[str, Tensor], path: Pa
         raise RunError(
             f"'{path}' holds tensors but is no packed model of mscon. `mscon export RUN --to safetensors` writes one."
         )
-    if config.get("version") != VERSION:
+    if config.get("version") not in (VERSION, VERSION_WITH_JUDGEMENT):
         raise RunError(
-            f"'{path}' has version {config.get('version')!r} of the format, but this mscon reads version {VERSION}."
+            f"'{path}' has version {config.get('version')!r} of the format, but this mscon reads versions {VERSION} "
+            f"and {VERSION_WITH_JUDGEMENT}."
         )
     if _CHECKSUM not in metadata:
         raise RunError(f"'{path}' has no checksum: an older mscon wrote it. Write it again with `mscon export`.")

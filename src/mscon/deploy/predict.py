@@ -19,8 +19,8 @@ from mscon.data.table.table import Table
 from mscon.deploy.encodes import Encodes
 from mscon.deploy.shard_files import INDEX, remove_swept
 from mscon.deploy.shards import ROWS, embed_table
-from mscon.errors import RunError, counted
-from mscon.model.predictors.stored import StoredPredictor, stored_predictors
+from mscon.errors import RunError, counted, nearest
+from mscon.model.predictors.stored import StoredPredictor
 from mscon.run.recipe import data_of
 from mscon.run.run import Run
 
@@ -31,20 +31,33 @@ _PLACES = ("line", "split", "image", "uncertainty")
 _DIGITS = 6
 
 
-def read_shown(run: Run, columns: Sequence[str] = (), least: float = 0.0) -> Shown:
-    """The predictors of a run that are asked for, and the columns that each of them fills.
+def shown_of(
+    predictors: Sequence[StoredPredictor], name: str, columns: Sequence[str] = (), least: float = 0.0
+) -> Shown:
+    """Which of some predictors are used, and the columns that each of them fills.
 
     Args:
-        run: with predictors.
+        predictors: of a run or a packed model.
+        name: of that, in messages.
         columns: that they were fitted for; empty for all.
         least: as of `mscon.model.predictors.base.Predictor.predict`.
 
     Raises:
-        RunError: if columns of the output would have the same name; or where `least` is above 0 and a column has no
-            calibrated confidence. All are named.
+        RunError: without a predictor, or of a column; if columns of the output would have the same name; or where
+            `least` is above 0 and a column has no calibrated confidence. All are named.
+        ValueError: if `least` is outside [0, 1].
     """
-    stored = run.read_predictors(lambda about, arrays: stored_predictors(about["predictors"], arrays))
-    stored = [one for one in stored if not columns or one.column in columns]
+    if not 0 <= least <= 1:
+        raise ValueError(f"abstain must be from 0 to 1, got {least}.")
+    known = [one.column for one in predictors]
+    if not known:
+        raise RunError(
+            f"{name} has no predictors. `mscon predict RUN` fits those of a run, and `mscon export RUN --include "
+            "predictors` packs them with its model."
+        )
+    if unknown := [column for column in columns if column not in known]:
+        raise RunError("\n".join(f"{name} has no predictor of column '{c}'.{nearest(c, known)}" for c in unknown))
+    stored = [one for one in predictors if not columns or one.column in columns]
     fitted_for = {one.column for one in stored}
     shown: list[tuple[StoredPredictor, Sequence[str]]] = []
     filled: set[str] = set()
@@ -56,7 +69,7 @@ def read_shown(run: Run, columns: Sequence[str] = (), least: float = 0.0) -> Sho
     _need_different_names(shown)
     if least > 0 and (
         faults := [
-            f"column '{one.column}' has no calibrated confidence: run '{run.root}' has "
+            f"column '{one.column}' has no calibrated confidence: {name} has "
             f"{counted(one.record['validation_rows'], 'validation row')} with a label of it, too few to calibrate."
             for one in stored
             if one.predictor.calibration is None and one.predictor.kind != "number"
@@ -101,7 +114,7 @@ def predict_table(
 
     Args:
         embedder: of the run that the predictors are of.
-        shown: see `read_shown`.
+        shown: see `shown_of`.
         table: must have the columns that the embedder's recipe reads its inputs from.
         folder: for the vectors of a job that is not finished.
         least: as of `mscon.model.predictors.base.Predictor.predict`.
@@ -110,7 +123,7 @@ def predict_table(
     Raises:
         RunError, TableError: see `embed_table`.
     """
-    _need_width(embedder, shown)
+    need_width(embedder, shown)
     shards = embed_table(embedder, table, folder / "vectors.parquet", shard_rows=ROWS, **settings)
     assert shards is not None
     index: Mapping[str, Any] = json.loads((shards / INDEX).read_text("utf-8"))
@@ -123,7 +136,8 @@ def predict_table(
     return pl.concat(blocks)
 
 
-def _need_width(embedder: Encodes, shown: Shown) -> None:
+def need_width(embedder: Encodes, shown: Shown) -> None:
+    """Raise RunError for predictors that are of other features than those of the embedder."""
     for one, _ in shown:
         if one.predictor.linear_map.width != embedder.width():
             raise RunError(
@@ -176,7 +190,7 @@ def summary(shown: Shown, frame: pl.DataFrame, least: float, empty: Mapping[str,
     """What was predicted in words, a line a column: rows, how many stayed empty, and what test rows say.
 
     Args:
-        shown: see `read_shown`.
+        shown: see `shown_of`.
         frame: the predictions.
         least: the threshold that they were made with.
         empty: of filled tables, how many cells of each column were empty.

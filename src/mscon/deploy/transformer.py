@@ -10,7 +10,8 @@ from jaxtyping import Float
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from mscon.deploy.embedder import Embedder, load
+from mscon.deploy.embedder import Embedder
+from mscon.deploy.load import load
 
 
 class EmbeddingTransformer(TransformerMixin, BaseEstimator):

@@ -11,13 +11,16 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from sklearn.linear_model import LogisticRegression
 
-from mscon.model.predictors.links import softmax
+from mscon.model.predictors.links import sigmoid, softmax
 
 COVERAGE = 0.9
 
 # Fewer validation rows say little: of 20 rows a share of 90 % is known to 13 points (95 % interval).
 LEAST_ROWS = 20
 
+# Of Platt scaling after a temperature: then log-odds are nearly right. Chosen among 0, 20, 50, 100, 200 and 400 on
+# other runs than those of benchmarks/results/predict.md.
+PRIOR_ROWS = 200
 _TEMPERATURES = (1e-3, 1e3)
 _HALVINGS = 60
 
@@ -48,18 +51,25 @@ def temperature(logits: Float[np.ndarray, "rows classes"], true: Int[np.ndarray,
     return math.exp(-(low + high) / 2)
 
 
-def platt(log_odds: Float[np.ndarray, " rows"], is_right: Bool[np.ndarray, " rows"]) -> tuple[float, float]:
+def platt(
+    log_odds: Float[np.ndarray, " rows"], is_right: Bool[np.ndarray, " rows"], prior_rows: int = 2
+) -> tuple[float, float]:
     """Slope and offset: with them log-odds are those of being right.
 
-    Source: Platt 1999, "Probabilistic Outputs for Support Vector Machines", with its targets, which are not quite 0 and
-        1, so that both classes are always there.
+    Args:
+        log_odds: of rows that the model was not fitted to.
+        is_right: whether they are.
+        prior_rows: so many rows more are counted, which have the same log-odds and are right as often as these say. So
+            few rows change the log-odds less, and there are right and wrong ones always.
+
+    Source: Platt 1999, "Probabilistic Outputs for Support Vector Machines", with other rows more than there.
     """
-    right, wrong = int(is_right.sum()), int((~is_right).sum())
-    share = np.where(is_right, (right + 1) / (right + 2), 1 / (wrong + 2))
+    more = prior_rows / len(log_odds)
+    right = is_right + more * sigmoid(log_odds)
     fitted = LogisticRegression(C=1e3).fit(
         np.concatenate([log_odds, log_odds])[:, None],
         np.repeat([1, 0], len(log_odds)),
-        sample_weight=np.concatenate([share, 1 - share]),
+        sample_weight=np.concatenate([right, 1 + more - right]),
     )
     return float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
 

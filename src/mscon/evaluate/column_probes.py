@@ -102,13 +102,8 @@ def _linear(
     record = {
         **({"classes": list(result.names)} if kind != "number" else {}),
         **({"left_out": list(result.left_out)} if kind == "labels" else {}),
-        "train_rows": result.train_rows,
-        "validation_rows": result.validation_rows,
-        "test_rows": len(result.rows),
-        "dropped_rows": result.dropped_rows,
+        **result.to_json(),
         **frozen.intervals(result.scores, test[result.rows]),
-        "regularisation": result.regularisation,
-        "converged": result.converged,
     }
     arrays = {"row": test[result.rows], "true": result.true, "predicted": result.predicted}
     if kind == "class":

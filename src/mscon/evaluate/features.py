@@ -80,6 +80,21 @@ def extract(
     run.write_features(features, projections, checkpoint, inputs=current, changed_rows=changed)
 
 
+def read_features(run: Run) -> Float[np.ndarray, "rows width"]:
+    """The features of all rows of a run.
+
+    Raises:
+        RunError: if there are none, or of another number of rows.
+    """
+    features, rows = run.read_features(), run.read_rows().height
+    if len(features) != rows:
+        raise RunError(
+            f"run '{run.root}' has features of {counted(len(features), 'row')}, but {counted(rows, 'row')}. Delete its "
+            "folder 'features', then run the command again."
+        )
+    return features
+
+
 def embed(
     model: Model, inputs: Inputs, *, batch_size: int = 512, progress: bool = False
 ) -> tuple[Float[np.ndarray, "rows width"], Float[np.ndarray, "similarities rows dim"]]:

@@ -24,11 +24,13 @@ _ROWS = 8_192
 
 # Features x max(outputs, _FEW) of a problem from which on it is fitted here. At the limit scikit-learn takes minutes.
 LARGE, _FEW = 1e9, 50
+# The same for problems of so many outputs, of which scikit-learn takes five times as long as is taken here.
+LARGE_OF_MANY, MANY = 1e8, 100
 
 
 def is_large(rows: int, width: int, outputs: int) -> bool:
     """Whether a logistic regression is to be fitted here rather than by scikit-learn."""
-    return rows * width * max(outputs, _FEW) > LARGE
+    return rows * width * max(outputs, _FEW) > (LARGE_OF_MANY if outputs >= MANY else LARGE)
 
 
 def uncorrelated(features: Float[np.ndarray, "rows width"]) -> Float32[np.ndarray, "rows width"]:

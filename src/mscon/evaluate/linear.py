@@ -76,6 +76,17 @@ class LinearResult:
     validation_true: Shaped[np.ndarray, "validated ..."]
     linear_map: LinearMap
 
+    def to_json(self) -> dict[str, Any]:
+        """What it learnt from, and how the fit ended, as plain values."""
+        return {
+            "train_rows": self.train_rows,
+            "validation_rows": self.validation_rows,
+            "test_rows": len(self.rows),
+            "dropped_rows": self.dropped_rows,
+            "regularisation": self.regularisation,
+            "converged": self.converged,
+        }
+
 
 def linear_probe(
     kind: TargetKind,

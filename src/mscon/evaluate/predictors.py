@@ -18,7 +18,7 @@ from mscon.errors import RunError, counted
 from mscon.evaluate import calibration
 from mscon.evaluate.column_probes import FrozenFeatures
 from mscon.evaluate.estimators import CannotProbe
-from mscon.evaluate.features import extract
+from mscon.evaluate.features import extract, read_features
 from mscon.evaluate.linear import linear_probe
 from mscon.evaluate.metrics.calibration import error_by_chance, expected_calibration_error
 from mscon.evaluate.targets import ProbeTarget, further_targets, probe_targets
@@ -29,7 +29,7 @@ from mscon.model.predictors.levels import LevelPredictor
 from mscon.model.predictors.links import log_odds_of, logits_of_classes
 from mscon.model.predictors.numbers import NumberPredictor
 from mscon.model.predictors.sets import SetPredictor
-from mscon.model.predictors.stored import StoredPredictor, stored_predictors
+from mscon.model.predictors.stored import StoredPredictor, current_predictors, has_current_features
 from mscon.run import outputs
 from mscon.run.progress import ProgressBar
 from mscon.run.run import Run
@@ -71,7 +71,7 @@ def need_predictors(
         RunError: for columns that the run does not have or that cannot be predicted, all at once; and as `extract`.
     """
     run = Run.of(run)
-    known = {} if force else _current(run)
+    known = {} if force else {one.column: one for one in current_predictors(run)}
     if known and not set(columns) - known.keys():
         return False
     console = Console(stderr=True, quiet=not progress)
@@ -79,15 +79,9 @@ def need_predictors(
     targets = predictor_targets(run, [*_former(run), *columns])
     recipe, rows = run.read_recipe(), run.read_rows()
     outputs.need_place(run.root / "predictors.safetensors", "Copy the run to a folder that you may write to.")
-    if not _has_features(run):
+    if not has_current_features(run):
         extract(run, progress=progress, accept_changes=accept_changes)
-    features = run.read_features()
-    if features.shape[0] != rows.height:
-        raise RunError(
-            f"run '{run.root}' has features of {counted(features.shape[0], 'row')}, but {counted(rows.height, 'row')}. "
-            "Delete its folder 'features', then predict again."
-        )
-    frozen = FrozenFeatures.of(features, rows, recipe)
+    frozen = FrozenFeatures.of(read_features(run), rows, recipe)
     predictors, skipped = list[StoredPredictor](), dict[str, str]()
     with ProgressBar("predictors", len(targets), shown=progress) as bar:
         for target in targets:
@@ -128,21 +122,6 @@ def predictor_targets(run: Run, columns: Sequence[str] = ()) -> list[ProbeTarget
     return [*regular, *further_targets(run, recipe, rows, [name for name in columns if name not in names])]
 
 
-def _current(run: Run) -> dict[str, StoredPredictor]:
-    """The predictors of a run by column; none where features, rows or recipe are others than when they were fitted."""
-    if not (run.has_predictors and _has_features(run)):
-        return {}
-    source, predictors = run.read_predictors(
-        lambda about, arrays: (about["source"], stored_predictors(about["predictors"], arrays))
-    )
-    return {one.column: one for one in predictors} if source == run.predictors_source else {}
-
-
-def _has_features(run: Run) -> bool:
-    """Whether its features are those of its checkpoint; changed inputs may have been accepted when they were made."""
-    return run.has_whole_features and run.features_are_current(run.read_recipe().train.checkpoint)
-
-
 def _former(run: Run) -> list[str]:
     """The columns of the predictors that a run has, current or not."""
     if not run.has_predictors:
@@ -181,15 +160,7 @@ def fit_predictor(target: ProbeTarget, frozen: FrozenFeatures) -> StoredPredicto
     else:
         model = NumberPredictor(target.column, linear_map, None)
     calibrated = _calibrated(model, linear_map(x[validation[result.validated]]), validated)
-    record = {
-        "trained": target.trained,
-        "train_rows": result.train_rows,
-        "validation_rows": result.validation_rows,
-        "test_rows": len(result.rows),
-        "dropped_rows": result.dropped_rows,
-        "regularisation": result.regularisation,
-        "converged": result.converged,
-    }
+    record = {"trained": target.trained, **result.to_json()}
     return _measured(target.column, model, calibrated, record, linear_map(x[test[result.rows]]), tested)
 
 
@@ -222,14 +193,17 @@ def _calibrated(
     """The same predictor with a calibration, if there are enough rows for one."""
     if len(true) < calibration.LEAST_ROWS:
         return model
+    if isinstance(model, NumberPredictor):
+        return replace(model, calibration=(calibration.half_length(model.decide(outputs).values, true),))
+    assert isinstance(model, ClassPredictor | LevelPredictor | SetPredictor)
+    numbers, settings = list[float](), dict[str, int]()
     if isinstance(model, ClassPredictor):
-        return replace(model, calibration=(calibration.temperature(logits_of_classes(outputs), true),))
+        numbers.append(calibration.temperature(logits_of_classes(outputs), true))
+        model, settings = replace(model, calibration=tuple(numbers)), {"prior_rows": calibration.PRIOR_ROWS}
     decisions = model.decide(outputs)
-    if isinstance(model, LevelPredictor | SetPredictor):
-        odds = log_odds_of(decisions.confidence[:, 0])
-        return replace(model, calibration=calibration.platt(odds, model.is_right(decisions, true)[:, 0]))
-    assert isinstance(model, NumberPredictor)
-    return replace(model, calibration=(calibration.half_length(decisions.values, true),))
+    for confidence, is_right in zip(decisions.confidence.T, model.is_right(decisions, true).T, strict=True):
+        numbers += calibration.platt(log_odds_of(confidence), is_right, **settings)
+    return replace(model, calibration=tuple(numbers))
 
 
 def _measured(

@@ -15,10 +15,11 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from mscon.errors import MSConError, RunError, counted
+from mscon.errors import MSConError
 from mscon.evaluate.column_probes import Arrays, FrozenFeatures, Record
 from mscon.evaluate.estimators import CannotProbe
-from mscon.evaluate.features import extract
+from mscon.evaluate.features import extract, read_features
+from mscon.evaluate.metrics.uniformity import tolerance, uniformity
 from mscon.evaluate.row_uncertainty import fit_uncertainty, score_uncertainty
 from mscon.evaluate.space_scores import SpaceScores, score_space, summary, with_differences
 from mscon.evaluate.start import Start, start_of
@@ -63,6 +64,8 @@ def probe(
     "uncertainty" is what the uncertainty of rows is worth on test rows, see
     `mscon.evaluate.row_uncertainty.score_uncertainty`; uncertainty.safetensors has that of each row of the run.
     "collapse" is there where the features have collapsed: a sentence, see `mscon.model.collapse`.
+    "uniformity" is of the features of test rows: {"rows", "score", "tolerance": [{"column", "cosine"}]}, the latter of
+    columns of classes and the finest level of paths, see `mscon.evaluate.metrics.uniformity`. It needs two test rows.
     With "neighbours_among": "test" neighbours are test rows. "start" is there where the run began from published
     weights, another run's, vectors, columns or texts. Its "linear" and "neighbours" are the same probes of the features
     that it began from (see `mscon.evaluate.start`), and each
@@ -99,12 +102,7 @@ def probe(
     outputs.need_place(run.root / "probe.json", "Copy the run to a folder that you may write to.")
     columns = probe_columns(run, recipe, rows)
     extract(run, progress=progress, accept_changes=accept_changes)
-    features = run.read_features()
-    if features.shape[0] != rows.height:
-        raise RunError(
-            f"run '{run.root}' has features of {counted(features.shape[0], 'row')}, but {counted(rows.height, 'row')}. "
-            "Delete its folder 'features', then probe again."
-        )
+    features = read_features(run)
     frozen = FrozenFeatures.of(features, rows, recipe)
     console = Console(stderr=True, quiet=not progress)
 
@@ -122,6 +120,8 @@ def probe(
     }
     if sentence := collapse(features):
         record["collapse"] = sentence
+    if len(frozen.split["test"]) > 1:
+        record["uniformity"] = _uniformity(columns["linear"], frozen)
     if projections.records["linear"]:
         record["projections"] = projections.records["linear"]
     try:
@@ -142,6 +142,15 @@ def probe(
         skipped = [*skipped, {"column": "", "probe": "uncertainty", "reason": str(reason)}]
         note(f"the uncertainty of rows is not computed: {reason}")
     run.write_probe({**record, "skipped": skipped}, predictions)
+
+
+def _uniformity(probed: Sequence[ProbeTarget], frozen: FrozenFeatures) -> Record:
+    """ "uniformity" of probe.json."""
+    tested = frozen.split["test"]
+    features = frozen.features[tested]
+    cosines = {c.column: tolerance(features, c.class_levels()[-1][0][tested]) for c in probed if c.kind == "class"}
+    known = [{"column": column, "cosine": cosine} for column, cosine in cosines.items() if not np.isnan(cosine)]
+    return {"rows": len(tested), "score": uniformity(features), "tolerance": known}
 
 
 def _start_record(

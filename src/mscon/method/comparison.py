@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -79,6 +79,16 @@ class Comparison:
         )
         return cls(anchors, candidates, pairs, *origins)
 
+    def of_similarities(self, numbers: Sequence[int]) -> Comparison:
+        """The same of some of the similarities."""
+        some = list(numbers)
+        return replace(
+            self,
+            anchors=self.anchors[some],
+            candidates=None if self.candidates is None else self.candidates[some],
+            pairs=[self.pairs[i] for i in some],
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Losses:
@@ -103,34 +113,35 @@ class Losses:
     ceiling: Float[Tensor, " similarities"]
     correct: Bool[Tensor, "similarities anchors"] | Float[Tensor, "similarities anchors"] | None = None
 
+    @classmethod
+    def joined(cls, parts: Sequence[Losses], similarities: Sequence[Sequence[int]]) -> Losses:
+        """Those of all similarities, in their order, from those of some.
+
+        Args:
+            parts: of different similarities, for the same anchors.
+            similarities: for each part the numbers of its similarities.
+        """
+        order = [i for numbers in similarities for i in numbers]
+        place = [order.index(i) for i in range(len(order))]
+
+        def together(name: str) -> Tensor:
+            return torch.cat([getattr(losses, name) for losses in parts])[place]
+
+        correct = None
+        if any(losses.correct is not None for losses in parts):
+            numbers = [torch.full_like(ls.per_anchor, math.nan) if ls.correct is None else ls.correct for ls in parts]
+            correct = torch.cat([one.to(torch.get_default_dtype()) for one in numbers])[place]
+        return cls(
+            per_anchor=together("per_anchor"),
+            counted=together("counted"),
+            has_positive=together("has_positive"),
+            labelled=together("labelled"),
+            floor=together("floor"),
+            ceiling=together("ceiling"),
+            correct=correct,
+        )
+
     @property
     def present(self) -> Bool[Tensor, " similarities"]:
         """Similarities with an anchor to average over in this batch."""
         return self.counted.any(dim=1)
-
-
-def joined(each: Sequence[Losses], place: Sequence[int]) -> Losses:
-    """Losses of several parts as one.
-
-    Args:
-        each: of some similarities each.
-        place: of each similarity, the number of its row in what the parts say one after the other.
-    """
-    rows = list(place)
-
-    def rows_of(name: str) -> Tensor:
-        return torch.cat([getattr(losses, name) for losses in each])[rows]
-
-    correct = None
-    if any(losses.correct is not None for losses in each):
-        numbers = [torch.full_like(ls.per_anchor, math.nan) if ls.correct is None else ls.correct for ls in each]
-        correct = torch.cat([one.to(torch.get_default_dtype()) for one in numbers])[rows]
-    return Losses(
-        per_anchor=rows_of("per_anchor"),
-        counted=rows_of("counted"),
-        has_positive=rows_of("has_positive"),
-        labelled=rows_of("labelled"),
-        floor=rows_of("floor"),
-        ceiling=rows_of("ceiling"),
-        correct=correct,
-    )

@@ -161,7 +161,9 @@ class MSConLoss(nn.Module):
         inputs: Values | None,
         features: Float[Tensor, "... features"] | None,
     ) -> Float[Tensor, ""]:
-        anchors = samples_of(projections, labels, rows, inputs, self.similarities, self.candidates)
+        anchors = samples_of(
+            projections, labels, rows, inputs, self.similarities, self.candidates, self.objective.least_views
+        )
         measured = measure(
             anchors,
             similarities=self.similarities,

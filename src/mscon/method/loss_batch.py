@@ -25,6 +25,7 @@ def samples_of(
     inputs: Values | None,
     similarities: Sequence[Similarity],
     candidates: CandidateSource,
+    least_views: int = 1,
 ) -> Samples:
     """The samples of a batch, the views of a row one after the other.
 
@@ -32,6 +33,7 @@ def samples_of(
         projections, labels, rows, inputs: as of `MSConLoss.forward`.
         similarities: in the order of their projections.
         candidates: numbers the rows if the caller does not.
+        least_views: how many views of a row the objective needs.
 
     Raises:
         ValueError: for shapes, types, sizes or names that do not fit.
@@ -41,6 +43,11 @@ def samples_of(
     _, count, views, dim = stacked.shape
     if count == 0 and candidates.world_size == 1:  # of several processes one may have none: the others wait for it
         raise ValueError("projections of no rows: the batch is empty.")
+    if views < least_views:
+        raise ValueError(
+            f"the objective compares views of a row: projections must be (rows, views, dim) each with {least_views} "
+            f"views or more, got {views}."
+        )
     columns = _columns(labels, [s for s in similarities if s.columns or s.reads_vectors])
     if rows is None:
         numbers = candidates.new_rows(count, stacked.device)

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from mscon.method.comparison import Comparison, Losses, SampleOrigin, joined
+from mscon.method.comparison import Comparison, Losses, SampleOrigin
 from mscon.method.objectives.base import Objective
 from mscon.method.pairs import Exchange
 from mscon.method.similarities.base import Similarity
@@ -49,6 +49,7 @@ class ObjectiveGroups(Objective):
         self.temperature: float | None = temperatures.pop() if len(temperatures) == 1 else None
         self.compares = any(group.objective.compares for group in groups)
         self.reads_codes = any(group.objective.reads_codes for group in groups)
+        self.least_views = max(group.objective.least_views for group in groups)
 
     def prepare(self, similarities: Sequence[Similarity], dim: int) -> None:
         for group in self.groups:
@@ -59,9 +60,8 @@ class ObjectiveGroups(Objective):
             group.objective.after_step()
 
     def forward(self, comparison: Comparison) -> Losses:
-        each = [_losses(group, comparison) for group in self.groups]
-        order = [i for group in self.groups for i in group.similarities]
-        return joined(each, [order.index(i) for i in range(len(order))])
+        parts = [_losses(group, comparison) for group in self.groups]
+        return Losses.joined(parts, [group.similarities for group in self.groups])
 
 
 def objective_of_each(objectives: Sequence[Objective]) -> Objective:
@@ -101,13 +101,13 @@ def groups_of(objective: Objective, similarities: int) -> tuple[ObjectiveGroup, 
 
 def _losses(group: ObjectiveGroup, comparison: Comparison) -> Losses:
     """Of the similarities of a group, for all anchors."""
-    numbers, candidates = list(group.similarities), comparison.candidates
-    of_group = replace(
-        comparison,
-        anchors=comparison.anchors[numbers, :, : group.width],
-        candidates=None if candidates is None else candidates[numbers, :, : group.width],
-        pairs=[comparison.pairs[i] for i in numbers],
-    )
+    of_group, candidates = comparison.of_similarities(group.similarities), comparison.candidates
+    if group.width is not None:
+        of_group = replace(
+            of_group,
+            anchors=of_group.anchors[:, :, : group.width],
+            candidates=None if of_group.candidates is None else of_group.candidates[:, :, : group.width],
+        )
     if group.views is None:
         return group.objective(of_group)
     anchors = _of_views(comparison.anchor_origin, group.views)
@@ -115,7 +115,7 @@ def _losses(group: ObjectiveGroup, comparison: Comparison) -> Losses:
     losses: Losses = group.objective(_selected(of_group, anchors, others))
 
     def for_all_anchors(values: Tensor) -> Tensor:
-        return values.new_zeros(len(numbers), comparison.anchors.shape[1]).index_copy(1, anchors, values)
+        return values.new_zeros(len(group.similarities), comparison.anchors.shape[1]).index_copy(1, anchors, values)
 
     return replace(
         losses,

@@ -13,8 +13,10 @@ from torch import Tensor
 from torch.nn.functional import normalize, pad
 
 from mscon.errors import RecipeError
+from mscon.method.competition import NEVER, Competition
 from mscon.method.kernels.lengths import lengths_of
 from mscon.method.kernels.path import Positives
+from mscon.method.kernels.precision import products
 from mscon.method.objectives.base import (
     AnchorLosses,
     Block,
@@ -26,10 +28,6 @@ from mscon.method.objectives.base import (
     positive,
 )
 from mscon.method.similarities.base import Similarity
-
-# The log of a weight of 0. Sums of nothing are then finite, so that backward meets no NaN; no exponential is nearly
-# as small, so nothing comes of it beside a competitor.
-NEVER = -1e30
 
 PairLoss = Callable[[Float[Tensor, "anchors candidates"], Float[Tensor, "anchors candidates"]], Tensor]
 """Logit of a positive and log-sum of what it competes with -> loss of the pair."""
@@ -56,7 +54,7 @@ def cosine_logits(
 ) -> Logits:
     """Cosine similarities divided by a temperature: a number, or a tensor [anchors, 1] or [anchors, candidates]."""
     highest = 1 / torch.as_tensor(temperature, dtype=anchors.dtype, device=anchors.device)
-    return Logits(normalize(anchors, dim=1) @ normalize(candidates, dim=1).T * highest, -highest, highest)
+    return Logits(products(normalize(anchors, dim=1), normalize(candidates, dim=1)) * highest, -highest, highest)
 
 
 def distance_logits(
@@ -100,6 +98,13 @@ def log_ratio(near: Tensor, log_sum: Tensor) -> Tensor:
     return log_sum - near
 
 
+def log_sum(
+    logits: Float[Tensor, "anchors candidates"], log_weights: Float[Tensor, "anchors candidates"]
+) -> Float[Tensor, " anchors"]:
+    """log sum_a w_a exp(s_a) of each anchor; finite, and below any such sum, where there is nothing to add up."""
+    return (logits + log_weights.clamp_min(NEVER)).logsumexp(dim=1)
+
+
 def template_losses(
     logits: Logits, terms: Terms, *, logarithm: Positives = "outside", pair_loss: PairLoss = log_ratio
 ) -> AnchorLosses:
@@ -126,25 +131,25 @@ def template_losses(
     Returns:
         Exactly 0, with a gradient of 0, for anchors of which no positive meets a competitor.
     """
-    sums, meets = _log_sums(logits.values, logits.values, terms)
-    weights = torch.where((terms.positives > 0) & meets, terms.positives, 0.0)
-    total = weights.sum(dim=1, keepdim=True)
-    share = weights / total.clamp_min(torch.finfo(weights.dtype).tiny)
+    logits, terms, competition = _competition(logits, terms)
+    share = _share(terms, competition)
 
-    def mean(pairs: Float[Tensor, "anchors candidates_or_1"]) -> Float[Tensor, " anchors"]:
+    def mean(pairs: Float[Tensor, "anchors _"]) -> Float[Tensor, " anchors"]:
         if logarithm == "inside":
             each = torch.where(share > 0, share.clamp_min(torch.finfo(share.dtype).tiny).log() - pairs, NEVER)
-            return -torch.where(total > 0, each, 0.0).logsumexp(dim=1)
+            return -torch.where(counted[:, None], each, 0.0).logsumexp(dim=1)
         return torch.where(share > 0, share * pairs, 0.0).sum(dim=1)
 
-    counted = total.squeeze(1) > 0
-    loss = torch.where(counted, mean(pair_loss(logits.values, sums)), 0.0)
+    counted = (share > 0).any(dim=1)
+    loss = mean(pair_loss(logits.values, competition.log_sums(logits.values, logits.values)))
     with torch.no_grad():
-        ceiling = mean(pair_loss(logits.highest, _log_sums(logits.highest, logits.highest, terms)[0]))
-        floor = mean(pair_loss(logits.highest, _log_sums(logits.highest, logits.lowest, terms)[0]))
+        highest, lowest = logits.highest, logits.lowest
+        ceiling = mean(pair_loss(highest, competition.log_sums(highest, highest)))
+        floor = mean(pair_loss(highest, competition.log_sums(highest, lowest)))
         if pair_loss is log_ratio and not terms.itself:
-            floor = torch.maximum(floor, _entropy(share, terms, logarithm))
-    return AnchorLosses(loss, counted, torch.where(counted, floor, 0.0), torch.where(counted, ceiling, 0.0))
+            floor = torch.maximum(floor, competition.entropy(share, inside=logarithm == "inside"))
+    loss, floor, ceiling = (torch.where(counted, values, 0.0) for values in (loss, floor, ceiling))
+    return AnchorLosses(loss, counted, floor, ceiling)
 
 
 def greatest_losses(logits: Logits, terms: Terms, pair_loss: PairLoss = log_ratio) -> Float[Tensor, " anchors"]:
@@ -152,10 +157,10 @@ def greatest_losses(logits: Logits, terms: Terms, pair_loss: PairLoss = log_rati
 
     Of terms in which no positive is among its own competitors.
     """
-    sums, meets = _log_sums(logits.lowest, logits.highest, terms)
-    weights = torch.where((terms.positives > 0) & meets, terms.positives, 0.0)
-    share = weights / weights.sum(dim=1, keepdim=True).clamp_min(torch.finfo(weights.dtype).tiny)
-    return torch.where(share > 0, share * pair_loss(logits.lowest, sums), 0.0).sum(dim=1)
+    logits, terms, competition = _competition(logits, terms)
+    share = _share(terms, competition)
+    pairs = pair_loss(logits.lowest, competition.log_sums(logits.lowest, logits.highest))
+    return torch.where(share > 0, share * pairs, 0.0).sum(dim=1)
 
 
 def with_constant_positive(logits: Logits, terms: Terms) -> tuple[Logits, Terms]:
@@ -177,49 +182,26 @@ def with_constant_positive(logits: Logits, terms: Terms) -> tuple[Logits, Terms]
     return Logits(torch.cat([logits.values, column], dim=1), lowest, highest), of_column
 
 
-def _log_sums(near: Tensor, far: Tensor, terms: Terms) -> tuple[Tensor, Tensor]:
-    """log D of every candidate as a positive of logit `near` whose competitors have logits `far`; does it meet any?"""
-    competing = terms.log_weights > -torch.inf
-    weighed = far + terms.log_weights.clamp_min(NEVER)
+def _competition(logits: Logits, terms: Terms) -> tuple[Logits, Terms, Competition]:
+    """Who meets whom; logits and terms in the order of how alike candidates are, where that matters."""
     if terms.alikeness is None:
-        sums, meets = weighed.logsumexp(dim=1, keepdim=True), competing.any(dim=1, keepdim=True)
-    else:
-        ranked, order = terms.alikeness.masked_fill(~competing, torch.inf).sort(dim=1)
-        count = torch.searchsorted(ranked.contiguous(), terms.alikeness.contiguous(), right=terms.ties)
-        sums = weighed.gather(1, order).logcumsumexp(dim=1).gather(1, (count - 1).clamp_min(0))
-        meets = count > 0
-    if near is not far:
-        # A positive among its own competitors is near there too.
-        more = near + terms.log_weights + torch.log1p(-(far - near).exp())
-        sums = torch.logaddexp(sums, torch.where(_competes_with_itself(terms), more, NEVER))
-    if terms.itself:
-        sums = torch.logaddexp(sums, near + torch.tensor(terms.itself, dtype=sums.dtype).log())
-    return sums, meets
+        return logits, terms, Competition(terms.log_weights, terms.itself)
+    matters = (terms.positives > 0) | (terms.log_weights > -torch.inf)
+    alikeness, order = torch.where(matters, terms.alikeness, torch.inf).sort(dim=1)
+
+    def in_order(values: Tensor) -> Tensor:
+        is_one_for_all = values.dim() < 2 or values.shape[1] == 1
+        return values if is_one_for_all else values.expand_as(order).gather(1, order)
+
+    terms = replace(terms, positives=in_order(terms.positives), log_weights=in_order(terms.log_weights))
+    competition = Competition.of_ranked(terms.log_weights, terms.itself, alikeness, ties=terms.ties)
+    return Logits(*map(in_order, logits)), terms, competition
 
 
-def _competes_with_itself(terms: Terms) -> Bool[Tensor, "anchors candidates"]:
-    competing = terms.log_weights > -torch.inf
-    return competing if terms.alikeness is None or terms.ties else torch.zeros_like(competing)
-
-
-def _entropy(share: Float[Tensor, "anchors candidates"], terms: Terms, logarithm: Positives) -> Tensor:
-    """Least loss of positives that compete with one another, as -log of shares of one sum; -inf where some do not.
-
-    -sum_p v_p log q_p is least at q = v, for each group of positives that meet the same competitors.
-    """
-    is_positive, group = share > 0, share.sum(dim=1, keepdim=True)
-    if terms.alikeness is not None:
-        ranked, order = torch.where(is_positive, terms.alikeness, torch.inf).sort(dim=1)
-        total = pad(share.gather(1, order).cumsum(dim=1), (1, 0))
-        ranked, alikeness = ranked.contiguous(), terms.alikeness.contiguous()
-        upto, below = (total.gather(1, torch.searchsorted(ranked, alikeness, right=right)) for right in (True, False))
-        group = upto - below
-    each = torch.where(is_positive, terms.log_weights - (share / group).log(), 0.0)
-    if logarithm == "inside":
-        least = torch.where(is_positive, each, torch.inf).amin(dim=1)
-    else:
-        least = torch.where(is_positive, share * each, 0.0).sum(dim=1)
-    return torch.where((_competes_with_itself(terms) | ~is_positive).all(dim=1), least, -torch.inf)
+def _share(terms: Terms, competition: Competition) -> Float[Tensor, "anchors candidates"]:
+    """Of each positive in the mean of its anchor; 0 for those that meet nobody."""
+    weights = torch.where((terms.positives > 0) & competition.meets, terms.positives, 0.0)
+    return weights / weights.sum(dim=1, keepdim=True).clamp_min(torch.finfo(weights.dtype).tiny)
 
 
 class Template(Objective, ABC):

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from mscon.run.predictor_contents import Predictors
+from mscon.run.probe_contents import Interval, Layers, Probe, need_intervals
 
 if TYPE_CHECKING:
     import polars as pl
@@ -75,77 +76,6 @@ class _Inputs(TypedDict, total=False):
     categories: _Objects
 
 
-class _Interval(TypedDict):
-    value: float
-    low: float
-    high: float
-
-
-class _Score(TypedDict, total=False):
-    column: Required[str]
-    kind: str
-    level: int | None
-    trained: bool
-    classes: list[str] | None
-    rows: int
-    test_rows: int
-    majority: float | None
-    chance: float | None
-    baseline: dict[str, float | None] | None
-    confusion: list[list[int]] | None
-    difference: _Interval
-
-
-class _Skipped(TypedDict):
-    column: str
-    probe: str
-    reason: str
-
-
-class _Scores(TypedDict, total=False):
-    title: str
-    digest: str
-    checkpoint: str
-    draws: int
-    linear: list[_Score]
-    neighbours: list[_Score]
-    projections: list[_Score]
-    skipped: list[_Skipped]
-
-
-_Share = Annotated[float, Meta(ge=0, le=1)]
-
-
-class _RiskCoverage(TypedDict):
-    trained: bool
-    columns: list[str]
-    rows_left: float
-    accuracy_gain: _Interval
-    precision_at_10_gain: _Interval
-    area_under_risk: _Interval
-    accuracy: Annotated[list[tuple[_Share, _Share]], Meta(min_length=1)]
-
-
-class _Unseen(TypedDict):
-    rows: int
-    auroc: _Interval
-
-
-class _UncertaintyScores(TypedDict, total=False):
-    threshold: Required[float]
-    summary: Required[list[_RiskCoverage]]
-    unseen: _Unseen
-
-
-class _Probe(_Scores, total=False):
-    start: _Scores | None
-    uncertainty: _UncertaintyScores
-
-
-class _Layers(TypedDict):
-    layers: dict[str, _Scores]
-
-
 class _LabelQuality(TypedDict):
     column: str
     kind: str
@@ -155,7 +85,7 @@ class _LabelQuality(TypedDict):
     witnesses: list[str]
     agreement: float
     issues: int
-    share: _Interval
+    share: Interval
 
 
 class _NotJudged(TypedDict):
@@ -208,8 +138,8 @@ _SHAPES: Mapping[str, Any] = {
     "similarities.json": list[_Similarity],
     "inputs.json": _Inputs,
     "masks.json": list[list[float]],
-    "probe.json": _Probe,
-    "layers.json": _Layers,
+    "probe.json": Probe,
+    "layers.json": Layers,
     "doubt.json": _Doubt,
     "uncertainty.safetensors": _Uncertainty,
     "signature.json": dict[str, Any],
@@ -224,19 +154,10 @@ def fault_of(name: str, values: Any) -> str:
     try:
         msgspec.convert(values, _SHAPES.get(name, Any))
         if name in ("probe.json", "layers.json"):
-            _need_intervals(values)
+            need_intervals(values)
     except msgspec.ValidationError as error:
         return str(error)
     return ""
-
-
-def _need_intervals(values: Any) -> None:
-    """Raise msgspec's error for scores, whatever the measure is called, that are not {"value", "low", "high"}."""
-    if isinstance(values, dict) and _Interval.__annotations__.keys() & values.keys():
-        msgspec.convert(values, _Interval)
-    elif isinstance(values, dict | list):
-        for inner in values.values() if isinstance(values, dict) else values:
-            _need_intervals(inner)
 
 
 def _parquet(content: bytes) -> pl.DataFrame:

@@ -160,9 +160,6 @@ class EvaluationFiles(Facts):
         self._write_arrays("layer_predictions.safetensors", arrays)
         self._write_json("layers.json", {**about, "layers": {**others, name: dict(record)}})
 
-    def write_affinity(self, affinity: Mapping[str, Any], *, checkpoint: str) -> None:
-        self._write_json("affinity.json", {**self._of_checkpoint(checkpoint), **affinity})
-
     def _of_checkpoint(self, name: str) -> dict[str, str]:
         return {"checkpoint": name, "checkpoint_sha256": self._digest(name)}
 

@@ -140,6 +140,9 @@ class Train:
         layer_decay: each layer of a timm encoder learns at this multiple of the next layer's rate; the last layer and
             the heads learn at learning_rate. 1 for one rate. 0.65 to 0.9 is usual for pretrained transformers.
         weighting_learning_rate: of the log-variances of a learned weighting, which have no weight decay.
+        vicreg: weight of the variance and covariance terms of VICReg on the features, which keep them from collapsing;
+            0 for none. 25 gives the weights of its paper.
+        sigreg: weight of SIGReg on the features, their distance from a standard normal distribution; 0 for none.
         momentum: of sgd.
         weight_decay: of matrices and filters; biases and normalisation layers have none.
         schedule: of the learning rate: "one_cycle", "cosine" or "constant", per step.
@@ -160,6 +163,8 @@ class Train:
     learning_rate: Positive = 6e-3
     layer_decay: Annotated[float, Meta(gt=0, le=1)] = 1.0
     weighting_learning_rate: Positive = 1e-2
+    vicreg: NotNegative = 0.0
+    sigreg: NotNegative = 0.0
     momentum: Annotated[float, Meta(ge=0, lt=1)] = 0.9
     weight_decay: NotNegative = 1e-4
     schedule: Literal["one_cycle", "cosine", "constant"] = "one_cycle"

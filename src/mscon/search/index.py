@@ -152,7 +152,7 @@ class Index:
 
     @cached_property
     def _embedder(self) -> Any:
-        from mscon.deploy.embedder import load
+        from mscon.deploy.load import load
 
         return load(self.run.root, trust=self.run.trust)
 

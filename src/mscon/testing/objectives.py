@@ -19,11 +19,17 @@ from mscon.method.similarities.base import Similarity
 from mscon.method.similarities.categorical import Categorical
 from mscon.method.similarities.continuous import Continuous
 from mscon.method.similarities.hierarchical import Hierarchical
+from mscon.method.similarities.multi_label import MultiLabel
 from mscon.method.similarities.same_row import SameRow
 from mscon.testing.cases import LARGE_NAMINGS, SIGNED_NAMINGS, around, equal, holds, seeded
 
 _LEVELS = Hierarchical("h", (("a", "x"), ("a", "y"), ("b", "x")))
 _DIM = 6
+_SETS = [[1, 0, 0], [1, 1, 0], [0, 0, 0], [0, 1, 1], [0, 0, 1], [1, 1, 0], [0, 1, 0]]
+_GRADED: tuple[tuple[Similarity, Tensor], ...] = (
+    (Continuous("n", width=1.0, centre=0.0), torch.tensor([0.1, 0.9, torch.nan, 2.0, 2.0, 40.0, -3.0] * 2)),
+    (MultiLabel("s", 3), torch.tensor(_SETS * 2, dtype=torch.uint8)),
+)
 
 
 @dataclass(frozen=True)
@@ -57,9 +63,9 @@ def check_objective(objective: Objective) -> None:
     Two columns of classes with missing labels, or of numbers if it refuses classes, or `same_row` and classes "p", "q"
     and "r" if it refuses both; and embeddings of 6 dimensions. It is in evaluation mode, where an objective draws
     nothing at random. Checked are: that neither the order of rows nor the names of classes matter; that a missing label
-    is as good as an absent row, has loss 0 and no gradient; that gradients are finite and those of finite differences;
-    that floor <= loss, and floor < ceiling; that autocast rounds nothing, and bfloat16 embeddings only what they must;
-    that candidates equal to the anchors are as good as none.
+    is as good as an absent row, has loss 0 and no gradient; that gradients are finite, and those of finite differences
+    unless targets are constant; that floor <= loss, and floor < ceiling; that autocast rounds nothing, and bfloat16
+    embeddings only what they must; that candidates equal to the anchors are as good as none.
 
     Args:
         objective: as its constructor leaves it; `prepare` is called here.
@@ -77,6 +83,7 @@ def check_objective(objective: Objective) -> None:
     if columns is _CLASSES:
         _names_of_classes(ready, columns)
     _levels(objective)
+    _degrees(objective)
     _precision(single.float(), columns)
 
 
@@ -157,6 +164,8 @@ def _missing_labels(objective: Objective, columns: _Columns) -> None:
 def _gradients(objective: Objective, columns: _Columns) -> None:
     z, codes = _batch(rows=7)
     z.requires_grad_()
+    if objective.has_constant_targets:
+        return
     try:
         torch.autograd.gradcheck(lambda v: _losses(objective, columns, v, codes).per_anchor, (z,))
     except RuntimeError as error:
@@ -215,6 +224,38 @@ def _levels(objective: Objective) -> None:
     for naming in (*SIGNED_NAMINGS, *LARGE_NAMINGS):
         sentence = "Of the levels of a hierarchy only which codes are equal may matter, not their size or type."
         _same_losses(losses(naming(levels)), losses(levels), sentence)
+
+
+def _degrees(objective: Objective) -> None:
+    """Rows that are more or less alike, for objectives that take such kinds."""
+    for kind, codes in _GRADED:
+        ready = copy.deepcopy(objective)
+        try:
+            ready.prepare([kind], _DIM)
+        except MSConError:
+            continue
+        ready, name = ready.double().eval(), type(kind).__name__
+        z, others = _batch()[0][:1], ~kind.missing(codes)
+
+        def losses(z: Tensor, codes: Tensor, ready: Objective = ready, kind: Similarity = kind) -> Losses:
+            ids = torch.arange(z.shape[1])
+            value: Losses = ready(Comparison.of(z, None, [LazyPairs(kind.compare, codes, codes, ids, ids, False)]))
+            return value
+
+        actual, expected = losses(z, codes), losses(z[:, others], codes[others])
+        words = f"Of {name} a row without a label is not as good as absent"
+        equal(actual.per_anchor[:, others], expected.per_anchor, f"{words}.")
+        holds((actual.per_anchor[:, ~others] == 0).all(), f"{words}: its loss is not 0.")
+        equal(actual.floor, expected.floor, f"{words} (`floor`).")
+        mean = actual.per_anchor.sum(dim=1) / actual.counted.sum(dim=1).clamp_min(1)
+        holds((mean >= actual.floor - 1e-6).all(), f"Of {name} mean losses {mean.tolist()} lie below their `floor`.")
+        few = z[:, :7].clone().requires_grad_()
+        try:
+            torch.autograd.gradcheck(
+                lambda v, codes=codes, losses=losses: losses(v, codes[:7]).per_anchor, (few,), fast_mode=True
+            )
+        except RuntimeError as error:
+            raise AssertionError(f"Of {name} the gradient is not that of finite differences: {error}") from None
 
 
 def _precision(objective: Objective, columns: _Columns) -> None:

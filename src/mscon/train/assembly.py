@@ -24,6 +24,7 @@ from mscon.errors import RecipeError, TableError, counted, first_few
 from mscon.method import catalogue
 from mscon.method.objective_groups import ObjectiveGroup, ObjectiveGroups, groups_of
 from mscon.method.objectives.base import Objective
+from mscon.method.regularisers import FeatureRegulariser
 from mscon.method.similarities.base import Similarity
 from mscon.method.weightings.base import ScaledWeighting
 from mscon.model.model import build_model
@@ -68,7 +69,15 @@ def method_of(recipe: Recipe, similarities: Sequence[Similarity], inputs: Inputs
     if any(i != 1 for i in importance):
         weighting = ScaledWeighting(weighting, importance)
     rules = [TripletRule(s.column) for s in similarities] if recipe.triplets.used else similarities
-    return TrainingModule(model, objective, weighting, _candidates(recipe, objective), rules)
+    regulariser = None
+    if recipe.train.vicreg or recipe.train.sigreg:
+        regulariser = FeatureRegulariser(recipe.train.vicreg, recipe.train.sigreg)
+        if not any(parameter.requires_grad for parameter in model.encoder.parameters()):
+            raise RecipeError(
+                "[train] vicreg and sigreg are terms of the features, but the encoder does not learn. Set both to 0, "
+                "or let the encoder learn, or give it an adapter."
+            )
+    return TrainingModule(model, objective, weighting, _candidates(recipe, objective), rules, regulariser)
 
 
 def _objective(recipe: Recipe, widths: Sequence[int]) -> Objective:
@@ -156,6 +165,13 @@ def check_processes(recipe: Recipe, rows: pl.DataFrame) -> None:
 def check_views(recipe: Recipe) -> None:
     for part in recipe.similarities:
         views, place = (recipe.views, "[views]") if part.views is None else (part.views, "its own views")
+        objective = (part.objective or recipe.objective).name
+        least = catalogue.find("objective", objective).least_views
+        if views.count < least:
+            raise RecipeError(
+                f"objective '{objective}' of similarity '{part.column}' compares the views of a row, but the count of "
+                f"{place} is {views.count}. Set count = {least} or more."
+            )
         if part.name != "same_row":
             continue
         if views.count < 2:

@@ -34,14 +34,14 @@ def feature_gradients(
     wide = torch.promote_types(features.dtype, torch.float32)
     count, width = len(batch.loss), features.shape[-1]
     gradients = torch.zeros(count, features.numel(), dtype=wide, device=features.device)
-    for number in batch.present.nonzero().squeeze(1).tolist():
-        (gradient,) = torch.autograd.grad(
-            batch.loss[number], features, retain_graph=True, allow_unused=True, materialize_grads=True
-        )
-        gradients[number] = gradient.reshape(-1)
-    # A process's loss is so many times its part of the mean; see `measure`.
-    gradients /= candidates.world_size
-    of_features = (gradients * features.detach().reshape(-1)).reshape(count, features.numel() // width, width)
     with torch.autocast(features.device.type, enabled=False):
+        for number in batch.present.nonzero().squeeze(1).tolist():
+            (gradient,) = torch.autograd.grad(
+                batch.loss[number], features, retain_graph=True, allow_unused=True, materialize_grads=True
+            )
+            gradients[number] = gradient.reshape(-1)
+        # A process's loss is so many times its part of the mean; see `measure`.
+        gradients /= candidates.world_size
         gramian = gradients @ gradients.T
+    of_features = (gradients * features.detach().reshape(-1)).reshape(count, features.numel() // width, width)
     return FeatureGradients(candidates.total(gramian), candidates.total(of_features.sum(dim=1)))

@@ -98,9 +98,9 @@ class CandidateSource(nn.Module, ABC):
         """Sum of a detached value over all processes."""
         return value
 
-    def mean(self, values: Float[Tensor, " samples"]) -> Float[Tensor, ""]:
+    def mean(self, values: Float[Tensor, "samples ..."]) -> Tensor:
         """Mean over the samples of all processes; its gradient, averaged over processes, is that of the mean."""
-        local = values.sum() / self.total(values.new_tensor(float(len(values)))).clamp_min(1)
+        local = values.sum(dim=0) / self.total(values.new_tensor(float(len(values)))).clamp_min(1)
         return self.total(local.detach()) + self.world_size * (local - local.detach())
 
     def new_rows(self, count: int, device: torch.device) -> Int64[Tensor, " rows"]:

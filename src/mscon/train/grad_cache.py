@@ -68,9 +68,7 @@ def cached_backward(
             weighting=method.weighting,
             candidates=method.candidates,
         )
-        measured = dataclasses.replace(
-            measured, total=measured.total + method.model.heads.penalty(features, method.candidates.mean)
-        )
+        measured = dataclasses.replace(measured, total=measured.total + method.penalty(features))
     measured.total.backward()
     # A batch without a pair moves no projection, and most heads have no penalty that moves the features.
     if features.grad is None and projections.grad is None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from jaxtyping import Int, Shaped
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
 from mscon.method.objectives.base import Objective
+from mscon.method.regularisers import FeatureRegulariser
 from mscon.method.similarities.base import Rule
 from mscon.method.weightings.base import Weighting
 from mscon.model.model import Model
@@ -16,7 +17,7 @@ from mscon.train.step import MakeView, Measured, step
 
 
 class TrainingModule(nn.Module):
-    """Model, objective, weighting and candidates. Its state, by these four names, is what a checkpoint holds."""
+    """Model, objective, weighting, candidates, regulariser. Its state, by these names, is what a checkpoint holds."""
 
     def __init__(
         self,
@@ -25,10 +26,12 @@ class TrainingModule(nn.Module):
         weighting: Weighting,
         candidates: CandidateSource,
         similarities: Sequence[Rule],
+        regulariser: FeatureRegulariser | None = None,
     ) -> None:
         super().__init__()
         self.model, self.objective, self.weighting, self.candidates = model, objective, weighting, candidates
         self.similarities = tuple(similarities)
+        self.regulariser = regulariser
 
     def forward(
         self,
@@ -48,4 +51,10 @@ class TrainingModule(nn.Module):
             weighting=self.weighting,
             candidates=self.candidates,
             make_views=make_views,
+            penalty=self.penalty,
         )
+
+    def penalty(self, features: Float[Tensor, "samples features"]) -> Float[Tensor, ""]:
+        """What heads and regulariser add to the total of a step."""
+        total = self.model.heads.penalty(features, self.candidates.mean)
+        return total if self.regulariser is None else total + self.regulariser(features, self.candidates.mean)

@@ -30,6 +30,10 @@ MakeView = Callable[[Shaped[Tensor, "rows ..."]], Float[Tensor, "rows ..."]]
 """Inputs -> one view of each."""
 
 
+Penalty = Callable[[Float[Tensor, "samples features"]], Float[Tensor, ""]]
+"""Features of a batch -> what is added to the total, whatever the weighting."""
+
+
 @dataclass(frozen=True, slots=True)
 class Measured:
     """What one batch says. All but `total` is detached, one value a similarity.
@@ -73,6 +77,7 @@ def step(
     weighting: Weighting,
     candidates: CandidateSource,
     make_views: Sequence[MakeView],
+    penalty: Penalty,
 ) -> Measured:
     """One batch through the method; call `.total.backward()` on what it gives."""
     samples = torch.cat([make_view(inputs) for make_view in make_views])  # 2: views, one block after the other
@@ -86,7 +91,7 @@ def step(
         candidates=candidates,
         features=features,
     )
-    return replace(measured, total=measured.total + model.heads.penalty(features, candidates.mean))
+    return replace(measured, total=measured.total + penalty(features))
 
 
 def measure(

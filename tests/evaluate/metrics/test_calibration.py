@@ -48,3 +48,16 @@ def test_a_reliability_diagram_counts_every_decision_once():
     assert diagram.counts.tolist() == [1, 0, 2, 1]
     assert diagram.accuracy[[0, 2, 3]].tolist() == [0, 0.5, 1] and np.isnan(diagram.accuracy[1])
     assert diagram.confidence[[0, 2, 3]].tolist() == [0, 0.5, 1]
+
+
+def test_right_confidences_lie_where_they_are_expected_in_95_of_100_bins():
+    generator = np.random.default_rng(0)
+    inside = []
+    for _ in range(60):
+        confidence = generator.random(3_000)
+        bins = reliability(confidence, generator.random(3_000) < confidence, bins=10)
+        inside += ((bins.low <= bins.accuracy) & (bins.accuracy <= bins.high)).tolist()
+    assert 0.92 < np.mean(inside) < 0.98
+    few, many = (reliability(np.full(n, 0.5), np.zeros(n, dtype=bool), bins=1) for n in (25, 100))
+    assert many.low == pytest.approx(0.4, abs=0.02) and many.high == pytest.approx(0.6, abs=0.02)
+    assert few.high - few.low > 1.6 * (many.high - many.low)

@@ -14,10 +14,10 @@ from mscon import Continuous, MSConLoss, MultiLabel, Ordinal, Teacher
 from mscon.errors import RecipeError
 from mscon.method import catalogue
 from mscon.method.kernels.precision import no_rounding
-from mscon.method.objectives.base import Comparison, Losses, Objective, contrastive_losses
-from mscon.method.objectives.supcon import SupCon
+from mscon.method.objectives.base import Comparison, Losses, Objective
+from mscon.method.objectives.supcon import SupCon, contrastive_losses
 from mscon.method.pairs import LazyPairs
-from mscon.method.similarities.categorical import Categorical
+from mscon.method.similarities.categorical import Categorical, same_class
 from mscon.testing import check_objective
 
 
@@ -37,6 +37,24 @@ def test_a_decoupled_supcon_is_the_loss_of_its_paper():
     one, other = (o.double()(Comparison.of(z, None, pairs)) for o in (SupCon(denominator="negatives"), DCL()))
     for field in fields(Losses):
         torch.testing.assert_close(getattr(one, field.name), getattr(other, field.name))
+
+
+_WITHOUT_ANCHORS = [
+    *("amcl", "core_tuning", "dcl", "mulsupcon", "rince", "simlap"),
+    *("sincere", "subspaces", "supcon", "symnce", "tau"),
+]
+
+
+@pytest.mark.parametrize("name", _WITHOUT_ANCHORS)
+def test_a_process_may_have_no_anchors_and_candidates_still_get_their_gradient_of_zero(name):
+    objective = catalogue.build("objective", name, {"sigma": 0.5} if name == "dcl" else {})
+    objective.prepare([Categorical("a", ("x", "y"))], 4)
+    z, codes, ids = torch.randn(1, 6, 4, requires_grad=True), torch.arange(6) % 2, torch.arange(6)
+    pairs = LazyPairs(same_class, codes[:0], codes, ids[:0], ids, True, exchange=lambda n: n.new_zeros(*n.shape[:2], 6))
+    losses = objective(Comparison.of(z[:, :0].detach().requires_grad_(), z, [pairs]))
+    assert losses.per_anchor.shape == (1, 0)
+    assert (losses.floor == 0).all() and (losses.ceiling == 0).all()
+    losses.per_anchor.sum().backward()
 
 
 @pytest.mark.parametrize("name", ["dcl", "rince", "symnce"])
@@ -70,7 +88,8 @@ class StrangersLoss(Objective):
 
     def one(self, z: Tensor, others: Tensor, lazy: LazyPairs) -> Tensor:
         pairs, mistake = lazy.dense(), self.mistake
-        known = torch.ones_like(pairs.known) if mistake == "known" else pairs.known
+        is_wrong = mistake == "known" or (mistake == "graded" and not lazy.is_partition)
+        known = torch.ones_like(pairs.known) if is_wrong else pairs.known
         if mistake == "float codes":
             same = lazy.anchors.float()[:, None] == lazy.candidates.float()[None, :]
             pairs = type(pairs)(same.to(pairs.weight.dtype), pairs.known)
@@ -105,6 +124,7 @@ def test_an_objective_of_ones_own_that_is_right_passes():
         ("gradient", "gradient is not that of finite differences"),
         ("floor", "lie below their `floor`s"),
         ("float codes", "only which codes are equal may matter, not their size or type"),
+        ("graded", "Of Continuous a row without a label is not as good as absent"),
         ("autocast", "under autocast to torch.bfloat16 losses differ by up to"),
     ],
 )

@@ -18,8 +18,7 @@ from torch.nn.functional import normalize
 from batches import LARGE_NAMINGS, SIGNED_NAMINGS, Naming
 from mscon.method import catalogue
 from mscon.method.kernels.counts import count
-from mscon.method.objectives.base import contrastive_losses
-from mscon.method.objectives.supcon import supcon
+from mscon.method.objectives.supcon import contrastive_losses, supcon
 from mscon.method.pairs import LazyPairs, Pairs
 from mscon.method.similarities.base import Cell, Similarity, joined
 from mscon.method.similarities.hierarchical import Hierarchical

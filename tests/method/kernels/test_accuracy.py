@@ -8,20 +8,26 @@ from torch import Tensor
 
 from batches import LARGE_NAMINGS, Batch, draw, renamed
 from mscon.method.kernels import contrast
+from mscon.method.kernels.path import Competitors
 from reference import supcon_formula
 
 
-def gradient_by_contrast(batch: Batch, temperature: float) -> Tensor:
+def gradient_by_contrast(batch: Batch, temperature: float, denominator: Competitors = "all") -> Tensor:
     anchors = batch.anchors.clone().requires_grad_()
-    losses = contrast(anchors, None, batch.pairs, temperature=temperature)
+    losses = contrast(anchors, None, batch.pairs, temperature=temperature, denominator=denominator)
     return _tangential(torch.autograd.grad(losses.mean(), anchors)[0], anchors)
 
 
-def gradient_by_formula(batch: Batch, temperature: float, dtype: torch.dtype) -> Tensor:
+def gradient_by_formula(
+    batch: Batch, temperature: float, dtype: torch.dtype, denominator: Competitors = "all"
+) -> Tensor:
     anchors = batch.anchors.to(dtype).requires_grad_()
     pairs = [p.dense() for p in batch.pairs]
     losses = torch.stack(
-        [supcon_formula(a, a, p.weight, p.known, temperature) for a, p in zip(anchors, pairs, strict=True)]
+        [
+            supcon_formula(a, a, p.weight, p.known, temperature, "outside", denominator)
+            for a, p in zip(anchors, pairs, strict=True)
+        ]
     )
     return _tangential(torch.autograd.grad(losses.mean(), anchors)[0], anchors)
 
@@ -41,6 +47,23 @@ def test_the_gradient_is_within_twice_the_error_of_plain_float32(rows, spread, t
     plain = (gradient_by_formula(batch, temperature, torch.float32) - exact).norm()
     ours = (gradient_by_contrast(batch, temperature) - exact).norm()
     assert ours <= 2 * plain
+
+
+@pytest.mark.parametrize("rows", [256, 600])
+@pytest.mark.parametrize("spread", [None, 0.1, 0.01])
+@pytest.mark.parametrize("temperature", [0.01, 0.1, 1.0])
+def test_so_is_that_of_sincere_and_its_losses_near_0_keep_their_digits(rows, spread, temperature):
+    batch = draw(rows, spread=spread, dim=64, missing=False, dtype=torch.float32)
+    denominator = "negatives_and_itself"
+    exact = gradient_by_formula(batch, temperature, torch.float64, denominator)
+    plain = (gradient_by_formula(batch, temperature, torch.float32, denominator) - exact).norm()
+    ours = (gradient_by_contrast(batch, temperature, denominator) - exact).norm()
+    assert ours <= 2 * plain
+    losses, wide = (
+        contrast(batch.anchors.to(d), None, batch.pairs, temperature=temperature, denominator=denominator)
+        for d in (torch.float32, torch.float64)
+    )
+    torch.testing.assert_close(losses.double(), wide, rtol=2e-6 * max(1, 10 / temperature), atol=1e-30)
 
 
 @pytest.mark.parametrize("rows", [256, 600])

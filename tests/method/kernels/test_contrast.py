@@ -101,7 +101,7 @@ def test_anchors_whose_labels_are_hidden_still_serve_as_candidates(paths_taken):
 
 @pytest.mark.parametrize("rows", [30, 600])
 @pytest.mark.parametrize("candidates", [None, 20])
-@pytest.mark.parametrize("denominator", ["all", "negatives"])
+@pytest.mark.parametrize("denominator", ["all", "negatives", "negatives_and_itself"])
 def test_an_anchor_may_have_a_temperature_of_its_own(rows, candidates, denominator):
     batch = draw(rows, candidates, dim=5)
     temperature = 0.1 + 0.2 * torch.rand(3, rows, dtype=F64, generator=torch.Generator().manual_seed(1))

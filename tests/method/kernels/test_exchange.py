@@ -15,7 +15,7 @@ from batches import Batch, Naming, draw, namings, renamed
 from mscon.method.kernels import contrast
 from mscon.method.kernels.dense import Dense
 from mscon.method.kernels.online import Online
-from mscon.method.kernels.path import Denominator, Kernel, evaluate
+from mscon.method.kernels.path import Competitors, Kernel, evaluate
 from mscon.method.kernels.shift import LARGEST_LOGIT
 from mscon.method.kernels.tiles import Tiles
 from mscon.method.pairs import Exchange, LazyPairs, Pairs
@@ -24,15 +24,15 @@ F64 = torch.float64
 TEMPERATURES = (0.07, 0.3, 1.0)
 
 
-def dense(pairs: Sequence[LazyPairs], inside: bool, denominator: Denominator) -> Kernel:
+def dense(pairs: Sequence[LazyPairs], inside: bool, denominator: Competitors) -> Kernel:
     return Dense.of(pairs, TEMPERATURES, 1 / min(TEMPERATURES), F64, inside=inside, denominator=denominator)
 
 
-def tiles(pairs: Sequence[LazyPairs], inside: bool, denominator: Denominator) -> Kernel:
+def tiles(pairs: Sequence[LazyPairs], inside: bool, denominator: Competitors) -> Kernel:
     return Tiles.of(pairs, TEMPERATURES, 1 / min(TEMPERATURES), is_square=False, size=3, denominator=denominator)
 
 
-def online(pairs: Sequence[LazyPairs], inside: bool, denominator: Denominator) -> Kernel:
+def online(pairs: Sequence[LazyPairs], inside: bool, denominator: Competitors) -> Kernel:
     return Online(tuple(pairs), TEMPERATURES, inside, denominator, block=(3, 4))
 
 
@@ -74,7 +74,7 @@ def of_process(batch: Batch, part: slice, exchange: Exchange) -> list[LazyPairs]
     return [replace(p, anchors=p.anchors[part], anchor_ids=p.anchor_ids[part], exchange=exchange) for p in batch.pairs]
 
 
-def whole_gradient(batch: Batch, inside: bool, denominator: Denominator, weight: Tensor) -> list[Tensor]:
+def whole_gradient(batch: Batch, inside: bool, denominator: Competitors, weight: Tensor) -> list[Tensor]:
     anchors, t = batch.anchors.clone().requires_grad_(), torch.tensor(TEMPERATURES, dtype=F64, requires_grad=True)
     losses = evaluate(online(batch.pairs, inside, denominator), anchors, None, t)
     return list(torch.autograd.grad((weight * losses).sum(), (anchors, t)))
@@ -86,7 +86,7 @@ def check(
     inside: bool,
     sizes: Sequence[int],
     naming: Naming | None = None,
-    denominator: Denominator = "all",
+    denominator: Competitors = "all",
 ) -> int:
     in_parts = renamed(batch, naming) if naming else batch
     weight = torch.rand(batch.anchors.shape[:2], dtype=F64, generator=torch.Generator().manual_seed(1))
@@ -125,11 +125,11 @@ def splits(draw_: Callable) -> list[int]:
     ids=st.sampled_from(["sample", "row"]),
     seed=st.integers(0, 50),
     naming=namings,
-    denominator=st.sampled_from(["all", "negatives"]),
+    denominator=st.sampled_from(["all", "negatives", "negatives_and_itself"]),
 )
-def test_of_classes_two_or_three_numbers_an_anchor_give_all(build, sizes, missing, ids, seed, naming, denominator):
+def test_of_classes_two_to_four_numbers_an_anchor_give_all(build, sizes, missing, ids, seed, naming, denominator):
     numbers = check(build, draw(sum(sizes), ids=ids, missing=missing, seed=seed), False, sizes, naming, denominator)
-    assert numbers == (3 if build is online else 2)
+    assert numbers == (3 if build is online else 2) + (denominator == "negatives_and_itself")
 
 
 @pytest.mark.parametrize("build", [dense, online])
@@ -143,6 +143,7 @@ def test_of_classes_two_or_three_numbers_an_anchor_give_all(build, sizes, missin
 )
 def test_of_graded_similarities_and_positives_inside_too(build, sizes, graded, inside, seed, denominator):
     check(build, draw(sum(sizes), graded=graded, seed=seed), inside, sizes, denominator=denominator)
+    check(build, draw(sum(sizes), graded=graded, seed=seed), False, sizes, denominator="negatives_and_itself")
 
 
 def one_sided(anchors: Tensor, candidates: Tensor) -> Pairs:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Literal
@@ -16,7 +17,7 @@ from torch import Tensor
 from batches import Batch, Naming, draw, namings, near, renamed
 from mscon.method.kernels.dense import Dense
 from mscon.method.kernels.online import Online
-from mscon.method.kernels.path import Denominator, Kernel, evaluate
+from mscon.method.kernels.path import Competitors, Kernel, evaluate
 from mscon.method.kernels.tiles import Tiles
 from mscon.method.pairs import Pairs
 from reference import supcon_formula, supcon_loops
@@ -28,7 +29,7 @@ TEMPERATURES = st.tuples(*[st.sampled_from([0.02, 0.07, 0.1, 0.5, 1.0])] * 3)
 
 
 def dense(
-    batch: Batch, temperatures: tuple[float, ...], positives: Positives, size: int, denominator: Denominator = "all"
+    batch: Batch, temperatures: tuple[float, ...], positives: Positives, size: int, denominator: Competitors = "all"
 ) -> Kernel:
     return Dense.of(
         batch.pairs, temperatures, 1 / min(temperatures), F64, inside=positives == "inside", denominator=denominator
@@ -36,7 +37,7 @@ def dense(
 
 
 def tiles(
-    batch: Batch, temperatures: tuple[float, ...], positives: Positives, size: int, denominator: Denominator = "all"
+    batch: Batch, temperatures: tuple[float, ...], positives: Positives, size: int, denominator: Competitors = "all"
 ) -> Kernel:
     return Tiles.of(
         batch.pairs,
@@ -49,12 +50,12 @@ def tiles(
 
 
 def online(
-    batch: Batch, temperatures: tuple[float, ...], positives: Positives, size: int, denominator: Denominator = "all"
+    batch: Batch, temperatures: tuple[float, ...], positives: Positives, size: int, denominator: Competitors = "all"
 ) -> Kernel:
     return Online(batch.pairs, temperatures, positives == "inside", denominator, block=(size, size + 1))
 
 
-def by_loops(batch: Batch, temperatures: tuple[float, ...], positives: Positives, denominator: Denominator) -> Tensor:
+def by_loops(batch: Batch, temperatures: tuple[float, ...], positives: Positives, denominator: Competitors) -> Tensor:
     dense_pairs = [p.dense() for p in batch.pairs]
     losses = [
         supcon_loops(a.numpy(), c.numpy(), p.weight.numpy(), p.known.numpy(), t, positives, denominator)
@@ -64,7 +65,7 @@ def by_loops(batch: Batch, temperatures: tuple[float, ...], positives: Positives
 
 
 def by_autograd(
-    batch: Batch, temperatures: tuple[float, ...], positives: Positives, denominator: Denominator, weight: Tensor
+    batch: Batch, temperatures: tuple[float, ...], positives: Positives, denominator: Competitors, weight: Tensor
 ) -> list[Tensor]:
     def losses(anchors: Tensor, others: Tensor, t: Tensor) -> Tensor:
         dense_pairs = [p.dense() for p in batch.pairs]
@@ -110,7 +111,7 @@ def check(
     positives: Positives,
     size: int,
     naming: Naming | None = None,
-    denominator: Denominator = "all",
+    denominator: Competitors = "all",
 ) -> None:
     """`naming`: what the path gets to see as classes and ids; the loops see small numbers."""
     weight = torch.randn(batch.anchors.shape[:2], generator=torch.Generator().manual_seed(size), dtype=F64)
@@ -151,6 +152,11 @@ def test_positives_that_compete_with_negatives_alone_give_what_the_loops_give(ba
     check(build, batch, temperatures, "outside", size, naming, denominator="negatives")
 
 
+@given(batches(graded=False), TEMPERATURES, st.integers(1, 6), st.sampled_from([dense, tiles, online]), namings)
+def test_positives_that_compete_with_negatives_and_themselves_too(batch, temperatures, size, build, naming):
+    check(build, batch, temperatures, "outside", size, naming, denominator="negatives_and_itself")
+
+
 @given(
     batches(graded=True) | batches(graded=False),
     TEMPERATURES,
@@ -160,6 +166,7 @@ def test_positives_that_compete_with_negatives_alone_give_what_the_loops_give(ba
 )
 def test_so_do_graded_ones_and_those_inside_the_logarithm(batch, temperatures, size, build, positives):
     check(build, batch, temperatures, positives, size, denominator="negatives")
+    check(build, batch, temperatures, "outside", size, denominator="negatives_and_itself")
 
 
 @pytest.mark.parametrize("denominator", ["all", "negatives"])
@@ -205,10 +212,10 @@ def test_a_hundred_small_classes_are_compared_and_few_large_ones_sliced_with_equ
     labels = torch.randint(0, 100, (300,), generator=torch.Generator().manual_seed(1))
     many = tuple(type(p)(p.compare, labels, labels, p.anchor_ids, p.candidate_ids, True) for p in batch.pairs)
     weight = torch.rand(3, 300, dtype=F64)
-    for pairs in (batch.pairs, many):
+    for pairs, denominator in itertools.product((batch.pairs, many), ("all", "negatives", "negatives_and_itself")):
         other = Batch(batch.anchors, None, pairs)
-        expected = by_path(dense(other, ts, "outside", size), other, ts, weight)
-        torch.testing.assert_close(by_path(tiles(other, ts, "outside", size), other, ts, weight), expected)
+        expected = by_path(dense(other, ts, "outside", size, denominator), other, ts, weight)
+        torch.testing.assert_close(by_path(tiles(other, ts, "outside", size, denominator), other, ts, weight), expected)
 
 
 @pytest.mark.parametrize("build", [dense, tiles, online])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -63,6 +64,22 @@ def test_its_floor_does_not_count_classes(number):
     others = 104 - 104 // number
     assert floor == pytest.approx(math.log1p(others * math.exp(-20)), rel=1e-5)
     assert losses.ceiling.item() == pytest.approx(math.log1p(others), rel=1e-5)
+
+
+@pytest.mark.parametrize("temperature", [0.1, 0.01])
+def test_many_rows_give_what_few_and_the_template_give(temperature):
+    """700 rows of two columns in tiles, or by a running maximum, and of numbers by the template."""
+    batch = draw(700, ids="row", seed=5, dtype=torch.float32)
+    graded = draw(700, graded=True, ids="row", seed=5, dtype=torch.float32)
+    pairs = [batch.pairs[0], graded.pairs[1], batch.pairs[2]]
+    z = batch.anchors.requires_grad_()
+    losses = SINCERE(temperature)(Comparison.of(z, None, pairs))
+    written_out = SINCERE(temperature)(Comparison.of(z, None, [replace(p, is_partition=False) for p in pairs]))
+    for name in ("per_anchor", "floor", "ceiling"):
+        torch.testing.assert_close(getattr(losses, name), getattr(written_out, name), rtol=2e-4, atol=2e-4)
+    ours, others = (torch.autograd.grad(each.per_anchor.mean(), z)[0] for each in (losses, written_out))
+    torch.testing.assert_close(ours, others, rtol=1e-3, atol=1e-7)
+    torch.testing.assert_close(losses.counted, written_out.counted)
 
 
 def test_an_anchor_without_a_negative_has_nothing_to_learn_and_does_not_count():

@@ -13,20 +13,68 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 from safetensors.torch import safe_open, save, save_file
 
-from mscon.deploy.embedder import load
+from mscon.deploy.load import load
 from mscon.deploy.packed import checksum, describe
+from mscon.deploy.packed_judgement import PackedJudgement
+from mscon.model.linear_map import LinearMap, Standardisation
 from mscon.model.model import build_model
+from mscon.model.predictors.base import Predictor
+from mscon.model.predictors.classes import ClassPredictor
+from mscon.model.predictors.numbers import NumberPredictor
+from mscon.model.predictors.sets import SetPredictor
+from mscon.model.predictors.stored import StoredPredictor
+from mscon.model.row_uncertainty import RowUncertainty, unit_length
 from mscon.run import recipe as recipes
 from reliability.fuzz.hostile import changed, changes, edited, edits, header_changed, json_texts
 from reliability.fuzz.surface import Surface
 
-_KINDS = ("image", "vectors", "columns")
+_KINDS = ("image", "vectors", "columns", "judged")
 _DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.bool)
+
+
+def _judgement(width: int, dim: int) -> PackedJudgement:
+    """Predictors of a path, a set and a number, and what says how uncertain rows are, of random vectors."""
+    generator = np.random.default_rng(0)
+
+    def linear(outputs: int) -> LinearMap:
+        standardised = Standardisation(np.zeros(width), np.ones(width), 9.0)
+        return LinearMap(standardised, generator.normal(size=(width, outputs)), np.zeros(outputs))
+
+    paths = (("a", "a", "b"), ("a/x", "a/y", "b/z"))
+    predictors: list[Predictor] = [
+        ClassPredictor(("path", "path"), paths, linear(3), (1.0, 1.0, 0.0, 1.0, 0.0)),
+        SetPredictor("tags", ("p", "q"), (), ";", linear(2), (1.0, 0.0)),
+        NumberPredictor("price", linear(1), (2.0,)),
+    ]
+    record = {"train_rows": 9, "validation_rows": 9, "test_rows": 2, "levels": [{"accuracy": 1.0, "before": 0.1}] * 2}
+    stored = [
+        StoredPredictor(
+            one.columns[0],
+            one,
+            record,
+            np.ones((2, 0 if one.kind == "number" else levels)),
+            np.ones((2, levels), dtype=bool),
+        )
+        for one, levels in zip(predictors, (2, 1, 1), strict=True)
+    ]
+    features, projections = (generator.normal(size=shape).astype(np.float32) for shape in ((40, width), (1, 40, dim)))
+    classes = {"kind": (0, np.stack([np.arange(40), np.arange(40) % 2], axis=1))}
+    uncertainty, _ = RowUncertainty.fit(
+        features, unit_length(projections[0])[None], classes, *np.split(np.arange(40), 2)
+    )
+    return PackedJudgement(stored, uncertainty)
 
 
 def _recipe(kind: str) -> recipes.Recipe:
     encoder = {"name": "small_cnn", "width": 4} if kind == "image" else {"name": "mlp", "settings": {"units": 8}}
-    data: dict[str, Any] = {"input": kind, "image_size": 16, "vectors": "v.npy", "numbers": ["x"], "categories": ["y"]}
+    inputs = "vectors" if kind == "judged" else kind
+    data: dict[str, Any] = {
+        "input": inputs,
+        "image_size": 16,
+        "vectors": "v.npy",
+        "numbers": ["x"],
+        "categories": ["y"],
+    }
     heads = {"name": "mlp", "output_dim": 4}
     similarity = [{"column": "kind", "name": "categorical"}]
     return recipes.of_plain({"similarity": similarity, "data": data, "encoder": encoder, "heads": heads})
@@ -35,6 +83,7 @@ def _recipe(kind: str) -> recipes.Recipe:
 _INPUTS: dict[str, Any] = {
     "image": None,
     "vectors": {"input": "vectors", "width": 3},
+    "judged": {"input": "vectors", "width": 3},
     "columns": {
         "input": "columns",
         "width": 3,
@@ -65,9 +114,10 @@ class PackedModels(Surface):
         for kind in _KINDS:
             recipe, inputs = _recipe(kind), _INPUTS[kind]
             model = build_model(recipe, 1, None if inputs is None else inputs["width"])
-            config = json.dumps(describe(recipe, model, "last", inputs))
+            judgement = _judgement(model.width, model.heads.output_dim) if kind == "judged" else PackedJudgement()
+            config = json.dumps(describe(recipe, model, "last", inputs) | judgement.to_json())
             paths[kind] = folder / f"{kind}.safetensors"
-            save_file(model.state_dict(), paths[kind], metadata={"mscon": config})
+            save_file(model.state_dict() | judgement.to_tensors(), paths[kind], metadata={"mscon": config})
         return paths
 
     def attempt(self, scene: dict[str, Path], case: Any, folder: Path) -> None:
@@ -92,7 +142,10 @@ class PackedModels(Surface):
         if embedder.recipe.data.input == "image":
             embedder.embed(np.zeros((2, 9, 7, 3), dtype=np.uint8))
         elif embedder.recipe.data.input == "vectors":
-            embedder.embed(np.zeros((2, min(width, 100)), dtype=np.float32))
+            vectors = np.zeros((2, min(width, 100)), dtype=np.float32)
+            embedder.embed(vectors)
+            if embedder.predictors:
+                embedder.predict(vectors)
         elif embedder.recipe.data.input == "columns":
             embedder.embed(pl.DataFrame({"x": ["1", "2"], "y": ["a", None]}))
 
@@ -103,7 +156,8 @@ def _change(tensors: dict[str, torch.Tensor], key: str, what: str, which: int) -
     elif what == "shape":
         tensors[key] = tensors[key].reshape(-1)[:which].clone()
     elif what == "nan" and tensors[key].is_floating_point():
-        tensors[key] = torch.full_like(tensors[key], (float("nan"), float("inf"), 1e38, -1e38, 0.0, 1e-40)[which])
+        value = (float("nan"), float("inf"), 1e38, -1e38, 0.0, 1e-40)[which]
+        tensors[key] = torch.full(tensors[key].shape, value).to(tensors[key].dtype)  # half precision overflows
     elif what == "remove" and len(tensors) > 1:
         del tensors[key]
     elif what == "more":

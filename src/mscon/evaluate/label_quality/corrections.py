@@ -38,17 +38,15 @@ def write_corrected(run: Run, out: Path, at_least: float, table: str | Path | No
     return replaced
 
 
-def need_table(run: Run, out: Path, table: str | Path | None = None) -> Table:
-    """The table that a corrected copy can be made of; raises what `write_corrected` does, before the work begins."""
+def need_table(run: Run, out: Path, table: str | Path | None = None, option: str = "--corrected") -> Table:
+    """The table that a CSV copy can be made of; raises what `write_corrected` does, before the work begins."""
     facts = run.read_facts()["table"]
     path = Path(table) if table is not None else Path(facts["path"]) if facts.get("path") else None
     if path is None:
-        raise RunError(
-            f"run '{run.root}' was trained on a DataFrame. Pass --table FILE to write a corrected copy of it."
-        )
-    outputs.need_free([out], reads=[*run.files, path], images=run.images, advice="Choose another --corrected.")
+        raise RunError(f"run '{run.root}' was trained on a DataFrame. Pass --table FILE to write a copy of it.")
+    outputs.need_free([out], reads=[*run.files, path], images=run.images, advice=f"Choose another {option}.")
     if out.suffix != ".csv":
-        raise RunError(f"--corrected '{out}': its name must end in .csv, since it is written as CSV.")
+        raise RunError(f"{option} '{out}': its name must end in .csv, since it is written as CSV.")
     original = read_table(path)
     if lost := [*original.vectors, *original.pictures, *original.unreadable]:
         raise RunError(

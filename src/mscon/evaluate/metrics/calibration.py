@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 BINS = 15
-_DRAWS = 200
+_DRAWS, _BAR_DRAWS = 200, 2_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -19,11 +19,14 @@ class Reliability:
         counts: decisions in each bin.
         confidence: their mean confidence.
         accuracy: the share of them that is right.
+        low, high: where 95 % of such shares lie if confidences are right, by 2,000 draws.
     """
 
     counts: Int[np.ndarray, " bins"]
     confidence: Float[np.ndarray, " bins"]
     accuracy: Float[np.ndarray, " bins"]
+    low: Float[np.ndarray, " bins"]
+    high: Float[np.ndarray, " bins"]
 
 
 def reliability(
@@ -31,16 +34,17 @@ def reliability(
 ) -> Reliability:
     """The reliability diagram of some decisions.
 
-    Source: DeGroot and Fienberg 1983, "The Comparison and Evaluation of Forecasters".
+    Source: DeGroot and Fienberg 1983, "The Comparison and Evaluation of Forecasters"; where shares lie if confidences
+        are right, after Broecker and Smith 2007, "Increasing the Reliability of Reliability Diagrams".
     """
     place = _bins_of(confidence, bins)
     counts = np.bincount(place, minlength=bins)
     with np.errstate(invalid="ignore"):
-        return Reliability(
-            counts,
-            np.bincount(place, confidence, minlength=bins) / counts,
-            np.bincount(place, is_right, minlength=bins) / counts,
-        )
+        means = np.bincount(place, confidence, minlength=bins) / counts
+        accuracy = np.bincount(place, is_right, minlength=bins) / counts
+        right = np.random.default_rng(0).binomial(counts, np.nan_to_num(means), size=(_BAR_DRAWS, bins)) / counts
+        low, high = np.quantile(right, (0.025, 0.975), axis=0)
+    return Reliability(counts, means, accuracy, low, high)
 
 
 def expected_calibration_error(

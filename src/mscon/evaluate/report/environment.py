@@ -64,6 +64,7 @@ def bibtex(recipes: Iterable[Mapping[str, Any]]) -> str:
             if objective == "supcon"
         }
         data, views = recipe.get("data", {}), recipe.get("views", {})
+        weighting = recipe["weighting"]["name"] if len(recipe["similarity"]) > 1 else "equal"
         uses = {
             "chen2020simclr": "same_row" in kinds,
             "khosla2020supcon": bool(kinds - {"same_row"}),
@@ -74,7 +75,9 @@ def bibtex(recipes: Iterable[Mapping[str, Any]]) -> str:
             "veit2017csn": "triplet_margin" in objectives or "masks" in names_of(recipe, "heads"),
             "wang2020xbm": int(recipe.get("candidates", {}).get("memory_size", 0)) > 0,
             "bahri2022scarf": data.get("input", "image") != "image" and views.get("corrupt", 0) > 0,
-            "kendall2018uncertainty": recipe["weighting"]["name"] == "uncertainty" and len(recipe["similarity"]) > 1,
+            "kendall2018uncertainty": weighting == "uncertainty",
+            "he2024excessmtl": weighting == "excess_mtl",
+            "quinton2024jacobian": weighting == "torchjd",
         }
         used |= {key for key, is_used in uses.items() if is_used}
     # Identifiers instead of addresses: a report that opens offline should not look as if it linked anywhere.

@@ -26,10 +26,12 @@ from mscon.evaluate.report.maps import SIDE, Atlas, atlas
 from mscon.evaluate.report.methods import Method
 from mscon.evaluate.report.neighbours import Grid, grid
 from mscon.evaluate.report.projections import projection_scores
+from mscon.evaluate.report.reliability import calibration_of
 from mscon.evaluate.report.summary import behind_start, closest_look, default_title, facts_at_a_glance, sentences
 from mscon.evaluate.report.training import BOTTOM, LEFT, RIGHT, TOP, WIDTH, curves, endings
 from mscon.evaluate.report.training import HEIGHT as CHART_HEIGHT
 from mscon.evaluate.report.uncertainty import risk_coverage
+from mscon.evaluate.report.uniformity import uniformities
 from mscon.model.collapse import collapse
 from mscon.run import atomic, outputs
 from mscon.run.run import Run
@@ -155,6 +157,7 @@ def render(
         glance=facts_at_a_glance(gathered, comparison),
         comparison=comparison,
         projections=projection_scores(gathered),
+        uniformity=uniformities(gathered),
         skipped=_skipped(gathered),
         experiments=experiments,
         curves=curves(gathered.methods),
@@ -166,6 +169,7 @@ def render(
         quality=quality,
         main={"method": method.title, "seed": member.seed},
         certainty=risk_coverage(member.run.read_probe()),
+        calibration=calibration_of(member.run),
         confusions=matrices,
         label_sets=label_sets,
         census=census(gathered),

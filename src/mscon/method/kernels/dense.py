@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.nn.functional import softplus
 
 from mscon.method.kernels.masks import pair_masks
-from mscon.method.kernels.path import Denominator, Gradients, wide
+from mscon.method.kernels.path import Competitors, Gradients, wide
 from mscon.method.kernels.shift import shift_for
 from mscon.method.pairs import Exchange, LazyPairs, Pairs
 
@@ -24,7 +25,9 @@ class Dense:
 
         L_out = log sum_j e_ij - sum_j w_ij s_ij / n_i,    L_in = log sum_j e_ij - log(sum_j w_ij e_ij / n_i),
 
-    where the first sum may be over the negatives alone.
+    where the first sum may be over the negatives alone. Or with N_i that sum, and each positive competing with itself,
+
+        loss_i = sum_j w_ij log(1 + N_i / e_ij) / n_i.
 
     At the batch sizes of most people an operation costs more by being called than by its arithmetic, so
     there are as few as will do.
@@ -39,6 +42,7 @@ class Dense:
         largest_logit: bound on |s|, at most `LARGEST_LOGIT`.
         inside: L_in instead of L_out.
         negative: 1 where a pair is known and of weight 0, where only such are in the denominator; else None.
+        with_itself: each positive competes with itself besides.
         reverse: w and what is in the denominator of the candidates as anchors, those here being theirs; only with an
             exchange.
     """
@@ -52,6 +56,7 @@ class Dense:
     inside: bool
     negative: Float[Tensor, "similarities anchors candidates"] | None = None
     reverse: tuple[Tensor, Tensor] | None = None
+    with_itself: bool = False
 
     @classmethod
     def of(
@@ -62,11 +67,11 @@ class Dense:
         dtype: torch.dtype,
         *,
         inside: bool,
-        denominator: Denominator = "all",
+        denominator: Competitors = "all",
     ) -> Dense:
         """Write the pairs out, in the type of the sums."""
         weight, known, positives, _ = pair_masks(pairs, dtype)
-        negative = known * (weight == 0) if denominator == "negatives" else None
+        negative = None if denominator == "all" else known * (weight == 0)
         exchanged = [p.reversed() for p in pairs if isinstance(p, LazyPairs) and p.exchange is not None]
         reverse = None
         if exchanged:
@@ -85,6 +90,7 @@ class Dense:
             inside,
             negative,
             reverse,
+            denominator == "negatives_and_itself",
         )
 
     def forward(self, anchors: Tensor, candidates: Tensor | None) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -93,7 +99,14 @@ class Dense:
         if shift := shift_for(self.largest_logit):
             logits.sub_(shift)
         e = logits.exp().mul_(self.known)
-        total = self._competing(e).sum(dim=2).masked_fill_(self.is_lonely, math.inf)
+        total = self._competing(e).sum(dim=2)
+        if self.with_itself:
+            total.masked_fill_(self.is_lonely, 1.0)
+            ahead = total.log().unsqueeze(2) - logits  # of all negatives together
+            share = ahead.sigmoid().mul_(self.weight)
+            loss = softplus(ahead, threshold=40).mul_(self.weight).sum(dim=2).div_(self.count)
+            return loss, (e, total, self.count, share.sum(dim=2).div_(self.count))
+        total.masked_fill_(self.is_lonely, math.inf)
         if self.inside:
             alike = (e * self.weight).sum(dim=2).masked_fill_(self.is_lonely, math.inf)
             loss = (total * self.count).div_(alike).log_()
@@ -112,14 +125,17 @@ class Dense:
         wants_candidates: bool,
         exchange: Exchange | None = None,
     ) -> Gradients:
-        e, total, alike = saved
-        # d loss_i / d s_ij = e_ij / total_i - [w_ij / n_i, or w_ij e_ij over its sum]
+        e, total, alike, *share = saved
+        # d loss_i / d s_ij = e_ij / total_i - [w_ij / n_i, or w_ij e_ij over its sum]; or, with the share that the
+        # negatives have in D_ij = N_i + e_ij on average and of one j, share_i e_ij / N_i - w_ij / n_i N_i / D_ij.
         repel, attract = grad / total, grad / alike
+        if share:
+            repel = repel * share[0]
         pull = self._competing(e) * repel.unsqueeze(2)
-        pull.addcmul_(e * self.weight if self.inside else self.weight, attract.unsqueeze(2), value=-1)
+        pull.addcmul_(self._attracting(e, self.weight, total.unsqueeze(2)), attract.unsqueeze(2), value=-1)
         a = wide(anchors)
         if exchange is not None and candidates is not None:
-            everyone = exchange(torch.stack([repel, attract]))
+            everyone = exchange(torch.stack([repel, attract, total] if share else [repel, attract]))
             c = wide(candidates)
             return self._product(pull.add_(self._pull_of_candidates(a, c, everyone)), c), None
         if candidates is None:
@@ -130,13 +146,19 @@ class Dense:
         """What of exp(s) is in the denominator."""
         return e if self.negative is None else e * self.negative
 
+    def _attracting(self, e: Tensor, weight: Tensor, total: Tensor) -> Tensor:
+        """How strongly a positive attracts, beside what all positives of the anchor are divided by."""
+        if self.with_itself:
+            return weight * (total / (e + total))
+        return e * weight if self.inside else weight
+
     def _pull_of_candidates(self, a: Tensor, c: Tensor, everyone: Tensor) -> Tensor:
         """What the losses of the candidates, as anchors, add to d / d s_ij."""
         assert self.reverse is not None
         weight, competing = self.reverse
-        repel, attract = everyone.unsqueeze(3).mT
+        repel, attract, *total = everyone.unsqueeze(3).mT
         e = self._product(a, c.mT).sub_(shift_for(self.largest_logit)).exp_()
-        weight = weight * e if self.inside else weight
+        weight = self._attracting(e, weight, total[0] if total else repel)
         return e.mul_(competing).mul_(repel).addcmul_(weight, attract, value=-1)
 
     def _product(self, left: Tensor, right: Tensor) -> Tensor:

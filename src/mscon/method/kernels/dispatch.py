@@ -16,7 +16,7 @@ from torch.nn.functional import normalize
 from mscon.method.kernels.dense import Dense
 from mscon.method.kernels.lengths import lengths_of
 from mscon.method.kernels.online import Online
-from mscon.method.kernels.path import Denominator, Kernel, Positives, evaluate, wide
+from mscon.method.kernels.path import Competitors, Kernel, Positives, evaluate, wide
 from mscon.method.kernels.precision import no_rounding
 from mscon.method.kernels.shift import LARGEST_LOGIT
 from mscon.method.kernels.tiles import Tiles
@@ -40,7 +40,7 @@ def contrast(
     *,
     temperature: Temperature,
     positives: Positives = "outside",
-    denominator: Denominator = "all",
+    denominator: Competitors = "all",
     cosine: bool = False,
 ) -> Float[Tensor, "similarities anchors"]:
     """Loss of each anchor in nats; where pairs are many, memory grows with the rows only.
@@ -59,7 +59,8 @@ def contrast(
         temperature: divides the inner products, > 0; a tensor holds one per similarity, or one per similarity and
             anchor, and gets a gradient.
         positives: outside or inside the logarithm (L_out, L_in); see `mscon.method.objectives.supcon`.
-        denominator: what positives compete with: all known candidates, or only those of weight 0.
+        denominator: what positives compete with: all known candidates, only those of weight 0, or these and the
+            positive itself; the last with positives outside the logarithm only.
         cosine: divide vectors by their lengths first, in float32 at least.
 
     Returns:
@@ -71,6 +72,8 @@ def contrast(
             empty, or shapes or types do not fit.
     """
     _check_shapes(anchors, candidates, pairs)
+    if denominator == "negatives_and_itself" and positives == "inside":
+        raise ValueError("Positives that compete with themselves and negatives must stand outside the logarithm.")
     if isinstance(temperature, Tensor) and temperature.dim() == 2:
         return _each_anchor(anchors, candidates, pairs, temperature, positives, denominator, cosine)
     temperatures = _temperatures(temperature, len(pairs))
@@ -88,7 +91,7 @@ def contrast(
     sums = torch.promote_types(anchors.dtype, torch.float32)
     dtype = sums if cosine else anchors.dtype  # of the vectors that a path gets to see
 
-    ways = [_way(anchors, dtype, p, len(pairs), largest_logit, positives) for p in pairs]
+    ways = [_way(anchors, dtype, p, len(pairs), largest_logit, positives, denominator) for p in pairs]
     groups = {way: [h for h, other in enumerate(ways) if other == way] for way in ways}
     losses = []
     for way, heads in groups.items():
@@ -116,7 +119,7 @@ def _each_anchor(
     pairs: Sequence[Pairs | LazyPairs],
     temperature: Float[Tensor, "similarities anchors"],
     positives: Positives,
-    denominator: Denominator,
+    denominator: Competitors,
     cosine: bool,
 ) -> Float[Tensor, "similarities anchors"]:
     """The same where each anchor has a temperature of its own: that divides its vector.
@@ -150,6 +153,7 @@ def _way(
     heads: int,
     largest_logit: float,
     positives: Positives,
+    denominator: Competitors,
 ) -> Literal["dense", "tiles", "triton", "online"]:
     device, one_shift_will_do = anchors.device.type, largest_logit <= LARGEST_LOGIT
     rows, columns = pairs.shape
@@ -159,6 +163,8 @@ def _way(
         return "dense"
     if not (isinstance(pairs, LazyPairs) and pairs.is_partition and positives == "outside"):
         return "online"
+    if denominator == "negatives_and_itself":  # Triton has no kernel for it, and tiles divide exponentials
+        return "tiles" if largest_logit <= LARGEST_LOGIT / 2 else "online"
     if device == "cuda" and find_spec("triton") and anchors.shape[2] <= _LARGEST_TRITON_DIM.get(dtype, 0):
         return "triton"
     return "tiles" if one_shift_will_do else "online"
@@ -170,7 +176,7 @@ def _kernel(
     temperatures: tuple[float, ...],
     largest_logit: float,
     positives: Positives,
-    denominator: Denominator,
+    denominator: Competitors,
     sums: torch.dtype,
     is_square: bool,
 ) -> Kernel:

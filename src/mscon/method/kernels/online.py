@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import softplus
 
-from mscon.method.kernels.path import Denominator, Gradients, wide
+from mscon.method.kernels.path import Competitors, Gradients, wide
 from mscon.method.pairs import Exchange, LazyPairs, Pairs
 
 # Rows and columns of a block: 256 x 2,048 float32 logits are 2 MB, a handful of which stay in the caches of a
@@ -36,7 +37,7 @@ class Online:
     pairs: tuple[Pairs | LazyPairs, ...]
     temperature: tuple[float, ...]
     inside: bool
-    denominator: Denominator = "all"
+    denominator: Competitors = "all"
     block: tuple[int, int] | None = None
 
     def forward(self, anchors: Tensor, candidates: Tensor | None) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -44,6 +45,8 @@ class Online:
         # Of each anchor: log of the sum over candidates; and over what is alike the sum of weights, or for
         # positives inside the log of the sum of weighted exponentials. Infinite without a positive.
         log_sums, alikes = torch.zeros_like(losses), torch.zeros_like(losses)
+        is_coupled = self.denominator == "negatives_and_itself"
+        shares = torch.zeros_like(losses)  # where it is, what the negatives have on average of what a positive meets
         height, width = self.block or _BLOCK.get(anchors.device.type, _BLOCK["cpu"])
         for h, (pairs, t) in enumerate(zip(self.pairs, self.temperature, strict=True)):
             a, c = anchors[h], (anchors if candidates is None else candidates)[h]
@@ -63,7 +66,15 @@ class Online:
                 alikes[h, rows] = torch.where(counted, alike.value() if self.inside else total, torch.inf)
                 drawn = alike.value() - total.log() if self.inside else attraction / total
                 losses[h, rows] = torch.where(counted, log_sums[h, rows] - drawn, 0.0)
-        return losses, (log_sums, alikes)
+                if is_coupled:  # whose sum of negatives must be known first
+                    loss = torch.zeros_like(total)
+                    for columns in _spans(c.shape[0], width):
+                        logits, weight, _ = _block(a[rows], c[columns], pairs.block(rows, columns), t)
+                        ahead = log_sums[h, rows, None] - logits
+                        loss += (weight * softplus(ahead, threshold=40)).sum(dim=1)
+                        shares[h, rows] += ahead.sigmoid_().mul_(weight).sum(dim=1)
+                    losses[h, rows], shares[h, rows] = loss / alikes[h, rows], shares[h, rows] / alikes[h, rows]
+        return losses, (log_sums, alikes, *([shares] if is_coupled else []))
 
     def backward(
         self,
@@ -75,10 +86,10 @@ class Online:
         wants_candidates: bool,
         exchange: Exchange | None = None,
     ) -> Gradients:
-        log_sums, alikes = saved
+        log_sums, alikes, *shares = saved
         scale = 1 / torch.tensor(self.temperature, dtype=torch.float64).to(grad)
         # Of each anchor: its pull per nat, and what its softmax and its share of positives are divided by.
-        of_here = torch.stack([torch.where(alikes.isinf(), 0.0, grad) * scale[:, None], log_sums, alikes])
+        of_here = torch.stack([torch.where(alikes.isinf(), 0.0, grad) * scale[:, None], log_sums, alikes, *shares])
         everyone = None if exchange is None else exchange(of_here)
         if everyone is not None:  # 0 for what is no anchor
             everyone[2].masked_fill_(everyone[0] == 0, torch.inf)
@@ -105,11 +116,16 @@ class Online:
 
     def _pull(self, logits: Tensor, weight: Tensor, known: Tensor, of_rows: Tensor) -> Tensor:
         """d loss / d logit, in the memory of the arguments; `of_rows` as in `backward`."""
-        pull_per_nat, log_sums, alike = of_rows
+        pull_per_nat, log_sums, alike, *of_negatives = of_rows
         competing = self._competing(weight, known)
-        share = _exp(weight.log().add_(logits).sub_(alike)) if self.inside else weight.div_(alike)
+        if of_negatives:
+            share = weight.div_(alike).mul_((log_sums - logits).sigmoid_())
+        else:
+            share = _exp(weight.log().add_(logits).sub_(alike)) if self.inside else weight.div_(alike)
         # What is in no sum may be nearer than all that was summed over: above 0 here.
         softmax = _exp(logits.sub_(log_sums).clamp_max_(0)).mul_(competing)
+        if of_negatives:
+            softmax.mul_(of_negatives[0])
         return softmax.sub_(share).mul_(pull_per_nat)
 
     def _competing(self, weight: Tensor, known: Tensor) -> Tensor:

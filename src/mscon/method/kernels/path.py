@@ -15,6 +15,9 @@ from mscon.method.pairs import Exchange
 Denominator = Literal["all", "negatives"]
 """What an anchor's positives compete with: all known candidates, or those of weight 0 alone."""
 
+Competitors = Literal["all", "negatives", "negatives_and_itself"]
+"""The same, or the negatives and of the positives only the one whose share is computed (SINCERE)."""
+
 Positives = Literal["outside", "inside"]
 """Where positives stand, outside or inside the logarithm (L_out, L_in); see `mscon.method.objectives.supcon`."""
 

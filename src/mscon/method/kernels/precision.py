@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 # torch < 2.9 has one switch for all devices, later ones a switch a device; mixing the two is an error there.
@@ -50,3 +51,27 @@ def no_rounding(like: Tensor) -> Iterator[None]:
         return
     with torch.autocast(like.device.type, enabled=False), float32_products():
         yield
+
+
+def products(left: Float[Tensor, "rows dim"], right: Float[Tensor, "columns dim"]) -> Float[Tensor, "rows columns"]:
+    """The product of every row with every other, rounded neither here nor in backward, which runs when a context of
+    `no_rounding` has long been left."""
+    product: Tensor = _Products.apply(left, right)
+    return product
+
+
+class _Products(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, left: Tensor, right: Tensor) -> Tensor:
+        ctx.save_for_backward(left, right)
+        with no_rounding(left):
+            return left @ right.T
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        (left, right), (grad,) = ctx.saved_tensors, grads
+        with no_rounding(left):
+            return (
+                grad @ right if ctx.needs_input_grad[0] else None,
+                grad.T @ left if ctx.needs_input_grad[1] else None,
+            )

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from mscon.method.kernels.precision import products
 from mscon.method.objectives.base import AnchorLosses, Block, Comparison, Losses, Objective, block_losses, positive
 from mscon.method.similarities.base import Similarity
 from mscon.method.template import cosine_logits, known_weights, need_negatives
@@ -87,7 +88,7 @@ class AMCL(Objective):
         for vectors in (block.anchors, block.candidates):
             unit = nn.functional.normalize(vectors, dim=1)
             of_each.append(self.phi(unit.to(next(self.phi.parameters()).dtype)).to(unit.dtype))
-        score = of_each[0] @ of_each[1].T
+        score = products(*of_each)
         return self.lowest + (self.highest - self.lowest) * (-score).sigmoid()
 
     def _omega(self, tau: Tensor, dim: int) -> Tensor:

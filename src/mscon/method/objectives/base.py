@@ -17,7 +17,6 @@ from torch.utils.checkpoint import checkpoint
 from mscon.method.comparison import Comparison as Comparison
 from mscon.method.comparison import Losses as Losses
 from mscon.method.comparison import SampleOrigin
-from mscon.method.kernels.counts import count_each
 from mscon.method.kernels.precision import no_rounding
 from mscon.method.pairs import LazyPairs, Pairs
 from mscon.method.similarities.base import Similarity
@@ -25,7 +24,7 @@ from mscon.method.similarities.base import Similarity
 AverageOver = Literal["anchors_with_a_positive", "all_anchors"]
 
 # Pairs that a formula writes out at once; above that, backward computes a block of anchors again.
-_AT_ONCE = 2**22
+_AT_ONCE = 2**20
 
 
 class Objective(nn.Module, ABC):
@@ -39,6 +38,8 @@ class Objective(nn.Module, ABC):
         reads_codes: True for those that look into codes, and so cannot be handed those of drawn triplets.
         numbers_classes: True for those that read codes as numbers of classes, from 0 to one less than there are.
         learns_width: True for those that learn something of the width of the projections.
+        least_views: how many views of a row it needs in a batch.
+        has_constant_targets: True for those that take targets computed of projections as constants in the gradient.
     """
 
     temperature: float | None = None
@@ -46,6 +47,8 @@ class Objective(nn.Module, ABC):
     reads_codes: bool = False
     numbers_classes: bool = False
     learns_width: bool = False
+    least_views: int = 1
+    has_constant_targets: bool = False
 
     def prepare(self, similarities: Sequence[Similarity], dim: int) -> None:
         """Called once before training, for objectives that learn something of their own, or refuse a kind."""
@@ -86,11 +89,11 @@ class AnchorLosses(NamedTuple):
             put nothing in order.
     """
 
-    loss: Float[Tensor, " anchors"]
-    counted: Bool[Tensor, " anchors"]
-    floor: Float[Tensor, " anchors"] | None = None
-    ceiling: Float[Tensor, " anchors"] | None = None
-    correct: Float[Tensor, " anchors"] | None = None
+    loss: Float[Tensor, "*similarities anchors"]
+    counted: Bool[Tensor, "*similarities anchors"]
+    floor: Float[Tensor, "*similarities anchors"] | None = None
+    ceiling: Float[Tensor, "*similarities anchors"] | None = None
+    correct: Float[Tensor, "*similarities anchors"] | None = None
 
 
 Formula = Callable[[Float[Tensor, "anchors dim"], Float[Tensor, "candidates dim"], Pairs], AnchorLosses]
@@ -164,6 +167,22 @@ def block_losses(
         formula: what it says of the anchors of a block. Backward may call it again.
         comparison, anchors_at_once, floor, ceiling: see `pair_losses`.
     """
+    return averaged(*anchor_losses(formula, comparison, anchors_at_once=anchors_at_once), floor=floor, ceiling=ceiling)
+
+
+def anchor_losses(
+    formula: Callable[[Block], AnchorLosses],
+    comparison: Comparison,
+    *,
+    anchors_at_once: AnchorsAtOnce = anchors_at_once,
+) -> tuple[AnchorLosses, Bool[Tensor, "similarities anchors"], Bool[Tensor, "similarities anchors"]]:
+    """What a formula says of every anchor of every similarity; who has a positive; about whom anything is known.
+
+    For losses that join anchors, and then call `averaged`.
+
+    Args:
+        formula, comparison, anchors_at_once: see `block_losses`.
+    """
 
     def of_similarity(i: int) -> tuple[AnchorLosses, Tensor, Tensor]:
         lazy, origin = comparison.pairs[i], comparison.anchor_origin
@@ -177,9 +196,20 @@ def block_losses(
         return _by_rows(of_rows, comparison.anchors[i], others, lazy, anchors_at_once)
 
     losses, has_positive, labelled = zip(*map(of_similarity, range(len(comparison.pairs))), strict=True)
-    per_anchor, counted, floors, ceilings, correct = map(_stack, zip(*losses, strict=True))
-    assert per_anchor is not None
-    assert counted is not None
+    stacked: list[Any] = [None if values[0] is None else torch.stack(values) for values in zip(*losses, strict=True)]
+    return AnchorLosses(*stacked), torch.stack(has_positive), torch.stack(labelled)
+
+
+def averaged(
+    losses: AnchorLosses,
+    has_positive: Bool[Tensor, "similarities anchors"],
+    labelled: Bool[Tensor, "similarities anchors"],
+    *,
+    floor: float = 0.0,
+    ceiling: float = 0.0,
+) -> Losses:
+    """Losses of a step from those of each anchor; see `anchor_losses`."""
+    per_anchor, counted, floors, ceilings, correct = losses
     share = counted.to(per_anchor.dtype) / counted.sum(dim=1, keepdim=True).clamp_min(1)
 
     def mean(values: Tensor | None, otherwise: float) -> Float[Tensor, " similarities"]:
@@ -190,17 +220,12 @@ def block_losses(
     return Losses(
         per_anchor=per_anchor,
         counted=counted,
-        has_positive=torch.stack(has_positive),
-        labelled=torch.stack(labelled),
+        has_positive=has_positive,
+        labelled=labelled,
         floor=mean(floors, floor),
         ceiling=mean(ceilings, ceiling),
         correct=correct,
     )
-
-
-def _stack(values: Sequence[Tensor | None]) -> Tensor | None:
-    present = [value for value in values if value is not None]
-    return torch.stack(present) if present else None
 
 
 def by_blocks(
@@ -254,36 +279,3 @@ def _by_rows(
     losses, has_positive, labelled = zip(*blocks, strict=True)
     joined: list[Any] = [None if parts[0] is None else torch.cat(parts) for parts in zip(*losses, strict=True)]
     return AnchorLosses(*joined), torch.cat(has_positive), torch.cat(labelled)
-
-
-def contrastive_losses(
-    per_anchor: Float[Tensor, "similarities anchors"],
-    pairs: Sequence[LazyPairs],
-    average_over: AverageOver,
-    decoupled: float | None = None,
-) -> Losses:
-    """Per-anchor losses with everything that only depends on labels.
-
-    Args:
-        per_anchor: of `mscon.method.kernels.contrast`.
-        pairs: what they were computed from.
-        average_over: which anchors count.
-        decoupled: for a denominator of negatives alone the greatest difference of two logits, else None.
-    """
-    counts = count_each(pairs)
-    has_positive, labelled = counts.has_positive, counts.known > 0
-    compared, floor, ceiling = has_positive, counts.floor, counts.ceiling
-    if decoupled is not None:
-        compared = has_positive & (counts.negatives > 0)
-        ceiling = counts.negatives.clamp_min(1).to(per_anchor.dtype).log()
-        floor = (ceiling - decoupled) * compared
-    counted = compared if average_over == "anchors_with_a_positive" else labelled
-    share = counted.to(per_anchor.dtype) / counted.sum(dim=1, keepdim=True).clamp_min(1)
-    return Losses(
-        per_anchor=per_anchor,
-        counted=counted,
-        has_positive=has_positive,
-        labelled=labelled,
-        floor=(floor * share).sum(dim=1),
-        ceiling=((ceiling if counted is compared else ceiling * compared) * share).sum(dim=1),
-    )

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import normalize, pad
 
 from mscon.errors import RecipeError
-from mscon.method.comparison import joined
+from mscon.method.kernels.precision import products
 from mscon.method.objectives.base import AnchorLosses, Block, Comparison, Losses, Objective, block_losses, positive
 from mscon.method.similarities.base import Similarity
 from mscon.method.similarities.categorical import Categorical
@@ -41,7 +41,7 @@ class SepCLR(Objective):
     a lower bound.
 
     Args:
-        background: the class of the column that marks background rows.
+        background: the class of the column that marks background rows; it must be given.
         common, salient, null, joint: weights of the terms, > 0; the authors' are 1, 1000, 1000 and 10.
         spread: of the kernel, > 0.
 
@@ -54,7 +54,7 @@ class SepCLR(Objective):
 
     def __init__(
         self,
-        background: str,
+        background: str = "",
         common: float = 0.001,
         salient: float = 1.0,
         null: float = 1.0,
@@ -94,7 +94,7 @@ class SepCLR(Objective):
             block_losses(self._common, replace(common, pairs=[of_views])),
             block_losses(self._salient, replace(salient, pairs=[of_flags])),
         ]
-        return joined(each, place)
+        return Losses.joined(each, [place[:1], place[1:]])
 
     def _only(self, comparison: Comparison, spaces: Sequence[int]) -> Comparison:
         """Projections of some spaces, side by side as one."""
@@ -140,7 +140,7 @@ class SepCLR(Objective):
         self, anchors: Float[Tensor, "anchors dim"], candidates: Float[Tensor, "candidates dim"]
     ) -> Float[Tensor, "anchors candidates"]:
         """log k of each pair."""
-        squared = anchors.square().sum(1, keepdim=True) + candidates.square().sum(1) - 2 * anchors @ candidates.T
+        squared = anchors.square().sum(1, keepdim=True) + candidates.square().sum(1) - 2 * products(anchors, candidates)
         return -squared.clamp_min(0) / (2 * self.spread)
 
 

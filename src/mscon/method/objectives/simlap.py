@@ -12,6 +12,7 @@ from torch.nn.functional import normalize
 
 from mscon.errors import RecipeError, need_one_of
 from mscon.method.class_counts import class_count
+from mscon.method.kernels.precision import products
 from mscon.method.objectives.base import AnchorLosses, Block, Comparison, Losses, Objective, block_losses, positive
 from mscon.method.similarities.base import Similarity
 from mscon.method.template import Logits, Terms, log_mask, template_losses
@@ -131,8 +132,10 @@ def gated_cosines(
     """Cosine of each anchor with each candidate, both times the gate of the anchor; in three products of matrices."""
     a, c, squared = normalize(anchors, dim=1), normalize(candidates, dim=1), gate.square()
     least = torch.finfo(a.dtype).tiny
-    lengths = (squared @ c.square().T).clamp_min(least) * (squared * a.square()).sum(1, keepdim=True).clamp_min(least)
-    return (squared * a) @ c.T * lengths.rsqrt()
+    lengths = products(squared, c.square()).clamp_min(least) * (squared * a.square()).sum(1, keepdim=True).clamp_min(
+        least
+    )
+    return products(squared * a, c) * lengths.rsqrt()
 
 
 def _next_class(

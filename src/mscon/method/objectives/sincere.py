@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from mscon.method.objectives.base import Block
+from mscon.method.objectives.base import Block, Comparison, Losses
+from mscon.method.objectives.supcon import supcon_losses
 from mscon.method.template import Logits, Template, Terms, known_weights, log_mask
 
 
@@ -33,3 +34,17 @@ class SINCERE(Template):
     def terms(self, block: Block, logits: Logits) -> Terms:
         weights = known_weights(block, logits)
         return Terms(weights, log_mask(block.pairs.known, weights), itself=1.0, alikeness=weights)
+
+    def forward(self, comparison: Comparison) -> Losses:
+        # Of classes, whatever is less alike is a negative, and a kernel computes that without writing pairs out.
+        numbers = range(len(comparison.pairs))
+        classes = [i for i in numbers if comparison.pairs[i].is_partition]
+        others = [i for i in numbers if i not in classes]
+        parts = []
+        if classes:
+            assert self.temperature is not None
+            of_classes = comparison.of_similarities(classes) if others else comparison
+            parts.append(supcon_losses(of_classes, self.temperature, denominator="negatives_and_itself"))
+        if others:
+            parts.append(super().forward(comparison.of_similarities(others) if classes else comparison))
+        return Losses.joined(parts, [classes, others]) if len(parts) > 1 else parts[0]

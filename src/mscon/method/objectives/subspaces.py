@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from mscon.errors import RecipeError
+from mscon.method.kernels.precision import products
 from mscon.method.objectives.base import AnchorLosses, Block, Comparison, Losses, Objective, block_losses, positive
 from mscon.method.similarities.base import Similarity
 from mscon.method.template import need_negatives
@@ -108,7 +109,7 @@ class Subspaces(Objective):
             part = slice(number * width, (number + 1) * width)
             a, c = normalize(block.anchors[:, part], dim=1), normalize(block.candidates[:, part], dim=1)
             # The root's slope at 0 is infinite; embeddings that coincide get none.
-            each = (2 - 2 * a @ c.T).clamp_min(_LEAST).sqrt()
+            each = (2 - 2 * products(a, c)).clamp_min(_LEAST).sqrt()
             distances = torch.where((learner == number)[:, None], each, distances)
         return distances
 

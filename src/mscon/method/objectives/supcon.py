@@ -2,13 +2,19 @@ r"""Supervised contrastive loss; with one positive per anchor it is NT-Xent."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
+import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import softplus
 
 from mscon.errors import need_one_of
 from mscon.method.kernels import contrast
-from mscon.method.kernels.path import Denominator, Positives
-from mscon.method.objectives.base import AverageOver, Comparison, Losses, Objective, contrastive_losses, positive
+from mscon.method.kernels.counts import count_each
+from mscon.method.kernels.path import Competitors, Denominator, Positives
+from mscon.method.objectives.base import AnchorLosses, AverageOver, Comparison, Losses, Objective, averaged, positive
 from mscon.method.pairs import LazyPairs, Pairs
 
 
@@ -107,11 +113,11 @@ def supcon_losses(
     comparison: Comparison,
     temperature: float,
     positives: Positives = "outside",
-    denominator: Denominator = "all",
+    denominator: Competitors = "all",
     *,
     average_over: AverageOver = "anchors_with_a_positive",
 ) -> Losses:
-    """What `SupCon` with these settings says of a step."""
+    """What `SupCon` with these settings says of a step; or SINCERE, with denominator "negatives_and_itself"."""
     per_anchor = contrast(
         comparison.anchors,
         comparison.candidates,
@@ -121,5 +127,34 @@ def supcon_losses(
         denominator=denominator,
         cosine=True,
     )
-    decoupled = 2 / temperature if denominator == "negatives" else None
-    return contrastive_losses(per_anchor, comparison.pairs, average_over, decoupled)
+    return contrastive_losses(per_anchor, comparison.pairs, average_over, denominator, 2 / temperature)
+
+
+def contrastive_losses(
+    per_anchor: Float[Tensor, "similarities anchors"],
+    pairs: Sequence[LazyPairs],
+    average_over: AverageOver,
+    denominator: Competitors = "all",
+    spread: float = math.inf,
+) -> Losses:
+    """Per-anchor losses with everything that only depends on labels.
+
+    Args:
+        per_anchor: of `mscon.method.kernels.contrast`.
+        pairs: what they were computed from.
+        average_over: which anchors count.
+        denominator: as of `contrast`.
+        spread: the greatest difference of two logits.
+    """
+    counts = count_each(pairs)
+    has_positive, labelled = counts.has_positive, counts.known > 0
+    compared, floor, ceiling = has_positive, counts.floor, counts.ceiling
+    if denominator != "all":
+        compared = has_positive & (counts.negatives > 0)
+        ceiling = counts.negatives.clamp_min(1).to(per_anchor.dtype).log()
+        floor = torch.where(compared, ceiling - spread, 0.0)
+        if denominator == "negatives_and_itself":
+            floor, ceiling = softplus(floor) * compared, softplus(ceiling)
+    counted = compared if average_over == "anchors_with_a_positive" else labelled
+    losses = AnchorLosses(per_anchor, counted, floor, ceiling if counted is compared else ceiling * compared)
+    return averaged(losses, has_positive, labelled)

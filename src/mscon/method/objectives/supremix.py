@@ -12,11 +12,12 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from mscon.errors import RecipeError
+from mscon.method.competition import NEVER
 from mscon.method.mixtures import mixed_cosines, mixing_share
 from mscon.method.objectives.base import AnchorLosses, Block, positive
 from mscon.method.similarities.base import Similarity
 from mscon.method.similarities.continuous import Continuous
-from mscon.method.template import NEVER, Logits, Template, Terms, cosine_logits
+from mscon.method.template import Logits, Template, Terms, cosine_logits
 
 # Logits that are written out at once: of each anchor one a candidate, and one a pair of candidates.
 _AT_ONCE = 2**22

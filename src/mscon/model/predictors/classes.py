@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 
 from mscon.model.linear_map import LinearMap
 from mscon.model.predictors.base import Decisions, PredictedColumn, Predictor
-from mscon.model.predictors.links import logits_of_classes, softmax
+from mscon.model.predictors.links import log_odds_of, logits_of_classes, sigmoid, softmax
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -21,7 +21,8 @@ class ClassPredictor(Predictor):
     Attributes:
         names: the columns that its levels belong to, the coarsest first: one name where a cell holds a whole path.
         cells: for each level what the column has in it, for each class of the finest level.
-        calibration: the temperature that divides logits.
+        calibration: the temperature that divides logits; then for each level slope and offset of the log-odds that it
+            is right, from those that the divided logits say (Platt). Older files have the temperature alone.
     """
 
     names: tuple[str, ...]
@@ -36,12 +37,16 @@ class ClassPredictor(Predictor):
 
     def decide(self, outputs: Float[np.ndarray, "rows outputs"]) -> Decisions:
         values = logits_of_classes(outputs).argmax(axis=1)
-        probabilities = softmax(logits_of_classes(outputs) / (self.calibration or (1.0,))[0])
-        confidence = []
-        for group in self.groups():
-            is_same = group[None, :] == group[values][:, None]
-            confidence.append(np.where(is_same, probabilities, 0.0).sum(axis=1))
-        return Decisions(values, np.column_stack(confidence).clip(0.0, 1.0))
+        temperature, *scalings = self.calibration or (1.0,)
+        probabilities = softmax(logits_of_classes(outputs) / temperature)
+        confidence = np.column_stack(
+            [np.where(group == group[values][:, None], probabilities, 0.0).sum(axis=1) for group in self.groups()]
+        ).clip(0.0, 1.0)
+        if scalings:
+            scaled = sigmoid(log_odds_of(confidence) * scalings[::2] + scalings[1::2])
+            # Each level is scaled for itself, but a coarser one is right wherever a finer one is.
+            confidence = np.maximum.accumulate(scaled[:, ::-1], axis=1)[:, ::-1]
+        return Decisions(values, confidence)
 
     def groups(self) -> list[Int[np.ndarray, " classes"]]:
         """For each level the number of the group that each class of the finest level is in."""

@@ -24,7 +24,7 @@ def sigmoid(log_odds: Float[np.ndarray, ...]) -> Float[np.ndarray, ...]:
     return half
 
 
-def log_odds_of(probability: Float[np.ndarray, " rows"]) -> Float[np.ndarray, " rows"]:
+def log_odds_of(probability: Float[np.ndarray, ...]) -> Float[np.ndarray, ...]:
     """Kept finite where a probability is nearly 0 or 1."""
     within = probability.clip(_NEARLY_NEVER, 1 - _NEARLY_NEVER)
     odds: np.ndarray = np.log(within) - np.log1p(-within)

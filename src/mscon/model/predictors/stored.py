@@ -15,6 +15,7 @@ from mscon.model.predictors.classes import ClassPredictor, shown_level
 from mscon.model.predictors.levels import LevelPredictor
 from mscon.model.predictors.numbers import NumberPredictor
 from mscon.model.predictors.sets import SetPredictor
+from mscon.run.run import Run
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,6 +58,25 @@ class StoredPredictor:
         return {**self.predictor.linear_map.to_arrays(), "confidence": self.confidence, "is_right": self.is_right}
 
 
+def has_current_features(run: Run) -> bool:
+    """Whether its features are those of its checkpoint; changed inputs may have been accepted when they were made."""
+    return run.has_whole_features and run.features_are_current(run.read_recipe().train.checkpoint)
+
+
+def current_predictors(run: Run) -> list[StoredPredictor]:
+    """Those of a run; none where features, rows or recipe are others than when they were fitted.
+
+    Raises:
+        RunError: if a file of the run is damaged.
+    """
+    if not (run.has_predictors and has_current_features(run)):
+        return []
+    source, predictors = run.read_predictors(
+        lambda about, arrays: (about["source"], stored_predictors(about["predictors"], arrays))
+    )
+    return predictors if source == run.predictors_source else []
+
+
 def stored_predictors(about: Sequence[Mapping[str, Any]], arrays: Mapping[str, np.ndarray]) -> list[StoredPredictor]:
     """Those of a file; arrays of the i-th are called "i/NAME".
 
@@ -92,7 +112,8 @@ def predictor_of(kind: str, about: Mapping[str, Any], linear_map: LinearMap) -> 
         raise ValueError(f"a predictor of kind {kind!r} has {outputs} outputs, which do not fit its names")
     if kind != "class" and len(names) != 1:
         raise ValueError(f"a predictor of kind {kind!r} has {len(names)} names")
-    if calibration is not None and len(calibration) != (2 if kind in ("labels", "rank") else 1):
+    lengths = {"class": (1, 1 + 2 * len(cells)), "number": (1,)}.get(kind, (2,))
+    if calibration is not None and len(calibration) not in lengths:
         raise ValueError(f"a predictor of kind {kind!r} has {len(calibration)} numbers of a calibration")
     if calibration and not (np.isfinite(calibration).all() and (calibration[0] > 0 or kind != "class")):
         raise ValueError(f"the calibration of a predictor of kind {kind!r} is not possible")

@@ -19,7 +19,7 @@ from mscon.method.similarities.multi_label import MultiLabel
 Kind = Literal["category", "labels", "levels", "path", "number", "name"]
 """How cells are shown and filtered. "name": texts of which most differ, so they are neither compared nor coloured."""
 
-UNCERTAINTY = "uncertainty of the row"
+UNCERTAINTY = "row uncertainty"
 """Name of the column that is no label column: how uncertain each row is, see `mscon.model.row_uncertainty`."""
 
 # Of more different values a table of their agreement would be larger than all else that a page holds of them. Sets,

@@ -1,0 +1,34 @@
+"""Cores of losses of the literature, as functions for one's own loop; none is in the catalogue."""
+
+from mscon.method.cores.across_inputs import AcrossInputs as AcrossInputs
+from mscon.method.cores.clip import clip as clip
+from mscon.method.cores.cluster_weights import LearnedPairWeights as LearnedPairWeights
+from mscon.method.cores.cluster_weights import cluster_weights as cluster_weights
+from mscon.method.cores.column_search import ColumnSearch as ColumnSearch
+from mscon.method.cores.competitors import outside_groups as outside_groups
+from mscon.method.cores.competitors import without_false_negatives as without_false_negatives
+from mscon.method.cores.constant_positive import cmim_term as cmim_term
+from mscon.method.cores.cross_correlation import barlip as barlip
+from mscon.method.cores.domain_heads import DomainHeads as DomainHeads
+from mscon.method.cores.info_nce import info_nce as info_nce
+from mscon.method.cores.learned_views import learned_view_loss as learned_view_loss
+from mscon.method.cores.learned_views import margin_penalty as margin_penalty
+from mscon.method.cores.mixed_inputs import m3col as m3col
+from mscon.method.cores.mixed_inputs import mix as mix
+from mscon.method.cores.mixed_inputs import mixed_targets as mixed_targets
+from mscon.method.cores.mixed_inputs import mixing_shares as mixing_shares
+from mscon.method.cores.mixed_inputs import soft_clip as soft_clip
+from mscon.method.cores.pair_weights import inverse_propensity as inverse_propensity
+from mscon.method.cores.pair_weights import with_mean_one as with_mean_one
+from mscon.method.cores.pixel_consistency import pixel_positives as pixel_positives
+from mscon.method.cores.pixel_consistency import pixpro as pixpro
+from mscon.method.cores.pixel_consistency import propagate as propagate
+from mscon.method.cores.rocket import cl2l as cl2l
+from mscon.method.cores.rocket import siamlip as siamlip
+from mscon.method.cores.rocket import swalip as swalip
+from mscon.method.cores.scaled_negatives import category_weights as category_weights
+from mscon.method.cores.scaled_negatives import subject_temperatures as subject_temperatures
+from mscon.method.cores.separate_banks import negative_student_positive_teacher as negative_student_positive_teacher
+from mscon.method.cores.view_gate import augmenter_loss as augmenter_loss
+from mscon.method.cores.view_gate import gated_view as gated_view
+from mscon.method.cores.view_gate import hard_concrete as hard_concrete
