@@ -249,7 +249,11 @@ def _degrees(objective: Objective) -> None:
         equal(actual.floor, expected.floor, f"{words} (`floor`).")
         mean = actual.per_anchor.sum(dim=1) / actual.counted.sum(dim=1).clamp_min(1)
         holds((mean >= actual.floor - 1e-6).all(), f"Of {name} mean losses {mean.tolist()} lie below their `floor`.")
+        if ready.has_constant_targets:
+            continue
         few = z[:, :7].clone().requires_grad_()
+        if objective.has_constant_targets:
+            continue
         try:
             torch.autograd.gradcheck(
                 lambda v, codes=codes, losses=losses: losses(v, codes[:7]).per_anchor, (few,), fast_mode=True

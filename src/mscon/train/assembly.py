@@ -163,27 +163,26 @@ def check_processes(recipe: Recipe, rows: pl.DataFrame) -> None:
 
 
 def check_views(recipe: Recipe) -> None:
+    """That there are enough views, and that they differ, where a similarity or its objective compares them."""
+    complaints = []
     for part in recipe.similarities:
         views, place = (recipe.views, "[views]") if part.views is None else (part.views, "its own views")
         objective = (part.objective or recipe.objective).name
-        least = catalogue.find("objective", objective).least_views
+        what, least = f"similarity '{part.column}'", 2 if part.name == "same_row" else 1
+        if (of_objective := catalogue.find("objective", objective).least_views) > least:
+            what, least = f"objective '{objective}' of similarity '{part.column}'", of_objective
         if views.count < least:
-            raise RecipeError(
-                f"objective '{objective}' of similarity '{part.column}' compares the views of a row, but the count of "
-                f"{place} is {views.count}. Set count = {least} or more."
+            complaints.append(
+                f"{what} compares the views of a row, but the count of {place} is {views.count}. Set count = {least} "
+                "or more."
             )
-        if part.name != "same_row":
-            continue
-        if views.count < 2:
-            raise RecipeError(
-                f"similarity '{part.column}' compares the views of a row, but the count of {place} is {views.count}. "
-                "Set count = 2 or more."
+        elif least > 1 and recipe.data.input != "image" and not (views.corrupt or views.noise):
+            complaints.append(
+                f"{what} compares the views of a row, but these are equal: in {place} corrupt and noise are both 0. "
+                "Set corrupt = 0.3, say, or take that similarity out."
             )
-        if recipe.data.input != "image" and not (views.corrupt or views.noise):
-            raise RecipeError(
-                f"similarity '{part.column}' compares the views of a row, but these are equal: in {place} corrupt and "
-                "noise are both 0. Set corrupt = 0.3, say, or take that similarity out."
-            )
+    if complaints:
+        raise RecipeError(*complaints)
 
 
 def check_frozen(recipe: Recipe) -> None:

@@ -83,6 +83,11 @@ def test_it_says_that_it_needs_views():
     with pytest.raises(RecipeError, match=r"objective 'l_spread' of similarity 'kind' .* is 1. Set count = 2 or more"):
         check_views(recipes.parse(text))
     check_views(recipes.parse(text.replace("count = 1", "count = 3")))
+    equal = 'corrupt = 0.0\n[data]\ninput = "vectors"\nvectors = "points.npy"\n[encoder]\nname = "mlp"\n'
+    words = r"'l_spread' of similarity 'kind' .* these are equal.*\n.*'same' compares"
+    same = '[[similarity]]\nname = "same_row"\ncolumn = "same"\n[views]'
+    with pytest.raises(RecipeError, match=words):
+        check_views(recipes.parse(text.replace("[views]", same).replace("count = 1\n", f"count = 2\n{equal}")))
 
 
 def test_a_spread_that_is_no_share_is_refused():
