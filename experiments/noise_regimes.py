@@ -99,6 +99,7 @@ METHODS: Mapping[str, dict[str, Any]] = {
     CLEAN: {},
     PAPER: {"weighting": {"name": "uncertainty"}},
     "relative": {"weighting": {"name": "relative"}},
+    "SINCERE": {"objective": {"name": "sincere"}},
     "relative on SINCERE": {"weighting": {"name": "relative"}, "objective": {"name": "sincere"}},
     "exact": {"weighting": {"name": "exact"}},
     "held_out": {"weighting": {"name": "held_out"}},

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
 import os
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 SCRIPT = Path(__file__).parent.parent / "benchmarks" / "gpu.py"
@@ -58,3 +60,19 @@ def test_the_page_of_a_large_table_is_its_record_and_tells_calls_apart(monkeypat
     assert page == (large.RESULTS / "large.md").read_text("utf-8")
     other = [replace(one, machine="a computer") if one.verb == "probe" else one for one in results]
     assert "\nprobe: a computer.\n" in large.page_of(other, record["rows"], record["megabytes"])
+
+
+def test_the_debiased_calibration_error_is_free_of_chance(monkeypatch):
+    """Right confidences have none on average; those that are a tenth too high have what they have, in its interval."""
+    monkeypatch.syspath_prepend(SCRIPT.parent)
+    predict = importlib.import_module("predict")
+    monkeypatch.setattr(predict, "DRAWS", 200)
+    generator, squares, inside = np.random.default_rng(0), [], []
+    for _ in range(40):
+        confidence = generator.random(1_000)
+        squares.append(predict.squared_error(confidence, generator.random(1_000) < confidence))
+        is_right = generator.random(1_000) < 0.9 * confidence
+        _, low, high = predict.debiased(confidence, is_right, np.arange(1_000))
+        inside.append(low <= 0.1 * math.sqrt(1 / 3) <= high)
+    assert abs(np.mean(squares)) < 6e-4  # 2.5e-3 with chance
+    assert 0.85 <= np.mean(inside) <= 1

@@ -32,6 +32,8 @@ ALLOWED: dict[str, set[str]] = {
         "errors",
     },
     "method.comparison": {"method.pairs"},
+    "method.mixtures": set(),
+    "method.class_counts": {"method.similarities", "errors"},
     "method.objectives.base": {"method.comparison", "method.pairs", "method.kernels", "method.similarities"},
     "method.competition": set(),
     "method.template": {
@@ -47,6 +49,9 @@ ALLOWED: dict[str, set[str]] = {
         "method.joint_views",
         "method.sinkhorn",
         "method.template",
+        "method.competition",
+        "method.mixtures",
+        "method.class_counts",
         "method.comparison",
         "method.pairs",
         "method.kernels",

@@ -26,9 +26,11 @@ if TYPE_CHECKING:
     from mscon.method.loss import MSConLoss as MSConLoss
     from mscon.method.loss import NTXentLoss as NTXentLoss
     from mscon.method.loss import SupConLoss as SupConLoss
+    from mscon.method.objectives.amcl import AMCL as AMCL
     from mscon.method.objectives.base import Objective as Objective
     from mscon.method.objectives.beclr import BECLR as BECLR
     from mscon.method.objectives.cacr import CACR as CACR
+    from mscon.method.objectives.core_tuning import CoreTuning as CoreTuning
     from mscon.method.objectives.cross_entropy import CrossEntropy as CrossEntropy
     from mscon.method.objectives.dcl import DCL as DCL
     from mscon.method.objectives.hard_contrastive import HardContrastive as HardContrastive
@@ -39,11 +41,16 @@ if TYPE_CHECKING:
     from mscon.method.objectives.mv_infonce import MVInfoNCE as MVInfoNCE
     from mscon.method.objectives.rank_n_contrast import RankNContrast as RankNContrast
     from mscon.method.objectives.rince import RINCE as RINCE
+    from mscon.method.objectives.sepclr import SepCLR as SepCLR
+    from mscon.method.objectives.simlap import SimLAP as SimLAP
     from mscon.method.objectives.sincere import SINCERE as SINCERE
+    from mscon.method.objectives.subspaces import Subspaces as Subspaces
     from mscon.method.objectives.supcon import SupCon as SupCon
     from mscon.method.objectives.supcon import supcon as supcon
+    from mscon.method.objectives.supremix import SupReMix as SupReMix
     from mscon.method.objectives.swav import SwAV as SwAV
     from mscon.method.objectives.symnce import SymNCE as SymNCE
+    from mscon.method.objectives.tau import TaU as TaU
     from mscon.method.objectives.triplet_margin import TripletMargin as TripletMargin
     from mscon.method.pairs import LazyPairs as LazyPairs
     from mscon.method.pairs import Pairs as Pairs
@@ -79,9 +86,11 @@ _HOMES = {
     "mscon.evaluate.report.page": ("build_report",),
     "mscon.method.cores": ("cores",),
     "mscon.method.loss": ("MSConLoss", "NTXentLoss", "SupConLoss"),
+    "mscon.method.objectives.amcl": ("AMCL",),
     "mscon.method.objectives.base": ("Objective",),
     "mscon.method.objectives.beclr": ("BECLR",),
     "mscon.method.objectives.cacr": ("CACR",),
+    "mscon.method.objectives.core_tuning": ("CoreTuning",),
     "mscon.method.objectives.cross_entropy": ("CrossEntropy",),
     "mscon.method.objectives.dcl": ("DCL",),
     "mscon.method.objectives.hard_contrastive": ("HardContrastive",),
@@ -92,10 +101,15 @@ _HOMES = {
     "mscon.method.objectives.mv_infonce": ("MVInfoNCE",),
     "mscon.method.objectives.rank_n_contrast": ("RankNContrast",),
     "mscon.method.objectives.rince": ("RINCE",),
+    "mscon.method.objectives.sepclr": ("SepCLR",),
+    "mscon.method.objectives.simlap": ("SimLAP",),
     "mscon.method.objectives.sincere": ("SINCERE",),
+    "mscon.method.objectives.subspaces": ("Subspaces",),
     "mscon.method.objectives.supcon": ("SupCon", "supcon"),
+    "mscon.method.objectives.supremix": ("SupReMix",),
     "mscon.method.objectives.swav": ("SwAV",),
     "mscon.method.objectives.symnce": ("SymNCE",),
+    "mscon.method.objectives.tau": ("TaU",),
     "mscon.method.objectives.triplet_margin": ("TripletMargin",),
     "mscon.method.pairs": ("LazyPairs", "Pairs"),
     "mscon.method.similarities.base": ("Cell", "Similarity"),

@@ -137,6 +137,16 @@ def test_all_that_a_run_lacks_is_told_at_once_and_nothing_is_written(home, tmp_p
     assert "--include goes with --to safetensors" in capsys.readouterr().err
 
 
+def test_predictors_go_with_the_checkpoint_that_they_are_of(home, tmp_path):
+    run = Run(home / "run")
+    with pytest.raises(RunError, match=r"has no predictors of checkpoint 'best' as it is now"):
+        packed.pack(run, tmp_path / "m.safetensors", "best", include=["predictors"])
+    with pytest.raises(RunError, match="has no predictors"):
+        mscon.load(home / "run", checkpoint="best").predict(points(home))
+    packed.pack(run, tmp_path / "m.safetensors", "best")
+    assert list(mscon.load(tmp_path / "m.safetensors").predictors) == []
+
+
 def forged(home: Path, path: Path, edit) -> None:
     """A packed model with its checksum, in which something was changed."""
     with safe_open(home / "whole.safetensors", "pt") as file:

@@ -80,6 +80,12 @@ def test_few_rows_change_confidences_less_than_many():
     assert 0 > offsets[0] > -0.4 > offsets[1] > -1.5 > offsets[2] == pytest.approx(-2, abs=0.1)
 
 
+def test_rows_that_are_all_alike_determine_no_slope_but_an_offset():
+    odds = np.full(60, -0.7) + np.linspace(-1e-3, 1e-3, 60)
+    slope, offset = platt(odds, np.arange(60) < 20, 200)
+    assert slope == pytest.approx(1, abs=0.1) and offset == pytest.approx(0, abs=0.15)
+
+
 def test_confidences_that_are_right_stay_as_they_are():
     generator = np.random.default_rng(0)
     odds = generator.normal(size=600) * 2

@@ -8,8 +8,10 @@ import pytest
 
 from evaluate.test_probe_kinds import CELLS, PARTS, SPLIT, X, make
 from mscon.errors import RunError
-from mscon.evaluate.predictors import need_predictors
+from mscon.evaluate.predictors import _calibrated, need_predictors
 from mscon.evaluate.probe import probe
+from mscon.model.linear_map import LinearMap, Standardisation
+from mscon.model.predictors.classes import ClassPredictor
 from mscon.model.predictors.stored import StoredPredictor, stored_predictors
 from mscon.run import checksums
 from mscon.run.run import Run
@@ -77,6 +79,17 @@ def test_classes_have_a_temperature_and_each_level_a_scaling(run):
         "tags": 2,
         "price": 1,
     }
+
+
+def test_few_validation_rows_hardly_change_what_the_temperature_says():
+    """Rows that are right the less often the larger their logits: the temperature leaves equal shares, of which more
+    are right than these say."""
+    logits = np.concatenate([np.tile([6.0, 0.0, 0.0], (15, 1)), np.tile([0.1, 0.0, 0.0], (15, 1))])
+    true = np.repeat([1, 0], 15)
+    linear_map = LinearMap(Standardisation(np.zeros(3), np.ones(3), 9.0), np.eye(3), np.zeros(3))
+    model = ClassPredictor(("a",), (("x", "y", "z"),), linear_map, None)
+    by_few, by_many = (_calibrated(model, np.tile(logits, (n, 1)), np.tile(true, n)).decide(logits) for n in (1, 200))
+    assert 1 / 3 < by_few.confidence.mean() < 0.4 < 0.48 < by_many.confidence.mean() < 0.52
 
 
 def test_labels_of_test_rows_change_no_predictor(run, tmp_path):

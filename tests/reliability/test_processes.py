@@ -36,6 +36,14 @@ CASES: dict[str, Sequence[str]] = {
     "himulcon": ("objective.name=himulcon", 'similarity=[{column="path", name="hierarchical"}]'),
     "cross_entropy": ("objective.name=cross_entropy", KIND),
     "triplet_margin": ("objective.name=triplet_margin", KIND),
+    "tau": ("objective.name=tau", KIND),
+    "subspaces": ('objective={name="subspaces", learners=2}', KIND),
+    "sepclr": (
+        'objective={name="sepclr", background="a"}',
+        'similarity=[{name="same_row"}, {column="kind", name="categorical"}]',
+        "views.corrupt=0.3",
+    ),
+    "amcl": ("objective.name=amcl", KIND),
     "triplets": ("objective.name=triplet_margin", "triplets.count=40", KIND),
     "adamw, moving average": (CLASSES, "train.optimiser=adamw", "keep.average=0.9"),
     "an objective of its own": (

@@ -21,6 +21,7 @@ LEAST_ROWS = 20
 # Of Platt scaling after a temperature: then log-odds are nearly right. Chosen among 0, 20, 50, 100, 200 and 400 on
 # other runs than those of benchmarks/results/predict.md.
 PRIOR_ROWS = 200
+_FAR = np.array([-4.0, 4.0])
 _TEMPERATURES = (1e-3, 1e3)
 _HALVINGS = 60
 
@@ -60,16 +61,17 @@ def platt(
         log_odds: of rows that the model was not fitted to.
         is_right: whether they are.
         prior_rows: so many rows more are counted, which have the same log-odds and are right as often as these say. So
-            few rows change the log-odds less, and there are right and wrong ones always.
+            few rows change the log-odds less, and there are right and wrong ones always. Two more have log-odds far
+            apart; without them rows that are all alike would determine no slope.
 
     Source: Platt 1999, "Probabilistic Outputs for Support Vector Machines", with other rows more than there.
     """
     more = prior_rows / len(log_odds)
-    right = is_right + more * sigmoid(log_odds)
+    odds = np.concatenate([log_odds, _FAR])
+    right = np.concatenate([is_right + more * sigmoid(log_odds), sigmoid(_FAR)])
+    weight = np.concatenate([np.full(len(log_odds), 1 + more), np.ones(len(_FAR))])
     fitted = LogisticRegression(C=1e3).fit(
-        np.concatenate([log_odds, log_odds])[:, None],
-        np.repeat([1, 0], len(log_odds)),
-        sample_weight=np.concatenate([right, 1 + more - right]),
+        np.tile(odds, 2)[:, None], np.repeat([1, 0], len(odds)), sample_weight=np.concatenate([right, weight - right])
     )
     return float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
 

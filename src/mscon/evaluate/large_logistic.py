@@ -24,7 +24,7 @@ _ROWS = 8_192
 
 # Features x max(outputs, _FEW) of a problem from which on it is fitted here. At the limit scikit-learn takes minutes.
 LARGE, _FEW = 1e9, 50
-# The same for problems of so many outputs, of which scikit-learn takes five times as long as is taken here.
+# The same for problems of so many outputs, of which scikit-learn takes four times as long as is taken here.
 LARGE_OF_MANY, MANY = 1e8, 100
 
 

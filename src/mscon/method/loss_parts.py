@@ -166,12 +166,12 @@ def check_parts(
         if not isinstance(value, Integral) or value < least:
             raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}.")
     groups = groups_of(objective, len(similarities))
-    classifiers = sorted({type(group.objective).__name__ for group in groups if not group.objective.compares})
-    if classifiers and dim is None:
+    learners = sorted({type(group.objective).__name__ for group in groups if group.objective.learns_width})
+    if learners and dim is None:
         raise ValueError(
-            f"objective {', '.join(classifiers)} learns a classifier for each similarity: give dim=, the width of the "
-            "projections."
+            f"objective {', '.join(learners)} learns weights of its own: give dim=, the width of the projections."
         )
+    classifiers = sorted({type(group.objective).__name__ for group in groups if not group.objective.compares})
     if not objective.compares and memory_size:
         raise ValueError(
             f"memory_size is {memory_size}, but objective {', '.join(classifiers)} compares no rows. Leave it out."

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -31,9 +29,8 @@ def sinkhorn(
     """
     if not epsilon > 0:
         raise ValueError(f"epsilon must be positive, got {epsilon}.")
-    rows, classes = scores.shape
     logs = scores.to(torch.promote_types(scores.dtype, torch.float32)) / epsilon
     for _iteration in range(iterations):
-        logs = logs - logs.logsumexp(dim=0, keepdim=True) + math.log(rows / classes)
+        logs = logs - logs.logsumexp(dim=0, keepdim=True)
         logs = logs - logs.logsumexp(dim=1, keepdim=True)
     return logs.softmax(dim=1)

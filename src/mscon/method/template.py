@@ -17,7 +17,16 @@ from mscon.method.competition import NEVER, Competition
 from mscon.method.kernels.lengths import lengths_of
 from mscon.method.kernels.path import Positives
 from mscon.method.kernels.precision import products
-from mscon.method.objectives.base import AnchorLosses, Block, Comparison, Losses, Objective, block_losses, positive
+from mscon.method.objectives.base import (
+    AnchorLosses,
+    Block,
+    Comparison,
+    Losses,
+    Objective,
+    anchors_at_once,
+    block_losses,
+    positive,
+)
 from mscon.method.similarities.base import Similarity
 
 PairLoss = Callable[[Float[Tensor, "anchors candidates"], Float[Tensor, "anchors candidates"]], Tensor]
@@ -230,11 +239,15 @@ class Template(Objective, ABC):
         logits = self.logits(block)
         return template_losses(logits, self.terms(block, logits))
 
+    def anchors_at_once(self, candidates: int, dim: int) -> int:
+        """For how many anchors pairs are written out at once."""
+        return anchors_at_once(candidates, dim)
+
     def forward(self, comparison: Comparison) -> Losses:
         for vectors, name in ((comparison.anchors, "anchors"), (comparison.candidates, "candidates")):
             if vectors is not None:
                 lengths_of(vectors, name)  # complains of what has no direction
-        return block_losses(self.losses_of, comparison)
+        return block_losses(self.losses_of, comparison, anchors_at_once=self.anchors_at_once)
 
 
 def known_weights(block: Block, logits: Logits) -> Float[Tensor, "anchors candidates"]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -17,9 +20,9 @@ from mscon.method.similarities.categorical import Categorical
 from mscon.method.similarities.continuous import Continuous
 from mscon.method.similarities.hierarchical import Hierarchical
 from mscon.method.similarities.multi_label import MultiLabel
+from mscon.method.similarities.same_row import SameRow
 from mscon.testing.cases import LARGE_NAMINGS, SIGNED_NAMINGS, around, equal, holds, seeded
 
-_CLASSES = (Categorical("a", ("x", "y")), Categorical("b", ("p", "q", "r")))
 _LEVELS = Hierarchical("h", (("a", "x"), ("a", "y"), ("b", "x")))
 _DIM = 6
 _SETS = [[1, 0, 0], [1, 1, 0], [0, 0, 0], [0, 1, 1], [0, 0, 1], [1, 1, 0], [0, 1, 0]]
@@ -29,14 +32,40 @@ _GRADED: tuple[tuple[Similarity, Tensor], ...] = (
 )
 
 
+@dataclass(frozen=True)
+class _Columns:
+    """Two columns that an objective takes, and what makes codes of theirs of numbers from 0, -1 where missing."""
+
+    kinds: tuple[Similarity, Similarity]
+    coded: Callable[[Tensor], Tensor]
+
+
+_CLASSES = _Columns((Categorical("a", ("x", "y")), Categorical("b", ("p", "q", "r"))), lambda classes: classes)
+_NUMBERS = _Columns(
+    (Continuous("a", width=1.0), Continuous("b", width=1.0)),
+    lambda classes: torch.where(classes < 0, math.nan, 0.9 * classes.float()),
+)
+_VIEWS = _Columns((SameRow("a"), Categorical("b", ("p", "q", "r"))), lambda classes: classes)
+
+
+def _columns_of(objective: Objective) -> _Columns:
+    """The first that it takes; of the last it says in words what is wrong."""
+    for columns in (_CLASSES, _NUMBERS):
+        with contextlib.suppress(MSConError):
+            copy.deepcopy(objective).prepare(columns.kinds, _DIM)
+            return columns
+    return _VIEWS
+
+
 def check_objective(objective: Objective) -> None:
     """Check that an objective keeps to what training relies on. It is copied, and not changed.
 
-    Two columns of classes with missing labels, embeddings of 6 dimensions. Checked are: that neither the order of rows
-    nor the names of classes matter; that a missing label is as good as an absent row, has loss 0 and no gradient; that
-    gradients are finite, and those of finite differences unless targets are constant; that floor <= loss,
-    and floor < ceiling; that autocast rounds nothing, and bfloat16 embeddings only what they must; that candidates
-    equal to the anchors are as good as none.
+    Two columns of classes with missing labels, or of numbers if it refuses classes, or `same_row` and classes "p", "q"
+    and "r" if it refuses both; and embeddings of 6 dimensions. It is in evaluation mode, where an objective draws
+    nothing at random. Checked are: that neither the order of rows nor the names of classes matter; that a missing label
+    is as good as an absent row, has loss 0 and no gradient; that gradients are finite, and those of finite differences
+    unless targets are constant; that floor <= loss, and floor < ceiling; that autocast rounds nothing, and bfloat16
+    embeddings only what they must; that candidates equal to the anchors are as good as none.
 
     Args:
         objective: as its constructor leaves it; `prepare` is called here.
@@ -44,14 +73,18 @@ def check_objective(objective: Objective) -> None:
     Raises:
         AssertionError: for the first that does not hold, in words.
     """
-    single = copy.deepcopy(objective)
-    single.prepare(_CLASSES, _DIM)
+    columns = _columns_of(objective)
+    single = copy.deepcopy(objective).eval()
+    single.prepare(columns.kinds, _DIM)
+    single.eval()
     ready = copy.deepcopy(single).double()
-    for check in (_rows, _missing_labels, _gradients, _bounds, _candidates, _names_of_classes):
-        check(ready)
+    for check in (_rows, _missing_labels, _gradients, _bounds, _candidates):
+        check(ready, columns)
+    if columns is _CLASSES:
+        _names_of_classes(ready, columns)
     _levels(objective)
     _degrees(objective)
-    _precision(single.float())
+    _precision(single.float(), columns)
 
 
 def _batch(rows: int = 14) -> tuple[Tensor, list[Tensor]]:
@@ -60,10 +93,16 @@ def _batch(rows: int = 14) -> tuple[Tensor, list[Tensor]]:
     return z, [torch.randint(-1, k, (rows,), generator=generator) for k in (2, 3)]
 
 
-def _losses(objective: Objective, z: Tensor, codes: Sequence[Tensor], ids: Tensor | None = None) -> Losses:
+def _pairs(columns: _Columns, classes: Sequence[Tensor], ids: Tensor) -> list[LazyPairs]:
+    codes = [columns.coded(of_column) for of_column in classes]
+    return [LazyPairs(s.compare, c, c, ids, ids, s.is_partition) for s, c in zip(columns.kinds, codes, strict=True)]
+
+
+def _losses(
+    objective: Objective, columns: _Columns, z: Tensor, codes: Sequence[Tensor], ids: Tensor | None = None
+) -> Losses:
     ids = torch.arange(z.shape[1]) if ids is None else ids
-    pairs = [LazyPairs(s.compare, c, c, ids, ids, s.is_partition) for s, c in zip(_CLASSES, codes, strict=True)]
-    losses: Losses = objective(Comparison.of(z, None, pairs))
+    losses: Losses = objective(Comparison.of(z, None, _pairs(columns, codes, ids)))
     return losses
 
 
@@ -73,22 +112,25 @@ def _same_losses(actual: Losses, expected: Losses, sentence: str) -> None:
         equal(*values, f"{sentence} (`{field.name}` of Losses)")
 
 
-def _rows(objective: Objective) -> None:
+def _rows(objective: Objective, columns: _Columns) -> None:
     z, codes = _batch()
-    losses = _losses(objective, z, codes)
+    losses = _losses(objective, columns, z, codes)
     for name in ("per_anchor", "counted", "has_positive", "labelled"):
         value = getattr(losses, name)
         holds(value.shape == z.shape[:2], f"`{name}` must be [similarities, anchors], got {tuple(value.shape)}.")
     order = torch.randperm(z.shape[1], generator=seeded(1))
-    shuffled = _losses(objective, z[:, order], [c[order] for c in codes])
+    shuffled = _losses(objective, columns, z[:, order], [c[order] for c in codes])
     equal(shuffled.per_anchor, losses.per_anchor[:, order], "The loss of an anchor depends on the order of the rows.")
 
 
-def _missing_labels(objective: Objective) -> None:
+def _missing_labels(objective: Objective, columns: _Columns) -> None:
     z, codes = _batch()
     holes = [torch.where(torch.arange(14) == 5, -1, c) for c in codes]
     others = torch.arange(14) != 5
-    actual, expected = _losses(objective, z, holes), _losses(objective, z[:, others], [c[others] for c in codes])
+    actual, expected = (
+        _losses(objective, columns, z, holes),
+        _losses(objective, columns, z[:, others], [c[others] for c in codes]),
+    )
     words = "A row without a label is not as good as absent: are pairs used that are not `known`?"
     equal(actual.per_anchor[:, others], expected.per_anchor, words)
     equal(actual.floor, expected.floor, f"{words} (`floor`)")
@@ -96,7 +138,7 @@ def _missing_labels(objective: Objective) -> None:
 
     codes = [torch.where(torch.arange(14) < 3, -1, c) for c in codes]
     z.requires_grad_()
-    losses = _losses(objective, z, codes)
+    losses = _losses(objective, columns, z, codes)
     holds((losses.per_anchor[:, :3] == 0).all(), "The loss of an anchor without a label must be exactly 0.")
     holds(not losses.counted[:, :3].any(), "An anchor without a label must not be `counted`.")
     holds(
@@ -108,55 +150,58 @@ def _missing_labels(objective: Objective) -> None:
     holds((gradient[:, :3] == 0).all(), "A row without a label must get no gradient.")
 
     absent = [codes[0], torch.full_like(codes[1], -1)]
-    losses = _losses(objective, z, absent)
+    losses = _losses(objective, columns, z, absent)
     holds(losses.present.tolist() == [True, False], "A similarity without any label must not be `present`.")
     try:
         with torch.autograd.set_detect_anomaly(True, check_nan=True):
-            (gradient,) = torch.autograd.grad(_losses(objective, z, absent).per_anchor.sum(), z)
+            (gradient,) = torch.autograd.grad(_losses(objective, columns, z, absent).per_anchor.sum(), z)
     except RuntimeError as error:
         raise AssertionError(f"A similarity without any label makes NaN within the backward pass: {error}") from None
     holds(gradient.isfinite().all(), "A similarity without any label makes gradients that are not finite.")
     holds((gradient[1] == 0).all(), "A similarity without any label must get no gradient.")
 
 
-def _gradients(objective: Objective) -> None:
+def _gradients(objective: Objective, columns: _Columns) -> None:
     z, codes = _batch(rows=7)
     z.requires_grad_()
     if objective.has_constant_targets:
         return
     try:
-        torch.autograd.gradcheck(lambda v: _losses(objective, v, codes).per_anchor, (z,))
+        torch.autograd.gradcheck(lambda v: _losses(objective, columns, v, codes).per_anchor, (z,))
     except RuntimeError as error:
         raise AssertionError(f"The gradient is not that of finite differences: {error}") from None
 
 
-def _bounds(objective: Objective) -> None:
+def _bounds(objective: Objective, columns: _Columns) -> None:
     z, codes = _batch()
     for scale in (1e-3, 1.0, 30.0):
-        losses = _losses(objective, z * scale, codes)
+        losses = _losses(objective, columns, z * scale, codes)
         mean = losses.per_anchor.sum(dim=1) / losses.counted.sum(dim=1)
         below = f"Mean losses {mean.tolist()} lie below their `floor`s {losses.floor.tolist()}: is something left out?"
         holds((mean >= losses.floor - 1e-9).all(), below)
         holds((losses.ceiling > losses.floor).all(), "`ceiling` must be above `floor` where classes differ.")
 
 
-def _candidates(objective: Objective) -> None:
+def _candidates(objective: Objective, columns: _Columns) -> None:
     z, codes = _batch()
-    ids = torch.arange(z.shape[1])
-    pairs = [LazyPairs(s.compare, c, c, ids, ids, s.is_partition) for s, c in zip(_CLASSES, codes, strict=True)]
+    pairs = _pairs(columns, codes, torch.arange(z.shape[1]))
     sentence = "Candidates that equal the anchors give other losses than none."
     _same_losses(objective(Comparison.of(z, z.clone(), pairs)), objective(Comparison.of(z, None, pairs)), sentence)
 
 
-def _names_of_classes(objective: Objective) -> None:
+def _names_of_classes(objective: Objective, columns: _Columns) -> None:
     z, codes = _batch()
-    expected = _losses(objective, z, codes)
-    for naming in [*SIGNED_NAMINGS, *(LARGE_NAMINGS if objective.compares else ())]:
+    expected = _losses(objective, columns, z, codes)
+    for naming in [*SIGNED_NAMINGS, *(() if objective.numbers_classes else LARGE_NAMINGS)]:
         sentence = "Only which codes are equal may matter, not their size or type, up to 2^63 - 1."
-        _same_losses(_losses(objective, z, [naming(c) for c in codes]), expected, sentence)
+        _same_losses(_losses(objective, columns, z, [naming(c) for c in codes]), expected, sentence)
     views = torch.arange(z.shape[1]) // 2
     sentence = "Ids near 2^53 leave out other pairs than small ones."
-    _same_losses(_losses(objective, z, codes, around(2**53, views)), _losses(objective, z, codes, views), sentence)
+    _same_losses(
+        _losses(objective, columns, z, codes, around(2**53, views)),
+        _losses(objective, columns, z, codes, views),
+        sentence,
+    )
 
 
 def _levels(objective: Objective) -> None:
@@ -189,7 +234,7 @@ def _degrees(objective: Objective) -> None:
             ready.prepare([kind], _DIM)
         except MSConError:
             continue
-        ready, name = ready.double(), type(kind).__name__
+        ready, name = ready.double().eval(), type(kind).__name__
         z, others = _batch()[0][:1], ~kind.missing(codes)
 
         def losses(z: Tensor, codes: Tensor, ready: Objective = ready, kind: Similarity = kind) -> Losses:
@@ -204,6 +249,8 @@ def _degrees(objective: Objective) -> None:
         equal(actual.floor, expected.floor, f"{words} (`floor`).")
         mean = actual.per_anchor.sum(dim=1) / actual.counted.sum(dim=1).clamp_min(1)
         holds((mean >= actual.floor - 1e-6).all(), f"Of {name} mean losses {mean.tolist()} lie below their `floor`.")
+        if ready.has_constant_targets:
+            continue
         few = z[:, :7].clone().requires_grad_()
         if objective.has_constant_targets:
             continue
@@ -215,18 +262,18 @@ def _degrees(objective: Objective) -> None:
             raise AssertionError(f"Of {name} the gradient is not that of finite differences: {error}") from None
 
 
-def _precision(objective: Objective) -> None:
+def _precision(objective: Objective, columns: _Columns) -> None:
     z, codes = _batch()
     z = z.float()
-    expected = _losses(objective, z, codes).per_anchor
+    expected = _losses(objective, columns, z, codes).per_anchor
     for dtype in (torch.bfloat16, torch.float16):
         with torch.autocast("cpu", dtype=dtype):
-            actual = _losses(objective, z, codes).per_anchor
+            actual = _losses(objective, columns, z, codes).per_anchor
         holds(
             torch.equal(actual, expected),
             f"Under autocast to {dtype} losses differ by up to {(actual - expected).abs().max().item():g}: compute "
             "them in float32 (mscon.method.kernels.precision.no_rounding).",
         )
-    exact = _losses(objective, z.bfloat16().float(), codes).per_anchor
-    rounded = _losses(objective, z.bfloat16(), codes).per_anchor.float()
+    exact = _losses(objective, columns, z.bfloat16().float(), codes).per_anchor
+    rounded = _losses(objective, columns, z.bfloat16(), codes).per_anchor.float()
     equal(rounded, exact, "Embeddings in bfloat16 lose more than their own rounding.", rtol=1e-2, atol=1e-2)

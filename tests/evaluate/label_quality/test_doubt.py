@@ -33,8 +33,9 @@ def test_planted_errors_are_found_and_counted(planted, column):
     assert len(least & wrong) >= (0.6 if column == "size" else 0.85) * len(wrong)
     (record,) = [r for r in planted.run.read_doubt()["columns"] if r["column"] == column]
     assert record["share"]["low"] - 0.02 <= len(wrong) / record["rows"] <= record["share"]["high"] + 0.02
-    # Numbers that no model can tell apart within a kind, and levels that go wrong at unequal rates, are harder.
-    tolerance = 0.05 if column in ("size", "grade") else 0.02
+    # Numbers that no model can tell apart within a kind, and levels that go wrong at unequal rates, are harder: of the
+    # ranges of numbers a sixth is predicted, and shares of 1 and of 6 % are about as likely.
+    tolerance = {"size": 0.06, "grade": 0.05}.get(column, 0.02)
     assert record["share"]["value"] == pytest.approx(len(wrong) / record["rows"], abs=tolerance)
     assert record["issues"] == labels["is_label_issue"].sum() <= round(record["share"]["value"] * record["rows"]) + 1
 

@@ -76,3 +76,11 @@ def test_there_is_no_penalty_where_all_are_equally_near():
 def test_a_temperature_must_be_positive():
     with pytest.raises(ValueError, match=r"temperature must be positive, got 0\."):
         learned_view_loss(*drawn(), augmenters(), temperature=0.0)
+
+
+def test_half_precision_and_autocast_round_no_product():
+    first, second = (vectors.bfloat16() for vectors in drawn(6))
+    exact = learned_view_loss(first.double(), second.double(), (lambda z: z, lambda z: z)).float()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = learned_view_loss(first, second, (lambda z: z, lambda z: z))
+    torch.testing.assert_close(loss, exact)

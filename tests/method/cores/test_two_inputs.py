@@ -11,6 +11,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
 from mscon import Continuous, HiMulCon, MSConLoss, NTXentLoss, SupCon
+from mscon.errors import RecipeError
+from mscon.method import catalogue
 from mscon.method.comparison import Comparison, Losses, SampleOrigin
 from mscon.method.cores.across_inputs import AcrossInputs
 from mscon.method.cores.clip import clip
@@ -185,6 +187,12 @@ def test_rows_of_one_input_have_nothing_to_be_compared_with():
 def test_objectives_that_look_elsewhere_are_refused(objective, words):
     with pytest.raises(ValueError, match=f"{type(objective).__name__} {words}"):
         AcrossInputs(objective)
+
+
+@pytest.mark.usefixtures("as_users_run_it")
+def test_a_recipe_cannot_have_it_and_says_why():
+    with pytest.raises(RecipeError, match=r"got 'supcon'\. This one is for a training loop of your own: rows of a"):
+        catalogue.build("objective", "mscon.method.cores.across_inputs:AcrossInputs", {"objective": "supcon"})
 
 
 # M3CoL

@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from mscon import MSConLoss, SameRow
-from mscon.errors import RecipeError
 from mscon.method.comparison import Comparison, SampleOrigin
 from mscon.method.objectives.base import Losses
 from mscon.method.objectives.swav import SwAV
@@ -130,7 +129,7 @@ def test_past_samples_take_part_in_the_assignment():
 
 
 def test_it_says_what_it_needs():
-    with pytest.raises(RecipeError, match=r"'swav' learns prototypes: give dim="):
+    with pytest.raises(ValueError, match="SwAV learns weights of its own: give dim="):
         MSConLoss(["make"], objective="swav")
     for settings, words in (
         ({"prototypes": 1}, "prototypes must be 2 or more"),

@@ -28,8 +28,9 @@ def write_corrected(run: Run, out: Path, at_least: float, table: str | Path | No
         For each column how many labels were replaced.
 
     Raises:
-        RunError: if the table is not there or has other labels than the run; if it has columns of lists or images,
-            which CSV cannot hold; or `out` is in the way, or its name does not end in .csv. Nothing is written then.
+        RunError: if the table is not there, has other labels than the run, or lacks a column of them; if it has columns
+            of lists or images, which CSV cannot hold; or `out` is in the way, or its name does not end in .csv. Nothing
+            is written then.
         TableError: if the table cannot be read.
     """
     frame, replaced = _corrected(run, need_table(run, out, table), at_least)
@@ -59,11 +60,16 @@ def need_table(run: Run, out: Path, table: str | Path | None = None, option: str
 def _corrected(run: Run, table: Table, at_least: float) -> tuple[pl.DataFrame, dict[str, int]]:
     labels, row_of = run.read_judged_labels(), {line: row for row, line in enumerate(table.lines)}
     numbers = {record["column"] for record in run.read_doubt()["columns"] if record["kind"] == "number"}
-    joined = {part.column for part in run.read_recipe().similarities if len(part.reads) > 1}
+    recipe = run.read_recipe()
+    joined = {part.column for part in recipe.similarities if len(part.reads) > 1}
+    derived = {column.column for column in recipe.derived}
     frame, replaced, complaints = table.frame, dict[str, int](), list[str]()
     for (name,), judged in labels.group_by("column", maintain_order=True):
         column = str(name)
-        if column not in frame.columns or column in numbers | joined:
+        if column in numbers | joined | derived:
+            continue
+        if column not in frame.columns:
+            complaints.append(f"{table.name} has no column '{column}'. Pass --table with the table of the run.")
             continue
         cells = frame.get_column(column).to_list()
         label_at = dict(judged.select("line", "given_label").iter_rows())

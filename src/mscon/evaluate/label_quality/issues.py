@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Float32, Int
 from mscon.evaluate.label_quality.noise import Judgement, judge
 from mscon.evaluate.label_quality.out_of_fold import class_probabilities, label_probabilities, votes
 from mscon.evaluate.label_quality.ranges import ranges_of
+from mscon.evaluate.label_quality.simulation import unbiased
 from mscon.evaluate.targets import ProbeTarget
 from mscon.method.similarities.base import BETWEEN_COLUMNS
 
@@ -134,7 +135,7 @@ def _of_levels(levels: Sequence[tuple[Int[np.ndarray, " rows"], Sequence[str]]],
         agree = (near >= 0) & (level.codes[near] == judgement.predicted[:, None])
         for row, supporters in zip(at, _first(near, agree), strict=True):
             neighbours[row] = supporters
-    is_issue = _least_right(right, float((1 - believed).mean())) & differs
+    is_issue = _least_right(right, float(influence.mean().clip(0, 1))) & differs
     agreement = 1 - float(differs.mean())
     too_rare = int(np.setdiff1d(np.flatnonzero(levels[0][0] >= 0), rows).size)
     cells_of_rows = tuple(cells.tolist())
@@ -159,8 +160,11 @@ def _level(codes: Int[np.ndarray, " rows"], material: Material) -> _Level:
     rows = np.flatnonzero(known >= 0)
     labels, inputs, fold, near = known[rows], material.inputs[rows], material.fold[rows], material.near[rows]
 
-    def sources(right: Float[np.ndarray, " judged"] | None) -> Float[np.ndarray, "sources judged classes"]:
-        weight = None
+    def sources(
+        labels: Int[np.ndarray, " judged"], right: Float[np.ndarray, " judged"] | None = None
+    ) -> Float[np.ndarray, "sources judged classes"]:
+        voters, weight = np.full(len(codes), -1), None
+        voters[rows] = labels
         if right is not None:
             weight = np.zeros(len(codes))
             weight[rows] = right
@@ -168,12 +172,12 @@ def _level(codes: Int[np.ndarray, " rows"], material: Material) -> _Level:
         return np.stack(
             [
                 class_probabilities(inputs, labels, usable.size, fold, believed),
-                votes(near, known, usable.size, weight),
+                votes(near, voters, usable.size, weight),
             ]
         )
 
-    first = judge(sources(None), labels)
-    second = judge(sources(first.right), labels, share=first.share)
+    first = unbiased(sources, labels)
+    second = judge(sources(labels, first.right), labels, share=first.share)
     second = replace(second, predicted=usable[second.predicted])
     return _Level(np.where(known >= 0, codes, -1), rows, first, second, int((codes >= 0).sum()) - len(rows))
 
@@ -207,18 +211,22 @@ def _of_sets(column: ProbeTarget, material: Material) -> Issues:
     known = np.full((len(target), labels), -1, dtype=np.int64)
     known[rows] = has
 
-    def sources(right: Float[np.ndarray, "judged labels"] | None) -> Float[np.ndarray, "sources pairs two"]:
+    def sources(
+        flat: Int[np.ndarray, " pairs"], right: Float[np.ndarray, "judged labels"] | None = None
+    ) -> Float[np.ndarray, "sources pairs two"]:
+        known = np.full((len(target), labels), -1, dtype=np.int64)
+        known[rows] = flat.reshape(has.shape)
         believed, weight = None, np.ones((len(target), labels))
         if right is not None:
             believed, weight[rows] = right.min(axis=1) > 0.5, right
-        of_model = label_probabilities(inputs, has, fold, believed)
+        of_model = label_probabilities(inputs, known[rows] > 0, fold, believed)
         of_near = np.stack([votes(near, known[:, i], 2, weight[:, i])[:, 1] for i in range(labels)], axis=1)
         both = np.stack([of_model, of_near.clip(1e-12, 1 - 1e-12)]).reshape(2, -1)
         return np.stack([1 - both, both], axis=2)
 
     flat = has.astype(np.int64).ravel()
-    first = judge(sources(None), flat, rate)
-    second = judge(sources(first.right.reshape(has.shape)), flat, rate, share=first.share)
+    first = unbiased(sources, flat, rate)
+    second = judge(sources(flat, first.right.reshape(has.shape)), flat, rate, share=first.share)
     of_labels = second.right.reshape(has.shape)
     right = of_labels.prod(axis=1)
     predicted = second.predicted.reshape(has.shape) > 0
@@ -229,8 +237,8 @@ def _of_sets(column: ProbeTarget, material: Material) -> Issues:
     agree = near_has == predicted[np.arange(len(rows)), worst][:, None]
     wrong = 1 - first.right.reshape(has.shape).prod(axis=1)
     # What moves the share of labels moves the share of sets in proportion.
-    slack = (first.influence - (1 - first.right)).reshape(has.shape).mean(axis=1)
-    influence = wrong + slack * float(wrong.mean()) / max(first.share, 1e-12)
+    spread = first.spread.reshape(has.shape).mean(axis=1)
+    influence = float(wrong.mean()) * (1 + spread / float((1 - first.right).mean()))
     others = np.isfinite(target[rows]) & (target[rows] > 0.5)
     others[:, usable] = False
     return Issues(

@@ -27,11 +27,17 @@ class AcrossInputs(Objective):
         objective: such as SupCon(temperature=0.07).
 
     Raises:
-        ValueError: for objectives that compare no rows, or that look into codes (`himulcon`).
+        ValueError: for what is no such object, and for objectives that compare no rows, or that look into codes
+            (`himulcon`).
     """
 
     def __init__(self, objective: Objective) -> None:
         super().__init__()
+        if not isinstance(objective, Objective):
+            raise ValueError(
+                f"objective must be an object such as SupCon(0.07), got {objective!r}. This one is for a training loop "
+                "of your own: rows of a recipe have one input."
+            )
         if not objective.compares or objective.reads_codes:
             what = "looks into codes" if objective.compares else "compares no rows"
             raise ValueError(f"{type(objective).__name__} {what}, so it cannot be used across inputs. Use SupCon, say.")

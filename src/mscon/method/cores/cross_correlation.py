@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mscon.method.cores.clip import Vectors
-from mscon.method.kernels.precision import no_rounding
+from mscon.method.kernels.precision import products
 
 
 def barlip(first: Vectors, second: Vectors, *, redundancy: float = 5e-3, scale: float = 0.025) -> Float[Tensor, ""]:
@@ -24,9 +24,8 @@ def barlip(first: Vectors, second: Vectors, *, redundancy: float = 5e-3, scale: 
     Source: Fini et al. 2023, https://arxiv.org/abs/2305.08675; after Barlow Twins, Zbontar et al. 2021,
         https://arxiv.org/abs/2103.03230.
     """
-    with no_rounding(first):
-        one, other = (_standardised(vectors) for vectors in (first, second))
-        correlations = one.T @ other / len(first)
+    one, other = (_standardised(vectors) for vectors in (first, second))
+    correlations = products(one.T, other.T) / len(first)
     wrong = (correlations - torch.eye(first.shape[1], dtype=one.dtype, device=one.device)).square()
     diagonal = wrong.diagonal().sum()
     return scale * (diagonal + redundancy * (wrong.sum() - diagonal))

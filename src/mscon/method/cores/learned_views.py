@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import cross_entropy, relu
 
-from mscon.method.kernels.precision import no_rounding
+from mscon.method.kernels.precision import products
 
 Vectors = Float[Tensor, "rows dim"]
 
@@ -45,37 +45,36 @@ def learned_view_loss(
     views = first, second, augmenters[0](first), augmenters[1](second)
     total = torch.zeros((), dtype=first.dtype, device=first.device)
     for one, other in ((0, 3), (1, 2), (2, 3)):
-        products, partner = _products(views[one], views[other])
-        total = total + cross_entropy(products / temperature, partner, reduction="none")
-        total = total + margins * margin_penalty(products / temperature, partner)
+        logits, partner = _logits(views[one], views[other], temperature)
+        total = total + cross_entropy(logits, partner, reduction="none") + margins * margin_penalty(logits, partner)
     return total
 
 
-def _products(one: Vectors, other: Vectors) -> tuple[Tensor, Tensor]:
+def _logits(one: Vectors, other: Vectors, temperature: float) -> tuple[Tensor, Tensor]:
     """Dot products of all samples, -inf of each with itself; and the number of the other view of each."""
     samples = torch.cat([one, other])
-    with no_rounding(samples):
-        products = samples @ samples.T
+    samples = samples.to(torch.promote_types(samples.dtype, torch.float32))
     numbers = torch.arange(len(samples), device=samples.device)
-    return products.masked_fill(numbers[:, None] == numbers, -torch.inf), numbers.roll(len(one))
+    logits = products(samples, samples) / temperature
+    return logits.masked_fill(numbers[:, None] == numbers, -torch.inf), numbers.roll(len(one))
 
 
 def margin_penalty(
-    products: Float[Tensor, "samples samples"], partner: Int[Tensor, " samples"]
+    logits: Float[Tensor, "samples samples"], partner: Int[Tensor, " samples"]
 ) -> Float[Tensor, " samples"]:
     """How far the positive of each sample lies above its nearest negative, and its negatives below the nearest of both.
 
-    With p the product of the positive, n those of the negatives, and m = max n:
+    With p the logit of the positive, n those of the negatives, and m = max n:
     max(p - m, 0) + mean_n (max(p, m) - n). It is small where negatives are as near as the positive, so minimising it
     keeps augmenters from views that are easily told apart.
 
     Args:
-        products: -inf on the diagonal.
+        logits: dot products divided by the temperature; -inf on the diagonal.
         partner: number of the positive of each sample.
     """
-    positive = products.gather(1, partner[:, None])
-    is_negative = products.isfinite().scatter(1, partner[:, None], False)
-    nearest = torch.where(is_negative, products, -torch.inf).amax(dim=1, keepdim=True)
+    positive = logits.gather(1, partner[:, None])
+    is_negative = logits.isfinite().scatter(1, partner[:, None], False)
+    nearest = torch.where(is_negative, logits, -torch.inf).amax(dim=1, keepdim=True)
     nearest = torch.where(is_negative.any(dim=1, keepdim=True), nearest, positive)
-    below = torch.where(is_negative, torch.maximum(positive, nearest) - products, 0.0).sum(dim=1)
+    below = torch.where(is_negative, torch.maximum(positive, nearest) - logits, 0.0).sum(dim=1)
     return relu(positive - nearest).squeeze(1) + below / is_negative.sum(dim=1).clamp_min(1)

@@ -7,7 +7,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mscon.method.kernels.lengths import lengths_of
-from mscon.method.kernels.precision import no_rounding
 from mscon.method.template import Logits, cosine_logits
 
 
@@ -33,5 +32,4 @@ def pair_logits(
     for vectors, name in ((anchors, "anchors"), (candidates, "candidates")):
         lengths_of(vectors[None], name)  # complains of what has no direction
     wide = torch.promote_types(anchors.dtype, torch.float32)
-    with no_rounding(anchors):
-        return cosine_logits(anchors.to(wide), candidates.to(wide), temperature)
+    return cosine_logits(anchors.to(wide), candidates.to(wide), temperature)

@@ -30,10 +30,14 @@ _AT_ONCE = 2**20
 class Objective(nn.Module, ABC):
     """One loss per anchor and similarity. Subclasses are final.
 
+    What an objective draws at random it draws from torch's global generator, and nothing in evaluation mode.
+
     Attributes:
         temperature: divides cosine similarities in a softmax; None for objectives that have no such number.
-        compares: False for those that read codes as numbers of classes and compare no rows.
+        compares: False for those that compare no rows.
         reads_codes: True for those that look into codes, and so cannot be handed those of drawn triplets.
+        numbers_classes: True for those that read codes as numbers of classes, from 0 to one less than there are.
+        learns_width: True for those that learn something of the width of the projections.
         least_views: how many views of a row it needs in a batch.
         has_constant_targets: True for those that take targets computed of projections as constants in the gradient.
     """
@@ -41,11 +45,13 @@ class Objective(nn.Module, ABC):
     temperature: float | None = None
     compares: bool = True
     reads_codes: bool = False
+    numbers_classes: bool = False
+    learns_width: bool = False
     least_views: int = 1
     has_constant_targets: bool = False
 
     def prepare(self, similarities: Sequence[Similarity], dim: int) -> None:
-        """Called once before training, for objectives that learn candidates of their own."""
+        """Called once before training, for objectives that learn something of their own, or refuse a kind."""
         del similarities, dim
 
     @abstractmethod
@@ -97,7 +103,8 @@ AnchorsAtOnce = Callable[[int, int], int]
 """Of (candidates, dim), for how many anchors pairs are written out at once."""
 
 
-def _anchors_at_once(candidates: int, _dim: int) -> int:
+def anchors_at_once(candidates: int, _dim: int) -> int:
+    """By default: so many that their pairs are some million."""
     return _AT_ONCE // candidates
 
 
@@ -127,7 +134,7 @@ def pair_losses(
     formula: Formula,
     comparison: Comparison,
     *,
-    anchors_at_once: AnchorsAtOnce = _anchors_at_once,
+    anchors_at_once: AnchorsAtOnce = anchors_at_once,
     floor: float = 0.0,
     ceiling: float = 0.0,
 ) -> Losses:
@@ -150,7 +157,7 @@ def block_losses(
     formula: Callable[[Block], AnchorLosses],
     comparison: Comparison,
     *,
-    anchors_at_once: AnchorsAtOnce = _anchors_at_once,
+    anchors_at_once: AnchorsAtOnce = anchors_at_once,
     floor: float = 0.0,
     ceiling: float = 0.0,
 ) -> Losses:
@@ -167,7 +174,7 @@ def anchor_losses(
     formula: Callable[[Block], AnchorLosses],
     comparison: Comparison,
     *,
-    anchors_at_once: AnchorsAtOnce = _anchors_at_once,
+    anchors_at_once: AnchorsAtOnce = anchors_at_once,
 ) -> tuple[AnchorLosses, Bool[Tensor, "similarities anchors"], Bool[Tensor, "similarities anchors"]]:
     """What a formula says of every anchor of every similarity; who has a positive; about whom anything is known.
 
@@ -226,7 +233,7 @@ def by_blocks(
     anchors: Float[Tensor, "anchors dim"],
     candidates: Float[Tensor, "candidates dim"] | None,
     pairs: Pairs | LazyPairs,
-    anchors_at_once: AnchorsAtOnce = _anchors_at_once,
+    anchors_at_once: AnchorsAtOnce = anchors_at_once,
 ) -> tuple[AnchorLosses, Bool[Tensor, " anchors"], Bool[Tensor, " anchors"]]:
     """What a formula says of every anchor by looking at all its pairs, in memory for some anchors at a time.
 

@@ -8,11 +8,10 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from mscon.errors import RecipeError
+from mscon.method.class_counts import class_count
 from mscon.method.kernels.precision import no_rounding
 from mscon.method.objectives.base import Comparison, Losses, Objective
 from mscon.method.similarities.base import Similarity
-from mscon.method.similarities.categorical import Categorical
 
 
 class CrossEntropy(Objective):
@@ -24,6 +23,8 @@ class CrossEntropy(Objective):
 
     compares = False
     reads_codes = True
+    numbers_classes = True
+    learns_width = True
 
     def __init__(self) -> None:
         super().__init__()
@@ -31,17 +32,7 @@ class CrossEntropy(Objective):
 
     def prepare(self, similarities: Sequence[Similarity], dim: int) -> None:
         for similarity in similarities:
-            if not isinstance(similarity, Categorical):
-                raise RecipeError(
-                    f"objective 'cross_entropy' needs classes, but similarity '{similarity.column}' is of kind "
-                    f"{type(similarity).__name__}. Use objective 'supcon' for it."
-                )
-            if not similarity.classes:
-                raise RecipeError(
-                    f"objective 'cross_entropy' needs to know how many classes similarity '{similarity.column}' has: "
-                    f'Categorical("{similarity.column}", classes=5), or their names.'
-                )
-            self.prototypes.append(nn.Linear(dim, len(similarity.classes)))
+            self.prototypes.append(nn.Linear(dim, class_count("cross_entropy", similarity)))
 
     def forward(self, comparison: Comparison) -> Losses:
         per_anchor, labelled, ceiling, correct = [], [], [], []

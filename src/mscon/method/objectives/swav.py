@@ -10,7 +10,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from mscon.errors import RecipeError
 from mscon.method.kernels.lengths import lengths_of
 from mscon.method.kernels.precision import no_rounding
 from mscon.method.objectives.base import AnchorLosses, Block, Comparison, Losses, Objective, block_losses, positive
@@ -52,6 +51,7 @@ class SwAV(Objective):
 
     reads_codes = True
     has_constant_targets = True
+    learns_width = True
     steps: Tensor
 
     def __init__(
@@ -78,8 +78,6 @@ class SwAV(Objective):
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
     def prepare(self, similarities: Sequence[Similarity], dim: int) -> None:
-        if dim < 1:
-            raise RecipeError("objective 'swav' learns prototypes: give dim=, the width of the projections.")
         self.similarities = tuple(similarities)
         generator = torch.Generator().manual_seed(_SEED)
         for _ in similarities:
