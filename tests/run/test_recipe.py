@@ -154,7 +154,7 @@ def test_what_a_similarity_says_again_is_not_its_own():
         (LEAST + "importance = 1e308", "importance must be a number from 0 to 1,000,000, got 1e.308"),
         (LEAST + "importance = 0", "every similarity has importance 0"),
         ("[[similarity]]\nname = 'categorical'", "needs a column"),
-        (LEAST + "[weighting]\nname = 'fixed'", r"no weighting 'fixed'.*\n  Known: equal, exact, relative"),
+        (LEAST + "[weighting]\nname = 'fixed'", r"no weighting 'fixed'.*\n  Known: equal, exact, excess_mtl"),
         (LEAST + "[weighting]\nname = 'mscon.method.weightings.base:ScaledWeighting'", "needs a value for 'weighting'"),
         ("version = 2\n" + LEAST, "version is 2"),
         (LEAST + "objective = 'supcom'", r"'kind': there is no objective 'supcom'. Did you mean 'supcon'"),
