@@ -231,7 +231,8 @@ def share_table(records: Sequence[dict[str, Any]]) -> list[str]:
     ]
     for group in _groups(records):
         first = group[0]
-        shares = [f"{100 * np.mean([r['share'][n] for r in group]):.1f}" for n in ("cleanlab", "alone", "witnesses")]
+        means = [max(0.0, np.mean([r["share"][n] for r in group])) for n in ("cleanlab", "alone", "witnesses")]
+        shares = [f"{100 * mean:.1f}" for mean in means]
         low, high = (100 * np.mean([r["interval"][end] for r in group]) for end in ("low", "high"))
         issues = np.mean([r["issues"][0] for r in group])
         right = np.mean([r["issues"][1] for r in group]) / max(issues, 1)

@@ -19,6 +19,7 @@ from mscon.method.cores.clip import clip
 from mscon.method.cores.cross_correlation import barlip
 from mscon.method.cores.mixed_inputs import m3col, mix, mixed_targets, mixing_shares, soft_clip
 from mscon.method.cores.rocket import cl2l, siamlip, swalip
+from mscon.method.objectives.amcl import AMCL
 from mscon.method.objectives.cross_entropy import CrossEntropy
 from mscon.method.objectives.dcl import DCL
 from mscon.method.objectives.sincere import SINCERE
@@ -112,6 +113,14 @@ def test_other_objectives_across_inputs():
     others = ~torch.eye(5, dtype=torch.bool)
     losses = [way.masked_fill(~others, -torch.inf).logsumexp(dim=1) - way.diagonal() for way in ways]
     assert decoupled == pytest.approx(torch.stack(losses).mean().item(), rel=1e-6)
+
+
+def test_what_an_objective_learns_is_prepared_across_inputs():
+    z = torch.stack([drawn(), drawn(seed=1)], dim=1)[None].float()
+    criterion = MSConLoss(["same_row"], objective=AcrossInputs(AMCL()), dim=3)
+    assert criterion(z, inputs=[0, 1]).isfinite() and list(criterion.parameters())
+    with pytest.raises(ValueError, match="give dim="):
+        MSConLoss(["same_row"], objective=AcrossInputs(AMCL()))
 
 
 def test_a_column_of_classes_across_inputs_is_unicl():

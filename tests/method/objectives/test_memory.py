@@ -65,4 +65,6 @@ def test_4096_samples_of_three_columns_fit_into_little_memory(name):
     if "RecipeError" in ended.stderr:
         pytest.skip(f"not for classes: {ended.stderr.splitlines()[-1]}")
     assert ended.returncode == 0, ended.stderr[-2000:]
-    assert json.loads(ended.stdout) < 1_000  # megabytes; one matrix of all pairs of a column is 67, of a graph some 20
+    assert (
+        json.loads(ended.stdout) < 1_500
+    )  # megabytes; all pairs of the three columns are 201, and a graph has 20 such

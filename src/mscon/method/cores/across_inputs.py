@@ -43,6 +43,7 @@ class AcrossInputs(Objective):
             raise ValueError(f"{type(objective).__name__} {what}, so it cannot be used across inputs. Use SupCon, say.")
         self.objective = objective
         self.temperature = objective.temperature
+        self.learns_width = objective.learns_width
         self.least_views = max(2, objective.least_views)  # the inputs of a row are views of it
 
     def prepare(self, similarities: Sequence[Similarity], dim: int) -> None:

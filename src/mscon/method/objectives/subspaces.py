@@ -147,5 +147,5 @@ def _first(
     with torch.no_grad():
         # Unit vectors are at most 2 apart.
         key = (distances + 4 * (distances < cutoff)).masked_fill(~negatives, torch.inf)
-        place = key.argsort(dim=1).argsort(dim=1)
-        return negatives & (place < number[:, None])
+        order = key.argsort(dim=1).argsort(dim=1)
+        return negatives & (order < number[:, None])
