@@ -105,6 +105,13 @@ def log_sum(
     return (logits + log_weights.clamp_min(NEVER)).logsumexp(dim=1)
 
 
+def shares(
+    logits: Float[Tensor, "anchors candidates"], log_weights: Float[Tensor, "anchors candidates"]
+) -> Float[Tensor, "anchors candidates"]:
+    """w_a exp(s_a) as a share of the sum of each anchor; of equal size where there is nothing to add up."""
+    return (logits + log_weights.clamp_min(NEVER)).softmax(dim=1)
+
+
 def template_losses(
     logits: Logits, terms: Terms, *, logarithm: Positives = "outside", pair_loss: PairLoss = log_ratio
 ) -> AnchorLosses:

@@ -11,7 +11,7 @@ from torch import Tensor
 from mscon.method.kernels.lengths import lengths_of
 from mscon.method.objectives.base import AnchorLosses, Block, Comparison, Losses, Objective, block_losses, positive
 from mscon.method.similarities.base import Similarity
-from mscon.method.template import cosine_logits, known_weights, log_mask, log_sum, need_negatives
+from mscon.method.template import cosine_logits, known_weights, log_mask, need_negatives, shares
 
 
 class CACR(Objective):
@@ -78,5 +78,5 @@ class CACR(Objective):
         self, squared: Float[Tensor, "anchors candidates"], t: float, log_weights: Float[Tensor, "anchors candidates"]
     ) -> Float[Tensor, " anchors"]:
         """Mean of squared distances with weights proportional to exp(t squared)."""
-        share = (t * squared + log_weights - log_sum(t * squared, log_weights)[:, None]).exp()
+        share = shares(t * squared, log_weights)
         return ((share.detach() if self.detach_weights else share) * squared).sum(dim=1)

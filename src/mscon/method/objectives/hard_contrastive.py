@@ -45,7 +45,8 @@ class HardContrastive(Template):
     def terms(self, block: Block, logits: Logits) -> Terms:
         negative = block.pairs.negative
         with torch.no_grad():
-            place = logits.values.masked_fill(~negative, -torch.inf).argsort(dim=1, descending=True).argsort(dim=1)
+            order = logits.values.masked_fill(~negative, -torch.inf).argsort(dim=1, descending=True)
             number = (self.hardest * negative.sum(dim=1, keepdim=True)).ceil()
+            hard = torch.zeros_like(negative).scatter(1, order, torch.ones_like(order).cumsum(dim=1) <= number)
         weights = known_weights(block, logits)
-        return Terms(weights, log_mask(negative & (place < number), weights), itself=1.0)
+        return Terms(weights, log_mask(hard & negative, weights), itself=1.0)
