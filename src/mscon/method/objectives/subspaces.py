@@ -106,11 +106,10 @@ class Subspaces(Objective):
         width = block.anchors.shape[1] // self.learners
         distances = block.anchors.new_zeros(len(block.anchors), len(block.candidates))
         for number in range(self.learners):
-            part = slice(number * width, (number + 1) * width)
-            a, c = normalize(block.anchors[:, part], dim=1), normalize(block.candidates[:, part], dim=1)
+            part, rows = slice(number * width, (number + 1) * width), (learner == number).nonzero().squeeze(1)
+            a, c = normalize(block.anchors[rows, part], dim=1), normalize(block.candidates[:, part], dim=1)
             # The root's slope at 0 is infinite; embeddings that coincide get none.
-            each = (2 - 2 * products(a, c)).clamp_min(_LEAST).sqrt()
-            distances = torch.where((learner == number)[:, None], each, distances)
+            distances = distances.index_copy(0, rows, (2 - 2 * products(a, c)).clamp_min(_LEAST).sqrt())
         return distances
 
     def _drawn_to_rows(
