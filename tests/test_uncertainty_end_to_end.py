@@ -129,6 +129,15 @@ def test_hits_say_how_uncertain_rows_are(things, capsys):
     assert json.loads(capsys.readouterr().out)["hits"][0]["uncertainty"] == pytest.approx(hits[0].uncertainty)
 
 
+def test_vectors_keep_their_uncertainty_when_the_checkpoint_is_gone(run):
+    (run.root / "checkpoints" / "last.safetensors").unlink()
+    again = Run.open(run.root)
+    assert again.read_uncertainty("last") is not None
+    shape = np.ones((again.read_rows().height, 4), np.float32)
+    again.write_features(shape, np.ones((2, len(shape), 2), np.float32))
+    assert again.read_uncertainty("last") is None
+
+
 def test_the_uncertainty_of_another_checkpoint_is_none(run):
     arrays, columns = run.read_uncertainty("last")
     assert "rows" in arrays and [one["column"] for one in columns] == ["kind", "shade"]

@@ -113,6 +113,8 @@ def test_the_second_time_nothing_is_fitted_until_features_change(tmp_path, capsy
     assert need_predictors(run) and "predictors of 4 columns fitted and written" in capsys.readouterr().err
     content = (run.root / "predictors.safetensors").read_bytes()
     assert not need_predictors(run) and (run.root / "predictors.safetensors").read_bytes() == content
+    run.write_features(run.read_features(), np.ones((4, 240, 1), np.float32), inputs=np.arange(240, dtype=np.uint64))
+    assert not need_predictors(run)  # the same features, in a file with other metadata
     run.write_features(-X.astype(np.float32), np.ones((4, 240, 1), np.float32))
     assert need_predictors(run, progress=False) and (run.root / "predictors.safetensors").read_bytes() != content
 

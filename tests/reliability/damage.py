@@ -235,7 +235,9 @@ def _judged(damage: Damage, now: Any, expected: Any) -> tuple[str, str]:
         return "other statuses", f"status {status}: {err}"
     if damage.file.startswith("older/"):
         return "went on without checksums", ""
-    if damage.file.endswith("log.jsonl") and "log.jsonl" in err:
+    if f"{Path(damage.file).name} has changed since" in err or (
+        damage.file.endswith("log.jsonl") and "log.jsonl" in err
+    ):
         return "went on and said so", ""
     # A damaged file that was not read may stay as it is; a part of an output may not.
     damaged_file = None if damage.file.startswith("o.parquet") else damage.file

@@ -20,7 +20,7 @@ _UNCERTAINTY = "uncertainty.safetensors"
 _PREDICTORS = "predictors.safetensors"
 _LABEL_WEIGHTS = "label_weights.safetensors"
 # What predictors are fitted from.
-_FITTED_FROM = (FEATURES, "rows.parquet", "recipe.toml", "similarities.json")
+_FITTED_FROM = ("rows.parquet", "recipe.toml", "similarities.json")
 
 T = TypeVar("T")
 
@@ -36,7 +36,10 @@ class JudgementFiles(EvaluationFiles):
     @property
     def predictors_source(self) -> str:
         """A digest of all that predictors are fitted from: features, rows, recipe and similarities as they are now."""
-        return hashlib.sha256("".join(map(self._sha256, _FITTED_FROM)).encode()).hexdigest()
+        # Not of the file: features that are computed again are the same, but their metadata comes in any order.
+        digest = hashlib.sha256(self.read_features().tobytes())
+        digest.update("".join(map(self._sha256, _FITTED_FROM)).encode())
+        return digest.hexdigest()
 
     def read_predictors(self, build: Callable[[Mapping[str, Any], Mapping[str, np.ndarray]], T]) -> T:
         """What `build` makes of the plain values and the arrays of the file; its ValueError becomes a RunError."""
@@ -103,15 +106,21 @@ class JudgementFiles(EvaluationFiles):
         self._write_arrays(_UNCERTAINTY, arrays, {"mscon": about})
 
     def read_uncertainty(self, checkpoint: str) -> tuple[dict[str, np.ndarray], list[dict[str, Any]]] | None:
-        """The same; None where there is none of the checkpoint as it is now, or the checkpoint is gone.
+        """The same; None where there is none of the checkpoint as it is now.
+
+        Of a checkpoint that is gone, vectors are left, and those of the file are the ones that were computed from it.
 
         Raises:
             RunError: if the file has changed since it was written, or does not hold what mscon writes.
         """
-        if not self._has(_UNCERTAINTY) or not self.has_checkpoint(checkpoint):
+        if not self._has(_UNCERTAINTY):
             return None
+        if self.has_checkpoint(checkpoint):
+            current: str | None = self._digest(checkpoint)
+        else:
+            current = self._features_source().get("checkpoint") if self._has(FEATURES) else None
         about, arrays = self._described(_UNCERTAINTY)
-        return (arrays, about["columns"]) if about["checkpoint"] == self._digest(checkpoint) else None
+        return (arrays, about["columns"]) if about["checkpoint"] == current else None
 
     def write_affinity(self, affinity: Mapping[str, Any], *, checkpoint: str) -> None:
         self._write_json("affinity.json", {**self._of_checkpoint(checkpoint), **affinity})
