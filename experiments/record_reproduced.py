@@ -19,11 +19,11 @@ from typing import Any
 
 import tomli_w
 
+from mscon.run.run import Run
 from mscon_paper import files
 from mscon_paper.experiment import Experiment
 from mscon_paper.results import read
 from mscon_paper.table import result_text
-from mscon.run.run import Run
 
 HERE = Path(__file__).parent
 KEPT = ("table.md", "results.json", "figure.svg", "figure.png", "curves.svg", "curves.png")

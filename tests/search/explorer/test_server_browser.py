@@ -113,7 +113,7 @@ def test_what_is_no_picture_is_told_beside_the_button(browser, serving, glyph_an
     page.goto(serving(glyph_answers).url)
     page.set_input_files("#upload", tmp_path / "notes.png")
     until(page, "document.querySelector('#upload-note').textContent.includes('no picture of a kind')")
-    assert page.locator("#grid-title").inner_text() == "3,174 rows"
+    wait_for_title(page, "3,174 rows")
     page.close()
 
 
