@@ -1,10 +1,10 @@
 """Which objective to take: `python experiments/objectives.py glyphs|icons SOURCE OUT`.
 
 SOURCE is a run of `mscon train` without epochs on frozen ImageNet features, as in `noise_regimes.py`, from which rows
-and features are read. An MLP learns three label columns and the same row from 1,000 rows of vectors, by each objective that
-can train from labels or views. Each has one setting that is chosen among three values: by the mean accuracy on
-validation rows over the trained columns, from one training with right labels each. Then it is trained for each
-seed, with right labels and with 40 % wrong labels in one column. Linear probes learn and are scored with right labels.
+and features are read. An MLP learns three label columns and the same row from 1,000 rows of vectors, by each objective
+that can train from labels or views. Each has one setting that is chosen among three values: by the mean accuracy on
+validation rows over the trained columns, from one training with right labels each. Then it is trained for each seed,
+with right labels and with 40 % wrong labels in one column. Linear probes learn and are scored with right labels.
 
 Prints a table in Markdown: means over seeds, and paired differences from `supcon` with an interval of 95 % over rows
 and seeds. Scores go to OUT, and those that are there are not computed again, so that the script continues when it
