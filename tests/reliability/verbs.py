@@ -38,6 +38,8 @@ VERBS: Mapping[str, Sequence[str]] = {
     "probe": ("probe", "run"),
     "probe layer": ("probe", "pictures", "--layer", "stages.0"),
     "doubt": ("doubt", "run", "--corrected", "corrected.csv"),
+    "affinity": ("affinity", "run"),
+    "cluster": ("cluster", "run", "--clusters", "3", "--out", "clusters.csv"),
     "embed": ("embed", "run", "--table", "t.csv", "--out", "new.parquet"),
     "embed npz": ("embed", "run", "--table", "t.csv", "--out", "new.npz"),
     "embed shards": ("embed", "run", "--table", "t.csv", "--out", "new.parquet", "--shard-rows", "25"),
