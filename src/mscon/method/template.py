@@ -255,6 +255,12 @@ def known_weights(block: Block, logits: Logits) -> Float[Tensor, "anchors candid
     return block.pairs.weight.to(logits.values.dtype).masked_fill(~block.pairs.known, 0.0).clamp_min(0)
 
 
+def against_negatives(block: Block, logits: Logits) -> Terms:
+    """Each positive competes with itself and with the negatives, not with other positives."""
+    weights = known_weights(block, logits)
+    return Terms(weights, log_mask(block.pairs.negative, weights), itself=1.0)
+
+
 def need_negatives(objective: str, similarities: Sequence[Similarity]) -> None:
     """Refuse kinds under which nearly all rows are a little alike: numbers, ordered levels and teachers.
 

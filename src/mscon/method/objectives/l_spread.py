@@ -10,8 +10,7 @@ from mscon.method.template import (
     Logits,
     Template,
     Terms,
-    known_weights,
-    log_mask,
+    against_negatives,
     need_negatives,
     template_losses,
 )
@@ -55,8 +54,7 @@ class LSpread(Template):
         need_negatives("l_spread", similarities)
 
     def terms(self, block: Block, logits: Logits) -> Terms:
-        weights = known_weights(block, logits)
-        return Terms(weights, log_mask(block.pairs.negative, weights), itself=1.0)
+        return against_negatives(block, logits)
 
     def losses_of(self, block: Block) -> AnchorLosses:
         logits = self.logits(block)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mscon.method.objectives.base import AnchorLosses, Block, positive
 from mscon.method.similarities.base import Similarity
-from mscon.method.template import Logits, Template, Terms, known_weights, log_mask, need_negatives, template_losses
+from mscon.method.template import Logits, Template, Terms, against_negatives, need_negatives, template_losses
 
 # Largest q / temperature: the exponential of twice that is within float32.
 _LARGEST_EXPONENT = 40.0
@@ -54,8 +54,7 @@ class RINCE(Template):
         need_negatives("rince", similarities)
 
     def terms(self, block: Block, logits: Logits) -> Terms:
-        weights = known_weights(block, logits)
-        return Terms(weights, log_mask(block.pairs.negative, weights), itself=1.0)
+        return against_negatives(block, logits)
 
     def losses_of(self, block: Block) -> AnchorLosses:
         logits = self.logits(block)

@@ -10,9 +10,8 @@ from mscon.method.template import (
     Logits,
     Template,
     Terms,
+    against_negatives,
     greatest_losses,
-    known_weights,
-    log_mask,
     need_negatives,
     template_losses,
 )
@@ -50,8 +49,7 @@ class SymNCE(Template):
         need_negatives("symnce", similarities)
 
     def terms(self, block: Block, logits: Logits) -> Terms:
-        weights = known_weights(block, logits)
-        return Terms(weights, log_mask(block.pairs.negative, weights), itself=1.0)
+        return against_negatives(block, logits)
 
     def losses_of(self, block: Block) -> AnchorLosses:
         logits = self.logits(block)
