@@ -582,3 +582,31 @@ def test_options_that_do_not_go_together_are_named_at_once(things, tmp_path, cap
     errors = capsys.readouterr().err
     assert "--to safetensors needs --out." in errors and "--tolerance goes with --to onnx, not" in errors
     assert "--table goes with --to lancedb or qdrant or pgvector or faiss or usearch, not" in errors
+
+
+@pytest.mark.filterwarnings("ignore:Api key is used with an insecure connection")
+def test_a_qdrant_server_is_spoken_to_as_it_wants(things, model, monkeypatch):
+    pytest.importorskip("qdrant_client")
+    import qdrant_server
+
+    monkeypatch.setattr(export, "ROWS", 16)
+    monkeypatch.setattr("mscon.deploy.databases.qdrant._NUMBERS_OF_A_REQUEST", 500)  # a few rows each
+    with qdrant_server.server() as url:
+        arguments = model, things.table, "qdrant", url, "mine"
+        with pytest.raises(RunError, match=r"Qdrant collection 'mine' in 'http://.*API key"):
+            export_vectors(*arguments)
+        monkeypatch.setenv("QDRANT_API_KEY", qdrant_server.KEY)
+        counted(model, fails_after=40)
+        with pytest.raises(KeyboardInterrupt):
+            export_vectors(*arguments, batch_size=8)
+        count = counted(model)
+        export_vectors(*arguments)
+        assert count.rows == ROWS - 32
+        with pytest.raises(RunError, match="exists and is complete"):
+            export_vectors(*arguments)
+        mix = {"kind": 1, SHADE: 0.25}
+        query = open_export("qdrant", url, "mine").query_vector(model, points()[17:18], mix)
+        expected = [hit.line for hit in mscon.open_index(things.run, dtype="float32").search(17, mix=mix, k=9)]
+        assert nearest("qdrant", url, "mine", query) == [19, *expected]
+        export_vectors(*arguments, overwrite=True, columns=["kind"])
+        assert open_export("qdrant", url, "mine").columns == ("kind",)

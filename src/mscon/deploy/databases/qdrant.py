@@ -16,11 +16,13 @@ from mscon.deploy.vectors import FEATURES
 from mscon.errors import RunError
 
 _RECORD = "mscon"
-# A server takes requests of up to 32 MB, and a number is some 12 letters of JSON.
-_NUMBERS_OF_A_REQUEST = 1_000_000
+# A server takes requests of up to 32 MB, and a number is some 20 letters of JSON.
+_NUMBERS_OF_A_REQUEST = 500_000
 # Vectors are files of their names there.
 _ODD = re.compile(r'[<>:"/\\|?*\0\x1f]')
 _BYTES_OF_A_NAME = 200
+# For one request, which is answered once its points are stored.
+_SECONDS = 120
 # A collection knows metadata from this version of the server on.
 _SERVER = "1.16"
 
@@ -44,7 +46,7 @@ class Qdrant(Database):
         if self._is_server:
             # The key is no argument: those of a process can be read by other users of the machine.
             key = os.environ.get("QDRANT_API_KEY")
-            self._client: Any = QdrantClient(url=self.at, api_key=key, check_compatibility=False)
+            self._client: Any = QdrantClient(url=self.at, api_key=key, timeout=_SECONDS, check_compatibility=False)
         else:
             self._client = QdrantClient(path=self.at)
         self._client.get_collections()  # says whether anything answers
@@ -73,8 +75,7 @@ class Qdrant(Database):
         if self.record() != record:
             self._client.delete_collection(self.name)
             raise RunError(f"{self}: the server keeps no metadata of collections. Use Qdrant {_SERVER} or newer.")
-        if self._is_server:  # which sorts by indexed columns only; in a folder there are no such indexes
-            self._client.create_payload_index(self.name, LINE, models.PayloadSchemaType.INTEGER, wait=True)
+        self._index_lines()
 
     def drop(self, reads: Sequence[Path]) -> None:
         self._client.delete_collection(self.name)
@@ -82,6 +83,7 @@ class Qdrant(Database):
     def last_line(self) -> int:
         from qdrant_client import models
 
+        self._index_lines()  # an export may have been stopped before it was there
         order = models.OrderBy(key=LINE, direction=models.Direction.DESC)
         points, _ = self._client.scroll(self.name, limit=1, order_by=order)
         return max((int(point.id) for point in points), default=0)
@@ -98,3 +100,10 @@ class Qdrant(Database):
                 for each, payload in zip(vectors, part.drop(names).iter_rows(named=True), strict=True)
             ]
             self._client.upsert(self.name, points, wait=True)
+
+    def _index_lines(self) -> None:
+        """Let a server sort by line, which takes an index; nothing where it is there. A folder has none."""
+        from qdrant_client import models
+
+        if self._is_server:
+            self._client.create_payload_index(self.name, LINE, models.PayloadSchemaType.INTEGER, wait=True)
