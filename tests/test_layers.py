@@ -84,6 +84,7 @@ ALLOWED: dict[str, set[str]] = {
     "run.locks": set(),
     "run.atomic": {"run.locks"},
     "run.cache": {"run.atomic", "run.locks", "errors"},
+    "run.installation": {"errors"},
     "run.layout": set(),
     "run.progress": {"run.terminal"},
     "run.terminal": set(),
