@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import normalize
 from torch.utils.checkpoint import checkpoint
@@ -160,7 +160,9 @@ class SupReMix(Objective):
             sorted_codes.new_tensor(ends) for ends in ((-self.window, self.tolerance), (-self.tolerance, self.window))
         )
         rows, sums = [], []
-        for code in codes[~codes.isnan()].unique():
+        distinct = codes[~codes.isnan()].unique()
+        # Those with most mixtures first: what they leave free has room for all others.
+        for code in distinct[(distinct - distinct.nanmedian()).abs().argsort()]:
             apart = sorted_codes - code
             first, above = torch.searchsorted(apart, after, right=True).tolist()
             below, last = torch.searchsorted(apart, before).tolist()
@@ -169,7 +171,13 @@ class SupReMix(Objective):
             for some in (codes == code).nonzero().squeeze(1).split(max(1, _AT_ONCE // (last - above))):
                 size, right = max(1, _AT_ONCE // (len(some) * (last - above))), slice(above, last)
                 lefts = [slice(start, min(start + size, below)) for start in range(first, below, size)]
-                parts = [self._of_mixtures(a[some], c[left], c[right], apart[left], apart[right]) for left in lefts]
+                # Vectors are selected inside: what is selected outside keeps its gradient until all are done.
+                parts = [
+                    checkpoint(
+                        self._mixtures, a, c, some, left, right, apart, use_reentrant=False, preserve_rng_state=False
+                    )
+                    for left in lefts
+                ]
                 of_parts, pull_parts = (torch.stack(values) for values in zip(*parts, strict=True))
                 rows.append(some)
                 sums.append(torch.stack([of_parts.logsumexp(dim=0), pull_parts.sum(dim=0)]))
@@ -180,22 +188,19 @@ class SupReMix(Objective):
             pulls = pulls.index_copy(0, torch.cat(rows), of_rows[1])
         return log_sums, pulls, counts
 
-    def _of_mixtures(self, *parts: Tensor) -> tuple[Tensor, Tensor]:
-        """`_mixtures`, which backward computes again instead of keeping."""
-        sums: tuple[Tensor, Tensor] = checkpoint(self._mixtures, *parts, use_reentrant=False, preserve_rng_state=False)
-        return sums
-
     def _mixtures(
         self,
         anchors: Float[Tensor, "anchors dim"],
-        below: Float[Tensor, "below dim"],
-        above: Float[Tensor, "above dim"],
-        apart_below: Float[Tensor, " below"],
-        apart_above: Float[Tensor, " above"],
-    ) -> tuple[Float[Tensor, " anchors"], Float[Tensor, " anchors"]]:
+        candidates: Float[Tensor, "candidates dim"],
+        some: Int[Tensor, " some"],
+        left: slice,
+        right: slice,
+        apart: Float[Tensor, " candidates"],
+    ) -> tuple[Float[Tensor, " some"], Float[Tensor, " some"]]:
         """log of the sum of exponentials, and sum, of the logits of mixtures of a number below and one above."""
         assert self.temperature is not None
-        share = (apart_above / (apart_above - apart_below[:, None])).to(anchors.dtype)
-        near_below, near_above = (products(anchors, side) / self.temperature for side in (below, above))
+        of_some, below, above = anchors[some], candidates[left], candidates[right]
+        share = (apart[right] / (apart[right] - apart[left, None])).to(anchors.dtype)
+        near_below, near_above = (products(of_some, side) / self.temperature for side in (below, above))
         logits = mixed_cosines(share, near_below[:, :, None], near_above[:, None, :], products(below, above)).flatten(1)
         return logits.logsumexp(dim=1), logits.sum(dim=1)
