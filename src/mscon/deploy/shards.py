@@ -19,9 +19,10 @@ from typing import Literal
 
 import numpy as np
 
+from mscon.data.inputs.image_faults import missing_images_text
 from mscon.data.table.table import Table, unit
 from mscon.deploy.encodes import Encodes
-from mscon.deploy.inputs import TableInputs, missing_images_text, open_table
+from mscon.deploy.inputs import TableInputs, open_table
 from mscon.deploy.shard_files import (
     INDEX,
     Shard,
@@ -78,6 +79,7 @@ def embed_table(
     images: str | Path | None = None,
     vectors: str | None = None,
     link_folders: Sequence[str] = (),
+    remote: Sequence[str] = (),
     similarity: str | None = None,
     shard_rows: int | None = None,
     missing_images: Literal["error", "drop"] = "error",
@@ -102,6 +104,7 @@ def embed_table(
         images: folder that image paths, and a file of vectors, are relative to; by default the table's.
         vectors: of a model of vectors the file or column that holds them; by default called as in training.
         link_folders: folders into which links among the images may lead; by default those of the model's recipe.
+        remote: what addresses of images may begin with; by default what the model's recipe allows.
         similarity: the projection of this one; None for features.
         shard_rows: rows of a file of the output; None for one file in all.
         missing_images: "error", or "drop" to leave out rows whose image cannot be read; a note names them.
@@ -132,7 +135,7 @@ def embed_table(
         need_folder(folder, [table.path, *reads])
     embedder.width(similarity)
     drops = missing_images == "drop"
-    inputs = open_table(table, table_data(embedder, vectors, link_folders), images, embedder.known, drops)
+    inputs = open_table(table, table_data(embedder, vectors, link_folders, remote), images, embedder.known, drops)
     outputs.need_free(final, images=inputs.files, overwrite=overwrite)
     column = "features" if similarity is None else "projection"
     job = _Job(embedder, table, similarity, inputs, column, out.suffix, drops, batch_size)
@@ -172,10 +175,16 @@ def embed_table(
         ) from None
 
 
-def table_data(embedder: Encodes, vectors: str | None, link_folders: Sequence[str] = ()) -> Data:
-    """What is encoded, with the name that the vectors have in this table, and where links may lead here."""
+def table_data(
+    embedder: Encodes, vectors: str | None, link_folders: Sequence[str] = (), remote: Sequence[str] = ()
+) -> Data:
+    """What is encoded, with the name that the vectors have in this table, and where links and addresses may lead."""
     data = embedder.recipe.data
     data = replace(data, link_folders=tuple(link_folders)) if link_folders else data
+    try:
+        data = replace(data, remote=tuple(remote)) if remote else data
+    except ValueError as error:
+        raise RunError(f"--remote: {error}") from None
     if vectors is None:
         return data
     if data.input != "vectors":
