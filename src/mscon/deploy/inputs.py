@@ -8,7 +8,6 @@ in training.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,10 @@ import polars as pl
 from jaxtyping import Shaped
 
 from mscon.data.inputs import fingerprints, image_files
+from mscon.data.inputs.image_faults import fault_message, missing_images_text
 from mscon.data.inputs.open import Inputs, check_inputs, images_root, open_inputs, vectors_file
+from mscon.data.inputs.remote_files import NO_ANSWER
+from mscon.data.inputs.shards import ImageAt
 from mscon.data.inputs.vectors import checked, open_file
 from mscon.data.table.table import Table, read_table
 from mscon.errors import TableError
@@ -115,44 +117,39 @@ def _table_images(table: Table, data: Data, root: Path, drops: bool) -> TableInp
     """Images, read when they are taken. Unless rows may be dropped, every row must name a file."""
     names = table.cells(data.image)
     image_of = {row: name for row, name in enumerate(names) if name is not None}
-    located, stamps = image_files.stamped(root, list(image_of.values()), data.link_folders)
-    path_of, stamp_of = dict(zip(image_of, located, strict=True)), dict(zip(image_of, stamps, strict=True))
-    paths = [path_of.get(row) for row in range(len(table))]
+    located, stamps = image_files.stamped(root, list(image_of.values()), data)
+    file_of, stamp_of = dict(zip(image_of, located, strict=True)), dict(zip(image_of, stamps, strict=True))
+    files = [file_of.get(row) for row in range(len(table))]
 
     def fault_of(row: int, fault: str) -> str:
         if names[row] is None:
             return f"the cell of column {data.image!r} is empty"
         return f"image {names[row]!r} {fault}"
 
+    def refuse(faults: dict[int, str]) -> None:
+        if faults:
+            raise TableError(fault_message(faults, [name or "" for name in names], table.lines, table.name, root))
+
     def take(rows: Sequence[int]) -> tuple[Shaped[np.ndarray, "rows ..."], dict[int, str]]:
-        some = [paths[row] for row in rows]
+        some = [files[row] for row in rows]
         pixels, faults = image_files.decode_some(some, data.image_size, data.channels, data.white)
+        refuse({rows[k]: fault for k, fault in faults.items() if fault.startswith(NO_ANSWER)})
         named = [row for row in rows if row in stamp_of]
-        if changed := image_files.changed_since([stamp_of[row] for row in named], root, data.link_folders):
+        if changed := image_files.changed_since([stamp_of[row] for row in named], root, data):
             what = f"image {names[named[changed[0]]]!r} has changed since this command began."
             raise TableError(table.complaint([named[n] for n in changed], what, image_files.WAIT))
         return pixels, {k: fault_of(rows[k], fault) for k, fault in faults.items()}
 
-    faults = {}
-    for row, path in enumerate(paths if not drops else []):
-        if path is None or not os.path.isfile(path):
-            why = image_files.OUTSIDE if path is None else "does not exist"
-            faults[row] = fault_of(row, f"{why} (looked in {root})")
-    if faults:
-        raise TableError(missing_images_text(table, faults))
-    files = [path for path in paths if path is not None]
-    return TableInputs(names, files, lambda rows: (stamp_of.get(row, (None, -1, -1, -1, -1)) for row in rows), take)
-
-
-def missing_images_text(table: Table, faults: Mapping[int, str]) -> str:
-    """One message for all rows without an image."""
-    rows = sorted(faults)
-    return table.complaint(
-        rows,
-        f"{faults[rows[0]]}.",
-        "Image paths are relative to the table, or to --images DIR. Links out of that folder are followed into those\n"
-        "  that --link-folder DIR names. To leave such rows out on purpose, pass --missing-images drop.",
-    )
+    faults = {row: fault for row, file in enumerate(files) if (fault := image_files.known_fault(file))}
+    at = {row: file for row in faults if isinstance(file := files[row], ImageAt)}
+    refuse({row: faults[row] for row, file in at.items() if not (drops and file.may_be_left_out)})
+    if faults and not drops:
+        raise TableError(
+            missing_images_text(table, {row: fault_of(row, f"{faults[row]} (looked in {root})") for row in faults})
+        )
+    places = dict.fromkeys(file.place if isinstance(file, ImageAt) else file for file in files)
+    paths = [place for place in places if isinstance(place, Path)]
+    return TableInputs(names, paths, lambda rows: (stamp_of.get(row, (None, -1, -1, -1, -1)) for row in rows), take)
 
 
 def changed_rows(run: Run, rows: Sequence[int]) -> list[int]:
@@ -173,7 +170,7 @@ def changed_rows(run: Run, rows: Sequence[int]) -> list[int]:
             return numbers.tolist()
     else:
         images = table.get_column("image").gather(numbers).to_list()
-        current, _ = image_files.fingerprint_some(image_files.locate(root, images, data.link_folders), "")
+        current, _ = image_files.fingerprint_some(image_files.find_images(root, images, data), "")
     return numbers[(trained[numbers] != current).any(axis=1)].tolist()
 
 
@@ -203,7 +200,7 @@ def changed_since_training(run: Run, data: Data, table: Table, images: Path | No
         current = store.fingerprints[rows]
     else:
         cells = table.cells(data.image)
-        paths = image_files.locate(root, [cells[row] or "" for row in rows], data.link_folders)
+        paths = image_files.find_images(root, [cells[row] or "" for row in rows], data)
         current, faults = image_files.fingerprint_some(paths, "comparing images")
         unreadable = sorted(faults)  # embedding itself reports these
         current[unreadable] = trained[unreadable]

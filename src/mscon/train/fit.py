@@ -146,7 +146,7 @@ def fit(
             return None
         training = training if frozen is None else frozen.training_on(training, rows, table.name, progress)
         if recipe.data.input == "image":
-            protected += {(root / image).parent for image in rows.get_column("image").to_list()}
+            protected += {(root / image.rpartition("::")[2]).parent for image in rows.get_column("image").to_list()}
         with folder.training_lock(out) if is_first() else contextlib.nullcontext():
             run = Run.create(out, overwrite, protected) if is_first() else Run(out, trust=True)
             if is_first():
