@@ -168,8 +168,9 @@ def stamped(images_root: Path, images: Sequence[str], data: Data) -> tuple[list[
 def known_fault(file: ImageSource | None) -> str:
     """What is wrong with an image by where it is alone; "" if nothing is. No host is asked."""
     if isinstance(file, ImageAt):
-        return file.fault or (NO_SHARD if isinstance(file.place, Path) and not file.place.is_file() else "")
-    return OUTSIDE if file is None else "" if isinstance(file, Path) and file.is_file() else "does not exist"
+        return file.fault or (NO_SHARD if isinstance(file.place, Path) and not os.path.isfile(file.place) else "")
+    # Path.is_file raises for a name that is too long.
+    return OUTSIDE if file is None else "" if isinstance(file, Path) and os.path.isfile(file) else "does not exist"
 
 
 def _look(images: Sequence[ImageSource | None]) -> None:
