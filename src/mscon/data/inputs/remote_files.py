@@ -135,9 +135,8 @@ def _make_room(folder: Path, size: int, most: int) -> None:
             _new_bytes[folder] = new + size
             return
         _new_bytes[folder] = size
-        blocks = [
-            (status.st_mtime_ns, status.st_size, path) for path in folder.glob("*/*-*") if (status := _status(path))
-        ]
+        names = folder.glob("*/[0-9a-f]*-*")  # not what is being written, whose names begin with a dot
+        blocks = [(status.st_mtime_ns, status.st_size, path) for path in names if (status := _status(path))]
         used = size + sum(length for _, length, _ in blocks)
         for _, length, path in sorted(blocks):
             if used <= most * _AFTER_REMOVAL:
@@ -176,7 +175,11 @@ def _answer(address: str, ask: Callable[[Any, str], T]) -> T:
             cause = _cause(error)
             if isinstance(cause, FileNotFoundError) or _http_status(cause) in (404, 410):
                 raise Refused(NOTHING_THERE) from None
-            if isinstance(cause, PermissionError) or _http_status(cause) in (401, 403) or "Credentials" in type(cause).__name__:
+            if (
+                isinstance(cause, PermissionError)
+                or _http_status(cause) in (401, 403)
+                or "Credentials" in type(cause).__name__
+            ):
                 raise Refused(f"{NO_RIGHTS} ({_in_words(cause)})") from None
             fault = f"{NO_ANSWER} ({host}: {_in_words(cause)})"
             names = " ".join(kind.__name__ for kind in type(cause).__mro__)
