@@ -117,7 +117,7 @@ def _cached(run: Run, encoder: Encoder, digest: str, progress: bool) -> Float32[
     if (of_inputs := run.features_inputs) is None:  # from an older mscon: it is not known which inputs they were
         return _encoded(run, encoder, progress)
     key = hashlib.sha256(f"{digest} {of_inputs}".encode()).hexdigest()
-    path = cache_folder().parent / "starts" / f"{key[:32]}.npy"
+    path = cache_folder("starts") / f"{key[:32]}.npy"
     try:
         features: Float32[np.ndarray, "rows width"] = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError):  # not there, or damaged: it is computed again

@@ -63,7 +63,8 @@ def fit(
     Args:
         recipe: a Recipe; or a list of label columns, whose kinds are then inferred from their cells. Add "same_row" to
             the list to learn also from views of the same row. Without a recipe the encoder reads the columns in
-            `numbers` and `categories`; else the images of the column `image`; else the only column of vectors.
+            `numbers` and `categories`; else the images of the column `image`; else what `mscon.init` would choose:
+            another column of images, vectors, texts, or all columns of numbers that are left.
         table: a path, a DataFrame, or the result of `mscon.read_table`. Recipe and table may come in either order.
         out: the run directory. It must not exist, or be empty, unless `overwrite` is set: then an existing run is
             replaced once the new one has its first checkpoint. Default: runs/TABLE-DATE.
