@@ -15,6 +15,7 @@ from jaxtyping import Float, Shaped
 
 from mscon.data.inputs.views import plain
 from mscon.deploy import packed
+from mscon.deploy.cells import row_of_cells
 from mscon.deploy.inputs import open_columns, picture_batches, pictures
 from mscon.errors import RunError, nearest, numbered
 from mscon.model.digest import digest
@@ -91,7 +92,7 @@ class Embedder:
                 [channels, height, width] of uint8, in any mixture; or one array or tensor with a further axis before.
                 A single image counts as a list of one. They may have any size. Of a model of vectors, [rows, dim] of
                 them; of a model of sentences, those; of a model of columns, a table that has them: a polars or pandas
-                DataFrame, or a path.
+                DataFrame, or a path; or one row as a dictionary of its cells.
             similarity: the name of one, for its projection, scaled to unit length; None for features, which are not.
             batch_size: images in memory at a time; changes speed and memory only.
 
@@ -104,7 +105,7 @@ class Embedder:
             ValueError: for what is no image, or vectors of another width or with a number that is not finite.
         """
         self._number(similarity)
-        blocks = [self.encode(inputs, similarity) for inputs in self._batches(images, batch_size)]
+        blocks = [self.encode(inputs, similarity) for inputs in self.read(images, batch_size)]
         return np.concatenate(blocks) if blocks else np.zeros((0, self.width(similarity)), dtype=np.float32)
 
     def uncertainty(
@@ -134,7 +135,7 @@ class Embedder:
                 f"{self.name}: the column of similarity '{similarity}' has no classes that could be judged. "
                 f"Those that have: {judged or 'none'}."
             )
-        blocks = [self.encode_rated(inputs, similarity)[1] for inputs in self._batches(images, batch_size)]
+        blocks = [self.encode_rated(inputs, similarity)[1] for inputs in self.read(images, batch_size)]
         return np.concatenate([np.zeros(0, dtype=np.float32), *(block for block in blocks if block is not None)])
 
     @cached_property
@@ -167,7 +168,7 @@ class Embedder:
 
         shown = shown_of(self.predictors, self.name, columns, abstain)
         need_width(self, shown)
-        blocks = [self.encode_rated(inputs) for inputs in self._batches(images, batch_size)]
+        blocks = [self.encode_rated(inputs) for inputs in self.read(images, batch_size)]
         vectors = np.concatenate([np.zeros((0, self.width()), dtype=np.float32), *(block for block, _ in blocks)])
         frame = predicted(shown, vectors, abstain)
         if self.row_uncertainty is None:
@@ -201,15 +202,19 @@ class Embedder:
 
     def project(self, images: Any, batch_size: int = 256) -> Float[np.ndarray, "similarities rows dim"]:
         """The projections of all similarities, scaled to unit length, of images as `embed` takes them."""
-        batches = (plain(torch.from_numpy(inputs).to(self.device)) for inputs in self._batches(images, batch_size))
-        return self._finite(np.concatenate([self.model.embed(batch)[1] for batch in batches], axis=1))
+        return np.concatenate([self.project_inputs(inputs) for inputs in self.read(images, batch_size)], axis=1)
+
+    def project_inputs(self, inputs: Shaped[np.ndarray, "rows ..."]) -> Float[np.ndarray, "similarities rows dim"]:
+        """The same of inputs as `read` gives them."""
+        return self._finite(self.model.embed(plain(torch.from_numpy(inputs).to(self.device)))[1])
 
     def _finite(self, vectors: Float[np.ndarray, ...]) -> Float[np.ndarray, ...]:
         if not np.isfinite(vectors).all():
             raise RunError(f"{self.name}: vectors are not finite. Its weights broke down while training.")
         return vectors
 
-    def _batches(self, images: Any, batch_size: int) -> Iterator[Shaped[np.ndarray, "rows ..."]]:
+    def read(self, images: Any, batch_size: int = 256) -> Iterator[Shaped[np.ndarray, "rows ..."]]:
+        """Images as `embed` takes them, in batches of what the model computes with; complains as `embed` does."""
         data = self.recipe.data
         if data.input == "image":
             yield from picture_batches(pictures(images), data, batch_size)
@@ -222,7 +227,7 @@ class Embedder:
         """What is encoded, where it is no images; what indexing by rows gives is vectors."""
         data, known = self.recipe.data, self.known
         if data.input == "columns" and known is not None:
-            return open_columns(inputs, data, known)
+            return open_columns(row_of_cells(inputs, known) if isinstance(inputs, Mapping) else inputs, data, known)
         if data.input == "text":
             from mscon.data.inputs.text import embed
 

@@ -54,7 +54,7 @@ export class RemoteSource {
       mix: Object.fromEntries(data.spaces.map((name, c) => [name, weights[c]])),
       like: idsOf(query.like),
       unlike: idsOf(query.unlike),
-      images: state.images.map((image) => image.name),
+      new: state.images.map((image) => image.name),
       middle: state.middle && { column: state.middle.column.name, codes: [...state.middle.option.codes] },
       count,
       ...restrictions(state, data),
