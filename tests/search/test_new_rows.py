@@ -145,7 +145,7 @@ def nothing_encoded(monkeypatch):
     def encode(*arguments):
         raise AssertionError("encoded")
 
-    monkeypatch.setattr(Embedder, "project_inputs", encode)
+    monkeypatch.setattr(Embedder, "encode_all", encode)
     monkeypatch.setattr("mscon.data.inputs.text._encode", encode)
 
 

@@ -119,7 +119,9 @@ class NewRows:
         return vector
 
     def _encode(self, inputs: Any) -> Float[np.ndarray, "spaces dim"]:
-        vectors: Float[np.ndarray, "spaces dim"] = self._embedder.project_inputs(inputs)[:, 0].astype(np.float64)
+        vectors: Float[np.ndarray, "spaces dim"] = (
+            self._embedder.encode_all(inputs).projections[:, 0].astype(np.float64)
+        )
         return vectors
 
     @property
