@@ -29,6 +29,7 @@ class Counting:
     def __init__(self, embedder, fails_after: int | None = None):
         self.embedder, self.fails_after, self.count = embedder, fails_after, 0
         self.recipe, self.known, self.name = embedder.recipe, embedder.known, embedder.name
+        self.similarities = embedder.similarities
 
     @property
     def digest(self):
@@ -44,22 +45,29 @@ class Counting:
     def rates(self, similarity=None):
         return self.embedder.rates(similarity)
 
+    def encode_all(self, pixels):
+        self._count(pixels)
+        return self.embedder.encode_all(pixels)
+
     def encode_rated(self, pixels, similarity=None):
+        self._count(pixels)
+        return self.embedder.encode_rated(pixels, similarity)
+
+    def _count(self, pixels):
         if self.fails_after is not None and self.count + len(pixels) > self.fails_after:
             raise KeyboardInterrupt
         self.count += len(pixels)
-        return self.embedder.encode_rated(pixels, similarity)
 
 
 def read(path) -> dict[str, np.ndarray]:
     if path.suffix == ".npz":
         with np.load(path, allow_pickle=False) as file:
             return dict(file)
-    frame = pl.read_parquet(path)
+    frame = pl.read_ipc(path) if path.suffix == ".arrow" else pl.read_parquet(path)
     return {name: frame.get_column(name).to_numpy() for name in frame.columns}
 
 
-@pytest.mark.parametrize("suffix", [".parquet", ".npz"])
+@pytest.mark.parametrize("suffix", [".parquet", ".arrow", ".npz"])
 @pytest.mark.parametrize("similarity", [None, "colour"])
 def test_every_row_has_its_line_its_image_and_its_vector(run, table, tmp_path, suffix, similarity):
     model = mscon.load(run.root)
@@ -91,7 +99,7 @@ def test_asked_for_shards_stay_and_an_index_names_them(run, table, tmp_path, suf
     assert folder == tmp_path / f"new{suffix}.shards"
     index = json.loads((folder / "index.json").read_text())
     assert [shard["rows"] for shard in index["shards"]] == [5, 5, 2]
-    assert index["rows"] == 12 and index["width"] == 16 and index["column"] == "features"
+    assert index["rows"] == 12 and index["columns"] == {"features": 16}
     names = [shard["file"] for shard in index["shards"]]
     assert {p.name for p in folder.iterdir()} == {"index.json", "checksums.jsonl", *names}
     for shard in index["shards"]:
@@ -253,7 +261,7 @@ def test_the_command_writes_what_the_function_does(run, table, tmp_path, capsys)
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"--out": "new.csv"}, "must end in .parquet or .npz"),
+        ({"--out": "new.csv"}, "must end in .parquet, .arrow or .npz"),
         ({"--similarity": "knd"}, "Did you mean 'kind'"),
         ({"--table": "none.csv"}, "table 'none.csv' does not exist"),
         ({"--out": "pictures/new.csv/new.npz"}, "cannot be written"),

@@ -13,6 +13,7 @@ from PIL import Image
 
 import mscon
 from mscon.cli import main
+from mscon.deploy.vectors import query_vector
 from mscon.errors import MSConError, RunError, TableError
 from mscon.run import checksums
 from mscon.search.queries import Example, together
@@ -36,6 +37,18 @@ def test_a_row_finds_the_rows_of_highest_score_and_not_itself(run):
     hits = index.search(5, mix="kind=1,heel=3", k=23)
     assert rows_of(hits) == by_hand(run, query, [1, 0, 3], [5])
     assert hits.searched == 23
+
+
+def test_the_score_of_a_hit_is_one_inner_product_with_the_mix_vectors_of_embed(run, pictures):
+    index, model = mscon.open_index(run.root, dtype="float32"), mscon.load(run.root)
+    rows, query = (
+        model.embed_all([pictures / name for name in names]) for names in ([f"{n}.png" for n in range(24)], ["5.png"])
+    )
+    mix = {"heel": 3.0, "kind": 1.0}
+    vectors = dict(zip(query.similarities, query.projections[:, 0], strict=True))
+    scores = rows.mix @ query_vector(vectors, mix)
+    hits = index.search(5, mix=mix, k=23)
+    np.testing.assert_allclose([hit.score for hit in hits], [scores[hit.row] for hit in hits], atol=1e-5)
 
 
 def test_the_score_of_a_hit_is_the_mean_of_its_scores_by_the_mix(shared_index):

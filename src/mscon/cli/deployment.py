@@ -41,14 +41,23 @@ INCLUDE = argument(
 @verb(
     MODEL,
     TABLE,
-    argument("--out", "output file, .parquet or .npz", metavar="OUT", type=Path, required=True),
+    argument("--out", "output file, .parquet, .arrow or .npz", metavar="OUT", type=Path, required=True),
     argument("--similarity", "write the projections of this similarity (default: features)", metavar="NAME"),
+    flag("--all", "write features, the projections of all similarities, and these side by side (mix), in one file"),
     IMAGES,
     argument(
         "--link-folder",
         "a folder outside that of the images into which links in it may lead; may be repeated (default: [data] "
         "link_folders of the model)",
         metavar="DIR",
+        action="append",
+        default=[],
+    ),
+    argument(
+        "--remote",
+        "what addresses of images may begin with, such as s3://bucket/; may be repeated (default: [data] remote of the "
+        "model)",
+        metavar="PREFIX",
         action="append",
         default=[],
     ),
@@ -68,6 +77,7 @@ INCLUDE = argument(
     examples="""
     mscon embed runs/shoes --table new.csv --out new.parquet
     mscon embed runs/shoes --table new.csv --out new.npz --similarity closure
+    mscon embed runs/shoes --table new.csv --out new.parquet --all
     mscon embed hf:owner/shoes --table new.csv --out new.parquet --shard-rows 100000
     torchrun --nproc-per-node 2 -m mscon embed runs/shoes --table new.csv --out new.parquet
     """,
@@ -75,11 +85,15 @@ INCLUDE = argument(
     is_shared=True,
 )
 def embed(arguments: argparse.Namespace) -> None:
-    """Write one vector per row of a table.
+    """Write the vectors of each row of a table.
 
     Writes for each row its line, its image path and its features, or with --similarity its
     projection of that similarity, scaled to unit length. MODEL is a run directory, a packed model
     (`mscon export`) or hf:OWNER/NAME.
+
+    --all writes the features, projection_NAME of every similarity and mix, all projections side by
+    side. One inner product with mix scores a row under any mix of the similarities
+    (docs/vectors.md).
 
     Of a run that `mscon probe` evaluated with validation rows, a column "uncertainty" says how far
     each vector can be trusted, from 0 to 1: 0.95 is more uncertain than 95 % of the validation rows.
@@ -104,7 +118,9 @@ def embed(arguments: argparse.Namespace) -> None:
         images=arguments.images,
         vectors=arguments.vectors,
         link_folders=[os.path.abspath(folder) for folder in arguments.link_folder],
+        remote=arguments.remote,
         similarity=arguments.similarity,
+        all_spaces=arguments.all,
         shard_rows=arguments.shard_rows,
         missing_images=arguments.missing_images,
         batch_size=arguments.batch_size,

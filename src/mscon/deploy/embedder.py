@@ -15,7 +15,9 @@ from jaxtyping import Float, Shaped
 
 from mscon.data.inputs.views import plain
 from mscon.deploy import packed
-from mscon.deploy.inputs import open_columns, picture_batches, pictures
+from mscon.deploy.inputs import open_columns
+from mscon.deploy.pictures import picture_batches, pictures
+from mscon.deploy.vectors import RowVectors
 from mscon.errors import RunError, nearest, numbered
 from mscon.model.digest import digest
 from mscon.model.model import Model
@@ -191,18 +193,30 @@ class Embedder:
     ) -> tuple[Float[np.ndarray, "rows dim"], Float[np.ndarray, " rows"] | None]:
         """The same with their `uncertainty`, which is None where it is not known."""
         number = self._number(similarity)
-        features, projections = self.model.embed(plain(torch.from_numpy(inputs).to(self.device)))
-        vectors, rated = self._finite(features if number is None else projections[number]), self.row_uncertainty
-        if rated is None or not self.rates(similarity):
-            return vectors, None
-        if similarity is None:
-            return vectors, rated.of(features, projections)
-        return vectors, rated.of_column(similarity, vectors)
+        if similarity is None or number is None:
+            every = self.encode_all(inputs)
+            return every.features, every.uncertainty
+        vectors, rated = self._finite(self._embedded(inputs)[1][number]), self.row_uncertainty
+        return vectors, rated.of_column(similarity, vectors) if rated is not None and self.rates(similarity) else None
 
-    def project(self, images: Any, batch_size: int = 256) -> Float[np.ndarray, "similarities rows dim"]:
-        """The projections of all similarities, scaled to unit length, of images as `embed` takes them."""
-        batches = (plain(torch.from_numpy(inputs).to(self.device)) for inputs in self._batches(images, batch_size))
-        return self._finite(np.concatenate([self.model.embed(batch)[1] for batch in batches], axis=1))
+    def encode_all(self, inputs: Shaped[np.ndarray, "rows ..."]) -> RowVectors:
+        """Features, unit vectors of all similarities, and uncertainty of inputs as a run stores them, in one pass."""
+        features, projections = map(self._finite, self._embedded(inputs))
+        rated = self.row_uncertainty
+        uncertainty = None if rated is None else rated.of(features, projections)
+        return RowVectors(features, projections, self.similarities, uncertainty)
+
+    def embed_all(self, images: Any, batch_size: int = 256) -> RowVectors:
+        """The same of images as `embed` takes them."""
+        batches = [self.encode_all(inputs) for inputs in self._batches(images, batch_size)]
+        width, dim = self.model.width, self.model.heads.output_dim
+        none = np.zeros((0, width), np.float32), np.zeros((len(self.similarities), 0, dim), np.float32)
+        return RowVectors.joined(batches or [RowVectors(*none, self.similarities)])
+
+    def _embedded(
+        self, inputs: Shaped[np.ndarray, "rows ..."]
+    ) -> tuple[Float[np.ndarray, "rows width"], Float[np.ndarray, "similarities rows dim"]]:
+        return self.model.embed(plain(torch.from_numpy(inputs).to(self.device)))
 
     def _finite(self, vectors: Float[np.ndarray, ...]) -> Float[np.ndarray, ...]:
         if not np.isfinite(vectors).all():

@@ -8,6 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float, Shaped
 
+from mscon.deploy.vectors import RowVectors
 from mscon.run.recipe import Recipe
 
 
@@ -18,6 +19,9 @@ class Encodes(Protocol):
     recipe: Recipe
     known: Mapping[str, Any] | None
     name: str
+
+    @property
+    def similarities(self) -> tuple[str, ...]: ...
 
     @property
     def digest(self) -> str: ...
@@ -32,3 +36,5 @@ class Encodes(Protocol):
     def encode_rated(
         self, inputs: Shaped[np.ndarray, "rows ..."], similarity: str | None = None
     ) -> tuple[Float[np.ndarray, "rows dim"], Float[np.ndarray, " rows"] | None]: ...
+
+    def encode_all(self, inputs: Shaped[np.ndarray, "rows ..."]) -> RowVectors: ...

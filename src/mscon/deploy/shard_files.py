@@ -26,7 +26,7 @@ from mscon.run import atomic, checksums, outputs
 
 INDEX = "index.json"
 _OURS = re.compile(
-    r"\.?(\d{5,}-[0-9a-f]{16}(-partial)?\.(parquet|npz|json)|done-\d+|index\.json|checksums\.jsonl)(\..*)?"
+    r"\.?(\d{5,}-[0-9a-f]{16}(-partial)?\.(parquet|arrow|npz|json)|done-\d+|index\.json|checksums\.jsonl)(\..*)?"
 )
 
 
@@ -97,29 +97,34 @@ def write_vectors(
     path: Path,
     lines: Sequence[int],
     names: Sequence[str] | None,
-    column: str,
-    vectors: Float[np.ndarray, "rows dim"],
+    vectors: Mapping[str, Float[np.ndarray, "rows _"]],
     uncertainty: Float[np.ndarray, " rows"] | None = None,
 ) -> None:
     """A file of the output; `names` is None where rows are not images, `uncertainty` where it is not known."""
     numbers = np.asarray(lines, dtype=np.int64)
+    rated = {} if uncertainty is None else {"uncertainty": uncertainty}
     if path.suffix == ".npz":
         texts = {} if names is None else {"image": np.asarray(names, dtype=np.str_)}
-        rated = {} if uncertainty is None else {"uncertainty": uncertainty}
-        arrays: dict[str, Any] = {"line": numbers, **texts, column: vectors, **rated}
+        arrays: dict[str, Any] = {"line": numbers, **texts, **vectors, **rated}
         with path.open("wb") as file:
             np.savez(file, **arrays)
         return
     keys = [pl.Series("line", numbers)] + ([] if names is None else [pl.Series("image", names, dtype=pl.String)])
-    flat = pl.Series(column, vectors.reshape(-1), dtype=pl.Float32)
-    rated_rows = [] if uncertainty is None else [pl.Series("uncertainty", uncertainty, dtype=pl.Float32)]
-    pl.DataFrame([*keys, flat.reshape(vectors.shape), *rated_rows]).write_parquet(path)
+    columns = [
+        pl.Series(name, matrix.reshape(-1), dtype=pl.Float32).reshape(matrix.shape) for name, matrix in vectors.items()
+    ]
+    frame = pl.DataFrame([*keys, *columns, *(pl.Series(name, values) for name, values in rated.items())])
+    (frame.write_parquet if path.suffix == ".parquet" else frame.write_ipc)(path)
 
 
 def concatenate(parts: Sequence[Path], path: Path, suffix: str) -> None:
     """Join the files of the shards to one."""
-    if suffix == ".parquet":  # streamed: the table may be larger than the memory
+    # Streamed: the table may be larger than the memory.
+    if suffix == ".parquet":
         pl.scan_parquet(list(parts)).sink_parquet(path)
+        return
+    if suffix == ".arrow":
+        pl.scan_ipc(list(parts)).sink_ipc(path)
         return
     loaded = []
     for part in parts:

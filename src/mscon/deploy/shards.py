@@ -9,19 +9,17 @@ This module does not know torch.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-
+from mscon.data.inputs.image_faults import missing_images_text
 from mscon.data.table.table import Table, unit
 from mscon.deploy.encodes import Encodes
-from mscon.deploy.inputs import TableInputs, missing_images_text, open_table
+from mscon.deploy.inputs import open_table
 from mscon.deploy.shard_files import (
     INDEX,
     Shard,
@@ -35,8 +33,8 @@ from mscon.deploy.shard_files import (
     remove_swept,
     sweep,
     write_checked,
-    write_vectors,
 )
+from mscon.deploy.shard_job import Job, embed, shards_of, widths_of
 from mscon.errors import RunError, TableError, counted, numbered
 from mscon.run import atomic, checksums, outputs
 from mscon.run.progress import ProgressBar
@@ -45,29 +43,8 @@ from mscon.run.recipe import Data
 # Rows of a shard of a job whose shards are put together in the end: what a killed job loses at most.
 ROWS = 4_096
 
-_SUFFIXES = (".parquet", ".npz")
-# Raised whenever the same rows would give another file.
-_FORMAT = 1
+_SUFFIXES = (".parquet", ".arrow", ".npz")
 _SECONDS_BETWEEN_LOOKS = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """All that the processes of a job agree on.
-
-    Attributes:
-        inputs: what is encoded.
-        column: of the output: "features", or "projection" of a similarity.
-    """
-
-    embedder: Encodes
-    table: Table
-    similarity: str | None
-    inputs: TableInputs
-    column: str
-    suffix: str
-    drops: bool
-    batch_size: int
 
 
 def embed_table(
@@ -78,7 +55,9 @@ def embed_table(
     images: str | Path | None = None,
     vectors: str | None = None,
     link_folders: Sequence[str] = (),
+    remote: Sequence[str] = (),
     similarity: str | None = None,
+    all_spaces: bool = False,
     shard_rows: int | None = None,
     missing_images: Literal["error", "drop"] = "error",
     batch_size: int = 256,
@@ -89,8 +68,10 @@ def embed_table(
 ) -> Path | None:
     """Write a vector for every row of a table, with the line and the image path that it belongs to.
 
-    The output has columns (Parquet) or arrays (npz) `line`, `image` (where rows are images), `features` or
-    `projection`, and, where the model knows it, `uncertainty`, see `mscon.model.row_uncertainty`. Work goes to the
+    The output has columns (Parquet, Arrow) or arrays (npz) `line`, `image` (where rows are images), `features` or
+    `projection`, and, where the model knows it, `uncertainty`, see `mscon.model.row_uncertainty`. With `all_spaces` it
+    has the vectors of all spaces: `features`, `projection_NAME` of each similarity and `mix`, see
+    `mscon.deploy.vectors`. Work goes to the
     folder OUT.shards; in the end it is put together to OUT, and the folder removed. With `shard_rows` the folder is the
     output, and index.json in it, written last, names its files with their checksums. A finished file in the folder that
     has changed since it was written is written again.
@@ -98,11 +79,13 @@ def embed_table(
     Args:
         embedder: makes the vectors.
         table: must have the columns that the embedder's recipe reads its inputs from.
-        out: a name that ends in .parquet or .npz.
+        out: a name that ends in .parquet, .arrow or .npz.
         images: folder that image paths, and a file of vectors, are relative to; by default the table's.
         vectors: of a model of vectors the file or column that holds them; by default called as in training.
         link_folders: folders into which links among the images may lead; by default those of the model's recipe.
+        remote: what addresses of images may begin with; by default what the model's recipe allows.
         similarity: the projection of this one; None for features.
+        all_spaces: write features, the projections of every similarity and mix.
         shard_rows: rows of a file of the output; None for one file in all.
         missing_images: "error", or "drop" to leave out rows whose image cannot be read; a note names them.
         batch_size: images in memory at a time.
@@ -121,7 +104,9 @@ def embed_table(
     first, world = process[0] == 0, process[1]
     out, images = Path(out), None if images is None else Path(images)
     if out.suffix not in _SUFFIXES:
-        raise RunError(f"--out '{out}': its name must end in {' or '.join(_SUFFIXES)}.")
+        raise RunError(f"--out '{out}': its name must end in {', '.join(_SUFFIXES[:-1])} or {_SUFFIXES[-1]}.")
+    if all_spaces and similarity is not None:
+        raise RunError(f"--all writes every similarity: leave out --similarity '{similarity}'.")
     folder = out.with_name(f"{out.name}.shards")
     final = [out] if first and shard_rows is None else []
     joined = f"../{out.name}"  # as the folder's checksums call the output
@@ -130,20 +115,19 @@ def embed_table(
     outputs.need_free(final, reads=[table.path, *reads], overwrite=overwrite)
     if first:
         need_folder(folder, [table.path, *reads])
-    embedder.width(similarity)
+    widths = widths_of(embedder, similarity, all_spaces)
     drops = missing_images == "drop"
-    inputs = open_table(table, table_data(embedder, vectors, link_folders), images, embedder.known, drops)
+    inputs = open_table(table, table_data(embedder, vectors, link_folders, remote), images, embedder.known, drops)
     outputs.need_free(final, images=inputs.files, overwrite=overwrite)
-    column = "features" if similarity is None else "projection"
-    job = _Job(embedder, table, similarity, inputs, column, out.suffix, drops, batch_size)
-    shards = list(_shards(job, folder, shard_rows or ROWS))
+    job = Job(embedder, table, similarity, inputs, widths, out.suffix, drops, batch_size, all_spaces)
+    shards = list(shards_of(job, folder, shard_rows or ROWS))
     try:
         atomic.make_folder(folder)
         drop_damaged(folder, shards[process[0] :: world], drops)
         mine = [shard for shard in shards[process[0] :: world] if not shard.is_answered(drops)]
         with ProgressBar("embedding", sum(len(shard.rows) for shard in mine), shown=progress and first) as bar:
             for shard in mine:
-                _embed(job, shard, bar.advance)
+                embed(job, shard, bar.advance)
         if not first:
             mark_done(folder, process[0])
             return None
@@ -172,60 +156,21 @@ def embed_table(
         ) from None
 
 
-def table_data(embedder: Encodes, vectors: str | None, link_folders: Sequence[str] = ()) -> Data:
-    """What is encoded, with the name that the vectors have in this table, and where links may lead here."""
+def table_data(
+    embedder: Encodes, vectors: str | None, link_folders: Sequence[str] = (), remote: Sequence[str] = ()
+) -> Data:
+    """What is encoded, with the name that the vectors have in this table, and where links and addresses may lead."""
     data = embedder.recipe.data
     data = replace(data, link_folders=tuple(link_folders)) if link_folders else data
+    try:
+        data = replace(data, remote=tuple(remote)) if remote else data
+    except ValueError as error:
+        raise RunError(f"--remote: {error}") from None
     if vectors is None:
         return data
     if data.input != "vectors":
         raise RunError(f"{embedder.name} encodes {data.input}, not vectors. Leave out --vectors '{vectors}'.")
     return replace(data, vectors=vectors)
-
-
-def _shards(job: _Job, folder: Path, rows: int) -> Iterator[Shard]:
-    for number, start in enumerate(range(0, len(job.table), rows)):
-        span = range(start, min(start + rows, len(job.table)))
-        model = [job.embedder.digest, *filter(None, [job.embedder.uncertainty_digest])]
-        digest = hashlib.sha256(json.dumps([_FORMAT, *model, job.similarity, job.suffix]).encode())
-        for row, stamp in zip(span, job.inputs.stamps(span), strict=True):
-            digest.update(json.dumps([job.table.lines[row], *stamp]).encode())
-        name = f"{number:05d}-{digest.hexdigest()[:16]}"
-        # The list of rows left out on purpose stays, that of refused ones goes: they may be mended. So two names.
-        faults = folder / f"{name}{'-partial' if job.drops else ''}.json"
-        yield Shard(span, folder / f"{name}{job.suffix}", folder / f"{name}-partial{job.suffix}", faults)
-
-
-def _embed(job: _Job, shard: Shard, advance: Callable[[int], None]) -> None:
-    """Write one shard, or the list of its rows without an image."""
-    vectors: list[np.ndarray] = []
-    uncertainty: list[np.ndarray] = []
-    embedded: list[int] = []
-    faults: dict[int, str] = {}
-    for start in range(shard.rows.start, shard.rows.stop, job.batch_size):
-        rows = range(start, min(start + job.batch_size, shard.rows.stop))
-        inputs, unreadable = job.inputs.take(rows)
-        faults |= {rows[k]: fault for k, fault in unreadable.items()}
-        fine = [k for k in range(len(rows)) if k not in unreadable]
-        if fine and (job.drops or not faults):  # of a shard that is not written the rest is only tried
-            block, rated = job.embedder.encode_rated(inputs[fine], job.similarity)
-            vectors.append(block)
-            uncertainty += [] if rated is None else [rated]
-            embedded += [rows[k] for k in fine]
-        advance(len(rows))
-    if faults:
-        text = atomic.json_text([[row, faults[row]] for row in sorted(faults)])
-        write_checked(shard.faults, lambda path: path.write_text(text, "utf-8"))
-    if job.drops or not faults:
-        width = job.embedder.width(job.similarity)
-        matrix = np.concatenate(vectors) if vectors else np.zeros((0, width), dtype=np.float32)
-        lines = [job.table.lines[row] for row in embedded]
-        cells = job.inputs.names
-        names = None if cells is None else [str(cells[row]) for row in embedded]
-        target = shard.partial if faults else shard.full
-        is_rated = job.embedder.rates(job.similarity)
-        numbers = np.concatenate([np.zeros(0, dtype=np.float32), *uncertainty]) if is_rated else None
-        write_checked(target, lambda path: write_vectors(path, lines, names, job.column, matrix, numbers))
 
 
 def _wait(folder: Path, shards: Sequence[Shard], world: int, drops: bool) -> None:
@@ -236,7 +181,7 @@ def _wait(folder: Path, shards: Sequence[Shard], world: int, drops: bool) -> Non
         time.sleep(_SECONDS_BETWEEN_LOOKS)
 
 
-def _left_out(job: _Job, shards: Sequence[Shard]) -> dict[int, str]:
+def _left_out(job: Job, shards: Sequence[Shard]) -> dict[int, str]:
     """Rows without a vector, and why; a note on standard error names them.
 
     Raises:
@@ -260,7 +205,7 @@ def _left_out(job: _Job, shards: Sequence[Shard]) -> dict[int, str]:
 
 
 def _write_index(
-    job: _Job,
+    job: Job,
     folder: Path,
     parts: Mapping[str, checksums.Checked],
     shards: Sequence[Shard],
@@ -272,9 +217,8 @@ def _write_index(
             "model": job.embedder.name,
             "digest": job.embedder.digest,
             "table": job.table.name,
-            "column": job.column,
+            "columns": job.widths,
             "similarity": job.similarity,
-            "width": job.embedder.width(job.similarity),
             "rows": sum(rows),
             "shards": [
                 {"file": name, "rows": count, "bytes": part.bytes, "sha256": part.sha256}

@@ -134,7 +134,7 @@ class Index:
                 f"{self.name}: its rows are {'made from ' if kind in ('text', 'columns') else ''}{kind}, not images, "
                 "so a new image cannot be a query. Ask by a row or a label."
             )
-        projections = self._embedder.project(image)
+        projections = self._embedder.embed_all(image).projections
         if projections.shape[1] != 1:
             raise ValueError(f"an example is one image, got {projections.shape[1]}.")
         vectors: Float[np.ndarray, "spaces dim"] = projections[:, 0].astype(np.float64)

@@ -1,0 +1,108 @@
+"""The work of a job that embeds a table: what its shards are, and how one of them is written.
+
+This module does not know torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mscon.data.table.table import Table
+from mscon.deploy.encodes import Encodes
+from mscon.deploy.inputs import TableInputs
+from mscon.deploy.shard_files import Shard, write_checked, write_vectors
+from mscon.deploy.vectors import FEATURES, MIX, column_of
+from mscon.run import atomic
+
+# Raised whenever the same rows would give another file.
+_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """All that the processes of a job agree on.
+
+    Attributes:
+        inputs: what is encoded.
+        similarity: whose projections are written; None for features, or for all.
+        widths: of the columns of vectors: "features", "projection" of a similarity, or those of all spaces.
+    """
+
+    embedder: Encodes
+    table: Table
+    similarity: str | None
+    inputs: TableInputs
+    widths: Mapping[str, int]
+    suffix: str
+    drops: bool
+    batch_size: int
+    is_all: bool
+
+
+def widths_of(embedder: Encodes, similarity: str | None, all_spaces: bool) -> dict[str, int]:
+    if not all_spaces:
+        return {FEATURES if similarity is None else "projection": embedder.width(similarity)}
+    each = {column_of(name): embedder.width(name) for name in embedder.similarities}
+    return {FEATURES: embedder.width(), **each, MIX: sum(each.values())}
+
+
+def shards_of(job: Job, folder: Path, rows: int) -> Iterator[Shard]:
+    for number, start in enumerate(range(0, len(job.table), rows)):
+        span = range(start, min(start + rows, len(job.table)))
+        model = [job.embedder.digest, *filter(None, [job.embedder.uncertainty_digest])]
+        what = ["all"] if job.is_all else []
+        digest = hashlib.sha256(json.dumps([_FORMAT, *model, *what, job.similarity, job.suffix]).encode())
+        for row, stamp in zip(span, job.inputs.stamps(span), strict=True):
+            digest.update(json.dumps([job.table.lines[row], *stamp]).encode())
+        name = f"{number:05d}-{digest.hexdigest()[:16]}"
+        # The list of rows left out on purpose stays, that of refused ones goes: they may be mended. So two names.
+        faults = folder / f"{name}{'-partial' if job.drops else ''}.json"
+        yield Shard(span, folder / f"{name}{job.suffix}", folder / f"{name}-partial{job.suffix}", faults)
+
+
+def embed(job: Job, shard: Shard, advance: Callable[[int], None]) -> None:
+    """Write one shard, or the list of its rows without an image."""
+    vectors: dict[str, list[np.ndarray]] = {
+        name: [np.zeros((0, width), dtype=np.float32)] for name, width in job.widths.items()
+    }
+    uncertainty: list[np.ndarray] = [np.zeros(0, dtype=np.float32)]
+    embedded: list[int] = []
+    faults: dict[int, str] = {}
+    for start in range(shard.rows.start, shard.rows.stop, job.batch_size):
+        rows = range(start, min(start + job.batch_size, shard.rows.stop))
+        inputs, unreadable = job.inputs.take(rows)
+        faults |= {rows[k]: fault for k, fault in unreadable.items()}
+        fine = [k for k in range(len(rows)) if k not in unreadable]
+        if fine and (job.drops or not faults):  # of a shard that is not written the rest is only tried
+            blocks, rated = _encoded(job, inputs[fine])
+            for name, block in blocks.items():
+                vectors[name].append(block)
+            uncertainty += [] if rated is None else [rated]
+            embedded += [rows[k] for k in fine]
+        advance(len(rows))
+    if faults:
+        text = atomic.json_text([[row, faults[row]] for row in sorted(faults)])
+        write_checked(shard.faults, lambda path: path.write_text(text, "utf-8"))
+    if job.drops or not faults:
+        matrices = {name: np.concatenate(blocks) for name, blocks in vectors.items()}
+        lines = [job.table.lines[row] for row in embedded]
+        cells = job.inputs.names
+        names = None if cells is None else [str(cells[row]) for row in embedded]
+        target = shard.partial if faults else shard.full
+        numbers = np.concatenate(uncertainty) if job.embedder.rates(job.similarity) else None
+        write_checked(target, lambda path: write_vectors(path, lines, names, matrices, numbers))
+
+
+def _encoded(job: Job, inputs: np.ndarray) -> tuple[Mapping[str, np.ndarray], np.ndarray | None]:
+    """The columns of vectors of a batch, and its uncertainty."""
+    if job.is_all:
+        vectors = job.embedder.encode_all(inputs)
+        return vectors.columns, vectors.uncertainty
+    block, rated = job.embedder.encode_rated(inputs, job.similarity)
+    return dict.fromkeys(job.widths, block), rated
