@@ -122,9 +122,7 @@ def judge(
     # Some wrong label is taken for granted, so that labels are ranked where none is estimated to be wrong.
     fixed = None if share is None else max(share, _EXPECTED / rows)
     if by_class is None:
-        agreement = float((logs.argmax(dim=2) == codes).double().mean(dim=1).max())
-        guessed = float(torch.bincount(codes).max()) / rows
-        by_class = agreement - guessed > _PREDICTABLE * (1 - guessed)
+        by_class = predictability(sources, labels) > _PREDICTABLE
     noise = _fit(logs[:, few], codes[few], rates[few], fixed, by_class)
     pooled, right, wrong = _likelihoods(noise, logs, codes, rates)
     total = right + wrong.sum(dim=1)
@@ -142,6 +140,13 @@ def judge(
         spread=spread,
         noise=noise,
     )
+
+
+def predictability(sources: Float[np.ndarray, "sources rows classes"], labels: Int[np.ndarray, " rows"]) -> float:
+    """How far the better source is on the way from guessing the largest class, 0, to predicting every label, 1."""
+    guessed = float(np.bincount(labels).max()) / len(labels)
+    agreement = float((sources.argmax(axis=2) == labels).mean(axis=1).max())
+    return (agreement - guessed) / (1 - guessed)
 
 
 def _likelihoods(
