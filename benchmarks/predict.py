@@ -165,10 +165,11 @@ def text(records: list[dict[str, Any]], command: str) -> str:
             "draws of as many rows, or more.",
         ]
     if covered := [100 * r["coverage"] for r in records if r.get("coverage")]:
+        near = sum(abs(share - 90) <= 2 for share in covered)
         lines += [
             "",
             f"Coverage of {len(covered)} predictors of numbers: {np.mean(covered):.1f} on average, "
-            f"{min(covered):.1f} to {max(covered):.1f}; within 2 of 90: {sum(abs(share - 90) <= 2 for share in covered)}.",
+            f"{min(covered):.1f} to {max(covered):.1f}; {near} are within 2 of 90.",
         ]
     seconds = {r["run"]: r["seconds"] for r in records}
     lines += ["", "Seconds of the first use: " + ", ".join(f"{name} {s:.0f}" for name, s in seconds.items()) + "."]
