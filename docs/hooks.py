@@ -69,7 +69,8 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     def moved(link: re.Match[str]) -> str:
         target = _target(origin, link[2])
         if target is None:
-            return link[1].lstrip("!")[1:-1]  # the words alone
+            # In a page: a mistake, which mkdocs reports. In other files: not part of the site, so the words alone.
+            return link[0] if origin.startswith("docs/") else link[1].lstrip("!")[1:-1]
         return f"{link[1]}({posixpath.relpath(_in_site(target), here)}{link[3] or ''})"
 
     parts = _CODE.split(markdown)
