@@ -44,6 +44,16 @@ INCLUDE = argument(
     argument("--out", "output file, .parquet, .arrow or .npz", metavar="OUT", type=Path, required=True),
     argument("--similarity", "write the projections of this similarity (default: features)", metavar="NAME"),
     flag("--all", "write features, the projections of all similarities, and these side by side (mix), in one file"),
+    argument(
+        "--precision",
+        "how vectors are stored: int8 takes a quarter of the space of float32, and binary (one bit a number) a 32nd; "
+        "mscon.deploy.vector_files.read_vectors decodes them (default: float32)",
+        choices=("float32", "float16", "int8", "binary"),
+        default="float32",
+    ),
+    flag(
+        "--no-uncertainty", "leave out the column uncertainty, which takes longer than the vectors of a small encoder"
+    ),
     IMAGES,
     argument(
         "--link-folder",
@@ -69,7 +79,7 @@ INCLUDE = argument(
     examples="""
     mscon embed runs/shoes --table new.csv --out new.parquet
     mscon embed runs/shoes --table new.csv --out new.npz --similarity closure
-    mscon embed runs/shoes --table new.csv --out new.parquet --all
+    mscon embed runs/shoes --table new.csv --out new.parquet --all --precision int8
     mscon embed hf:owner/shoes --table new.csv --out new.parquet --shard-rows 100000
     torchrun --nproc-per-node 2 -m mscon embed runs/shoes --table new.csv --out new.parquet
     """,
@@ -103,6 +113,8 @@ def embed(arguments: argparse.Namespace) -> None:
     from mscon.deploy.shards import embed_table
 
     model, table = load(arguments.model, trust=arguments.trust), read_table(arguments.table)
+    if arguments.no_uncertainty:
+        model.row_uncertainty = None
     output = embed_table(
         model,
         table,
@@ -112,6 +124,7 @@ def embed(arguments: argparse.Namespace) -> None:
         link_folders=[os.path.abspath(folder) for folder in arguments.link_folder],
         similarity=arguments.similarity,
         all_spaces=arguments.all,
+        precision=arguments.precision,
         shard_rows=arguments.shard_rows,
         missing_images=arguments.missing_images,
         batch_size=arguments.batch_size,
