@@ -22,6 +22,7 @@ from mscon.data.inputs.open import Inputs, Vectors
 from mscon.data.inputs.teachers import TeacherCodes
 from mscon.errors import RecipeError, TableError, counted, first_few
 from mscon.method import catalogue
+from mscon.method.matryoshka import Matryoshka
 from mscon.method.objective_groups import ObjectiveGroup, ObjectiveGroups, groups_of
 from mscon.method.objectives.base import Objective
 from mscon.method.regularisers import FeatureRegulariser
@@ -81,14 +82,18 @@ def method_of(recipe: Recipe, similarities: Sequence[Similarity], inputs: Inputs
 
 
 def _objective(recipe: Recipe, widths: Sequence[int]) -> Objective:
-    """One for all similarities; or groups of them, of those that have it, the width and the views in common."""
+    """One for all similarities; or groups of them, of those that have it, widths, views and prefixes in common."""
     groups = []
     for part, numbers in recipe.grouped("objective"):
-        alike: dict[tuple[int, tuple[int, ...] | None], list[int]] = {}
+        alike: dict[tuple[int, tuple[int, ...] | None, tuple[int, ...]], list[int]] = {}
         for number in numbers:
-            alike.setdefault((widths[number], recipe.compared_views[number]), []).append(number)
-        for (width, views), members in alike.items():
+            heads = recipe.similarities[number].heads or recipe.heads
+            prefixes = tuple(heads.settings.get("matryoshka") or ())
+            alike.setdefault((widths[number], recipe.compared_views[number], prefixes), []).append(number)
+        for (width, views, prefixes), members in alike.items():
             objective = catalogue.build("objective", part.name, part.settings)
+            if prefixes:
+                objective = _on_prefixes(objective, prefixes)
             if recipe.triplets.used and objective.reads_codes:
                 raise RecipeError(
                     f"[triplets] asks for triplets, but objective '{part.name}' reads labels, not what is nearer. Use "
@@ -96,6 +101,13 @@ def _objective(recipe: Recipe, widths: Sequence[int]) -> Objective:
                 )
             groups.append(ObjectiveGroup(objective, tuple(members), width, views))
     return groups[0].objective if len(groups) == 1 else ObjectiveGroups(groups)
+
+
+def _on_prefixes(objective: Objective, prefixes: tuple[int, ...]) -> Objective:
+    try:
+        return Matryoshka(objective, prefixes)
+    except ValueError as error:
+        raise RecipeError(f"[heads] {error}") from None
 
 
 def _candidates(recipe: Recipe, objective: Objective) -> CandidateSource:

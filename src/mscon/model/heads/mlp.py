@@ -19,12 +19,21 @@ class MLP(Heads):
         output_dim: width of each projection; the paper has 32 on ResNet-18 and 64 on ResNet-50.
         batch_norm: normalise the hidden layer over the batch. The authors' head has none
             (docs/decisions/0005).
+        matryoshka: the loss is also computed on so many first dimensions of each projection, such as [8, 16], which
+            then work alone, see `mscon.method.matryoshka`; empty for whole projections only.
     """
 
     def __init__(
-        self, similarities: int, input_dim: int, hidden_dim: int = 0, output_dim: int = 32, batch_norm: bool = True
+        self,
+        similarities: int,
+        input_dim: int,
+        hidden_dim: int = 0,
+        output_dim: int = 32,
+        batch_norm: bool = True,
+        matryoshka: tuple[int, ...] | None = None,
     ) -> None:
         super().__init__()
+        del matryoshka  # read by what builds the objective
         hidden = hidden_dim or input_dim
         if not (1 <= hidden <= WIDEST and 1 <= output_dim <= WIDEST):
             raise ValueError(
