@@ -8,7 +8,7 @@ PIP      := $(VENV)/bin/python -m pip install --quiet --quiet --disable-pip-vers
 # Those that pyproject.toml names.
 VERSIONS := 3.11 3.12 3.13
 
-.PHONY: demo test test-reliability check lowest versions clean
+.PHONY: demo test test-reliability check docs dist lowest versions clean
 
 demo: $(VENV)/.demo  ## train and compare on real glyphs, then write a report to open
 	$(VENV)/bin/mscon demo
@@ -24,6 +24,9 @@ check: $(VENV)/.dev  ## format, lint, types
 	$(VENV)/bin/ruff format --check src tests benchmarks examples
 	$(VENV)/bin/ruff check src tests benchmarks examples
 	$(VENV)/bin/mypy
+
+dist: $(VENV)/.dev  ## wheel and sdist in dist/, bit for bit the same for the same commit
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(VENV)/bin/python -m hatchling build
 
 lowest:  ## the tests again, with the oldest versions that pyproject.toml allows
 	$(MAKE) test VENV=.venv-lowest PIP_CONSTRAINT=$(CURDIR)/tests/lowest.txt

@@ -31,6 +31,7 @@ VERBS = (
     "card",
     "push",
     "list",
+    "doctor",
 )
 
 

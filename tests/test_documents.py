@@ -78,7 +78,8 @@ def test_every_verb_in_a_document_exists(path):
 
 def test_every_option_in_a_document_exists():
     options = {option for verb in VERBS for option in re.findall(r"(?<!\S)--?[a-z][a-z-]*", help_of(verb))}
-    options |= {"--nproc-per-node", "--upgrade", "--write"}  # of torchrun, pip and benchmarks
+    # Of torchrun, pip, benchmarks and docker.
+    options |= {"--nproc-per-node", "--upgrade", "--write", "--build-arg", "--rm", "--tag", "--user", "--volume"}
     for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
         text = path.read_text("utf-8")
         shown = "\n".join([*re.findall(r"```bash\n(.*?)```", text, re.DOTALL), *re.findall(r"`([^`\n]+)`", text)])

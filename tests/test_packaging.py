@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
+import shutil
+import site
 import subprocess
 import sys
+import tarfile
 import tomllib
+import venv
 import zipfile
 from pathlib import Path
 
 import pytest
 
+import mscon
 from licences import EXCEPTIONS, installed, is_permissive, licence
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+EPOCH = "1767225600"
 
 
 def test_the_lowest_versions_tested_are_the_lowest_allowed():
@@ -75,13 +82,39 @@ def test_what_is_permissive(text, expected):
     assert is_permissive(text) is expected
 
 
-def test_a_wheel_holds_every_file_of_the_packages_and_installs_without_a_network(tmp_path):
-    """Built and installed by pip with `--no-index`; what is installed runs by itself."""
+@pytest.fixture(scope="module")
+def archives(tmp_path_factory):
+    """The sdist and the wheel of this checkout, in one folder."""
     pytest.importorskip("hatchling")
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "-q"]
-    source = ["--no-build-isolation", "--no-deps", "--wheel-dir", str(tmp_path / "wheels"), str(ROOT)]
-    subprocess.run([*pip, "wheel", "--no-index", *source], check=True, capture_output=True)
-    (wheel,) = (tmp_path / "wheels").glob("mscon-*.whl")
+    return _built(ROOT, tmp_path_factory.mktemp("dist"))
+
+
+def _built(source: Path, folder: Path) -> Path:
+    command = [sys.executable, "-m", "hatchling", "build", "-d", str(folder)]
+    subprocess.run(command, cwd=source, env=os.environ | {"SOURCE_DATE_EPOCH": EPOCH}, check=True, capture_output=True)
+    return folder
+
+
+def test_archives_built_elsewhere_and_later_of_the_same_files_are_the_same_bit_for_bit(archives, tmp_path):
+    """The second time from the unpacked sdist, so that also holds everything."""
+    (sdist,) = archives.glob("mscon-*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        assert {int(member.mtime) for member in archive} == {int(EPOCH)}
+        archive.extractall(tmp_path, filter="data")
+    (source,) = tmp_path.iterdir()
+    for path in source.rglob("*"):
+        if path.is_file():
+            path.chmod(path.stat().st_mode & 0o700)  # as under another umask
+            os.utime(path)
+    again = _built(source, tmp_path / "again")
+    assert sorted(path.name for path in archives.iterdir()) == sorted(path.name for path in again.iterdir())
+    for path in archives.iterdir():
+        assert path.read_bytes() == (again / path.name).read_bytes(), path.name
+
+
+def test_a_wheel_holds_every_file_of_the_packages_and_runs_in_an_environment_of_its_own(archives, tmp_path):
+    """As pipx does it: a new environment, the wheel, its command; without a network, and with packages from here."""
+    (wheel,) = archives.glob("mscon-*.whl")
     tracked = {
         path.relative_to(ROOT / "src").as_posix()
         for path in (ROOT / "src").rglob("*")
@@ -89,11 +122,53 @@ def test_a_wheel_holds_every_file_of_the_packages_and_installs_without_a_network
     }
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     assert names == tracked
-    target = ["--no-deps", "--target", str(tmp_path / "installed"), "--find-links", str(tmp_path / "wheels")]
-    subprocess.run([*pip, "install", "--no-index", *target, "mscon"], check=True, capture_output=True)
-    code = f"import sys; sys.path.insert(0, {str(tmp_path / 'installed')!r}); import mscon; print(mscon.__file__)\n"
-    code += "from mscon.cli import main; main(['list', 'recipes']); sys.exit(main(['--version']))"
-    ended = subprocess.run([sys.executable, "-I", "-c", code], cwd=tmp_path, capture_output=True, text=True)
-    assert ended.returncode == 0, ended.stderr
-    assert ended.stdout.startswith(str(tmp_path / "installed"))
-    assert "glyphs" in ended.stdout
+    venv.create(tmp_path / "environment", symlinks=True)
+    python = tmp_path / "environment" / "bin" / "python"
+    pip = [sys.executable, "-m", "pip", "--python", str(python), "--disable-pip-version-check", "--no-input", "-q"]
+    subprocess.run([*pip, "install", "--no-index", "--no-deps", str(wheel)], check=True, capture_output=True)
+    (packages,) = (tmp_path / "environment" / "lib").glob("python*/site-packages")
+    # Names in a .pth file are searched after those of the environment itself.
+    (packages / "here.pth").write_text("\n".join(site.getsitepackages()) + "\n")
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
+    def output(*words: str | Path) -> str:
+        return subprocess.run(words, cwd=tmp_path, env=environment, check=True, capture_output=True, text=True).stdout
+
+    assert output(python, "-c", "import mscon; print(mscon.__file__)").startswith(str(packages))
+    assert output(python.with_name("mscon"), "--version") == f"mscon {mscon.__version__}\n"
+    assert "glyphs" in output(python.with_name("mscon"), "list", "recipes")
+
+
+def test_the_version_is_one_and_the_changelog_begins_with_it_or_with_what_is_unreleased():
+    text = (ROOT / "CHANGELOG.md").read_text("utf-8")
+    released = re.findall(r"^## (?!Unreleased$)(.+)$", text, re.MULTILINE)
+    headings = [re.fullmatch(r"(\d+\.\d+\.\d+) \(\d{4}-\d\d-\d\d\)", heading) for heading in released]
+    assert all(headings), "a release is `## 1.2.3 (2026-12-31)`"
+    versions = [tuple(map(int, heading[1].split("."))) for heading in headings if heading]
+    assert versions == sorted(set(versions), reverse=True)
+    assert text.count("\n## Unreleased\n") <= 1
+    if "\n## Unreleased\n" in text:
+        assert re.findall(r"^## (.+)$", text, re.MULTILINE)[0] == "Unreleased"
+    else:
+        assert released[0].startswith(f"{mscon.__version__} ")
+    citation = (ROOT / "CITATION.cff").read_text("utf-8")
+    assert re.findall(r"^version: (.+)$", citation, re.MULTILINE) == [mscon.__version__]
+
+
+def test_the_image_of_the_dockerfile_is_linted():
+    hadolint = shutil.which("hadolint", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    if hadolint is None:
+        pytest.skip("hadolint is not installed")
+    linted = subprocess.run([hadolint, str(ROOT / "Dockerfile")], capture_output=True, text=True)
+    assert (linted.stdout, linted.returncode) == ("", 0)
+
+
+def test_the_image_gets_what_a_build_needs_and_does_not_run_as_root():
+    text = (ROOT / "Dockerfile").read_text("utf-8")
+    copied = {word for words in re.findall(r"^COPY (.+) \S+$", text, re.MULTILINE) for word in words.split()}
+    assert copied == {"pyproject.toml", "README.md", "LICENSE", "src"}
+    ignored = (ROOT / ".dockerignore").read_text("utf-8").splitlines()
+    assert {line.removeprefix("!") for line in ignored if line.startswith("!")} == copied
+    assert re.findall(r"^USER (.+)$", text, re.MULTILINE)[-1] == "10001"
+    (extras,) = re.findall(r"^ARG EXTRAS=(.+)$", text, re.MULTILINE)
+    assert set(extras.split(",")) <= PROJECT["project"]["optional-dependencies"].keys()

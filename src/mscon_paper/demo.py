@@ -40,7 +40,7 @@ def demo(out: Path, *, seeds: int | None = None, jobs: int | None = None, quick:
     began = time.monotonic()
     report, explorer = out / "report.html", out / "explorer.html"
     outputs.need_free([explorer], is_ours=lambda path: outputs.is_page(path, "explorer"))
-    table = glyphs.prepare(cache_folder().parent / "glyphs")
+    table = glyphs.prepare(cache_folder("glyphs"))
     recipe = recipes.parse(recipe_text("glyphs"), SETTINGS)
     result = compare(recipe, table, out, methods=METHODS, held_out=HELD_OUT, seeds=seeds, jobs=jobs, quick=quick)
     build_explorer(Run.open(result.run), explorer)

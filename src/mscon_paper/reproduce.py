@@ -126,7 +126,7 @@ def find_table(experiment: Experiment, data: Path | None) -> Path:
                 f"{experiment.data}.\n"
                 f"  `mscon prepare {experiment.source} ROOT` checks the folder, and names what is missing."
             )
-        data = cache_folder().parent / experiment.source
+        data = cache_folder(experiment.source)
     elif not data.exists():
         raise TableError(
             f"--data '{data}' does not exist. Experiment '{experiment.name}' needs {experiment.source_title}: "

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import mscon
 from mscon.cli import (
     deployment,
+    doctor,
     evidence,
     experiments,
     explore,
@@ -155,6 +156,7 @@ def _parser() -> tuple[argparse.ArgumentParser, argparse._SubParsersAction[argpa
         deployment.push,
         experiments.reproduce,
         list.list_,
+        doctor.doctor,
     ):
         verb.add_to(verbs)
     return parser, verbs

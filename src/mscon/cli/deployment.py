@@ -63,6 +63,14 @@ INCLUDE = argument(
         action="append",
         default=[],
     ),
+    argument(
+        "--remote",
+        "what addresses of images may begin with, such as s3://bucket/; may be repeated (default: [data] remote of the "
+        "model)",
+        metavar="PREFIX",
+        action="append",
+        default=[],
+    ),
     VECTORS,
     argument(
         "--missing-images",
@@ -122,6 +130,7 @@ def embed(arguments: argparse.Namespace) -> None:
         images=arguments.images,
         vectors=arguments.vectors,
         link_folders=[os.path.abspath(folder) for folder in arguments.link_folder],
+        remote=arguments.remote,
         similarity=arguments.similarity,
         all_spaces=arguments.all,
         precision=arguments.precision,

@@ -15,7 +15,8 @@ from jaxtyping import Float, Shaped
 
 from mscon.data.inputs.views import plain
 from mscon.deploy import packed
-from mscon.deploy.inputs import open_columns, picture_batches, pictures
+from mscon.deploy.inputs import open_columns
+from mscon.deploy.pictures import picture_batches, pictures
 from mscon.deploy.vectors import RowVectors
 from mscon.errors import RunError, nearest, numbered
 from mscon.model.digest import digest

@@ -16,9 +16,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+from mscon.data.inputs.image_faults import missing_images_text
 from mscon.data.table.table import Table, unit
 from mscon.deploy.encodes import Encodes
-from mscon.deploy.inputs import missing_images_text, open_table
+from mscon.deploy.inputs import open_table
 from mscon.deploy.shard_files import (
     INDEX,
     Shard,
@@ -54,6 +55,7 @@ def embed_table(
     images: str | Path | None = None,
     vectors: str | None = None,
     link_folders: Sequence[str] = (),
+    remote: Sequence[str] = (),
     similarity: str | None = None,
     all_spaces: bool = False,
     precision: Precision = "float32",
@@ -82,6 +84,7 @@ def embed_table(
         images: folder that image paths, and a file of vectors, are relative to; by default the table's.
         vectors: of a model of vectors the file or column that holds them; by default called as in training.
         link_folders: folders into which links among the images may lead; by default those of the model's recipe.
+        remote: what addresses of images may begin with; by default what the model's recipe allows.
         similarity: the projection of this one; None for features.
         all_spaces: write features, the projections of every similarity and mix.
         precision: in which vectors are stored, see `mscon.deploy.vectors.Quantisation`; `read_vectors` reads them.
@@ -117,7 +120,7 @@ def embed_table(
         need_folder(folder, [table.path, *reads])
     spaces = spaces_of(embedder, similarity, all_spaces)
     drops = missing_images == "drop"
-    inputs = open_table(table, table_data(embedder, vectors, link_folders), images, embedder.known, drops)
+    inputs = open_table(table, table_data(embedder, vectors, link_folders, remote), images, embedder.known, drops)
     outputs.need_free(final, images=inputs.files, overwrite=overwrite)
     of_shards: Precision = "float32" if shard_rows is None else precision
     job = Job(embedder, table, similarity, inputs, spaces, out.suffix, drops, batch_size, all_spaces, of_shards)
@@ -157,10 +160,16 @@ def embed_table(
         ) from None
 
 
-def table_data(embedder: Encodes, vectors: str | None, link_folders: Sequence[str] = ()) -> Data:
-    """What is encoded, with the name that the vectors have in this table, and where links may lead here."""
+def table_data(
+    embedder: Encodes, vectors: str | None, link_folders: Sequence[str] = (), remote: Sequence[str] = ()
+) -> Data:
+    """What is encoded, with the name that the vectors have in this table, and where links and addresses may lead."""
     data = embedder.recipe.data
     data = replace(data, link_folders=tuple(link_folders)) if link_folders else data
+    try:
+        data = replace(data, remote=tuple(remote)) if remote else data
+    except ValueError as error:
+        raise RunError(f"--remote: {error}") from None
     if vectors is None:
         return data
     if data.input != "vectors":

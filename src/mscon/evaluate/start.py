@@ -76,7 +76,11 @@ def start_of(run: Run, *, progress: bool = False) -> Start | None:
     title = start_title(recipe)
     if title is None:
         return None
-    data = {name: value for name, value in asdict(recipe.data).items() if not name.startswith(("split", "link"))}
+    data = {
+        name: value
+        for name, value in asdict(recipe.data).items()
+        if not name.startswith(("split", "link", "remote", "cache", "decode"))
+    }
     if not recipe.data.white:  # which older versions did not know
         del data["white"]
     digest = hashlib.sha256(json.dumps([title == INPUTS, data], sort_keys=True).encode())
@@ -113,7 +117,7 @@ def _cached(run: Run, encoder: Encoder, digest: str, progress: bool) -> Float32[
     if (of_inputs := run.features_inputs) is None:  # from an older mscon: it is not known which inputs they were
         return _encoded(run, encoder, progress)
     key = hashlib.sha256(f"{digest} {of_inputs}".encode()).hexdigest()
-    path = cache_folder().parent / "starts" / f"{key[:32]}.npy"
+    path = cache_folder("starts") / f"{key[:32]}.npy"
     try:
         features: Float32[np.ndarray, "rows width"] = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError):  # not there, or damaged: it is computed again

@@ -51,7 +51,15 @@ class ObjectiveGroups(Objective):
         self.reads_codes = any(group.objective.reads_codes for group in groups)
         self.least_views = max(group.objective.least_views for group in groups)
 
+    def refusals(self, similarities: Sequence[Similarity]) -> list[str]:
+        return [
+            message
+            for group in self.groups
+            for message in group.objective.refusals([similarities[i] for i in group.similarities])
+        ]
+
     def prepare(self, similarities: Sequence[Similarity], dim: int) -> None:
+        super().prepare(similarities, dim)
         for group in self.groups:
             group.objective.prepare([similarities[i] for i in group.similarities], group.width or dim)
 

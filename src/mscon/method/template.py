@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -12,7 +12,6 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import normalize, pad
 
-from mscon.errors import RecipeError
 from mscon.method.competition import NEVER, Competition
 from mscon.method.kernels.lengths import lengths_of
 from mscon.method.kernels.path import Positives
@@ -27,7 +26,6 @@ from mscon.method.objectives.base import (
     block_losses,
     positive,
 )
-from mscon.method.similarities.base import Similarity
 
 PairLoss = Callable[[Float[Tensor, "anchors candidates"], Float[Tensor, "anchors candidates"]], Tensor]
 """Logit of a positive and log-sum of what it competes with -> loss of the pair."""
@@ -259,18 +257,3 @@ def against_negatives(block: Block, logits: Logits) -> Terms:
     """Each positive competes with itself and with the negatives, not with other positives."""
     weights = known_weights(block, logits)
     return Terms(weights, log_mask(block.pairs.negative, weights), itself=1.0)
-
-
-def need_negatives(objective: str, similarities: Sequence[Similarity]) -> None:
-    """Refuse kinds under which nearly all rows are a little alike: numbers, ordered levels and teachers.
-
-    Raises:
-        RecipeError: with what would do in place of the objective of that name.
-    """
-    for similarity in similarities:
-        if similarity.geometry == "line" or similarity.reads_vectors:
-            raise RecipeError(
-                f"objective '{objective}' compares with rows that are not alike in anything, of which similarity "
-                f"'{similarity.column}' of kind {type(similarity).__name__} has hardly any. Use objective 'sincere', "
-                "whose positives compete with what is less alike, or 'supcon' for it."
-            )

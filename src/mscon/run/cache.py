@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,12 +19,81 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-def cache_folder() -> Path:
-    """Where decoded images lie: $MSCON_CACHE, else $XDG_CACHE_HOME/mscon, else ~/.cache/mscon; folder "images"."""
+# Folder -> what is in it. Every entry is named after a digest, by which it is told from files of somebody else.
+CONTENTS = {
+    "images": "decoded images",
+    "features": "features of frozen encoders",
+    "starts": "features before training",
+    "text": "vectors of texts",
+    "unpacked": "images that lay within a table",
+}
+_ENTRY = re.compile(r"\.?([0-9a-f]{32})(\.|$)")
+
+
+def cache_folder(name: str = "images") -> Path:
+    """A folder of the cache, which lies in $MSCON_CACHE, else $XDG_CACHE_HOME/mscon, else ~/.cache/mscon."""
     if folder := os.environ.get("MSCON_CACHE"):
-        return Path(folder) / "images"
+        return Path(folder) / name
     users = os.environ.get("XDG_CACHE_HOME")
-    return (Path(users) if users else Path.home() / ".cache") / "mscon" / "images"
+    return (Path(users) if users else Path.home() / ".cache") / "mscon" / name
+
+
+@dataclass(frozen=True, slots=True)
+class Cached:
+    """What one folder of the cache holds.
+
+    Attributes:
+        folder: where it lies; it need not exist.
+        contents: what is in it, in words.
+        entries: files and folders that mscon wrote; others that lie beside them are not listed.
+        size: of the entries, in bytes.
+    """
+
+    folder: Path
+    contents: str
+    entries: tuple[Path, ...]
+    size: int
+
+
+def caches() -> list[Cached]:
+    """Every folder of the cache with what mscon wrote there; one that cannot be read counts as empty."""
+    entries = {name: _entries(cache_folder(name)) for name in CONTENTS}
+    return [
+        Cached(cache_folder(name), contents, entries[name], sum(map(_size, entries[name])))
+        for name, contents in CONTENTS.items()
+    ]
+
+
+def clear(cached: Cached) -> int:
+    """Remove the entries of a folder; those that a process is writing stay. Returns how many bytes are gone."""
+    for path in cached.entries:
+        key = _ENTRY.match(path.name)
+        if path.name.startswith("."):
+            atomic.remove_leftover(path)
+        elif key and not _is_being_written(path.with_name(f"{key[1]}.lock")):
+            atomic.remove(path)
+    return cached.size - sum(_size(path) for path in cached.entries)
+
+
+def _entries(folder: Path) -> tuple[Path, ...]:
+    with contextlib.suppress(OSError):
+        return tuple(sorted(path for path in folder.iterdir() if _ENTRY.match(path.name)))
+    return ()
+
+
+def _is_being_written(lock_file: Path) -> bool:
+    with contextlib.suppress(OSError), lock_file.open("rb") as file:
+        return lock(file.fileno()) == "another's"
+    return False
+
+
+def _size(path: Path) -> int:
+    """Of a file, or of all files in a folder; 0 for what is gone. Links count as what they are."""
+    with contextlib.suppress(OSError):
+        if path.is_dir() and not path.is_symlink():
+            return sum(map(_size, path.iterdir()))
+        return path.lstat().st_size
+    return 0
 
 
 @contextlib.contextmanager
@@ -79,7 +150,7 @@ def need_room(folder: Path, size: int, what: str, setting: str) -> None:
     free = shutil.disk_usage(folder).free
     if size > free:
         raise RunError(
-            f"{what} need {_in_words(size)} in '{folder}', where {_in_words(free)} are free. "
+            f"{what} need {size_in_words(size)} in '{folder}', where {size_in_words(free)} are free. "
             f"Set the environment variable MSCON_CACHE to a larger disk, or {setting} to a smaller number."
         )
 
@@ -101,5 +172,6 @@ def new_array(path: Path, dtype: np.dtype, shape: tuple[int, ...]) -> np.memmap:
     return array
 
 
-def _in_words(size: int) -> str:
+def size_in_words(size: int) -> str:
+    """`size_in_words(3_400_000)` is "3.4 MB"."""
     return f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:,.3g} MB"

@@ -75,6 +75,15 @@ def resolve(settings: Train, encoder: nn.Module, device: str) -> Train:
     return dataclasses.replace(settings, precision=precision, channels_last=channels_last)
 
 
+def precisions(device: str) -> dict[str, str]:
+    """What precision "auto" stands for on a device: for encoders with grouped convolutions, and for all others."""
+    kinds = {
+        "grouped convolutions, such as EfficientNet": nn.Conv2d(2, 2, 3, groups=2),
+        "other encoders": nn.Identity(),
+    }
+    return {kind: resolve(Train(), encoder, device).precision for kind, encoder in kinds.items()}
+
+
 class _Processes(DDPStrategy):
     """Fabric's processes, devices and process group, without its wrapper around the module.
 

@@ -63,7 +63,8 @@ def fit(
     Args:
         recipe: a Recipe; or a list of label columns, whose kinds are then inferred from their cells. Add "same_row" to
             the list to learn also from views of the same row. Without a recipe the encoder reads the columns in
-            `numbers` and `categories`; else the images of the column `image`; else the only column of vectors.
+            `numbers` and `categories`; else the images of the column `image`; else what `mscon.init` would choose:
+            another column of images, vectors, texts, or all columns of numbers that are left.
         table: a path, a DataFrame, or the result of `mscon.read_table`. Recipe and table may come in either order.
         out: the run directory. It must not exist, or be empty, unless `overwrite` is set: then an existing run is
             replaced once the new one has its first checkpoint. Default: runs/TABLE-DATE.
@@ -145,7 +146,7 @@ def fit(
             return None
         training = training if frozen is None else frozen.training_on(training, rows, table.name, progress)
         if recipe.data.input == "image":
-            protected += {(root / image).parent for image in rows.get_column("image").to_list()}
+            protected += {(root / image.rpartition("::")[2]).parent for image in rows.get_column("image").to_list()}
         with folder.training_lock(out) if is_first() else contextlib.nullcontext():
             run = Run.create(out, overwrite, protected) if is_first() else Run(out, trust=True)
             if is_first():

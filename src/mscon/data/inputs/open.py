@@ -154,7 +154,7 @@ def _unpack(pictures: pl.Series, files: list[str | None], name: str) -> Path:
     Raises:
         RunError: if it cannot be written.
     """
-    folder = cache_folder().parent / _UNPACKED / name
+    folder = cache_folder(_UNPACKED) / name
     if folder.is_dir():
         return folder
     with cache_writing(folder.parent, "the images in the table"):

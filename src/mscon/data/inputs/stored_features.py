@@ -88,7 +88,7 @@ class FeatureFile:
         key = [_FORMAT, self.encoder.digest, self.images.images.shape[1:], drawn]
         digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode())
         digest.update(np.ascontiguousarray(self.images.fingerprints[self.rows]).tobytes())
-        return cache_folder().parent / "features" / f"{digest.hexdigest()[:32]}.npy"
+        return cache_folder("features") / f"{digest.hexdigest()[:32]}.npy"
 
     @property
     def is_there(self) -> bool:

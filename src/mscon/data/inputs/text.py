@@ -44,7 +44,7 @@ def embed(texts: Sequence[str], model: str) -> Float32[np.ndarray, "rows dim"]:
     digest = hashlib.sha256(json.dumps([model, _stamp(place)]).encode())
     for text in texts:
         digest.update(hashlib.sha256(text.encode()).digest())
-    path = cache_folder().parent / "text" / f"{digest.hexdigest()[:32]}.npy"
+    path = cache_folder("text") / f"{digest.hexdigest()[:32]}.npy"
     if not path.is_file():
         distinct = list(dict.fromkeys(texts))
         index = {text: number for number, text in enumerate(distinct)}

@@ -46,6 +46,9 @@ class AcrossInputs(Objective):
         self.learns_width = objective.learns_width
         self.least_views = max(2, objective.least_views)  # the inputs of a row are views of it
 
+    def refusals(self, similarities: Sequence[Similarity]) -> list[str]:
+        return self.objective.refusals(similarities)
+
     def prepare(self, similarities: Sequence[Similarity], dim: int) -> None:
         self.objective.prepare(similarities, dim)
 

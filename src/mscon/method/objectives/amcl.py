@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from mscon.method.kernels.precision import products
 from mscon.method.objectives.base import AnchorLosses, Block, Comparison, Losses, Objective, block_losses, positive
 from mscon.method.similarities.base import Similarity
-from mscon.method.template import cosine_logits, known_weights, need_negatives
+from mscon.method.template import cosine_logits, known_weights
 
 
 class AMCL(Objective):
@@ -46,6 +46,7 @@ class AMCL(Objective):
         https://github.com/LeiWangR/cl.
     """
 
+    needs_negatives = True
     learns_width = True
 
     def __init__(
@@ -61,7 +62,7 @@ class AMCL(Objective):
         self.phi = nn.Sequential()
 
     def prepare(self, similarities: Sequence[Similarity], dim: int) -> None:
-        need_negatives("amcl", similarities)
+        super().prepare(similarities, dim)
         self.phi.extend([nn.Linear(dim, self.hidden), nn.ReLU(), nn.Linear(self.hidden, dim)])
 
     def forward(self, comparison: Comparison) -> Losses:

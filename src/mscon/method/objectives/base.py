@@ -14,11 +14,13 @@ from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from mscon.errors import RecipeError
 from mscon.method.comparison import Comparison as Comparison
 from mscon.method.comparison import Losses as Losses
 from mscon.method.comparison import SampleOrigin
 from mscon.method.kernels.precision import no_rounding
 from mscon.method.pairs import LazyPairs, Pairs
+from mscon.method.refusals import unmet
 from mscon.method.similarities.base import Similarity
 
 AverageOver = Literal["anchors_with_a_positive", "all_anchors"]
@@ -40,6 +42,8 @@ class Objective(nn.Module, ABC):
         learns_width: True for those that learn something of the width of the projections.
         least_views: how many views of a row it needs in a batch.
         has_constant_targets: True for those that take targets computed of projections as constants in the gradient.
+        needs_negatives: True for those that compare with rows that are not alike in anything.
+        needs_classes: True for those that learn something for each class.
     """
 
     temperature: float | None = None
@@ -49,10 +53,21 @@ class Objective(nn.Module, ABC):
     learns_width: bool = False
     least_views: int = 1
     has_constant_targets: bool = False
+    needs_negatives: bool = False
+    needs_classes: bool = False
+
+    def refusals(self, similarities: Sequence[Similarity]) -> list[str]:
+        """Why it cannot serve these similarities, and what to do: a message for each. `mscon check` prints them."""
+        return unmet(type(self), similarities, negatives=self.needs_negatives, classes=self.needs_classes)
 
     def prepare(self, similarities: Sequence[Similarity], dim: int) -> None:
-        """Called once before training, for objectives that learn something of their own, or refuse a kind."""
-        del similarities, dim
+        """Called once before training; raises RecipeError with all `refusals`.
+
+        Objectives that learn something of their own extend it, and create that for projections of width `dim`.
+        """
+        del dim
+        if messages := self.refusals(similarities):
+            raise RecipeError(*messages)
 
     @abstractmethod
     def forward(self, comparison: Comparison) -> Losses:

@@ -15,7 +15,7 @@ from mscon.method.kernels.precision import no_rounding
 from mscon.method.objectives.base import AnchorLosses, Block, Comparison, Losses, Objective, block_losses, positive
 from mscon.method.similarities.base import Similarity
 from mscon.method.sinkhorn import sinkhorn
-from mscon.method.template import cosine_logits, known_weights, log_mask, log_sum, need_negatives
+from mscon.method.template import cosine_logits, known_weights, log_mask, log_sum
 
 # Share of a cluster's direction that a step of training leaves as it was.
 _MOMENTUM = 0.9
@@ -48,6 +48,7 @@ class BECLR(Objective):
         neighbours of two views was not read: unconfirmed. The few-shot step is `mscon.evaluate.few_shot`.
     """
 
+    needs_negatives = True
     reads_codes = True
     has_constant_targets = True
     steps: Tensor
@@ -73,7 +74,7 @@ class BECLR(Objective):
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
     def prepare(self, similarities: Sequence[Similarity], dim: int) -> None:
-        need_negatives("beclr", similarities)
+        super().prepare(similarities, dim)
         self.similarities = tuple(similarities)
         if self.neighbours and dim < 1:
             raise RecipeError(

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from mscon.method.kernels.lengths import lengths_of
 from mscon.method.objectives.base import AnchorLosses, Block, Comparison, Losses, Objective, block_losses, positive
-from mscon.method.similarities.base import Similarity
-from mscon.method.template import cosine_logits, known_weights, log_mask, need_negatives, shares
+from mscon.method.template import cosine_logits, known_weights, log_mask, shares
 
 
 class CACR(Objective):
@@ -41,6 +38,8 @@ class CACR(Objective):
         with a correction for negatives that are none (debiased) are not included.
     """
 
+    needs_negatives = True
+
     def __init__(
         self,
         t_positive: float = 1.0,
@@ -53,10 +52,6 @@ class CACR(Objective):
         self.t_positive, self.t_negative = positive("t_positive", t_positive), positive("t_negative", t_negative)
         self.alpha, self.beta = positive("alpha", alpha), positive("beta", beta)
         self.detach_weights = detach_weights
-
-    def prepare(self, similarities: Sequence[Similarity], dim: int) -> None:
-        del dim
-        need_negatives("cacr", similarities)
 
     def forward(self, comparison: Comparison) -> Losses:
         for vectors, name in ((comparison.anchors, "anchors"), (comparison.candidates, "candidates")):

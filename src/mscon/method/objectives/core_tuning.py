@@ -11,9 +11,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity, cross_entropy
 
-from mscon.method.class_counts import class_count
 from mscon.method.mixtures import mixing_share
 from mscon.method.objectives.base import AnchorLosses, Block, Comparison, Losses, Objective, block_losses, positive
+from mscon.method.refusals import class_counts
 from mscon.method.similarities.base import Similarity
 from mscon.method.template import Logits, Terms, cosine_logits, template_losses
 
@@ -51,6 +51,7 @@ class CoreTuning(Objective):
         https://github.com/Vanint/Core-tuning.
     """
 
+    needs_classes = True
     reads_codes = True
     numbers_classes = True
     learns_width = True
@@ -63,8 +64,8 @@ class CoreTuning(Objective):
         self.classifiers = nn.ModuleList()
 
     def prepare(self, similarities: Sequence[Similarity], dim: int) -> None:
-        for similarity in similarities:
-            self.classifiers.append(nn.Linear(dim, class_count("core_tuning", similarity), bias=False))
+        super().prepare(similarities, dim)
+        self.classifiers.extend(nn.Linear(dim, count, bias=False) for count in class_counts(similarities))
 
     def forward(self, comparison: Comparison) -> Losses:
         return block_losses(self._losses_of, comparison)

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from mscon.method.class_counts import class_count
 from mscon.method.kernels.precision import no_rounding
 from mscon.method.objectives.base import Comparison, Losses, Objective
+from mscon.method.refusals import class_counts
 from mscon.method.similarities.base import Similarity
 
 
@@ -21,6 +21,7 @@ class CrossEntropy(Objective):
     the classifier sits on the features that are kept.
     """
 
+    needs_classes = True
     compares = False
     reads_codes = True
     numbers_classes = True
@@ -31,8 +32,8 @@ class CrossEntropy(Objective):
         self.prototypes = nn.ModuleList()
 
     def prepare(self, similarities: Sequence[Similarity], dim: int) -> None:
-        for similarity in similarities:
-            self.prototypes.append(nn.Linear(dim, class_count("cross_entropy", similarity)))
+        super().prepare(similarities, dim)
+        self.prototypes.extend(nn.Linear(dim, count) for count in class_counts(similarities))
 
     def forward(self, comparison: Comparison) -> Losses:
         per_anchor, labelled, ceiling, correct = [], [], [], []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -11,8 +10,7 @@ from torch import Tensor
 
 from mscon.method.objectives.base import AnchorLosses, Block, Comparison, Losses, Objective, block_losses, positive
 from mscon.method.objectives.supcon import supcon_losses
-from mscon.method.similarities.base import Similarity
-from mscon.method.template import Logits, cosine_logits, known_weights, need_negatives
+from mscon.method.template import Logits, cosine_logits, known_weights
 
 
 class DCL(Objective):
@@ -37,14 +35,12 @@ class DCL(Objective):
         codes about, one lets the gradient through the weights, lightly's does not, and neither does this.
     """
 
+    needs_negatives = True
+
     def __init__(self, temperature: float = 0.1, sigma: float | None = None) -> None:
         super().__init__()
         self.temperature: float = positive("temperature", temperature)
         self.sigma = None if sigma is None else positive("sigma", sigma)
-
-    def prepare(self, similarities: Sequence[Similarity], dim: int) -> None:
-        del dim
-        need_negatives("dcl", similarities)
 
     def forward(self, comparison: Comparison) -> Losses:
         assert self.temperature is not None

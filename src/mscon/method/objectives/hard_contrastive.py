@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 
 from mscon.method.objectives.base import Block, positive
-from mscon.method.similarities.base import Similarity
-from mscon.method.template import Logits, Template, Terms, known_weights, log_mask, need_negatives
+from mscon.method.template import Logits, Template, Terms, known_weights, log_mask
 
 
 class HardContrastive(Template):
@@ -32,15 +29,13 @@ class HardContrastive(Template):
         threshold is a quantile of the similarities to negatives; here it is their number, which is the same.
     """
 
+    needs_negatives = True
+
     def __init__(self, temperature: float = 0.2, hardest: float = 0.1) -> None:
         super().__init__(temperature)
         self.hardest = positive("hardest", hardest)
         if hardest > 1:
             raise ValueError(f"hardest is a share and must be at most 1, got {hardest}.")
-
-    def prepare(self, similarities: Sequence[Similarity], dim: int) -> None:
-        del dim
-        need_negatives("hard_contrastive", similarities)
 
     def terms(self, block: Block, logits: Logits) -> Terms:
         negative = block.pairs.negative

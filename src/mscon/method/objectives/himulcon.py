@@ -10,11 +10,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mscon.errors import RecipeError, need_one_of
+from mscon.errors import need_one_of
 from mscon.method.kernels import contrast
 from mscon.method.kernels.counts import PairCounts, count_each
 from mscon.method.objectives.base import Comparison, Losses, Objective, positive
 from mscon.method.pairs import LazyPairs
+from mscon.method.refusals import of_kind
 from mscon.method.similarities.base import Similarity
 from mscon.method.similarities.categorical import same_class
 from mscon.method.similarities.hierarchical import Hierarchical
@@ -54,14 +55,12 @@ class HiMulCon(Objective):
         need_one_of("constraint", constraint, Constraint)
         self.constraint: Constraint = constraint
 
-    def prepare(self, similarities: Sequence[Similarity], dim: int) -> None:
-        del dim
-        for similarity in similarities:
-            if not (isinstance(similarity, Hierarchical) or similarity.is_partition):
-                raise RecipeError(
-                    f"objective 'himulcon' needs levels or classes, but similarity '{similarity.column}' is of kind "
-                    f"{type(similarity).__name__}. Use objective 'supcon' for it."
-                )
+    def refusals(self, similarities: Sequence[Similarity]) -> list[str]:
+        return [
+            f"objective 'himulcon' needs levels or classes, but {of_kind(similarity)}. Use objective 'supcon' for it."
+            for similarity in similarities
+            if not (isinstance(similarity, Hierarchical) or similarity.is_partition)
+        ]
 
     def forward(self, comparison: Comparison) -> Losses:
         anchors, candidates, pairs = comparison.anchors, comparison.candidates, comparison.pairs

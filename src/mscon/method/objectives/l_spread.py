@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from mscon.method.objectives.base import AnchorLosses, Block, positive
-from mscon.method.similarities.base import Similarity
 from mscon.method.template import (
     Logits,
     Template,
     Terms,
     against_negatives,
-    need_negatives,
     template_losses,
 )
 
@@ -41,6 +37,7 @@ class LSpread(Template):
         compared with other views only; here all views are candidates.
     """
 
+    needs_negatives = True
     least_views = 2
 
     def __init__(self, temperature: float = 0.5, spread: float = 0.5) -> None:
@@ -48,10 +45,6 @@ class LSpread(Template):
         self.spread = 0.0 if spread == 0 else positive("spread", spread)
         if spread > 1:
             raise ValueError(f"spread must be at most 1, got {spread}.")
-
-    def prepare(self, similarities: Sequence[Similarity], dim: int) -> None:
-        del dim
-        need_negatives("l_spread", similarities)
 
     def terms(self, block: Block, logits: Logits) -> Terms:
         return against_negatives(block, logits)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from mscon.errors import RecipeError, need_one_of
+from mscon.errors import need_one_of
 from mscon.method.objectives.base import Block
+from mscon.method.refusals import of_kind
 from mscon.method.similarities.base import Similarity
 from mscon.method.similarities.multi_label import MultiLabel
 from mscon.method.template import Logits, Template, Terms, known_weights, log_mask
@@ -51,21 +52,22 @@ class MulSupCon(Template):
         need_one_of("weights", weights, LabelWeights)
         self.weights: LabelWeights = weights
 
-    def prepare(self, similarities: Sequence[Similarity], dim: int) -> None:
-        del dim
+    def refusals(self, similarities: Sequence[Similarity]) -> list[str]:
+        messages = []
         for similarity in similarities:
-            name = f"similarity '{similarity.column}'"
             if isinstance(similarity, MultiLabel):
                 if similarity.alike == "all":
-                    raise RecipeError(
-                        f"objective 'mulsupcon' needs positives that share a label, but {name} has alike = \"all\". "
-                        "Set alike = \"jaccard\", or use objective 'supcon' for it."
+                    messages.append(
+                        "objective 'mulsupcon' needs positives that share a label, but similarity "
+                        f'\'{similarity.column}\' has alike = "all". Set alike = "jaccard", or use objective '
+                        "'supcon' for it."
                     )
             elif not similarity.is_partition:
-                raise RecipeError(
-                    f"objective 'mulsupcon' needs sets of labels or classes, but {name} is of kind "
-                    f"{type(similarity).__name__}. Use objective 'supcon' for it."
+                messages.append(
+                    f"objective 'mulsupcon' needs sets of labels or classes, but {of_kind(similarity)}. Use objective "
+                    "'supcon' for it."
                 )
+        return messages
 
     def terms(self, block: Block, logits: Logits) -> Terms:
         weights, known = known_weights(block, logits), block.pairs.known

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -11,8 +10,6 @@ from torch import Tensor
 
 from mscon.method.joint_views import JointViews, log_sum_of_rows, sum_of_rows
 from mscon.method.objectives.base import Block
-from mscon.method.similarities.base import Similarity
-from mscon.method.template import need_negatives
 
 
 class MVDHEL(JointViews):
@@ -36,12 +33,10 @@ class MVDHEL(JointViews):
         logarithm; here logarithms are added, so that no temperature makes it overflow.
     """
 
+    needs_negatives = True
+
     def __init__(self, temperature: float = 0.1) -> None:
         super().__init__(temperature)
-
-    def prepare(self, similarities: Sequence[Similarity], dim: int) -> None:
-        del dim
-        need_negatives("mv_dhel", similarities)
 
     def competitors(self, block: Block) -> Bool[Tensor, "anchors candidates"]:
         is_same_view = block.anchor_origin.views[:, None] == block.candidate_origin.views[None, :]

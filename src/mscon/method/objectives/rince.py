@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 from torch import Tensor
 
 from mscon.method.objectives.base import AnchorLosses, Block, positive
-from mscon.method.similarities.base import Similarity
-from mscon.method.template import Logits, Template, Terms, against_negatives, need_negatives, template_losses
+from mscon.method.template import Logits, Template, Terms, against_negatives, template_losses
 
 # Largest q / temperature: the exponential of twice that is within float32.
 _LARGEST_EXPONENT = 40.0
@@ -37,6 +35,8 @@ class RINCE(Template):
         https://arxiv.org/abs/2201.04309, and https://github.com/chingyaoc/RINCE; q 0.1 and lam 0.01 are theirs.
     """
 
+    needs_negatives = True
+
     def __init__(self, temperature: float = 0.1, q: float = 0.1, lam: float = 0.01) -> None:
         super().__init__(temperature)
         self.q, self.lam = positive("q", q), positive("lam", lam)
@@ -48,10 +48,6 @@ class RINCE(Template):
                 f"q / temperature must be at most {_LARGEST_EXPONENT:g}, got {q / temperature:g}: the loss grows "
                 "as its exponential and would no longer be finite."
             )
-
-    def prepare(self, similarities: Sequence[Similarity], dim: int) -> None:
-        del dim
-        need_negatives("rince", similarities)
 
     def terms(self, block: Block, logits: Logits) -> Terms:
         return against_negatives(block, logits)

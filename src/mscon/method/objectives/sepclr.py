@@ -10,7 +10,6 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import normalize, pad
 
-from mscon.errors import RecipeError
 from mscon.method.kernels.precision import products
 from mscon.method.objectives.base import AnchorLosses, Block, Comparison, Losses, Objective, block_losses, positive
 from mscon.method.similarities.base import Similarity
@@ -68,22 +67,26 @@ class SepCLR(Objective):
         self.spread = positive("spread", spread)
         self._common_first, self._background_code = True, 0
 
-    def prepare(self, similarities: Sequence[Similarity], dim: int) -> None:
-        del dim
+    def refusals(self, similarities: Sequence[Similarity]) -> list[str]:
         flags = [s for s in similarities if isinstance(s, Categorical)]
         if len(similarities) != 2 or len(flags) != 1 or not any(isinstance(s, SameRow) for s in similarities):
             names = ", ".join(f"'{s.column}' ({type(s).__name__})" for s in similarities)
-            raise RecipeError(
+            return [
                 "objective 'sepclr' serves two similarities together: one of kind same_row, for what all rows have in "
                 f"common, and one column of kind categorical that marks background rows. Here it serves {names}. Give "
                 "these two, with equal widths of heads and equal views, and other objectives to further similarities."
-            )
+            ]
         (flag,) = flags
         if self.background not in flag.classes:
-            raise RecipeError(
+            return [
                 f"objective 'sepclr': background is '{self.background}', but the classes of column '{flag.column}' are "
                 f"{', '.join(flag.classes) or 'not known'}. Name the class of background rows."
-            )
+            ]
+        return []
+
+    def prepare(self, similarities: Sequence[Similarity], dim: int) -> None:
+        super().prepare(similarities, dim)
+        (flag,) = (s for s in similarities if isinstance(s, Categorical))
         self._common_first, self._background_code = similarities[1] is flag, flag.classes.index(self.background)
 
     def forward(self, comparison: Comparison) -> Losses:

@@ -10,11 +10,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from mscon.errors import RecipeError, need_one_of
-from mscon.method.class_counts import class_count
+from mscon.errors import need_one_of
 from mscon.method.kernels.precision import products
 from mscon.method.objectives.base import AnchorLosses, Block, Comparison, Losses, Objective, block_losses, positive
+from mscon.method.refusals import class_counts
 from mscon.method.similarities.base import Similarity
+from mscon.method.similarities.categorical import Categorical
 from mscon.method.template import Logits, Terms, log_mask, template_losses
 
 Partners = Literal["arbitrary", "identical", "distinct"]
@@ -46,6 +47,7 @@ class SimLAP(Objective):
     Source: "Hydra", 2024, in version 2 "SimLAP", https://arxiv.org/abs/2410.18200, and its public code.
     """
 
+    needs_classes = True
     reads_codes = True
     numbers_classes = True
     learns_width = True
@@ -62,15 +64,17 @@ class SimLAP(Objective):
         self.embedding, self.hidden = embedding, hidden
         self.gates = nn.ModuleList()
 
+    def refusals(self, similarities: Sequence[Similarity]) -> list[str]:
+        few = [s for s in similarities if isinstance(s, Categorical) and 0 < len(s.classes) < 3]
+        return super().refusals(similarities) + [
+            f"objective 'simlap' with partners = \"distinct\" needs a third class to compare with, but similarity "
+            f"'{similarity.column}' has {len(similarity.classes)}. Set partners = \"arbitrary\"."
+            for similarity in (few if self.partners == "distinct" else [])
+        ]
+
     def prepare(self, similarities: Sequence[Similarity], dim: int) -> None:
-        for similarity in similarities:
-            classes = class_count("simlap", similarity)
-            if classes < 3 and self.partners == "distinct":
-                raise RecipeError(
-                    f"objective 'simlap' with partners = \"distinct\" needs a third class to compare with, but "
-                    f"similarity '{similarity.column}' has {classes}. Set partners = \"arbitrary\"."
-                )
-            self.gates.append(Gate(classes, self.embedding, self.hidden, dim))
+        super().prepare(similarities, dim)
+        self.gates.extend(Gate(count, self.embedding, self.hidden, dim) for count in class_counts(similarities))
 
     def forward(self, comparison: Comparison) -> Losses:
         return block_losses(self._losses_of, comparison)

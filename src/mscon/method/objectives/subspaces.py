@@ -13,7 +13,6 @@ from mscon.errors import RecipeError
 from mscon.method.kernels.precision import products
 from mscon.method.objectives.base import AnchorLosses, Block, Comparison, Losses, Objective, block_losses, positive
 from mscon.method.similarities.base import Similarity
-from mscon.method.template import need_negatives
 
 
 class Subspaces(Objective):
@@ -47,6 +46,7 @@ class Subspaces(Objective):
         Embedding Learning", https://arxiv.org/abs/1706.07567.
     """
 
+    needs_negatives = True
     learns_width = True
 
     def __init__(self, learners: int = 4, margin: float = 0.2, boundary: float = 1.2, cutoff: float = 0.5) -> None:
@@ -58,7 +58,7 @@ class Subspaces(Objective):
         self.boundaries, self.centres = nn.ParameterList(), nn.ParameterList()
 
     def prepare(self, similarities: Sequence[Similarity], dim: int) -> None:
-        need_negatives("subspaces", similarities)
+        super().prepare(similarities, dim)
         if dim < self.learners:
             raise RecipeError(
                 f"objective 'subspaces' cuts projections into {self.learners} parts, but they have {dim} dimensions. "

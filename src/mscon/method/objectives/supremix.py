@@ -11,10 +11,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import pad
 
-from mscon.errors import RecipeError
 from mscon.method.competition import NEVER
 from mscon.method.mixtures import mixed_cosines, mixing_share
 from mscon.method.objectives.base import AnchorLosses, Block, positive
+from mscon.method.refusals import of_kind
 from mscon.method.similarities.base import Similarity
 from mscon.method.similarities.continuous import Continuous
 from mscon.method.template import Logits, Template, Terms, cosine_logits
@@ -75,15 +75,13 @@ class SupReMix(Template):
         self.hard_negatives, self.hard_positives = hard_negatives, hard_positives
         self.distance_weights = distance_weights
 
-    def prepare(self, similarities: Sequence[Similarity], dim: int) -> None:
-        del dim
-        for similarity in similarities:
-            if not isinstance(similarity, Continuous):
-                raise RecipeError(
-                    f"objective 'supremix' mixes numbers, but similarity '{similarity.column}' is of kind "
-                    f"{type(similarity).__name__}. Use objective 'supcon' for it, or 'rank_n_contrast' for ordered "
-                    "levels."
-                )
+    def refusals(self, similarities: Sequence[Similarity]) -> list[str]:
+        return [
+            f"objective 'supremix' mixes numbers, but {of_kind(similarity)}. Use objective 'supcon' for it, or "
+            "'rank_n_contrast' for ordered levels."
+            for similarity in similarities
+            if not isinstance(similarity, Continuous)
+        ]
 
     def anchors_at_once(self, candidates: int, dim: int) -> int:
         # Of a window that holds all candidates, half of them on each side.

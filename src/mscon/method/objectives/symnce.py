@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from mscon.method.objectives.base import AnchorLosses, Block, positive
-from mscon.method.similarities.base import Similarity
 from mscon.method.template import (
     Logits,
     Template,
     Terms,
     against_negatives,
     greatest_losses,
-    need_negatives,
     template_losses,
 )
 
@@ -40,13 +36,11 @@ class SymNCE(Template):
         condition that the loss of a pair and that of the exchanged pair add up to a constant.
     """
 
+    needs_negatives = True
+
     def __init__(self, temperature: float = 0.1, reverse: float = 1.0) -> None:
         super().__init__(temperature)
         self.reverse = 0.0 if reverse == 0 else positive("reverse", reverse)
-
-    def prepare(self, similarities: Sequence[Similarity], dim: int) -> None:
-        del dim
-        need_negatives("symnce", similarities)
 
     def terms(self, block: Block, logits: Logits) -> Terms:
         return against_negatives(block, logits)
