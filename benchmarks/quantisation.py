@@ -46,7 +46,9 @@ def best(scores: Scores, k: int) -> Found:
     return np.argsort(-scores, axis=1, kind="stable")[:, :k]
 
 
-def found_by(vectors: Float[np.ndarray, "rows width"], widths: tuple[int, ...], queries: np.ndarray) -> dict[str, Found]:
+def found_by(
+    vectors: Float[np.ndarray, "rows width"], widths: tuple[int, ...], queries: np.ndarray
+) -> dict[str, Found]:
     """The 10 rows that each way finds, and those that are right."""
 
     def scores(rows: Float[np.ndarray, "rows width"]) -> Scores:
@@ -100,7 +102,10 @@ def measured(path: Path) -> dict[str, dict[str, tuple[float, float]]]:
         }
         results[name] = {
             way: (
-                1 - np.mean([np.isin(rows, right).mean() for rows, right in zip(found[way], found["exact"], strict=True)]),
+                1
+                - np.mean(
+                    [np.isin(rows, right).mean() for rows, right in zip(found[way], found["exact"], strict=True)]
+                ),
                 float(cosines["exact"] - cosines[way]),
             )
             for way in WAYS
@@ -122,7 +127,9 @@ def table_of(title: str, runs: list[dict[str, dict[str, tuple[float, float]]]]) 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", nargs="+", action="append", required=True, metavar="NAME RUN", help="a name, and runs")
+    parser.add_argument(
+        "--runs", nargs="+", action="append", required=True, metavar="NAME RUN", help="a name, and runs"
+    )
     parser.add_argument("--write", action="store_true", help="write the tables under benchmarks/results")
     arguments = parser.parse_args()
     description = (__doc__ or "").split("\n\n", 2)[2].strip()

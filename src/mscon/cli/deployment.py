@@ -45,6 +45,13 @@ INCLUDE = argument(
     argument("--similarity", "write the projections of this similarity (default: features)", metavar="NAME"),
     flag("--all", "write features, the projections of all similarities, and these side by side (mix), in one file"),
     argument(
+        "--dimensions",
+        "keep the first N dimensions of each projection, scaled to unit length; for heads trained with matryoshka "
+        "(default: all)",
+        metavar="N",
+        type=positive,
+    ),
+    argument(
         "--precision",
         "how vectors are stored: int8 takes a quarter of the space of float32, and binary (one bit a number) a 32nd; "
         "mscon.deploy.vector_files.read_vectors decodes them (default: float32)",
@@ -119,8 +126,12 @@ def embed(arguments: argparse.Namespace) -> None:
     from mscon.deploy.inputs import changed_since_training
     from mscon.deploy.load import files_of, load
     from mscon.deploy.shards import embed_table
+    from mscon.errors import RunError
 
-    model, table = load(arguments.model, trust=arguments.trust), read_table(arguments.table)
+    if arguments.dimensions is not None and arguments.similarity is None and not arguments.all:
+        raise RunError("--dimensions shortens projections, not features: give --all, or --similarity NAME, with it.")
+    model = load(arguments.model, trust=arguments.trust, truncate_dim=arguments.dimensions)
+    table = read_table(arguments.table)
     if arguments.no_uncertainty:
         model.row_uncertainty = None
     output = embed_table(

@@ -1,4 +1,4 @@
-"""Matryoshka: an objective that is also computed on the first dimensions of each projection, so that these work alone."""
+"""Matryoshka: an objective computed also on the first dimensions of each projection, so that these work alone."""
 
 from __future__ import annotations
 
@@ -45,13 +45,17 @@ class Matryoshka(Objective):
         self.objective, self.dimensions = objective, tuple(dimensions)
         self.temperature, self.compares = objective.temperature, objective.compares
         self.reads_codes, self.numbers_classes = objective.reads_codes, objective.numbers_classes
+        self.needs_negatives, self.needs_classes = objective.needs_negatives, objective.needs_classes
         self.least_views, self.has_constant_targets = objective.least_views, objective.has_constant_targets
+
+    def refusals(self, similarities: Sequence[Similarity]) -> list[str]:
+        return self.objective.refusals(similarities)
 
     def prepare(self, similarities: Sequence[Similarity], dim: int) -> None:
         if 0 < dim <= self.dimensions[-1]:
             raise RecipeError(
-                f"matryoshka has a prefix of {self.dimensions[-1]} dimensions, but projections have {dim}. Take smaller "
-                "numbers, or a larger output_dim."
+                f"matryoshka has a prefix of {self.dimensions[-1]} dimensions, but projections have {dim}. Take "
+                "smaller numbers, or a larger output_dim."
             )
         self.objective.prepare(similarities, dim)
 

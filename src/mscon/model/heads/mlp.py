@@ -33,11 +33,15 @@ class MLP(Heads):
         matryoshka: tuple[int, ...] | None = None,
     ) -> None:
         super().__init__()
-        del matryoshka  # read by what builds the objective
         hidden = hidden_dim or input_dim
         if not (1 <= hidden <= WIDEST and 1 <= output_dim <= WIDEST):
             raise ValueError(
                 f"hidden_dim and output_dim must be positive and at most {WIDEST}, got {hidden_dim} and {output_dim}."
+            )
+        # Only checked here: the loss on prefixes is a matter of the objective.
+        if matryoshka and not 0 < matryoshka[0] <= max(matryoshka) < output_dim:
+            raise ValueError(
+                f"matryoshka must be numbers of dimensions below output_dim ({output_dim}), got {list(matryoshka)}."
             )
         self.similarities, self.hidden_dim, self.output_dim = similarities, hidden, output_dim
         self.hidden = nn.Linear(input_dim, similarities * hidden, bias=not batch_norm)
