@@ -125,7 +125,7 @@ def test_each_similarity_may_have_prefixes_of_its_own():
     ("overrides", "words"),
     [
         (["heads.matryoshka=[8, 32]"], r"below output_dim \(32\), got \[8, 32\]"),
-        (["heads.matryoshka=[0]"], r"below output_dim \(32\), got \[0\]"),
+        (["heads.matryoshka=[0]"], r"\[heads\] matryoshka must be ascending whole numbers of dimensions, got \[0\]"),
         (["heads.matryoshka=[8, 4]"], "ascending whole numbers of dimensions, got"),
         (
             ["heads.matryoshka=[8]", "objective.name=cross_entropy"],

@@ -11,6 +11,7 @@ from pathlib import Path
 from mscon.cli.arguments import (
     BATCH_SIZE,
     CHECKPOINT,
+    DIMENSIONS,
     IMAGES,
     MODEL,
     OVERWRITE,
@@ -44,12 +45,9 @@ INCLUDE = argument(
     argument("--out", "output file, .parquet, .arrow or .npz", metavar="OUT", type=Path, required=True),
     argument("--similarity", "write the projections of this similarity (default: features)", metavar="NAME"),
     flag("--all", "write features, the projections of all similarities, and these side by side (mix), in one file"),
-    argument(
-        "--dimensions",
+    DIMENSIONS.described(
         "keep the first N dimensions of each projection, scaled to unit length; for heads trained with matryoshka "
-        "(default: all)",
-        metavar="N",
-        type=positive,
+        "(default: all)"
     ),
     argument(
         "--precision",

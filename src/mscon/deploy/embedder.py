@@ -15,9 +15,10 @@ from jaxtyping import Float, Shaped
 
 from mscon.data.inputs.views import plain
 from mscon.deploy import packed
+from mscon.deploy.cells import row_of_cells
 from mscon.deploy.inputs import open_columns
 from mscon.deploy.pictures import picture_batches, pictures
-from mscon.deploy.vectors import RowVectors, unit
+from mscon.deploy.vectors import RowVectors, need_dimensions, truncated
 from mscon.errors import RunError, nearest, numbered
 from mscon.model.digest import digest
 from mscon.model.model import Model
@@ -56,11 +57,8 @@ class Embedder:
         predictors: Callable[[], Sequence[StoredPredictor]] = tuple,
         truncate_dim: int | None = None,
     ) -> None:
-        if truncate_dim is not None and not 1 <= truncate_dim <= model.heads.output_dim:
-            raise RunError(
-                f"{name}: its projections have {model.heads.output_dim} dimensions, so that {truncate_dim} of them "
-                "cannot be kept."
-            )
+        if truncate_dim is not None:
+            need_dimensions(name, model.heads.output_dim, truncate_dim)
         self.truncate_dim = truncate_dim
         self.recipe, self.name, self.known, self.checkpoint = recipe, name, known, checkpoint
         self.row_uncertainty, self._read_predictors = row_uncertainty, predictors
@@ -105,7 +103,7 @@ class Embedder:
                 [channels, height, width] of uint8, in any mixture; or one array or tensor with a further axis before.
                 A single image counts as a list of one. They may have any size. Of a model of vectors, [rows, dim] of
                 them; of a model of sentences, those; of a model of columns, a table that has them: a polars or pandas
-                DataFrame, or a path.
+                DataFrame, or a path; or one row as a dictionary of its cells.
             similarity: the name of one, for its projection, scaled to unit length; None for features, which are not.
             batch_size: images in memory at a time; changes speed and memory only.
 
@@ -118,7 +116,7 @@ class Embedder:
             ValueError: for what is no image, or vectors of another width or with a number that is not finite.
         """
         self._number(similarity)
-        blocks = [self.encode(inputs, similarity) for inputs in self._batches(images, batch_size)]
+        blocks = [self.encode(inputs, similarity) for inputs in self.read(images, batch_size)]
         return np.concatenate(blocks) if blocks else np.zeros((0, self.width(similarity)), dtype=np.float32)
 
     def uncertainty(
@@ -148,7 +146,7 @@ class Embedder:
                 f"{self.name}: the column of similarity '{similarity}' has no classes that could be judged. "
                 f"Those that have: {judged or 'none'}."
             )
-        blocks = [self.encode_rated(inputs, similarity)[1] for inputs in self._batches(images, batch_size)]
+        blocks = [self.encode_rated(inputs, similarity)[1] for inputs in self.read(images, batch_size)]
         return np.concatenate([np.zeros(0, dtype=np.float32), *(block for block in blocks if block is not None)])
 
     @cached_property
@@ -181,7 +179,7 @@ class Embedder:
 
         shown = shown_of(self.predictors, self.name, columns, abstain)
         need_width(self, shown)
-        blocks = [self.encode_rated(inputs) for inputs in self._batches(images, batch_size)]
+        blocks = [self.encode_rated(inputs) for inputs in self.read(images, batch_size)]
         vectors = np.concatenate([np.zeros((0, self.width()), dtype=np.float32), *(block for block, _ in blocks)])
         frame = predicted(shown, vectors, abstain)
         if self.row_uncertainty is None:
@@ -210,24 +208,22 @@ class Embedder:
             return every.features, every.uncertainty
         vectors, rated = self._finite(self._embedded(inputs)[1][number]), self.row_uncertainty
         uncertainty = rated.of_column(similarity, vectors) if rated is not None and self.rates(similarity) else None
-        return self._truncated(vectors), uncertainty
+        return truncated(self.name, vectors, self.truncate_dim), uncertainty
 
     def encode_all(self, inputs: Shaped[np.ndarray, "rows ..."]) -> RowVectors:
         """Features, unit vectors of all similarities, and uncertainty of inputs as a run stores them, in one pass."""
         features, projections = map(self._finite, self._embedded(inputs))
         rated = self.row_uncertainty
         uncertainty = None if rated is None else rated.of(features, projections)
-        return RowVectors(features, self._truncated(projections), self.similarities, uncertainty)
+        projections = truncated(self.name, projections, self.truncate_dim)
+        return RowVectors(features, projections, self.similarities, uncertainty)
 
     def embed_all(self, images: Any, batch_size: int = 256) -> RowVectors:
         """The same of images as `embed` takes them."""
-        batches = [self.encode_all(inputs) for inputs in self._batches(images, batch_size)]
+        batches = [self.encode_all(inputs) for inputs in self.read(images, batch_size)]
         dim = self.truncate_dim or self.model.heads.output_dim
         none = np.zeros((0, self.model.width), np.float32), np.zeros((len(self.similarities), 0, dim), np.float32)
         return RowVectors.joined(batches or [RowVectors(*none, self.similarities)])
-
-    def _truncated(self, projections: Float[np.ndarray, "... dim"]) -> Float[np.ndarray, "... truncated"]:
-        return projections if self.truncate_dim is None else unit(projections[..., : self.truncate_dim])
 
     def _embedded(
         self, inputs: Shaped[np.ndarray, "rows ..."]
@@ -239,7 +235,8 @@ class Embedder:
             raise RunError(f"{self.name}: vectors are not finite. Its weights broke down while training.")
         return vectors
 
-    def _batches(self, images: Any, batch_size: int) -> Iterator[Shaped[np.ndarray, "rows ..."]]:
+    def read(self, images: Any, batch_size: int = 256) -> Iterator[Shaped[np.ndarray, "rows ..."]]:
+        """Images as `embed` takes them, in batches of what the model computes with; complains as `embed` does."""
         data = self.recipe.data
         if data.input == "image":
             yield from picture_batches(pictures(images), data, batch_size)
@@ -252,7 +249,7 @@ class Embedder:
         """What is encoded, where it is no images; what indexing by rows gives is vectors."""
         data, known = self.recipe.data, self.known
         if data.input == "columns" and known is not None:
-            return open_columns(inputs, data, known)
+            return open_columns(row_of_cells(inputs, known) if isinstance(inputs, Mapping) else inputs, data, known)
         if data.input == "text":
             from mscon.data.inputs.text import embed
 

@@ -1,6 +1,6 @@
 """Vectors: what a model makes of rows in one pass, how they are stored in fewer bits, and how any mix scores them.
 
-Knows numpy only.
+Knows numpy, and no other library.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float, Shaped
+
+from mscon.errors import RunError
 
 FEATURES, MIX = "features", "mix"
 
@@ -222,6 +224,24 @@ def _rounded(numbers: Float[np.ndarray, " width"]) -> tuple[float, ...]:
 
 def _ends(widths: Sequence[int]) -> list[int]:
     return np.cumsum(widths)[:-1].tolist()
+
+
+def need_dimensions(name: str, width: int, truncate_dim: int) -> None:
+    """Raise RunError unless projections of this width have so many first dimensions; `name` begins the message."""
+    if not 1 <= truncate_dim <= width:
+        raise RunError(
+            f"{name}: its projections have {width} dimensions, so that {truncate_dim} of them cannot be kept."
+        )
+
+
+def truncated(
+    name: str, projections: Float[np.ndarray, "... dim"], truncate_dim: int | None
+) -> Float[np.ndarray, "... truncated"]:
+    """The first numbers of projections, scaled to unit length; for None as they are. Complains as `need_dimensions`."""
+    if truncate_dim is None:
+        return projections
+    need_dimensions(name, projections.shape[-1], truncate_dim)
+    return unit(projections[..., :truncate_dim])
 
 
 def unit(vectors: Float[np.ndarray, "*axes width"]) -> Float[np.ndarray, "*axes width"]:

@@ -39,7 +39,7 @@ class MLP(Heads):
                 f"hidden_dim and output_dim must be positive and at most {WIDEST}, got {hidden_dim} and {output_dim}."
             )
         # Only checked here: the loss on prefixes is a matter of the objective.
-        if matryoshka and not 0 < matryoshka[0] <= max(matryoshka) < output_dim:
+        if matryoshka and max(matryoshka) >= output_dim:
             raise ValueError(
                 f"matryoshka must be numbers of dimensions below output_dim ({output_dim}), got {list(matryoshka)}."
             )
