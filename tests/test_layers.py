@@ -68,6 +68,7 @@ ALLOWED: dict[str, set[str]] = {
         "errors",
     },
     "method.objective_groups": {"method.comparison", "method.objectives", "method.pairs", "method.similarities"},
+    "method.matryoshka": {"method.comparison", "method.objectives", "method.similarities", "errors"},
     "method.sinkhorn": set(),
     "method.cores": {
         "method.comparison",
