@@ -205,9 +205,8 @@ class Index:
             name: agreement_with(composition.compared(name), self.labels[name], nearest.rows)
             for name in self.labels.names
         }
-        vectors = self.spaces.vectors(nearest.rows)
         parts = {
-            wording: shares * np.einsum("sd,srd->rs", part, vectors) for wording, part in composition.parts.items()
+            wording: shares * self.spaces.products(nearest.rows, part) for wording, part in composition.parts.items()
         }
         cells = {name: rows.get_column(name).cast(pl.String).to_list() for name in self.labels.names}
         nothing = [None] * len(nearest)

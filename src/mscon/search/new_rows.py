@@ -81,6 +81,7 @@ class NewRows:
             TableError: for a file that cannot be read, and cells that are at fault.
         """
         if self.input == "text":
+            value = value[0] if isinstance(value, list | tuple) and len(value) == 1 else value
             if not isinstance(value, str) or not value.strip():
                 raise RunError(f"query {wording}: {self._name} takes a text, got {type(value).__name__} without words.")
             return Example(wording, lambda: self._encode(next(self._embedder.read(value))))
