@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from mscon.deploy.load import load as load
     from mscon.deploy.transformer import EmbeddingTransformer as EmbeddingTransformer
     from mscon.errors import MSConError as MSConError
+    from mscon.estimator.estimator import MSCon as MSCon
+    from mscon.estimator.prediction import predict as predict
+    from mscon.estimator.trained_run import TrainedRun as TrainedRun
+    from mscon.estimator.trained_run import fit as fit
+    from mscon.estimator.trained_run import resume as resume
     from mscon.evaluate.affinity import affinity as affinity
     from mscon.evaluate.clusters import cluster as cluster
     from mscon.evaluate.label_quality.doubt import doubt as doubt
@@ -66,13 +71,10 @@ if TYPE_CHECKING:
     from mscon.method.similarities.same_row import SameRow as SameRow
     from mscon.method.similarities.teacher import Teacher as Teacher
     from mscon.method.weightings.base import Weighting as Weighting
-    from mscon.prediction import predict as predict
     from mscon.run import recipe as recipe
     from mscon.run.recipe import Recipe as Recipe
     from mscon.run.run import Run as Run
     from mscon.search.index import open_index as open_index
-    from mscon.train.fit import fit as fit
-    from mscon.train.fit import resume as resume
 
 _HOMES = {
     "mscon.comparison.compare": ("compare",),
@@ -83,6 +85,9 @@ _HOMES = {
     "mscon.deploy.load": ("load",),
     "mscon.deploy.transformer": ("EmbeddingTransformer",),
     "mscon.errors": ("MSConError",),
+    "mscon.estimator.estimator": ("MSCon",),
+    "mscon.estimator.prediction": ("predict",),
+    "mscon.estimator.trained_run": ("TrainedRun", "fit", "resume"),
     "mscon.evaluate.affinity": ("affinity",),
     "mscon.evaluate.clusters": ("cluster",),
     "mscon.evaluate.label_quality.doubt": ("doubt",),
@@ -125,11 +130,9 @@ _HOMES = {
     "mscon.method.similarities.same_row": ("SameRow",),
     "mscon.method.similarities.teacher": ("Teacher",),
     "mscon.method.weightings.base": ("Weighting",),
-    "mscon.prediction": ("predict",),
     "mscon.run.recipe": ("Recipe", "recipe"),
     "mscon.run.run": ("Run",),
     "mscon.search.index": ("open_index",),
-    "mscon.train.fit": ("fit", "resume"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 _MODULES = {"cores", "recipe"}

@@ -15,7 +15,7 @@ from hashlib import file_digest
 from pathlib import Path
 
 from mscon.data.inputs import image_files
-from mscon.data.inputs.decoding import decode_one
+from mscon.data.inputs.decoding import ImageSource, decode_one
 from mscon.data.table.split import SPLITS
 from mscon.errors import TableError, counted, first_few
 from mscon.run import atomic, outputs
@@ -198,8 +198,8 @@ def faults(base: Path, paths: Sequence[str]) -> dict[int, str]:
             reasons[number] = "whose image is not there"
     tried = [number for number in range(len(paths)) if number not in reasons]
 
-    def decode(number: int, path: Path) -> None:
-        decode_one(path, _TRIED_AT, 3)
+    def decode(number: int, image: ImageSource) -> None:
+        decode_one(image, _TRIED_AT, 3)
 
     for number, fault in image_files.each_file([base / paths[n] for n in tried], decode, "checking images").items():
         # Kinds, not cases: what stands in brackets differs from file to file.

@@ -16,7 +16,8 @@ from mscon.cli import main
 from mscon.deploy.vectors import query_vector
 from mscon.errors import MSConError, RunError, TableError
 from mscon.run import checksums
-from mscon.search.queries import Example, together
+from mscon.search.composition import together
+from mscon.search.example import Example
 from mscon.search.spaces import unit
 
 
@@ -37,6 +38,23 @@ def test_a_row_finds_the_rows_of_highest_score_and_not_itself(run):
     hits = index.search(5, mix="kind=1,heel=3", k=23)
     assert rows_of(hits) == by_hand(run, query, [1, 0, 3], [5])
     assert hits.searched == 23
+
+
+def test_a_search_by_first_dimensions_is_by_these_alone(run, pictures, capsys):
+    index = mscon.open_index(run.root, dtype="float32", truncate_dim=3)
+    first = unit(run.read_projections()[:, :, :3].astype(np.float64))
+    scores = np.einsum("crd,cd,c->r", first, first[:, 5], [0.25, 0, 0.75])
+    expected = [row for row in np.argsort(-scores, kind="stable").tolist() if row != 5]
+    hits = index.search(5, mix="kind=1,heel=3", k=23)
+    assert rows_of(hits) == expected and index.spaces.dim == 3
+    np.testing.assert_allclose([hit.score for hit in hits], scores[expected], atol=1e-6)
+    assert index.search(pictures / "5.png", k=1)[0].row == 5  # a new image is compared so, too
+    arguments = ["search", str(run.root), "--query", "5", "--mix", "kind=1,heel=3", "--json", "--dimensions"]
+    assert main([*arguments, "3"]) == 0
+    found = json.loads(capsys.readouterr().out)["hits"]  # by vectors kept as float16
+    np.testing.assert_allclose([hit["score"] for hit in found], scores[expected[:20]], atol=1e-3)
+    assert main([*arguments, "7"]) == 2
+    assert "its projections have 6 dimensions, so that 7 of them cannot be kept" in capsys.readouterr().err
 
 
 def test_the_score_of_a_hit_is_one_inner_product_with_the_mix_vectors_of_embed(run, pictures):
@@ -125,7 +143,9 @@ def test_several_examples_are_their_mean_less_that_of_the_others(run):
 
 def test_every_example_counts_once_also_the_middle_of_many():
     a, b = np.eye(2)[:, None, :]
-    assert together([Example("", a), Example("", b)], []) == pytest.approx(np.array([[0.5**0.5, 0.5**0.5]]))
+    assert together([Example("", lambda: a), Example("", lambda: b)], []) == pytest.approx(
+        np.array([[0.5**0.5, 0.5**0.5]])
+    )
 
 
 def test_examples_that_cancel_out_are_refused(shared_index):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from mscon.cli.arguments import (
     BATCH_SIZE,
     CHECKPOINT,
+    DIMENSIONS,
     IMAGES,
     MODEL,
     OVERWRITE,
@@ -62,8 +63,41 @@ INCLUDE = argument(
     argument("--out", "output file, .parquet, .arrow or .npz", metavar="OUT", type=Path, required=True),
     argument("--similarity", "write the projections of this similarity (default: features)", metavar="NAME"),
     flag("--all", "write features, the projections of all similarities, and these side by side (mix), in one file"),
+    DIMENSIONS.described(
+        "keep the first N dimensions of each projection, scaled to unit length; for heads trained with matryoshka "
+        "(default: all)"
+    ),
+    argument(
+        "--precision",
+        "how vectors are stored: int8 takes a quarter of the space of float32, and binary (one bit a number) a 32nd; "
+        "mscon.deploy.vector_files.read_vectors decodes them (default: float32)",
+        choices=("float32", "float16", "int8", "binary"),
+        default="float32",
+    ),
+    flag(
+        "--no-uncertainty", "leave out the column uncertainty, which takes longer than the vectors of a small encoder"
+    ),
     IMAGES,
+<<<<<<< HEAD
     LINK_FOLDER,
+=======
+    argument(
+        "--link-folder",
+        "a folder outside that of the images into which links in it may lead; may be repeated (default: [data] "
+        "link_folders of the model)",
+        metavar="DIR",
+        action="append",
+        default=[],
+    ),
+    argument(
+        "--remote",
+        "what addresses of images may begin with, such as s3://bucket/; may be repeated (default: [data] remote of the "
+        "model)",
+        metavar="PREFIX",
+        action="append",
+        default=[],
+    ),
+>>>>>>> main
     VECTORS,
     MISSING_IMAGES,
     argument(
@@ -75,7 +109,7 @@ INCLUDE = argument(
     examples="""
     mscon embed runs/shoes --table new.csv --out new.parquet
     mscon embed runs/shoes --table new.csv --out new.npz --similarity closure
-    mscon embed runs/shoes --table new.csv --out new.parquet --all
+    mscon embed runs/shoes --table new.csv --out new.parquet --all --precision int8
     mscon embed hf:owner/shoes --table new.csv --out new.parquet --shard-rows 100000
     torchrun --nproc-per-node 2 -m mscon embed runs/shoes --table new.csv --out new.parquet
     """,
@@ -106,8 +140,14 @@ def embed(arguments: argparse.Namespace) -> None:
     from mscon.data.table.table import read_table
     from mscon.deploy.load import files_of, load
     from mscon.deploy.shards import embed_table
+    from mscon.errors import RunError
 
-    model, table = load(arguments.model, trust=arguments.trust), read_table(arguments.table)
+    if arguments.dimensions is not None and arguments.similarity is None and not arguments.all:
+        raise RunError("--dimensions shortens projections, not features: give --all, or --similarity NAME, with it.")
+    model = load(arguments.model, trust=arguments.trust, truncate_dim=arguments.dimensions)
+    table = read_table(arguments.table)
+    if arguments.no_uncertainty:
+        model.row_uncertainty = None
     output = embed_table(
         model,
         table,
@@ -115,8 +155,10 @@ def embed(arguments: argparse.Namespace) -> None:
         images=arguments.images,
         vectors=arguments.vectors,
         link_folders=[os.path.abspath(folder) for folder in arguments.link_folder],
+        remote=arguments.remote,
         similarity=arguments.similarity,
         all_spaces=arguments.all,
+        precision=arguments.precision,
         shard_rows=arguments.shard_rows,
         missing_images=arguments.missing_images,
         batch_size=arguments.batch_size,

@@ -78,7 +78,7 @@ def predict(arguments: argparse.Namespace) -> None:
     from mscon.deploy.inputs import changed_since_training
     from mscon.deploy.load import is_packed
     from mscon.errors import RunError
-    from mscon.prediction import write_predictions
+    from mscon.estimator.prediction import write_predictions
 
     if (arguments.table is None) == (not arguments.missing):
         raise RunError("name either --table TABLE, for new rows, or --missing, for the empty cells of the run's rows.")

@@ -15,8 +15,10 @@ from jaxtyping import Float, Shaped
 
 from mscon.data.inputs.views import plain
 from mscon.deploy import packed
-from mscon.deploy.inputs import open_columns, picture_batches, pictures
-from mscon.deploy.vectors import RowVectors
+from mscon.deploy.cells import row_of_cells
+from mscon.deploy.inputs import open_columns
+from mscon.deploy.pictures import picture_batches, pictures
+from mscon.deploy.vectors import RowVectors, need_dimensions, truncated
 from mscon.errors import RunError, nearest, numbered
 from mscon.model.digest import digest
 from mscon.model.model import Model
@@ -37,6 +39,10 @@ class Embedder:
         device: where it computes; None for a GPU if there is one.
         row_uncertainty: says how uncertain rows are; None where that is not known.
         predictors: reads those of its label columns; of none by default.
+        truncate_dim: keep so many first dimensions of each projection, scaled to unit length again; None for all.
+
+    Raises:
+        RunError: if `truncate_dim` is no number of dimensions that projections have.
     """
 
     def __init__(
@@ -49,7 +55,11 @@ class Embedder:
         device: torch.device | str | None = None,
         row_uncertainty: RowUncertainty | None = None,
         predictors: Callable[[], Sequence[StoredPredictor]] = tuple,
+        truncate_dim: int | None = None,
     ) -> None:
+        if truncate_dim is not None:
+            need_dimensions(name, model.heads.output_dim, truncate_dim)
+        self.truncate_dim = truncate_dim
         self.recipe, self.name, self.known, self.checkpoint = recipe, name, known, checkpoint
         self.row_uncertainty, self._read_predictors = row_uncertainty, predictors
         self.device = torch.device(device or _device())
@@ -64,7 +74,8 @@ class Embedder:
     def digest(self) -> str:
         """A hash of how the model is built and of every weight: the same for models that compute the same."""
         description = packed.describe(self.recipe, self.model, "", self.known)
-        text = json.dumps([description["recipe"], description["inputs"]], sort_keys=True)
+        truncated = [] if self.truncate_dim is None else [self.truncate_dim]
+        text = json.dumps([description["recipe"], description["inputs"], *truncated], sort_keys=True)
         return digest(text, self.model.state_dict())
 
     @cached_property
@@ -82,7 +93,7 @@ class Embedder:
             RunError: if there is no such similarity.
         """
         self._number(similarity)
-        return self.model.width if similarity is None else self.model.heads.output_dim
+        return self.model.width if similarity is None else self.truncate_dim or self.model.heads.output_dim
 
     def embed(self, images: Any, similarity: str | None = None, batch_size: int = 256) -> Float[np.ndarray, "rows dim"]:
         """Vectors of images, as `mscon probe` makes them of a run's own: the same pixels, no augmentation.
@@ -92,7 +103,7 @@ class Embedder:
                 [channels, height, width] of uint8, in any mixture; or one array or tensor with a further axis before.
                 A single image counts as a list of one. They may have any size. Of a model of vectors, [rows, dim] of
                 them; of a model of sentences, those; of a model of columns, a table that has them: a polars or pandas
-                DataFrame, or a path.
+                DataFrame, or a path; or one row as a dictionary of its cells.
             similarity: the name of one, for its projection, scaled to unit length; None for features, which are not.
             batch_size: images in memory at a time; changes speed and memory only.
 
@@ -105,7 +116,7 @@ class Embedder:
             ValueError: for what is no image, or vectors of another width or with a number that is not finite.
         """
         self._number(similarity)
-        blocks = [self.encode(inputs, similarity) for inputs in self._batches(images, batch_size)]
+        blocks = [self.encode(inputs, similarity) for inputs in self.read(images, batch_size)]
         return np.concatenate(blocks) if blocks else np.zeros((0, self.width(similarity)), dtype=np.float32)
 
     def uncertainty(
@@ -135,7 +146,7 @@ class Embedder:
                 f"{self.name}: the column of similarity '{similarity}' has no classes that could be judged. "
                 f"Those that have: {judged or 'none'}."
             )
-        blocks = [self.encode_rated(inputs, similarity)[1] for inputs in self._batches(images, batch_size)]
+        blocks = [self.encode_rated(inputs, similarity)[1] for inputs in self.read(images, batch_size)]
         return np.concatenate([np.zeros(0, dtype=np.float32), *(block for block in blocks if block is not None)])
 
     @cached_property
@@ -168,7 +179,7 @@ class Embedder:
 
         shown = shown_of(self.predictors, self.name, columns, abstain)
         need_width(self, shown)
-        blocks = [self.encode_rated(inputs) for inputs in self._batches(images, batch_size)]
+        blocks = [self.encode_rated(inputs) for inputs in self.read(images, batch_size)]
         vectors = np.concatenate([np.zeros((0, self.width()), dtype=np.float32), *(block for block, _ in blocks)])
         frame = predicted(shown, vectors, abstain)
         if self.row_uncertainty is None:
@@ -196,20 +207,22 @@ class Embedder:
             every = self.encode_all(inputs)
             return every.features, every.uncertainty
         vectors, rated = self._finite(self._embedded(inputs)[1][number]), self.row_uncertainty
-        return vectors, rated.of_column(similarity, vectors) if rated is not None and self.rates(similarity) else None
+        uncertainty = rated.of_column(similarity, vectors) if rated is not None and self.rates(similarity) else None
+        return truncated(self.name, vectors, self.truncate_dim), uncertainty
 
     def encode_all(self, inputs: Shaped[np.ndarray, "rows ..."]) -> RowVectors:
         """Features, unit vectors of all similarities, and uncertainty of inputs as a run stores them, in one pass."""
         features, projections = map(self._finite, self._embedded(inputs))
         rated = self.row_uncertainty
         uncertainty = None if rated is None else rated.of(features, projections)
+        projections = truncated(self.name, projections, self.truncate_dim)
         return RowVectors(features, projections, self.similarities, uncertainty)
 
     def embed_all(self, images: Any, batch_size: int = 256) -> RowVectors:
         """The same of images as `embed` takes them."""
-        batches = [self.encode_all(inputs) for inputs in self._batches(images, batch_size)]
-        width, dim = self.model.width, self.model.heads.output_dim
-        none = np.zeros((0, width), np.float32), np.zeros((len(self.similarities), 0, dim), np.float32)
+        batches = [self.encode_all(inputs) for inputs in self.read(images, batch_size)]
+        dim = self.truncate_dim or self.model.heads.output_dim
+        none = np.zeros((0, self.model.width), np.float32), np.zeros((len(self.similarities), 0, dim), np.float32)
         return RowVectors.joined(batches or [RowVectors(*none, self.similarities)])
 
     def _embedded(
@@ -222,7 +235,8 @@ class Embedder:
             raise RunError(f"{self.name}: vectors are not finite. Its weights broke down while training.")
         return vectors
 
-    def _batches(self, images: Any, batch_size: int) -> Iterator[Shaped[np.ndarray, "rows ..."]]:
+    def read(self, images: Any, batch_size: int = 256) -> Iterator[Shaped[np.ndarray, "rows ..."]]:
+        """Images as `embed` takes them, in batches of what the model computes with; complains as `embed` does."""
         data = self.recipe.data
         if data.input == "image":
             yield from picture_batches(pictures(images), data, batch_size)
@@ -235,7 +249,7 @@ class Embedder:
         """What is encoded, where it is no images; what indexing by rows gives is vectors."""
         data, known = self.recipe.data, self.known
         if data.input == "columns" and known is not None:
-            return open_columns(inputs, data, known)
+            return open_columns(row_of_cells(inputs, known) if isinstance(inputs, Mapping) else inputs, data, known)
         if data.input == "text":
             from mscon.data.inputs.text import embed
 

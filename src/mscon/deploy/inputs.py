@@ -1,120 +1,35 @@
-"""Inputs of a trained model: images in memory, image files, tables in memory, table files. Knows no model.
+"""Inputs of a trained model: tables in memory, and table files. Knows no model.
 
-`pictures` and `picture_batches` take images in memory or by path, `open_columns` a table in memory, `open_table` the
-rows of a table that need no labels and no splits. `changed_since_training` compares such a table with that of a run,
-`changed_rows` some rows of a run with what they were in training.
+`open_columns` takes a table in memory, `open_table` the rows of a table that need no labels and no splits.
+`changed_since_training` compares such a table with that of a run, `changed_rows` some rows of a run with what they were
+in training.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
-import torch
-from jaxtyping import Shaped, UInt8
-from PIL import Image
-from torch import Tensor
+from jaxtyping import Shaped
 
 from mscon.data.inputs import fingerprints, image_files
-from mscon.data.inputs.decoding import from_picture
+from mscon.data.inputs.image_faults import fault_message, missing_images_text
 from mscon.data.inputs.open import Inputs, check_inputs, images_root, open_inputs, vectors_file
+from mscon.data.inputs.remote_files import NO_ANSWER
+from mscon.data.inputs.shards import ImageAt
 from mscon.data.inputs.vectors import checked, open_file
 from mscon.data.table.table import Table, read_table
-from mscon.errors import TableError, counted, first_few
+from mscon.errors import TableError
 from mscon.run.recipe import Data, data_of
 from mscon.run.run import Run
 
 # Vectors that are read at once to be hashed one by one.
 _HASHED = 4_096
-
-# Pictures -----------------------------------------------------------------------------------------
-
-
-def pictures(images: Any) -> Sequence[Any]:
-    """One picture or many, as a sequence of pictures.
-
-    A picture is a path; the bytes of an image file; a Pillow image; or pixels of type uint8, which have the shape
-    [height, width] or [height, width, channels] in a numpy array, as Pillow makes one, and [height, width] or
-    [channels, height, width] in a tensor, as torchvision makes one.
-
-    Raises:
-        ValueError: for what is neither a picture nor a sequence.
-    """
-    if isinstance(images, str | bytes | PathLike | Image.Image):
-        return [images]
-    if isinstance(images, Tensor):
-        return [images] if images.dim() in (2, 3) else list(images)
-    if isinstance(images, np.ndarray) and images.dtype == np.uint8:
-        return [images] if images.ndim in (2, 3) else list(images)
-    if not isinstance(images, Iterable):
-        raise ValueError(f"images are paths, bytes, Pillow images or uint8 pixels, not {type(images).__name__}.")
-    return list(images)
-
-
-def picture_batches(
-    images: Sequence[Any], data: Data, batch_size: int
-) -> Iterator[UInt8[np.ndarray, "batch channels size size"]]:
-    """The pictures as stored images: turned as EXIF says, cropped to a square, resized, grey or colour.
-
-    Raises:
-        TableError: if files of a batch cannot be read, naming them.
-        ValueError: for what is no picture.
-    """
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
-    for start in range(0, len(images), batch_size):
-        batch = images[start : start + batch_size]
-        files = [k for k, picture in enumerate(batch) if isinstance(picture, str | PathLike)]
-        paths = [Path(fspath(batch[k])) for k in files]
-        size, channels = data.image_size, data.channels
-        pixels = np.zeros((len(batch), channels, size, size), dtype=np.uint8)
-        decoded, faults = image_files.decode_some(paths, size, channels, data.white)
-        if faults:
-            complaints = [f"'{paths[k]}' {fault}" for k, fault in sorted(faults.items())]
-            raise TableError(f"{counted(len(faults), 'image')} cannot be used: {first_few(complaints)}.")
-        pixels[files] = decoded
-        for k, picture in enumerate(batch):
-            if not isinstance(picture, str | PathLike):
-                pixels[k] = from_picture(_pillow(picture, start + k), size, channels, data.white)
-        yield pixels
-
-
-def _pillow(picture: Any, number: int) -> Image.Image | bytes:
-    if isinstance(picture, Image.Image | bytes):
-        return picture
-    is_tensor = isinstance(picture, Tensor)
-    if not (is_tensor or isinstance(picture, np.ndarray)):
-        raise ValueError(
-            f"picture {number} is {type(picture).__name__}; a picture is a path, the bytes of a file, a Pillow image, "
-            "or uint8 pixels."
-        )
-    if picture.dtype not in (torch.uint8, np.uint8):
-        raise ValueError(
-            f"picture {number} has pixels of type {picture.dtype}; they must be uint8, from 0 to 255, so that black "
-            "and white are what they were in training."
-        )
-    pixels = picture.detach().cpu().numpy() if is_tensor else picture
-    if is_tensor and pixels.ndim == 3:
-        pixels = pixels.transpose(1, 2, 0)
-    if pixels.ndim == 3 and pixels.shape[2] == 1:
-        pixels = pixels[:, :, 0]
-    if not (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (3, 4))) or 0 in pixels.shape:
-        shape = "[height, width] or [channels, height, width]" if is_tensor else "[height, width(, channels)]"
-        raise ValueError(
-            f"picture {number} has shape {list(picture.shape)}; {'a tensor' if is_tensor else 'an array'} must be "
-            f"{shape}, with 1, 3 or 4 channels."
-        )
-    return Image.fromarray(np.ascontiguousarray(pixels))
-
-
-# Tables -------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,44 +117,39 @@ def _table_images(table: Table, data: Data, root: Path, drops: bool) -> TableInp
     """Images, read when they are taken. Unless rows may be dropped, every row must name a file."""
     names = table.cells(data.image)
     image_of = {row: name for row, name in enumerate(names) if name is not None}
-    located, stamps = image_files.stamped(root, list(image_of.values()), data.link_folders)
-    path_of, stamp_of = dict(zip(image_of, located, strict=True)), dict(zip(image_of, stamps, strict=True))
-    paths = [path_of.get(row) for row in range(len(table))]
+    located, stamps = image_files.stamped(root, list(image_of.values()), data)
+    file_of, stamp_of = dict(zip(image_of, located, strict=True)), dict(zip(image_of, stamps, strict=True))
+    files = [file_of.get(row) for row in range(len(table))]
 
     def fault_of(row: int, fault: str) -> str:
         if names[row] is None:
             return f"the cell of column {data.image!r} is empty"
         return f"image {names[row]!r} {fault}"
 
+    def refuse(faults: dict[int, str]) -> None:
+        if faults:
+            raise TableError(fault_message(faults, [name or "" for name in names], table.lines, table.name, root))
+
     def take(rows: Sequence[int]) -> tuple[Shaped[np.ndarray, "rows ..."], dict[int, str]]:
-        some = [paths[row] for row in rows]
+        some = [files[row] for row in rows]
         pixels, faults = image_files.decode_some(some, data.image_size, data.channels, data.white)
+        refuse({rows[k]: fault for k, fault in faults.items() if fault.startswith(NO_ANSWER)})
         named = [row for row in rows if row in stamp_of]
-        if changed := image_files.changed_since([stamp_of[row] for row in named], root, data.link_folders):
+        if changed := image_files.changed_since([stamp_of[row] for row in named], root, data):
             what = f"image {names[named[changed[0]]]!r} has changed since this command began."
             raise TableError(table.complaint([named[n] for n in changed], what, image_files.WAIT))
         return pixels, {k: fault_of(rows[k], fault) for k, fault in faults.items()}
 
-    faults = {}
-    for row, path in enumerate(paths if not drops else []):
-        if path is None or not os.path.isfile(path):
-            why = image_files.OUTSIDE if path is None else "does not exist"
-            faults[row] = fault_of(row, f"{why} (looked in {root})")
-    if faults:
-        raise TableError(missing_images_text(table, faults))
-    files = [path for path in paths if path is not None]
-    return TableInputs(names, files, lambda rows: (stamp_of.get(row, (None, -1, -1, -1, -1)) for row in rows), take)
-
-
-def missing_images_text(table: Table, faults: Mapping[int, str]) -> str:
-    """One message for all rows without an image."""
-    rows = sorted(faults)
-    return table.complaint(
-        rows,
-        f"{faults[rows[0]]}.",
-        "Image paths are relative to the table, or to --images DIR. Links out of that folder are followed into those\n"
-        "  that --link-folder DIR names. To leave such rows out on purpose, pass --missing-images drop.",
-    )
+    faults = {row: fault for row, file in enumerate(files) if (fault := image_files.known_fault(file))}
+    at = {row: file for row in faults if isinstance(file := files[row], ImageAt)}
+    refuse({row: faults[row] for row, file in at.items() if not (drops and file.may_be_left_out)})
+    if faults and not drops:
+        raise TableError(
+            missing_images_text(table, {row: fault_of(row, f"{faults[row]} (looked in {root})") for row in faults})
+        )
+    places = dict.fromkeys(file.place if isinstance(file, ImageAt) else file for file in files)
+    paths = [place for place in places if isinstance(place, Path)]
+    return TableInputs(names, paths, lambda rows: (stamp_of.get(row, (None, -1, -1, -1, -1)) for row in rows), take)
 
 
 def changed_rows(run: Run, rows: Sequence[int]) -> list[int]:
@@ -260,7 +170,7 @@ def changed_rows(run: Run, rows: Sequence[int]) -> list[int]:
             return numbers.tolist()
     else:
         images = table.get_column("image").gather(numbers).to_list()
-        current, _ = image_files.fingerprint_some(image_files.locate(root, images, data.link_folders), "")
+        current, _ = image_files.fingerprint_some(image_files.find_images(root, images, data), "")
     return numbers[(trained[numbers] != current).any(axis=1)].tolist()
 
 
@@ -290,7 +200,7 @@ def changed_since_training(run: Run, data: Data, table: Table, images: Path | No
         current = store.fingerprints[rows]
     else:
         cells = table.cells(data.image)
-        paths = image_files.locate(root, [cells[row] or "" for row in rows], data.link_folders)
+        paths = image_files.find_images(root, [cells[row] or "" for row in rows], data)
         current, faults = image_files.fingerprint_some(paths, "comparing images")
         unreadable = sorted(faults)  # embedding itself reports these
         current[unreadable] = trained[unreadable]

@@ -156,7 +156,7 @@ def _inputs(run: Run, model: Model) -> tuple[Shaped[np.ndarray, "images ..."], b
         return draws * model.encoder.std.numpy() + model.encoder.mean.numpy(), False
     try:
         names = run.read_rows().get_column("image").head(_IMAGES).to_list()
-        paths = image_files.locate(Path(run.read_facts()["images_root"]), names, data.link_folders)
+        paths = image_files.find_images(Path(run.read_facts()["images_root"]), names, data)
         pixels, faults = image_files.decode_some(paths, data.image_size, data.channels, data.white)
         if names and not faults:
             return pixels, True

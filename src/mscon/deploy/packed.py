@@ -52,7 +52,10 @@ CONFIG_NAME = "config.json"
 _CHECKSUM = "sha256"
 
 # Settings of [data] that concern the table, or the views of training, not the images.
-_OF_THE_TABLE = ("store_size", "split", "split_by", "split_shares", "split_seed", "missing_images", "link_folders")
+_OF_THE_TABLE = (
+    *("store_size", "split", "split_by", "split_shares", "split_seed", "missing_images", "link_folders"),
+    *("remote", "cache_bytes", "decode"),
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,7 +1,8 @@
-"""Transformer: an embedder as a step of a scikit-learn pipeline."""
+"""Transformers: a trained model as a step of a scikit-learn pipeline."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,31 @@ from mscon.deploy.embedder import Embedder
 from mscon.deploy.load import load
 
 
-class EmbeddingTransformer(TransformerMixin, BaseEstimator):
-    """Images in, vectors out. `fit` loads the model and learns nothing.
+class ModelTransformer(TransformerMixin, BaseEstimator, ABC):
+    """Rows in, vectors of a model out.
+
+    Attributes:
+        embedder_: the model; subclasses set it when they are fitted.
+        similarity: whose projection it gives; None for features.
+    """
+
+    embedder_: Embedder
+    similarity: str | None
+
+    @abstractmethod
+    def transform(self, X: Any) -> Float[np.ndarray, "rows dim"]:
+        """Vectors of rows."""
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """ "features0", "features1", ..., or "<similarity>0", ... ."""
+        del input_features
+        check_is_fitted(self)
+        stem = self.similarity or "features"
+        return np.asarray([f"{stem}{k}" for k in range(self.embedder_.width(self.similarity))], dtype=object)
+
+
+class EmbeddingTransformer(ModelTransformer):
+    """Images in, vectors out. `fit` loads the model and learns nothing; `mscon.MSCon` learns one.
 
     Args:
         source: what `mscon.load` takes.
@@ -52,7 +76,7 @@ class EmbeddingTransformer(TransformerMixin, BaseEstimator):
             raise ValueError("source is None: name a run directory, a packed model, or 'hf:owner/name'.")
         embedder = load(self.source, trust=self.trust)
         embedder.width(self.similarity)
-        self.embedder_: Embedder = embedder
+        self.embedder_ = embedder
         return self
 
     def transform(self, X: Any) -> Float[np.ndarray, "rows dim"]:
@@ -62,18 +86,15 @@ class EmbeddingTransformer(TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self)
         one_column = self.embedder_.recipe.data.input in ("image", "text")
-        return self.embedder_.embed(_column(X) if one_column else X, self.similarity, self.batch_size)
-
-    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """ "features0", "features1", ..., or "<similarity>0", ... ."""
-        del input_features
-        check_is_fitted(self)
-        stem = self.similarity or "features"
-        return np.asarray([f"{stem}{k}" for k in range(self.embedder_.width(self.similarity))], dtype=object)
+        return self.embedder_.embed(as_sequence(X) if one_column else X, self.similarity, self.batch_size)
 
 
-def _column(X: Any) -> Any:
-    """The one column of a data frame, or of an array of paths, as a list."""
+def as_sequence(X: Any) -> Any:
+    """The one column of a data frame, or of an array of paths, as a list; anything else as it is.
+
+    Raises:
+        ValueError: for a table of several columns.
+    """
     if hasattr(X, "columns") or (isinstance(X, np.ndarray) and X.dtype.kind in "OUT" and X.ndim == 2):
         table = np.asarray(X)
         if table.shape[1] != 1:

@@ -76,7 +76,11 @@ def start_of(run: Run, *, progress: bool = False) -> Start | None:
     title = start_title(recipe)
     if title is None:
         return None
-    data = {name: value for name, value in asdict(recipe.data).items() if not name.startswith(("split", "link"))}
+    data = {
+        name: value
+        for name, value in asdict(recipe.data).items()
+        if not name.startswith(("split", "link", "remote", "cache", "decode"))
+    }
     if not recipe.data.white:  # which older versions did not know
         del data["white"]
     digest = hashlib.sha256(json.dumps([title == INPUTS, data], sort_keys=True).encode())

@@ -9,6 +9,9 @@ from msgspec import Meta
 
 from mscon.run.ranges import ALL, ColumnNames, NotNegative
 
+REMOTE_PROTOCOLS = ("s3", "gs", "gcs", "az", "abfs", "abfss", "hf", "http", "https", "memory")
+"""Of fsspec, those that only read files; never all that it knows: some start programs, or read this machine's disk."""
+
 
 @dataclass(frozen=True, slots=True)
 class Data:
@@ -30,6 +33,10 @@ class Data:
             of 16; 0 for what the file says, which is 65535 for 16 bits.
         link_folders: folders outside that of the images into which links in it may lead, relative to it:
             ["../../blobs"] for a snapshot of the Hugging Face cache. Links that lead elsewhere are refused.
+        remote: what image addresses may begin with, such as ["s3://bucket/photos/"]; none are allowed by default.
+        cache_bytes: how much of remote files the cache folder may hold; what was used least recently is removed.
+        decode: when images are decoded: "once", into a store of uint8 pixels in the cache folder; or "always", whenever
+            a batch needs them, for tables whose store does not fit the disk.
         split: column with the values train, validation, test or unseen. Without it, mscon splits the rows.
         split_by: column whose groups stay together when mscon splits the rows; "" to split row by row.
         split_shares: shares of train, validation and test rows when mscon splits the rows.
@@ -50,6 +57,9 @@ class Data:
     channels: Literal[1, 3] = 3
     white: NotNegative = 0.0
     link_folders: tuple[str, ...] = ()
+    remote: tuple[str, ...] = ()
+    cache_bytes: Annotated[int, Meta(ge=2**24, description="a whole number from 16777216 (bytes)")] = 10_000_000_000
+    decode: Literal["once", "always"] = "once"
     split: str = "split"
     split_by: str = ""
     split_shares: tuple[float, float, float] = (0.7, 0.1, 0.2)
@@ -60,6 +70,13 @@ class Data:
         if not (self.split_shares[0] > 0 <= min(self.split_shares) and abs(sum(self.split_shares) - 1) < 1e-6):
             must = "split_shares must be three shares (train, validation, test) that sum to 1, the first above 0"
             raise ValueError(f"{must}, got {[*self.split_shares]}.")
+        for prefix in self.remote:
+            scheme, separator, place = prefix.partition("://")
+            if not (scheme in REMOTE_PROTOCOLS and separator and (place.strip("/") or scheme == "memory")):
+                raise ValueError(
+                    "remote must hold beginnings of addresses with a host or bucket, such as 's3://bucket/photos/'. "
+                    f"Kinds are {', '.join(REMOTE_PROTOCOLS)}; got {prefix!r}."
+                )
         if self.store_size and not self.image_size <= self.store_size <= 2 * self.image_size:
             raise ValueError(
                 f"store_size must be 0, or {self.image_size} (image_size) to twice that, got {self.store_size}."

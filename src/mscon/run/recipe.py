@@ -15,6 +15,7 @@ import tomli_w
 
 from mscon.errors import RecipeError, nearest
 from mscon.run import parsing, parts, validate
+from mscon.run.data import REMOTE_PROTOCOLS as REMOTE_PROTOCOLS
 from mscon.run.data import Data as Data
 from mscon.run.doubt import Doubt as Doubt
 from mscon.run.keep import Keep as Keep

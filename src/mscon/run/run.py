@@ -126,11 +126,13 @@ class Run(JudgementFiles):
 
     @property
     def images(self) -> Iterator[Path]:
-        """Where the images of its rows were when it was trained; none where rows are not images."""
+        """Where the images of its rows, or their shards, were when it was trained; none where rows are not images."""
         images = self.read_facts().get("images_root") if (self.root / "run.json").is_file() else None
         rows = self.read_rows() if images is not None and (self.root / "rows.parquet").is_file() else None
         if images is not None and rows is not None and "image" in rows.columns:
-            yield from (Path(images) / name for name in rows.get_column("image") if name is not None)
+            yield from (
+                Path(images) / name.rpartition("::")[2] for name in rows.get_column("image") if name is not None
+            )
 
     # The recipe -----------------------------------------------------------------------------------
 

@@ -27,11 +27,13 @@ from mscon.train.checkpoint import Position, restore_last
 from mscon.train.epochs import is_first, seconds_a_step, train, write_trained
 from mscon.train.fit_arguments import recipe_and_table
 from mscon.train.frozen_features import frozen_features
-from mscon.train.gather import first_before_others, leave, processes
+from mscon.train.gather import first_before_others, processes
 from mscon.train.judged_labels import judged_labels, with_factors
 from mscon.train.keep import check_keep, is_finished, write_start
 from mscon.train.reopen import reopen
+from mscon.train.requirements import check_recipe
 from mscon.train.teachers import check_teachers, teachers_of
+from mscon.train.torchrun import launch_of, leave, run_to_restart
 
 
 def default_out(name: str) -> Path:
@@ -63,10 +65,12 @@ def fit(
     Args:
         recipe: a Recipe; or a list of label columns, whose kinds are then inferred from their cells. Add "same_row" to
             the list to learn also from views of the same row. Without a recipe the encoder reads the columns in
-            `numbers` and `categories`; else the images of the column `image`; else the only column of vectors.
+            `numbers` and `categories`; else the images of the column `image`; else what `mscon.init` would choose:
+            another column of images, vectors, texts, or all columns of numbers that are left.
         table: a path, a DataFrame, or the result of `mscon.read_table`. Recipe and table may come in either order.
         out: the run directory. It must not exist, or be empty, unless `overwrite` is set: then an existing run is
-            replaced once the new one has its first checkpoint. Default: runs/TABLE-DATE.
+            replaced once the new one has its first checkpoint. Default: runs/TABLE-DATE. Processes that torchrun
+            starts again (`--max-restarts`) continue the run that they began there, unless `overwrite` is set.
         numbers, categories: the columns that the encoder reads, with a list of label columns in place of a recipe;
             "*" for all columns of numbers, or all others, that are left.
         images: folder that image paths, or the file of vectors, are relative to. Default: the folder of the table.
@@ -84,19 +88,17 @@ def fit(
             `categories` come with a Recipe, which names them itself.
     """
     recipe, table = recipe_and_table(recipe, table, numbers, categories)
+    launch = launch_of(recipe, table)
     out = default_out(table.path.stem) if out is None else Path(out)
     images = None if images is None else Path(images)
     protected = [*protected, *_read_from(recipe, table, images)]
     if not dry_run:
+        if not overwrite and (begun := run_to_restart(out, recipe, table)) is not None:
+            return resume(begun, progress, images=images)
         folder.refuse_if_taken(out, overwrite, protected)
         outputs.need_place(out / FACTS)
-    assembly.check_views(recipe)
-    assembly.check_frozen(recipe)
-    assembly.check_sampler(recipe)
     check_teachers(recipe)
     log.check(recipe.log.to)
-    if complaints := recipe.probe_complaints():
-        raise RecipeError(*complaints)
     root = images_root(table, recipe.data, images)
     rows = select_rows(table, recipe.data, recipe.similarities, root, probe=recipe.probe, derived=recipe.derived)
     recipe, encoded = resolve_encoded(rows, recipe, where=f"{table.name}: ")
@@ -109,6 +111,7 @@ def fit(
         for sentence in inferred:
             _say(sentence, progress)
     similarities = fit_similarities(rows, recipe.similarities, where=f"{table.name}: ", unit=unit(table.name))
+    check_recipe(recipe, similarities)
     judged = judged_labels(recipe, rows, similarities, table.name)
     device = "cpu" if dry_run else environment.device_type()
     if not dry_run:
@@ -145,7 +148,7 @@ def fit(
             return None
         training = training if frozen is None else frozen.training_on(training, rows, table.name, progress)
         if recipe.data.input == "image":
-            protected += {(root / image).parent for image in rows.get_column("image").to_list()}
+            protected += {(root / image.rpartition("::")[2]).parent for image in rows.get_column("image").to_list()}
         with folder.training_lock(out) if is_first() else contextlib.nullcontext():
             run = Run.create(out, overwrite, protected) if is_first() else Run(out, trust=True)
             if is_first():
@@ -169,7 +172,7 @@ def fit(
                 write_start(run, training)
                 # The last of them: it makes the folder a run.
                 facts = environment.describe(training.recipe, table, rows, root, method, device)
-                facts |= {"doubt": judged.facts} if judged.facts else {}
+                facts |= launch | ({"doubt": judged.facts} if judged.facts else {})
                 run.write_facts(facts if frozen is None else {**facts, "frozen_features": frozen.facts()})
             return train(run, training, Position(), progress)
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
+from mscon.data.inputs.encoded_columns import is_numbers
+from mscon.data.proposal.inputs import encoded_input
 from mscon.data.table.table import Table, read_table
-from mscon.run.recipe import ALL, Recipe, of_columns
+from mscon.run.recipe import ALL, Data, Recipe, of_columns
 
 
 def recipe_and_table(
@@ -16,8 +19,8 @@ def recipe_and_table(
 
     Args:
         one, other: a table, or what `read_table` reads; and a recipe, or a list of label columns.
-        numbers, categories: with a list, the columns that are encoded. Without them the encoder reads the column
-            `image`, or if there is none the only column of vectors.
+        numbers, categories: with a list, the columns that are encoded. Without them the encoder reads what
+            `mscon.init` would choose: images, else vectors, else texts, else all columns of numbers that are left.
 
     Raises:
         ValueError: if these are not a table and a recipe or list.
@@ -35,13 +38,23 @@ def recipe_and_table(
         if numbers or categories:
             raise ValueError("numbers and categories go with a list of label columns; a recipe has them under [data].")
         return recipe, table
-    overrides = []
-    if numbers or categories:
-        overrides = ["data.input=columns"]
-        for setting, names in (("numbers", numbers), ("categories", categories)):
-            overrides.append(f"data.{setting}={json.dumps(names if names == ALL else [*names])}")
-    elif "image" not in table.frame.columns and len(table.vectors) == 1:
-        overrides = ["data.input=vectors", f"data.vectors={json.dumps(next(iter(table.vectors)))}"]
-    if overrides:
+    data = {"input": "columns", "numbers": numbers, "categories": categories}
+    data = data if numbers or categories else _inputs_of(table, recipe)
+    overrides = [
+        f"data.{name}={json.dumps(value if isinstance(value, str) else [*value])}" for name, value in data.items()
+    ]
+    if data.get("input", "image") != "image":
         overrides += ["encoder.name=mlp", "views.corrupt=0.3"]
     return of_columns(recipe, overrides), table
+
+
+def _inputs_of(table: Table, labels: Sequence[str]) -> dict[str, Any]:
+    """[data] of the inputs that a table has; empty, as for images, where nothing else fits either."""
+    if Data().image in table.frame.columns:
+        return {}
+    encoded = encoded_input(table, None, table.folder)
+    if encoded.input != "columns":
+        return {"input": encoded.input, encoded.input: encoded.source}
+    others = [column for column in table.frame.get_columns() if column.name not in (*labels, Data().split)]
+    has_numbers = any(is_numbers(column) and column.null_count() < len(column) for column in others)
+    return {"input": "columns", "numbers": ALL} if has_numbers else {}

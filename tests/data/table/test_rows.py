@@ -291,9 +291,11 @@ def test_a_row_of_a_vector_is_one_though_it_has_no_label(folder):
 def test_addresses_are_no_paths_and_are_told_short(folder):
     long = '"data:image/png;base64,' + "A" * 5_000 + '"'
     text = complaints(table(folder, *GOOD, "https://x.org/a.png,train,boots,red", f"{long},train,boots,red"), recipe())
-    assert "line 8: image 'https://x.org/a.png' is an address, not the path of a file." in text
-    assert "2 of 8 rows have this problem: lines 8, 9." in text
-    assert len(complaints(table(folder, *GOOD, f"{long},train,boots,red"), recipe())) < 400
+    assert "line 8: image 'https://x.org/a.png' is an address that [data] remote does not allow." in text
+    assert '[data] remote = ["https://x.org/"]' in text
+    assert "line 9: image 'data:image/png;base64,AAA" in text
+    assert "is an address of a kind that is not read here" in text
+    assert len(complaints(table(folder, *GOOD, f"{long},train,boots,red"), recipe())) < 700
     assert "does not exist" in complaints(table(folder, *GOOD, f"{'a' * 5_000}.png,train,boots,red"), recipe())
 
 

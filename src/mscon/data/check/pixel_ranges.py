@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from mscon.data.inputs.decoding import Refused, quiet_pillow, value_range
-from mscon.data.inputs.image_files import locate
+from mscon.data.inputs.image_files import find_images
 from mscon.data.inputs.images import ImageStore
 from mscon.data.table.cell_text import number_text
 from mscon.errors import counted, numbered
@@ -88,8 +88,8 @@ def pixel_ranges(rows: pl.DataFrame, store: ImageStore, root: Path, data: Data) 
 def _deep_values(images: Sequence[str], root: Path, data: Data) -> tuple[float, float] | None:
     """Least and largest value of the first of some images that has more than 8 bits."""
     with quiet_pillow():
-        for path in locate(root, images, data.link_folders):
+        for file in find_images(root, images, data):
             with contextlib.suppress(Refused):
-                if path is not None and (values := value_range(path)) is not None:
+                if file is not None and (values := value_range(file)) is not None:
                     return values
     return None

@@ -8,10 +8,10 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
-import struct
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from jaxtyping import UInt8
@@ -21,7 +21,8 @@ from PIL.TiffImagePlugin import TiffImageFile
 from mscon.data.inputs import fingerprints
 from mscon.data.inputs.file_kinds import HEAD, RAW_PHOTO, kind_of
 from mscon.data.inputs.large_images import PixelBudget, on_white
-from mscon.errors import TableError
+from mscon.data.inputs.png_chunks import File, without_side_chunks
+from mscon.errors import MSConError, TableError
 
 # Formats that Pillow decodes by itself. Never all it knows: for EPS it would start another program.
 _FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
@@ -48,13 +49,21 @@ _SIXTEEN_BITS = 65_535.0
 # Numbers of TIFF tags.
 _SUBFILE, _BITS, _PHOTOMETRIC, _DNG = 254, 258, 262, 50_706
 
-File = io.BufferedReader | io.BytesIO
-
-_PNG = b"\x89PNG\r\n\x1a\n"
-
 
 class Refused(Exception):
     """An image that cannot be used, and why."""
+
+
+@runtime_checkable
+class Readable(Protocol):
+    """An image that is no file of its own on this machine."""
+
+    def read(self) -> bytes:
+        """Its bytes; `Refused` if they cannot be read."""
+        ...
+
+
+ImageSource: TypeAlias = Path | Readable
 
 
 def from_picture(
@@ -75,7 +84,7 @@ def from_picture(
 
 
 def decode_one(
-    source: Path | bytes, size: int, channels: int, white: float = 0.0, *, to_look_at: bool = False
+    source: ImageSource | bytes, size: int, channels: int, white: float = 0.0, *, to_look_at: bool = False
 ) -> UInt8[np.ndarray, "channels size size"]:
     """One image as a square of `size` pixels. To be called within `quiet_pillow`, by many threads at once.
 
@@ -85,7 +94,7 @@ def decode_one(
     image that has the size already keeps its pixels.
 
     Args:
-        source: a file, or its bytes.
+        source: a file, an image elsewhere, or bytes.
         size: side of the square in pixels.
         channels: 1 for grey, 3 for colour.
         white: the value of white in images of one channel with more than 8 bits; 0 for what the file says: 4,095 in a
@@ -96,58 +105,60 @@ def decode_one(
     Raises:
         Refused: with what is wrong, to follow the image's name.
     """
-    with _opened(source) as file:
+    with opened(source) as file:
         return _decoded(file, size, channels, white, to_look_at)
 
 
 def decode_with_fingerprint(
-    path: Path, size: int, channels: int, white: float = 0.0
+    image: ImageSource, size: int, channels: int, white: float = 0.0
 ) -> tuple[UInt8[np.ndarray, "channels size size"], UInt8[np.ndarray, " bytes"]]:
     """As `decode_one`, and the fingerprint of the file; it is read once, unless it is large."""
-    with _opened(path) as file:
-        source = io.BytesIO(file.read()) if path.stat().st_size <= _READ_AT_ONCE else file
+    with opened(image) as file:
+        is_small = isinstance(image, Path) and image.stat().st_size <= _READ_AT_ONCE
+        source = io.BytesIO(file.read()) if is_small else file
         pixels = _decoded(source, size, channels, white)
         source.seek(0)
         return pixels, fingerprints.of_file(source)
 
 
-def side_and_mode(path: Path) -> tuple[int, str]:
+def side_and_mode(image: ImageSource) -> tuple[int, str]:
     """The length of the short side of an image in pixels, and Pillow's name of its mode, by its head alone.
 
     Raises:
         Refused: as `decode_one`, but for what is not seen in the head.
     """
-    with _opened(path) as file, Image.open(file, formats=_formats()) as image:
-        _check_head(image, 0.0)
-        return min(image.size), image.mode
+    with opened(image) as file, Image.open(file, formats=_formats()) as picture:
+        _check_head(picture, 0.0)
+        return min(picture.size), picture.mode
 
 
-def value_range(path: Path) -> tuple[float, float] | None:
+def value_range(image: ImageSource) -> tuple[float, float] | None:
     """Least and largest value of an image of one channel with more than 8 bits a pixel; None for other images.
 
     Raises:
         Refused: as `decode_one`.
     """
-    with _opened(path) as file, Image.open(file, formats=_formats()) as image:
-        _check_head(image, 0.0)
-        if not _is_deep(image):
+    with opened(image) as file, Image.open(file, formats=_formats()) as picture:
+        _check_head(picture, 0.0)
+        if not _is_deep(picture):
             return None
-        values = np.asarray(image)
+        values = np.asarray(picture)
         return float(values.min()), float(values.max())
 
 
 @contextlib.contextmanager
-def _opened(source: Path | bytes) -> Iterator[File]:
+def opened(source: ImageSource | bytes) -> Iterator[File]:
     """An open file; errors of the disk and of Pillow become Refused."""
     head = b""
     try:
         if isinstance(source, Path) and source.exists() and not source.is_file():
             raise Refused(f"{DISK_FAULT} (it is no file)")
-        with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as file:
+        content = source.read() if isinstance(source, Readable) else source
+        with io.BytesIO(content) if isinstance(content, bytes) else content.open("rb") as file:
             head = file.read(HEAD)
             file.seek(0)
             yield file
-    except Refused:
+    except (Refused, MSConError):  # the latter of the cache of remote files
         raise
     except Image.DecompressionBombError:
         raise Refused(f"has more than {MOST_PIXELS:,} pixels") from None
@@ -172,7 +183,7 @@ def _decoded(
         raise
     except Exception:
         # Other programs open a PNG whose texts or profile are damaged or very large: none of that is in its pixels.
-        if (bare := _without_side_chunks(file)) is None:
+        if (bare := without_side_chunks(file)) is None:
             raise
     return _of_file(bare, size, channels, white, to_look_at)
 
@@ -258,26 +269,6 @@ def _eight_bits(image: Image.Image, white: float, is_inverted: bool) -> Image.Im
         # Of 16 bits the upper 8, as Pillow reads images of several channels.
         pixels[rows] = block.astype(np.int64) >> 8 if white == _SIXTEEN_BITS else np.rint(block * (255 / white))
     return Image.fromarray(255 - pixels if is_inverted else pixels)
-
-
-def _without_side_chunks(file: File) -> io.BytesIO | None:
-    """A PNG with only what its pixels and its orientation need; None for other files.
-
-    Source: https://www.w3.org/TR/png-3/#5Chunk-layout; a capital letter begins the name of a chunk that is needed.
-    """
-    file.seek(0)
-    if file.read(len(_PNG)) != _PNG:
-        return None
-    bare = io.BytesIO(_PNG)
-    bare.seek(0, io.SEEK_END)
-    while len(start := file.read(8)) == 8:
-        length, name = struct.unpack(">I4s", start)
-        if name[:1].isupper() or name in (b"tRNS", b"eXIf"):
-            bare.write(start + file.read(length + 4))
-        else:
-            file.seek(length + 4, io.SEEK_CUR)
-    bare.seek(0)
-    return bare
 
 
 @functools.cache

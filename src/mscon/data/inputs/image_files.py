@@ -15,11 +15,17 @@ import numpy as np
 from jaxtyping import UInt8
 
 from mscon.data.inputs import fingerprints
-from mscon.data.inputs.decoding import DISK_FAULT, Refused, decode_one, quiet_pillow
+from mscon.data.inputs.addresses import is_address, parse
+from mscon.data.inputs.decoding import ImageSource, Refused, decode_one, opened, quiet_pillow
+from mscon.data.inputs.remote_files import NO_ANSWER
+from mscon.data.inputs.shards import NO_SHARD, ImageAt
 from mscon.errors import nearest
 from mscon.run.progress import ProgressBar
+from mscon.run.recipe import Data
 
 _IMAGES_A_TASK = 32
+
+_MOST_WORKERS = 16
 
 # Names of a folder among which a misspelt one is looked for; more would take seconds.
 _MOST_NAMES = 20_000
@@ -29,8 +35,8 @@ OUTSIDE = "lies outside the folder of the images"
 # What to do about files that change while they are read.
 WAIT = "Wait until nothing writes these files any more, then run again."
 
-# A file's path as written, size, times of change of content and of anything, and number. Size and time of content are
-# what an archive sets as it is unpacked; they may be those of the file that was there before.
+# A cell as written; and of its file, or its shard, size, times of change of content and of anything, and number. Size
+# and time of content are what an archive sets as it is unpacked; they may be those of the file that was there before.
 Stamp = tuple[str, int, int, int, int]
 
 
@@ -118,30 +124,73 @@ def _ways_out(images_root: Path, images: Sequence[str]) -> str:
     )
 
 
-def stamped(
-    images_root: Path, images: Sequence[str], link_folders: Sequence[str] = ()
-) -> tuple[list[Path | None], list[Stamp]]:
-    """Each image's file (None outside the root), and a stamp that changes with the file."""
-    paths, stamps = locate(images_root, images, link_folders), list[Stamp]()
-    for image, path in zip(images, paths, strict=True):
+def find_images(images_root: Path, images: Sequence[str], data: Data) -> list[ImageSource | None]:
+    """What cells of the image column name: files, as `locate` finds them, and images at addresses.
+
+    None lies outside the root. No host is asked; what is wrong with an address is told when it is read.
+
+    Args:
+        images_root: the folder that paths are relative to, those of shards too.
+        images: the cells.
+        data: where links may lead, and which addresses are allowed.
+    """
+    addresses = {n: parse(image, data.remote) for n, image in enumerate(images) if is_address(image)}
+    elsewhere = {n for n, address in addresses.items() if address.is_remote or address.fault}
+    names = [addresses[n].file if n in addresses else image for n, image in enumerate(images) if n not in elsewhere]
+    paths = iter(locate(images_root, names, data.link_folders))
+    files: list[ImageSource | None] = []
+    for number in range(len(images)):
+        place = addresses[number].file if number in elsewhere else next(paths)
+        if (address := addresses.get(number)) is None or place is None:
+            assert not isinstance(place, str)
+            files.append(place)
+        else:
+            files.append(ImageAt(address, place, data.cache_bytes, address.fault))
+    return files
+
+
+def stamped(images_root: Path, images: Sequence[str], data: Data) -> tuple[list[ImageSource | None], list[Stamp]]:
+    """As `find_images`, and of each image a stamp that changes with its file. Hosts are asked once for each file."""
+    files, stamps = find_images(images_root, images, data), list[Stamp]()
+    _look(files)
+    for image, file in zip(images, files, strict=True):
         stamp: Stamp = (image, -1, -1, -1, -1)
-        if path is not None:
+        if isinstance(file, ImageAt):
+            stamp = stamp if file.file is None else (image, *file.file.version)
+        elif isinstance(file, Path):
             with contextlib.suppress(OSError):
-                status = path.stat()
+                status = file.stat()
                 stamp = (image, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
         stamps.append(stamp)
-    return paths, stamps
+    return files, stamps
 
 
-def changed_since(stamps: Sequence[Stamp], images_root: Path, link_folders: Sequence[str] = ()) -> list[int]:
-    """Numbers of the images whose files have changed."""
-    now = stamped(images_root, [image for image, *_ in stamps], link_folders)[1]
-    return [number for number, (old, new) in enumerate(zip(stamps, now, strict=True)) if old != new]
+def known_fault(file: ImageSource | None) -> str:
+    """What is wrong with an image by where it is alone; "" if nothing is. No host is asked."""
+    if isinstance(file, ImageAt):
+        return file.fault or (NO_SHARD if isinstance(file.place, Path) and not os.path.isfile(file.place) else "")
+    # Path.is_file raises for a name that is too long.
+    return OUTSIDE if file is None else "" if isinstance(file, Path) and os.path.isfile(file) else "does not exist"
 
 
-def is_address(image: str) -> bool:
-    """Whether a cell is an address on the web or a data URI, and no path of a file."""
-    return image.startswith("data:") or "://" in image[:16]
+def _look(images: Sequence[ImageSource | None]) -> None:
+    """Look for the files of images at addresses, for each file once."""
+    of_file: dict[Path | str, list[ImageAt]] = {}
+    for image in images:
+        if isinstance(image, ImageAt) and not image.fault:
+            of_file.setdefault(image.place, []).append(image)
+    first = [members[0] for members in of_file.values()]
+    faults = each_file(first, lambda number, _: first[number].look(), "")
+    for number, members in enumerate(of_file.values()):
+        for image in members:
+            image.file, image.fault = first[number].file, faults.get(number, "")
+
+
+def changed_since(stamps: Sequence[Stamp], images_root: Path, data: Data) -> list[int]:
+    """Numbers of the images whose files have changed. One whose host does not answer now has not."""
+    files, now = stamped(images_root, [image for image, *_ in stamps], data)
+    silent = {n for n, image in enumerate(files) if isinstance(image, ImageAt) and image.fault.startswith(NO_ANSWER)}
+    return [n for n, (old, new) in enumerate(zip(stamps, now, strict=True)) if old != new and n not in silent]
 
 
 def similar_name(path: Path) -> str:
@@ -157,65 +206,69 @@ def similar_name(path: Path) -> str:
 
 
 def decode_some(
-    paths: Sequence[Path | None], size: int, channels: int, white: float = 0.0, *, to_look_at: bool = False
+    images: Sequence[ImageSource | None], size: int, channels: int, white: float = 0.0, *, to_look_at: bool = False
 ) -> tuple[UInt8[np.ndarray, "images channels size size"], dict[int, str]]:
     """Several images as `decode_one` gives them, and what is wrong with those that cannot be read, by number.
 
     Args:
-        paths: as `locate` gives them; None lies outside the folder of the images.
+        images: as `find_images` gives them; None lies outside the folder of the images.
         size, channels, white, to_look_at: see `decode_one`.
 
     Returns:
         Black where an image is at fault; and its fault, to follow the image's name: "is truncated".
     """
-    pixels = np.zeros((len(paths), channels, size, size), dtype=np.uint8)
+    pixels = np.zeros((len(images), channels, size, size), dtype=np.uint8)
 
-    def decode_into(number: int, path: Path) -> None:
-        pixels[number] = decode_one(path, size, channels, white, to_look_at=to_look_at)
+    def decode_into(number: int, image: ImageSource) -> None:
+        pixels[number] = decode_one(image, size, channels, white, to_look_at=to_look_at)
 
-    return pixels, each_file(paths, decode_into, "")
+    return pixels, each_file(images, decode_into, "")
 
 
 def fingerprint_some(
-    paths: Sequence[Path | None], title: str
+    images: Sequence[ImageSource | None], title: str
 ) -> tuple[UInt8[np.ndarray, "images bytes"], dict[int, str]]:
     """Fingerprints of files, and what is wrong with those that cannot be read, by number; theirs are zeros."""
-    digests = np.zeros((len(paths), fingerprints.SIZE), dtype=np.uint8)
+    digests = np.zeros((len(images), fingerprints.SIZE), dtype=np.uint8)
 
-    def take(number: int, path: Path) -> None:
-        try:
-            with path.open("rb") as file:
-                digests[number] = fingerprints.of_file(file)
-        except OSError:
-            raise Refused(DISK_FAULT) from None
+    def take(number: int, image: ImageSource) -> None:
+        with opened(image) as file:
+            digests[number] = fingerprints.of_file(file)
 
-    return digests, each_file(paths, take, title)
+    return digests, each_file(images, take, title)
 
 
-def each_file(paths: Sequence[Path | None], do: Callable[[int, Path], object], title: str) -> dict[int, str]:
+def each_file(
+    images: Sequence[ImageSource | None], do: Callable[[int, ImageSource], object], title: str
+) -> dict[int, str]:
     """Call `do` for every image in a pool of threads (Pillow decodes outside the interpreter's lock).
+
+    Images of one shard come one after the other, so that it is read once and in its order as far as rows have it.
 
     Returns:
         What is wrong with which image; empty if all went well.
     """
     faults: dict[int, str] = {}
+    order = sorted(range(len(images)), key=lambda number: _shard_of(images[number]))
+    is_remote = any(isinstance(image, ImageAt) and isinstance(image.place, str) for image in images)
 
     def task(start: int) -> int:
-        numbers = range(start, min(start + _IMAGES_A_TASK, len(paths)))
+        numbers = order[start : start + _IMAGES_A_TASK]
         for number in numbers:
-            path = paths[number]
+            image = images[number]
             try:
-                if path is None:
+                if image is None:
                     raise Refused(OUTSIDE)
-                do(number, path)
+                do(number, image)
             except Refused as fault:
                 faults[number] = str(fault)
         return len(numbers)
 
-    with quiet_pillow(), ProgressBar(title, len(paths), shown=bool(title)) as bar:
-        pool = ThreadPoolExecutor(max_workers=_workers())
+    with quiet_pillow(), ProgressBar(title, len(images), shown=bool(title)) as bar:
+        # Hosts are waited for more than processors.
+        pool = ThreadPoolExecutor(max_workers=_MOST_WORKERS if is_remote else _workers())
         try:
-            for count in pool.map(task, range(0, len(paths), _IMAGES_A_TASK)):
+            for count in pool.map(task, range(0, len(images), _IMAGES_A_TASK)):
                 bar.advance(count)
         finally:
             # Not "with pool": after Ctrl-C that would decode all that is left before it stops.
@@ -223,7 +276,11 @@ def each_file(paths: Sequence[Path | None], do: Callable[[int, Path], object], t
     return faults
 
 
+def _shard_of(image: ImageSource | None) -> str:
+    return str(image.place) if isinstance(image, ImageAt) and image.address.shard else ""
+
+
 def _workers() -> int:
     # sched_getaffinity also sees what a container allows; it is Linux's own.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(16, cores)
+    return min(_MOST_WORKERS, cores)

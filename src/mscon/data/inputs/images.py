@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +15,12 @@ import polars as pl
 from jaxtyping import Int, UInt8
 
 from mscon.data.inputs import fingerprints
-from mscon.data.inputs.decoding import DISK_FAULT, decode_with_fingerprint
-from mscon.data.inputs.image_files import WAIT, Stamp, changed_since, decode_some, each_file, similar_name, stamped
+from mscon.data.inputs.decoding import DISK_FAULT, ImageSource, decode_with_fingerprint
+from mscon.data.inputs.image_faults import fault_message
+from mscon.data.inputs.image_files import WAIT, Stamp, changed_since, decode_some, each_file, stamped
+from mscon.data.inputs.images_on_demand import ImagesOnDemand
+from mscon.data.inputs.remote_files import NO_ANSWER
+from mscon.data.inputs.shards import ImageAt
 from mscon.data.table.table import at_lines
 from mscon.errors import TableError, counted, first_few
 from mscon.run import atomic
@@ -26,19 +30,20 @@ from mscon.run.recipe import Data
 # Raised whenever the same file would decode to other pixels: old stores are then left alone, not misread.
 _FORMAT = 2
 
-_ADVICE = (
-    "Replace or take out these rows;\n"
-    '  to leave them out on purpose, set missing_images = "drop" under [data] in the recipe.'
-)
-
-# For images that are gone, before training and after it.
-_MOVED = (
-    "If the pictures moved, pass --images DIR, the folder that the paths are relative to;\n"
-    '  to leave such rows out on purpose, set missing_images = "drop" under [data] in the recipe before training.'
-)
-
 # How messages call what is written here.
 _WHAT = "the decoded images"
+
+
+class Unanswered(Exception):
+    """Images whose hosts do not answer.
+
+    Attributes:
+        faults: by their numbers.
+    """
+
+    def __init__(self, faults: dict[int, str]) -> None:
+        super().__init__(faults)
+        self.faults = faults
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,12 +51,13 @@ class ImageStore:
     """All images of some rows, square and of one size, in the order of the rows.
 
     Attributes:
-        images: mapped from a file, so opening costs nothing and processes share the memory.
+        images: mapped from a file, so opening costs nothing and processes share the memory; or decoded whenever they
+            are read ([data] decode).
         fingerprints: of the image files (see `mscon.data.inputs.fingerprints`), as they were when they were decoded;
             None where the images are from no files.
     """
 
-    images: UInt8[np.ndarray, "rows channels size size"]
+    images: UInt8[np.ndarray, "rows channels size size"] | ImagesOnDemand
     fingerprints: UInt8[np.ndarray, "rows bytes"] | None = None
 
     def __len__(self) -> int:
@@ -93,23 +99,32 @@ def open_store(rows: pl.DataFrame, images_root: Path, data: Data, table_name: st
     if not rows.height:
         raise ValueError("there are no rows, so there are no images to store.")
     images, lines = rows.get_column("image").to_list(), rows.get_column("line").to_list()
-    paths, stamps = stamped(images_root, images, data.link_folders)
-    shape = _shape(images, data)
+    files, stamps = stamped(images_root, images, data)
     path = _store_of(images_root, stamps, data)
-    if (store := _open(path, shape)) is not None:
-        return store
+
+    def stored() -> ImageStore | None:
+        if (store := _open(path, len(images), data)) is None:
+            return None
+        if data.decode == "once":
+            return ImageStore(store["image"], store["fingerprint"])
+        on_demand = ImagesOnDemand(files, store["fingerprint"], images, lines, data, table_name, images_root)
+        return ImageStore(on_demand, store["fingerprint"])
 
     def decode(target: Path) -> None:
-        if faults := _decode_all(target, paths, data, "decoding images"):
+        # What is known of addresses is told before anything else is fetched.
+        faults = {number: file.fault for number, file in enumerate(files) if isinstance(file, ImageAt) and file.fault}
+        if faults := faults or _decode_all(target, files, data, "decoding images"):
             raise TableError(fault_message(faults, images, lines, table_name, images_root))
-        if changed := changed_since(stamps, images_root, data.link_folders):
+        if changed := changed_since(stamps, images_root, data):
             what = f"image {images[changed[0]]!r} has changed while the images were being decoded."
             raise TableError(at_lines(table_name, [lines[n] for n in changed], len(images), what, WAIT))
 
+    if (store := stored()) is not None:
+        return store
     with alone(path, _WHAT):
-        if (store := _open(path, shape)) is None:
+        if (store := stored()) is None:
             atomic.write_with(path, decode)
-            store = _open(path, shape)
+            store = stored()
     assert store is not None
     return store
 
@@ -127,10 +142,11 @@ def some_images(
         Black where an image cannot be read; and what is wrong with it, by its place in `numbers`.
     """
     images = rows.get_column("image").to_list()
-    paths, stamps = stamped(images_root, images, data.link_folders)
-    if (store := _open(_store_of(images_root, stamps, data), _shape(images, data))) is not None:
-        return store[numbers], {}
-    return decode_some([paths[n] for n in numbers], data.image_size, data.channels, data.white)
+    files, stamps = stamped(images_root, images, data)
+    once = replace(data, decode="once")
+    if (store := _open(_store_of(images_root, stamps, once), len(images), once)) is not None:
+        return np.asarray(store["image"][numbers]), {}
+    return decode_some([files[n] for n in numbers], data.image_size, data.channels, data.white)
 
 
 def unreadable(images_root: Path, images: Sequence[str], data: Data) -> list[int]:
@@ -140,18 +156,21 @@ def unreadable(images_root: Path, images: Sequence[str], data: Data) -> list[int
 
     Raises:
         TableError: if an image changes while they are tried.
+        Unanswered: if the host of an image does not answer: that says nothing about the image.
         RunError: as of `open_store`.
     """
-    paths, stamps = stamped(images_root, images, data.link_folders)
+    files, stamps = stamped(images_root, images, data)
     faults = dict[int, str]()
-    if _open(_store_of(images_root, stamps, data), _shape(images, data)) is not None:
+    if _open(_store_of(images_root, stamps, data), len(images), data) is not None:
         return []
     memory = cache_folder() / f"{_key('unreadable', images_root, stamps, [data.white])}.json"
     tried = memory.with_suffix(".npy")
 
     def decode(target: Path) -> None:
-        faults.update(_decode_all(target, paths, data, "decoding images"))
-        if changed := changed_since(stamps, images_root, data.link_folders):
+        faults.update(_decode_all(target, files, data, "decoding images"))
+        if silent := {number: fault for number, fault in faults.items() if fault.startswith(NO_ANSWER)}:
+            raise Unanswered(silent)
+        if changed := changed_since(stamps, images_root, data):
             raise TableError(
                 f"{len(changed):,} of {counted(len(images), 'image')} in '{images_root}' changed while they were being "
                 f"decoded: {first_few([repr(images[n]) for n in changed])}.\n  {WAIT}"
@@ -174,12 +193,10 @@ def unreadable(images_root: Path, images: Sequence[str], data: Data) -> list[int
     return sorted(faults)
 
 
-def _shape(images: Sequence[str], data: Data) -> tuple[int, int, int, int]:
-    return (len(images), data.channels, data.image_size, data.image_size)
-
-
 def _store_of(images_root: Path, stamps: Sequence[Stamp], data: Data) -> Path:
-    return cache_folder() / f"{_key('pixels', images_root, stamps, [*_shape((), data)[1:], data.white])}.npy"
+    what = "pixels" if data.decode == "once" else "fingerprints"
+    settings = [data.channels, data.image_size, data.image_size, data.white]
+    return cache_folder() / f"{_key(what, images_root, stamps, settings)}.npy"
 
 
 def _key(what: str, images_root: Path, stamps: Sequence[Stamp], settings: Sequence[float | int]) -> str:
@@ -189,33 +206,36 @@ def _key(what: str, images_root: Path, stamps: Sequence[Stamp], settings: Sequen
     return digest.hexdigest()[:32]
 
 
-def _row(shape: tuple[int, ...]) -> np.dtype:
-    """A row of a store: its pixels and its fingerprint, in one file, so that they always belong together."""
-    return np.dtype([("image", np.uint8, shape[1:]), ("fingerprint", np.uint8, fingerprints.SIZE)])
+def _row(data: Data) -> np.dtype:
+    """A row of a store: its pixels and its fingerprint, in one file, so that they always belong together.
+
+    Only the fingerprint where images are decoded whenever they are read: it says that they can be, and did not change.
+    """
+    image = [("image", np.uint8, (data.channels, data.image_size, data.image_size))] if data.decode == "once" else []
+    return np.dtype([*image, ("fingerprint", np.uint8, fingerprints.SIZE)])
 
 
-def _open(path: Path, shape: tuple[int, ...]) -> ImageStore | None:
-    """The store at `path`, or None if there is none of that shape."""
+def _open(path: Path, count: int, data: Data) -> np.ndarray | None:
+    """The rows of the store at `path`, or None if there is none of so many."""
     try:
         rows = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError):  # not there, or spoilt: it is made anew, and writing says what is wrong
         return None
-    if rows.shape != shape[:1] or rows.dtype != _row(shape):
-        return None
-    return ImageStore(rows["image"], rows["fingerprint"])
+    return rows if rows.shape == (count,) and rows.dtype == _row(data) else None
 
 
-def _decode_all(target: Path, paths: Sequence[Path | None], data: Data, title: str) -> dict[int, str]:
+def _decode_all(target: Path, files: Sequence[ImageSource | None], data: Data, title: str) -> dict[int, str]:
     """Fill a store, black where an image cannot be read, and say what is wrong with those."""
-    shape = (len(paths), data.channels, data.image_size, data.image_size)
-    need_room(target.parent, shape[0] * _row(shape).itemsize, _WHAT, "image_size under [data]")
-    store = new_array(target, _row(shape), shape[:1])
+    need_room(target.parent, len(files) * _row(data).itemsize, _WHAT, "image_size under [data]")
+    store = new_array(target, _row(data), (len(files),))
 
-    def decode_into(number: int, path: Path) -> None:
-        pixels, fingerprint = decode_with_fingerprint(path, data.image_size, data.channels, data.white)
-        store["image"][number], store["fingerprint"][number] = pixels, fingerprint
+    def decode_into(number: int, image: ImageSource) -> None:
+        pixels, fingerprint = decode_with_fingerprint(image, data.image_size, data.channels, data.white)
+        store["fingerprint"][number] = fingerprint
+        if data.decode == "once":
+            store["image"][number] = pixels
 
-    faults = each_file(paths, decode_into, title)
+    faults = each_file(files, decode_into, title)
     store.flush()
     return faults
 
@@ -226,30 +246,3 @@ def _copy_rows(source: Path, target: Path, numbers: Sequence[int]) -> None:
     for place, number in enumerate(numbers):  # one at a time: together they may be more than fits
         after[place] = before[number]
     after.flush()
-
-
-def fault_message(
-    faults: dict[int, str], images: Sequence[str], lines: Sequence[int], table_name: str, images_root: Path
-) -> str:
-    """One message for all faults, a paragraph for each kind of fault.
-
-    Args:
-        faults: by the number of the image, to follow its name.
-        images: as the table names them.
-        lines: where each stands in the table.
-        table_name: how messages call the table.
-        images_root: folder that was looked in.
-    """
-    kinds: dict[str, list[int]] = {}
-    for number in sorted(faults):
-        kinds.setdefault(faults[number].partition(" (")[0], []).append(number)
-    messages = []
-    for kind, numbers in kinds.items():
-        image, fault, advice, similar = images[numbers[0]], faults[numbers[0]], _ADVICE, ""
-        if kind == "does not exist":
-            fault, advice, similar = f"{kind} (looked in {images_root})", _MOVED, similar_name(images_root / image)
-            if any("\\" in images[number] for number in numbers):
-                advice += "\n  Some of these paths hold a backslash; folders are separated by '/' here."
-        what = f"image {image!r} {fault}.{similar}"
-        messages.append(at_lines(table_name, [lines[n] for n in numbers], len(images), what, advice))
-    return "\n".join(messages)

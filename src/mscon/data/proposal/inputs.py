@@ -13,11 +13,12 @@ from typing import Literal
 import numpy as np
 
 from mscon.data.inputs.decoding import Refused, quiet_pillow, side_and_mode
-from mscon.data.inputs.image_files import locate
+from mscon.data.inputs.image_files import find_images
 from mscon.data.inputs.vectors import SUFFIXES, map_file
 from mscon.data.table.infer_kind import infer
 from mscon.data.table.table import Table
 from mscon.errors import TableError, first_few
+from mscon.run.recipe import Data
 
 Input = Literal["image", "vectors", "columns", "text"]
 
@@ -77,25 +78,22 @@ def encoded_input(table: Table, kind: Input | None, root: Path) -> EncodedInput:
     return EncodedInput(kind or usable[0], of_kind[kind or usable[0]][0], others)
 
 
-def side_and_channels(
-    table: Table, column: str, root: Path, link_folders: Sequence[str] = ()
-) -> tuple[int, Literal[1, 3]]:
+def side_and_channels(table: Table, data: Data, root: Path) -> tuple[int, Literal[1, 3]]:
     """Of some images of a column the median short side in pixels, and the channels that they need.
 
     Args:
         table: the user's.
-        column: of images, or of their paths.
+        data: names the column of images, or of their paths, and says where these may lead.
         root: folder that the paths are relative to.
-        link_folders: where links among them may lead.
     """
-    cells = table.frame.get_column(column).drop_nulls()
-    paths = locate(root, cells.gather_every(max(len(cells) // _LOOKED_AT, 1)).to_list(), link_folders)
+    cells = table.frame.get_column(data.image).drop_nulls()
+    files = find_images(root, cells.gather_every(max(len(cells) // _LOOKED_AT, 1)).to_list(), data)
     sides, modes = [], set[str]()
     with quiet_pillow():
-        for path in paths:
+        for file in files:
             with contextlib.suppress(Refused):
-                if path is not None:
-                    side, mode = side_and_mode(path)
+                if file is not None:
+                    side, mode = side_and_mode(file)
                     sides.append(side)
                     modes.add(mode)
     return int(median(sides)) if sides else 0, 1 if modes and modes <= _GREY else 3
@@ -108,7 +106,7 @@ def _image_columns(table: Table) -> list[str]:
 
 def _has_files(table: Table, name: str) -> bool:
     cells = table.frame.get_column(name).drop_nulls().head(_LOOKED_AT).to_list()
-    pictures = sum(Path(cell).suffix.lower() in _PICTURES for cell in cells)
+    pictures = sum(Path(cell.partition("::")[0]).suffix.lower() in _PICTURES for cell in cells)
     return bool(cells) and 2 * pictures > len(cells)
 
 

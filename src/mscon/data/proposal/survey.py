@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 
 from mscon.data.inputs.encoded_columns import is_numbers
-from mscon.data.inputs.image_files import link_folder, locate
+from mscon.data.inputs.image_files import find_images, link_folder
 from mscon.data.inputs.open import images_root
 from mscon.data.proposal.inputs import EncodedInput, Input, encoded_input, side_and_channels
 from mscon.data.proposal.labels import Columns, Label, label_columns
@@ -75,12 +75,12 @@ def survey_of(table: Table, labels: Sequence[str], kind: Input | None, images: P
     root = images_root(table, data, images)
     if source.input == "image":
         cells = table.frame.get_column(data.image).drop_nulls().to_list()
-        outside = [cell for cell, path in zip(cells, locate(root, cells), strict=True) if path is None]
+        outside = [cell for cell, file in zip(cells, find_images(root, cells, data), strict=True) if file is None]
         folder = link_folder(root, outside)
         data = replace(data, link_folders=(folder,) if folder else ())
     rows, data = _select(table, data, root)
     if source.input == "image":
-        side, channels = side_and_channels(table, source.source, root, data.link_folders)
+        side, channels = side_and_channels(table, data, root)
         data = replace(data, channels=channels, image_size=_image_size(side))
     used = [*data.encoded, data.split]
     columns, encoded = label_columns(table, rows, used, labels), dict[str, str]()

@@ -9,8 +9,10 @@ from pathlib import Path
 import polars as pl
 
 from mscon.data.inputs import images
-from mscon.data.inputs.decoding import side_and_mode
-from mscon.data.inputs.image_files import OUTSIDE, each_file, is_address, locate, ways_out
+from mscon.data.inputs.decoding import ImageSource, side_and_mode
+from mscon.data.inputs.image_faults import fault_message
+from mscon.data.inputs.image_files import OUTSIDE, each_file, find_images, known_fault, ways_out
+from mscon.data.inputs.shards import ImageAt
 from mscon.data.table.table import Table, unit
 from mscon.errors import TableError, first_few, nearest
 from mscon.run.recipe import Data
@@ -39,35 +41,36 @@ def unusable_images(table: Table, data: Data, root: Path) -> set[int]:
     if empty := [row for row, cell in enumerate(cells) if cell is None]:
         what = f"the cell of column {data.image!r} is empty."
         complaints.append(table.complaint(empty, what, "Every row needs an image."))
-    if addresses := [row for row, cell in named if is_address(cell)]:
-        what = f"image {_short(cells[addresses[0]])} is an address, not the path of a file."
-        advice = "Download the images, and name their files, relative to the table or to --images DIR."
-        complaints.append(table.complaint(addresses, what, advice))
-        named = [(row, cell) for row, cell in named if not is_address(cell)]
-    paths = locate(root, [cell for _, cell in named], data.link_folders)
-    if outside := [row for (row, _), path in zip(named, paths, strict=True) if path is None]:
+    files = dict(zip((row for row, _ in named), find_images(root, [cell for _, cell in named], data), strict=True))
+    if outside := [row for row, file in files.items() if file is None]:
         what = f"image {cells[outside[0]]!r} {OUTSIDE} ({root})."
         advice = ways_out(root, [cell for row in outside if (cell := cells[row]) is not None], data.link_folders)
         complaints.append(table.complaint(outside, what, advice))
-    inside = {row: path for (row, _), path in zip(named, paths, strict=True) if path is not None}
+    inside = {row: file for row, file in files.items() if file is not None}
     complaints += _repeated(table, inside, cells)
-    faults = {row: "does not exist" for row, path in inside.items() if not os.path.isfile(path)}
-    if data.missing_images == "error" and faults:
-        # Others are decoded once all are there; what no decoder will read is seen in their heads now.
-        present = [row for row in inside if row not in faults]
-        heads = each_file([inside[row] for row in present], lambda _, path: side_and_mode(path), "")
-        faults |= {present[number]: fault for number, fault in heads.items()}
-        complaints.append(images.fault_message(faults, [cell or "" for cell in cells], table.lines, table.name, root))
+
+    def in_words(faults: dict[int, str]) -> str:
+        return fault_message(faults, [cell or "" for cell in cells], table.lines, table.name, root)
+
+    faults = {row: file.fault for row, file in inside.items() if isinstance(file, ImageAt) and not file.may_be_left_out}
+    if data.missing_images == "error":
+        absent = {row: fault for row, file in inside.items() if (fault := known_fault(file))}
+        faults |= absent
+        if absent:
+            # Others are decoded once all are there; what no decoder will read is seen in their heads now.
+            present = [row for row, file in inside.items() if row not in faults and isinstance(file, Path)]
+            heads = each_file([inside[row] for row in present], lambda _, file: side_and_mode(file), "")
+            faults |= {present[number]: fault for number, fault in heads.items()}
+    complaints += [in_words(faults)] if faults else []
     if complaints:
         raise TableError("\n".join(complaints))
     if data.missing_images == "error":
         return set()
-    unreadable = images.unreadable(root, [cell for _, cell in named], data)
+    try:
+        unreadable = images.unreadable(root, [cell for _, cell in named], data)
+    except images.Unanswered as error:
+        raise TableError(in_words({named[number][0]: fault for number, fault in error.faults.items()})) from None
     return {named[number][0] for number in unreadable}
-
-
-def _short(cell: str | None) -> str:
-    return repr(cell if cell is None or len(cell) <= 80 else f"{cell[:77]}...")
 
 
 def _no_column(table: Table, data: Data) -> str:
@@ -89,12 +92,10 @@ def _no_column(table: Table, data: Data) -> str:
     )
 
 
-def _repeated(table: Table, inside: dict[int, Path], cells: Sequence[str | None]) -> list[str]:
+def _repeated(table: Table, inside: dict[int, ImageSource], cells: Sequence[str | None]) -> list[str]:
     """A complaint if one file is named by several rows, however it is spelt."""
-    first: dict[str, int] = {}
-    again = [
-        (row, first[key]) for row, path in inside.items() if first.setdefault(key := os.path.normpath(path), row) != row
-    ]
+    first: dict[tuple[str, ...], int] = {}
+    again = [(row, first[key]) for row, file in inside.items() if first.setdefault(key := _place(file), row) != row]
     if not again:
         return []
     row, earlier = again[0]
@@ -105,3 +106,11 @@ def _repeated(table: Table, inside: dict[int, Path], cells: Sequence[str | None]
             "An image may have one row only: in two splits it would be trained on and tested on.",
         )
     ]
+
+
+def _place(file: ImageSource) -> tuple[str, ...]:
+    """What no two images have in common."""
+    if not isinstance(file, ImageAt):
+        return (os.path.normpath(str(file)),)
+    place = file.place if isinstance(file.place, str) else os.path.normpath(file.place)
+    return place, file.address.member, str(file.address.row)

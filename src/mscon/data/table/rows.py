@@ -66,6 +66,7 @@ def select_rows(
             return None
 
     split = attempt(lambda: _split(table, data))
+    draws_no_test = data.split not in table.frame.columns and not data.split_shares[2]
     if data.input == "image":
         dropped = attempt(lambda: unusable_images(table, data, root))
     else:
@@ -73,7 +74,7 @@ def select_rows(
         complaints += check_inputs(table, data, root)
     used = [row for row in range(len(table)) if row not in dropped] if dropped else range(len(table))
     if split is not None:
-        complaints += _split_complaints(table, [split[row] for row in used])
+        complaints += _split_complaints(table, [split[row] for row in used], draws_no_test)
     # Where the split is at fault, any will do to see what else is.
     train = ["train"] * len(table)
     whole = attempt(lambda: with_derived(table, split or train, derived)) if derived else table
@@ -141,7 +142,7 @@ def _split(table: Table, data: Data) -> Sequence[str]:
     return draw_split(len(table), data.split_shares, data.split_seed, groups)
 
 
-def _split_complaints(table: Table, split: Sequence[str]) -> list[str]:
+def _split_complaints(table: Table, split: Sequence[str], draws_no_test: bool) -> list[str]:
     counts = ", ".join(f"{split.count(name):,} {name}" for name in dict.fromkeys(split)) or "none at all"
     instead = (
         "\n  To score on the validation rows, call their split 'test'; to have the table split here, set split = \"\" "
@@ -153,7 +154,7 @@ def _split_complaints(table: Table, split: Sequence[str]) -> list[str]:
         f"{table.name}: no row is left in the split '{name}', which {purpose} (rows: {counts})."
         + (instead if name == "test" else "")
         for name, purpose in (("train", "the encoder learns from"), ("test", "the probes are scored on"))
-        if name not in split
+        if name not in split and not (name == "test" and draws_no_test)
     ]
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from mscon.data.inputs.decoding import Refused, decode_one
-from mscon.data.inputs.image_files import OUTSIDE, locate
+from mscon.data.inputs.image_files import OUTSIDE, find_images
 from mscon.errors import RunError, counted
 from mscon.evaluate.page.thumbnails import EXACT, SIDE, data_uri, images_folder
 from mscon.run.recipe import Data
@@ -57,7 +57,7 @@ class Pictures:
 
     def _draw(self, row: int) -> bytes:
         # Located anew each time: a link may have been put there since.
-        path = locate(self.folder, [str(self._files[row])], self._data.link_folders)[0]
+        path = find_images(self.folder, [str(self._files[row])], self._data)[0]
         if path is None:
             raise Refused(OUTSIDE)
         with self._drawing:

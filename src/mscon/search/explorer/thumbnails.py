@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from mscon.data.inputs.image_files import decode_some, locate
+from mscon.data.inputs.decoding import ImageSource, Refused, side_and_mode
+from mscon.data.inputs.image_files import decode_some, find_images
 from mscon.errors import RunError, counted
 from mscon.evaluate.page.thumbnails import EXACT, SIDE, data_uri, images_folder
 from mscon.run.recipe import Data
@@ -35,7 +35,7 @@ def thumbnails(run: Run, images: Sequence[str], root: Path | None, data: Data, b
         RunError: once for all images that are gone or cannot be read.
     """
     folder = images_folder(run, root, WITHOUT)
-    paths = locate(folder, images, data.link_folders)
+    paths = find_images(folder, images, data)
     sizes = [size for path in paths[:_TRIED] if path is not None and (size := _short_side(path))]
     native = min(SIDE, max(sizes, default=SIDE))
     exact = native <= EXACT
@@ -64,10 +64,9 @@ def thumbnails(run: Run, images: Sequence[str], root: Path | None, data: Data, b
     return pictures
 
 
-def _short_side(path: Path) -> int:
+def _short_side(image: ImageSource) -> int:
     """0 where it cannot be read; the message comes when the image is decoded."""
     try:
-        with Image.open(path, formats=("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")) as image:
-            return min(image.size)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return side_and_mode(image)[0]
+    except Refused:
         return 0

@@ -34,7 +34,12 @@ def read(source: Any, name: str) -> Table:
     Raises:
         TableError: see `table_of`; and for pandas columns of one name.
     """
-    return table_of(Path(name), source if isinstance(source, pl.DataFrame) else _from_pandas(source, name))
+    return table_of(Path(name), polars_frame(source, name))
+
+
+def polars_frame(source: Any, name: str) -> pl.DataFrame:
+    """A polars or pandas frame as one of polars; its arguments and errors are those of `read`."""
+    return source if isinstance(source, pl.DataFrame) else _from_pandas(source, name)
 
 
 def _is_pandas(source: object) -> bool:
@@ -60,11 +65,16 @@ def _from_pandas(source: Any, name: str) -> pl.DataFrame:
             continue
         missing = values.isna().tolist()
         cells = [None if gone else _plain(cell) for cell, gone in zip(values.tolist(), missing, strict=True)]
-        try:
-            columns.append(pl.Series(column, cells, strict=True))
-        except (TypeError, pl.exceptions.PolarsError):  # of several types, as a column of objects may be
-            columns.append(_mixed(column, cells))
+        columns.append(series_of(column, cells))
     return pl.DataFrame(columns)
+
+
+def series_of(column: str, cells: list[Any]) -> pl.Series:
+    """Objects of Python as a column, None where missing; where their types differ, as text."""
+    try:
+        return pl.Series(column, cells, strict=True)
+    except (TypeError, pl.exceptions.PolarsError):
+        return _mixed(column, cells)
 
 
 def _plain(cell: Any) -> Any:
