@@ -78,17 +78,7 @@ INCLUDE = argument(
         "--no-uncertainty", "leave out the column uncertainty, which takes longer than the vectors of a small encoder"
     ),
     IMAGES,
-<<<<<<< HEAD
     LINK_FOLDER,
-=======
-    argument(
-        "--link-folder",
-        "a folder outside that of the images into which links in it may lead; may be repeated (default: [data] "
-        "link_folders of the model)",
-        metavar="DIR",
-        action="append",
-        default=[],
-    ),
     argument(
         "--remote",
         "what addresses of images may begin with, such as s3://bucket/; may be repeated (default: [data] remote of the "
@@ -97,7 +87,6 @@ INCLUDE = argument(
         action="append",
         default=[],
     ),
->>>>>>> main
     VECTORS,
     MISSING_IMAGES,
     argument(

@@ -22,11 +22,8 @@ EXTRAS = {
     "onnx": "`mscon export --to onnx`",
     "pgvector": "`mscon export --to pgvector`",
     "pretrained": "ImageNet weights without a hub: `[encoder] pretrained`",
-<<<<<<< HEAD
     "qdrant": "`mscon export --to qdrant`",
-=======
     "remote": "images at addresses and in Parquet shards: `[data] remote`",
->>>>>>> main
     "serve": "`mscon explore --serve`",
     "text": 'texts as inputs: `[data] input = "text"`',
     "torchjd": "weighting `torchjd`",
