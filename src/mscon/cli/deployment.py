@@ -41,6 +41,14 @@ LINK_FOLDER = argument(
     action="append",
     default=[],
 )
+REMOTE = argument(
+    "--remote",
+    "what addresses of images may begin with, such as s3://bucket/; may be repeated (default: [data] remote of the "
+    "model)",
+    metavar="PREFIX",
+    action="append",
+    default=[],
+)
 MISSING_IMAGES = argument(
     "--missing-images",
     "drop: leave out rows whose image cannot be read, and name them (default: error)",
@@ -79,14 +87,7 @@ INCLUDE = argument(
     ),
     IMAGES,
     LINK_FOLDER,
-    argument(
-        "--remote",
-        "what addresses of images may begin with, such as s3://bucket/; may be repeated (default: [data] remote of the "
-        "model)",
-        metavar="PREFIX",
-        action="append",
-        default=[],
-    ),
+    REMOTE,
     VECTORS,
     MISSING_IMAGES,
     argument(

@@ -20,7 +20,7 @@ from mscon.cli.arguments import (
     share,
     verb,
 )
-from mscon.cli.deployment import INCLUDE, LINK_FOLDER, MISSING_IMAGES, note_changes
+from mscon.cli.deployment import INCLUDE, LINK_FOLDER, MISSING_IMAGES, REMOTE, note_changes
 from mscon.deploy.databases import ENGINES
 from mscon.errors import RunError
 
@@ -32,7 +32,9 @@ _GOES_WITH = {
     "projections": ("onnx",),
     "tolerance": ("onnx",),
     "include": ("safetensors",),
-    **dict.fromkeys(("table", "at", "name", "spaces", "columns", "images", "link_folder", "vectors"), tuple(ENGINES)),
+    **dict.fromkeys(
+        ("table", "at", "name", "spaces", "columns", "images", "link_folder", "remote", "vectors"), tuple(ENGINES)
+    ),
 }
 _NEEDED = ("out", "table", "at")
 
@@ -67,6 +69,7 @@ _NEEDED = ("out", "table", "at")
     argument("--columns", "databases: columns of the table to store (default: all)", metavar="COLUMN", nargs="*"),
     IMAGES,
     LINK_FOLDER,
+    REMOTE,
     VECTORS,
     MISSING_IMAGES,
     BATCH_SIZE,
@@ -158,6 +161,7 @@ def _export_vectors(arguments: argparse.Namespace) -> None:
         images=arguments.images,
         vectors=arguments.vectors,
         link_folders=[os.path.abspath(folder) for folder in arguments.link_folder],
+        remote=arguments.remote,
         missing_images=arguments.missing_images,
         batch_size=arguments.batch_size,
         overwrite=arguments.overwrite,

@@ -17,7 +17,7 @@ from mscon.deploy.databases.database import LINE, Database, open_database
 from mscon.deploy.databases.exported import Export
 from mscon.deploy.embedder import Embedder
 from mscon.deploy.inputs import TableInputs, missing_images_text, open_table
-from mscon.deploy.shard_job import batches_of, widths_of
+from mscon.deploy.shard_job import batches_of, spaces_of
 from mscon.deploy.shards import ROWS, note_left_out, table_data
 from mscon.deploy.vectors import RowVectors
 from mscon.errors import RunError, TableError, nearest
@@ -42,6 +42,7 @@ def export_vectors(
     images: str | Path | None = None,
     vectors: str | None = None,
     link_folders: Sequence[str] = (),
+    remote: Sequence[str] = (),
     missing_images: Literal["error", "drop"] = "error",
     batch_size: int = 256,
     overwrite: bool = False,
@@ -65,7 +66,7 @@ def export_vectors(
         name: of the table, of the collection, or of the folder with the index files.
         spaces: names of those to store; empty for all.
         columns: of the table, to store; None for all.
-        images, vectors, link_folders, missing_images, batch_size: see `mscon.deploy.shards.embed_table`.
+        images, vectors, link_folders, remote, missing_images, batch_size: see `mscon.deploy.shards.embed_table`.
         overwrite: replace what an earlier export wrote under this name; never anything else.
         reads: files that may not be replaced.
         progress: show a bar on a terminal.
@@ -82,7 +83,7 @@ def export_vectors(
     if not isinstance(table, Table):
         table = read_table(table)
     drops = missing_images == "drop"
-    data = table_data(model, vectors, link_folders)
+    data = table_data(model, vectors, link_folders, remote)
     inputs = open_table(table, data, None if images is None else Path(images), model.known, drops)
     stored = _columns(model, table, columns)
     widths = _spaces(model, spaces)
@@ -137,7 +138,7 @@ def _columns(model: Embedder, table: Table, columns: Sequence[str] | None) -> li
 
 def _spaces(model: Embedder, spaces: Sequence[str]) -> dict[str, int]:
     """The spaces that are stored, in the order of the model, and how many numbers their vectors have."""
-    widths = widths_of(model, None, all_spaces=True)
+    widths = {space: sum(each) for space, each in spaces_of(model, None, all_spaces=True).items()}
     if unknown := [space for space in spaces if space not in widths]:
         listed = "\n".join(f"{model.name} has no space {space!r}.{nearest(space, widths)}" for space in unknown)
         raise RunError(f"{listed}\n  Spaces: {', '.join(map(repr, widths))}.")
