@@ -30,9 +30,10 @@ from mscon.deploy.packed import pack
 from mscon.errors import RunError, TableError
 from mscon.evaluate.features import extract
 from mscon.model.model import build_model
+from mscon.model.row_uncertainty import RowUncertainty
 from mscon.run import recipe as recipes
 from mscon.train.fit import fit
-from vector_table import RECIPE, ROWS, points, write_table
+from vector_table import RECIPE, ROWS, TRAIN_ROWS, points, write_table
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "databases.md"
 # Names and cells of the user's that would end a statement, or fill a template, if they were not quoted.
@@ -235,8 +236,8 @@ def change_model(things, model, tmp_path):
     ("change", "settings", "words"),
     [
         (change_nothing, {}, "exists and is complete"),
-        (change_table, {}, "with other rows or inputs"),
-        (change_vectors, {}, "with other rows or inputs"),
+        (change_table, {}, "with other rows, inputs or uncertainty"),
+        (change_vectors, {}, "with other rows, inputs or uncertainty"),
         (change_nothing, {"columns": ["kind"]}, "with other columns"),
         (change_nothing, {"spaces": ["mix"]}, "with other spaces"),
         (
@@ -394,6 +395,22 @@ def test_no_space_leaves_the_folder_of_its_files(tmp_path, engine, space):
     assert stored(engine, str(tmp_path / "at"))[space].to_list() == [[1.0, 2.0]]
 
 
+def test_how_uncertain_rows_are_is_stored_where_it_is_known(things, model, tmp_path):
+    pytest.importorskip("faiss")
+    vectors = model.embed_all(points())
+    classes = {"kind": (0, np.stack([np.arange(ROWS), np.arange(ROWS) % 2], axis=1))}
+    train, validation = np.arange(TRAIN_ROWS), np.arange(TRAIN_ROWS, ROWS)
+    fitted, _ = RowUncertainty.fit(vectors.features, vectors.projections, classes, train, validation)
+    model.row_uncertainty = fitted
+    arguments = model, things.table, "faiss", str(tmp_path), "mine"
+    export_vectors(*arguments)
+    rows = pl.read_parquet(tmp_path / "mine" / "rows.parquet")
+    np.testing.assert_allclose(rows["uncertainty"], model.uncertainty(points()), atol=1e-6)
+    without = mscon.load(things.run.root)
+    with pytest.raises(RunError, match="holds an export of this model with other rows, inputs or uncertainty"):
+        export_vectors(without, *arguments[1:])
+
+
 def test_cells_are_numbers_where_all_of_them_are(things, model, tmp_path):
     cells = {
         "whole": ["-3", "0", "12"],
@@ -518,7 +535,7 @@ def test_a_changed_picture_ends_an_export_that_was_stopped(pictures, monkeypatch
     with pytest.raises(TableError):
         export_vectors(*arguments)
     Image.new("L", (20, 16), 7).save(pictures.table.parent / "0.png")
-    with pytest.raises(RunError, match="holds an export of this model with other rows or inputs"):
+    with pytest.raises(RunError, match="holds an export of this model with other rows, inputs or uncertainty"):
         export_vectors(*arguments, missing_images="drop")
 
 
@@ -562,6 +579,9 @@ def test_the_command_line_exports_once_and_then_refuses(things, tmp_path, capsys
     errors = capsys.readouterr().err
     assert errors.startswith("mscon: FAISS folder 'vectors' in ") and "Traceback" not in errors
     assert main([*command, "--overwrite"]) == 0
+    shorter = ["--overwrite", "--dimensions", "4", "--no-uncertainty"]
+    assert main([*command, *shorter, "--name", "short"]) == 0
+    assert np.array(stored("faiss", str(tmp_path), "short")["mix"].to_list()).shape == (ROWS, 8)
     pack(things.run, tmp_path / "m.safetensors")
     command[1] = str(tmp_path / "m.safetensors")
     assert main([*command, "--name", "packed"]) == 0

@@ -49,6 +49,9 @@ REMOTE = argument(
     action="append",
     default=[],
 )
+NO_UNCERTAINTY = flag(
+    "--no-uncertainty", "leave out the column uncertainty, which takes longer than the vectors of a small encoder"
+)
 MISSING_IMAGES = argument(
     "--missing-images",
     "drop: leave out rows whose image cannot be read, and name them (default: error)",
@@ -82,9 +85,7 @@ INCLUDE = argument(
         choices=("float32", "float16", "int8", "binary"),
         default="float32",
     ),
-    flag(
-        "--no-uncertainty", "leave out the column uncertainty, which takes longer than the vectors of a small encoder"
-    ),
+    NO_UNCERTAINTY,
     IMAGES,
     LINK_FOLDER,
     REMOTE,

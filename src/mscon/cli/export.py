@@ -9,6 +9,7 @@ from pathlib import Path
 from mscon.cli.arguments import (
     BATCH_SIZE,
     CHECKPOINT,
+    DIMENSIONS,
     IMAGES,
     OVERWRITE,
     RUN,
@@ -20,7 +21,7 @@ from mscon.cli.arguments import (
     share,
     verb,
 )
-from mscon.cli.deployment import INCLUDE, LINK_FOLDER, MISSING_IMAGES, REMOTE, note_changes
+from mscon.cli.deployment import INCLUDE, LINK_FOLDER, MISSING_IMAGES, NO_UNCERTAINTY, REMOTE, note_changes
 from mscon.deploy.databases import ENGINES
 from mscon.errors import RunError
 
@@ -32,9 +33,8 @@ _GOES_WITH = {
     "projections": ("onnx",),
     "tolerance": ("onnx",),
     "include": ("safetensors",),
-    **dict.fromkeys(
-        ("table", "at", "name", "spaces", "columns", "images", "link_folder", "remote", "vectors"), tuple(ENGINES)
-    ),
+    **dict.fromkeys(("table", "at", "name", "spaces", "columns", "dimensions", "no_uncertainty"), tuple(ENGINES)),
+    **dict.fromkeys(("images", "link_folder", "remote", "vectors"), tuple(ENGINES)),
 }
 _NEEDED = ("out", "table", "at")
 
@@ -67,6 +67,11 @@ _NEEDED = ("out", "table", "at")
         default=[],
     ),
     argument("--columns", "databases: columns of the table to store (default: all)", metavar="COLUMN", nargs="*"),
+    DIMENSIONS.described(
+        "databases: keep the first N dimensions of each projection, scaled to unit length; for heads trained with "
+        "matryoshka (default: all)"
+    ),
+    NO_UNCERTAINTY,
     IMAGES,
     LINK_FOLDER,
     REMOTE,
@@ -148,7 +153,10 @@ def _export_vectors(arguments: argparse.Namespace) -> None:
     from mscon.deploy.load import files_of, load
 
     source, name = str(arguments.run), arguments.name or "vectors"
-    model = load(source, checkpoint=arguments.checkpoint, trust=arguments.trust)
+    checkpoint, dimensions = arguments.checkpoint, arguments.dimensions
+    model = load(source, checkpoint=checkpoint, trust=arguments.trust, truncate_dim=dimensions)
+    if arguments.no_uncertainty:
+        model.row_uncertainty = None
     table = read_table(arguments.table)
     exported = export_vectors(
         model,

@@ -94,7 +94,7 @@ def export_vectors(
         + [_typed(table.frame.get_column(column)) for column in stored]
     )
     export = Export(
-        model.digest, _source(table, inputs), model.similarities, tuple(widths), tuple(stored), table.lines[-1]
+        model.digest, _source(model, table, inputs), model.similarities, tuple(widths), tuple(stored), table.lines[-1]
     )
     with open_database(to, at, name) as database:
         database.need_cells(cells)
@@ -163,8 +163,8 @@ def _typed(cells: pl.Series) -> pl.Series:
     return cells
 
 
-def _source(table: Table, inputs: TableInputs) -> str:
-    digest = hashlib.sha256(table.sha256.encode())
+def _source(model: Embedder, table: Table, inputs: TableInputs) -> str:
+    digest = hashlib.sha256(f"{table.sha256} {model.uncertainty_digest}".encode())
     for stamp in inputs.stamps(range(len(table))):
         digest.update(json.dumps(list(stamp)).encode())
     return digest.hexdigest()
@@ -202,7 +202,7 @@ def _begin(database: Database, export: Export, none: pl.DataFrame, overwrite: bo
     if there.model != export.model:
         what = f"holds vectors of another model (its hash is {there.model[:12]}, that of this one {export.model[:12]})"
     elif there != export:
-        names = {"source": "rows or inputs", "columns": "columns", "spaces": "spaces"}
+        names = {"source": "rows, inputs or uncertainty", "columns": "columns", "spaces": "spaces"}
         differs = [text for name, text in names.items() if getattr(there, name) != getattr(export, name)]
         what = f"holds an export of this model with other {' and '.join(differs)}"
     else:

@@ -22,7 +22,8 @@ class Export:
 
     Attributes:
         model: hash of the model's weights and recipe (`Embedder.digest`).
-        source: hash of the rows and their inputs: of the table, and of size and times of image files, or of vectors.
+        source: hash of the rows and their inputs: of the table, of size and times of image files or of vectors, and of
+            what says how uncertain rows are.
         similarities: of the model, in the order in which `mix` has their vectors.
         spaces: the columns, named vectors or files with vectors; see `mscon.deploy.vectors`.
         columns: of the user's table that are stored beside them.
