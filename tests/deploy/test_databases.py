@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 from urllib.parse import unquote
 
 import numpy as np
@@ -25,6 +26,7 @@ from mscon.deploy.databases.database import open_database
 from mscon.deploy.databases.export import export_vectors
 from mscon.deploy.databases.exported import open_export
 from mscon.deploy.databases.pgvector import PgVector
+from mscon.deploy.databases.qdrant import Qdrant
 from mscon.deploy.embedder import Embedder
 from mscon.deploy.packed import pack
 from mscon.errors import RunError, TableError
@@ -616,6 +618,10 @@ def test_a_qdrant_server_is_spoken_to_as_it_wants(things, model, monkeypatch):
         with pytest.raises(RunError, match=r"Qdrant collection 'mine' in 'http://.*API key"):
             export_vectors(*arguments)
         monkeypatch.setenv("QDRANT_API_KEY", qdrant_server.KEY)
+        with monkeypatch.context() as stopped:  # before the lines have an index
+            stopped.setattr(Qdrant, "_index_lines", Mock(side_effect=KeyboardInterrupt))
+            with pytest.raises(KeyboardInterrupt):
+                export_vectors(*arguments)
         counted(model, fails_after=40)
         with pytest.raises(KeyboardInterrupt):
             export_vectors(*arguments, batch_size=8)

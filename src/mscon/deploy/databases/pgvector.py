@@ -20,7 +20,7 @@ _SECONDS_TO_CONNECT = 10
 
 @final
 class PgVector(Database):
-    """The record is the comment of the table. Each batch is one transaction."""
+    """The record is the comment of the table. Each batch is one COPY, which is a transaction of its own."""
 
     kind, packages = "PostgreSQL table", ("psycopg", "pgvector")
 
@@ -85,7 +85,7 @@ class PgVector(Database):
         columns = [column.to_numpy() if isinstance(column.dtype, pl.Array) else column for column in rows]
         names = sql.SQL(", ").join(map(sql.Identifier, rows.columns))
         copy = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(sql.Identifier(self.name), names)
-        with self._connection.transaction(), self._connection.cursor() as cursor, cursor.copy(copy) as rows_out:
+        with self._connection.cursor() as cursor, cursor.copy(copy) as rows_out:
             rows_out.set_types([_TYPES.get(kind, "vector") for kind in rows.schema.values()])
             for row in zip(*columns, strict=True):
                 rows_out.write_row(row)
