@@ -18,14 +18,15 @@ test: $(VENV)/.dev  ## all tests; pages as the browser showed them are kept in r
 	PYTHONDONTWRITEBYTECODE= MSCON_SCREENSHOTS=$(CURDIR)/runs/screenshots $(VENV)/bin/python -m pytest $(PARALLEL)
 
 test-reliability: $(VENV)/.dev  ## runs killed, damaged and overwritten, and hostile input, many times; `make test` has a share of it
-	MSCON_RELIABILITY=full $(VENV)/bin/python -m pytest tests/reliability
+	MSCON_RELIABILITY=full $(VENV)/bin/python -m pytest tests/reliability tests/evaluate/label_quality
 
 check: $(VENV)/.dev  ## format, lint, types
-	$(VENV)/bin/ruff format --check src tests benchmarks examples
-	$(VENV)/bin/ruff check src tests benchmarks examples
+	$(VENV)/bin/ruff format --check src tests benchmarks examples docs/*.py
+	$(VENV)/bin/ruff check src tests benchmarks examples docs/*.py
 	$(VENV)/bin/mypy
 
 docs: $(VENV)/.dev  ## the documentation as a site in dist/site; a warning is an error
+	$(VENV)/bin/python docs/agents.py
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/python -m mkdocs build --strict --quiet
 	@echo "To read it, with search: $(VENV)/bin/python -m http.server --directory dist/site, then open the address that it prints."
 

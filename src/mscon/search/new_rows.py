@@ -35,12 +35,14 @@ class NewRows:
 
     Args:
         run: with a checkpoint.
+        truncate_dim: see `mscon.load`.
 
     Attributes:
         input: what its rows are, as [data] input of its recipe says it.
     """
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, truncate_dim: int | None = None) -> None:
+        self.truncate_dim = truncate_dim
         self.run, self.input = run, data_of(run.read_recipe_values()).input
 
     @property
@@ -137,4 +139,4 @@ class NewRows:
     def _embedder(self) -> Any:
         from mscon.deploy.load import load
 
-        return load(self.run.root, trust=self.run.trust)
+        return load(self.run.root, trust=self.run.trust, truncate_dim=self.truncate_dim)

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 
+from mscon.deploy.vectors import unit
 from mscon.errors import RunError, first_few
 
 # Rows that are widened at a time: 16,384 rows of 96 numbers are 6 MB in float32, which stays in cache.
@@ -184,9 +185,3 @@ class Spaces:
 
     def _wide(self, rows: Int[np.ndarray, " some"]) -> Float[np.ndarray, "some spaces dim"]:
         return self.stored[torch.from_numpy(rows)].double().numpy().reshape(len(rows), self.count, self.dim)
-
-
-def unit(vectors: Float[np.ndarray, "*axes dim"]) -> Float[np.ndarray, "*axes dim"]:
-    """Vectors scaled to unit length; zeros stay zeros."""
-    lengths = np.sqrt((vectors * vectors).sum(axis=-1, keepdims=True))
-    return vectors / np.where(lengths > 0, lengths, 1.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tarfile
 from dataclasses import replace
 from pathlib import Path
@@ -172,6 +173,13 @@ def test_a_parquet_file_that_is_cut_off_and_files_of_other_kinds_are_told(root):
     assert "is not an image of a kind that is read here" in refused(root, "tar://0.png::t.tar")
 
 
+def test_a_package_that_is_missing_is_named(root, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    assert 'needs the package pyarrow (pip install "mscon[remote]")' in refused(
+        root, "parquet://image/0::shards/b.parquet"
+    )
+
+
 @pytest.mark.parametrize(
     "cell",
     [
@@ -233,6 +241,13 @@ def test_a_tar_whose_sizes_lead_back_ends(root):
     text = refused(root, "tar://a.png::round.tar", "tar://b.png::round.tar")
     assert "line 3: image 'tar://b.png::round.tar' is not in its shard, which is cut off or damaged." in text
     assert "line 2" not in text
+
+
+def test_an_image_that_would_fill_the_memory_is_not_read(root, monkeypatch):
+    monkeypatch.setattr(shards, "_LARGEST_IMAGE", 500)
+    monkeypatch.setattr(shards, "_LARGEST_GROUP", 500)
+    assert f"has {len(IMAGES[0]):,} bytes, more than 500." in refused(root, "tar://img/0.png::shards/a.tar")
+    assert "is in a group of rows of" in refused(root, "parquet://image/0::shards/b.parquet")
 
 
 # Tables ------------------------------------------------------------------------------------------------
