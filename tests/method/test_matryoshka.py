@@ -180,6 +180,12 @@ def test_first_dimensions_are_a_space_of_their_own(trained, tmp_path):
     np.testing.assert_allclose(np.load(out)["mix"], first.mix, atol=1e-6)
 
 
+def test_a_packed_model_may_be_shortened_too(trained, tmp_path):
+    assert main(["export", str(trained / "run"), "--to", "safetensors", "--out", str(tmp_path / "m.safetensors")]) == 0
+    one, other = (mscon.load(source, truncate_dim=4) for source in (tmp_path / "m.safetensors", trained / "run"))
+    np.testing.assert_array_equal(one.embed_all(points()).mix, other.embed_all(points()).mix)
+
+
 def test_dimensions_that_a_model_does_not_have_are_told(trained, tmp_path, capsys):
     for number in (0, 33):
         with pytest.raises(RunError, match=rf"projections have 32 dimensions, so that {number} of them cannot be kept"):

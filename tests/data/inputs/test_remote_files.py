@@ -163,6 +163,7 @@ def test_blocks_are_whole_or_fetched_again(bucket, cache, tmp_path):
         "memory://bucket2/5.png",
         "memory://bucket/../other/5.png",
         "memory://bucket/%2e%2E/other/5.png",
+        "memory://bucket/..%2Fother/5.png",
         "tar://img/1.png::memory://other/a.tar",
         "https://bucket/5.png",
     ],
