@@ -103,12 +103,13 @@ def test_higher_and_lower_are_the_direction_in_which_the_column_rises(exact):
     index, x = exact
     known = [row for row, cell in enumerate(index.rows["heel"]) if cell is not None]
     ranks = np.argsort(np.argsort([float(index.rows["heel"][row]) for row in known])) + 1.0
-    rise = unit((ranks - ranks.mean()) @ x[HEEL, known])
+    above, below = np.maximum(ranks - ranks.mean(), 0), np.maximum(ranks.mean() - ranks, 0)
+    rise = above @ x[HEEL, known] / above.sum() - below @ x[HEEL, known] / below.sum()
     for word, sign in (("higher", 1), ("lower", -1)):
         goal = x[:, 5].copy()
-        goal[HEEL] = unit(0.5 * x[HEEL, 5] + 0.5 * sign * rise)
+        goal[HEEL] = unit(x[HEEL, 5] + 0.5 * sign * rise)
         near(scores(index, 5, towards={"heel": word}), goal, x)
-        goal[HEEL] = sign * rise
+        goal[HEEL] = unit(x[HEEL, 5] + sign * rise)
         near(scores(index, 5, towards={"heel": (word, 1)}), goal, x)
 
 

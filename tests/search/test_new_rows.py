@@ -107,6 +107,7 @@ def test_a_missing_cell_is_missing_and_an_unknown_category_is_noted(indices):
     missing = index.encode({"height": None, "make": "y"})
     np.testing.assert_allclose(missing, index.encode({"height": middle, "make": "y"}), atol=1e-6)
     assert index.search({"height": None, "make": " y "}).notes == ()
+    assert index.search({"height": 1, "make": None}).notes == ()
     (note,) = index.search({"height": 1, "make": "yy"}).notes
     assert "'yy' in column 'make' is not among the 3 values" in note
 
@@ -230,7 +231,8 @@ def test_each_category_is_looked_for_in_its_own_numbers():
     coding = ColumnCoding.fit(rows, (), ("make", "colour"), "table")
 
     def notes(make: str | None, colour: str) -> list[str]:
-        vector = coding.encode(pl.DataFrame({"make": [make], "colour": [colour]}), "table")[[0]][0]
+        cells = pl.DataFrame({"make": [make], "colour": [colour]}, schema={"make": pl.String, "colour": pl.String})
+        vector = coding.encode(cells, "table")[[0]][0]
         return unknown_categories({"make": make, "colour": colour}, vector, coding.to_json())
 
     assert notes("x", "blue") == notes(None, "red") == []

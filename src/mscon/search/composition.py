@@ -61,7 +61,7 @@ class Composition:
         """One vector in each space, of unit length; zeros where its parts cancel out."""
         query = together(self.like, self.unlike)
         for move in self.moves:
-            there = (1 - move.amount) * query[move.space] + move.amount * move.direction
+            there = move.remainder * query[move.space] + move.amount * move.direction
             query[move.space] = unit(there) if np.linalg.norm(there) > _NOTHING else 0.0
         return query
 
@@ -75,7 +75,7 @@ class Composition:
         ]
         parts = _shares(np.array(scaled))
         for move in self.moves:
-            parts[:, move.space] *= 1 - move.amount
+            parts[:, move.space] *= move.remainder
             addition = np.zeros((1, *parts.shape[1:]))
             addition[0, move.space] = move.amount * move.direction
             parts = np.concatenate([parts, addition])

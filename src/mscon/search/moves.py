@@ -1,9 +1,10 @@
 """Moves: a query that moves along one column, in the space of its similarity, and stays as it is in all others.
 
-With q_c the query in that space and t a unit vector, it becomes unit((1 - amount) q_c + amount t). Of a label t is the
-mean direction of the rows that have it, of a number that of the rows near it, by the weights that its similarity gives
-them in training. Of "higher" it is the direction in which the column rises: the sum of all rows, each times the rank of
-its value less the mean rank; of "lower" the opposite.
+With q_c the query in that space, it becomes unit((1 - amount) q_c + amount t) towards a label or a number: t is the
+mean direction of the rows that have the label, or of the rows near the number, by the weights that its similarity gives
+them in training. Towards "higher" it becomes unit(q_c + amount d): d is the mean of the rows above the middle less that
+of the rows below, each row weighted by how far the rank of its value is from the mean rank. Towards "lower" it becomes
+unit(q_c - amount d).
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ class Move:
     Attributes:
         condition: the column, and what to move towards.
         space: number of its similarity.
-        direction: of unit length, in that space.
-        amount: how far, above 0; at 1 nothing of the query is left in that space.
+        direction: in that space, of unit length towards a value.
+        amount: how far, above 0 and at most 1.
         is_relative: whether it is towards higher or lower values, and not towards a value.
     """
 
@@ -48,6 +49,11 @@ class Move:
     direction: Float[np.ndarray, " dim"]
     amount: float
     is_relative: bool
+
+    @property
+    def remainder(self) -> float:
+        """What of the query is left in that space."""
+        return 1.0 if self.is_relative else 1 - self.amount
 
     @property
     def wording(self) -> str:
@@ -110,7 +116,7 @@ class Moves:
             condition.sign == "=" and condition.value in (HIGHER, LOWER) and condition.value not in column.values
         )
         rows, weights = self._rising(condition, column) if is_relative else self._near(condition, column)
-        # Half the way keeps a query near where it is, while a label replaces the one that the query has.
+        # From the middle half the way ends at the mean of the rows above it, while a label replaces that of the query.
         amount = _amount((0.5 if is_relative else 1.0) if amount is None else amount, condition)
         return self.move(condition, column.space, rows, weights, amount, is_relative)
 
@@ -123,7 +129,7 @@ class Moves:
         amount: float,
         is_relative: bool = False,
     ) -> Move:
-        """The move towards the weighted mean of some rows.
+        """The move towards the weighted mean of some rows; if it is relative, along it.
 
         Raises:
             RunError: if it has no direction.
@@ -131,7 +137,7 @@ class Moves:
         direction = self.spaces.mean(rows, weights)[space]
         if np.linalg.norm(direction) < 1e-9:
             raise RunError(f"towards '{condition}': these rows have no common direction in the space of this column.")
-        return Move(condition, space, unit(direction), amount, is_relative)
+        return Move(condition, space, direction if is_relative else unit(direction), amount, is_relative)
 
     def check(self, moves: Sequence[Move], mix: Mix) -> None:
         """Complain of moves that would change nothing, or of which one would undo the other.
@@ -183,7 +189,8 @@ class Moves:
         ranks = places.drop_nulls().rank().to_numpy()
         if not len(rows) or ranks.min() == ranks.max():
             raise RunError(f"towards '{condition}': column '{column.name}' has one value in all rows, or none.")
-        weights = (ranks - ranks.mean()) / len(rows)
+        weights = ranks - ranks.mean()
+        weights *= 2 * len(rows) / np.abs(weights).sum()  # of either half the weights then add up to the number of rows
         return rows, weights if condition.value == HIGHER else -weights
 
 

@@ -71,7 +71,7 @@ export function picture(row) {
 /** What the query is, and which rows pass, by the view. */
 export function queryChanged() {
   const { state } = app;
-  const towards = server ? state.towards : state.towards.map((move) => ({ ...targetOf(move, rows), space: move.column.space, amount: move.amount }));
+  const towards = server ? state.towards : state.towards.map((move) => ({ ...targetOf(move, rows), space: move.column.space, amount: move.amount, isRelative: Boolean(move.to) }));
   if (state.middle && !server) {
     const { column, option } = state.middle, like = [];
     for (let row = 0; row < rows; row++) if (option.codes.has(column.codes[row])) like.push(row);

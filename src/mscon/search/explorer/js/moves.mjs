@@ -21,7 +21,10 @@ export function ranksOf(values) {
   return ranks;
 }
 
-/** The rows that a move is towards, and how much each counts: {rows, weights}. None where there is nothing to move to. */
+/**
+ * The rows that a move is towards, and how much each counts: {rows, weights}. All 0 where there is nothing to move to.
+ * Towards "higher" and "lower" the weights of either half add up to 1 and -1, so that the sum is a step.
+ */
 export function targetOf({ column, option, near, to }, count) {
   const rows = Array.from({ length: count }, (_, row) => row).filter((row) => !isMissing(column, row));
   const valueOf = (row) => (column.values || column.codes)[row];
@@ -31,7 +34,8 @@ export function targetOf({ column, option, near, to }, count) {
   }
   if (to) {
     const sign = to === "higher" ? 1 : -1, ranks = ranksOf(rows.map(valueOf));
-    return { rows, weights: ranks.map((rank) => sign * (rank - (rows.length + 1) / 2)) };
+    const apart = ranks.map((rank) => sign * (rank - (rows.length + 1) / 2)), half = apart.reduce((sum, one) => sum + Math.abs(one), 0) / 2;
+    return { rows, weights: apart.map((one) => (half ? one / half : 0)) };
   }
   const weights = rows.map((row) => weightOf(column, near, valueOf(row)));
   return { rows, weights: Math.max(0, ...weights) < 0.005 ? weights.map(() => 0) : weights };

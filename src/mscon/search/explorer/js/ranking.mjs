@@ -72,14 +72,14 @@ export class LocalSource {
       for (let d = 0; d < this.dim; d++) target[d] += sign * mean[d];
     }
     toUnit(target);
-    for (const { rows, weights, space, amount } of query.towards) {
+    for (const { rows, weights, space, amount, isRelative } of query.towards) {
       if (space !== c) continue;
       const goal = new Float32Array(this.dim);
       rows.forEach((row, i) => {
         for (let d = 0; d < this.dim; d++) goal[d] += weights[i] * scales[row] * this.spaces[c][row * this.dim + d];
       });
-      toUnit(goal);
-      for (let d = 0; d < this.dim; d++) target[d] = (1 - amount) * target[d] + amount * goal[d];
+      if (!isRelative) toUnit(goal);
+      for (let d = 0; d < this.dim; d++) target[d] = (isRelative ? 1 : 1 - amount) * target[d] + amount * goal[d];
       toUnit(target);
     }
     return target;
