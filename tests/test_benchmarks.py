@@ -92,3 +92,20 @@ def test_the_plan_of_many_rows_is_computed_of_what_was_measured(monkeypatch):
     assert scale.line(3.0, 2.0, 10_000_000) == 3.0  # never less than was measured
     assert scale.hours(7_200) == "2.0 h" and scale.size(3.2e12) == "3.2 TB"
     assert {one["verb"] for one in large["results"]} >= set(record["table"]["verbs"]) == set(scale.VERBS)
+
+
+def test_the_benchmark_of_fewer_bits_compares_with_the_exact_rows(monkeypatch):
+    monkeypatch.syspath_prepend(SCRIPT.parent)
+    quantisation = importlib.import_module("quantisation")
+    vectors = np.random.default_rng(0).normal(size=(400, 24)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    queries = np.arange(30)
+    rows = quantisation.found_by(vectors, (24,), queries)
+    scores = vectors[queries] @ vectors.T
+    scores[queries, queries] = -2
+    assert np.array_equal(np.sort(rows["exact"]), np.sort(np.argsort(-scores, axis=1)[:, :10]))
+    recall = {
+        way: np.mean([np.isin(a, b).mean() for a, b in zip(rows[way], rows["exact"], strict=True)]) for way in rows
+    }
+    assert recall["float16"] > 0.99 and recall["int8, decoded"] > 0.95
+    assert recall["binary, decoded"] < recall["binary, 40 rescored by int8"] <= recall["binary, 40 rescored by float32"]

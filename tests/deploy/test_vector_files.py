@@ -222,6 +222,15 @@ def test_what_is_no_file_of_vectors_is_told(tmp_path, name, content, words):
         read_vectors(tmp_path / name)
 
 
+@pytest.mark.parametrize(
+    "about", [b"no JSON", b"[]", b"{}" * 2, b"[" * 100_000, b'{"v": 3}', b'{"w": {"precision": "int8"}}']
+)
+def test_metadata_that_somebody_made_up_are_told(tmp_path, about):
+    np.savez(tmp_path / "v.npz", v=np.zeros((2, 2), np.int8), quantisation=np.frombuffer(about, np.uint8))
+    with pytest.raises(RunError, match="cannot be read as a file of `mscon embed`"):
+        read_vectors(tmp_path / "v.npz")
+
+
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_a_file_that_is_cut_off_is_told(tmp_path, suffix):
     path = tmp_path / f"v{suffix}"

@@ -20,6 +20,7 @@ from jaxtyping import Shaped
 
 from mscon.deploy.vectors import FEATURES, Precision, Quantisation, Statistics
 from mscon.errors import RunError
+from mscon.run.parsing import parse_json
 
 SUFFIXES = (".parquet", ".arrow", ".npz")
 SUFFIXES_TEXT = f"{', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}"
@@ -83,7 +84,15 @@ def read_vectors(path: str | Path) -> dict[str, Shaped[np.ndarray, "rows ..."]]:
         raise RunError(f"'{path}': the name of a file of vectors ends in {SUFFIXES_TEXT}.")
     try:
         return _load(path)
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile, pl.exceptions.PolarsError) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        zipfile.BadZipFile,
+        pl.exceptions.PolarsError,
+    ) as error:
         raise RunError(f"'{path}' cannot be read as a file of `mscon embed`: {error}") from None
 
 
@@ -93,11 +102,11 @@ def _load(path: Path) -> dict[str, np.ndarray]:
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:  # numpy leaves what it opens open
             arrays = dict(file)
         if _ARRAY in arrays:
-            about = json.loads(arrays.pop(_ARRAY).tobytes())
+            about = parse_json(arrays.pop(_ARRAY).tobytes())
     else:
         frame = (pl.read_parquet if path.suffix == ".parquet" else pl.read_ipc)(path)
         types = {n: t for n, t in frame.schema.items() if isinstance(t, pl.BaseExtension) and t.ext_name() == _TYPE}
-        about = {name: json.loads(str(dtype.ext_metadata())) for name, dtype in types.items()}
+        about = {name: parse_json(str(dtype.ext_metadata())) for name, dtype in types.items()}
         arrays = {
             column.name: (column.ext.storage() if column.name in types else column).to_numpy() for column in frame
         }

@@ -18,7 +18,6 @@ from mscon.errors import RunError
 FEATURES, MIX = "features", "mix"
 
 Precision = Literal["float32", "float16", "int8", "binary"]
-PRECISIONS: tuple[Precision, ...] = ("float32", "float16", "int8", "binary")
 """How vectors are stored. The names are those of `quantize_embeddings` in sentence-transformers."""
 
 _LARGEST = 127
@@ -176,11 +175,11 @@ class Quantisation:
         return asdict(self)
 
     @classmethod
-    def of_plain(cls, plain: Mapping[str, Any]) -> Quantisation:
+    def of_plain(cls, plain: Any) -> Quantisation:
         """The inverse of `to_plain`, for values that come from a file.
 
         Raises:
-            ValueError: if they do not fit one another.
+            ValueError, KeyError, TypeError: if they are none, or do not fit one another.
         """
         widths, numbers = tuple(plain["widths"]), (tuple(plain["offsets"]), tuple(plain["steps"]))
         is_plain = all(type(width) is int and width > 0 for width in widths) and type(plain["is_unit"]) is bool
