@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float, Int
 
+from mscon.data.inputs.boxes import image_path
 from mscon.data.table.label_columns import LabelColumn, LabelColumns
 from mscon.errors import RunError, counted, nearest
 from mscon.method.agreement import in_words
@@ -104,7 +105,7 @@ class Examples:
             return self._row(int(text), f"row {text}")
         if (example := self._named(text)) is not None:
             return example
-        if os.path.isfile(text):
+        if os.path.isfile(image_path(text)):
             return self._file(text)
         if "=" in text:
             return self._middle([parse(text, self.labels)])
@@ -138,7 +139,7 @@ class Examples:
         return None if at is None else self._row(at, image)
 
     def _file(self, path: str) -> Example:
-        if not os.path.isfile(path):  # unlike Path.is_file it takes names of any length
+        if not os.path.isfile(image_path(path)):  # unlike Path.is_file it takes names of any length
             what = "is a folder, not an image" if os.path.isdir(path) else "does not exist"
             raise RunError(
                 f"query '{path}': no row of {self.name} has this image, and the file {what}.{self._near(path)}\n"
