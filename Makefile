@@ -25,6 +25,10 @@ check: $(VENV)/.dev  ## format, lint, types
 	$(VENV)/bin/ruff check src tests benchmarks examples
 	$(VENV)/bin/mypy
 
+docs: $(VENV)/.dev  ## the documentation as a site in dist/site; a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/python -m mkdocs build --strict --quiet
+	@echo "To read it, with search: $(VENV)/bin/python -m http.server --directory dist/site, then open the address that it prints."
+
 dist: $(VENV)/.dev  ## wheel and sdist in dist/, bit for bit the same for the same commit
 	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(VENV)/bin/python -m hatchling build
 

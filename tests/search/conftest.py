@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -14,11 +14,14 @@ from PIL import Image
 
 import mscon
 from mscon.data.batches.dataset import fit_similarities
+from mscon.data.inputs import text
+from mscon.data.table.table import read_table
 from mscon.evaluate.features import extract
 from mscon.model.model import CHECKPOINT_PREFIX, build_model
 from mscon.run import recipe as recipes
 from mscon.run.run import Run
 from mscon.search.index import Index
+from mscon.train.fit import fit
 
 RECIPE = """
 title = "Shoes"
@@ -56,6 +59,29 @@ COLUMNS: dict[str, list[str | None]] = {
     "gender": ["women", "men", "women", "girls", None, "men"] * 4,
     "year": [str(1990 + n % 6) for n in range(ROWS)],
 }
+
+# Runs on what are no images: how rows are encoded, by [data] input.
+INPUTS = {
+    "vectors": '[data]\ninput = "vectors"\nvectors = "clip.npy"\n',
+    "columns": '[data]\ninput = "columns"\nnumbers = ["height"]\ncategories = ["make"]\n',
+    "text": '[data]\ninput = "text"\ntext = "review"\n',
+}
+TRAINED = """
+[[similarity]]
+column = "kind"
+name = "categorical"
+[[similarity]]
+column = "price"
+name = "continuous"
+width = 2.0
+[encoder]
+name = "mlp"
+settings = { units = 8, layers = 1 }
+[train]
+epochs = 1
+batch_size = 8
+precision = "float32"
+"""
 
 MakeRun = Callable[..., Run]
 
@@ -107,6 +133,38 @@ def make_run(tmp_path: Path) -> MakeRun:
 def shared_index(tmp_path_factory) -> Index:
     """The index of a run that no test changes."""
     return mscon.open_index(build_run(tmp_path_factory.mktemp("shared")))
+
+
+def letters(texts: list[str], place: str) -> np.ndarray:
+    """A stand-in for a sentence encoder: how often each of some letters occurs."""
+    return np.array([[text.count(letter) for letter in "abeikor"] for text in texts], dtype=np.float32)
+
+
+@pytest.fixture(scope="module")
+def letter_encoder() -> Iterator[None]:
+    """Texts are encoded by `letters`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(text, "_place", lambda model: model or "packaged")
+        patch.setattr(text, "_encode", letters)
+        yield
+
+
+@pytest.fixture(scope="module")
+def input_runs(tmp_path_factory: pytest.TempPathFactory, letter_encoder: None) -> dict[str, Run]:
+    """A small run on vectors, on columns and on texts, trained for one epoch on one table of 20 rows."""
+    folder = tmp_path_factory.mktemp("inputs")
+    np.save(folder / "clip.npy", np.random.default_rng(0).standard_normal((20, 6)).astype(np.float32))
+    lines = ["kind,price,split,height,make,review"]
+    for n in range(20):
+        review = f"{'broad boots' if n % 2 else 'a red sandal'} {'ok ' * (n % 7)}{'abe' * (n % 5)}"
+        lines.append(f"{'ab'[n % 2]},{n},{'train' if n < 14 else 'test'},{n * 0.5},{'xyz'[n % 3]},{review}")
+    (folder / "table.csv").write_text("\n".join(lines) + "\n")
+    runs = {}
+    for kind, section in INPUTS.items():
+        table = read_table(folder / "table.csv")
+        runs[kind] = fit(recipes.parse(TRAINED + section), table, folder / kind, progress=False)
+        extract(runs[kind], progress=False)
+    return runs
 
 
 @pytest.fixture

@@ -16,7 +16,8 @@ from mscon.cli import main
 from mscon.deploy.vectors import query_vector
 from mscon.errors import MSConError, RunError, TableError
 from mscon.run import checksums
-from mscon.search.queries import Example, together
+from mscon.search.composition import together
+from mscon.search.example import Example
 from mscon.search.spaces import unit
 
 
@@ -125,7 +126,9 @@ def test_several_examples_are_their_mean_less_that_of_the_others(run):
 
 def test_every_example_counts_once_also_the_middle_of_many():
     a, b = np.eye(2)[:, None, :]
-    assert together([Example("", a), Example("", b)], []) == pytest.approx(np.array([[0.5**0.5, 0.5**0.5]]))
+    assert together([Example("", lambda: a), Example("", lambda: b)], []) == pytest.approx(
+        np.array([[0.5**0.5, 0.5**0.5]])
+    )
 
 
 def test_examples_that_cancel_out_are_refused(shared_index):

@@ -102,7 +102,7 @@ def _print_once(error: MSConError) -> None:
 
 def _parsed(words: Sequence[str]) -> argparse.Namespace:
     """The arguments; a mistake in them ends the process with status 2 and the usage of the verb that it concerns."""
-    parser, verbs = _parser()
+    parser, verbs = command_parser()
     if words and not words[0].startswith("-") and words[0] not in verbs.choices:
         known = ", ".join(verbs.choices)
         parser.error(f"there is no verb '{words[0]}'.{nearest(words[0], verbs.choices)} Verbs: {known}.")
@@ -114,7 +114,7 @@ def _parsed(words: Sequence[str]) -> argparse.Namespace:
     return parsed
 
 
-def _parser() -> tuple[argparse.ArgumentParser, argparse._SubParsersAction[argparse.ArgumentParser]]:
+def command_parser() -> tuple[argparse.ArgumentParser, argparse._SubParsersAction[argparse.ArgumentParser]]:
     """The parser, and the verbs in it."""
     parser = argparse.ArgumentParser(
         prog="mscon",

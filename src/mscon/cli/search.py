@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from mscon.cli.arguments import NAME_COLUMN, RUN, TRUST, argument, flag, positive, verb
+from mscon.cli.arguments import NAME_COLUMN, RUN, TRUST, argument, flag, positive, probability, share, verb
 from mscon.data.table.cell_text import cell_text
 from mscon.run.terminal import steered, visible
 
@@ -20,10 +20,56 @@ if TYPE_CHECKING:
 _SIGNS = {"same": ("=", "green"), "partly": ("≈", "yellow"), "different": ("≠", "red"), "unknown": ("?", "dim")}
 
 
+class _Listed(argparse.Action):
+    """Appends a pair of a value and its number, which is None unless an option behind it says one."""
+
+    def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: Any = None) -> None:
+        setattr(namespace, self.dest, [*getattr(namespace, self.dest), (values, None)])
+        namespace.option_before = self.dest
+
+
+class _OfOptionBefore(argparse.Action):
+    """The number of the value before it. Within the value it could be a part of a name or a text."""
+
+    def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: Any = None) -> None:
+        dest = getattr(namespace, "option_before", "")
+        if dest not in self.const or getattr(namespace, dest)[-1][1] is not None:
+            options = " or ".join(f"--{name}" for name in self.const)
+            raise argparse.ArgumentError(self, f"must stand behind the {options} that it is of, once.")
+        *others, (value, _) = getattr(namespace, dest)
+        setattr(namespace, dest, [*others, (value, values)])
+
+
 @verb(
     RUN.described("run directory, evaluated with `mscon probe`"),
-    argument("--query", "what to be similar to; may be repeated", metavar="QUERY", action="append", required=True),
-    argument("--unlike", "what not to be similar to; may be repeated", metavar="QUERY", action="append", default=[]),
+    argument(
+        "--query", "what to be similar to; may be repeated", metavar="QUERY", action=_Listed, default=[], required=True
+    ),
+    argument("--unlike", "what not to be similar to; may be repeated", metavar="QUERY", action=_Listed, default=[]),
+    argument(
+        "--weight",
+        "how much the --query or --unlike before it counts (default: 1)",
+        metavar="N",
+        action=_OfOptionBefore,
+        const=("query", "unlike"),
+        type=share,
+    ),
+    argument(
+        "--towards",
+        "move the query along a column, in the space of its similarity alone: colour=dark, heel=higher, heel=3; may be "
+        "repeated",
+        metavar="COLUMN=VALUE",
+        action=_Listed,
+        default=[],
+    ),
+    argument(
+        "--amount",
+        "how far the --towards before it moves, from 0 to 1 (default: 1; of higher and lower 0.5)",
+        metavar="SHARE",
+        action=_OfOptionBefore,
+        const=("towards",),
+        type=probability,
+    ),
     argument("--mix", "weights of similarities (default: equal)", metavar="NAME=WEIGHT,..."),
     argument(
         "--filter",
@@ -34,7 +80,8 @@ _SIGNS = {"same": ("=", "green"), "partly": ("≈", "yellow"), "different": ("�
         default=[],
     ),
     argument("-k", "number of rows (default: 20)", metavar="N", type=positive, default=20),
-    flag("--json", "print JSON instead of a table"),
+    flag("--explain", "also print which part of each score is from which similarity and query"),
+    flag("--json", "print JSON instead of a table, with these parts as contributions"),
     NAME_COLUMN,
     TRUST,
     examples="""
@@ -42,6 +89,11 @@ _SIGNS = {"same": ("=", "green"), "partly": ("≈", "yellow"), "different": ("�
     mscon search runs/shoes --query photo.jpg --mix closure=1,category=0.5 -k 50
     mscon search runs/shoes --query kind=boots --unlike 17 --filter gender=women
     mscon search runs/shoes --query line:18 --filter 'heel>=3' --json
+    mscon search runs/shoes --query 17 --weight 2 --query photo.jpg --unlike 5 --weight 0.5
+    mscon search runs/shoes --query photo.jpg --towards colour=dark --towards heel=higher --amount 0.3 --explain
+    mscon search runs/reviews --query 'text:small red boots'
+    mscon search runs/diamonds --query '{"carat": 0.7, "cut": "Ideal"}'
+    mscon search runs/clips --query vector.npy
     """,
     fault="a mistake in the run, the query, the mix or a filter",
 )
@@ -49,8 +101,14 @@ def search(arguments: argparse.Namespace) -> None:
     """Find the rows of a run that are most similar to a query.
 
     A query is the number of a row (17), a line of the table (line:18), an image path as the table
-    has it, the path of a new image, or a label (kind=boots) for the mean of all rows that have it.
-    Several queries are combined. --mix says how much each similarity counts; only proportions
+    has it, a label (kind=boots) for the mean of all rows that have it, or a new row of what the run
+    was trained on: the path of an image; a text (text:small red boots); a vector, as the path of a
+    .npy or .safetensors file or as its numbers ([0.1, -2, 0.5]); or the cells of a row as a JSON
+    object, with null for a missing cell. file:, label: and text: say which of these is meant.
+
+    Several queries are combined, each by its --weight. --towards moves the query in the space of one
+    similarity and leaves the others as they are: towards the mean of the rows with a label, the rows
+    near a number, or higher or lower values. --mix says how much each similarity counts; only proportions
     matter, and similarities that are not named count nothing.
 
     Prints the best rows first: the score under the mix, the score by each similarity (-1 to 1),
@@ -68,8 +126,9 @@ def search(arguments: argparse.Namespace) -> None:
     from mscon.search.index import open_index
 
     index = open_index(arguments.run, name_column=arguments.name_column, trust=arguments.trust)
+    like, unlike = ([(q, 1 if w is None else w) for q, w in pairs] for pairs in (arguments.query, arguments.unlike))
     hits = index.search(
-        arguments.query, unlike=arguments.unlike, mix=arguments.mix, k=arguments.k, filters=arguments.filter
+        like, unlike=unlike, towards=arguments.towards, mix=arguments.mix, k=arguments.k, filters=arguments.filter
     )
     if rows := changed_rows(index.run, [hit.row for hit in (*hits.examples, *hits)]):
         what = "have changed since training, or are gone: the scores are of those of training"
@@ -77,10 +136,10 @@ def search(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print(json.dumps(hits.to_json(), indent=2, allow_nan=False))
         return
-    _print(hits)
+    _print(hits, arguments.explain)
 
 
-def _print(hits: Hits) -> None:
+def _print(hits: Hits, explain: bool) -> None:
     from rich.console import Console
 
     terminal = Console(file=steered(sys.stdout))
@@ -89,6 +148,8 @@ def _print(hits: Hits) -> None:
     within = f", {', '.join(hits.filters)}" if hits.filters else ""
     console.print(_plain(f"{hits.query}\nmix {hits.mix}; among {hits.searched:,} rows{within}"))
     console.print(_table(hits))
+    for hit in hits if explain else ():
+        console.print(_plain(f"row {hit.row}: {hit.explanation}"))
     for note in hits.notes:
         console.print(_plain(note))
 

@@ -170,8 +170,9 @@ def check(arguments: argparse.Namespace) -> None:
     the missing cells of each column, and values that look alike; columns that determine each
     other; unreadable, nearly black and flat images; equal inputs within and across splits; and
     what a batch will contain: how many of its rows find a similar one, and what would help. With
-    [doubt], compares the judged labels of the other run with the table. All problems are reported
-    at once.
+    [doubt], compares the judged labels of the other run with the table. Refuses what training
+    would refuse: objectives that cannot use a kind of similarity, or that need more views, a
+    column or classes. All problems are reported at once.
     """
     from mscon.data.check.check import describe
     from mscon.data.inputs.encoded_columns import resolve_encoded
@@ -179,6 +180,7 @@ def check(arguments: argparse.Namespace) -> None:
     from mscon.data.table.rows import select_rows
     from mscon.data.table.table import read_table
     from mscon.run.parts import TEACHER
+    from mscon.train.requirements import complaints
 
     recipe = read_recipe(arguments)
     has_teachers = any(part.name == TEACHER for part in recipe.similarities)
@@ -194,7 +196,17 @@ def check(arguments: argparse.Namespace) -> None:
     teachers = teachers_of(recipe, rows, table, root, inputs) if has_teachers else {}
     in_words = encoded(inputs, recipe.data)
     judge = _judge(recipe, rows, table.name)
-    description = describe(rows, recipe, table, inputs, root=root, encoded=in_words, teachers=teachers, judge=judge)
+    description = describe(
+        rows,
+        recipe,
+        table,
+        inputs,
+        root=root,
+        encoded=in_words,
+        teachers=teachers,
+        judge=judge,
+        complaints=complaints,
+    )
     if arguments.json:
         import json
 

@@ -24,6 +24,7 @@ from mscon.train.frozen_features import frozen_features
 from mscon.train.judged_labels import judged_labels
 from mscon.train.keep import check_keep
 from mscon.train.module import TrainingModule
+from mscon.train.requirements import check_recipe
 from mscon.train.sources import sources
 from mscon.train.teachers import check_teachers, teachers_of
 
@@ -81,11 +82,10 @@ class Assembler:
     def check(self, method: Method) -> None:
         """Raise for a method that cannot be trained on this table."""
         recipe = method.recipe
-        assembly.check_views(recipe)
-        assembly.check_sampler(recipe)
         check_teachers(recipe)
         sources(recipe, self.root, self.table.name)
         try:
+            check_recipe(recipe, self.of(recipe))
             with environment.repeatable(recipe.train.seed, "cpu"):
                 module = self.module(recipe)
             teachers_of(recipe, self.rows, self.table, self.root, self.inputs)

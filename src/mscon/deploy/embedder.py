@@ -15,6 +15,7 @@ from jaxtyping import Float, Shaped
 
 from mscon.data.inputs.views import plain
 from mscon.deploy import packed
+from mscon.deploy.cells import row_of_cells
 from mscon.deploy.inputs import open_columns
 from mscon.deploy.pictures import picture_batches, pictures
 from mscon.deploy.vectors import RowVectors
@@ -93,7 +94,7 @@ class Embedder:
                 [channels, height, width] of uint8, in any mixture; or one array or tensor with a further axis before.
                 A single image counts as a list of one. They may have any size. Of a model of vectors, [rows, dim] of
                 them; of a model of sentences, those; of a model of columns, a table that has them: a polars or pandas
-                DataFrame, or a path.
+                DataFrame, or a path; or one row as a dictionary of its cells.
             similarity: the name of one, for its projection, scaled to unit length; None for features, which are not.
             batch_size: images in memory at a time; changes speed and memory only.
 
@@ -106,7 +107,7 @@ class Embedder:
             ValueError: for what is no image, or vectors of another width or with a number that is not finite.
         """
         self._number(similarity)
-        blocks = [self.encode(inputs, similarity) for inputs in self._batches(images, batch_size)]
+        blocks = [self.encode(inputs, similarity) for inputs in self.read(images, batch_size)]
         return np.concatenate(blocks) if blocks else np.zeros((0, self.width(similarity)), dtype=np.float32)
 
     def uncertainty(
@@ -136,7 +137,7 @@ class Embedder:
                 f"{self.name}: the column of similarity '{similarity}' has no classes that could be judged. "
                 f"Those that have: {judged or 'none'}."
             )
-        blocks = [self.encode_rated(inputs, similarity)[1] for inputs in self._batches(images, batch_size)]
+        blocks = [self.encode_rated(inputs, similarity)[1] for inputs in self.read(images, batch_size)]
         return np.concatenate([np.zeros(0, dtype=np.float32), *(block for block in blocks if block is not None)])
 
     @cached_property
@@ -169,7 +170,7 @@ class Embedder:
 
         shown = shown_of(self.predictors, self.name, columns, abstain)
         need_width(self, shown)
-        blocks = [self.encode_rated(inputs) for inputs in self._batches(images, batch_size)]
+        blocks = [self.encode_rated(inputs) for inputs in self.read(images, batch_size)]
         vectors = np.concatenate([np.zeros((0, self.width()), dtype=np.float32), *(block for block, _ in blocks)])
         frame = predicted(shown, vectors, abstain)
         if self.row_uncertainty is None:
@@ -208,7 +209,7 @@ class Embedder:
 
     def embed_all(self, images: Any, batch_size: int = 256) -> RowVectors:
         """The same of images as `embed` takes them."""
-        batches = [self.encode_all(inputs) for inputs in self._batches(images, batch_size)]
+        batches = [self.encode_all(inputs) for inputs in self.read(images, batch_size)]
         width, dim = self.model.width, self.model.heads.output_dim
         none = np.zeros((0, width), np.float32), np.zeros((len(self.similarities), 0, dim), np.float32)
         return RowVectors.joined(batches or [RowVectors(*none, self.similarities)])
@@ -223,7 +224,8 @@ class Embedder:
             raise RunError(f"{self.name}: vectors are not finite. Its weights broke down while training.")
         return vectors
 
-    def _batches(self, images: Any, batch_size: int) -> Iterator[Shaped[np.ndarray, "rows ..."]]:
+    def read(self, images: Any, batch_size: int = 256) -> Iterator[Shaped[np.ndarray, "rows ..."]]:
+        """Images as `embed` takes them, in batches of what the model computes with; complains as `embed` does."""
         data = self.recipe.data
         if data.input == "image":
             yield from picture_batches(pictures(images), data, batch_size)
@@ -236,7 +238,7 @@ class Embedder:
         """What is encoded, where it is no images; what indexing by rows gives is vectors."""
         data, known = self.recipe.data, self.known
         if data.input == "columns" and known is not None:
-            return open_columns(inputs, data, known)
+            return open_columns(row_of_cells(inputs, known) if isinstance(inputs, Mapping) else inputs, data, known)
         if data.input == "text":
             from mscon.data.inputs.text import embed
 

@@ -53,6 +53,12 @@ def find(kind: str, name: str, where: str = "") -> type[Any]:
         return import_class(kind, name, base, where)
     known = names(kind)
     if name not in known:
+        if kind == "objective" and hasattr(importlib.import_module("mscon.method.cores"), name):
+            raise RecipeError(
+                f"{where}'{name}' is no objective of a recipe but part of mscon.cores, for a training loop of your "
+                "own: it needs more than a recipe has, such as a second input of each row. docs/contents.md shows how "
+                "to call it."
+            )
         raise RecipeError(
             f"{where}there is no {kind} '{name}'.{nearest(name, known)}\n  Known: {', '.join(known)}. "
             f"A class of your own is written 'pkg.mod:Class'."

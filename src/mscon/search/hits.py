@@ -23,6 +23,8 @@ class Hit:
         split: which one it is in.
         score: under the mix, in [-1, 1]; 1 is the same direction in every space that counts.
         scores: in the space of each similarity alone; `score` is their mean by the weights of the mix.
+        contributions: of each example and each move of the query, by its name, what it adds to `score` in each
+            similarity; all of them add up to `score`.
         labels: of each label column, None where missing.
         weights: of each label column how alike it is to the query, as training weighs it: from 0 to 1, None where
             either is missing, or the examples differ among themselves.
@@ -37,6 +39,7 @@ class Hit:
     split: str
     score: float
     scores: Mapping[str, float]
+    contributions: Mapping[str, Mapping[str, float]]
     labels: Mapping[str, str | None]
     weights: Mapping[str, float | None]
     uncertainty: float | None = None
@@ -45,6 +48,20 @@ class Hit:
     def agreement(self) -> dict[str, Agreement]:
         """The same in words: "same", "partly", "different" or "unknown"."""
         return {name: in_words(math.nan if weight is None else weight) for name, weight in self.weights.items()}
+
+    @property
+    def explanation(self) -> str:
+        """The score as a sum, in words: by similarity, and of each by the parts of the query."""
+        by_similarity = {
+            name: {part: numbers[name] for part, numbers in self.contributions.items() if numbers[name]}
+            for name in self.scores
+        }
+        texts = []
+        for name, parts in by_similarity.items():
+            listed = ", ".join(f"{number:.3f} from {part}" for part, number in parts.items())
+            if parts:
+                texts.append(f"{sum(parts.values()):.3f} by {name} ({listed})")
+        return f"{self.score:.3f} = {' + '.join(texts) or '0'}"
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -96,4 +113,4 @@ class Hits:
 
 
 def _plain(value: Any) -> Any:
-    return dict(value) if isinstance(value, Mapping) else value
+    return {name: _plain(one) for name, one in value.items()} if isinstance(value, Mapping) else value

@@ -18,11 +18,14 @@ from mscon.model.stored_uncertainty import read_uncertainty
 from mscon.run.recipe import Train, data_of, names_of
 from mscon.run.run import Run
 from mscon.search.complaints import Complaints
+from mscon.search.composition import Composition
 from mscon.search.filters import conditions, rows_of
 from mscon.search.hits import Hit, Hits
 from mscon.search.mix import Mix
+from mscon.search.moves import Moves, Towards
 from mscon.search.names import name_column as choose_name_column
-from mscon.search.queries import Example, Examples, agreement_with, together
+from mscon.search.new_rows import NewRows
+from mscon.search.queries import Examples, agreement_with
 from mscon.search.spaces import Neighbours, Spaces
 
 # Text stands for alternatives, conditions and names alike.
@@ -48,7 +51,9 @@ class Index:
         self.rows: pl.DataFrame = run.read_rows()
         self.labels = LabelColumns(self.rows, self.recipe, run.read_similarities(), run.may_import)
         self.name_column = choose_name_column(self.rows, data_of(self.recipe), name_column)
-        self._examples = Examples(self.rows, self.labels, spaces, self.encode, self.name)
+        self.new_rows = NewRows(run)
+        self._examples = Examples(self.rows, self.labels, spaces, self.new_rows, self.name)
+        self.moves = Moves(self.labels, spaces)
 
     @property
     def name(self) -> str:
@@ -66,6 +71,7 @@ class Index:
         query: Any,
         *,
         unlike: Any = (),
+        towards: Towards = None,
         mix: Mix | Mapping[str, Any] | str | None = None,
         k: int = 20,
         filters: Filters = None,
@@ -73,10 +79,16 @@ class Index:
         """The rows that are most like some examples, and least like others.
 
         Args:
-            query: an example, or a list of them. The number of a row; the path of a new image, or an image as
-                `mscon.load(...).embed` takes one; the path of an image as the table has it; {"kind": "boots"} or
-                "kind=boots" for the mean of all rows that have a label; "line:18" for a line of the table.
+            query: an example, or a list of them; in a list a pair (example, weight) counts as often as its weight says,
+                others once. An example is the number of a row; "line:18" for a line of the table; the path of an image
+                as the table has it; {"kind": "boots"} or "kind=boots" for the mean of all rows that have a label; or
+                a new row, as `encode` takes one. In runs on texts "text:..." is a new text, whatever it looks like; in
+                runs on columns a dictionary with a column that the model encodes is a new row.
             unlike: counterexamples, likewise.
+            towards: moves of the query along columns, each in the space of its own similarity, while the query stays
+                as it is in all others: {"colour": "dark"} or "colour=dark", {"heel": "higher"}, {"heel": 3}. A pair
+                ("dark", 0.5) says how far, above 0 and at most 1; by default 1, and 0.5 for "higher" and "lower". See
+                `mscon.search.moves`.
             mix: how much each similarity counts: {"closure": 1, "category": 0.5}, or "closure=1,category=0.5". What is
                 left out counts nothing; None for all alike.
             k: how many rows, at least 1. Fewer come back where fewer are left.
@@ -88,9 +100,9 @@ class Index:
             them, rows behind a label are.
 
         Raises:
-            RunError: once for all that is wrong with mix, filters and examples; see there.
-            TableError: if a file is no image.
-            ValueError: if k is below 1.
+            RunError: once for all that is wrong with mix, filters, examples and moves, before a new row is encoded.
+            TableError: if that is one file, or cells, that cannot be used.
+            ValueError: if k is below 1, or there is no example to be like.
         """
         if not isinstance(k, int | np.integer) or k < 1:
             raise ValueError(f"k must be a whole number of at least 1, got {shortened(k)}.")
@@ -98,12 +110,15 @@ class Index:
         weights = complaints.of(self.mix, mix)
         parsed = complaints.of(conditions, filters, self.labels) or []
         keep = complaints.of(rows_of, parsed, self.labels)
-        like = complaints.each(self._examples.read, _listed(query))
-        away = complaints.each(self._examples.read, _listed(unlike))
+        like = complaints.each(self._examples.read, self._examples.listed(query))
+        away = complaints.each(self._examples.read, self._examples.listed(unlike))
+        moves = complaints.each(self.moves.read, self.moves.listed(towards))
+        if weights is not None:
+            complaints.of(self.moves.check, moves, weights)
         complaints.raise_any()
         assert weights is not None
         keep = np.ones(len(self), dtype=bool) if keep is None else keep
-        return self._nearest(like, away, weights, k, tuple(map(str, parsed)), keep)
+        return self._nearest(Composition(like, away, moves), weights, k, tuple(map(str, parsed)), keep)
 
     def mix(self, weights: Mix | Mapping[str, Any] | str | None = None) -> Mix:
         """A mix of the similarities of this run.
@@ -119,26 +134,19 @@ class Index:
             )
         return mix
 
-    def encode(self, image: Any) -> Float[np.ndarray, "spaces dim"]:
-        """Unit vectors of a new image in every space, as `mscon probe` makes them of the run's own.
+    def encode(self, row: Any) -> Float[np.ndarray, "spaces dim"]:
+        """Unit vectors of a new row in every space, as `mscon probe` makes them of the run's own.
 
         Args:
-            image: as `mscon.load(...).embed` takes one.
+            row: as `mscon.load(...).embed` takes one row of this run. An image: its path, the bytes of its file, a
+                Pillow image or uint8 pixels. A vector: its numbers, or the path of a .npy or .safetensors file with
+                one. A text. Cells of columns: a dictionary, or a table of one row.
 
         Raises:
-            RunError: if rows of this run are no images, or it has no model.
-            TableError: if a file is no image.
+            RunError: for what is no such row; if the run has no model.
+            TableError: for a file that cannot be read, and cells that are at fault.
         """
-        if (kind := self.recipe.get("data", {}).get("input", "image")) != "image":
-            raise RunError(
-                f"{self.name}: its rows are {'made from ' if kind in ('text', 'columns') else ''}{kind}, not images, "
-                "so a new image cannot be a query. Ask by a row or a label."
-            )
-        projections = self._embedder.embed_all(image).projections
-        if projections.shape[1] != 1:
-            raise ValueError(f"an example is one image, got {projections.shape[1]}.")
-        vectors: Float[np.ndarray, "spaces dim"] = projections[:, 0].astype(np.float64)
-        return vectors
+        return self.new_rows.read(row, "the new row").vectors
 
     @cached_property
     def uncertainty(self) -> Float[np.ndarray, " rows"] | None:
@@ -150,24 +158,12 @@ class Index:
         stored = read_uncertainty(self.run, _checkpoint(self.run))
         return None if stored is None else stored[1]
 
-    @cached_property
-    def _embedder(self) -> Any:
-        from mscon.deploy.load import load
-
-        return load(self.run.root, trust=self.run.trust)
-
     def _nearest(
-        self,
-        like: Sequence[Example],
-        unlike: Sequence[Example],
-        mix: Mix,
-        k: int,
-        filters: tuple[str, ...],
-        keep: Bool[np.ndarray, " rows"],
+        self, composition: Composition, mix: Mix, k: int, filters: tuple[str, ...], keep: Bool[np.ndarray, " rows"]
     ) -> Hits:
-        if not like:
+        if not composition.like:
             raise ValueError("a search needs at least one example to be like.")
-        query, shares = together(like, unlike), mix.shares
+        query, shares = composition.query, mix.shares
         undirected = [
             name
             for name, share, vector in zip(self.similarities, shares, query, strict=True)
@@ -179,34 +175,44 @@ class Index:
                 "counterexamples cancel out, or the vectors are zeros. Take other examples, or weight other "
                 "similarities."
             )
-        keep[[e.row for e in (*like, *unlike) if e.row is not None]] = False
+        keep[composition.rows] = False
         if not keep.any():
             raise RunError(
                 f"nothing is left of {counted(len(self), 'row')} to search in: the filters leave the examples only."
             )
-        wording = " and ".join(e.wording for e in like)
-        if unlike:
-            wording += f", unlike {' and '.join(e.wording for e in unlike)}"
         nearest = self.spaces.nearest(query, shares, k, keep)
-        rows = np.array([e.row for e in like if e.row is not None], dtype=np.int64)
+        rows = np.array([e.row for e in composition.like if e.row is not None], dtype=np.int64)
         examples = Neighbours(rows, *self.spaces.score(rows, query, shares))
         return Hits(
-            wording,
+            composition.wording,
             mix,
             filters,
             int(keep.sum()),
-            self._hits(nearest, like),
-            self._hits(examples, like),
-            self.labels.notes,
+            self._hits(nearest, composition, shares),
+            self._hits(examples, composition, shares),
+            (*self.labels.notes, *composition.notes),
         )
 
-    def _hits(self, nearest: Neighbours, like: Sequence[Example]) -> tuple[Hit, ...]:
+    def _hits(
+        self, nearest: Neighbours, composition: Composition, shares: Float[np.ndarray, " spaces"]
+    ) -> tuple[Hit, ...]:
         rows = self.rows[nearest.rows.tolist()] if len(nearest) else self.rows.head(0)
-        weights = {name: agreement_with(like, self.labels[name], nearest.rows) for name in self.labels.names}
+        weights = {
+            name: agreement_with(composition.compared(name), self.labels[name], nearest.rows)
+            for name in self.labels.names
+        }
+        vectors = self.spaces.vectors(nearest.rows)
+        parts = {
+            wording: shares * np.einsum("sd,srd->rs", part, vectors) for wording, part in composition.parts.items()
+        }
         cells = {name: rows.get_column(name).cast(pl.String).to_list() for name in self.labels.names}
         nothing = [None] * len(nearest)
         images = rows.get_column("image").to_list() if "image" in rows.columns else nothing
         names = cells.get(self.name_column, nothing)
+
+        def by_similarity(numbers: Float[np.ndarray, " spaces"]) -> dict[str, float]:
+            return dict(zip(self.similarities, numbers.tolist(), strict=True))
+
         return tuple(
             Hit(
                 row=int(nearest.rows[n]),
@@ -215,7 +221,8 @@ class Index:
                 image=images[n] or None,
                 split=rows["split"][n],
                 score=float(nearest.scores[n]),
-                scores={name: float(s) for name, s in zip(self.similarities, nearest.by_space[n], strict=True)},
+                scores=by_similarity(nearest.by_space[n]),
+                contributions={wording: by_similarity(numbers[n]) for wording, numbers in parts.items()},
                 labels={name: column[n] for name, column in cells.items()},
                 weights={name: None if np.isnan(column[n]) else float(column[n]) for name, column in weights.items()},
                 uncertainty=None if self.uncertainty is None else float(self.uncertainty[nearest.rows[n]]),
@@ -241,7 +248,7 @@ def open_index(
         run: its directory.
         dtype: how vectors are kept in memory. float16 halves memory and time, and changes scores by some 1e-4.
         name_column: the column that rows are called by; "" for none, None to guess it where rows are no images.
-        trust: see `mscon.load`; it matters when a new image is encoded.
+        trust: see `mscon.load`; it matters when a new row is encoded.
 
     Raises:
         RunError: if it is no run; if it was not probed, or trained on since; if its parts do not fit together; or
@@ -257,7 +264,7 @@ def open_index(
 
 
 def read_index(run: Run, dtype: Literal["float16", "float32"] = "float16", name_column: str | None = None) -> Index:
-    """The same without its checkpoint, if that is gone: rows can be searched, new images cannot be encoded.
+    """The same without its checkpoint, if that is gone: rows can be searched, new ones cannot be encoded.
 
     Raises:
         RunError: as `open_index`.
@@ -278,7 +285,3 @@ def read_index(run: Run, dtype: Literal["float16", "float32"] = "float16", name_
 
 def _checkpoint(run: Run) -> str:
     return str(run.read_recipe_values().get("train", {}).get("checkpoint", Train().checkpoint))
-
-
-def _listed(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, list | tuple) else [value]

@@ -1,49 +1,31 @@
-"""Queries: examples of what one looks for, or does not want, as one vector in each space."""
+"""Queries: examples of what one looks for, or does not want, as a user gives them."""
 
 from __future__ import annotations
 
+import json
+import math
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from mscon.data.inputs.boxes import image_path
 from mscon.data.table.label_columns import LabelColumn, LabelColumns
-from mscon.errors import RunError, counted, nearest
+from mscon.errors import RunError, counted, nearest, shortened
 from mscon.method.agreement import in_words
 from mscon.method.similarities.base import Cell
+from mscon.search.example import Example
 from mscon.search.filters import Condition, conditions, parse, rows_of
+from mscon.search.new_rows import NewRows
 from mscon.search.spaces import Spaces, unit
-
-_FORM = (
-    "A query is the number of a row (17), its line in the table (line:18), its image as the table has it, "
-    "a label (kind=boots) for the mean of all rows that have it, or the path of a new image."
-)
 
 # Misspelt image paths are looked for among so many; more would take seconds.
 _MOST_NAMES = 5_000
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Example:
-    """Something to be like, or unlike.
-
-    Attributes:
-        wording: what it is, in words.
-        vectors: in each space of unit length, or zeros.
-        row: of the run, if it is one.
-        carries: the labels that it stands for, if it is the mean of rows.
-    """
-
-    wording: str
-    vectors: Float[np.ndarray, "spaces dim"]
-    row: int | None = None
-    carries: tuple[Condition, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -54,64 +36,120 @@ class Examples:
         rows: of the run.
         labels: of these rows.
         spaces: their vectors.
-        encode: a new image to its vectors [spaces, dim]; complains where rows are no images.
+        new: reads what is no row of the run.
         name: what messages call the run.
     """
 
     rows: pl.DataFrame
     labels: LabelColumns
     spaces: Spaces
-    encode: Callable[[Any], Float[np.ndarray, "spaces dim"]]
+    new: NewRows
     name: str
 
-    def read(self, query: Any) -> Example:
-        """One example.
+    def listed(self, query: Any) -> list[tuple[Any, ...]]:
+        """Examples with their weights: of one, or of a list in which each may be a pair (example, weight)."""
+        listed = list(query) if isinstance(query, list | tuple) else [query]
+        return [one if isinstance(one, tuple) else (one, 1.0) for one in listed]
+
+    def read(self, pair: tuple[Any, ...]) -> Example:
+        """One example, with its weight.
 
         Args:
-            query: the number of a row; text, see below; a path; a mapping from columns to labels, for the mean of all
-                rows that carry them; or an image, as `mscon.load(...).embed` takes one.
+            pair: the example, see `Index.search`, and its weight.
 
-        Text is, the first that fits: "line:18" or "row:17"; the number of a row; an image as the table has it; the
-        path of a new image; a label ("kind=boots"). "./17" and "file:17" are files, "label:kind=boots" a label.
+        Text is, the first that fits: "line:18" or "row:17"; the number of a row; an image as the table has it; cells
+        or a vector as JSON; a file; a label ("kind=boots"); in runs on texts a new text. "file:17" is a file,
+        "label:kind=boots" a label, "text:kind=boots" a new text.
 
         Raises:
-            RunError: if there is no such row, line, column, label or file.
-            TableError: if a file is no image.
+            RunError: if there is no such row, line, column, label or file; for what the run cannot encode; and for a
+                weight that is no number above 0.
+            TableError: for a file or cells that cannot be used.
         """
+        if len(pair) != 2:
+            raise RunError(f"an example with its weight is a pair, such as (17, 2), got {shortened(pair)}.")
+        query, weight = pair
+        example = self._unweighted(query)
+        try:
+            weight = float(weight)
+        except (TypeError, ValueError, OverflowError):
+            weight = math.nan
+        if not (math.isfinite(weight) and weight > 0):
+            raise RunError(
+                f"the weight of query '{example.wording}' must be a number above 0, got {shortened(pair[1])}. "
+                "To search away from something, name it as unlike."
+            )
+        return replace(example, weight=weight)
+
+    def _unweighted(self, query: Any) -> Example:
         if isinstance(query, int | np.integer) and not isinstance(query, bool):
             return self._row(int(query), f"row {query}")
         if isinstance(query, Mapping):
+            if any(name in self.new.columns for name in query):
+                return self._cells(query)
             return self._middle(conditions(query, self.labels))
         if isinstance(query, os.PathLike):
-            return self._path(Path(query))
+            return self._named(str(query)) or self._file(str(query))
         if isinstance(query, str):
             return self._text(query)
-        return Example("an image", self.encode(query))
-
-    def _path(self, path: Path) -> Example:
-        return self._named(str(path)) or self._file(str(path))
+        return self.new.read(query, "a new row")
 
     def _text(self, text: str) -> Example:
         kind, colon, rest = text.partition(":")
         if colon and kind in ("row", "line"):
             if not _is_whole(rest):
-                raise RunError(f"query '{text}': '{rest}' is no number of a {kind}. {_FORM}")
+                raise RunError(f"query '{text}': '{rest}' is no number of a {kind}. {self._forms}")
             return self._row(int(rest), text) if kind == "row" else self._line(int(rest))
         if colon and kind == "label":
             return self._middle([parse(rest, self.labels)])
         if colon and kind == "file":
             return self._file(rest)
+        if colon and kind == "text":
+            return self._new_text(rest, text)
         if _is_whole(text):
             return self._row(int(text), f"row {text}")
         if (example := self._named(text)) is not None:
             return example
-        if os.path.isfile(image_path(text)):
+        if (text[:1], text[-1:]) in (("{", "}"), ("[", "]")):
+            return self._json(text)
+        if os.path.isfile(image_path(text)) and self.new.input != "text":
             return self._file(text)
         if "=" in text:
             return self._middle([parse(text, self.labels)])
+        if self.new.input == "text" and text.strip():
+            return self._new_text(text, text)
         if Path(text).suffix or os.sep in text:
             return self._file(text)
-        raise RunError(f"query '{text}' is nothing that {self.name} knows.{self._near(text)}\n  {_FORM}")
+        raise RunError(f"query '{text}' is nothing that {self.name} knows.{self._near(text)}\n  {self._forms}")
+
+    @property
+    def _forms(self) -> str:
+        """What a query may be."""
+        image = "its image as the table has it, " if self._has_images else ""
+        return (
+            f"A query is the number of a row (17), its line in the table (line:18), {image}a label (kind=boots) for "
+            f"the mean of all rows that have it, or {self.new.form}."
+        )
+
+    @property
+    def _has_images(self) -> bool:
+        return self.new.input == "image" and "image" in self.rows.columns
+
+    def _new_text(self, text: str, query: str) -> Example:
+        self.new.need("text", query)
+        return self.new.read(text, f'the text "{_short(text)}"')
+
+    def _json(self, text: str) -> Example:
+        """A vector or cells as JSON. NaN, which JSON does not know, is read, so that the message is about it."""
+        self.new.need("columns" if text[0] == "{" else "vectors", _short(text))
+        try:
+            value = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise RunError(f"query '{_short(text)}' is no JSON: {str(error)[:200]}.") from None
+        return self._cells(value) if isinstance(value, dict) else self.new.read(value, f"the vector {_short(text)}")
+
+    def _cells(self, cells: Mapping[str, Any]) -> Example:
+        return self.new.read(cells, _short(f"the row {', '.join(f'{name}={cell}' for name, cell in cells.items())}"))
 
     def _row(self, row: int, wording: str) -> Example:
         if not 0 <= row < self.spaces.rows:
@@ -119,7 +157,7 @@ class Examples:
                 f"there is no row {row} in {self.name}: rows go from 0 to {self.spaces.rows - 1:,}.\n"
                 f"  For line {row} of the table write line:{row}."
             )
-        return Example(wording, self.spaces.vectors([row])[:, 0], row)
+        return Example(wording, lambda: self.spaces.vectors([row])[:, 0], row)
 
     def _line(self, line: int) -> Example:
         at = _first(self.rows.get_column("line").cast(pl.String) == str(line))
@@ -133,51 +171,33 @@ class Examples:
 
     def _named(self, image: str) -> Example | None:
         """The first row that has this image."""
-        if "image" not in self.rows.columns:
+        if not self._has_images or not image:
             return None
         at = _first(self.rows.get_column("image").cast(pl.String) == image)
         return None if at is None else self._row(at, image)
 
     def _file(self, path: str) -> Example:
+        if self.new.input == "text":
+            raise RunError(f"query '{path}': {self.name} takes no files as queries.\n  {self._forms}")
         if not os.path.isfile(image_path(path)):  # unlike Path.is_file it takes names of any length
-            what = "is a folder, not an image" if os.path.isdir(path) else "does not exist"
-            raise RunError(
-                f"query '{path}': no row of {self.name} has this image, and the file {what}.{self._near(path)}\n"
-                f"  {_FORM}"
-            )
-        return Example(path, self.encode(Path(path)))
+            what = "is a folder" if os.path.isdir(path) else "does not exist"
+            row = f"no row of {self.name} has this image, and " if self._has_images else ""
+            raise RunError(f"query '{path}': {row}the file {what}.{self._near(path)}\n  {self._forms}")
+        return self.new.read(Path(path), path)
 
     def _middle(self, labels: Sequence[Condition]) -> Example:
         if not labels:
-            raise RunError(f"a label is missing. {_FORM}")
+            raise RunError(f"a label is missing. {self._forms}")
         mask = rows_of(labels, self.labels)
         assert mask is not None
         rows = np.flatnonzero(mask)
         wording = f"the mean of {counted(len(rows), 'row')} with {', '.join(map(str, labels))}"
-        return Example(wording, unit(self.spaces.mean(rows)), carries=tuple(labels))
+        return Example(wording, lambda: unit(self.spaces.mean(rows)), carries=tuple(labels))
 
     def _near(self, text: str) -> str:
-        if "image" not in self.rows.columns:
+        if not self._has_images:
             return ""
         return nearest(text, self.rows.get_column("image").cast(pl.String).drop_nulls().head(_MOST_NAMES).to_list())
-
-
-def together(like: Sequence[Example], unlike: Sequence[Example]) -> Float[np.ndarray, "spaces dim"]:
-    """One unit vector in each space: towards the mean of some examples, away from that of others.
-
-    Every example counts once, also one that is the mean of many rows. Zeros where they cancel out.
-
-    Args:
-        like: at least one.
-        unlike: may be none.
-    """
-    centre = np.mean([example.vectors for example in like], axis=0)
-    if not unlike:
-        return unit(centre)
-    away = centre - np.mean([example.vectors for example in unlike], axis=0)
-    # The difference of equal vectors is a few roundings long, and its direction says nothing.
-    lengths = np.linalg.norm(away, axis=1, keepdims=True)
-    return unit(np.where(lengths > 1e-9, away, 0.0))
 
 
 def agreement_with(
@@ -213,13 +233,20 @@ def _carrying(
     carried: Sequence[Condition], column: LabelColumn, rows: Int[np.ndarray, " rows"], cells: Sequence[Cell]
 ) -> Float[np.ndarray, " rows"]:
     """1 of rows that carry a label; of others what the similarity says of the label and their cell, 0 of a range."""
-    carrying = np.logical_or.reduce([condition.rows(column) for condition in carried])[rows]
+    carrying = np.logical_or.reduce([_fulfilling(condition, column) for condition in carried])[rows]
     label, similarity = carried[0].value, column.similarity
     is_cell = column.is_read_alone and len(carried) == 1 and carried[0].sign == "="
     if similarity is not None and is_cell and not similarity.missing(similarity.encode([label])).item():
         return np.where(carrying, 1.0, similarity.agreement([label] * len(cells), cells))
     missing = np.array([cell is None for cell in cells], dtype=bool)
     return np.where(carrying, 1.0, np.where(missing | (similarity is None), np.nan, 0.0))
+
+
+def _fulfilling(condition: Condition, column: LabelColumn) -> Bool[np.ndarray, " rows"]:
+    try:
+        return condition.rows(column)
+    except RunError:  # a number that rows are near to, and that none of them has
+        return np.zeros(column.rows.height, dtype=bool)
 
 
 def _first(holds: pl.Series) -> int | None:
@@ -230,3 +257,7 @@ def _first(holds: pl.Series) -> int | None:
 
 def _is_whole(text: str) -> bool:
     return text.isascii() and text.isdigit()
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 80 else f"{text[:79]}…"

@@ -90,16 +90,27 @@ class Spaces:
         """Unit vectors of some rows in every space, in float64; zeros where a row has no direction."""
         return unit(self._wide(np.asarray(rows, dtype=np.int64))).transpose(1, 0, 2)
 
-    def mean(self, rows: Int[np.ndarray, " some"]) -> Float[np.ndarray, "spaces dim"]:
+    def mean(
+        self, rows: Int[np.ndarray, " some"], weights: Float[np.ndarray, " some"] | None = None
+    ) -> Float[np.ndarray, "spaces dim"]:
         """The mean of the unit vectors of some rows in every space, in float64; not of unit length.
+
+        Args:
+            rows: their numbers.
+            weights: what each vector is multiplied by; None for 1.
 
         Raises:
             ValueError: if there are none.
         """
         if not len(rows):
             raise ValueError("there are no rows to take the mean of.")
-        blocks = (rows[start : start + _SCORED] for start in range(0, len(rows), _SCORED))
-        return np.sum([self.vectors(block).sum(axis=1) for block in blocks], axis=0) / len(rows)
+        sums = []
+        for start in range(0, len(rows), _SCORED):
+            block = self.vectors(rows[start : start + _SCORED])
+            if weights is not None:
+                block *= weights[start : start + _SCORED, None]
+            sums.append(block.sum(axis=1))
+        return np.sum(sums, axis=0) / len(rows)
 
     def score(
         self,

@@ -1,6 +1,7 @@
 """Assembly: a recipe's parts, each by its name, put together to what learns and to what a loop needs.
 
-What must hold of them before a training begins is said here too: at once, not after the images are read.
+What must hold of them and of the rows before a training begins is said here too: at once, not after the images are
+read. What a recipe and its similarities alone can show is in `mscon.train.requirements`.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ def method_of(recipe: Recipe, similarities: Sequence[Similarity], inputs: Inputs
                 "[train] vicreg and sigreg are terms of the features, but the encoder does not learn. Set both to 0, "
                 "or let the encoder learn, or give it an adapter."
             )
-    return TrainingModule(model, objective, weighting, _candidates(recipe, objective), rules, regulariser)
+    return TrainingModule(model, objective, weighting, _candidates(recipe), rules, regulariser)
 
 
 def _objective(recipe: Recipe, widths: Sequence[int]) -> Objective:
@@ -88,34 +89,16 @@ def _objective(recipe: Recipe, widths: Sequence[int]) -> Objective:
         for number in numbers:
             alike.setdefault((widths[number], recipe.compared_views[number]), []).append(number)
         for (width, views), members in alike.items():
-            objective = catalogue.build("objective", part.name, part.settings)
-            if recipe.triplets.used and objective.reads_codes:
-                raise RecipeError(
-                    f"[triplets] asks for triplets, but objective '{part.name}' reads labels, not what is nearer. Use "
-                    "objective 'triplet_margin', or take [triplets] out."
-                )
-            groups.append(ObjectiveGroup(objective, tuple(members), width, views))
+            groups.append(
+                ObjectiveGroup(catalogue.build("objective", part.name, part.settings), tuple(members), width, views)
+            )
     return groups[0].objective if len(groups) == 1 else ObjectiveGroups(groups)
 
 
-def _candidates(recipe: Recipe, objective: Objective) -> CandidateSource:
+def _candidates(recipe: Recipe) -> CandidateSource:
     settings = recipe.candidates
     now = AcrossProcesses() if settings.gather_across_devices else InBatch()
-    if not settings.memory_size:
-        if settings.warm_up:
-            raise RecipeError(
-                f"[candidates] warm_up is {settings.warm_up} but there is no memory to fill. Set memory_size, or leave "
-                "warm_up out."
-            )
-        return now
-    if not objective.compares:
-        raise RecipeError(
-            f"[candidates] asks for a memory, but objective '{recipe.objective.name}' compares no rows. Use objective "
-            "'supcon', or set memory_size = 0."
-        )
-    if recipe.triplets.used:
-        raise RecipeError("[candidates] asks for a memory, but a triplet is compared with nothing outside it.")
-    return MemoryBank(settings.memory_size, now, settings.warm_up)
+    return MemoryBank(settings.memory_size, now, settings.warm_up) if settings.memory_size else now
 
 
 def training_of(recipe: Recipe, dataset: Dataset | TripletDataset, method: TrainingModule, device: str) -> Training:
@@ -159,56 +142,6 @@ def check_processes(recipe: Recipe, rows: pl.DataFrame) -> None:
         raise RecipeError(
             "[candidates] asks for a memory but not to gather_across_devices: each of the processes would remember "
             "something else, and no checkpoint could hold that. Set gather_across_devices = true, or memory_size = 0."
-        )
-
-
-def check_views(recipe: Recipe) -> None:
-    """That there are enough views, and that they differ, where a similarity or its objective compares them."""
-    complaints = []
-    for part in recipe.similarities:
-        views, place = (recipe.views, "[views]") if part.views is None else (part.views, "its own views")
-        objective = (part.objective or recipe.objective).name
-        what, least = f"similarity '{part.column}'", 2 if part.name == "same_row" else 1
-        if (of_objective := catalogue.find("objective", objective).least_views) > least:
-            what, least = f"objective '{objective}' of similarity '{part.column}'", of_objective
-        if views.count < least:
-            complaints.append(
-                f"{what} compares the views of a row, but the count of {place} is {views.count}. Set count = {least} "
-                "or more."
-            )
-        elif least > 1 and recipe.data.input != "image" and not (views.corrupt or views.noise):
-            complaints.append(
-                f"{what} compares the views of a row, but these are equal: in {place} corrupt and noise are both 0. "
-                "Set corrupt = 0.3, say, or take that similarity out."
-            )
-    if complaints:
-        raise RecipeError(*complaints)
-
-
-def check_frozen(recipe: Recipe) -> None:
-    """That what only a frozen encoder of images can have is asked of one."""
-    settings, complaints = recipe.encoder, []
-    for name, value in (("stored_views", settings.stored_views), ("adapter", settings.adapter)):
-        if value and not (settings.frozen and recipe.data.input == "image"):
-            complaints.append(
-                f'[encoder] {name} is for a frozen encoder of images. Set frozen = true and [data] input = "image", or '
-                f"leave {name} out."
-            )
-    most = max(views.count for views in recipe.drawn_views)
-    if 0 < settings.stored_views < most:
-        complaints.append(
-            f"[encoder] stored_views is {settings.stored_views}, but a batch has {counted(most, 'view')} of each row "
-            f"([views] count). Set stored_views = {most} or more, or 0 to draw new views in every step."
-        )
-    if complaints:
-        raise RecipeError(*complaints)
-
-
-def check_sampler(recipe: Recipe) -> None:
-    if recipe.triplets.used and recipe.sampler.name == "balanced":
-        raise RecipeError(
-            "[sampler] name 'balanced' makes batches of rows, but [triplets] asks for triplets, which hold a near row "
-            "each. Take one of them out."
         )
 
 

@@ -31,6 +31,7 @@ from mscon.train.gather import first_before_others, leave, processes
 from mscon.train.judged_labels import judged_labels, with_factors
 from mscon.train.keep import check_keep, is_finished, write_start
 from mscon.train.reopen import reopen
+from mscon.train.requirements import check_recipe
 from mscon.train.teachers import check_teachers, teachers_of
 
 
@@ -91,13 +92,8 @@ def fit(
     if not dry_run:
         folder.refuse_if_taken(out, overwrite, protected)
         outputs.need_place(out / FACTS)
-    assembly.check_views(recipe)
-    assembly.check_frozen(recipe)
-    assembly.check_sampler(recipe)
     check_teachers(recipe)
     log.check(recipe.log.to)
-    if complaints := recipe.probe_complaints():
-        raise RecipeError(*complaints)
     root = images_root(table, recipe.data, images)
     rows = select_rows(table, recipe.data, recipe.similarities, root, probe=recipe.probe, derived=recipe.derived)
     recipe, encoded = resolve_encoded(rows, recipe, where=f"{table.name}: ")
@@ -110,6 +106,7 @@ def fit(
         for sentence in inferred:
             _say(sentence, progress)
     similarities = fit_similarities(rows, recipe.similarities, where=f"{table.name}: ", unit=unit(table.name))
+    check_recipe(recipe, similarities)
     judged = judged_labels(recipe, rows, similarities, table.name)
     device = "cpu" if dry_run else environment.device_type()
     if not dry_run:

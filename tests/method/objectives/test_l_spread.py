@@ -15,9 +15,10 @@ from mscon.method.comparison import Comparison, SampleOrigin
 from mscon.method.objectives.l_spread import LSpread
 from mscon.method.objectives.sincere import SINCERE
 from mscon.method.pairs import LazyPairs
-from mscon.method.similarities.categorical import same_class
+from mscon.method.similarities.categorical import Categorical, same_class
+from mscon.method.similarities.same_row import SameRow
 from mscon.run import recipe as recipes
-from mscon.train.assembly import check_views
+from mscon.train.requirements import check_recipe
 
 F64 = torch.float64
 
@@ -80,14 +81,17 @@ def test_it_says_that_it_needs_views():
     text = (
         '[[similarity]]\ncolumn = "make"\n[[similarity]]\ncolumn = "kind"\nobjective = "l_spread"\n[views]\ncount = 1\n'
     )
+    columns = [Categorical("make", 2), Categorical("kind", 2), SameRow("same")]
     with pytest.raises(RecipeError, match=r"objective 'l_spread' of similarity 'kind' .* is 1. Set count = 2 or more"):
-        check_views(recipes.parse(text))
-    check_views(recipes.parse(text.replace("count = 1", "count = 3")))
+        check_recipe(recipes.parse(text), columns[:2])
+    check_recipe(recipes.parse(text.replace("count = 1", "count = 3")), columns[:2])
     equal = 'corrupt = 0.0\n[data]\ninput = "vectors"\nvectors = "points.npy"\n[encoder]\nname = "mlp"\n'
     words = r"'l_spread' of similarity 'kind' .* these are equal.*\n.*'same' compares"
     same = '[[similarity]]\nname = "same_row"\ncolumn = "same"\n[views]'
     with pytest.raises(RecipeError, match=words):
-        check_views(recipes.parse(text.replace("[views]", same).replace("count = 1\n", f"count = 2\n{equal}")))
+        check_recipe(
+            recipes.parse(text.replace("[views]", same).replace("count = 1\n", f"count = 2\n{equal}")), columns
+        )
 
 
 def test_a_spread_that_is_no_share_is_refused():

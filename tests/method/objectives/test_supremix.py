@@ -13,7 +13,7 @@ from mscon import Continuous, MSConLoss, SupCon, SupReMix
 from mscon.errors import RecipeError
 from mscon.method.comparison import Comparison
 from mscon.method.mixtures import mixed_cosines, mixing_share
-from mscon.method.objectives import supremix
+from mscon.method.objectives import base, supremix
 from mscon.method.pairs import LazyPairs
 from mscon.method.similarities.categorical import same_class
 
@@ -99,7 +99,7 @@ def test_the_share_of_hard_negatives_is_drawn_in_training_and_its_mean_in_evalua
     drawn = mixing_share(2.0, 8.0, torch.empty(4000, dtype=F64), at_random=True)
     assert drawn.mean().item() == pytest.approx(0.2, abs=0.01)
     assert drawn.var().item() == pytest.approx(2 * 8 / (10**2 * 11), rel=0.1)
-    monkeypatch.setattr(supremix, "_AT_ONCE", 200)  # blocks draw others, and backward draws theirs again
+    monkeypatch.setattr(base, "_AT_ONCE", 24)  # blocks draw others, and backward draws theirs again
     objective.train()
     torch.manual_seed(0)
     z = embedded().requires_grad_()
@@ -118,7 +118,7 @@ def test_the_share_of_hard_negatives_is_drawn_in_training_and_its_mean_in_evalua
 def test_blocks_and_gradient(monkeypatch):
     z, objective = embedded().requires_grad_(), SupReMix(0.4).eval()
     whole = objective(Comparison.of(z, None, pairs())).per_anchor.detach()
-    monkeypatch.setattr(supremix, "_AT_ONCE", 200)
+    monkeypatch.setattr(supremix, "_AT_ONCE", 2)  # some of the mixtures of an anchor
     torch.testing.assert_close(objective(Comparison.of(z, None, pairs())).per_anchor, whole)
     assert torch.autograd.gradcheck(lambda v: objective(Comparison.of(v, None, pairs())).per_anchor, (z,))
 

@@ -251,24 +251,24 @@ def test_an_uploaded_glyph_finds_its_letter(serving, glyph_answers, glyph_run):
     data = (glyph_answers._pictures.folder / rows["image"][row]).read_bytes()
     content = upload(server, data).content
     assert content["picture"].startswith("data:image/webp;base64,")
-    nearest = post(server, "search", {"mix": {"character": 1}, "images": [content["image"]], "count": 10}).content
+    nearest = post(server, "search", {"mix": {"character": 1}, "new": [content["new"]], "count": 10}).content
     assert row in nearest["rows"] and nearest["scores"][0] > 0.999
     same = [rows["character"][hit] == rows["character"][row] for hit in nearest["rows"]]
     assert sum(same) >= 8
-    both = {"mix": {"character": 1}, "images": [content["image"]], "like": [0], "unlike": [5], "count": 1}
+    both = {"mix": {"character": 1}, "new": [content["new"]], "like": [0], "unlike": [5], "count": 1}
     assert post(server, "search", both).status == 200
 
 
 def test_uploads_are_kept_in_memory_and_only_the_last_of_them(serving, glyph_answers, glyph_run, monkeypatch):
-    from mscon.search.explorer import answers as module
+    from mscon.search.explorer import new_examples as module
 
-    monkeypatch.setattr(module, "_CACHED_IMAGES", 2)
+    monkeypatch.setattr(module, "_MOST", 2)
     server = serving(glyph_answers)
     before = sorted(glyph_run.root.rglob("*"))
-    names = [upload(server, png(20 + n)).content["image"] for n in range(3)]
+    names = [upload(server, png(20 + n)).content["new"] for n in range(3)]
     question = {"mix": {"character": 1}, "count": 1}
-    assert post(server, "search", {**question, "images": names[1:]}).status == 200
-    assert "1 new image of the query" in post(server, "search", {**question, "images": names}).message
+    assert post(server, "search", {**question, "new": names[1:]}).status == 200
+    assert "1 new row of the query" in post(server, "search", {**question, "new": names}).message
     assert sorted(glyph_run.root.rglob("*")) == before
 
 
@@ -385,9 +385,9 @@ def test_it_listens_to_this_machine_only(server):
         ({"mix": EQUAL, "like": [3], "count": 0}, "from 1 to 240, got 0"),
         ({"mix": EQUAL, "like": [3], "count": 241}, "from 1 to 240"),
         ({"mix": EQUAL, "like": [3], "count": 2.0}, "from 1 to 240"),
-        ({"mix": EQUAL, "images": ["0" * 16]}, "no longer kept"),
-        ({"mix": EQUAL, "images": [3]}, "names that uploads"),
-        ({"mix": EQUAL, "images": ["x"] * 17}, "at most 16"),
+        ({"mix": EQUAL, "new": ["0" * 16]}, "no longer kept"),
+        ({"mix": EQUAL, "new": [3]}, "names that new rows"),
+        ({"mix": EQUAL, "new": ["x"] * 17}, "at most 16"),
         ({"mix": EQUAL, "like": [3], "within": [99]}, "no row 99 ('within')"),
         ({"mix": EQUAL, "like": [3], "path": "/etc/passwd"}, "a request has no 'path'"),
         ({"mix": EQUAL, "middle": {"column": "heel"}}, "no label to take the mean of"),
@@ -549,7 +549,7 @@ def test_what_is_no_http_is_no_fault(server, sent):
 
 
 def test_others_are_asked_to_come_again_while_a_search_takes_long(server, monkeypatch):
-    from mscon.search.explorer import answers as module
+    from mscon.search.explorer import turns as module
 
     monkeypatch.setattr(module, "_PATIENCE", 0.1)
     with server.answers._busy:
@@ -597,7 +597,7 @@ def test_a_run_without_weights_or_of_other_things_takes_no_new_image(server, ser
     run.write_features(run.read_features(), run.read_projections())
     answers = Answers(run, seconds=0.0)
     other = serving(answers)
-    assert "made from columns, not images" in upload(other, png()).message
+    assert "was trained on columns of a table" in upload(other, png()).message
     assert b'id="upload-button"' not in answers.page
     assert get(other, "thumbnail/1").status == 404
     assert len(post(other, "browse", {"count": 3}).content["cells"]) == 3

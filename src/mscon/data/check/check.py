@@ -133,6 +133,7 @@ def describe(
     encoded: str = "",
     teachers: TeacherCodes = MappingProxyType({}),
     judge: Callable[[Sequence[Similarity]], Mapping[str, Mapping[str, Any]]] = lambda similarities: {},
+    complaints: Callable[[Recipe, Sequence[Similarity]], Sequence[str]] = lambda recipe, _: recipe.probe_complaints(),
 ) -> Description:
     """Describe the rows that a recipe uses of a table.
 
@@ -145,17 +146,18 @@ def describe(
         encoded: what is encoded of a row, in words, as `inputs.encoded` says it.
         teachers: the codes of similarities of kind `teacher`, by name, as far as they are known before training.
         judge: what [doubt] takes of the labels of these similarities, as `Description.doubt`.
+        complaints: why the recipe cannot be trained with these similarities, a message for each reason.
 
     Raises:
         TableError: if a column cannot be read as the similarity that the recipe names, or has no triplet.
-        RecipeError: if the sampler cannot be what the recipe asks for.
+        RecipeError: with all complaints; or if the sampler cannot be what the recipe asks for.
     """
-    if complaints := recipe.probe_complaints():
-        raise RecipeError(*complaints)
     where = f"{table.name}: "
     parts, inferred = infer_kind.resolve(rows, recipe.similarities, where=where)
     counts = Counter(rows.get_column("split").to_list())
     similarities = fit_similarities(rows, parts, where=where, unit=unit(table.name))
+    if messages := complaints(recipe, similarities):
+        raise RecipeError(*messages)
     codes = encode_all(rows, similarities, teachers)
     doubt = judge(similarities)
     batching = Batching(rows, similarities, codes, recipe.sampler, recipe.train.batch_size, recipe.train.seed)

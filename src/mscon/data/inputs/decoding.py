@@ -22,7 +22,7 @@ from mscon.data.inputs.boxes import Box, ImageSource, Readable, box_of
 from mscon.data.inputs.file_kinds import HEAD, RAW_PHOTO, kind_of
 from mscon.data.inputs.large_images import PixelBudget, on_white
 from mscon.data.inputs.png_chunks import File, without_side_chunks
-from mscon.errors import TableError
+from mscon.errors import MSConError, TableError
 
 # Formats that Pillow decodes by itself. Never all it knows: for EPS it would start another program.
 _FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
@@ -156,7 +156,7 @@ def opened(source: ImageSource | bytes) -> Iterator[File]:
             head = file.read(HEAD)
             file.seek(0)
             yield file
-    except Refused:
+    except (Refused, MSConError):  # the latter of the cache of remote files
         raise
     except Image.DecompressionBombError:
         raise Refused(f"has more than {MOST_PIXELS:,} pixels") from None

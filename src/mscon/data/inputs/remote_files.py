@@ -9,6 +9,7 @@ import functools
 import hashlib
 import io
 import json
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -134,9 +135,8 @@ def _make_room(folder: Path, size: int, most: int) -> None:
             _new_bytes[folder] = new + size
             return
         _new_bytes[folder] = size
-        blocks = [
-            (status.st_mtime_ns, status.st_size, path) for path in folder.glob("*/*-*") if (status := _status(path))
-        ]
+        names = folder.glob("*/[0-9a-f]*-*")  # not what is being written, whose names begin with a dot
+        blocks = [(status.st_mtime_ns, status.st_size, path) for path in names if (status := _status(path))]
         used = size + sum(length for _, length, _ in blocks)
         for _, length, path in sorted(blocks):
             if used <= most * _AFTER_REMOVAL:
@@ -163,7 +163,7 @@ def _answer(address: str, ask: Callable[[Any, str], T]) -> T:
     if time.monotonic() < until:
         raise Refused(fault)
     try:
-        files, path = _file_system(urlsplit(address).scheme), address
+        files = _file_system(urlsplit(address).scheme, os.getpid())
         path = files._strip_protocol(address)
     except ImportError as error:
         raise Refused(f'needs a package that is not installed (pip install "mscon[remote]"; {error})') from None
@@ -175,7 +175,11 @@ def _answer(address: str, ask: Callable[[Any, str], T]) -> T:
             cause = _cause(error)
             if isinstance(cause, FileNotFoundError) or _http_status(cause) in (404, 410):
                 raise Refused(NOTHING_THERE) from None
-            if isinstance(cause, PermissionError) or _http_status(cause) in (401, 403) or "Credentials" in str(cause):
+            if (
+                isinstance(cause, PermissionError)
+                or _http_status(cause) in (401, 403)
+                or "Credentials" in type(cause).__name__
+            ):
                 raise Refused(f"{NO_RIGHTS} ({_in_words(cause)})") from None
             fault = f"{NO_ANSWER} ({host}: {_in_words(cause)})"
             names = " ".join(kind.__name__ for kind in type(cause).__mro__)
@@ -201,9 +205,14 @@ def _in_words(error: BaseException) -> str:
 
 
 @functools.cache
-def _file_system(protocol: str) -> Any:
-    """With credentials and hosts as fsspec, and the library of each protocol, take them from this machine."""
+def _file_system(protocol: str, process: int) -> Any:
+    """With credentials and hosts as fsspec, and the library of each protocol, take them from this machine.
+
+    Of each process its own: connections do not survive a fork.
+    """
     import fsspec
+
+    del process
 
     options: dict[str, Any] = {}
     if protocol in ("http", "https"):

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from mscon.data.inputs.addresses import Address
 from mscon.data.inputs.boxes import Box
@@ -63,7 +63,7 @@ class VersionedFile:
             raise Refused(NO_SHARD) from None
         return cls(place, (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino), cache_bytes)
 
-    def open(self) -> BinaryIO | io.BufferedReader:
+    def open(self) -> io.BufferedReader:
         """To be read at any place."""
         if isinstance(self.place, Path):
             return self.place.open("rb")

@@ -176,17 +176,7 @@ def map_file(path: Path, rows: int, table_name: str, other: str = "") -> Shaped[
         TableError: if the file is missing, of another kind or damaged, holds anything but one vector of numbers a
             row, or as many rows as the table has not.
     """
-    try:
-        array = _map_npy(path) if path.suffix.lower() == ".npy" else _map_safetensors(path)
-    except FileNotFoundError:
-        raise TableError(
-            f"{table_name}: the file of vectors '{path}' does not exist.\n"
-            f"  {other or 'If it moved, pass --images DIR, its folder.'}"
-        ) from None
-    except OSError as error:
-        raise TableError(f"{table_name}: the vectors '{path}' cannot be read: {error.strerror or error}.") from None
-    except ValueError as error:
-        raise TableError(f"{table_name}: the vectors '{path}' cannot be read: {error}") from None
+    array = map_array(path, table_name, other)
     if array.ndim != 2 or not array.shape[1] or array.dtype.kind not in "fiu":
         raise TableError(
             f"{table_name}: '{path.name}' must hold one vector of numbers for each row, [rows, numbers], but it holds "
@@ -199,6 +189,30 @@ def map_file(path: Path, rows: int, table_name: str, other: str = "") -> Shaped[
             + (f"\n  {other}" if other else "")
         )
     return array
+
+
+def map_array(path: Path, name: str, other: str = "") -> Shaped[np.ndarray, ...]:
+    """The array of a .npy or .safetensors file, of any shape, mapped into memory.
+
+    Args:
+        path: the file.
+        name: what messages begin with.
+        other: see `map_file`.
+
+    Raises:
+        TableError: if the file is missing, of another kind or damaged.
+    """
+    try:
+        return _map_npy(path) if path.suffix.lower() == ".npy" else _map_safetensors(path)
+    except FileNotFoundError:
+        raise TableError(
+            f"{name}: the file of vectors '{path}' does not exist.\n"
+            f"  {other or 'If it moved, pass --images DIR, its folder.'}"
+        ) from None
+    except OSError as error:
+        raise TableError(f"{name}: the vectors '{path}' cannot be read: {error.strerror or error}.") from None
+    except ValueError as error:
+        raise TableError(f"{name}: the vectors '{path}' cannot be read: {error}") from None
 
 
 def _map_npy(path: Path) -> np.ndarray:

@@ -4,26 +4,37 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torch.nn.functional import pad
+from torch.nn.functional import normalize
+from torch.utils.checkpoint import checkpoint
 
 from mscon.method.competition import NEVER
+from mscon.method.kernels.lengths import lengths_of
+from mscon.method.kernels.precision import no_rounding, products
 from mscon.method.mixtures import mixed_cosines, mixing_share
-from mscon.method.objectives.base import AnchorLosses, Block, positive
+from mscon.method.objectives.base import (
+    AnchorLosses,
+    Block,
+    Comparison,
+    Losses,
+    Objective,
+    anchor_losses,
+    averaged,
+    positive,
+)
 from mscon.method.refusals import of_kind
 from mscon.method.similarities.base import Similarity
 from mscon.method.similarities.continuous import Continuous
-from mscon.method.template import Logits, Template, Terms, cosine_logits
+from mscon.method.template import cosine_logits, log_sum
 
-# Logits that are written out at once: of each anchor one a candidate, and one a pair of candidates.
-_AT_ONCE = 2**22
+# Mixtures that are written out at once: so many stay in the caches of a core.
+_AT_ONCE = 2**18
 
 
-class SupReMix(Template):
+class SupReMix(Objective):
     r"""`supcon` on numbers: alike are equal numbers, and mixtures of near numbers whose mixed number is the anchor's.
 
     With y numbers in widths of the similarity, u vectors of unit length, [.] scaling to unit length and s cosine
@@ -68,7 +79,8 @@ class SupReMix(Template):
         alpha: float = 2.0,
         beta: float = 8.0,
     ) -> None:
-        super().__init__(temperature)
+        super().__init__()
+        self.temperature: float = positive("temperature", temperature)
         self.window = positive("window", window)
         self.tolerance = 0.0 if tolerance == 0 else positive("tolerance", tolerance)
         self.alpha, self.beta = positive("alpha", alpha), positive("beta", beta)
@@ -83,99 +95,112 @@ class SupReMix(Template):
             if not isinstance(similarity, Continuous)
         ]
 
-    def anchors_at_once(self, candidates: int, dim: int) -> int:
-        # Of a window that holds all candidates, half of them on each side.
-        pairs = candidates**2 // 4 if self.hard_positives else 0
-        return _AT_ONCE // (candidates * (dim if pairs else 1) + pairs)
-
-    def terms(self, block: Block, logits: Logits) -> Terms:
-        """Of the real candidates alone."""
-        apart = _apart(block)
-        alike = block.pairs.known & (apart.abs() <= self.tolerance)
-        return Terms(alike.to(logits.values.dtype), self._log_weights(apart, logits.values, block.pairs.known))
-
-    def losses_of(self, block: Block) -> AnchorLosses:
-        """As the template says, with bounds of its own: those of the template would take longest of all."""
+    def forward(self, comparison: Comparison) -> Losses:
         assert self.temperature is not None
-        cosines = cosine_logits(block.anchors, block.candidates, 1.0)
-        terms = self.terms(block, cosines)
-        parts = [_part(cosines.values / self.temperature, terms.positives > 0, terms.log_weights)]
-        if self.hard_negatives:
-            share = mixing_share(self.alpha, self.beta, cosines.values, at_random=self.training)
-            mixtures = mixed_cosines(share, torch.ones_like(share), cosines.values, cosines.values)
-            unlike = block.pairs.known & (terms.positives == 0)
-            log_weights = self._log_weights((1 - share) * _apart(block), share, unlike)
-            parts.append(_part(mixtures / self.temperature, torch.zeros_like(unlike), log_weights))
+        for vectors, name in ((comparison.anchors, "anchors"), (comparison.candidates, "candidates")):
+            if vectors is not None:
+                lengths_of(vectors, name)  # complains of what has no direction
+        (log_sums, _, pull, weight, number), has_positive, labelled = anchor_losses(self._sums, comparison)
+        assert pull is not None
+        assert weight is not None
+        assert number is not None
         if self.hard_positives:
-            mixtures, exists = self._between(block, cosines.values)
-            parts.append(_part(mixtures / self.temperature, exists, torch.where(exists, 0.0, -torch.inf).to(mixtures)))
-        log_sum, pull, positives, weight = (torch.stack(of_parts) for of_parts in zip(*parts, strict=True))
-        number, competing = positives.sum(dim=0), weight.sum(dim=0).clamp_min(1)
-        loss = log_sum.logsumexp(dim=0) - pull.sum(dim=0) / number.clamp_min(1)
+            with no_rounding(comparison.anchors):
+                between = [self._between(comparison, i) for i in range(len(comparison.pairs))]
+            more, more_pull, mixtures = (torch.stack(sums) for sums in zip(*between, strict=True))
+            log_sums, pull = torch.logaddexp(log_sums, more), pull + more_pull
+            number, weight = number + mixtures, weight + mixtures
+        counted, competing = number > 0, weight.clamp_min(1)
+        loss = log_sums - pull / number.clamp_min(1)
         # Either a positive is near and all else far, or positives share the denominator; their weight there is 1.
         alone = torch.log1p((competing - 1) * math.exp(-2 / self.temperature))
         bounds = (torch.maximum(alone, number.clamp_min(1).log()), competing.log())
-        loss, floor, ceiling = (torch.where(number > 0, values, 0.0) for values in (loss, *bounds))
-        return AnchorLosses(loss, number > 0, floor, ceiling)
+        loss, floor, ceiling = (torch.where(counted, values, 0.0) for values in (loss, *bounds))
+        return averaged(AnchorLosses(loss, counted, floor, ceiling), has_positive, labelled)
+
+    def _sums(self, block: Block) -> AnchorLosses:
+        """Over real candidates and hard negatives. As "loss" the log of the weighted sum of exponentials, as "floor"
+        the sum of the logits of positives, as "ceiling" the sum of weights, as "correct" how many positives."""
+        assert self.temperature is not None
+        cosines = cosine_logits(block.anchors, block.candidates, 1.0).values
+        apart = (block.candidate_codes[None, :] - block.anchor_codes[:, None]).nan_to_num(0.0)
+        alike = block.pairs.known & (apart.abs() <= self.tolerance)
+        logits, log_weights = [cosines / self.temperature], [self._log_weights(apart, cosines, block.pairs.known)]
+        if self.hard_negatives:
+            share = mixing_share(self.alpha, self.beta, cosines, at_random=self.training)
+            logits.append(mixed_cosines(share, torch.ones_like(share), cosines, cosines) / self.temperature)
+            log_weights.append(self._log_weights((1 - share) * apart, cosines, block.pairs.known & ~alike))
+        number = alike.sum(dim=1).to(cosines.dtype)
+        return AnchorLosses(
+            log_sum(torch.cat(logits, dim=1), torch.cat(log_weights, dim=1)),
+            number > 0,
+            torch.where(alike, logits[0], 0.0).sum(dim=1),
+            torch.cat(log_weights, dim=1).exp().sum(dim=1),
+            number,
+        )
 
     def _log_weights(self, apart: Tensor, like: Tensor, competing: Bool[Tensor, "*any"]) -> Tensor:
         weights = torch.log1p(apart.abs()) if self.distance_weights else torch.zeros_like(apart)
         return torch.where(competing, weights.to(like.dtype), -torch.inf)
 
-    def _between(
-        self, block: Block, cosines: Float[Tensor, "anchors candidates"]
-    ) -> tuple[Float[Tensor, "anchors mixtures"], Bool[Tensor, "anchors mixtures"]]:
-        """Cosines of each anchor with its hard positives, and which of these there are."""
-        apart = _apart(block)
-        near = block.pairs.known & (apart.abs() < self.window)
-        sides = []
-        for of_side in (near & (apart < -self.tolerance), near & (apart > self.tolerance)):
-            most = int(of_side.sum(dim=1).max()) if len(of_side) else 0
-            order = of_side.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :most]
-            sides.append((order, of_side.gather(1, order), apart.gather(1, order)))
-        (below, has_below, of_below), (above, has_above, of_above) = sides
-        unit = torch.nn.functional.normalize(block.candidates, dim=1)
-        exists = has_below[:, :, None] & has_above[:, None, :]
-        distance = (of_above[:, None, :] - of_below[:, :, None]).masked_fill(~exists, 1.0)
-        share = (of_above[:, None, :] / distance).to(cosines.dtype).masked_fill(~exists, 0.5)
-        each = mixed_cosines(
-            share,
-            cosines.gather(1, below)[:, :, None],
-            cosines.gather(1, above)[:, None, :],
-            unit[below] @ unit[above].transpose(1, 2),
+    def _between(self, comparison: Comparison, similarity: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Of each anchor the log of the sum of exponentials of its hard positives, the sum of logits, their number.
+
+        Anchors of one number have the same mixtures, and candidates that are sorted stand together.
+        """
+        codes, others = comparison.pairs[similarity].anchors, comparison.pairs[similarity].candidates
+        anchors = comparison.anchors[similarity]
+        candidates = anchors if comparison.candidates is None else comparison.candidates[similarity]
+        dtype = torch.promote_types(anchors.dtype, torch.float32)
+        sorted_codes, order = others[~others.isnan()].sort()
+        a, c = (normalize(vectors.to(dtype), dim=1) for vectors in (anchors, candidates))
+        c = c[(~others.isnan()).nonzero().squeeze(1)[order]]
+        log_sums, pulls, counts = (a.new_full((len(a),), value) for value in (NEVER, 0.0, 0.0))
+        after, before = (
+            sorted_codes.new_tensor(ends) for ends in ((-self.window, self.tolerance), (-self.tolerance, self.window))
         )
-        return each.flatten(1), exists.flatten(1)
+        rows, sums = [], []
+        distinct = codes[~codes.isnan()].unique()
+        # Those with most mixtures first: what they leave free has room for all others.
+        for code in distinct[(distinct - distinct.nanmedian()).abs().argsort()]:
+            apart = sorted_codes - code
+            first, above = torch.searchsorted(apart, after, right=True).tolist()
+            below, last = torch.searchsorted(apart, before).tolist()
+            if first == below or above == last:
+                continue
+            for some in (codes == code).nonzero().squeeze(1).split(max(1, _AT_ONCE // (last - above))):
+                size, right = max(1, _AT_ONCE // (len(some) * (last - above))), slice(above, last)
+                lefts = [slice(start, min(start + size, below)) for start in range(first, below, size)]
+                # Vectors are selected inside: what is selected outside keeps its gradient until all are done.
+                parts = [
+                    checkpoint(
+                        self._mixtures, a, c, some, left, right, apart, use_reentrant=False, preserve_rng_state=False
+                    )
+                    for left in lefts
+                ]
+                of_parts, pull_parts = (torch.stack(values) for values in zip(*parts, strict=True))
+                rows.append(some)
+                sums.append(torch.stack([of_parts.logsumexp(dim=0), pull_parts.sum(dim=0)]))
+                counts[some] = float((below - first) * (last - above))
+        if rows:
+            of_rows = torch.cat(sums, dim=1)
+            log_sums = log_sums.index_copy(0, torch.cat(rows), of_rows[0])
+            pulls = pulls.index_copy(0, torch.cat(rows), of_rows[1])
+        return log_sums, pulls, counts
 
-
-def _apart(block: Block) -> Float[Tensor, "anchors candidates"]:
-    """By how much the number of a candidate is above that of an anchor, in widths; 0 where either is missing."""
-    return (block.candidate_codes[None, :] - block.anchor_codes[:, None]).nan_to_num(0.0)
-
-
-class _Part(NamedTuple):
-    """What candidates of one sort add to the loss of each anchor.
-
-    Attributes:
-        log_sum: of their exponentials, weighted; far below any logit where there are none.
-        pull: sum of the logits of positives.
-        positives: how many these are.
-        weight: sum of the weights.
-    """
-
-    log_sum: Float[Tensor, " anchors"]
-    pull: Float[Tensor, " anchors"]
-    positives: Float[Tensor, " anchors"]
-    weight: Float[Tensor, " anchors"]
-
-
-def _part(
-    logits: Float[Tensor, "anchors candidates"],
-    positives: Bool[Tensor, "anchors candidates"],
-    log_weights: Float[Tensor, "anchors candidates"],
-) -> _Part:
-    return _Part(
-        pad(logits + log_weights.clamp_min(NEVER), (0, 1), value=NEVER).logsumexp(dim=1),
-        torch.where(positives, logits, 0.0).sum(dim=1),
-        positives.sum(dim=1).to(logits.dtype),
-        log_weights.exp().sum(dim=1),
-    )
+    def _mixtures(
+        self,
+        anchors: Float[Tensor, "anchors dim"],
+        candidates: Float[Tensor, "candidates dim"],
+        some: Int[Tensor, " some"],
+        left: slice,
+        right: slice,
+        apart: Float[Tensor, " candidates"],
+    ) -> tuple[Float[Tensor, " some"], Float[Tensor, " some"]]:
+        """log of the sum of exponentials, and sum, of the logits of mixtures of a number below and one above."""
+        assert self.temperature is not None
+        of_some, below, above = anchors[some], candidates[left], candidates[right]
+        share = (apart[right] / (apart[right] - apart[left, None])).to(anchors.dtype)
+        near_below, near_above = (products(of_some, side) / self.temperature for side in (below, above))
+        logits = mixed_cosines(share, near_below[:, :, None], near_above[:, None, :], products(below, above)).flatten(1)
+        return logits.logsumexp(dim=1), logits.sum(dim=1)

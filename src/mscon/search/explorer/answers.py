@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
 import threading
-from collections import OrderedDict
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -15,32 +11,29 @@ import numpy as np
 import polars as pl
 from jaxtyping import Bool, Float, Int, Int8
 
-from mscon.errors import RunError, counted
+from mscon.errors import RunError
 from mscon.run.recipe import data_of
 from mscon.run.run import Run
+from mscon.search.composition import Composition
+from mscon.search.example import Example
 from mscon.search.explorer import payload
 from mscon.search.explorer.columns import read_columns
+from mscon.search.explorer.new_examples import NewExamples
 from mscon.search.explorer.page import render, served_policy
-from mscon.search.explorer.pictures import Pictures, picture_side, picture_uri
-from mscon.search.explorer.requests import MOST_IMAGES, Filter, Reader, Request
-from mscon.search.explorer.uploads import FORMATS, MOST_BYTES, read_upload
+from mscon.search.explorer.pictures import Pictures, picture_side
+from mscon.search.explorer.requests import MOST_NEW, Filter, Reader, Request, Toward
+from mscon.search.explorer.turns import turn
+from mscon.search.explorer.uploads import FORMATS, MOST_BYTES
+from mscon.search.filters import Condition
 from mscon.search.index import Index, open_index
+from mscon.search.moves import Move
 from mscon.search.names import names_of
-from mscon.search.queries import Example, together
 from mscon.search.spaces import unit
 
 SAMPLE = 5_000
 """Rows that are on the map, and known to the page from the start. All others are sent when a search returns them."""
 
-_CACHED_IMAGES = 4 * MOST_IMAGES
 _CACHED_QUERIES = 8
-
-# Seconds to wait for others' answers.
-_PATIENCE = 10.0
-
-
-class Busy(Exception):
-    """Other requests are being answered; ask again."""
 
 
 class Answers:
@@ -79,12 +72,12 @@ class Answers:
         )
         self._reader = Reader(len(self.index), self._columns, self.index.mix)
         self._mixed = np.random.default_rng(7).permutation(len(self.index))
-        self._busy, self._encoding = threading.Lock(), threading.Lock()
-        self._images: OrderedDict[str, Float[np.ndarray, "spaces dim"]] = OrderedDict()
+        self._busy = threading.Lock()
         # While a slider moves, only the weights change from request to request.
         self._examples = lru_cache(_CACHED_QUERIES)(self._read_examples)
         self._passing = lru_cache(_CACHED_QUERIES)(self._read_passing)
         self._side = picture_side(self._data.image_size)
+        self._new = NewExamples(self.index, self._data, self._side)
         self._pictures: Pictures | None = None
         if self._data.input == "image" and with_images:
             self._pictures = Pictures(self.index, images, self._side, self._data)
@@ -110,11 +103,13 @@ class Answers:
         request = self._reader.read(body, "search")
         assert request.mix is not None
         shares = request.mix.shares
-        with _turn(self._busy):
-            images = tuple(name for name in request.images if name in self._images)
-            if missing := len(request.images) - len(images):
-                raise RunError(f"{counted(missing, 'new image')} of the query are no longer kept. Drop them in again.")
-            query = self._examples(request.like, request.unlike, images, request.middle)
+        with turn(self._busy):
+            self._new.need(request.new)
+            composition = self._examples(
+                request.like, request.unlike, request.new, request.weights, request.middle, request.towards
+            )
+            self.index.moves.check(composition.moves, request.mix)
+            query = composition.query
             if not (np.abs(query).sum(axis=1) * shares).any():
                 raise RunError(
                     "the examples to be like and to be unlike cancel out. Take other examples, or weight other "
@@ -140,7 +135,7 @@ class Answers:
             RunError, Busy: as `search`.
         """
         request = self._reader.read(body, "browse")
-        with _turn(self._busy):
+        with turn(self._busy):
             keep = self._keep(request)
         return {**self._records(self._mixed[keep[self._mixed]][: request.count]), "passing": int(keep.sum())}
 
@@ -158,30 +153,16 @@ class Answers:
         return self._records(np.array([*request.rows, *lines], dtype=np.int64))
 
     def upload(self, data: bytes) -> dict[str, Any]:
-        """Accept a new image as an example; the last few are kept.
+        """Accept a new image as an example, see `NewExamples.upload`."""
+        return self._new.upload(data)
+
+    def encode(self, body: bytes) -> dict[str, Any]:
+        """Accept a new text, vector or cells as an example, see `NewExamples.encode`.
 
         Args:
-            data: of an image file.
-
-        Returns:
-            A name for it, to be used in searches, and a picture of what the encoder sees of it.
-
-        Raises:
-            RunError: if rows of this run are no images, or it has no model.
-            TableError: if it is no image that is taken.
-            Busy: as `search`.
+            body: see `Request`.
         """
-        if self._data.input != "image":
-            self.index.encode(b"")  # complains
-        with _turn(self._encoding):
-            settings = self._data
-            image, pixels = read_upload(data, settings.image_size, settings.channels, self._side, settings.white)
-            vectors = self.index.encode(image[0] if len(image) == 1 else np.ascontiguousarray(image.transpose(1, 2, 0)))
-            name = secrets.token_hex(8)
-            self._images[name] = vectors
-            while len(self._images) > _CACHED_IMAGES:
-                self._images.popitem(last=False)
-        return {"image": name, "picture": picture_uri(pixels)}
+        return self._new.encode(self._reader.read(body, "encode").row)
 
     def thumbnail(self, row: int) -> bytes | None:
         """The image of a row as WEBP, the centred square; None where there is none, or it cannot be read."""
@@ -190,19 +171,38 @@ class Answers:
     # How ----------------------------------------------------------------------------------------
 
     def _read_examples(
-        self, like: tuple[int, ...], unlike: tuple[int, ...], images: tuple[str, ...], middle: Filter | None
-    ) -> Float[np.ndarray, "spaces dim"]:
-        examples = [self._example(row) for row in like]
-        examples += [Example("an image", self._images[name]) for name in images]
-        if middle is not None:
-            rows = np.flatnonzero(middle.rows(self._columns[middle.column]))
-            if not len(rows):
-                raise RunError("no row has this label, so it has no middle.")
-            examples.append(Example("the mean of a label", unit(self.index.spaces.mean(rows))))
-        return together(examples, [self._example(row) for row in unlike])
+        self,
+        like: tuple[int, ...],
+        unlike: tuple[int, ...],
+        new: tuple[str, ...],
+        weights: tuple[tuple[str, float], ...],
+        middle: Filter | None,
+        towards: tuple[Toward, ...],
+    ) -> Composition:
+        weight_of, spaces = dict(weights), self.index.spaces
 
-    def _example(self, row: int) -> Example:
-        return Example(f"row {row}", self.index.spaces.vectors([row])[:, 0], row)
+        def example(name: int | str, vectors: Float[np.ndarray, "spaces dim"]) -> Example:
+            return Example(str(name), lambda: vectors, weight=weight_of.get(str(name), 1.0))
+
+        examples = [example(row, spaces.vectors([row])[:, 0]) for row in like]
+        examples += [example(name, self._new.vectors(name)) for name in new]
+        if middle is not None:
+            examples.append(example("middle", unit(spaces.mean(self._labelled(middle)))))
+        away = [example(row, spaces.vectors([row])[:, 0]) for row in unlike]
+        return Composition(examples, away, [self._move(toward) for toward in towards])
+
+    def _labelled(self, label: Filter) -> Int[np.ndarray, " rows"]:
+        rows = np.flatnonzero(label.rows(self._columns[label.column]))
+        if not len(rows):
+            raise RunError("no row has this label, so it has no middle.")
+        return rows
+
+    def _move(self, toward: Toward) -> Move:
+        column, moves = self._columns[toward.filter.column], self.index.moves
+        if toward.target or column.space is None:  # without a space it complains
+            return moves.read(((column.name, toward.target), toward.amount))
+        rows = self._labelled(toward.filter)
+        return moves.move(Condition(column.name, "=", "a label"), column.space, rows, np.ones(len(rows)), toward.amount)
 
     def _keep(self, request: Request) -> Bool[np.ndarray, " rows"]:
         """Rows that may be found. Not to be written to."""
@@ -257,18 +257,8 @@ class Answers:
                 "uploads": self._data.input == "image",
                 "formats": list(FORMATS),
                 "bytes": MOST_BYTES,
-                "images": MOST_IMAGES,
+                "new": MOST_NEW,
+                "inputs": list(self.index.new_rows.columns),
                 "columns": [column.counts() for column in self._columns],
             },
         )
-
-
-@contextmanager
-def _turn(lock: threading.Lock) -> Iterator[None]:
-    """One at a time; who waits too long gets `Busy`."""
-    if not lock.acquire(timeout=_PATIENCE):
-        raise Busy
-    try:
-        yield
-    finally:
-        lock.release()

@@ -17,21 +17,25 @@ from mscon.errors import RunError, nearest
 from mscon.search.complaints import Complaints
 from mscon.search.explorer.columns import Column
 from mscon.search.mix import Mix
+from mscon.search.moves import HIGHER, LOWER
 
 MOST_EXAMPLES = 100
-MOST_IMAGES = 16
+MOST_NEW = 16
 MOST_HITS = 240
 MOST_WITHIN = 20_000
 MOST_LETTERS = 200
 
-Kind = Literal["search", "browse", "rows"]
-"""The rows most like some examples; some rows that pass filters; or rows by their numbers or lines."""
+MOST_WEIGHT = 100.0
+
+Kind = Literal["search", "browse", "rows", "encode"]
+"""The rows most like some examples; some rows that pass filters; rows by their numbers or lines; or a new row."""
 
 _RESTRICTIONS = ("filters", "within", "text", "count")
 _KNOWN: Mapping[Kind, Sequence[str]] = {
-    "search": ("mix", "like", "unlike", "images", "middle", *_RESTRICTIONS),
+    "search": ("mix", "like", "unlike", "new", "weights", "middle", "towards", *_RESTRICTIONS),
     "browse": _RESTRICTIONS,
     "rows": ("rows", "lines"),
+    "encode": ("row",),
 }
 
 
@@ -47,10 +51,22 @@ _FIELDS: Mapping[str, tuple[Any, str]] = {
     "rows": _numbers(MOST_HITS),
     "lines": _numbers(MOST_HITS),
     "within": _numbers(MOST_WITHIN),
-    "images": (
-        Annotated[list[str], Meta(max_length=MOST_IMAGES)],
-        f"a list of names that uploads were given, at most {MOST_IMAGES}",
+    "new": (
+        Annotated[list[str], Meta(max_length=MOST_NEW)],
+        f"a list of names that new rows were given, at most {MOST_NEW}",
     ),
+    "weights": (
+        Annotated[dict[str, Annotated[float, Meta(gt=0, le=MOST_WEIGHT)]], Meta(max_length=2 * MOST_EXAMPLES)],
+        f"an object of rows, or new rows, and numbers above 0, at most {MOST_WEIGHT:g}",
+    ),
+    "towards": (
+        Annotated[list[dict[str, Any]], Meta(max_length=MOST_EXAMPLES)],
+        "a list of objects with a 'column', an 'amount', and 'codes', 'near' or 'to'",
+    ),
+    "to": (Literal[HIGHER, LOWER], f"'{HIGHER}' or '{LOWER}'"),
+    "near": (float, "a finite number"),
+    "amount": (Annotated[float, Meta(gt=0, le=1)], "a number above 0 and at most 1"),
+    "row": (str | list[Any] | dict[str, Any], "a text, a list of numbers or an object of cells"),
     "middle": (dict[str, Any] | None, "an object with a 'column'"),
     "filters": (list[dict[str, Any]], "a list of objects with a 'column'"),
     "text": (Annotated[str, Meta(max_length=MOST_LETTERS)], f"a text of at most {MOST_LETTERS} letters"),
@@ -90,13 +106,31 @@ class Filter:
 
 
 @dataclass(frozen=True, slots=True)
+class Toward:
+    """What a query moves towards: rows by their label or near a number, or higher or lower values.
+
+    Attributes:
+        filter: the column, and the codes of its labels if it is a label.
+        target: a number, "higher" or "lower", as text; empty if it is a label.
+        amount: how far, see `mscon.search.moves`.
+    """
+
+    filter: Filter
+    target: str
+    amount: float
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """A request of a page to its server; each field has the same name in JSON, unless it says otherwise.
 
     Attributes:
         mix: how much each similarity counts; None where nothing is ranked.
         like, unlike: rows that are examples.
-        images: of uploads the names that the server gave them; examples to be like.
+        new: of new rows the names that the server gave them; examples to be like.
+        weights: of examples, by their number or name as text; 1 of all others.
+        towards: moves of the query.
+        row: a new row, as JSON writes it.
         middle: a filter whose rows' middle is an example; in JSON {"column", "codes"}.
         filters: which rows may be found: all must hold; in JSON {"column", "codes" or "low" and "high", "blank"}.
         within: rows that may be found; None for all.
@@ -108,8 +142,11 @@ class Request:
     mix: Mix | None = None
     like: tuple[int, ...] = ()
     unlike: tuple[int, ...] = ()
-    images: tuple[str, ...] = ()
+    new: tuple[str, ...] = ()
+    weights: tuple[tuple[str, float], ...] = ()
     middle: Filter | None = None
+    towards: tuple[Toward, ...] = ()
+    row: Any = None
     filters: tuple[Filter, ...] = ()
     within: tuple[int, ...] | None = None
     words: tuple[str, ...] = ()
@@ -144,10 +181,12 @@ class Reader:
         """
         complaints = Complaints()
         fields = _fields(parse(body), _KNOWN[kind], complaints, "a request")
+        if kind == "encode" and "row" not in fields and not complaints:
+            complaints.add("'row' is missing.")
         if kind == "search" and "mix" not in fields and not complaints:
             complaints.add("'mix' is missing.")
-        if kind == "search" and not any(fields.get(name) for name in ("like", "images", "middle")) and not complaints:
-            complaints.add("there is no example to be like. Add one ('like', 'images' or 'middle').")
+        if kind == "search" and not any(fields.get(name) for name in ("like", "new", "middle")) and not complaints:
+            complaints.add("there is no example to be like. Add one ('like', 'new' or 'middle').")
         if len(fields.get("filters", ())) > len(self.columns):
             complaints.add(f"'filters' has {len(fields['filters']):,}; there are {len(self.columns)} columns.")
         known: dict[str, Any] = {
@@ -161,7 +200,10 @@ class Reader:
             known["middle"] = complaints.of(self._middle, fields["middle"])
         request = Request(
             **known,
-            images=tuple(dict.fromkeys(fields.get("images", ()))),
+            new=tuple(dict.fromkeys(fields.get("new", ()))),
+            weights=tuple(fields.get("weights", {}).items()),
+            towards=tuple(complaints.each(self._toward, fields.get("towards", ()))),
+            row=fields.get("row"),
             filters=tuple(complaints.each(self._filter, fields.get("filters", ())[: len(self.columns)])),
             words=tuple(fields.get("text", "").lower().split()),
             lines=tuple(fields.get("lines") or ()),
@@ -181,6 +223,17 @@ class Reader:
         if self.columns[middle.column].kind == "number":
             raise RunError("middle: numbers have no label to take the mean of.")
         return middle
+
+    def _toward(self, value: Mapping[str, Any]) -> Toward:
+        complaints = Complaints()
+        others = {name: content for name, content in value.items() if name not in ("column", "codes")}
+        fields = _fields(others, ("amount", "near", "to"), complaints, "towards")
+        place = complaints.of(self._filter, {name: value[name] for name in ("column", "codes") if name in value})
+        if len({"codes", "near", "to"} & set(value)) != 1 or "amount" not in value:
+            complaints.add("towards needs an 'amount', and one of 'codes', 'near' and 'to'.")
+        complaints.raise_any()
+        assert place is not None
+        return Toward(place, str(fields.get("to", fields.get("near", ""))), fields["amount"])
 
     def _filter(self, value: Mapping[str, Any]) -> Filter:
         # Names differ in most rows: they are found by words, and have neither codes nor numbers.

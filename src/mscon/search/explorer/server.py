@@ -24,7 +24,8 @@ from typing import Any
 from mscon.data.inputs.decoding import quiet_pillow
 from mscon.errors import MSConError, RunError
 from mscon.run.run import Run
-from mscon.search.explorer.answers import SAMPLE, Answers, Busy
+from mscon.search.explorer.answers import SAMPLE, Answers
+from mscon.search.explorer.turns import Busy
 from mscon.search.explorer.uploads import MOST_BYTES
 
 try:
@@ -174,6 +175,7 @@ class ExplorerServer:
             "browse": self.answers.browse,
             "rows": self.answers.rows,
             "upload": self.answers.upload,
+            "encode": self.answers.encode,
         }
         if request.method != "POST" or place not in answers:
             raise _nowhere()

@@ -10,6 +10,7 @@ import { exampleSign, stepTo } from "../../../../src/mscon/search/explorer/js/ke
 import { labelOf, optionNamed, optionsOf } from "../../../../src/mscon/search/explorer/js/labels.mjs";
 import { fromHash, startOf, toHash } from "../../../../src/mscon/search/explorer/js/link.mjs";
 import { LocalSource, mixedOrder, top } from "../../../../src/mscon/search/explorer/js/ranking.mjs";
+import { ranksOf, targetOf, wordsFor } from "../../../../src/mscon/search/explorer/js/moves.mjs";
 import { adopt, restrictions } from "../../../../src/mscon/search/explorer/js/remote.mjs";
 import { column, LIMITS, smallData } from "./page.mjs";
 
@@ -20,7 +21,7 @@ const near = (one, other) => assert.ok(Math.abs(one - other) < 1e-5, `${one} is 
 // Ranking and mixes ------------------------------------------------------------------------------------
 
 const sourceOf = (data) => new LocalSource(data.vectors, data.rows, data.dim);
-const query = (like, unlike = [], isMiddle = false) => ({ like, unlike, isMiddle });
+const query = (like, unlike = [], isMiddle = false, more = {}) => ({ like, unlike, isMiddle, weights: new Map(), towards: [], ...more });
 
 test("a row is nearest to rows of its own direction, whatever their length", () => {
   const hits = sourceOf(smallData()).rank({ query: query([0]), weights: [1, 0], mask: ALL, count: 6 });
@@ -59,6 +60,47 @@ test("the middle of a label is one example, however many rows it has", () => {
   const middle = source.target(0, query([0, 1, 2], [3], true)), unit = Math.hypot(2, 1);
   const expected = [2 / unit, 1 / unit + 1], length = Math.hypot(...expected);
   expected.forEach((value, d) => near(middle[d], value / length));
+});
+
+test("an example counts as often as its weight says", () => {
+  const source = sourceOf(smallData()), target = source.target(0, query([0, 2], [3], false, { weights: new Map([[0, 3], [3, 0.5]]) }));
+  const expected = [3 / 2, 1 / 2 + 0.5], length = Math.hypot(...expected);
+  expected.forEach((value, d) => near(target[d], value / length));
+});
+
+test("a move turns the query in one space and leaves it in the others", () => {
+  const source = sourceOf(smallData()), move = { rows: [2, 3], weights: [1, 3], space: 0, amount: 0.25 };
+  const plain = query([0]), moved = query([0], [], false, { towards: [move] });
+  const goal = [0, 1 - 3], expected = [0.75, 0.25 * Math.sign(goal[1])], length = Math.hypot(...expected);
+  expected.forEach((value, d) => near(source.target(0, moved)[d], value / length));
+  assert.deepEqual(source.target(1, moved), source.target(1, plain));
+  assert.ok(source.target(0, query([0], [], false, { towards: [{ ...move, amount: 1 }] }))[1] === -1);
+});
+
+test("a move is towards the rows of a label, rows near a number, or higher values by their ranks", () => {
+  const data = smallData(), kind = column(data, "kind"), price = column(data, "price"), size = column(data, "size");
+  assert.deepEqual(targetOf({ column: kind, option: optionNamed(kind, "shoes") }, 6), { rows: [2, 3], weights: [1, 1] });
+  const three = targetOf({ column: price, near: 3 }, 6);
+  assert.deepEqual(three.rows, [0, 1, 2, 3, 5]);
+  [2, 1, 0, 1, 3].forEach((apart, i) => near(three.weights[i], Math.exp((-apart * apart) / 2)));
+  assert.ok(targetOf({ column: price, near: 99 }, 6).weights.every((weight) => weight === 0));
+  assert.deepEqual(targetOf({ column: price, to: "higher" }, 6).weights, [-2, -1, 0, 1, 2]);
+  assert.deepEqual(targetOf({ column: size, to: "lower" }, 6).weights, [1.5, -0.5, -2, 1.5, -0.5]);
+  assert.deepEqual(ranksOf([5, 1, 5, 5, 0]), [4, 2, 4, 4, 1]);
+  assert.deepEqual([kind, price, size].map(wordsFor), [[], ["higher", "lower", "near"], ["higher", "lower"]]);
+});
+
+test("weights and moves are in the link, and those of a stranger are not believed", () => {
+  const data = smallData(), state = startOf(data), [kind, price] = ["kind", "price"].map((name) => column(data, name));
+  Object.assign(state, { like: [1, 3], weights: new Map([[3, 2.5]]) });
+  for (const towards of [[{ column: kind, amount: 0.5, option: optionNamed(kind, "shoes") }, { column: price, amount: 1, near: 3 }], [{ column: price, amount: 0.5, to: "lower" }]]) {
+    Object.assign(state, { towards });
+    assert.deepEqual(fromHash(toHash(state, data), data), state);
+  }
+  for (const text of [
+    'towards=[["kind",["constructor"],1]]', 'towards=[["size","higher",1]]', 'towards=[["kind","higher",1]]', 'towards=[["price","higher",2]]',
+    'towards=[["price","near",1]]', 'towards=[["price",{},1]]', 'towards=[["price",1,"1"]]', "towards=[7,null]", 'weights=[[1,0],[1,"2"],[99,2],7]',
+  ]) assert.deepEqual(fromHash(text, data), startOf(data), text);
 });
 
 test("of equal scores the earlier row is first", () => {

@@ -7,6 +7,7 @@ import { $, make } from "./dom.mjs";
 import { maskOf, wordsOf } from "./filters.mjs";
 import { counted, isMissing, labelOf } from "./labels.mjs";
 import { columnsOf, startOf } from "./link.mjs";
+import { targetOf } from "./moves.mjs";
 import { LocalSource } from "./ranking.mjs";
 import { RemoteSource } from "./remote.mjs";
 
@@ -23,7 +24,7 @@ export const columnNamed = (name) => data.columns.find((column) => column.name =
 
 export const app = {
   state: startOf(data),
-  query: { like: [], unlike: [], isMiddle: false },
+  query: { like: [], unlike: [], weights: new Map(), towards: [], isMiddle: false },
   references: [], // of each column what the query says in it
   mask: new Uint8Array(rows).fill(1), // rows of the map that pass
   passing: rows, // how many rows pass, of all that there are
@@ -32,7 +33,7 @@ export const app = {
 
 export const source = server ? new RemoteSource(data, () => app.state) : new LocalSource(data.vectors, rows, data.dim);
 
-export const hasExamples = () => app.query.like.length + app.query.unlike.length + app.state.images.length > 0;
+export const hasExamples = () => app.query.like.length + app.query.unlike.length + app.state.newRows.length > 0;
 export const hasQuery = () => hasExamples() || app.state.middle !== null;
 export const isRanked = () => app.state.order === "near" && hasQuery();
 export const doubtedColumn = () => (app.state.order.startsWith("doubt:") ? columnNamed(app.state.order.slice(6)) || null : null);
@@ -70,15 +71,20 @@ export function picture(row) {
 /** What the query is, and which rows pass, by the view. */
 export function queryChanged() {
   const { state } = app;
+  const towards = server ? state.towards : state.towards.map((move) => ({ ...targetOf(move, rows), space: move.column.space, amount: move.amount }));
   if (state.middle && !server) {
     const { column, option } = state.middle, like = [];
     for (let row = 0; row < rows; row++) if (option.codes.has(column.codes[row])) like.push(row);
-    app.query = { like, unlike: state.unlike, isMiddle: true };
+    app.query = { like, unlike: state.unlike, weights: new Map([...state.weights].filter(([row]) => state.unlike.includes(row))), towards, isMiddle: true };
   } else {
-    app.query = { like: state.like, unlike: state.unlike, isMiddle: false };
+    app.query = { like: state.like, unlike: state.unlike, weights: state.weights, towards, isMiddle: false };
   }
-  // A new image has no labels to agree with.
-  app.references = data.columns.map((column) => (state.images.length ? null : reference(column, state.like, state.middle)));
+  app.references = data.columns.map((column) => {
+    const move = state.towards.find((one) => one.column === column && !one.to);
+    if (move) return move.option ? reference(column, [], move) : { value: move.near };
+    // A new row has no labels to agree with.
+    return state.newRows.length ? null : reference(column, state.like, state.middle);
+  });
   app.mask = maskOf(data, rows, { ...state, words: wordsOf(state.text) });
   app.passing = app.mask.reduce((sum, one) => sum + one, 0);
   // Rows that are examples are no answers; of the middle of a label all rows may be.
@@ -102,7 +108,7 @@ export function change(values) {
 }
 
 export function takeAsQuery(row) {
-  change({ like: [row], unlike: [], middle: null, images: [], order: "near" });
+  change({ like: [row], unlike: [], middle: null, newRows: [], order: "near" });
 }
 
 export function addExample(row, sign) {

@@ -4,23 +4,41 @@ import { app, change, columnNamed, columns, data, describe, hasExamples, hasQuer
 import { $, make, makeButton, makeOption } from "./dom.mjs";
 import { filterText } from "./filters.mjs";
 import { codeText, isMissing, optionNamed, optionsOf, short } from "./labels.mjs";
-import { EQUAL } from "./link.mjs";
+import { EQUAL, MOST_WEIGHT } from "./link.mjs";
 import { rank } from "./results.mjs";
 
 const MOST_OPTIONS = 300;
 
 // The query ------------------------------------------------------------------------------------
 
-function exampleItem(shown, sign, isOnly, label, drop) {
+/** How much an example counts, where there is another one. */
+function weightInput(key, label) {
+  const box = make("label", "weight", "× "), input = make("input"), { weights } = app.state;
+  Object.assign(input, { type: "number", min: 0.1, max: MOST_WEIGHT, step: 0.1, value: weights.get(key) ?? 1, title: "Weight" });
+  input.dataset.key = key;
+  input.setAttribute("aria-label", `Weight of ${label}`);
+  input.addEventListener("change", () => {
+    const weight = Number(input.value);
+    if (weight === 1) weights.delete(key);
+    else if (weight > 0 && weight <= MOST_WEIGHT) weights.set(key, weight);
+    change({ order: "near" });
+  });
+  box.append(input);
+  return box;
+}
+
+function exampleItem(shown, sign, isOnly, label, key, drop) {
   const item = make("li"), button = makeButton(`example ${sign}${isOnly ? " only" : ""}`, undefined, drop);
   button.append(shown, make("b", "", sign === "like" ? "+" : "−"));
-  button.setAttribute("aria-label", label);
+  button.setAttribute("aria-label", `Take out ${label}`);
   button.title = "Take out";
   item.append(button);
+  if (!isOnly) item.append(weightInput(key, label));
   return item;
 }
 
-function uploadedPicture(image) {
+function newPicture(image) {
+  if (image.picture === null) return make("span", "words", image.words);
   const node = new Image();
   node.src = image.picture;
   node.alt = "";
@@ -33,7 +51,7 @@ function knownFacts() {
   for (const column of columns.compared) {
     const known = app.references[data.columns.indexOf(column)];
     let text = "no label";
-    if (known) text = column.values ? short(known.value) : codeText(column, known.code);
+    if (known) text = column.values ? short(known.value) : known.label ?? codeText(column, known.code);
     else if (app.state.like.length > 1 && app.state.like.some((row) => !isMissing(column, row))) text = "the examples differ";
     facts.append(make("dt", "", column.name), make("dd", "", text));
   }
@@ -41,7 +59,7 @@ function knownFacts() {
 }
 
 function drawQuery() {
-  const { state } = app, box = $("query"), hadFocus = box.contains(document.activeElement);
+  const { state } = app, box = $("query"), hadFocus = box.contains(document.activeElement), { key } = document.activeElement.dataset;
   box.replaceChildren();
   $("query-title").textContent = state.middle ? "Query: mean of a label" : "Query";
   if (!hasQuery()) {
@@ -56,21 +74,23 @@ function drawQuery() {
     list.append(item);
     box.append(list, make("p", "note", `The mean of ${rowsText(option.count)}.`));
   }
-  const list = make("ul", "examples"), isOnly = state.like.length + state.unlike.length + state.images.length === 1;
-  for (const image of state.images) {
-    const label = `Take out this example to be like: the new image ${image.file}`;
-    list.append(exampleItem(uploadedPicture(image), "like", isOnly, label, () => change({ images: state.images.filter((other) => other !== image) })));
+  const list = make("ul", "examples"), isOnly = state.like.length + state.unlike.length + state.newRows.length + (state.middle ? 1 : 0) === 1;
+  for (const one of state.newRows) {
+    const label = `this example to be like: ${one.picture === null ? "" : "the new image "}${one.words}`;
+    list.append(exampleItem(newPicture(one), "like", isOnly, label, one.name, () => change({ newRows: state.newRows.filter((other) => other !== one) })));
   }
   for (const sign of ["like", "unlike"]) {
     for (const row of state[sign]) {
-      const label = `Take out this example ${sign === "like" ? "to be like" : "to be unlike"}: ${describe(row)}`;
-      list.append(exampleItem(picture(row), sign, isOnly, label, () => change({ [sign]: state[sign].filter((other) => other !== row) })));
+      const label = `this example ${sign === "like" ? "to be like" : "to be unlike"}: ${describe(row)}`;
+      list.append(exampleItem(picture(row), sign, isOnly, label, row, () => change({ [sign]: state[sign].filter((other) => other !== row) })));
     }
   }
   if (list.children.length) box.append(list);
-  if (state.images.length) box.append(make("p", "note", `${state.images.map((image) => image.file).join(", ")}: as the encoder sees it. No link can keep it.`));
-  if (hasExamples() && state.like.length && !state.middle && !state.images.length) box.append(knownFacts());
-  if (hadFocus) (box.querySelector("button") || $("grid-title")).focus();
+  const images = state.newRows.filter((one) => one.picture !== null).map((one) => one.words);
+  if (state.newRows.length) box.append(make("p", "note", `${images.length ? `${images.join(", ")}: as the encoder sees it. ` : ""}No link can keep a new row.`));
+  if (hasExamples() && state.like.length && !state.middle && !state.newRows.length) box.append(knownFacts());
+  const input = key && [...box.querySelectorAll(".weight input")].find((one) => one.dataset.key === key);
+  if (hadFocus) (input || box.querySelector("button") || $("grid-title")).focus();
 }
 onChange(drawQuery);
 
@@ -107,7 +127,7 @@ $("middle-column").addEventListener("change", drawMiddle);
 drawMiddle();
 $("middle").addEventListener("click", () => {
   const column = columnNamed($("middle-column").value), option = column && optionNamed(column, $("middle-label").value);
-  if (option) change({ middle: { column, option }, like: [], unlike: [], images: [], order: "near" });
+  if (option) change({ middle: { column, option }, like: [], unlike: [], newRows: [], order: "near" });
 });
 
 // Filters ----------------------------------------------------------------------------------------

@@ -1,14 +1,17 @@
 // The view as the part of the address behind #, and back.
 
 import { optionNamed } from "./labels.mjs";
+import { wordsFor } from "./moves.mjs";
 
-export const EQUAL = 50, STEP = 24, MOST = 240;
+export const EQUAL = 50, STEP = 24, MOST = 240, MOST_WEIGHT = 100;
 
 /** A view to begin with. */
 export function startOf(data) {
   return {
     like: [], unlike: [], middle: null, // middle of a label: {column, option}
-    images: [], // {name, picture, file}: new ones, to be like; only a server takes them
+    newRows: [], // {name, picture, words}, to be like; only a server takes them
+    weights: new Map(), // of examples, by their row or the name of the new row; 1 of all others
+    towards: [], // see moves.mjs
     mix: data.spaces.map(() => EQUAL),
     filters: new Map(), // column -> {names: Set, codes: Set, blank} or {low, high, blank}
     text: "",
@@ -29,6 +32,7 @@ export function columnsOf(data) {
     // The split is something to filter and colour by; that it is the same says nothing about likeness.
     compared: coded.filter((column) => !column.split),
     middles: coded.filter((column) => column.codes && !column.split),
+    moved: coded.filter((column) => !column.split && column.space !== null),
     doubted: data.columns.filter((column) => column.doubt),
     names: data.columns.filter((column) => !column.split),
   };
@@ -43,6 +47,11 @@ export function toHash(state, data) {
   if (state.like.length) words.set("like", numbers(state.like));
   if (state.unlike.length) words.set("unlike", numbers(state.unlike));
   if (state.middle) words.set("middle", JSON.stringify([state.middle.column.name, state.middle.option.name]));
+  const weights = [...state.like, ...state.unlike].filter((row) => state.weights.has(row)).map((row) => [data.ids[row], state.weights.get(row)]);
+  if (weights.length) words.set("weights", JSON.stringify(weights));
+  if (state.towards.length) {
+    words.set("towards", JSON.stringify(state.towards.map((m) => [m.column.name, m.option ? [m.option.name] : m.to || m.near, m.amount])));
+  }
   if (state.mix.some((weight) => weight !== EQUAL)) words.set("mix", state.mix.join("."));
   if (state.filters.size) {
     const filters = [...state.filters].map(([column, f]) => [
@@ -78,6 +87,15 @@ function filterIn([, chosen, blank], column) {
   return { names: new Set(names), codes, blank: blank === true };
 }
 
+function moveIn([, target, amount], column) {
+  const move = { column, amount };
+  if (!(typeof amount === "number" && amount > 0 && amount <= 1)) return null;
+  if (Array.isArray(target)) move.option = column.codes && optionNamed(column, target[0]);
+  else if (wordsFor(column).includes(target) && target !== "near") move.to = target;
+  else if (wordsFor(column).includes("near") && Number.isFinite(target)) move.near = target;
+  return move.option || move.to || move.near !== undefined ? move : null;
+}
+
 /** A link is a stranger's: what is no row, column or label of this page is left out. The selection is not yet made. */
 export function fromHash(text, data) {
   const state = startOf(data), words = new URLSearchParams(text), columns = columnsOf(data);
@@ -96,6 +114,13 @@ export function fromHash(text, data) {
   const [middleColumn, middleLabel] = list("middle"), column = named(columns.middles, middleColumn);
   const option = column && !state.like.length && optionNamed(column, middleLabel);
   if (option) state.middle = { column, option };
+  for (const [id, weight] of list("weights").filter(Array.isArray)) {
+    if (data.rowOf.has(id) && typeof weight === "number" && weight > 0 && weight <= MOST_WEIGHT) state.weights.set(data.rowOf.get(id), weight);
+  }
+  for (const part of list("towards").filter(Array.isArray)) {
+    const moved = named(columns.moved, part[0]), move = moved && moveIn(part, moved);
+    if (move && !state.towards.some((other) => other.column === moved)) state.towards.push(move);
+  }
   const mix = (words.get("mix") || "").split(".");
   if (mix.length === state.mix.length && mix.every((word) => /^\d{1,3}$/.test(word) && Number(word) <= 100)) state.mix = mix.map(Number);
   for (const part of list("only").slice(0, data.columns.length)) {

@@ -6,6 +6,8 @@ import { selectWithin } from "./geometry.mjs";
 import { fromHash, idsIn, startOf, toHash } from "./link.mjs";
 import { drawMap, isDark, locate, readGround } from "./map.mjs";
 import { spokenResults, toFirst } from "./results.mjs";
+import { acceptRows } from "./entering.mjs";
+import { offerMoves } from "./moving.mjs";
 import { acceptUploads } from "./uploads.mjs";
 import "./controls.mjs";
 import "./finding.mjs";
@@ -86,5 +88,7 @@ window.addEventListener("resize", () => {
 });
 
 if (server && server.uploads) acceptUploads();
+else if (server) acceptRows();
+offerMoves();
 drawTheme();
 restore();

@@ -58,13 +58,13 @@ export class LocalSource {
     return this.scales[c];
   }
 
-  /** unit(mean of like - mean of unlike) in one space. */
+  /** unit(mean of like - mean of unlike) in one space, each times its weight; then moved, where a move is in this space. */
   target(c, query) {
     const target = new Float32Array(this.dim), scales = this.scale(c);
     for (const [examples, sign] of [[query.like, 1], [query.unlike, -1]]) {
       const mean = new Float32Array(this.dim);
       for (const row of examples) {
-        const scale = scales[row] / examples.length;
+        const scale = (query.weights.get(row) ?? 1) * scales[row] / examples.length;
         for (let d = 0; d < this.dim; d++) mean[d] += scale * this.spaces[c][row * this.dim + d];
       }
       // The middle of a label is one example, however many rows it is the middle of.
@@ -72,6 +72,16 @@ export class LocalSource {
       for (let d = 0; d < this.dim; d++) target[d] += sign * mean[d];
     }
     toUnit(target);
+    for (const { rows, weights, space, amount } of query.towards) {
+      if (space !== c) continue;
+      const goal = new Float32Array(this.dim);
+      rows.forEach((row, i) => {
+        for (let d = 0; d < this.dim; d++) goal[d] += weights[i] * scales[row] * this.spaces[c][row * this.dim + d];
+      });
+      toUnit(goal);
+      for (let d = 0; d < this.dim; d++) target[d] = (1 - amount) * target[d] + amount * goal[d];
+      toUnit(target);
+    }
     return target;
   }
 
@@ -92,7 +102,7 @@ export class LocalSource {
 
   /**
    * The rows with the highest weighted mean of scores, of those that the mask lets through.
-   * request: {query: {like, unlike, isMiddle}, weights, mask, count} -> {rows, scores, parts: one list a space}.
+   * request: {query: {like, unlike, weights, towards, isMiddle}, weights, mask, count} -> {rows, scores, parts: one list a space}.
    */
   rank({ query, weights, mask, count }) {
     const total = weights.reduce((sum, weight) => sum + weight, 0);

@@ -49,12 +49,18 @@ export class RemoteSource {
   rank({ query, weights, count }) {
     const { data } = this, state = this.stateOf();
     if (weights.every((weight) => weight === 0)) return { rows: [], scores: [], parts: data.spaces.map(() => []) };
+    const names = state.newRows.map((one) => one.name), examples = [...query.like, ...query.unlike, ...names];
     const idsOf = (rows) => rows.map((row) => data.ids[row]);
     return this.request("search", {
       mix: Object.fromEntries(data.spaces.map((name, c) => [name, weights[c]])),
       like: idsOf(query.like),
       unlike: idsOf(query.unlike),
-      images: state.images.map((image) => image.name),
+      new: names,
+      weights: Object.fromEntries([...state.weights].filter(([key]) => examples.includes(key)).map(([key, weight]) => [data.ids[key] ?? key, weight])),
+      // In a space without weight a move changes nothing, which the server refuses.
+      towards: state.towards.filter(({ column }) => weights[column.space] > 0).map(({ column, option, near, to, amount }) => ({
+        column: column.name, amount, ...(option ? { codes: [...option.codes] } : to ? { to } : { near }),
+      })),
       middle: state.middle && { column: state.middle.column.name, codes: [...state.middle.option.codes] },
       count,
       ...restrictions(state, data),

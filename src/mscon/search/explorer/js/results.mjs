@@ -111,11 +111,18 @@ function fillFact(fact, row, part) {
   return words;
 }
 
+/** What each similarity adds to the score. */
+function sumText(part) {
+  const { mix } = app.state, total = mix.reduce((sum, weight) => sum + weight, 0);
+  return spaces.map((name, c) => (mix[c] ? `${(mix[c] / total * part(c)).toFixed(2)} by ${name}` : "")).filter(Boolean).join(" + ");
+}
+
 function fill(card, row, score, part, place) {
   if (card.row !== row) fillFrame(card, row);
   const called = nameOf(row);
   write(card.nameText, isTable || app.state.name ? called : "");
-  if (card.take.title !== called) card.take.title = called;
+  const title = part ? `${called}\n${score} = ${sumText(part)}` : called;
+  if (card.take.title !== title) card.take.title = title;
   write(card.score, score);
   const words = card.facts.map((fact) => fillFact(fact, row, part)).filter((text) => text !== "");
   const label = `${place + 1}: ${score ? `${score}, ` : ""}${words.join("; ")}; ${called}`;

@@ -5,19 +5,19 @@ import { $ } from "./dom.mjs";
 import { post } from "./remote.mjs";
 
 async function upload(files) {
-  const note = $("upload-note"), images = [], faults = [];
+  const note = $("upload-note"), newRows = [], faults = [];
   const say = (text) => ($("status").textContent = note.textContent = text);
   say(files.length > 1 ? `Reading ${files.length} pictures …` : "Reading the picture …");
-  for (const file of [...files].slice(0, server.images)) {
+  for (const file of [...files].slice(0, server.new)) {
     const answer = file.size > server.bytes
       ? { message: `has more than ${server.bytes / 1e6} MB.` }
       : await post("upload", file, "application/octet-stream");
-    if (answer.message === undefined) images.push({ name: answer.image, picture: answer.picture, file: file.name || "pasted" });
+    if (answer.message === undefined) newRows.push({ name: answer.new, picture: answer.picture, words: file.name || "pasted" });
     else faults.push(`${file.name || "pasted"}: ${answer.message}`);
   }
-  if (files.length > server.images) faults.push(`${files.length - server.images} more are left out: ${server.images} at a time.`);
+  if (files.length > server.new) faults.push(`${files.length - server.new} more are left out: ${server.new} at a time.`);
   say(faults.join(" "));
-  if (images.length) change({ images, like: [], unlike: [], middle: null, order: "near" });
+  if (newRows.length) change({ newRows, like: [], unlike: [], middle: null, order: "near" });
 }
 
 export function acceptUploads() {
