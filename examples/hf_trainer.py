@@ -1,4 +1,4 @@
-"""mscon in the Trainer of Hugging Face: a model that returns the loss, learned weights without weight decay, validation.
+"""mscon in the Trainer of Hugging Face: a model that returns the loss, learned weights, and validation.
 
 Needs: pip install transformers accelerate
 """
@@ -12,15 +12,13 @@ from transformers import Trainer, TrainingArguments
 from mscon import Categorical, Continuous, MSConLoss
 
 torch.manual_seed(0)
-inputs = torch.randn(256, 20)  # your data: two label columns, in which -1 and NaN are missing labels
-make = inputs[:, 0:3].argmax(dim=1).masked_fill(torch.rand(256) < 0.2, -1)
-price = (20_000 + 8_000 * inputs[:, 3]).masked_fill(torch.rand(256) < 0.2, torch.nan)
-rows = [{"inputs": inputs[n], "make": make[n], "price": price[n]} for n in range(256)]
+inputs = torch.randn(2_560, 20)  # your data: two label columns, in which -1 and NaN are missing labels
+make = inputs[:, 0:3].argmax(dim=1).masked_fill(torch.rand(2_560) < 0.2, -1)
+price = (20_000 + 8_000 * inputs[:, 3]).masked_fill(torch.rand(2_560) < 0.2, torch.nan)
+rows = [{"inputs": inputs[n], "make": make[n], "price": price[n]} for n in range(2_560)]
 
 
 class Encoder(nn.Module):
-    """Of a model of transformers, `encoder` would be `AutoModel.from_pretrained(...)` and a pooling of its output."""
-
     def __init__(self) -> None:
         super().__init__()
         self.encoder = nn.Sequential(nn.Linear(20, 64), nn.ReLU(), nn.Linear(64, 64))
@@ -42,10 +40,11 @@ class WeightingTrainer(Trainer):
 
 arguments = TrainingArguments(
     output_dir=sys.argv[1] if len(sys.argv) > 1 else "runs/hf",
-    num_train_epochs=4,
-    per_device_train_batch_size=64,  # the loss compares the rows of a batch, so batches are large
-    per_device_eval_batch_size=64,
+    num_train_epochs=8,
+    per_device_train_batch_size=128,  # the loss compares the rows of a batch, so batches are large
+    per_device_eval_batch_size=128,
     learning_rate=1e-3,
+    disable_tqdm=True,
     weight_decay=1e-4,
     eval_strategy="epoch",
     label_names=["make", "price"],  # without it `evaluate` computes no loss
@@ -54,8 +53,7 @@ arguments = TrainingArguments(
     save_strategy="no",
     report_to="none",
     use_cpu=True,
-    disable_tqdm=True,
 )
-trainer = WeightingTrainer(Encoder(), arguments, train_dataset=rows[:192], eval_dataset=rows[192:])
+trainer = WeightingTrainer(Encoder(), arguments, train_dataset=rows[:2_048], eval_dataset=rows[2_048:])
 trainer.train()
 print(trainer.evaluate()["eval_loss"], {s.name: round(s.relative_excess, 2) for s in trainer.model.criterion.summary()})

@@ -11,11 +11,13 @@ from torch.utils.data import DataLoader, TensorDataset, WeightedRandomSampler
 from mscon import Categorical, Continuous, MSConLoss
 
 torch.manual_seed(0)
-inputs = torch.randn(256, 20)  # your data: two label columns, in which -1 and NaN are missing labels
-make = inputs[:, 0:3].argmax(dim=1).masked_fill(torch.rand(256) < 0.2, -1)
-price = (20_000 + 8_000 * inputs[:, 3]).masked_fill(torch.rand(256) < 0.2, torch.nan)
+inputs = torch.randn(2_560, 20)  # your data: two label columns, in which -1 and NaN are missing labels
+make = inputs[:, 0:3].argmax(dim=1).masked_fill(torch.rand(2_560) < 0.2, -1)
+price = (20_000 + 8_000 * inputs[:, 3]).masked_fill(torch.rand(2_560) < 0.2, torch.nan)
 columns = (inputs, make, price)
-train, validation = (TensorDataset(*(column[part] for column in columns)) for part in (slice(192), slice(192, None)))
+train, validation = (
+    TensorDataset(*(column[part] for column in columns)) for part in (slice(2_048), slice(2_048, None))
+)
 
 
 class Encoder(lightning.LightningModule):
@@ -46,10 +48,10 @@ class Encoder(lightning.LightningModule):
 
 
 quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
-trainer = lightning.Trainer(max_epochs=4, accelerator="cpu", **quiet)
-_, classes, counts = make[:192].unique(return_inverse=True, return_counts=True)
-sampler = WeightedRandomSampler(1 / counts[classes], num_samples=192)
+trainer = lightning.Trainer(max_epochs=8, accelerator="cpu", **quiet)
+_, classes, counts = make[:2_048].unique(return_inverse=True, return_counts=True)
+sampler = WeightedRandomSampler(1 / counts[classes], num_samples=2_048)
 # The loss compares the rows of a batch, so batches are large, and a short last one is left out.
-batches = DataLoader(train, batch_size=64, sampler=sampler, drop_last=True)
-trainer.fit(Encoder(), batches, DataLoader(validation, batch_size=64))
+batches = DataLoader(train, batch_size=128, sampler=sampler, drop_last=True)
+trainer.fit(Encoder(), batches, DataLoader(validation, batch_size=128))
 print({name: round(float(value), 2) for name, value in trainer.callback_metrics.items()})
