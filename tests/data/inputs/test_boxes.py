@@ -65,17 +65,32 @@ def test_a_square_lies_in_its_image_and_around_its_box(left, top, width, height,
         assert right >= part.left + part.width - 1 and bottom >= part.top + part.height - 1
 
 
-def test_a_box_is_of_the_picture_as_it_is_shown(photo, tmp_path):
-    """A camera that was turned writes the picture on its side, and says so."""
-    exif = Image.Exif()
-    exif[274] = 6
-    on_its_side = Image.open(photo).transpose(Image.Transpose.ROTATE_90)
-    on_its_side.save(tmp_path / "turned.png", exif=exif)
+@pytest.mark.parametrize("ending", ["png", "tiff", "webp"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_box_is_of_the_picture_as_it_is_shown(photo, tmp_path, ending, orientation):
+    """A camera that was turned writes the picture as its sensor lay, and says how."""
+    exif, upright = Image.Exif(), Image.open(photo)
+    exif[274] = orientation
+    path = tmp_path / f"turned.{ending}"
+    in_file = upright.transpose(_BACK[orientation]) if orientation in _BACK else upright
+    in_file.save(path, exif=exif, lossless=True)
     for box in ("10,20,12,12", "40,0,20,30"):
-        np.testing.assert_array_equal(decoded(f"{tmp_path / 'turned.png'}#xywh={box}"), decoded(f"{photo}#xywh={box}"))
-        assert side_and_mode(image_path(f"{tmp_path / 'turned.png'}#xywh={box}")) == side_and_mode(
-            image_path(f"{photo}#xywh={box}")
-        )
+        np.testing.assert_array_equal(decoded(f"{path}#xywh={box}"), decoded(f"{photo}#xywh={box}"))
+        with quiet_pillow():
+            side, _ = side_and_mode(image_path(f"{path}#xywh={box}"))
+        assert side == side_and_mode(image_path(f"{photo}#xywh={box}"))[0]
+
+
+# From the picture as it is shown to what lies in a file of each orientation.
+_BACK = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
 
 
 @pytest.mark.parametrize("mode", ["I;16", "CMYK", "RGBA", "P", "L"])

@@ -124,8 +124,11 @@ def side_and_mode(image: ImageSource) -> tuple[int, str]:
         _check_head(picture, 0.0)
         if (box := box_of(image)) is None:
             return min(picture.size), picture.mode
-        width, height = picture.size
         is_turned = picture.getexif().get(_ORIENTATION, 1) in _ON_THEIR_SIDE
+        if is_turned and isinstance(picture, TiffImageFile):
+            picture.load()  # Pillow turns these itself, some versions of it only now
+            is_turned = False
+        width, height = picture.size
         left, _, right, _ = _square_around(box, (height, width) if is_turned else (width, height))
         return right - left, picture.mode
 

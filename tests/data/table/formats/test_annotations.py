@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from mscon.data.inputs.boxes import image_path
 from mscon.data.table.rows import left_out
 from mscon.data.table.table import read_table
 from mscon.errors import TableError
@@ -179,6 +183,9 @@ FILE = "<?xml version='1.0'?><!DOCTYPE a [<!ENTITY b SYSTEM 'file:///etc/passwd'
         (changed(category_id=None), "x.json", "row 2: an annotation lacks"),
         (changed(bbox=[1, 2, 3]), "x.json", "row 2: an annotation lacks"),
         (changed(bbox=["a", 2, 3, 4]), "x.json", "row 2"),
+        (changed(bbox=[float("nan"), 2, 3, 4]), "x.json", "row 2"),
+        (changed(bbox=[10**400, 2, 3, 4]), "x.json", "row 2"),
+        ([{"data": {"image": "a"}, "annotations": [1]}], "x.json", "annotations of task 1 of 1 have another form"),
         (changed(attributes={"a": {"b": 1}}), "x.json", "row 2"),
         (changed(attributes=[1]), "x.json", "row 2"),
         ({**COCO, "annotations": [3, None, "a"]}, "x.json", "3 of 3 rows have"),
@@ -204,6 +211,37 @@ FILE = "<?xml version='1.0'?><!DOCTYPE a [<!ENTITY b SYSTEM 'file:///etc/passwd'
 def test_what_is_no_annotation_is_one_message(tmp_path, content, name, message):
     with pytest.raises(TableError, match=message):
         read_table(write(tmp_path, content, name))
+
+
+ODD = st.sampled_from([None, "", "é", -1, 0, 3.5, float("nan"), 10**400, True, [], [1], {}, {"id": [1]}, [[]]])
+
+
+def places(value: object, path: tuple = ()):
+    yield path
+    for key, inner in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        yield from places(inner, (*path, key))
+
+
+@pytest.mark.parametrize("export", [COCO, STUDIO], ids=["coco", "label studio"])
+@settings(max_examples=150)
+@given(data=st.data())
+def test_whatever_an_export_holds_is_rows_or_one_message(tmp_path_factory, export, data):
+    odd = copy.deepcopy(export)
+    *path, last = data.draw(st.sampled_from([path for path in places(export) if path]))
+    inner = odd
+    for key in path:
+        inner = inner[key]
+    inner[last] = data.draw(ODD)
+    with contextlib.suppress(TableError):
+        table = read_table(write(tmp_path_factory.getbasetemp(), odd))
+        assert all(image_path(cell).box.fault((10**6, 10**6)) == "" for cell in table.frame["image"])
+
+
+def test_deep_xml_is_read_or_refused(tmp_path):
+    with pytest.raises(TableError):
+        read_table(
+            write(tmp_path, "<annotations>" + "<image>" * 100_000 + "</image>" * 100_000 + "</annotations>", "x.xml")
+        )
 
 
 def test_annotations_are_a_table_for_every_verb(tmp_path, capsys):

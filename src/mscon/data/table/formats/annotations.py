@@ -75,8 +75,7 @@ class _LeftOut(Exception):
     """An annotation that makes no row, and why."""
 
 
-# Annotations, and what each of them says; what it raises for one that is malformed is a KeyError, TypeError or
-# ValueError.
+# Annotations, and what reads one of them.
 _Annotations = tuple[Sequence[Any], Callable[[Any], _Region]]
 
 
@@ -100,14 +99,16 @@ def read(path: Path) -> Table:
         try:
             region = region_of(entry)
             box = region.upright
-            if not 0 < min(box.width, box.height) < math.inf:
+            if not all(map(math.isfinite, (box.left, box.top, box.width, box.height))):
+                raise ValueError(box)
+            if min(box.width, box.height) <= 0:
                 raise _LeftOut("without area")
             part = box if region.size is None else box.within(region.size)
             if not (part.width and part.height):
                 raise _LeftOut("outside of their image")
         except _LeftOut as why:
             notes[f"left out: {why}"] += 1
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError):
+        except _MALFORMED:
             malformed.append(line)
         else:
             notes["turned; the upright boxes around them are taken"] += bool(region.turn % 360)
@@ -130,6 +131,9 @@ def read(path: Path) -> Table:
 
 
 _RESERVED = ("image", "photo", "line")
+
+# What reading an annotation of another form raises.
+_MALFORMED = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, StopIteration)
 
 
 def _annotations(path: Path) -> _Annotations:
@@ -192,11 +196,16 @@ def _of_coco(plain: Mapping[str, Any]) -> _Annotations:
 
 def _of_label_studio(tasks: Sequence[Mapping[str, Any]]) -> _Annotations:
     regions: list[tuple[Mapping[str, Any], Sequence[Any]]] = []
-    for task in tasks:
-        complete = [one for one in task.get("annotations") or () if not one.get("was_cancelled")]
-        by_region: dict[Any, list[Any]] = {}
-        for result in complete[0].get("result", ()) if complete else ():  # of several annotators the first
-            by_region.setdefault(result.get("id"), []).append(result)
+    for place, task in enumerate(tasks, start=1):
+        try:
+            complete = [one for one in task.get("annotations") or () if not one.get("was_cancelled")]
+            by_region: dict[Any, list[Any]] = {}
+            for result in complete[0].get("result", ()) if complete else ():  # of several annotators the first
+                by_region.setdefault(result.get("id"), []).append(result)
+        except _MALFORMED:
+            raise TableError(
+                f"the annotations of task {place} of {len(tasks):,} have another form. {_KNOWN}"
+            ) from None
         regions += [(task, results) for results in by_region.values()]
 
     def region_of(region: tuple[Mapping[str, Any], Sequence[Any]]) -> _Region:
