@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -167,7 +170,7 @@ train = { epochs = 1, batch_size = 8 }
 
 
 @pytest.mark.usefixtures("short_probes")
-def test_things_in_photographs_are_rows_from_training_to_search(boxes, tmp_path, monkeypatch):
+def test_things_in_photographs_are_rows_from_training_to_search(boxes, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("MSCON_CACHE", str(tmp_path / "cache"))
     folder, frame = boxes
     frame = frame.with_columns(photo=pl.col("image"))
@@ -193,6 +196,18 @@ def test_things_in_photographs_are_rows_from_training_to_search(boxes, tmp_path,
         )
         written = pl.read_parquet(tmp_path / "new.parquet")
         assert written["image"].to_list() == rows["image"].to_list()
+        coco = {
+            "images": [{"id": 0, "file_name": "0.png", "width": 80, "height": 40}],
+            "categories": [{"id": 1, "name": "thing"}],
+            "annotations": [{"image_id": 0, "category_id": 1, "bbox": [20, 0, 20, 20]}] * 2,
+        }
+        coco["annotations"][1] = {**coco["annotations"][1], "iscrowd": 1}
+        (tmp_path / "coco.json").write_text(json.dumps(coco))
+        run_of_cells = mscon.load(run.root)
+        run_of_cells.recipe = replace(run_of_cells.recipe, data=replace(run_of_cells.recipe.data, box=""))
+        embed_table(run_of_cells, mscon.read_table(tmp_path / "coco.json"), tmp_path / "coco.parquet", images=folder)
+        assert "1 annotation of 2 left out: crowds." in capsys.readouterr().err
+        np.testing.assert_allclose(pl.read_parquet(tmp_path / "coco.parquet")["features"].to_numpy(), alone, rtol=1e-5)
         hits = run.search(f"{folder}/0.png#xywh=20,0,20,20", k=3)
         assert hits.hits[0].image == "0.png#xywh=20,0,20,20" and hits.hits[0].score > 0.999
         pictures = thumbnails(run, rows["image"].to_list(), None, run.read_recipe().data, 10_000)

@@ -203,9 +203,7 @@ def _of_label_studio(tasks: Sequence[Mapping[str, Any]]) -> _Annotations:
             for result in complete[0].get("result", ()) if complete else ():  # of several annotators the first
                 by_region.setdefault(result.get("id"), []).append(result)
         except _MALFORMED:
-            raise TableError(
-                f"the annotations of task {place} of {len(tasks):,} have another form. {_KNOWN}"
-            ) from None
+            raise TableError(f"the annotations of task {place} of {len(tasks):,} have another form. {_KNOWN}") from None
         regions += [(task, results) for results in by_region.values()]
 
     def region_of(region: tuple[Mapping[str, Any], Sequence[Any]]) -> _Region:
