@@ -21,11 +21,12 @@ test-reliability: $(VENV)/.dev  ## runs killed, damaged and overwritten, and hos
 	MSCON_RELIABILITY=full $(VENV)/bin/python -m pytest tests/reliability
 
 check: $(VENV)/.dev  ## format, lint, types
-	$(VENV)/bin/ruff format --check src tests benchmarks examples
-	$(VENV)/bin/ruff check src tests benchmarks examples
+	$(VENV)/bin/ruff format --check src tests benchmarks examples docs/*.py
+	$(VENV)/bin/ruff check src tests benchmarks examples docs/*.py
 	$(VENV)/bin/mypy
 
 docs: $(VENV)/.dev  ## the documentation as a site in dist/site; a warning is an error
+	$(VENV)/bin/python docs/agents.py
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/python -m mkdocs build --strict --quiet
 	@echo "To read it, with search: $(VENV)/bin/python -m http.server --directory dist/site, then open the address that it prints."
 

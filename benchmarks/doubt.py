@@ -12,8 +12,8 @@ against every method.
 one; "boundary": rows that models hardly tell from another class go wrong more often, and are called that class. Only
 the judged column gets wrong labels, but for "everywhere": symmetric ones there, and in each witness as many cells of
 other rows. cleanlab (needed here, not by mscon) gets the probabilities out of fold of the same logistic regression,
-folds and features. Precision is among as many rows as labels are wrong, the least trusted first. Differences are paired
-by wrong label, with a bootstrap interval of 95 %.
+folds and features, with the products of few numbers as doubt has them. Precision is among as many rows as labels are
+wrong, the least trusted first. Differences are paired by wrong label, with a bootstrap interval of 95 % over rows.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ import polars as pl
 from cleanlab.count import estimate_joint
 from cleanlab.rank import get_label_quality_scores
 from machine import machine
+from wrong_labels import of_other_rows, planted
 
 from mscon.data.table.groups import row_groups
 from mscon.errors import counted
@@ -40,8 +41,9 @@ from mscon.evaluate.label_quality.out_of_fold import (
     groups_of,
     neighbours_of,
     space_of,
+    with_products,
 )
-from mscon.evaluate.label_quality.witnesses import others, testimony
+from mscon.evaluate.label_quality.witnesses import inputs_of, others
 from mscon.evaluate.metrics.bootstrap import interval, paired_difference
 from mscon.evaluate.targets import ProbeTarget, codes_of
 from mscon.run import atomic
@@ -86,28 +88,6 @@ class Data:
         return ProbeTarget(column, self.columns[column] if cells is None else cells, None, True, None)
 
 
-def planted(codes: np.ndarray, how: str, rate: float, clean: np.ndarray, seed: int) -> np.ndarray:
-    """Codes of which a share goes wrong; `clean` are probabilities out of fold by models that learnt right labels."""
-    generator = np.random.default_rng(seed)
-    rows, labels, size = np.arange(len(codes)), codes.copy(), round(rate * len(codes))
-    others = clean.copy()
-    others[rows, codes] = -1
-    if how == "boundary":
-        closeness = others.max(axis=1) / (others.max(axis=1) + clean[rows, codes])
-        wrong = generator.choice(rows, size, replace=False, p=closeness / closeness.sum())
-        labels[wrong] = others.argmax(axis=1)[wrong]
-        return labels
-    wrong = generator.permutation(rows)[:size]
-    if how == "confusable":
-        mistaken = np.zeros((clean.shape[1], clean.shape[1]))
-        np.add.at(mistaken, codes, clean)
-        np.fill_diagonal(mistaken, -1)
-        labels[wrong] = mistaken.argmax(axis=1)[codes[wrong]]
-    else:
-        labels[wrong] = (codes[wrong] + generator.integers(1, clean.shape[1], size)) % clean.shape[1]
-    return labels
-
-
 def ranks_of_wrong(score: np.ndarray, wrong: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Of each wrong label the share of right ones that are trusted more, and whether it is among the least trusted."""
     right = np.sort(score[~wrong])
@@ -123,11 +103,11 @@ def measured(data: Data, seed: int, is_first: bool) -> list[dict[str, Any]]:
     """Records of one seed; what has no wrong label is judged with the first seed only."""
     groups = groups_of(data.features, data.groups)
     space = space_of(data.features)
-    near, fold = neighbours_of(space, groups), folds_of(groups)
+    near, fold, inputs = neighbours_of(space, groups), folds_of(groups), with_products(space)
     records = []
     for column in data.judged:
         codes, names = codes_of(data.columns[column])
-        clean = class_probabilities(space, codes, len(names), fold)
+        clean = class_probabilities(inputs, codes, len(names), fold)
         for how, rate in CASES:
             # Of two classes each is the other's only one, so confusable errors are symmetric.
             if (rate or is_first) and (len(names) > 2 or how != "confusable"):
@@ -135,15 +115,14 @@ def measured(data: Data, seed: int, is_first: bool) -> list[dict[str, Any]]:
                 labels = planted(codes, how, rate, clean, seed)
                 target = data.target(column, [names[code] for code in labels])
                 witnesses = [
-                    data.target(name, _with_errors(cells, rate, seed) if how == "everywhere" else None)
+                    data.target(name, of_other_rows(cells, rate, seed) if how == "everywhere" else None)
                     for name, cells in data.columns.items()
                     if name != column
                 ]
                 beside = others(target, witnesses)
-                alone = issues_of(target, Material(space, near, fold))
-                inputs = np.concatenate([space, testimony(beside, len(space))], axis=1)
-                with_witnesses = issues_of(target, Material(inputs, near, fold))
-                probabilities = class_probabilities(space, labels, len(names), fold)
+                alone = issues_of(target, Material(inputs, near, fold))
+                with_witnesses = issues_of(target, Material(inputs_of(space, beside), near, fold))
+                probabilities = class_probabilities(inputs, labels, len(names), fold)
                 joint = estimate_joint(labels, probabilities)
                 scores = {"witnesses": with_witnesses.right, "alone": alone.right} | {
                     method: get_label_quality_scores(labels, probabilities, method=method)
@@ -166,21 +145,12 @@ def measured(data: Data, seed: int, is_first: bool) -> list[dict[str, Any]]:
                     },
                     "interval": interval(with_witnesses.influence, groups=groups).to_json(),
                     "found": {name: ranks_of_wrong(score, wrong) for name, score in scores.items()} if rate else {},
+                    "wrong": np.flatnonzero(wrong),
                     "issues": (int(with_witnesses.is_issue.sum()), int(wrong[with_witnesses.is_issue].sum())),
                 }
                 records.append(record)
                 print(_line(record), f"{time.process_time() - began:.0f} s", flush=True)
     return records
-
-
-def _with_errors(cells: Sequence[str | None], rate: float, seed: int) -> list[str | None]:
-    """Cells of a column of classes, of which a share is those of other rows."""
-    generator = np.random.default_rng([seed, 1])
-    wrong = generator.permutation(len(cells))[: round(rate * len(cells))]
-    changed = list(cells)
-    for row, other in zip(wrong.tolist(), generator.permutation(len(cells)).tolist(), strict=False):
-        changed[row] = cells[other]
-    return changed
 
 
 def _line(record: dict[str, Any]) -> str:
@@ -200,26 +170,52 @@ def _line(record: dict[str, Any]) -> str:
     )
 
 
+ORDER = ("self_confidence", "normalized_margin", "alone", "witnesses")
+
+
+def _found(group: Sequence[dict[str, Any]]) -> tuple[dict[str, np.ndarray], str, np.ndarray]:
+    """Of each method AUROC and precision by wrong label, the better score of cleanlab, and the rows of the labels."""
+    parts = {n: np.concatenate([np.stack(r["found"][n]) for r in group], axis=1) for n in ORDER}
+    best = max(ORDER[:2], key=lambda n: float(parts[n][1].mean()))
+    return parts, best, np.concatenate([r["wrong"] for r in group])
+
+
+def column_table(records: Sequence[dict[str, Any]]) -> list[str]:
+    """The two kinds of errors and two rates that goals are set for, pooled for each column."""
+    lines = [
+        "| data, column (classes) | cleanlab, the better score | doubt, no witnesses | doubt | "
+        "AUROC: doubt - cleanlab | precision: doubt - cleanlab | no witnesses - cleanlab | doubt - no witnesses |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    goals = [r for r in records if r["how"] in ("symmetric", "confusable") and 0.05 < r["rate"] < 0.25]
+    for column in dict.fromkeys((r["data"], r["column"], r["classes"]) for r in goals):
+        parts, best, rows = _found([r for r in goals if (r["data"], r["column"], r["classes"]) == column])
+        cells = [f"{parts[n][0].mean():.3f} / {100 * parts[n][1].mean():.0f}" for n in (best, "alone", "witnesses")]
+        pairs = [(0, "witnesses", best), (1, "witnesses", best), (1, "alone", best), (1, "witnesses", "alone")]
+        gains = [_gain(parts[after][which], parts[before][which], rows) for which, after, before in pairs]
+        lines.append(f"| {column[0]}, {column[1]} ({column[2]}) | {' | '.join([*cells, *gains])} |")
+    return lines
+
+
 def finding_table(records: Sequence[dict[str, Any]]) -> list[str]:
     lines = [
         "| data, column (classes) | wrong labels | cleanlab, self-confidence | cleanlab, margin | "
         "doubt, no witnesses | doubt | precision: doubt, no witnesses - best of cleanlab | doubt - no witnesses |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    order = ("self_confidence", "normalized_margin", "alone", "witnesses")
     for group in _groups([r for r in records if r["found"]]):
         first = group[0]
-        parts = {n: [np.concatenate([r["found"][n][i] for r in group]) for i in (0, 1)] for n in order}
-        cells = [f"{parts[n][0].mean():.3f} / {100 * parts[n][1].mean():.0f}" for n in order]
-        best = max(order[:2], key=lambda n: parts[n][1].mean())
-        gains = [_gain(parts["alone"][1], parts[best][1]), _gain(parts["witnesses"][1], parts["alone"][1])]
+        parts, best, rows = _found(group)
+        cells = [f"{parts[n][0].mean():.3f} / {100 * parts[n][1].mean():.0f}" for n in ORDER]
+        gains = [_gain(parts["alone"][1], parts[best][1], rows), _gain(parts["witnesses"][1], parts["alone"][1], rows)]
         name = f"{first['data']}, {first['column']} ({first['classes']})"
         lines.append(f"| {name} | {100 * first['rate']:.0f} % {first['how']} | {' | '.join([*cells, *gains])} |")
     return lines
 
 
-def _gain(after: np.ndarray, before: np.ndarray) -> str:
-    gain = paired_difference(after[None], before[None])
+def _gain(after: np.ndarray, before: np.ndarray, rows: np.ndarray) -> str:
+    """In points; labels of one row, of several seeds, are drawn together."""
+    gain = paired_difference(after[None], before[None], groups=rows)
     return f"{100 * gain.value:+.1f} ({100 * gain.low:+.1f} to {100 * gain.high:+.1f})"
 
 
@@ -295,7 +291,12 @@ def page(records: Sequence[dict[str, Any]], rows: int, seeds: int) -> str:
             "",
             f"`benchmarks/doubt.py --rows {rows}`, {counted(seeds, 'seed')}. {machine()}.",
             "",
-            "Finding them: AUROC / precision in % among as many rows as labels are wrong.",
+            "Finding them: AUROC / precision in % among as many rows as labels are wrong. Of each column the",
+            "means of 10 and 20 % of symmetric and confusable errors, and differences in points (interval of 95 %):",
+            "",
+            *column_table(records),
+            "",
+            "Each case:",
             "",
             *finding_table(records),
             "",

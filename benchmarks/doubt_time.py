@@ -20,7 +20,7 @@ from sklearn.metrics import roc_auc_score
 
 from mscon.evaluate.label_quality.issues import Material, issues_of
 from mscon.evaluate.label_quality.out_of_fold import folds_of, groups_of, neighbours_of, space_of
-from mscon.evaluate.label_quality.witnesses import others, testimony
+from mscon.evaluate.label_quality.witnesses import inputs_of, others
 from mscon.evaluate.targets import ProbeTarget
 
 WRONG = 0.1
@@ -76,8 +76,7 @@ def main() -> None:
     print(f"neighbours: {clock}", flush=True)
     for column, codes, given in zip(columns, right, labels, strict=True):
         clock = Clock()
-        inputs = np.concatenate([space, testimony(others(column, columns), len(space))], axis=1)
-        issues = issues_of(column, Material(inputs, near, fold))
+        issues = issues_of(column, Material(inputs_of(space, others(column, columns)), near, fold))
         wrong = given != codes
         least = np.argsort(issues.right, kind="stable")[: wrong.sum()]
         print(

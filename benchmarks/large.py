@@ -57,6 +57,8 @@ VERBS = {
     "train": ["train", "r.toml", "--table", "t.csv", "--out", "run", "--no-probe"],
     "probe": ["probe", "run", "--no-start"],
     "embed": ["embed", "run", "--table", "t.csv", "--out", "e.parquet"],
+    "embed --all": ["embed", "run", "--table", "t.csv", "--out", "a.parquet", "--all"],
+    "embed --no-uncertainty": ["embed", "run", "--table", "t.csv", "--out", "n.parquet", "--no-uncertainty"],
     "search": ["search", "run", "--query", "2", "--json"],
     "explore": ["explore", "run", "--no-open"],
 }

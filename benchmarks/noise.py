@@ -1,11 +1,11 @@
 """How noisy a column is: estimators of the share of wrong labels, side by side, on labels that were planted.
 
-    python benchmarks/noise.py RUN                            prints the tables
-    python benchmarks/noise.py RUN --seeds 0 1 --write        also writes benchmarks/results/noise.md
+    python benchmarks/noise.py glyphs=RUN:slant,weight icons=RUN:weight           prints the tables
+    python benchmarks/noise.py ... --seeds 0 1 --write        also writes benchmarks/results/noise.md
 
-RUN is a run of glyphs with features that do not know the labels. Columns: slant (2 classes), weight (4), the letters in
-six groups (6) and the letters (26). One of them gets 0, 20, 40 and 60 % of wrong labels, each of which is any other
-class (50 % for two classes, where more cannot be told from fewer). The others stay as they are.
+RUN and its columns are as in `benchmarks/doubt.py`. One column gets 0, 20, 40 and 60 % of symmetric errors (at most
+50 % of two classes, where more cannot be told from fewer), and 20 and 40 % of confusable ones and of those at the
+boundary, as they are explained there. The others stay as they are.
 
 An MLP with a head a column is trained on 70 % of the rows with the paper's weights; its estimates come from the other
 rows, whose labels are as wrong. Estimates out of fold need no training and use all rows.
@@ -24,26 +24,37 @@ from pathlib import Path
 import numpy as np
 import torch
 from cleanlab.count import estimate_joint
-from doubt import Data, planted
+from doubt import Data
 from machine import machine
 from scipy.stats import spearmanr
 from sklearn.isotonic import IsotonicRegression
 from torch import Tensor, nn
 from torch.nn.functional import normalize
+from wrong_labels import planted
 
 from mscon import MSConLoss
 from mscon.errors import counted
 from mscon.evaluate.label_quality.issues import Material, issues_of
-from mscon.evaluate.label_quality.out_of_fold import class_probabilities, folds_of, groups_of, neighbours_of, space_of
-from mscon.evaluate.label_quality.witnesses import others, testimony
+from mscon.evaluate.label_quality.out_of_fold import (
+    class_probabilities,
+    folds_of,
+    groups_of,
+    neighbours_of,
+    space_of,
+    with_products,
+)
+from mscon.evaluate.label_quality.witnesses import inputs_of, others
 from mscon.evaluate.targets import ProbeTarget, codes_of
 from mscon.method.weightings.base import LabelledProjections
 from mscon.method.weightings.exact import Exact
 from mscon.run import atomic
 
 RESULTS = Path(__file__).parent / "results" / "noise.md"
-RATES = (0.0, 0.2, 0.4, 0.6)
-LETTER, GROUP = "character", "letter group"
+ERRORS: Mapping[str, Sequence[float]] = {
+    "symmetric": (0.0, 0.2, 0.4, 0.6),
+    "confusable": (0.2, 0.4),
+    "boundary": (0.2, 0.4),
+}
 TEMPERATURE = 0.1
 EPOCHS, BATCH = 20, 256
 
@@ -68,6 +79,7 @@ class Measurement:
 
     column: str
     classes: int
+    how: str
     rate: float
     estimates: Mapping[str, float]
     seconds: Mapping[str, float]
@@ -163,18 +175,18 @@ def out_of_fold(
         ProbeTarget(str(number), [f"{code:02d}" for code in column.tolist()], None, True, None)
         for number, column in enumerate(codes)
     ]
-    inputs = np.concatenate([space, testimony(others(targets[0], targets), len(space))], axis=1)
+    alone, inputs = with_products(space), inputs_of(space, others(targets[0], targets))
 
     def share(inputs: np.ndarray) -> float:
         return float(issues_of(targets[0], Material(inputs, near, fold)).influence.mean())
 
     @functools.cache
     def probabilities() -> np.ndarray:
-        return class_probabilities(space, codes[0], classes, fold)
+        return class_probabilities(alone, codes[0], classes, fold)
 
     return {
         "doubt": lambda: share(inputs),
-        "alone": lambda: share(space),
+        "alone": lambda: share(alone),
         "joint": lambda: 1 - float(np.trace(estimate_joint(codes[0], probabilities()))),
         "agreement": lambda: float((probabilities().argmax(axis=1) != codes[0]).mean()),
     }
@@ -184,15 +196,15 @@ def measured(data: Data, seed: int) -> list[Measurement]:
     space, groups = space_of(data.features), groups_of(data.features, data.groups)
     near, fold = neighbours_of(space, groups), folds_of(groups)
     right = {name: codes_of(cells)[0] for name, cells in data.columns.items()}
-    right[GROUP] = right[LETTER] % 6
     measurements = []
-    for column, codes in right.items():
-        classes = int(codes.max()) + 1
-        # Letters tell the groups of letters, so they are not beside them.
-        beside = [right[name] for name in data.columns if name not in (column, LETTER if column == GROUP else column)]
-        for rate in RATES:
-            rate = min(rate, 1 - 1 / classes)
-            labels = np.stack([planted(codes, "symmetric", rate, np.eye(classes)[codes], seed), *beside])
+    for column in data.judged:
+        codes, classes = right[column], int(right[column].max()) + 1
+        clean = class_probabilities(with_products(space), codes, classes, fold)
+        beside = [cells for name, cells in right.items() if name != column]
+        for how, rate in [(how, rate) for how, rates in ERRORS.items() for rate in rates]:
+            if how == "confusable" and classes == 2:
+                continue  # each class is the other's only one
+            labels = np.stack([planted(codes, how, min(rate, 1 - 1 / classes), clean, seed), *beside])
             estimates, seconds = dict[str, float](), dict[str, float]()
             for name, estimate in out_of_fold(space, near, fold, labels, classes).items():
                 began = time.process_time()
@@ -201,9 +213,10 @@ def measured(data: Data, seed: int) -> list[Measurement]:
             began = time.process_time()
             estimates |= of_training(space, labels, classes, seed)
             seconds["training"] = time.process_time() - began
-            measurements.append(Measurement(column, classes, rate, estimates, seconds))
+            wrong = float((labels[0] != codes).mean())
+            measurements.append(Measurement(f"{data.name}, {column}", classes, how, wrong, estimates, seconds))
             shown = {name: round(value, 3) for name, value in estimates.items()}
-            print(column, rate, shown, {k: round(v, 1) for k, v in seconds.items()}, flush=True)
+            print(data.name, column, how, rate, shown, {k: round(v, 1) for k, v in seconds.items()}, flush=True)
     return measurements
 
 
@@ -229,42 +242,46 @@ def transferred(measurements: Sequence[Measurement], name: str) -> float:
 
 def page(measurements: Sequence[Measurement], command: str, seeds: int) -> str:
     columns = list(dict.fromkeys((m.column, m.classes) for m in measurements))
-    titles = " | ".join(f"{column} ({classes})" for column, classes in columns)
     lines = [
         "# Estimators of the noise of a column",
         "",
         f"`{command}`, {counted(seeds, 'seed')}. {machine()}.",
         "",
-        "Estimates for 0, 20, 40 and 60 % of wrong labels (0, 20, 40 and 50 % of two classes), means over seeds:",
+        "Estimates for 0, 20, 40 and 60 % of symmetric errors (0, 20, 40 and 50 % of two classes), means over seeds:",
         "",
-        f"| estimator | {titles} |",
-        f"|---|{'---|' * len(columns)}",
+        f"| column (classes) | {' | '.join(NAMES.values())} |",
+        f"|---|{'---|' * len(NAMES)}",
     ]
-    for name, title in NAMES.items():
-        cells = []
-        for column, _ in columns:
-            some = [m for m in measurements if m.column == column]
-            rates = dict.fromkeys(m.rate for m in some)
-            means = [np.mean([m.estimates[name] for m in some if m.rate == rate]) for rate in rates]
-            cells.append(", ".join(f"{mean:.2f}" for mean in means))
-        lines.append(f"| {title} | {' | '.join(cells)} |")
+    for column, classes in columns:
+        some = [m for m in measurements if m.column == column and m.how == "symmetric"]
+        rates = dict.fromkeys(m.rate for m in some)
+        means = {
+            name: [np.mean([m.estimates[name] for m in some if m.rate == rate]) for rate in rates] for name in NAMES
+        }
+        cells = [", ".join(f"{mean:.2f}" for mean in means[name]) for name in NAMES]
+        lines.append(f"| {column} ({classes}) | {' | '.join(cells)} |")
+    kinds = {"none": [m for m in measurements if not m.rate]}
+    kinds |= {how: [m for m in measurements if m.rate and m.how == how] for how in ERRORS}
     lines += [
         "",
-        "Rank correlation with the true rate, in each column (mean over columns) and over all columns together. Error",
-        "in points of the estimate as it is, where it lies between 0 and 1; and on a scale (isotonic regression) that",
-        "was fitted to the other columns, which is small if one scale holds for all numbers of classes.",
+        "Rank correlation with the rate of symmetric errors, in each column (mean over columns) and over all columns",
+        "together; and error in points, mean over columns, rates and seeds, of estimates that are shares. “On the",
+        "scale of other columns”: the error for symmetric errors of a rate that is read off an isotonic regression on",
+        "all other columns, which is small if one scale holds for all numbers of classes.",
         "",
-        "| estimator | rank correlation in a column | over columns | error as it is | on the scale of other columns |",
-        "|---|---|---|---|---|",
+        f"| estimator | rank correlation in a column | over columns | error: {' | '.join(kinds)} | "
+        "on the scale of other columns |",
+        f"|---|---|---|{'---|' * len(kinds)}---|",
     ]
-    rates = np.array([m.rate for m in measurements])
+    symmetric = [m for m in measurements if m.how == "symmetric"]
     for name, title in NAMES.items():
-        values = np.array([m.estimates[name] for m in measurements])
-        error = f"{100 * np.abs(values - rates).mean():.1f}" if name in IS_SHARE else ""
-        over = spearmanr(rates, values).statistic
-        lines.append(
-            f"| {title} | {within(measurements, name)} | {over:.2f} | {error} | {transferred(measurements, name):.1f} |"
-        )
+        over = spearmanr([m.rate for m in symmetric], [m.estimates[name] for m in symmetric]).statistic
+        errors = [
+            f"{100 * np.mean([abs(m.estimates[name] - m.rate) for m in some]):.1f}" if name in IS_SHARE else ""
+            for some in kinds.values()
+        ]
+        cells = [title, within(symmetric, name), f"{over:.2f}", *errors, f"{transferred(symmetric, name):.1f}"]
+        lines.append(f"| {' | '.join(cells)} |")
     seconds = {key: np.mean([m.seconds[key] for m in measurements]) for key in measurements[0].seconds}
     spent = ", ".join(f"{NAMES.get(key, key)} {value:.1f}" for key, value in seconds.items())
     return "\n".join([*lines, "", f"CPU seconds for one column: {spent}. {NOTE}", ""])
@@ -272,15 +289,16 @@ def page(measurements: Sequence[Measurement], command: str, seeds: int) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", metavar="RUN")
+    parser.add_argument("data", nargs="+", metavar="NAME=RUN:COLUMNS[:WITNESSES]")
     parser.add_argument("--rows", type=int, default=3_000)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--write", action="store_true")
     arguments = parser.parse_args()
-    data = Data.read(f"glyphs={arguments.run}:slant,weight,character", arguments.rows, None)
+    tables = [Data.read(data, arguments.rows, None) for data in arguments.data]
     measurements: list[Measurement] = []
     for number, seed in enumerate(arguments.seeds, start=1):
-        measurements += measured(data, seed)
+        for data in tables:
+            measurements += measured(data, seed)
         command = f"benchmarks/noise.py --rows {arguments.rows}"
         text = page(measurements, command, number)
         if arguments.write:

@@ -32,13 +32,15 @@ from mscon.method.similarities.categorical import Categorical
 from mscon.run import atomic
 
 RESULTS = Path(__file__).parent / "results"
-STREAMING = ("supcon", "dcl", "sincere", "himulcon")
+BALANCED = "supcon, classes alike"
+STREAMING = ("supcon", BALANCED, "dcl", "sincere", "himulcon")
 TOO_SLOW = {"triplet_margin": "looks at triplets, whose number grows with the third power"}
 
 
 def objective_of(name: str, dim: int) -> Objective:
     torch.manual_seed(0)
-    objective: Objective = catalogue.build("objective", name, {})
+    part, settings = ("supcon", {"balance": "classes"}) if name == BALANCED else (name, {})
+    objective: Objective = catalogue.build("objective", part, settings)
     objective.prepare([Categorical(f"column {k}", k) for k in CLASSES], dim)
     return objective
 
@@ -99,7 +101,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs=2, default=[16_384, 4_096], help="samples: with kernels, without")
     parser.add_argument("--dims", type=int, nargs="+", default=[128, 32])
-    parser.add_argument("--names", nargs="+", default=list(catalogue.names("objective")))
+    parser.add_argument("--names", nargs="+", default=[BALANCED, *catalogue.names("objective")])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--write", action="store_true", help="write benchmarks/results/objectives.md")
     parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)

@@ -54,6 +54,14 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
+def on_post_build(config: MkDocsConfig) -> None:
+    """Pages as Markdown beside them, to which llms.txt links."""
+    for page in (ROOT / "docs").rglob("*.md"):
+        target = Path(config.site_dir) / page.relative_to(ROOT / "docs")
+        target.parent.mkdir(exist_ok=True)
+        target.write_text(page.read_text("utf-8"), "utf-8")
+
+
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Links out of docs/ lead to the pages that stand for their targets."""
     origin, here = _origin(page.file.src_uri), posixpath.dirname(page.file.src_uri)
@@ -61,7 +69,8 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     def moved(link: re.Match[str]) -> str:
         target = _target(origin, link[2])
         if target is None:
-            return link[1].lstrip("!")
+            # In a page: a mistake, which mkdocs reports. In other files: not part of the site, so the words alone.
+            return link[0] if origin.startswith("docs/") else link[1].lstrip("!")[1:-1]
         return f"{link[1]}({posixpath.relpath(_in_site(target), here)}{link[3] or ''})"
 
     parts = _CODE.split(markdown)

@@ -117,7 +117,6 @@ CANDIDATES: Mapping[str, Candidate] = {
         same_row=False,
         sections={"triplets": {"count": 2 * ROWS // 3}, "views": {"count": 1}},
     ),
-    "triplet_margin, all triplets": Candidate("triplet_margin", (0.1, 0.2, 0.4), "margin"),
     "supcon, weight as a number": Candidate("supcon", serves=("number",)),
     "rank_n_contrast, weight as a number": Candidate("rank_n_contrast", (0.5, 2.0, 8.0), serves=("number",)),
     "supremix, weight as a number": Candidate("supremix", serves=("number",)),

@@ -30,7 +30,7 @@ class Block:
     Attributes:
         language: such as "bash".
         file: what it is called; it is the content of that file.
-        code: as tests run it.
+        code: without its fences.
         line: of its fence, from 1.
     """
 
@@ -40,10 +40,10 @@ class Block:
     line: int
 
 
-def blocks(page: Path) -> Iterator[Block]:
-    """In their order."""
+def blocks(page: Path, *, as_shown: bool = False) -> Iterator[Block]:
+    """In their order, as tests run them, or as readers see them."""
     text = page.read_text("utf-8")
-    smaller = list(_SMALLER.finditer(text))
+    smaller = [] if as_shown else list(_SMALLER.finditer(text))
     for fence in _FENCE.finditer(text):
         needs = _NEEDS.search(text, 0, fence.start())
         if needs and importlib.util.find_spec(needs[1]) is None:

@@ -9,6 +9,7 @@ import os
 import re
 import resource
 import signal
+import socket
 import sys
 import tempfile
 import time
@@ -164,18 +165,26 @@ def start_together(do: Callable[[Any], Any], argument: Any, cwd: Path, processes
     ]
 
 
-def torchrun(*arguments: object, cwd: Path) -> Outcome:
-    """As `together`, by the agent of torchrun, which ends both processes once one has failed."""
-    return call(_launch, [str(argument) for argument in arguments], cwd=cwd).wait()
+def torchrun(*arguments: object, cwd: Path, nodes: int = 1, max_restarts: int = 0) -> Outcome:
+    """As `together`, by agents of torchrun, which end both processes once one has failed, and may start them again.
+
+    One agent has both processes; two agents, as on two machines, have one each.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    job = [str(argument) for argument in arguments], nodes, max_restarts, port
+    return all_of(wait_for([call(_launch, job, cwd=cwd) for _ in range(nodes)]))
 
 
-def _launch(arguments: Sequence[str]) -> int:
+def _launch(job: tuple[Sequence[str], int, int, int]) -> int:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     multiprocessing.current_process().daemon = False  # a daemon may start none
-    standalone = {"rdzv_backend": "c10d", "rdzv_endpoint": "127.0.0.1:0", "run_id": "test", "max_restarts": 0}
-    config = LaunchConfig(min_nodes=1, max_nodes=1, nproc_per_node=2, start_method="fork", **standalone)
+    arguments, nodes, max_restarts, port = job
+    meeting = {"rdzv_backend": "c10d", "rdzv_endpoint": f"127.0.0.1:{port}", "run_id": "test", "start_method": "fork"}
+    config = LaunchConfig(nodes, nodes, 2 // nodes, max_restarts=max_restarts, monitor_interval=0.1, **meeting)
     try:
         elastic_launch(config, _exit)(arguments)
     except ChildFailedError:

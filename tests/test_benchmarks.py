@@ -48,7 +48,8 @@ def test_the_benchmark_of_a_large_table_takes_every_verb(tmp_path):
     ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=500)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     rows = [line.split(" | ") for line in ended.stdout.splitlines() if line.endswith("| 0 |")]
-    assert [row[0].removeprefix("| ") for row in rows] == ["check", "train", "probe", "embed", "search", "explore"]
+    embeds = ["embed", "embed --all", "embed --no-uncertainty"]
+    assert [row[0].removeprefix("| ") for row in rows] == ["check", "train", "probe", *embeds, "search", "explore"]
 
 
 def test_the_page_of_a_large_table_is_its_record_and_tells_calls_apart(monkeypatch):

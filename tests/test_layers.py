@@ -34,6 +34,7 @@ ALLOWED: dict[str, set[str]] = {
     "method.comparison": {"method.pairs"},
     "method.mixtures": set(),
     "method.refusals": {"method.similarities"},
+    "method.class_balance": {"method.kernels", "method.pairs"},
     "method.objectives.base": {
         "method.comparison",
         "method.pairs",
@@ -53,6 +54,7 @@ ALLOWED: dict[str, set[str]] = {
     "method.regularisers": {"method.kernels.precision"},
     "method.joint_views": {"method.template", "method.objectives.base", "method.kernels"},
     "method.objectives": {
+        "method.class_balance",
         "method.joint_views",
         "method.sinkhorn",
         "method.template",
@@ -66,6 +68,7 @@ ALLOWED: dict[str, set[str]] = {
         "errors",
     },
     "method.objective_groups": {"method.comparison", "method.objectives", "method.pairs", "method.similarities"},
+    "method.matryoshka": {"method.comparison", "method.objectives", "method.similarities", "errors"},
     "method.sinkhorn": set(),
     "method.cores": {
         "method.comparison",

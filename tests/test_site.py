@@ -60,6 +60,12 @@ def test_the_reference_has_every_public_name_and_every_part_of_the_catalogue(sit
     assert "probability of mirroring the image left to right" in shown(site / "reference" / "recipes.html")
 
 
+def test_sources_of_docstrings_are_paragraphs(site):
+    pages = [path.read_text("utf-8") for path in (site / "reference").glob("*.html")]
+    assert sum(page.count("<strong>Source:</strong>") for page in pages) > 40
+    assert not any('<details class="source"' in page for page in pages)
+
+
 def test_the_site_asks_no_other_host_for_anything(site):
     pages = [path for path in site.rglob("*.html") if "repository" not in path.parts]
     assert len(pages) > 80

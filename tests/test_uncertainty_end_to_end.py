@@ -90,6 +90,12 @@ def test_embed_writes_the_same_numbers(things, tmp_path):
     assert not np.allclose(kind, arrays["uncertainty"], atol=0.1)
 
 
+def test_the_column_may_be_left_out(things, tmp_path):
+    arguments = ["--table", str(things / "things.csv"), "--out", str(tmp_path / "v.parquet"), "--no-uncertainty"]
+    assert main(["embed", str(things / "run"), *arguments]) == 0
+    assert pl.read_parquet(tmp_path / "v.parquet").columns == ["line", "features"]
+
+
 def test_shards_of_a_model_without_uncertainty_are_not_used_again(things, run, tmp_path):
     """Probed again, or with the file taken away, the same weights give other files."""
     (run.root / "uncertainty.safetensors").unlink()

@@ -55,7 +55,8 @@ def test_the_posterior_is_equation_5():
             others = [p for p in members if p != row[i]]
             expected[i, k] = np.mean([np.exp(query @ train[p] / 0.2) for p in others])
     expected /= expected.sum(axis=1, keepdims=True)
-    posterior = class_posterior(queries @ train.T, np.concatenate(classes), np.array([3, 4]), 0.2, row)
+    members = np.concatenate(classes)
+    posterior = class_posterior(queries @ train[members].T, members, np.array([3, 4]), 0.2, row)
     np.testing.assert_allclose(posterior, expected, rtol=1e-4)
 
 
@@ -66,7 +67,7 @@ def test_classes_count_alike_however_many_rows_they_have():
 
 
 def test_where_no_other_row_has_a_class_all_are_equally_likely():
-    posterior = class_posterior(np.ones((1, 1), np.float32), np.array([0, 0]), np.array([1, 1]), 0.1, np.array([0]))
+    posterior = class_posterior(np.ones((1, 2), np.float32), np.array([0, 0]), np.array([1, 1]), 0.1, np.array([0]))
     assert posterior.tolist() == [[0.5, 0.5]]
 
 

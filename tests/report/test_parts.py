@@ -19,6 +19,7 @@ from mscon.evaluate.report.environment import bibtex
 from mscon.evaluate.report.gather import gather
 from mscon.evaluate.report.neighbours import grid, nearest
 from mscon.evaluate.report.training import curves, endings, series, thin, ticks, verdict_on
+from mscon.method import catalogue
 
 from .runs import make_images
 
@@ -261,6 +262,20 @@ def with_own(plain: dict, objective: str) -> dict:
     """The last similarity with an objective of its own."""
     plain["similarity"][-1]["objective"] = {"name": objective}
     return plain
+
+
+def test_every_objective_has_its_source_and_its_settings_and_regularisers_theirs():
+    for objective in set(catalogue.names("objective")) - {"supcon", "cross_entropy"}:
+        cited = bibtex([recipe("categorical", objective=objective)])
+        assert cited.count("@") == 2, objective
+        assert cited != bibtex([recipe("categorical", objective="cross_entropy")])
+    balanced = recipe("categorical")
+    balanced["objective"]["balance"] = "classes"
+    of_features = recipe("categorical") | {"train": {"vicreg": 1.0, "sigreg": 0.0}}
+    for used, key in ((balanced, "zhu2022balanced"), (of_features, "bardes2022vicreg")):
+        assert key in bibtex([used])
+        assert key not in bibtex([recipe("categorical")])
+    assert "balestriero2025lejepa" not in bibtex([of_features])
 
 
 @pytest.mark.parametrize(

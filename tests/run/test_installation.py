@@ -75,7 +75,7 @@ def test_mscon_that_is_not_installed_as_a_package_is_one_message(monkeypatch):
 
 def test_only_what_mscon_wrote_is_counted_and_removed(caches):
     sizes = {cached.folder.name: cached.size for cached in cache.caches()}
-    assert sizes == {"images": 10, "features": 0, "starts": 0, "text": 0, "unpacked": 20}
+    assert sizes == {"images": 10, "features": 0, "remote": 0, "starts": 0, "text": 0, "unpacked": 20}
     for cached in cache.caches():
         cache.clear(cached)
     left = sorted(path.name for path in caches.rglob("*") if path.is_file())

@@ -151,20 +151,21 @@ def letter_encoder() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def input_runs(tmp_path_factory: pytest.TempPathFactory, letter_encoder: None) -> dict[str, Run]:
-    """A small run on vectors, on columns and on texts, trained for one epoch on one table of 20 rows."""
-    folder = tmp_path_factory.mktemp("inputs")
+    """A small run on vectors, on columns and on texts, all of the same rows."""
+    return {kind: fit_run(tmp_path_factory.mktemp("inputs"), kind) for kind in INPUTS}
+
+
+def fit_run(folder: Path, kind: str) -> Run:
+    """A run on what is no image, trained for one epoch on 20 rows of a table in a folder."""
     np.save(folder / "clip.npy", np.random.default_rng(0).standard_normal((20, 6)).astype(np.float32))
     lines = ["kind,price,split,height,make,review"]
     for n in range(20):
         review = f"{'broad boots' if n % 2 else 'a red sandal'} {'ok ' * (n % 7)}{'abe' * (n % 5)}"
         lines.append(f"{'ab'[n % 2]},{n},{'train' if n < 14 else 'test'},{n * 0.5},{'xyz'[n % 3]},{review}")
     (folder / "table.csv").write_text("\n".join(lines) + "\n")
-    runs = {}
-    for kind, section in INPUTS.items():
-        table = read_table(folder / "table.csv")
-        runs[kind] = fit(recipes.parse(TRAINED + section), table, folder / kind, progress=False)
-        extract(runs[kind], progress=False)
-    return runs
+    run = fit(recipes.parse(TRAINED + INPUTS[kind]), read_table(folder / "table.csv"), folder / kind, progress=False)
+    extract(run, progress=False)
+    return run
 
 
 @pytest.fixture

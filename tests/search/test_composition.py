@@ -160,6 +160,11 @@ def test_a_move_that_cannot_be_is_told(exact, towards, words):
         exact[0].search(5, towards=towards)
 
 
+def test_what_is_no_list_of_moves_is_told(exact, as_users_run_it):
+    with pytest.raises(ValueError, match="towards must be text, a list or a dictionary, got 7"):
+        exact[0].search(5, towards=7)
+
+
 def test_a_move_that_would_change_nothing_is_told(exact):
     with pytest.raises(RunError, match="'kind' has weight 0 in the mix, so this changes nothing"):
         exact[0].search(5, towards="kind=boots", mix="heel=1")

@@ -40,6 +40,23 @@ def test_a_row_finds_the_rows_of_highest_score_and_not_itself(run):
     assert hits.searched == 23
 
 
+def test_a_search_by_first_dimensions_is_by_these_alone(run, pictures, capsys):
+    index = mscon.open_index(run.root, dtype="float32", truncate_dim=3)
+    first = unit(run.read_projections()[:, :, :3].astype(np.float64))
+    scores = np.einsum("crd,cd,c->r", first, first[:, 5], [0.25, 0, 0.75])
+    expected = [row for row in np.argsort(-scores, kind="stable").tolist() if row != 5]
+    hits = index.search(5, mix="kind=1,heel=3", k=23)
+    assert rows_of(hits) == expected and index.spaces.dim == 3
+    np.testing.assert_allclose([hit.score for hit in hits], scores[expected], atol=1e-6)
+    assert index.search(pictures / "5.png", k=1)[0].row == 5  # a new image is compared so, too
+    arguments = ["search", str(run.root), "--query", "5", "--mix", "kind=1,heel=3", "--json", "--dimensions"]
+    assert main([*arguments, "3"]) == 0
+    found = json.loads(capsys.readouterr().out)["hits"]  # by vectors kept as float16
+    np.testing.assert_allclose([hit["score"] for hit in found], scores[expected[:20]], atol=1e-3)
+    assert main([*arguments, "7"]) == 2
+    assert "its projections have 6 dimensions, so that 7 of them cannot be kept" in capsys.readouterr().err
+
+
 def test_the_score_of_a_hit_is_one_inner_product_with_the_mix_vectors_of_embed(run, pictures):
     index, model = mscon.open_index(run.root, dtype="float32"), mscon.load(run.root)
     rows, query = (

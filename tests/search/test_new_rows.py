@@ -42,7 +42,7 @@ def forms(kind: str, run: Run, folder: Path) -> list[Any]:
     """The same row, in every form that `encode` takes."""
     cells = row_of(run)
     if kind == "text":
-        return [cells["review"]]
+        return [cells["review"], [cells["review"]]]
     if kind == "columns":
         inputs = {"height": float(cells["height"]), "make": cells["make"]}
         pl.DataFrame(inputs | {"other": 1}).write_csv(folder / "row.csv")

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from mscon import Categorical, SupCon
 from mscon.cli import main
+from mscon.evaluate.gradient_conflict import objective_of
+from mscon.run import recipe as recipes
 from vector_table import write_table
 
 HEAD = """
@@ -79,6 +82,11 @@ WORDS = {
         "such as a second input of each row",
     ),
 }
+
+
+def test_an_objective_that_serves_two_similarities_has_a_stand_in_for_one():
+    text = '[[similarity]]\ncolumn = "kind"\n[objective]\nname = "sepclr"\nbackground = "a"\n'
+    assert isinstance(objective_of(recipes.parse(text), 0, Categorical("kind", ("a", "b")), 4), SupCon)
 
 
 @pytest.mark.parametrize("recipe", WORDS, ids=["kinds", "needs", "flag", "memory", "input"])

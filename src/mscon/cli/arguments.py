@@ -134,6 +134,12 @@ def port(text: str) -> int:
 
 RECIPE = argument("recipe", "TOML file; `mscon list recipes` shows some to start from", metavar="RECIPE", type=Path)
 RUN = argument("run", "run directory", metavar="RUN", type=Path)
+DIMENSIONS = argument(
+    "--dimensions",
+    "compare by the first N dimensions of each projection, for heads trained with matryoshka (default: all)",
+    metavar="N",
+    type=positive,
+)
 MODEL = argument("model", "run directory, packed model, or hf:OWNER/NAME", metavar="MODEL")
 RUNS = argument("runs", "run directories", metavar="RUN", type=Path, nargs="+")
 TABLE = argument(

@@ -11,6 +11,7 @@ from pathlib import Path
 from mscon.cli.arguments import (
     BATCH_SIZE,
     CHECKPOINT,
+    DIMENSIONS,
     IMAGES,
     MODEL,
     OVERWRITE,
@@ -44,6 +45,20 @@ INCLUDE = argument(
     argument("--out", "output file, .parquet, .arrow or .npz", metavar="OUT", type=Path, required=True),
     argument("--similarity", "write the projections of this similarity (default: features)", metavar="NAME"),
     flag("--all", "write features, the projections of all similarities, and these side by side (mix), in one file"),
+    DIMENSIONS.described(
+        "keep the first N dimensions of each projection, scaled to unit length; for heads trained with matryoshka "
+        "(default: all)"
+    ),
+    argument(
+        "--precision",
+        "how vectors are stored: int8 takes a quarter of the space of float32, and binary (one bit a number) a 32nd; "
+        "mscon.deploy.vector_files.read_vectors decodes them (default: float32)",
+        choices=("float32", "float16", "int8", "binary"),
+        default="float32",
+    ),
+    flag(
+        "--no-uncertainty", "leave out the column uncertainty, which takes longer than the vectors of a small encoder"
+    ),
     IMAGES,
     argument(
         "--link-folder",
@@ -77,7 +92,7 @@ INCLUDE = argument(
     examples="""
     mscon embed runs/shoes --table new.csv --out new.parquet
     mscon embed runs/shoes --table new.csv --out new.npz --similarity closure
-    mscon embed runs/shoes --table new.csv --out new.parquet --all
+    mscon embed runs/shoes --table new.csv --out new.parquet --all --precision int8
     mscon embed hf:owner/shoes --table new.csv --out new.parquet --shard-rows 100000
     torchrun --nproc-per-node 2 -m mscon embed runs/shoes --table new.csv --out new.parquet
     """,
@@ -109,8 +124,14 @@ def embed(arguments: argparse.Namespace) -> None:
     from mscon.deploy.inputs import changed_since_training
     from mscon.deploy.load import files_of, load
     from mscon.deploy.shards import embed_table
+    from mscon.errors import RunError
 
-    model, table = load(arguments.model, trust=arguments.trust), read_table(arguments.table)
+    if arguments.dimensions is not None and arguments.similarity is None and not arguments.all:
+        raise RunError("--dimensions shortens projections, not features: give --all, or --similarity NAME, with it.")
+    model = load(arguments.model, trust=arguments.trust, truncate_dim=arguments.dimensions)
+    table = read_table(arguments.table)
+    if arguments.no_uncertainty:
+        model.row_uncertainty = None
     output = embed_table(
         model,
         table,
@@ -121,6 +142,7 @@ def embed(arguments: argparse.Namespace) -> None:
         remote=arguments.remote,
         similarity=arguments.similarity,
         all_spaces=arguments.all,
+        precision=arguments.precision,
         shard_rows=arguments.shard_rows,
         missing_images=arguments.missing_images,
         batch_size=arguments.batch_size,

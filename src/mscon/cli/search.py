@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
-from mscon.cli.arguments import NAME_COLUMN, RUN, TRUST, argument, flag, positive, probability, share, verb
+from mscon.cli.arguments import DIMENSIONS, NAME_COLUMN, RUN, TRUST, argument, flag, positive, probability, share, verb
 from mscon.data.table.cell_text import cell_text
 from mscon.run.terminal import steered, visible
 
@@ -81,6 +81,7 @@ class _OfOptionBefore(argparse.Action):
     ),
     argument("-k", "number of rows (default: 20)", metavar="N", type=positive, default=20),
     flag("--explain", "also print which part of each score is from which similarity and query"),
+    DIMENSIONS,
     flag("--json", "print JSON instead of a table, with these parts as contributions"),
     NAME_COLUMN,
     TRUST,
@@ -125,7 +126,9 @@ def search(arguments: argparse.Namespace) -> None:
     from mscon.errors import numbered
     from mscon.search.index import open_index
 
-    index = open_index(arguments.run, name_column=arguments.name_column, trust=arguments.trust)
+    index = open_index(
+        arguments.run, name_column=arguments.name_column, trust=arguments.trust, truncate_dim=arguments.dimensions
+    )
     like, unlike = ([(q, 1 if w is None else w) for q, w in pairs] for pairs in (arguments.query, arguments.unlike))
     hits = index.search(
         like, unlike=unlike, towards=arguments.towards, mix=arguments.mix, k=arguments.k, filters=arguments.filter

@@ -18,7 +18,7 @@ from mscon.deploy import packed
 from mscon.deploy.cells import row_of_cells
 from mscon.deploy.inputs import open_columns
 from mscon.deploy.pictures import picture_batches, pictures
-from mscon.deploy.vectors import RowVectors
+from mscon.deploy.vectors import RowVectors, need_dimensions, truncated
 from mscon.errors import RunError, nearest, numbered
 from mscon.model.digest import digest
 from mscon.model.model import Model
@@ -39,6 +39,10 @@ class Embedder:
         device: where it computes; None for a GPU if there is one.
         row_uncertainty: says how uncertain rows are; None where that is not known.
         predictors: reads those of its label columns; of none by default.
+        truncate_dim: keep so many first dimensions of each projection, scaled to unit length again; None for all.
+
+    Raises:
+        RunError: if `truncate_dim` is no number of dimensions that projections have.
     """
 
     def __init__(
@@ -51,7 +55,11 @@ class Embedder:
         device: torch.device | str | None = None,
         row_uncertainty: RowUncertainty | None = None,
         predictors: Callable[[], Sequence[StoredPredictor]] = tuple,
+        truncate_dim: int | None = None,
     ) -> None:
+        if truncate_dim is not None:
+            need_dimensions(name, model.heads.output_dim, truncate_dim)
+        self.truncate_dim = truncate_dim
         self.recipe, self.name, self.known, self.checkpoint = recipe, name, known, checkpoint
         self.row_uncertainty, self._read_predictors = row_uncertainty, predictors
         self.device = torch.device(device or _device())
@@ -66,7 +74,8 @@ class Embedder:
     def digest(self) -> str:
         """A hash of how the model is built and of every weight: the same for models that compute the same."""
         description = packed.describe(self.recipe, self.model, "", self.known)
-        text = json.dumps([description["recipe"], description["inputs"]], sort_keys=True)
+        truncated = [] if self.truncate_dim is None else [self.truncate_dim]
+        text = json.dumps([description["recipe"], description["inputs"], *truncated], sort_keys=True)
         return digest(text, self.model.state_dict())
 
     @cached_property
@@ -84,7 +93,7 @@ class Embedder:
             RunError: if there is no such similarity.
         """
         self._number(similarity)
-        return self.model.width if similarity is None else self.model.heads.output_dim
+        return self.model.width if similarity is None else self.truncate_dim or self.model.heads.output_dim
 
     def embed(self, images: Any, similarity: str | None = None, batch_size: int = 256) -> Float[np.ndarray, "rows dim"]:
         """Vectors of images, as `mscon probe` makes them of a run's own: the same pixels, no augmentation.
@@ -198,20 +207,22 @@ class Embedder:
             every = self.encode_all(inputs)
             return every.features, every.uncertainty
         vectors, rated = self._finite(self._embedded(inputs)[1][number]), self.row_uncertainty
-        return vectors, rated.of_column(similarity, vectors) if rated is not None and self.rates(similarity) else None
+        uncertainty = rated.of_column(similarity, vectors) if rated is not None and self.rates(similarity) else None
+        return truncated(self.name, vectors, self.truncate_dim), uncertainty
 
     def encode_all(self, inputs: Shaped[np.ndarray, "rows ..."]) -> RowVectors:
         """Features, unit vectors of all similarities, and uncertainty of inputs as a run stores them, in one pass."""
         features, projections = map(self._finite, self._embedded(inputs))
         rated = self.row_uncertainty
         uncertainty = None if rated is None else rated.of(features, projections)
+        projections = truncated(self.name, projections, self.truncate_dim)
         return RowVectors(features, projections, self.similarities, uncertainty)
 
     def embed_all(self, images: Any, batch_size: int = 256) -> RowVectors:
         """The same of images as `embed` takes them."""
         batches = [self.encode_all(inputs) for inputs in self.read(images, batch_size)]
-        width, dim = self.model.width, self.model.heads.output_dim
-        none = np.zeros((0, width), np.float32), np.zeros((len(self.similarities), 0, dim), np.float32)
+        dim = self.truncate_dim or self.model.heads.output_dim
+        none = np.zeros((0, self.model.width), np.float32), np.zeros((len(self.similarities), 0, dim), np.float32)
         return RowVectors.joined(batches or [RowVectors(*none, self.similarities)])
 
     def _embedded(

@@ -20,7 +20,12 @@ HUB = "hf:"
 
 
 def load(
-    source: str | Path, *, checkpoint: str | None = None, trust: bool = False, device: torch.device | str | None = None
+    source: str | Path,
+    *,
+    checkpoint: str | None = None,
+    trust: bool = False,
+    device: torch.device | str | None = None,
+    truncate_dim: int | None = None,
 ) -> Embedder:
     """A trained model, ready to embed images.
 
@@ -31,19 +36,22 @@ def load(
         trust: also import classes from outside mscon ("pkg.mod:Class") that a recipe or packed model names. Without
             it nothing but data is read, unless it is a run that you trained on this machine.
         device: where to compute; None for a GPU if there is one.
+        truncate_dim: keep so many first dimensions of each projection, scaled to unit length again; None for all. They
+            are meant for heads that were trained with [heads] matryoshka. Features stay as they are.
 
     Raises:
-        RunError: if there is no model, or it names code from outside mscon and is not trusted.
+        RunError: if there is no model, it names code from outside mscon and is not trusted, or its projections do not
+            have so many dimensions.
         RecipeError: if it names what this mscon does not know.
     """
     text, path = str(source), Path(source)
     if text.startswith(HUB):
         from mscon.deploy import hub
 
-        return _packed(hub.download(text.removeprefix(HUB)), text, checkpoint, trust, device)
+        return _packed(hub.download(text.removeprefix(HUB)), text, checkpoint, trust, device, truncate_dim)
     if is_packed(source):
         file = path if path.is_file() else path / packed.FILE_NAME
-        return _packed(file, f"model '{path}'", checkpoint, trust, device)
+        return _packed(file, f"model '{path}'", checkpoint, trust, device, truncate_dim)
     run = Run.open(path, trust)
     recipe = run.read_recipe()
     name = checkpoint or recipe.train.checkpoint
@@ -53,7 +61,7 @@ def load(
     rated = None if stored is None else stored[0]
     # Predictors are of features, and there are those of one checkpoint.
     read = functools.partial(current_predictors, run) if name == recipe.train.checkpoint else tuple
-    return Embedder(model, recipe, f"run '{path}'", run.read_inputs(), name, device, rated, read)
+    return Embedder(model, recipe, f"run '{path}'", run.read_inputs(), name, device, rated, read, truncate_dim)
 
 
 def is_packed(source: str | Path) -> bool:
@@ -71,7 +79,14 @@ def files_of(source: str | Path) -> list[Path]:
     return [] if str(source).startswith(HUB) else [path, path / packed.FILE_NAME]
 
 
-def _packed(path: Path, name: str, checkpoint: str | None, trust: bool, device: torch.device | str | None) -> Embedder:
+def _packed(
+    path: Path,
+    name: str,
+    checkpoint: str | None,
+    trust: bool,
+    device: torch.device | str | None,
+    truncate_dim: int | None,
+) -> Embedder:
     if checkpoint is not None:
         raise RunError(f"{name} has one checkpoint only, so there is no '{checkpoint}'; a run has more.")
     contents = packed.load_packed(path, trust)
@@ -85,4 +100,5 @@ def _packed(path: Path, name: str, checkpoint: str | None, trust: bool, device: 
         device,
         judgement.row_uncertainty,
         lambda: judgement.predictors,
+        truncate_dim,
     )

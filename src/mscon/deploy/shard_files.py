@@ -1,4 +1,4 @@
-"""Files of a job that embeds a table: the folder OUT.shards, what lies in it, and how vectors are written.
+"""Files of a job that embeds a table: the folder OUT.shards, what lies in it.
 
 00000-<hash>.parquet            a finished shard; -partial, where rows without an image are left out
 00000-<hash>.json               instead of it, or beside -partial: [[row, fault], ...] of the rows without an image
@@ -16,9 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import polars as pl
-from jaxtyping import Float
 from rich.console import Console
 
 from mscon.errors import counted
@@ -91,48 +88,6 @@ def damaged_text(folder: Path, faults: Mapping[str, str]) -> str:
 def write_checked(path: Path, write: Callable[[Path], Any]) -> None:
     """Let `write` fill a file, whole or not at all, and keep its checksum."""
     checksums.write_with(path.parent, path.name, write)
-
-
-def write_vectors(
-    path: Path,
-    lines: Sequence[int],
-    names: Sequence[str] | None,
-    vectors: Mapping[str, Float[np.ndarray, "rows _"]],
-    uncertainty: Float[np.ndarray, " rows"] | None = None,
-) -> None:
-    """A file of the output; `names` is None where rows are not images, `uncertainty` where it is not known."""
-    numbers = np.asarray(lines, dtype=np.int64)
-    rated = {} if uncertainty is None else {"uncertainty": uncertainty}
-    if path.suffix == ".npz":
-        texts = {} if names is None else {"image": np.asarray(names, dtype=np.str_)}
-        arrays: dict[str, Any] = {"line": numbers, **texts, **vectors, **rated}
-        with path.open("wb") as file:
-            np.savez(file, **arrays)
-        return
-    keys = [pl.Series("line", numbers)] + ([] if names is None else [pl.Series("image", names, dtype=pl.String)])
-    columns = [
-        pl.Series(name, matrix.reshape(-1), dtype=pl.Float32).reshape(matrix.shape) for name, matrix in vectors.items()
-    ]
-    frame = pl.DataFrame([*keys, *columns, *(pl.Series(name, values) for name, values in rated.items())])
-    (frame.write_parquet if path.suffix == ".parquet" else frame.write_ipc)(path)
-
-
-def concatenate(parts: Sequence[Path], path: Path, suffix: str) -> None:
-    """Join the files of the shards to one."""
-    # Streamed: the table may be larger than the memory.
-    if suffix == ".parquet":
-        pl.scan_parquet(list(parts)).sink_parquet(path)
-        return
-    if suffix == ".arrow":
-        pl.scan_ipc(list(parts)).sink_ipc(path)
-        return
-    loaded = []
-    for part in parts:
-        with np.load(part, allow_pickle=False) as file:
-            loaded.append(dict(file))
-    arrays: dict[str, Any] = {name: np.concatenate([part_arrays[name] for part_arrays in loaded]) for name in loaded[0]}
-    with path.open("wb") as file:
-        np.savez(file, **arrays)
 
 
 def mark_done(folder: Path, process: int) -> None:

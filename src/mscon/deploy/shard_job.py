@@ -16,8 +16,9 @@ import numpy as np
 from mscon.data.table.table import Table
 from mscon.deploy.encodes import Encodes
 from mscon.deploy.inputs import TableInputs
-from mscon.deploy.shard_files import Shard, write_checked, write_vectors
-from mscon.deploy.vectors import FEATURES, MIX, column_of
+from mscon.deploy.shard_files import Shard, write_checked
+from mscon.deploy.vector_files import Spaces, write_vectors
+from mscon.deploy.vectors import FEATURES, MIX, Precision, column_of
 from mscon.run import atomic
 
 # Raised whenever the same rows would give another file.
@@ -31,32 +32,39 @@ class Job:
     Attributes:
         inputs: what is encoded.
         similarity: whose projections are written; None for features, or for all.
-        widths: of the columns of vectors: "features", "projection" of a similarity, or those of all spaces.
+        spaces: columns of vectors: "features", "projection" of a similarity, or those of all spaces.
+        precision: in which shards are stored; vectors of shards that are joined in the end are float32 until then.
     """
 
     embedder: Encodes
     table: Table
     similarity: str | None
     inputs: TableInputs
-    widths: Mapping[str, int]
+    spaces: Spaces
     suffix: str
     drops: bool
     batch_size: int
     is_all: bool
+    precision: Precision
 
 
-def widths_of(embedder: Encodes, similarity: str | None, all_spaces: bool) -> dict[str, int]:
+def spaces_of(embedder: Encodes, similarity: str | None, all_spaces: bool) -> dict[str, tuple[int, ...]]:
+    """The columns of vectors of an output, and how wide they are."""
     if not all_spaces:
-        return {FEATURES if similarity is None else "projection": embedder.width(similarity)}
-    each = {column_of(name): embedder.width(name) for name in embedder.similarities}
-    return {FEATURES: embedder.width(), **each, MIX: sum(each.values())}
+        return {FEATURES if similarity is None else "projection": (embedder.width(similarity),)}
+    each = {name: embedder.width(name) for name in embedder.similarities}
+    return {
+        FEATURES: (embedder.width(),),
+        **{column_of(name): (width,) for name, width in each.items()},
+        MIX: tuple(each.values()),
+    }
 
 
 def shards_of(job: Job, folder: Path, rows: int) -> Iterator[Shard]:
     for number, start in enumerate(range(0, len(job.table), rows)):
         span = range(start, min(start + rows, len(job.table)))
         model = [job.embedder.digest, *filter(None, [job.embedder.uncertainty_digest])]
-        what = ["all"] if job.is_all else []
+        what = (["all"] if job.is_all else []) + ([job.precision] if job.precision != "float32" else [])
         digest = hashlib.sha256(json.dumps([_FORMAT, *model, *what, job.similarity, job.suffix]).encode())
         for row, stamp in zip(span, job.inputs.stamps(span), strict=True):
             digest.update(json.dumps([job.table.lines[row], *stamp]).encode())
@@ -69,7 +77,7 @@ def shards_of(job: Job, folder: Path, rows: int) -> Iterator[Shard]:
 def embed(job: Job, shard: Shard, advance: Callable[[int], None]) -> None:
     """Write one shard, or the list of its rows without an image."""
     vectors: dict[str, list[np.ndarray]] = {
-        name: [np.zeros((0, width), dtype=np.float32)] for name, width in job.widths.items()
+        name: [np.zeros((0, sum(widths)), dtype=np.float32)] for name, widths in job.spaces.items()
     }
     uncertainty: list[np.ndarray] = [np.zeros(0, dtype=np.float32)]
     embedded: list[int] = []
@@ -90,13 +98,14 @@ def embed(job: Job, shard: Shard, advance: Callable[[int], None]) -> None:
         text = atomic.json_text([[row, faults[row]] for row in sorted(faults)])
         write_checked(shard.faults, lambda path: path.write_text(text, "utf-8"))
     if job.drops or not faults:
-        matrices = {name: np.concatenate(blocks) for name, blocks in vectors.items()}
-        lines = [job.table.lines[row] for row in embedded]
-        cells = job.inputs.names
-        names = None if cells is None else [str(cells[row]) for row in embedded]
+        arrays: dict[str, np.ndarray] = {"line": np.asarray([job.table.lines[row] for row in embedded], dtype=np.int64)}
+        if (cells := job.inputs.names) is not None:
+            arrays["image"] = np.asarray([str(cells[row]) for row in embedded], dtype=np.str_)
+        arrays |= {name: np.concatenate(blocks) for name, blocks in vectors.items()}
+        if job.embedder.rates(job.similarity):
+            arrays["uncertainty"] = np.concatenate(uncertainty)
         target = shard.partial if faults else shard.full
-        numbers = np.concatenate(uncertainty) if job.embedder.rates(job.similarity) else None
-        write_checked(target, lambda path: write_vectors(path, lines, names, matrices, numbers))
+        write_checked(target, lambda path: write_vectors(path, arrays, job.spaces, job.precision))
 
 
 def _encoded(job: Job, inputs: np.ndarray) -> tuple[Mapping[str, np.ndarray], np.ndarray | None]:
@@ -105,4 +114,4 @@ def _encoded(job: Job, inputs: np.ndarray) -> tuple[Mapping[str, np.ndarray], np
         vectors = job.embedder.encode_all(inputs)
         return vectors.columns, vectors.uncertainty
     block, rated = job.embedder.encode_rated(inputs, job.similarity)
-    return dict.fromkeys(job.widths, block), rated
+    return dict.fromkeys(job.spaces, block), rated

@@ -24,7 +24,6 @@ from mscon.deploy.inputs import open_table
 from mscon.deploy.shard_files import (
     INDEX,
     Shard,
-    concatenate,
     damaged_text,
     drop_damaged,
     is_done,
@@ -35,7 +34,9 @@ from mscon.deploy.shard_files import (
     sweep,
     write_checked,
 )
-from mscon.deploy.shard_job import Job, embed, shards_of, widths_of
+from mscon.deploy.shard_job import Job, embed, shards_of, spaces_of
+from mscon.deploy.vector_files import SUFFIXES, SUFFIXES_TEXT, join
+from mscon.deploy.vectors import Precision
 from mscon.errors import RunError, TableError, counted, numbered
 from mscon.run import atomic, checksums, outputs
 from mscon.run.progress import ProgressBar
@@ -44,7 +45,6 @@ from mscon.run.recipe import Data
 # Rows of a shard of a job whose shards are put together in the end: what a killed job loses at most.
 ROWS = 4_096
 
-_SUFFIXES = (".parquet", ".arrow", ".npz")
 _SECONDS_BETWEEN_LOOKS = 0.1
 
 
@@ -59,6 +59,7 @@ def embed_table(
     remote: Sequence[str] = (),
     similarity: str | None = None,
     all_spaces: bool = False,
+    precision: Precision = "float32",
     shard_rows: int | None = None,
     missing_images: Literal["error", "drop"] = "error",
     batch_size: int = 256,
@@ -87,6 +88,8 @@ def embed_table(
         remote: what addresses of images may begin with; by default what the model's recipe allows.
         similarity: the projection of this one; None for features.
         all_spaces: write features, the projections of every similarity and mix.
+        precision: in which vectors are stored, see `mscon.deploy.vectors.Quantisation`; `read_vectors` reads them.
+            Integers are by the ranges of all rows of a file.
         shard_rows: rows of a file of the output; None for one file in all.
         missing_images: "error", or "drop" to leave out rows whose image cannot be read; a note names them.
         batch_size: images in memory at a time.
@@ -104,8 +107,8 @@ def embed_table(
     """
     first, world = process[0] == 0, process[1]
     out, images = Path(out), None if images is None else Path(images)
-    if out.suffix not in _SUFFIXES:
-        raise RunError(f"--out '{out}': its name must end in {', '.join(_SUFFIXES[:-1])} or {_SUFFIXES[-1]}.")
+    if out.suffix not in SUFFIXES:
+        raise RunError(f"--out '{out}': its name must end in {SUFFIXES_TEXT}.")
     if all_spaces and similarity is not None:
         raise RunError(f"--all writes every similarity: leave out --similarity '{similarity}'.")
     folder = out.with_name(f"{out.name}.shards")
@@ -116,13 +119,14 @@ def embed_table(
     outputs.need_free(final, reads=[table.path, *reads], overwrite=overwrite)
     if first:
         need_folder(folder, [table.path, *reads])
-    widths = widths_of(embedder, similarity, all_spaces)
+    spaces = spaces_of(embedder, similarity, all_spaces)
     drops = missing_images == "drop"
     inputs = open_table(table, table_data(embedder, vectors, link_folders, remote), images, embedder.known, drops)
     outputs.need_free(final, images=inputs.files, overwrite=overwrite)
     for sentence in table.notes if progress and first else ():
         print(sentence, file=sys.stderr)
-    job = Job(embedder, table, similarity, inputs, widths, out.suffix, drops, batch_size, all_spaces)
+    of_shards: Precision = "float32" if shard_rows is None else precision
+    job = Job(embedder, table, similarity, inputs, spaces, out.suffix, drops, batch_size, all_spaces, of_shards)
     shards = list(shards_of(job, folder, shard_rows or ROWS))
     try:
         atomic.make_folder(folder)
@@ -148,7 +152,7 @@ def embed_table(
             return folder
         atomic.write_with(
             out,
-            lambda path: concatenate(parts, path, out.suffix),
+            lambda path: join(parts, path, spaces, precision),
             before=lambda path: checksums.record(folder, joined, path),
         )
         remove_swept(folder)
@@ -220,7 +224,8 @@ def _write_index(
             "model": job.embedder.name,
             "digest": job.embedder.digest,
             "table": job.table.name,
-            "columns": job.widths,
+            "columns": {name: sum(widths) for name, widths in job.spaces.items()},
+            "precision": job.precision,
             "similarity": job.similarity,
             "rows": sum(rows),
             "shards": [

@@ -45,12 +45,14 @@ class TrainedColumn:
 
 
 def objective_of(recipe: Recipe, number: int, similarity: Similarity, width: int) -> Objective:
-    """The objective of one similarity of a recipe; `STAND_IN` for one that compares no rows or has learned weights."""
+    """The objective of one similarity of a recipe; `STAND_IN` for one that compares no rows, has learned weights, or
+    serves several similarities together only."""
     part = recipe.similarities[number].objective or recipe.objective
     objective: Objective = catalogue.build("objective", part.name, part.settings)
-    objective.prepare([similarity], width)
-    if objective.compares and not [*objective.parameters()]:
-        return objective
+    if not objective.refusals([similarity]):
+        objective.prepare([similarity], width)
+        if objective.compares and not [*objective.parameters()]:
+            return objective
     stand_in: Objective = catalogue.build("objective", STAND_IN, {})
     return stand_in
 

@@ -63,6 +63,8 @@ class LazyPairs:
         exchange: given where the candidates are the anchors of several processes, those here among them. It tells
             of each candidate what its own process knows of it as an anchor (0 where it is none), and every process
             must call it. A loss that does needs no gradient of its candidates: that of the anchors is the whole.
+        bias: what is added to the logit of each pair, a number of its anchor and one of its candidate; equal within a
+            class. Only contrastive kernels read it.
         cache: what was computed of these pairs once and is needed again, for `mscon.method.kernels`; lives as long.
     """
 
@@ -73,6 +75,7 @@ class LazyPairs:
     candidate_ids: Int[Tensor, " candidates"]
     is_partition: bool
     exchange: Exchange | None = None
+    bias: tuple[Float[Tensor, " anchors"], Float[Tensor, " candidates"]] | None = None
     cache: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
@@ -88,7 +91,13 @@ class LazyPairs:
     def reversed(self) -> LazyPairs:
         """The pairs as the candidates see them: each of them an anchor, and the anchors its candidates."""
         return LazyPairs(
-            self.compare, self.candidates, self.anchors, self.candidate_ids, self.anchor_ids, self.is_partition
+            self.compare,
+            self.candidates,
+            self.anchors,
+            self.candidate_ids,
+            self.anchor_ids,
+            self.is_partition,
+            bias=None if self.bias is None else self.bias[::-1],
         )
 
     def select(self, anchors: Int[Tensor, " some_anchors"], candidates: Int[Tensor, " some_candidates"]) -> LazyPairs:

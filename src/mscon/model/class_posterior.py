@@ -6,6 +6,7 @@ Knows no run, no table and no file.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -19,7 +20,7 @@ _JUDGED = 1_000
 Membership = Int[np.ndarray, "members 2"]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class ClassReference:
     """Training rows of one label column, class by class.
 
@@ -94,8 +95,12 @@ class ClassReference:
         self, projections: Float[np.ndarray, "queries dim"], row: Int[np.ndarray, " queries"] | None = None
     ) -> Float[np.ndarray, "queries classes"]:
         """See `class_posterior`."""
-        cosines = projections @ self.projections.astype(np.float32).T
-        return class_posterior(cosines, self.members, self.sizes, self.temperature, row)
+        return class_posterior(projections @ self._members.T, self.members, self.sizes, self.temperature, row)
+
+    @cached_property
+    def _members(self) -> Float[np.ndarray, "members dim"]:
+        # Once for all batches, and in their order: to gather cosines takes longer than to multiply.
+        return self.projections[self.members].astype(np.float32)
 
     def ambiguity(
         self, projections: Float[np.ndarray, "queries dim"], row: Int[np.ndarray, " queries"] | None = None
@@ -108,7 +113,7 @@ class ClassReference:
 
 
 def class_posterior(
-    cosines: Float[np.ndarray, "queries rows"],
+    cosines: Float[np.ndarray, "queries members"],
     members: Int[np.ndarray, " members"],
     sizes: Int[np.ndarray, " classes"],
     temperature: float,
@@ -121,7 +126,7 @@ def class_posterior(
     with P_y the training rows of class y. A row that has several labels is in several P_y.
 
     Args:
-        cosines: of unit vectors to those of the training rows.
+        cosines: of unit vectors to those of `members`; overwritten.
         members, sizes: see `ClassReference`.
         temperature: above 0, dimensionless.
         row: which training row each query is: it is left out of every P_y, since its own label would be the nearest;
@@ -132,17 +137,16 @@ def class_posterior(
 
     Source: MSCon, Mu et al. 2023, https://arxiv.org/abs/2307.02712, eq. 5, with one temperature for tau sigma^2.
     """
-    near = cosines[:, members].astype(np.float32)
     starts = np.cumsum(sizes) - sizes
-    counts = np.tile(sizes, (len(near), 1)).astype(np.float32)
+    counts = np.tile(sizes, (len(cosines), 1)).astype(np.float32)
     if row is not None:
         query, place = _places(members, row)
-        near[query, place] = -np.inf
+        cosines[query, place] = -np.inf
         np.subtract.at(counts, (query, np.searchsorted(starts, place, side="right") - 1), 1)
-    highest = near.max(axis=1, keepdims=True)
-    near -= np.where(np.isfinite(highest), highest, 0)
-    near /= np.float32(temperature)
-    density = np.add.reduceat(np.exp(near, out=near), starts, axis=1) / np.maximum(counts, 1)
+    highest = cosines.max(axis=1, keepdims=True)
+    cosines -= np.where(np.isfinite(highest), highest, 0)
+    cosines /= np.float32(temperature)
+    density = np.add.reduceat(np.exp(cosines, out=cosines), starts, axis=1) / np.maximum(counts, 1)
     sums = density.sum(axis=1, keepdims=True)
     return np.divide(density, sums, out=np.full_like(density, 1 / len(sizes)), where=sums > 0)
 

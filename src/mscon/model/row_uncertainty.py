@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ _WHOLE = ("features", "ambiguity", "novelty", "total")
 _OF_COLUMN = ("projections", "members", "sizes", "ranked")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class RowUncertainty:
     """All that it takes to say how uncertain rows are; `fit` makes it.
 
@@ -142,20 +143,23 @@ class RowUncertainty:
         """
         novelty = np.zeros(len(features), dtype=np.float32)
         ambiguities = np.zeros((len(self.columns), len(features)), dtype=np.float32)
-        references = unit_length(self.features)  # rounded to float16, they have not quite unit length
-        narrow = references.astype(np.float32)
         for part in self._blocks(len(features)):
             query = None if row is None else row[part]
             vectors = unit_length(features[part])
-            cosines = vectors.astype(np.float32) @ narrow.T
+            cosines = vectors.astype(np.float32) @ self._unit_features.T
             if query is not None:
                 known = np.flatnonzero(query >= 0)
                 cosines[known, query[known]] = -np.inf
             # In float64, since 1 - the cosine of near rows is smaller than the rounding of a product in float32.
-            novelty[part] = 1 - (vectors * references[cosines.argmax(axis=1)]).sum(axis=1)
+            nearest = unit_length(self.features[cosines.argmax(axis=1)])
+            novelty[part] = 1 - (vectors * nearest).sum(axis=1)
             for number, column in enumerate(self.columns):
                 ambiguities[number, part] = column.ambiguity(np.asarray(projections[column.space][part]), query)
         return novelty, ambiguities
+
+    @cached_property
+    def _unit_features(self) -> Float[np.ndarray, "rows width"]:
+        return unit_length(self.features).astype(np.float32)  # rounded to float16, they have not quite unit length
 
     def _combined(
         self, novelty: Float[np.ndarray, " queries"], ambiguities: Float[np.ndarray, "columns queries"]

@@ -24,6 +24,7 @@ CONTENTS = {
     "images": "decoded images",
     "features": "features of frozen encoders",
     "starts": "features before training",
+    "remote": "parts of remote images and shards",
     "text": "vectors of texts",
     "unpacked": "images that lay within a table",
 }

@@ -104,6 +104,35 @@ class _Doubt(TypedDict):
 _BySimilarity = dict[str, float | None]
 
 
+class _Cosine(TypedDict):
+    value: float
+    low: float
+    high: float
+
+
+class _ColumnPair(TypedDict):
+    columns: Annotated[list[str], Meta(min_length=2, max_length=2)]
+    nmi: float
+    cka: float | None
+    cosine: _Cosine | None
+
+
+class _Target(TypedDict):
+    column: str
+    trained: bool
+    spaces: _BySimilarity
+    features: float | None
+
+
+class _Affinity(TypedDict):
+    checkpoint: Annotated[str, Meta(pattern="^[a-z]+$")]
+    checkpoint_sha256: str
+    split: str
+    pairs: list[_ColumnPair]
+    targets: list[_Target]
+    sentences: list[str]
+
+
 class _Logged(TypedDict, total=False):
     kind: str
     step: int
@@ -141,6 +170,7 @@ _SHAPES: Mapping[str, Any] = {
     "probe.json": Probe,
     "layers.json": Layers,
     "doubt.json": _Doubt,
+    "affinity.json": _Affinity,
     "uncertainty.safetensors": _Uncertainty,
     "signature.json": dict[str, Any],
     "transfer.json": dict[str, Any],

@@ -19,6 +19,7 @@ EXTRAS = {
     "lora": "LoRA adapters: `[encoder] lora` in a recipe",
     "onnx": "`mscon export --to onnx`",
     "pretrained": "ImageNet weights without a hub: `[encoder] pretrained`",
+    "remote": "images at addresses and in Parquet shards: `[data] remote`",
     "serve": "`mscon explore --serve`",
     "text": 'texts as inputs: `[data] input = "text"`',
     "torchjd": "weighting `torchjd`",

@@ -65,11 +65,12 @@ class JudgementFiles(EvaluationFiles):
         Raises:
             RunError: if what is written of it has changed since.
         """
-        if not self._has("doubt.json"):
-            return False
-        doubt = self.read_doubt()
-        name = doubt["checkpoint"]
-        return not self.has_checkpoint(name) or self._digest(name) == doubt["checkpoint_sha256"]
+        return self._has("doubt.json") and self._is_current(self.read_doubt())
+
+    def _is_current(self, judged: Mapping[str, Any]) -> bool:
+        """Whether the checkpoint of a judgement is as it was, or gone."""
+        name = judged["checkpoint"]
+        return not self.has_checkpoint(name) or self._digest(name) == judged["checkpoint_sha256"]
 
     def write_doubt(self, labels: pl.DataFrame, record: Mapping[str, Any], *, checkpoint: str) -> None:
         """What labels of the run were judged with, for a checkpoint of it."""
@@ -124,6 +125,15 @@ class JudgementFiles(EvaluationFiles):
 
     def write_affinity(self, affinity: Mapping[str, Any], *, checkpoint: str) -> None:
         self._write_json("affinity.json", {**self._of_checkpoint(checkpoint), **affinity})
+
+    def read_affinity(self) -> dict[str, Any] | None:
+        """What `mscon affinity` found; None where it has not, or the run was trained on since.
+
+        Raises:
+            RunError: if what is written of it has changed since, or is not what mscon writes.
+        """
+        affinity = self._json("affinity.json") if self._has("affinity.json") else None
+        return affinity if affinity is not None and self._is_current(affinity) else None
 
     def _described(self, file: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """The plain values in the metadata of a file of arrays, and the arrays."""

@@ -13,6 +13,7 @@ import polars as pl
 from jaxtyping import Bool, Float
 
 from mscon.data.table.label_columns import LabelColumns
+from mscon.deploy.vectors import truncated
 from mscon.errors import RunError, counted, shortened
 from mscon.model.stored_uncertainty import read_uncertainty
 from mscon.run.recipe import Train, data_of, names_of
@@ -39,19 +40,22 @@ class Index:
         run: where they come from.
         spaces: their projections.
         name_column: the column that rows are called by; "" for none, None to guess it where rows are no images.
+        truncate_dim: that `spaces` are of so many first dimensions, for new rows.
 
     Raises:
         RunError: if there is no such column.
     """
 
-    def __init__(self, run: Run, spaces: Spaces, name_column: str | None = None) -> None:
+    def __init__(
+        self, run: Run, spaces: Spaces, name_column: str | None = None, truncate_dim: int | None = None
+    ) -> None:
         self.run, self.spaces = run, spaces
         self.recipe = run.read_recipe_values()
         self.similarities: tuple[str, ...] = tuple(part["column"] for part in self.recipe["similarity"])
         self.rows: pl.DataFrame = run.read_rows()
         self.labels = LabelColumns(self.rows, self.recipe, run.read_similarities(), run.may_import)
         self.name_column = choose_name_column(self.rows, data_of(self.recipe), name_column)
-        self.new_rows = NewRows(run)
+        self.new_rows = NewRows(run, truncate_dim)
         self._examples = Examples(self.rows, self.labels, spaces, self.new_rows, self.name)
         self.moves = Moves(self.labels, spaces)
 
@@ -201,9 +205,8 @@ class Index:
             name: agreement_with(composition.compared(name), self.labels[name], nearest.rows)
             for name in self.labels.names
         }
-        vectors = self.spaces.vectors(nearest.rows)
         parts = {
-            wording: shares * np.einsum("sd,srd->rs", part, vectors) for wording, part in composition.parts.items()
+            wording: shares * self.spaces.products(nearest.rows, part) for wording, part in composition.parts.items()
         }
         cells = {name: rows.get_column(name).cast(pl.String).to_list() for name in self.labels.names}
         nothing = [None] * len(nearest)
@@ -237,6 +240,7 @@ def open_index(
     dtype: Literal["float16", "float32"] = "float16",
     name_column: str | None = None,
     trust: bool = False,
+    truncate_dim: int | None = None,
 ) -> Index:
     """A trained and probed run, ready to be searched by any mix of its similarities.
 
@@ -249,6 +253,7 @@ def open_index(
         dtype: how vectors are kept in memory. float16 halves memory and time, and changes scores by some 1e-4.
         name_column: the column that rows are called by; "" for none, None to guess it where rows are no images.
         trust: see `mscon.load`; it matters when a new row is encoded.
+        truncate_dim: compare by so many first dimensions of each space, see `mscon.load`; None for all.
 
     Raises:
         RunError: if it is no run; if it was not probed, or trained on since; if its parts do not fit together; or
@@ -257,13 +262,18 @@ def open_index(
     opened = Run.of(run)
     if trust:
         opened = replace(opened, trust=True)
-    index = read_index(opened, dtype, name_column)
+    index = read_index(opened, dtype, name_column, truncate_dim)
     if not opened.has_checkpoint(checkpoint := _checkpoint(opened)):
         opened.features_are_current(checkpoint)  # complains that there is none
     return index
 
 
-def read_index(run: Run, dtype: Literal["float16", "float32"] = "float16", name_column: str | None = None) -> Index:
+def read_index(
+    run: Run,
+    dtype: Literal["float16", "float32"] = "float16",
+    name_column: str | None = None,
+    truncate_dim: int | None = None,
+) -> Index:
     """The same without its checkpoint, if that is gone: rows can be searched, new ones cannot be encoded.
 
     Raises:
@@ -280,7 +290,8 @@ def read_index(run: Run, dtype: Literal["float16", "float32"] = "float16", name_
         )
     if not rows:
         raise RunError(f"run '{run.root}' has no rows to search in.")
-    return Index(run, Spaces(projections, dtype), name_column)
+    shorter = truncated(f"run '{run.root}'", projections, truncate_dim)
+    return Index(run, Spaces(shorter, dtype), name_column, truncate_dim)
 
 
 def _checkpoint(run: Run) -> str:

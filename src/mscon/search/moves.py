@@ -77,6 +77,8 @@ class Moves:
                 for name, value in towards.items()
             }
             return [((name, target), amount) for name, (target, amount) in pairs.items()]
+        if not isinstance(towards, str | Sequence):
+            raise ValueError(f"towards must be text, a list or a dictionary, got {shortened(towards)}.")
         texts = [towards] if isinstance(towards, str) else list(towards)
         return [text if isinstance(text, tuple) else (text, None) for text in texts]
 

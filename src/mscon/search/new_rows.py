@@ -35,12 +35,14 @@ class NewRows:
 
     Args:
         run: with a checkpoint.
+        truncate_dim: see `mscon.load`.
 
     Attributes:
         input: what its rows are, as [data] input of its recipe says it.
     """
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, truncate_dim: int | None = None) -> None:
+        self.truncate_dim = truncate_dim
         self.run, self.input = run, data_of(run.read_recipe_values()).input
 
     @property
@@ -79,6 +81,7 @@ class NewRows:
             TableError: for a file that cannot be read, and cells that are at fault.
         """
         if self.input == "text":
+            value = value[0] if isinstance(value, list | tuple) and len(value) == 1 else value
             if not isinstance(value, str) or not value.strip():
                 raise RunError(f"query {wording}: {self._name} takes a text, got {type(value).__name__} without words.")
             return Example(wording, lambda: self._encode(next(self._embedder.read(value))))
@@ -136,4 +139,4 @@ class NewRows:
     def _embedder(self) -> Any:
         from mscon.deploy.load import load
 
-        return load(self.run.root, trust=self.run.trust)
+        return load(self.run.root, trust=self.run.trust, truncate_dim=self.truncate_dim)

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 
+from mscon.deploy.vectors import unit
 from mscon.errors import RunError, first_few
 
 # Rows that are widened at a time: 16,384 rows of 96 numbers are 6 MB in float32, which stays in cache.
@@ -119,12 +120,18 @@ class Spaces:
         shares: Float[np.ndarray, " spaces"],
     ) -> tuple[Float[np.ndarray, " some"], Float[np.ndarray, "some spaces"]]:
         """Scores of some rows under a mix and in each space, in float64. A row's score depends on no other row."""
-        by_space = np.empty((len(rows), self.count))
+        by_space = self.products(rows, query).clip(-1, 1)  # rounding may leave 1 + 2e-16
+        return (by_space * shares).sum(axis=1), by_space
+
+    def products(
+        self, rows: Int[np.ndarray, " some"], vectors: Float[np.ndarray, "spaces dim"]
+    ) -> Float[np.ndarray, "some spaces"]:
+        """Inner products of the unit vectors of some rows with a vector in each space, in float64."""
+        products = np.empty((len(rows), self.count))
         for start in range(0, len(rows), _SCORED):
             block = unit(self._wide(rows[start : start + _SCORED]))
-            by_space[start : start + len(block)] = (block * query).sum(axis=2)
-        by_space = by_space.clip(-1, 1)  # rounding may leave 1 + 2e-16
-        return (by_space * shares).sum(axis=1), by_space
+            products[start : start + len(block)] = (block * vectors).sum(axis=2)
+        return products
 
     def nearest(
         self,
@@ -178,9 +185,3 @@ class Spaces:
 
     def _wide(self, rows: Int[np.ndarray, " some"]) -> Float[np.ndarray, "some spaces dim"]:
         return self.stored[torch.from_numpy(rows)].double().numpy().reshape(len(rows), self.count, self.dim)
-
-
-def unit(vectors: Float[np.ndarray, "*axes dim"]) -> Float[np.ndarray, "*axes dim"]:
-    """Vectors scaled to unit length; zeros stay zeros."""
-    lengths = np.sqrt((vectors * vectors).sum(axis=-1, keepdims=True))
-    return vectors / np.where(lengths > 0, lengths, 1.0)

@@ -23,6 +23,7 @@ from mscon.data.inputs.open import Inputs, Vectors
 from mscon.data.inputs.teachers import TeacherCodes
 from mscon.errors import RecipeError, TableError, counted, first_few
 from mscon.method import catalogue
+from mscon.method.matryoshka import Matryoshka
 from mscon.method.objective_groups import ObjectiveGroup, ObjectiveGroups, groups_of
 from mscon.method.objectives.base import Objective
 from mscon.method.regularisers import FeatureRegulariser
@@ -37,6 +38,7 @@ from mscon.train.gather import AcrossProcesses, CandidateSource, InBatch, proces
 from mscon.train.loop import Training
 from mscon.train.memory_bank import MemoryBank
 from mscon.train.module import TrainingModule
+from mscon.train.requirements import prefixes_of
 
 
 def dataset_of(
@@ -82,16 +84,17 @@ def method_of(recipe: Recipe, similarities: Sequence[Similarity], inputs: Inputs
 
 
 def _objective(recipe: Recipe, widths: Sequence[int]) -> Objective:
-    """One for all similarities; or groups of them, of those that have it, the width and the views in common."""
+    """One for all similarities; or groups of them, of those that have it, widths, views and prefixes in common."""
     groups = []
     for part, numbers in recipe.grouped("objective"):
-        alike: dict[tuple[int, tuple[int, ...] | None], list[int]] = {}
+        alike: dict[tuple[int, tuple[int, ...] | None, tuple[int, ...]], list[int]] = {}
         for number in numbers:
-            alike.setdefault((widths[number], recipe.compared_views[number]), []).append(number)
-        for (width, views), members in alike.items():
-            groups.append(
-                ObjectiveGroup(catalogue.build("objective", part.name, part.settings), tuple(members), width, views)
-            )
+            key = widths[number], recipe.compared_views[number], prefixes_of(recipe, number)
+            alike.setdefault(key, []).append(number)
+        for (width, views, prefixes), members in alike.items():
+            objective = catalogue.build("objective", part.name, part.settings)
+            on_prefixes = Matryoshka(objective, prefixes) if prefixes else objective
+            groups.append(ObjectiveGroup(on_prefixes, tuple(members), width, views))
     return groups[0].objective if len(groups) == 1 else ObjectiveGroups(groups)
 
 

@@ -22,6 +22,7 @@ from typing import Any, Literal
 import polars as pl
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments import LightningEnvironment
 from lightning_fabric.strategies import DDPStrategy
 from torch import nn
 
@@ -32,6 +33,7 @@ from mscon.run.recipe import Recipe, Train
 from mscon.train.gather import processes
 from mscon.train.module import TrainingModule
 from mscon.train.sources import sources
+from mscon.train.torchrun import claim_group, is_group_of_others, is_started
 
 # Dense filters wider than this are slower in channels-last float32 on a CPU; narrower ones are faster.
 _WIDEST_CHANNELS_LAST = 128
@@ -100,8 +102,8 @@ class _Processes(DDPStrategy):
 
 
 def meet(device: str) -> None:
-    """Find the other processes that torchrun started; nothing where there are none."""
-    if "TORCHELASTIC_RUN_ID" in os.environ:
+    """Find the other processes that torchrun started; nothing where there are none, or a group was made already."""
+    if is_started() and not is_group_of_others():
         _fabric(device, "32-true")
 
 
@@ -117,13 +119,18 @@ def start(settings: Train, device: str) -> Fabric:
 def _fabric(device: str, precision: Literal["bf16-mixed", "32-true"]) -> Fabric:
     # Fabric reports choices that are ours, and that the run directory holds.
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-    if "TORCHELASTIC_RUN_ID" not in os.environ:
+    if is_group_of_others():
+        # Each process has chosen its GPU; and Fabric would compare SLURM's variables with the one device here.
+        here = [torch.cuda.current_device()] if device == "cuda" else 1
+        return Fabric(accelerator=device, devices=here, precision=precision, plugins=LightningEnvironment())
+    if not is_started():
         return Fabric(accelerator=device, devices=1, precision=precision)
-    here, everywhere = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
+    local, everywhere = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
     fabric = Fabric(
-        accelerator=device, devices=here, num_nodes=everywhere // here, strategy=_Processes(), precision=precision
+        accelerator=device, devices=local, num_nodes=everywhere // local, strategy=_Processes(), precision=precision
     )
     fabric.launch()
+    claim_group()
     return fabric
 
 

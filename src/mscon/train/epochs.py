@@ -16,13 +16,14 @@ from mscon.run.recipe import Recipe
 from mscon.run.run import Run
 from mscon.train.breakdown import CAPTURE, Capture, NotFinite, broken_down, diagnose, need_finite_state
 from mscon.train.checkpoint import Position, save_best, save_last, within_epoch
-from mscon.train.gather import leave, processes
+from mscon.train.gather import processes
 from mscon.train.grad_cache import has_batch_norm
 from mscon.train.keep import finish, records
 from mscon.train.log import LEGEND, Log, TrainingProgress
 from mscon.train.loop import Training, train_epoch, validate
 from mscon.train.pauses import Pauses
 from mscon.train.sign_watch import SignWatch
+from mscon.train.torchrun import leave
 
 # Rows by whose features a collapse is noticed; with fewer than 3 nothing is said.
 _LOOKED_AT = 256

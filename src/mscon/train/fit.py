@@ -27,12 +27,13 @@ from mscon.train.checkpoint import Position, restore_last
 from mscon.train.epochs import is_first, seconds_a_step, train, write_trained
 from mscon.train.fit_arguments import recipe_and_table
 from mscon.train.frozen_features import frozen_features
-from mscon.train.gather import first_before_others, leave, processes
+from mscon.train.gather import first_before_others, processes
 from mscon.train.judged_labels import judged_labels, with_factors
 from mscon.train.keep import check_keep, is_finished, write_start
 from mscon.train.reopen import reopen
 from mscon.train.requirements import check_recipe
 from mscon.train.teachers import check_teachers, teachers_of
+from mscon.train.torchrun import launch_of, leave, run_to_restart
 
 
 def default_out(name: str) -> Path:
@@ -68,7 +69,8 @@ def fit(
             another column of images, vectors, texts, or all columns of numbers that are left.
         table: a path, a DataFrame, or the result of `mscon.read_table`. Recipe and table may come in either order.
         out: the run directory. It must not exist, or be empty, unless `overwrite` is set: then an existing run is
-            replaced once the new one has its first checkpoint. Default: runs/TABLE-DATE.
+            replaced once the new one has its first checkpoint. Default: runs/TABLE-DATE. Processes that torchrun
+            starts again (`--max-restarts`) continue the run that they began there, unless `overwrite` is set.
         numbers, categories: the columns that the encoder reads, with a list of label columns in place of a recipe;
             "*" for all columns of numbers, or all others, that are left.
         images: folder that image paths, or the file of vectors, are relative to. Default: the folder of the table.
@@ -86,10 +88,13 @@ def fit(
             `categories` come with a Recipe, which names them itself.
     """
     recipe, table = recipe_and_table(recipe, table, numbers, categories)
+    launch = launch_of(recipe, table)
     out = default_out(table.path.stem) if out is None else Path(out)
     images = None if images is None else Path(images)
     protected = [*protected, *_read_from(recipe, table, images)]
     if not dry_run:
+        if not overwrite and (begun := run_to_restart(out, recipe, table)) is not None:
+            return resume(begun, progress, images=images)
         folder.refuse_if_taken(out, overwrite, protected)
         outputs.need_place(out / FACTS)
     check_teachers(recipe)
@@ -167,7 +172,7 @@ def fit(
                 write_start(run, training)
                 # The last of them: it makes the folder a run.
                 facts = environment.describe(training.recipe, table, rows, root, method, device)
-                facts |= {"doubt": judged.facts} if judged.facts else {}
+                facts |= launch | ({"doubt": judged.facts} if judged.facts else {})
                 run.write_facts(facts if frozen is None else {**facts, "frozen_features": frozen.facts()})
             return train(run, training, Position(), progress)
 

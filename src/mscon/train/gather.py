@@ -217,13 +217,6 @@ def first_before_others() -> Iterator[None]:
         wait_for_all()
 
 
-def leave() -> None:
-    """Part from the other processes when all is done: nobody goes before the first has written its last file."""
-    if dist.is_available() and dist.is_initialized():
-        wait_for_all()
-        dist.destroy_process_group()
-
-
 def _layout(like: Tensor) -> torch.memory_format:
     is_last = like.dim() == 4 and like.is_contiguous(memory_format=torch.channels_last)
     return torch.channels_last if is_last else torch.contiguous_format

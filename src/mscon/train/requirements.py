@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from mscon.errors import RecipeError, counted
 from mscon.method import catalogue
+from mscon.method.matryoshka import Matryoshka
 from mscon.method.objectives.base import Objective
 from mscon.method.similarities.base import Similarity
 from mscon.run.recipe import Recipe
@@ -81,6 +82,12 @@ def _of_frozen(recipe: Recipe) -> list[str]:
     return messages
 
 
+def prefixes_of(recipe: Recipe, number: int) -> tuple[int, ...]:
+    """The first dimensions that the loss of a similarity is also computed on, see [heads] matryoshka."""
+    heads = recipe.similarities[number].heads or recipe.heads
+    return tuple(heads.settings.get("matryoshka") or ())
+
+
 def _of_sampler(recipe: Recipe) -> list[str]:
     if not (recipe.triplets.used and recipe.sampler.name == "balanced"):
         return []
@@ -102,6 +109,11 @@ def _of_objectives(recipe: Recipe, similarities: Sequence[Similarity]) -> list[s
         except RecipeError as error:
             messages += error.messages
             continue
+        for prefixes in dict.fromkeys(filter(None, (prefixes_of(recipe, number) for number in numbers))):
+            try:
+                Matryoshka(objective, prefixes)
+            except ValueError as error:
+                messages.append(f"[heads] {error}")
         if recipe.triplets.used and objective.reads_codes:
             messages.append(
                 f"[triplets] asks for triplets, but objective '{part.name}' reads labels, not what is nearer. Use "

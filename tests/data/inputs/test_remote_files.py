@@ -23,6 +23,7 @@ from mscon.data.inputs.remote_files import RemoteFile, stamp
 from mscon.data.table.image_column import unusable_images
 from mscon.data.table.table import read_table
 from mscon.errors import TableError
+from mscon.run.cache import caches
 from mscon.run.recipe import Data
 from sample_images import pattern
 
@@ -132,8 +133,14 @@ def test_the_cache_stays_below_its_limit_and_what_was_used_last_stays(bucket, ca
         largest = max(largest, sum(path.stat().st_size for path in blocks(cache)))
         time.sleep(0.002)  # so that times of use differ
     assert 15_000 < largest <= 20_000
-    assert any(path.name.endswith("-0") for path in blocks(cache))
-    assert not any(path.name.endswith("-5") for path in blocks(cache))
+    names = {path.name for path in blocks(cache)}
+    assert "0" in names and "49" in names and "5" not in names
+    bucket.pipe("/bucket/other", content)
+    RemoteFile("memory://bucket/other", stamp("memory://bucket/other"), most=20_000).read()
+    assert len([*(cache / "remote").iterdir()]) == 1  # no empty folder stays
+    assert [cached.size for cached in caches() if cached.folder.name == "remote"] == [
+        sum(path.stat().st_size for path in blocks(cache))
+    ]
 
 
 def test_blocks_are_whole_or_fetched_again(bucket, cache, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tarfile
 from dataclasses import replace
 from pathlib import Path
@@ -170,6 +171,13 @@ def test_a_parquet_file_that_is_cut_off_and_files_of_other_kinds_are_told(root):
     assert "is in a shard that does not exist." in refused(root, "tar://0.png::nowhere.tar")
     (root / "t.tar").write_bytes(tar({"0.png": b"text"}))
     assert "is not an image of a kind that is read here" in refused(root, "tar://0.png::t.tar")
+
+
+def test_a_package_that_is_missing_is_named(root, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    assert 'needs the package pyarrow (pip install "mscon[remote]")' in refused(
+        root, "parquet://image/0::shards/b.parquet"
+    )
 
 
 @pytest.mark.parametrize(

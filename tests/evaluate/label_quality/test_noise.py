@@ -51,6 +51,21 @@ def test_imbalance_does_not_move_the_share():
     assert judge(q[None], labels).share == pytest.approx(wrong.mean(), abs=0.03)
 
 
+@pytest.mark.parametrize("by_frequency", [False, True])
+def test_wrong_labels_are_of_any_class_or_of_frequent_ones(by_frequency):
+    q, labels, _ = labelled(4_000, 4, 0.0, sharpness=2.0, imbalance=1.5)
+    generator, frequency = np.random.default_rng(5), np.bincount(labels) / len(labels)
+    wrong = generator.permutation(len(labels))[:800]
+    for row in wrong:
+        chance = np.where(np.arange(4) == labels[row], 0, frequency if by_frequency else 1)
+        labels[row] = generator.choice(4, p=chance / chance.sum())
+    judgement = judge(q[None], labels, by_class=False)
+    # Of rows of the largest class: the second against the rarest one.
+    ratio = float(judgement.noise.mistakes[0, 1] / judgement.noise.mistakes[0, 3])
+    assert ratio == pytest.approx(frequency[1] / frequency[3] if by_frequency else 1, rel=0.4)
+    assert judgement.share == pytest.approx(0.2, abs=0.03)
+
+
 def test_overconfident_and_timid_sources_are_calibrated():
     q, labels, wrong = labelled(3_000, 4, 0.1, sharpness=3.0)
     for power in (0.4, 3.0):

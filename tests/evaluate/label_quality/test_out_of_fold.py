@@ -18,7 +18,9 @@ from mscon.evaluate.label_quality.out_of_fold import (
     space_of,
     standardised,
     votes,
+    with_products,
 )
+from mscon.evaluate.label_quality.witnesses import inputs_of
 
 
 def test_rows_with_equal_features_or_of_one_group_belong_together():
@@ -130,3 +132,22 @@ def test_wide_features_are_reduced_but_keep_their_neighbours():
     assert space.shape == (280, WIDEST)
     near = neighbours_of(space, np.arange(280))
     assert (kind[near] == kind[:, None]).mean() > 0.99
+
+
+def test_few_numbers_tell_a_class_that_lies_between_others():
+    """The sign of a product, which no linear model of the numbers tells."""
+    numbers = np.random.default_rng(0).normal(size=(400, 3)).astype(np.float32)
+    codes, fold = (numbers[:, 0] * numbers[:, 1] > 0).astype(np.int64), folds_of(np.arange(400))
+    right = [
+        (class_probabilities(x, codes, 2, fold).argmax(axis=1) == codes).mean()
+        for x in (numbers, with_products(numbers))
+    ]
+    assert right[0] < 0.65 and right[1] > 0.95
+    np.testing.assert_array_equal(inputs_of(numbers, []), with_products(numbers))
+
+
+def test_products_are_of_few_numbers_only():
+    few, many = np.eye(30, 21, dtype=np.float32), np.eye(30, 22, dtype=np.float32)
+    assert with_products(few).shape == (30, 21 + 21 * 22 // 2)
+    assert with_products(few).shape[1] <= WIDEST
+    assert with_products(many) is many

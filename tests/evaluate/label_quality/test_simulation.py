@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from sklearn.datasets import load_digits
+from sklearn.datasets import load_digits, make_friedman1
 
 from mscon.evaluate.label_quality.noise import Noise, judge
 from mscon.evaluate.label_quality.out_of_fold import (
@@ -19,6 +19,7 @@ from mscon.evaluate.label_quality.out_of_fold import (
     neighbours_of,
     space_of,
     votes,
+    with_products,
 )
 from mscon.evaluate.label_quality.simulation import simulated_labels, unbiased
 from mscon.evaluate.metrics.bootstrap import interval
@@ -65,6 +66,20 @@ def test_labels_that_are_taken_for_one_other_class_are_counted(share):
     """Models learn to expect these: without fitted mistakes and offsets 1.5 % were estimated for 20 %."""
     sources, right = digits(0.0)
     assert unbiased(sources, with_errors(right, share, confused=True)).share == pytest.approx(share, abs=0.03)
+
+
+def test_ranges_of_a_number_that_can_only_be_guessed_at_are_not_called_wrong():
+    """Classes that follow one another: with mistakes fitted for each, a fifth of these right labels were doubted."""
+    numbers, value = make_friedman1(2_000, 10, noise=3.0, random_state=11)
+    right = np.searchsorted(np.quantile(value, (0.2, 0.4, 0.6, 0.8)), value)
+    space, groups = space_of(numbers), np.arange(len(value))
+    near, fold = neighbours_of(space, groups), folds_of(groups)
+
+    def sources(labels: np.ndarray) -> np.ndarray:
+        return np.stack([class_probabilities(with_products(space), labels, 5, fold), votes(near, labels, 5)])
+
+    assert unbiased(sources, right).share < 0.02
+    assert judge(sources(right), right, by_class=True).share > 0.15
 
 
 def test_from_what_is_hardly_predicted_nothing_is_subtracted():

@@ -91,3 +91,30 @@ def test_it_trains_and_refuses_what_it_cannot_cut_or_compare():
         MSConLoss([Continuous("price", width=1.0)], objective="subspaces", dim=8)
     with pytest.raises(ValueError, match="learners must be at least 1"):
         Subspaces(0)
+
+
+def test_learners_double_by_schedule_from_the_whole_projection_and_divide_the_rows_of_one():
+    growing, batch = prepared(3, grow_every=2), draw(24, seed=4)
+    comparison = Comparison.of(batch.anchors, None, batch.pairs)
+    before = [centres.detach().clone() for centres in growing.centres]
+    numbers = []
+    for _ in range(6):
+        numbers.append(growing.active)
+        fixed = prepared(growing.active)
+        for centres, of_growing in zip(fixed.centres, growing.centres, strict=True):
+            centres.data.copy_(of_growing[: growing.active])
+        for name in ("per_anchor", "counted", "floor", "ceiling"):
+            torch.testing.assert_close(getattr(growing(comparison), name), getattr(fixed(comparison), name))
+        with torch.no_grad():
+            growing.after_step()
+    assert numbers == [1, 1, 2, 2, 3, 3]
+    for centres, first in zip(growing.centres, before, strict=True):
+        torch.testing.assert_close(centres[0], first[0])
+        for new, parent in ((1, 0), (2, 0)):
+            assert 0 < (centres[new] - centres[parent]).norm() < 0.2
+    again = prepared(3, grow_every=2)
+    again.load_state_dict(growing.state_dict())
+    assert again.active == 3
+    assert "steps" not in prepared(3).state_dict()  # checkpoints of before have none
+    with pytest.raises(ValueError, match="grow_every must be at least 0"):
+        Subspaces(grow_every=-1)

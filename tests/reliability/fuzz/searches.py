@@ -20,13 +20,35 @@ from mscon.search.explorer.server import ExplorerServer
 from mscon.search.index import Index, open_index
 from reliability.fuzz.hostile import Edit, changed, changes, edited, edits, json_texts, leaves, numbers, values, words
 from reliability.fuzz.surface import Surface
-from search.conftest import COLUMNS, build_run
+from search.conftest import COLUMNS, build_run, fit_run
 
 _KNOWN = st.sampled_from(
-    (*COLUMNS, "line", "image", "split", "kind=boots", "heel>=2", "line:3", "row:1", "0.png", "17")
+    (
+        *COLUMNS,
+        "line",
+        "image",
+        "split",
+        "kind=boots",
+        "heel>=2",
+        "line:3",
+        "row:1",
+        "0.png",
+        "17",
+        "height",
+        "make",
+        "text:a",
+        "[1, 2, 3, 4, 5, 6]",
+        '{"height": 1, "make": "x"}',
+        "file:0.png",
+        "heel=higher",
+        "price=lower",
+    )
 )
 _texts = words | _KNOWN | st.tuples(_KNOWN, st.sampled_from(("=", ">", "<=", "..", ":", "=..")), words).map("".join)
-_queries = leaves | _texts | st.dictionaries(_KNOWN, values, max_size=2)
+_rows = st.dictionaries(_KNOWN, values, max_size=2) | st.lists(numbers, min_size=5, max_size=7).map(np.array)
+_queries = leaves | _texts | _rows
+_weighted = _queries | st.tuples(_queries, leaves)
+_moves = st.dictionaries(_KNOWN, values | st.tuples(leaves, leaves), max_size=2) | st.lists(_texts, max_size=2) | leaves
 
 
 def _mostly(usual: tuple[Any, ...], odd: SearchStrategy[Any]) -> SearchStrategy[Any]:
@@ -44,22 +66,27 @@ class Searches(Surface):
         mix = words | st.dictionaries(_KNOWN | words, leaves, max_size=3) | leaves
         filters = _texts | st.lists(_texts, max_size=3) | st.dictionaries(_KNOWN, values, max_size=2) | leaves
         return st.tuples(
+            st.sampled_from(("image", "image", "vectors", "columns")),
             _mostly(
-                (1, "line:3", [2, "0.png"], {"kind": "boots"}, "closure=zip"), _queries | st.lists(_queries, max_size=3)
+                (1, "line:3", [2, "0.png"], {"kind": "boots"}, "closure=zip"),
+                _queries | st.lists(_weighted, max_size=3),
             ),
-            _mostly(([], 5, "kind=shoes"), st.lists(_queries, max_size=2)),
+            _mostly(([], 5, [(7, 0.5)]), st.lists(_weighted, max_size=2)),
+            _mostly((None, "kind=shoes", {"heel": "higher"}, {"heel": (3, 0.5)}), _moves),
             _mostly((None, "kind=1,heel=2", {"closure": 1e-300, "heel": 1e300}), mix),
             _mostly((1, 3, 100), numbers),
             _mostly((None, [], ["heel>=1", "kind=boots"], {"heel": (1, None), "gender": ["women", "men"]}), filters),
         )
 
-    def prepare(self, folder: Path) -> Index:
-        return open_index(build_run(folder / "around"))
+    def prepare(self, folder: Path) -> dict[str, Index]:
+        around = folder / "around"
+        runs = {"image": build_run(around)} | {kind: fit_run(around, kind) for kind in ("vectors", "columns")}
+        return {kind: open_index(run) for kind, run in runs.items()}
 
-    def attempt(self, scene: Index, case: Any, folder: Path) -> None:
-        query, unlike, mix, k, filters = case
-        hits = scene.search(query, unlike=unlike, mix=mix, k=k, filters=filters)
-        assert 1 <= len(hits) <= len(scene)
+    def attempt(self, scene: dict[str, Index], case: Any, folder: Path) -> None:
+        kind, query, unlike, towards, mix, k, filters = case
+        hits = scene[kind].search(query, unlike=unlike, towards=towards, mix=mix, k=k, filters=filters)
+        assert 1 <= len(hits) <= len(scene[kind])
         assert all(np.isfinite(hit.score) and -1.001 <= hit.score <= 1.001 for hit in hits)
 
 
@@ -73,7 +100,9 @@ _REQUEST = {
     "mix": {"kind": 1, "heel": 0.5},
     "like": [1],
     "unlike": [2],
-    "images": [],
+    "new": [],
+    "weights": {"1": 2, "2": 0.5},
+    "towards": [{"column": "heel", "near": 3, "amount": 0.5}, {"column": "kind", "codes": [1], "amount": 1}],
     "middle": {"column": "kind", "codes": [0]},
     "filters": [{"column": "heel", "low": 0.5, "high": 9}, {"column": "closure", "codes": [0, 1], "blank": True}],
     "within": [0, 1, 2, 3, 4, 5, 6, 7],
@@ -85,6 +114,7 @@ _PLACES = (
     "browse",
     "rows",
     "upload",
+    "encode",
     "thumbnail/1",
     "",
     "../x",
@@ -114,7 +144,7 @@ class Requests(Surface):
         return st.tuples(
             st.sampled_from(("POST",) * 9 + ("GET", "PUT", "HEAD", "OPTIONS", "\x16\x03\x01", "PRI")),
             st.sampled_from(("search",) * 9 + _PLACES),
-            usual | body,
+            usual | body | values.map(lambda row: json.dumps({"row": row}, default=str)),
             st.just([]) | st.just([]) | st.lists(st.sampled_from(_HEADS), max_size=2),
             st.just([]) | st.just([]) | edits,
         )
@@ -127,7 +157,7 @@ class Requests(Surface):
 
     def attempt(self, scene: Served, case: Any, folder: Path) -> None:
         method, place, body, heads, what = case
-        if place in ("search", "browse", "rows"):
+        if place in ("search", "browse", "rows", "encode"):
             _answered(scene.answers, place, body.encode("utf-8", "surrogatepass"))
         reply = _exchange(scene.server, _request(scene.server, method, place, body, heads, what))
         status = reply.removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n").split(b" ", 2)[1:2]

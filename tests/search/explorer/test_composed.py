@@ -8,7 +8,7 @@ import pytest
 from mscon.run.run import Run
 from mscon.search.explorer.answers import Answers
 from mscon.search.explorer.page import build_explorer
-from mscon.search.index import read_index
+from mscon.search.index import open_index, read_index
 
 from .test_server import EQUAL, get, island, post
 from .test_server_browser import hits, until, wait_for_title
@@ -125,6 +125,26 @@ def test_what_is_no_new_row_is_one_message(serving, entering, input_runs, kind, 
 def test_a_request_without_a_row_or_on_images_is_told(serving, answers, entering):
     assert "'row' is missing" in post(serving(entering["text"]), "encode", {}).message
     assert "must be uploaded" in post(serving(answers), "encode", {"row": "shoes.csv"}).message
+
+
+def test_a_move_finds_the_other_weight_and_the_same_letter(glyph_run):
+    """On a small run that was really trained: of the 10 nearest, by what they are."""
+    index = open_index(glyph_run)
+    test = np.flatnonzero((index.rows["split"] == "test").to_numpy())[::25]
+
+    def shares(moves: bool) -> np.ndarray:
+        found = []
+        for row in test.tolist():
+            cells = index.rows.row(row, named=True)
+            weight = "light" if cells["weight"] in ("bold", "black") else "black"
+            towards = {"weight": weight} if moves else None
+            hits = index.search(row, towards=towards, filters="split=test", k=10)
+            found += [(hit.labels["weight"] == weight, hit.labels["character"] == cells["character"]) for hit in hits]
+        return np.mean(found, axis=0)
+
+    before, after = shares(moves=False), shares(moves=True)
+    assert after[0] > before[0] + 0.2
+    assert after[1] > before[1] - 0.05
 
 
 # The page -------------------------------------------------------------------------------------------

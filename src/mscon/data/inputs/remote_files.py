@@ -5,6 +5,7 @@ A block is written whole or not at all, under a name that says of which version 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import io
@@ -101,8 +102,8 @@ class RemoteFile(io.RawIOBase):
         return len(part)
 
     def _block(self, number: int) -> bytes:
-        folder = cache_folder().parent / "remote"
-        path = folder / self._name[:2] / f"{self._name}-{number}"
+        folder = cache_folder("remote")
+        path = folder / self._name / str(number)
         start, end = number * _BLOCK, min((number + 1) * _BLOCK, self._size)
         with _fetching[hash(path) % len(_fetching)]:  # else two threads fetch the same
             if (block := _cached(path, end - start)) is not None:
@@ -112,9 +113,13 @@ class RemoteFile(io.RawIOBase):
                 block = block[start:end]
             if len(block) != end - start:
                 raise Refused(f"{NO_ANSWER} (its host sent {len(block):,} bytes instead of {end - start:,})")
-            with cache_writing(path.parent, "parts of remote files"):
+            with cache_writing(folder, "parts of remote files"):
                 _make_room(folder, len(block), self._most)
-                atomic.write_bytes(path, block)
+                for _ in range(3):
+                    # Another thread may just have removed the folder, since it was empty.
+                    with contextlib.suppress(FileNotFoundError):
+                        atomic.write_bytes(path, block)
+                        break
         return block
 
 
@@ -135,7 +140,7 @@ def _make_room(folder: Path, size: int, most: int) -> None:
             _new_bytes[folder] = new + size
             return
         _new_bytes[folder] = size
-        names = folder.glob("*/[0-9a-f]*-*")  # not what is being written, whose names begin with a dot
+        names = folder.glob("*/[0-9]*")  # not what is being written, whose names begin with a dot
         blocks = [(status.st_mtime_ns, status.st_size, path) for path in names if (status := _status(path))]
         used = size + sum(length for _, length, _ in blocks)
         for _, length, path in sorted(blocks):
@@ -143,6 +148,8 @@ def _make_room(folder: Path, size: int, most: int) -> None:
                 break
             path.unlink(missing_ok=True)
             used -= length
+            with contextlib.suppress(OSError):  # not empty
+                path.parent.rmdir()
 
 
 def _status(path: Path) -> Any:

@@ -171,8 +171,10 @@ def _tar_index(file: VersionedFile) -> _TarIndex:
 
 
 def _parquet_cell(file: VersionedFile, column: str, row: int) -> bytes:
-    import pyarrow
-
+    try:
+        import pyarrow
+    except ImportError:
+        raise Refused('is in a Parquet shard, which needs the package pyarrow (pip install "mscon[remote]")') from None
     try:
         starts = _group_starts(file)
         if row >= starts[-1]:

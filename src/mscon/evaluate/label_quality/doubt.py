@@ -16,7 +16,7 @@ from mscon.errors import MSConError
 from mscon.evaluate.features import extract
 from mscon.evaluate.label_quality.issues import CannotJudge, Issues, Material, issues_of, shown_cell
 from mscon.evaluate.label_quality.out_of_fold import folds_of, groups_of, neighbours_of, space_of
-from mscon.evaluate.label_quality.witnesses import others, testimony
+from mscon.evaluate.label_quality.witnesses import inputs_of, others
 from mscon.evaluate.metrics.bootstrap import interval
 from mscon.evaluate.start import start_of
 from mscon.evaluate.targets import ProbeTarget, probe_columns
@@ -83,9 +83,8 @@ def doubt(
     frames, records, skipped = [pl.DataFrame(schema=doubt_schema())], list[dict[str, Any]](), list[dict[str, str]]()
     for column in columns:
         beside = others(column, columns) if witnesses else []
-        inputs = np.concatenate([space, testimony(beside, len(space))], axis=1)
         try:
-            issues = issues_of(column, Material(inputs, near, fold))
+            issues = issues_of(column, Material(inputs_of(space, beside), near, fold))
         except CannotJudge as reason:
             skipped.append({"column": column.column, "reason": str(reason)})
             continue

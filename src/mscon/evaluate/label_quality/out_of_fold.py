@@ -78,6 +78,17 @@ def space_of(features: Float[np.ndarray, "rows width"]) -> Float32[np.ndarray, "
     return reduced * np.float32(np.sqrt(WIDEST))  # a variance of 1 for the mean component
 
 
+def with_products(space: Float32[np.ndarray, "rows width"]) -> Float32[np.ndarray, "rows wider"]:
+    """Up to 21 numbers with their squares and products; more are as they were.
+
+    Columns of a table seldom tell a class by a straight boundary; features of a network are trained to.
+    """
+    if space.shape[1] * (space.shape[1] + 3) // 2 > WIDEST:
+        return space
+    first, second = np.triu_indices(space.shape[1])
+    return np.concatenate([space, standardised(space[:, first] * space[:, second])], axis=1)
+
+
 def class_probabilities(
     features: Float[np.ndarray, "rows width"],
     codes: Int[np.ndarray, " rows"],

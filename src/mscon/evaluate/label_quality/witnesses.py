@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float, Float32, Int
 
-from mscon.evaluate.label_quality.out_of_fold import standardised
+from mscon.evaluate.label_quality.out_of_fold import standardised, with_products
 from mscon.evaluate.label_quality.ranges import ranges_of
 from mscon.evaluate.targets import ProbeTarget, codes_of
 
@@ -48,6 +48,13 @@ def _follows(codes: Int[np.ndarray, " rows"], other: Int[np.ndarray, " rows"]) -
     np.maximum.at(majority, value, counts)
     shared = rows >= 2
     return bool(2 * rows[shared].sum() >= known.sum() > 0 and majority[shared].sum() >= _COPY * rows[shared].sum())
+
+
+def inputs_of(
+    space: Float32[np.ndarray, "rows width"], columns: Sequence[ProbeTarget]
+) -> Float32[np.ndarray, "rows inputs"]:
+    """What the models of a column learn from: features, and what other columns say of each row."""
+    return np.concatenate([with_products(space), testimony(columns, len(space))], axis=1)
 
 
 def testimony(columns: Sequence[ProbeTarget], rows: int) -> Float32[np.ndarray, "rows numbers"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -55,7 +56,7 @@ def _some(values: Sequence[str]) -> str:
 
 def bibtex(recipes: Iterable[Mapping[str, Any]]) -> str:
     """MSCon, and what these recipes (as plain values) build on, each once, in the order of references.bib."""
-    used = {"mu2023mscon"}
+    used, named = {"mu2023mscon"}, set[str]()
     for recipe in recipes:
         objectives = names_of(recipe, "objective")
         kinds = {
@@ -63,15 +64,23 @@ def bibtex(recipes: Iterable[Mapping[str, Any]]) -> str:
             for part, objective in zip(recipe["similarity"], objectives, strict=True)
             if objective == "supcon"
         }
-        data, views = recipe.get("data", {}), recipe.get("views", {})
+        named |= {*objectives}
+        data, views, train = (recipe.get(section, {}) for section in ("data", "views", "train"))
         weighting = recipe["weighting"]["name"] if len(recipe["similarity"]) > 1 else "equal"
         uses = {
             "chen2020simclr": "same_row" in kinds,
             "khosla2020supcon": bool(kinds - {"same_row"}),
             "sobal2024xclr": "teacher" in kinds,
             "dufumier2021yaware": "continuous" in kinds,
-            "zha2023rnc": "rank_n_contrast" in objectives,
-            "zhang2022himulcon": "himulcon" in objectives,
+            "zhu2022balanced": any(
+                isinstance(part, Mapping) and part.get("balance")
+                for part in (
+                    recipe.get("objective"),
+                    *(similarity.get("objective") for similarity in recipe["similarity"]),
+                )
+            ),
+            "bardes2022vicreg": train.get("vicreg", 0) > 0,
+            "balestriero2025lejepa": train.get("sigreg", 0) > 0,
             "veit2017csn": "triplet_margin" in objectives or "masks" in names_of(recipe, "heads"),
             "wang2020xbm": int(recipe.get("candidates", {}).get("memory_size", 0)) > 0,
             "bahri2022scarf": data.get("input", "image") != "image" and views.get("corrupt", 0) > 0,
@@ -82,4 +91,14 @@ def bibtex(recipes: Iterable[Mapping[str, Any]]) -> str:
         used |= {key for key, is_used in uses.items() if is_used}
     # Identifiers instead of addresses: a report that opens offline should not look as if it linked anywhere.
     entries = file_text("mscon.evaluate.report", "template", "references.bib").strip().split("\n\n")
-    return "\n\n".join(entry for entry in entries if entry.partition("{")[2].partition(",")[0] in used)
+    return "\n\n".join(entry for entry in entries if {_key(entry)} & used or _keywords(entry) & named)
+
+
+def _key(entry: str) -> str:
+    return entry.partition("{")[2].partition(",")[0]
+
+
+def _keywords(entry: str) -> set[str]:
+    """The objectives that an entry is the source of."""
+    keywords = re.search(r"keywords\s*= \{(.*?)\}", entry)
+    return set() if keywords is None else set(keywords[1].split(", "))

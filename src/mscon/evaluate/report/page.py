@@ -12,6 +12,7 @@ from mscon.errors import counted
 from mscon.evaluate.page import colours, frame
 from mscon.evaluate.report import environment
 from mscon.evaluate.report.added_columns import worse_with_more
+from mscon.evaluate.report.affinity import affinity_maps
 from mscon.evaluate.report.compare import FEWEST_SEEDS, MARKS, Comparison, compare
 from mscon.evaluate.report.comparison_json import comparison_json
 from mscon.evaluate.report.confusion import confusions
@@ -168,6 +169,7 @@ def render(
         grid=neighbours,
         quality=quality,
         main={"method": method.title, "seed": member.seed},
+        affinity=affinity_maps(member.run.read_affinity()),
         certainty=risk_coverage(member.run.read_probe()),
         calibration=calibration_of(member.run),
         confusions=matrices,

@@ -43,6 +43,7 @@ class Dense:
         inside: L_in instead of L_out.
         negative: 1 where a pair is known and of weight 0, where only such are in the denominator; else None.
         with_itself: each positive competes with itself besides.
+        bias: of each logit; None for none.
         reverse: w and what is in the denominator of the candidates as anchors, those here being theirs; only with an
             exchange.
     """
@@ -57,6 +58,7 @@ class Dense:
     negative: Float[Tensor, "similarities anchors candidates"] | None = None
     reverse: tuple[Tensor, Tensor] | None = None
     with_itself: bool = False
+    bias: Float[Tensor, "similarities anchors candidates"] | None = None
 
     @classmethod
     def of(
@@ -91,13 +93,12 @@ class Dense:
             negative,
             reverse,
             denominator == "negatives_and_itself",
+            _bias(pairs, dtype),
         )
 
     def forward(self, anchors: Tensor, candidates: Tensor | None) -> tuple[Tensor, tuple[Tensor, ...]]:
         a, c = wide(anchors), wide(anchors if candidates is None else candidates)
-        logits = self._product(a, c.mT)
-        if shift := shift_for(self.largest_logit):
-            logits.sub_(shift)
+        logits = self._logits(a, c)
         e = logits.exp().mul_(self.known)
         total = self._competing(e).sum(dim=2)
         if self.with_itself:
@@ -157,9 +158,15 @@ class Dense:
         assert self.reverse is not None
         weight, competing = self.reverse
         repel, attract, *total = everyone.unsqueeze(3).mT
-        e = self._product(a, c.mT).sub_(shift_for(self.largest_logit)).exp_()
+        e = self._logits(a, c).exp_()
         weight = self._attracting(e, weight, total[0] if total else repel)
         return e.mul_(competing).mul_(repel).addcmul_(weight, attract, value=-1)
+
+    def _logits(self, a: Tensor, c: Tensor) -> Tensor:
+        logits = self._product(a, c.mT)
+        if shift := shift_for(self.largest_logit):
+            logits.sub_(shift)
+        return logits if self.bias is None else logits.add_(self.bias)
 
     def _product(self, left: Tensor, right: Tensor) -> Tensor:
         """left @ right / temperature, for every similarity."""
@@ -167,3 +174,10 @@ class Dense:
             return torch.baddbmm(left.new_empty(1), left, right, beta=0, alpha=1 / self.temperature[0])
         scale = torch.tensor(self.temperature, dtype=torch.float64).reciprocal().to(left)
         return torch.bmm(left, right).mul_(scale[:, None, None])
+
+
+def _bias(
+    pairs: Sequence[Pairs | LazyPairs], dtype: torch.dtype
+) -> Float[Tensor, "similarities anchors candidates"] | None:
+    biases = [p.bias for p in pairs if isinstance(p, LazyPairs) and p.bias is not None]
+    return torch.stack([a[:, None] + c for a, c in biases]).to(dtype) if biases else None

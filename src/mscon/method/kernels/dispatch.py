@@ -86,7 +86,7 @@ def contrast(
     exchange = None if candidates is None else _exchange(pairs)
     if exchange is not None:
         longest = longest_candidate  # the same in all processes: their sums must have one shift
-    largest_logit = (_UNIT if cosine else longest * longest_candidate) / min(temperatures)
+    largest_logit = (_UNIT if cosine else longest * longest_candidate) / min(temperatures) + _largest_bias(pairs)
 
     sums = torch.promote_types(anchors.dtype, torch.float32)
     dtype = sums if cosine else anchors.dtype  # of the vectors that a path gets to see
@@ -165,7 +165,8 @@ def _way(
         return "online"
     if denominator == "negatives_and_itself":  # Triton has no kernel for it, and tiles divide exponentials
         return "tiles" if largest_logit <= LARGEST_LOGIT / 2 else "online"
-    if device == "cuda" and find_spec("triton") and anchors.shape[2] <= _LARGEST_TRITON_DIM.get(dtype, 0):
+    has_kernel = device == "cuda" and find_spec("triton") and pairs.bias is None  # nor for a bias
+    if has_kernel and anchors.shape[2] <= _LARGEST_TRITON_DIM.get(dtype, 0):
         return "triton"
     return "tiles" if one_shift_will_do else "online"
 
@@ -198,6 +199,11 @@ def _exchange(pairs: Sequence[Pairs | LazyPairs]) -> Exchange | None:
     if any(e is not exchanges[0] for e in exchanges):
         raise ValueError("Pairs of all similarities must have one exchange, or none.")
     return exchanges[0]
+
+
+def _largest_bias(pairs: Sequence[Pairs | LazyPairs]) -> float:
+    biases = [bias for p in pairs if isinstance(p, LazyPairs) and p.bias is not None for bias in p.bias if len(bias)]
+    return 2 * max((float(bias.abs().max()) for bias in biases), default=0.0)
 
 
 def _is_one_set(pairs: Pairs | LazyPairs) -> bool:

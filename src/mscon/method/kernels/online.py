@@ -54,7 +54,7 @@ class Online:
                 everyone, alike = _RunningLogSum(losses[h, rows]), _RunningLogSum(losses[h, rows])
                 total, attraction = torch.zeros_like(losses[h, rows]), torch.zeros_like(losses[h, rows])
                 for columns in _spans(c.shape[0], width):
-                    logits, weight, known = _block(a[rows], c[columns], pairs.block(rows, columns), t)
+                    logits, weight, known = _block(a, c, pairs, rows, columns, t)
                     total += weight.sum(dim=1)
                     if self.inside:
                         alike.add(logits + weight.log())
@@ -69,7 +69,7 @@ class Online:
                 if is_coupled:  # whose sum of negatives must be known first
                     loss = torch.zeros_like(total)
                     for columns in _spans(c.shape[0], width):
-                        logits, weight, _ = _block(a[rows], c[columns], pairs.block(rows, columns), t)
+                        logits, weight, _ = _block(a, c, pairs, rows, columns, t)
                         ahead = log_sums[h, rows, None] - logits
                         loss += (weight * softplus(ahead, threshold=40)).sum(dim=1)
                         shares[h, rows] += ahead.sigmoid_().mul_(weight).sum(dim=1)
@@ -102,12 +102,11 @@ class Online:
             a, c = anchors[h], (anchors if candidates is None else candidates)[h]
             for rows in _spans(a.shape[0], height):
                 for columns in _spans(c.shape[0], width):
-                    logits, weight, known = _block(a[rows], c[columns], pairs.block(rows, columns), t)
+                    logits, weight, known = _block(a, c, pairs, rows, columns, t)
                     pull = self._pull(logits, weight, known, of_here[:, h, rows, None])
                     if everyone is not None:
                         assert isinstance(pairs, LazyPairs)
-                        block = pairs.reversed().block(columns, rows)
-                        back = _block(c[columns], a[rows], block, t)
+                        back = _block(c, a, pairs.reversed(), columns, rows, t)
                         pull += self._pull(*back, everyone[:, h, columns, None]).T
                     of_anchors[h, rows].addmm_(pull, wide(c[columns]))
                     if of_candidates is not None:
@@ -164,7 +163,13 @@ def _spans(length: int, size: int) -> Iterator[slice]:
     return (slice(k, min(k + size, length)) for k in range(0, length, size))
 
 
-def _block(a: Tensor, c: Tensor, pairs: Pairs, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
+def _block(
+    a: Tensor, c: Tensor, pairs: Pairs | LazyPairs, rows: slice, columns: slice, temperature: float
+) -> tuple[Tensor, Tensor, Tensor]:
     """Logits, weights (0 where unknown) and what is known of some anchors against some candidates."""
-    logits = (wide(a) @ wide(c).T).div_(temperature)
-    return logits, pairs.weight.to(logits.dtype).masked_fill(~pairs.known, 0.0).clamp_min_(0), pairs.known
+    logits = (wide(a[rows]) @ wide(c[columns]).T).div_(temperature)
+    if isinstance(pairs, LazyPairs) and pairs.bias is not None:
+        of_anchors, of_candidates = pairs.bias
+        logits.add_(of_anchors[rows, None]).add_(of_candidates[columns])
+    block = pairs.block(rows, columns)
+    return logits, block.weight.to(logits.dtype).masked_fill(~block.known, 0.0).clamp_min_(0), block.known

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from mscon.method.pairs import LazyPairs, renumbered
@@ -45,6 +45,7 @@ class SortedClasses:
         anchor_starts, candidate_starts: where each class begins, and the end of the last.
         self_pairs: pairs of equal ids, as positions among the sorted rows.
         self_pairs_by_tile: the same for each tile that has any, counted from its corner.
+        bias: what is added to the logits of each sorted row as an anchor, and as a candidate; None for nothing.
         is_symmetric: the candidates are the anchors.
         size: rows and columns of a tile.
     """
@@ -59,6 +60,7 @@ class SortedClasses:
     self_pairs_by_tile: dict[tuple[int, int], TilePairIndex]
     is_symmetric: bool
     size: int
+    bias: tuple[Float[Tensor, " anchors"], Float[Tensor, " candidates"]] | None = None
 
     @classmethod
     def of(cls, pairs: LazyPairs, *, is_symmetric: bool, size: int) -> SortedClasses:
@@ -79,6 +81,7 @@ class SortedClasses:
             self_pairs_by_tile=_by_tile(self_pairs, size),
             is_symmetric=is_symmetric,
             size=size,
+            bias=None if pairs.bias is None else (pairs.bias[0][anchor_order], pairs.bias[1][candidate_order]),
         )
 
     @property

@@ -61,7 +61,10 @@ class TileSums:
         is_positive = (rows.anchors[i] == rows.candidates[j]).to(a.dtype)
         total.index_add_(0, i, (a[i] * c[j]).sum(dim=1) * is_positive, alpha=-1)
         count.index_add_(0, i, is_positive, alpha=-1)
-        return total * self.scale, count
+        total *= self.scale
+        if rows.bias is not None:  # that of a positive is the anchor's
+            total += 2 * count * rows.bias[0]
+        return total, count
 
     def with_itself(self, sums: Float[Tensor, " anchors"]) -> Float[Tensor, "2 anchors"]:
         """Over positives p, with N the sum of the negatives of each anchor: sum of log(1 + N / e_p), whose parts are
@@ -171,6 +174,9 @@ class TileSums:
         torch.addmm(e, a, c.T, beta=0, alpha=self.scale, out=e)
         if self.shift:
             e.sub_(self.shift)
+        if self.rows.bias is not None:
+            of_anchors, of_candidates = (bias.split(self.rows.size) for bias in self.rows.bias)
+            e.add_(of_anchors[tile.row][:, None]).add_(of_candidates[tile.column])
         e.exp_()
         if tile.self_pairs is not None:
             e[tile.self_pairs] = 0.0

@@ -69,6 +69,7 @@ class BECLR(Objective):
             if value < least:
                 raise ValueError(f"{name} must be {least} or more, got {value}.")
         self.neighbours, self.clusters, self.warm_up = neighbours, clusters, warm_up
+        self.learns_width = neighbours > 0  # of clusters, whose directions are kept
         self.similarities: tuple[Similarity, ...] = ()
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 

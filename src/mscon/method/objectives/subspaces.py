@@ -30,16 +30,21 @@ class Subspaces(Objective):
     With one learner it is the margin loss of Wu et al. 2017 with these negatives. The floor is 0; if all embeddings
     coincide it is b + margin.
 
-    What differs from the authors' code: the number of learners is fixed, where theirs grows when validation stalls,
-    and there is no last stage that trains the whole projection as one; centres move in every step, where theirs are
-    found anew every second epoch; the number of terms is an anchor's, not a batch's; and b is given to the optimiser,
-    which theirs forgets.
+    With `grow_every` there is one learner at first, the whole projection, and their number doubles each so many steps:
+    the rows of each learner are divided between two. Training calls `after_step`, which counts the steps; in a loop of
+    your own call `criterion.objective.after_step()` under `torch.no_grad()` after each step of the optimiser.
+
+    What differs from the authors' code: the number of learners is fixed or grows by a schedule, where theirs grows when
+    validation stalls, and there is no last stage that trains the whole projection as one; centres move in every step,
+    where theirs are found anew every second epoch; the number of terms is an anchor's, not a batch's; and b is given to
+    the optimiser, which theirs forgets.
 
     Args:
-        learners: how many parts of equal width; the dimensions that remain are left out.
+        learners: how many parts of equal width, in the end; the dimensions that remain are left out.
         margin: between positives, negatives and b, > 0.
         boundary: what b begins at, > 0; the distance of unit vectors is at most 2.
         cutoff: distance up to which negatives are too hard, > 0.
+        grow_every: steps after which the number of learners doubles, beginning with one; 0 for all from the start.
 
     Source: Adiga Vasudeva et al. 2022, "Dynamic Subspace Learners", https://arxiv.org/abs/2206.09068, and
         https://github.com/adigasu/Dynamic_subspace_learners; negatives after Wu et al. 2017, "Sampling Matters in Deep
@@ -48,11 +53,23 @@ class Subspaces(Objective):
 
     needs_negatives = True
     learns_width = True
+    steps: Tensor
 
-    def __init__(self, learners: int = 4, margin: float = 0.2, boundary: float = 1.2, cutoff: float = 0.5) -> None:
+    def __init__(
+        self,
+        learners: int = 4,
+        margin: float = 0.2,
+        boundary: float = 1.2,
+        cutoff: float = 0.5,
+        grow_every: int = 0,
+    ) -> None:
         super().__init__()
-        if learners < 1:
-            raise ValueError(f"learners must be at least 1, got {learners}.")
+        for name, value, least in (("learners", learners, 1), ("grow_every", grow_every, 0)):
+            if value < least:
+                raise ValueError(f"{name} must be at least {least}, got {value}.")
+        self.grow_every = grow_every
+        if grow_every:
+            self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
         self.learners, self.margin = learners, positive("margin", margin)
         self.boundary, self.cutoff = positive("boundary", boundary), positive("cutoff", cutoff)
         self.boundaries, self.centres = nn.ParameterList(), nn.ParameterList()
@@ -68,12 +85,28 @@ class Subspaces(Objective):
             self.boundaries.append(nn.Parameter(torch.tensor(self.boundary)))
             self.centres.append(nn.Parameter(normalize(torch.randn(self.learners, dim), dim=1)))
 
+    @property
+    def active(self) -> int:
+        """How many learners there are so far."""
+        return min(self.learners, 2 ** (int(self.steps) // self.grow_every)) if self.grow_every else self.learners
+
+    def after_step(self) -> None:
+        if not self.grow_every:
+            return
+        before = self.active
+        self.steps += 1
+        for centres in self.centres if self.active > before else ():
+            # Beside the centre that it divides, to a side that was drawn before training.
+            new = centres[before : self.active]
+            new.copy_(normalize(centres[: len(new)] + _APART * normalize(new, dim=1), dim=1))
+
     def forward(self, comparison: Comparison) -> Losses:
         return block_losses(self._losses_of, comparison)
 
     def _losses_of(self, block: Block) -> AnchorLosses:
         dtype = block.anchors.dtype
         boundary, centres = (values[block.similarity].to(dtype) for values in (self.boundaries, self.centres))
+        centres = centres[: self.active]
         learner, of_candidates = (_nearest(vectors, centres) for vectors in (block.anchors, block.candidates))
         known = block.pairs.known & (learner[:, None] == of_candidates[None, :])
         distances = self._distances(block, learner)
@@ -103,9 +136,10 @@ class Subspaces(Objective):
 
     def _distances(self, block: Block, learner: Int[Tensor, " anchors"]) -> Float[Tensor, "anchors candidates"]:
         """Of each anchor from all candidates, in the part of its learner."""
-        width = block.anchors.shape[1] // self.learners
+        learners = self.active
+        width = block.anchors.shape[1] // learners
         distances = block.anchors.new_zeros(len(block.anchors), len(block.candidates))
-        for number in range(self.learners):
+        for number in range(learners):
             part, rows = slice(number * width, (number + 1) * width), (learner == number).nonzero().squeeze(1)
             a, c = normalize(block.anchors[rows, part], dim=1), normalize(block.candidates[:, part], dim=1)
             # The root's slope at 0 is infinite; embeddings that coincide get none.
@@ -126,6 +160,9 @@ class Subspaces(Objective):
 
 # Squares of distances below this count as this.
 _LEAST = 1e-8
+
+# How far a new centre is from the one that it divides.
+_APART = 0.1
 
 # How much centres are drawn to rows of other learners.
 _TO_ALL = 0.01

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -11,11 +12,17 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from mscon.errors import need_one_of
+from mscon.method.class_balance import ClassBalance
 from mscon.method.kernels import contrast
-from mscon.method.kernels.counts import count_each
+from mscon.method.kernels.counts import PairCounts, count_each
 from mscon.method.kernels.path import Competitors, Denominator, Positives
 from mscon.method.objectives.base import AnchorLosses, AverageOver, Comparison, Losses, Objective, averaged, positive
 from mscon.method.pairs import LazyPairs, Pairs
+from mscon.method.refusals import of_kind
+from mscon.method.similarities.base import Similarity
+
+Balance = Literal["classes"]
+"""What counts alike in the denominator, where that is not every candidate."""
 
 
 def supcon(
@@ -85,6 +92,10 @@ class SupCon(Objective):
         positives: "outside" (L_out) or "inside" (L_in) the logarithm.
         denominator: what positives compete with: "all" candidates, or "negatives" alone, the decoupled loss. That needs
             rows that are not alike in anything, of which kinds such as `continuous` have few.
+        balance: "classes" counts each candidate as 1 / number of candidates of its class in the denominator, so that
+            frequent classes do not push rare ones away: the class-averaging of Zhu et al. 2022, "Balanced Contrastive
+            Learning for Long-Tailed Visual Recognition", https://arxiv.org/abs/2207.09052, without the
+            prototypes of that paper. None counts each as 1.
     """
 
     def __init__(
@@ -93,19 +104,37 @@ class SupCon(Objective):
         average_over: AverageOver = "anchors_with_a_positive",
         positives: Positives = "outside",
         denominator: Denominator = "all",
+        balance: Balance | None = None,
     ) -> None:
         super().__init__()
         self.temperature: float = positive("temperature", temperature)
         need_one_of("average_over", average_over, AverageOver)
         need_one_of("positives", positives, Positives)
         need_one_of("denominator", denominator, Denominator)
+        if balance is not None:
+            need_one_of("balance", balance, Balance)
         self.average_over: AverageOver = average_over
         self.positives: Positives = positives
         self.denominator: Denominator = denominator
+        self.balance: Balance | None = balance
+        self.reads_codes = balance is not None
+
+    def refusals(self, similarities: Sequence[Similarity]) -> list[str]:
+        return [
+            f"objective 'supcon' with balance = \"classes\" counts the rows of classes, but {of_kind(similarity)}. "
+            "Leave balance out for it."
+            for similarity in similarities
+            if self.balance and not similarity.is_partition
+        ]
 
     def forward(self, comparison: Comparison) -> Losses:
         return supcon_losses(
-            comparison, self.temperature, self.positives, self.denominator, average_over=self.average_over
+            comparison,
+            self.temperature,
+            self.positives,
+            self.denominator,
+            average_over=self.average_over,
+            balance=self.balance,
         )
 
 
@@ -116,18 +145,21 @@ def supcon_losses(
     denominator: Competitors = "all",
     *,
     average_over: AverageOver = "anchors_with_a_positive",
+    balance: Balance | None = None,
 ) -> Losses:
     """What `SupCon` with these settings says of a step; or SINCERE, with denominator "negatives_and_itself"."""
+    balances = None if balance is None else [ClassBalance.of(pairs) for pairs in comparison.pairs]
+    pairs = comparison.pairs if balances is None else [of_similarity.pairs for of_similarity in balances]
     per_anchor = contrast(
         comparison.anchors,
         comparison.candidates,
-        comparison.pairs,
+        pairs,
         temperature=temperature,
         positives=positives,
         denominator=denominator,
         cosine=True,
     )
-    return contrastive_losses(per_anchor, comparison.pairs, average_over, denominator, 2 / temperature)
+    return contrastive_losses(per_anchor, pairs, average_over, denominator, 2 / temperature, balances)
 
 
 def contrastive_losses(
@@ -136,6 +168,7 @@ def contrastive_losses(
     average_over: AverageOver,
     denominator: Competitors = "all",
     spread: float = math.inf,
+    balances: Sequence[ClassBalance] | None = None,
 ) -> Losses:
     """Per-anchor losses with everything that only depends on labels.
 
@@ -145,8 +178,12 @@ def contrastive_losses(
         average_over: which anchors count.
         denominator: as of `contrast`.
         spread: the greatest difference of two logits.
+        balances: of each similarity, where the pairs are theirs.
     """
     counts = count_each(pairs)
+    if balances is not None:
+        each = [b.counts(PairCounts(*of_b)) for b, *of_b in zip(balances, *counts, strict=True)]
+        counts = PairCounts(*map(torch.stack, zip(*each, strict=True)))
     has_positive, labelled = counts.has_positive, counts.known > 0
     compared, floor, ceiling = has_positive, counts.floor, counts.ceiling
     if denominator != "all":
@@ -155,6 +192,8 @@ def contrastive_losses(
         floor = torch.where(compared, ceiling - spread, 0.0)
         if denominator == "negatives_and_itself":
             floor, ceiling = softplus(floor) * compared, softplus(ceiling)
+    if balances is not None:
+        per_anchor = per_anchor + torch.stack([b.log_weights for b in balances]).to(per_anchor.dtype) * compared
     counted = compared if average_over == "anchors_with_a_positive" else labelled
     losses = AnchorLosses(per_anchor, counted, floor, ceiling if counted is compared else ceiling * compared)
     return averaged(losses, has_positive, labelled)

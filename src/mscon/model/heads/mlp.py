@@ -19,16 +19,29 @@ class MLP(Heads):
         output_dim: width of each projection; the paper has 32 on ResNet-18 and 64 on ResNet-50.
         batch_norm: normalise the hidden layer over the batch. The authors' head has none
             (docs/decisions/0005).
+        matryoshka: the loss is also computed on so many first dimensions of each projection, such as [8, 16], which
+            then work alone, see `mscon.method.matryoshka`; empty for whole projections only.
     """
 
     def __init__(
-        self, similarities: int, input_dim: int, hidden_dim: int = 0, output_dim: int = 32, batch_norm: bool = True
+        self,
+        similarities: int,
+        input_dim: int,
+        hidden_dim: int = 0,
+        output_dim: int = 32,
+        batch_norm: bool = True,
+        matryoshka: tuple[int, ...] | None = None,
     ) -> None:
         super().__init__()
         hidden = hidden_dim or input_dim
         if not (1 <= hidden <= WIDEST and 1 <= output_dim <= WIDEST):
             raise ValueError(
                 f"hidden_dim and output_dim must be positive and at most {WIDEST}, got {hidden_dim} and {output_dim}."
+            )
+        # Only checked here: the loss on prefixes is a matter of the objective.
+        if matryoshka and max(matryoshka) >= output_dim:
+            raise ValueError(
+                f"matryoshka must be numbers of dimensions below output_dim ({output_dim}), got {list(matryoshka)}."
             )
         self.similarities, self.hidden_dim, self.output_dim = similarities, hidden, output_dim
         self.hidden = nn.Linear(input_dim, similarities * hidden, bias=not batch_norm)
