@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tarfile
 from dataclasses import replace
 
 import numpy as np
@@ -15,7 +16,9 @@ from PIL import Image
 import mscon
 from mscon.data.inputs.boxes import Box, image_path
 from mscon.data.inputs.decoding import Refused, decode_one, decode_with_fingerprint, quiet_pillow, side_and_mode
+from mscon.data.inputs.image_files import decode_some, find_images, fingerprint_some
 from mscon.errors import TableError
+from mscon.run.recipe import Data
 from mscon.search.explorer.thumbnails import thumbnails
 from shapes import unchecked_shapes
 
@@ -142,6 +145,18 @@ def test_a_fingerprint_tells_boxes_apart(photo):
             for box in ("", "#xywh=0,0,9,9", "#xywh=0,0,9,8", "#xywh=0,0,9.0,8")
         ]
     assert len(set(prints)) == 3 and prints[2] == prints[3]
+    paths = [image_path(f"{photo}{box}") for box in ("", "#xywh=0,0,9,9", "#xywh=0,0,9,8")]
+    assert [digest.tobytes() for digest in fingerprint_some(paths, "")[0]] == prints[:3]
+
+
+def test_a_box_of_an_image_in_a_shard(photo, tmp_path):
+    with tarfile.open(tmp_path / "0.tar", "w") as tar:
+        tar.add(photo, "a/photo.png")
+    cells = ["tar://a/photo.png::0.tar", "tar://a/photo.png::0.tar#xywh=10,20,12,12"]
+    pixels, faults = decode_some(find_images(tmp_path, cells, Data()), SIDE, 3)
+    assert not faults
+    np.testing.assert_array_equal(pixels[1], decoded(f"{photo}#xywh=10,20,12,12"))
+    np.testing.assert_array_equal(pixels[0], decoded(str(photo)))
 
 
 @pytest.fixture(scope="module")
@@ -182,6 +197,7 @@ def test_things_in_photographs_are_rows_from_training_to_search(boxes, tmp_path,
         assert rows.group_by("image").len()["len"].max() == 1
         of_photo = rows.group_by("photo").agg(pl.col("split").n_unique())
         assert of_photo["split"].max() == 1  # things of one photograph stay together
+        assert {path.name for path in run.images} == {f"{n}.png" for n in range(4)}  # which no output may replace
         # Pixels of a row are those of its part of the photograph, here and wherever it is embedded.
         part = Image.open(folder / "0.png").crop((20, 0, 40, 20))
         alone = run.embed([part])
