@@ -77,3 +77,18 @@ def test_the_debiased_calibration_error_is_free_of_chance(monkeypatch):
         inside.append(low <= 0.1 * math.sqrt(1 / 3) <= high)
     assert abs(np.mean(squares)) < 6e-4  # 2.5e-3 with chance
     assert 0.85 <= np.mean(inside) <= 1
+
+
+def test_the_plan_of_many_rows_is_computed_of_what_was_measured(monkeypatch):
+    monkeypatch.syspath_prepend(SCRIPT.parent)
+    scale = importlib.import_module("scale")
+    record = json.loads((scale.RESULTS / "scale.json").read_text("utf-8"))
+    large = json.loads((scale.RESULTS / "large.json").read_text("utf-8"))
+    tables = scale.plan(record, large, *scale.of_step())
+    page = scale.PAGE.read_text("utf-8")
+    assert scale.page_of(page, tables, record["machine"]) == page
+    # A straight line through both measurements; ten times the rows cost nine times the difference more.
+    assert scale.line(2.0, 11.0, 1_000_000) == 11.0 and scale.line(2.0, 11.0, 10_000_000) == pytest.approx(101.0)
+    assert scale.line(3.0, 2.0, 10_000_000) == 3.0  # never less than was measured
+    assert scale.hours(7_200) == "2.0 h" and scale.size(3.2e12) == "3.2 TB"
+    assert {one["verb"] for one in large["results"]} >= set(record["table"]["verbs"]) == set(scale.VERBS)

@@ -243,6 +243,13 @@ def test_a_tar_whose_sizes_lead_back_ends(root):
     assert "line 2" not in text
 
 
+def test_an_image_that_would_fill_the_memory_is_not_read(root, monkeypatch):
+    monkeypatch.setattr(shards, "_LARGEST_IMAGE", 500)
+    monkeypatch.setattr(shards, "_LARGEST_GROUP", 500)
+    assert f"has {len(IMAGES[0]):,} bytes, more than 500." in refused(root, "tar://img/0.png::shards/a.tar")
+    assert "is in a group of rows of" in refused(root, "parquet://image/0::shards/b.parquet")
+
+
 # Tables ------------------------------------------------------------------------------------------------
 
 

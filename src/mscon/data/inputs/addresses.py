@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
+from urllib.parse import unquote
 
 from mscon.run.recipe import REMOTE_PROTOCOLS
 
@@ -71,7 +72,7 @@ def parse(cell: str, remote: Sequence[str]) -> Address:
 
 def _is_allowed(address: str, remote: Sequence[str]) -> bool:
     """Whether it begins as one that is allowed, and ends there or goes on below: "s3://a" does not allow "s3://ab"."""
-    leads_up = ".." in address.replace("%2e", ".").replace("%2E", ".").replace("\\", "/").split("/")
+    leads_up = ".." in unquote(address).replace("\\", "/").split("/")
     return not leads_up and any(
         address.startswith(prefix) and (prefix.endswith("/") or address[len(prefix) :][:1] in ("", "/"))
         for prefix in remote

@@ -77,6 +77,7 @@ class RemoteFile(io.RawIOBase):
         super().__init__()
         self._address, self._most, self._at = address, most, 0
         self._size, content = version
+        self._last: tuple[int, bytes] = (-1, b"")  # readers ask for a few kilobytes at a time
         self._name = hashlib.sha256(json.dumps([address, self._size, content, _BLOCK]).encode()).hexdigest()[:32]
 
     def readable(self) -> bool:
@@ -96,7 +97,9 @@ class RemoteFile(io.RawIOBase):
         if self._at >= self._size:
             return 0
         number, skipped = divmod(self._at, _BLOCK)
-        part = self._block(number)[skipped : skipped + len(buffer)]
+        if self._last[0] != number:
+            self._last = (number, self._block(number))
+        part = self._last[1][skipped : skipped + len(buffer)]
         buffer[: len(part)] = part
         self._at += len(part)
         return len(part)

@@ -29,8 +29,8 @@ _CUT_OFF = f"{_NOT_IN_SHARD}, which is cut off or damaged"
 # Shards whose members are known, and groups of rows of Parquet files, which are decoded whole.
 _INDEXES, _GROUPS = 16, 4
 
-# The largest group of rows in bytes, as its file says.
-_LARGEST_GROUP = 2**32
+# The largest group of rows in bytes, as its file says; and the largest image.
+_LARGEST_GROUP, _LARGEST_IMAGE = 2**32, 2**30
 
 _opening = [threading.Lock() for _ in range(64)]
 
@@ -117,14 +117,15 @@ class ImageAt:
         """
         shard = self.look()
         if not self.address.shard:
-            with shard.open() as file:
-                return file.read()
+            self.span = (0, shard.version[0])
         if self.span is None:
             with _opening[hash(shard) % len(_opening)]:  # else threads read the same shard at once
                 if self.address.shard == "parquet":
                     return _parquet_cell(shard, self.address.member, self.address.row)
                 self.span = _span(shard, self.address.member)
         start, size = self.span
+        if size > _LARGEST_IMAGE:  # it is read whole
+            raise Refused(f"has {size:,} bytes, more than {_LARGEST_IMAGE:,}")
         with shard.open() as file:
             file.seek(start)
             content = file.read(size)
