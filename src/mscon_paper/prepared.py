@@ -15,7 +15,8 @@ from hashlib import file_digest
 from pathlib import Path
 
 from mscon.data.inputs import image_files
-from mscon.data.inputs.decoding import ImageSource, decode_one
+from mscon.data.inputs.boxes import ImageSource
+from mscon.data.inputs.decoding import decode_one
 from mscon.data.table.split import SPLITS
 from mscon.errors import TableError, counted, first_few
 from mscon.run import atomic, outputs

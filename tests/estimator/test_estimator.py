@@ -90,6 +90,7 @@ def test_it_is_cloned_searched_and_piped(data):
     assert pipeline[0].get_feature_names_out().tolist() == ["y0", "y1", "y2", "y3"]
     best = search.best_estimator_
     np.testing.assert_array_equal(clone(best).fit(vectors, labels).transform(vectors), best.transform(vectors))
+    assert model(same_row=False).fit(vectors).recipe_.columns == ("same_row",)  # all there is to learn without labels
     assert not np.array_equal(model(random_state=None).fit(vectors).transform(vectors), best.transform(vectors))
 
 
@@ -102,6 +103,7 @@ def cells(estimator: mscon.MSCon, out) -> dict[str, list[str | None]]:
     ("labels", "kinds", "columns"),
     [
         (np.tile([0, 1, -1, 1], 10), {}, {"y": ["0", "1", None, "1"]}),
+        (np.tile([1.5, np.nan, -1, 1.5], 10), {}, {"y": ["1.5", None, "-1", "1.5"]}),
         (np.tile([0.5, np.nan, -1, 2], 10), {"y": "continuous"}, {"y": ["0.5", None, "-1", "2"]}),
         (np.tile([3, 2, -1, 5], 10), {"y": {"name": "continuous", "width": 1.0}}, {"y": ["3", "2", "-1", "5"]}),
         (np.tile(["a", None, "b", "a"], 10), {}, {"y": ["a", None, "b", "a"]}),
@@ -117,7 +119,7 @@ def cells(estimator: mscon.MSCon, out) -> dict[str, list[str | None]]:
         ),
         (pl.Series("shade", [True, False, None, True] * 10), {}, {"shade": ["true", "false", None, "true"]}),
     ],
-    ids=["codes", "numbers", "whole numbers", "names", "two columns", "frame", "series"],
+    ids=["codes", "floats", "numbers", "whole numbers", "names", "two columns", "frame", "series"],
 )
 def test_a_missing_label_is_missing_by_the_type_of_its_column(data, tmp_path, labels, kinds, columns):
     estimator = model(kinds=kinds, out=tmp_path / "run").fit(data[0], labels)

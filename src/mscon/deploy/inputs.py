@@ -23,6 +23,7 @@ from mscon.data.inputs.open import Inputs, check_inputs, images_root, open_input
 from mscon.data.inputs.remote_files import NO_ANSWER
 from mscon.data.inputs.shards import ImageAt
 from mscon.data.inputs.vectors import checked, open_file
+from mscon.data.table.image_column import with_boxes
 from mscon.data.table.table import Table, read_table
 from mscon.errors import TableError
 from mscon.run.recipe import Data, data_of
@@ -65,7 +66,7 @@ def open_table(
         TableError: for columns, files or cells that are not there, at once; see `mscon.data.inputs.open.open_inputs`.
     """
     if data.input == "image":
-        return _table_images(table, data, images_root(table, data, images), drops)
+        return _table_images(with_boxes(table, data), data, images_root(table, data, images), drops)
     root = table.folder if images is None else images
     inputs = _checked_inputs(table, data, root, known)
     is_file = data.input == "vectors" and data.vectors not in table.vectors
@@ -199,7 +200,7 @@ def changed_since_training(run: Run, data: Data, table: Table, images: Path | No
         assert store.fingerprints is not None
         current = store.fingerprints[rows]
     else:
-        cells = table.cells(data.image)
+        cells = with_boxes(table, data).cells(data.image)
         paths = image_files.find_images(root, [cells[row] or "" for row in rows], data)
         current, faults = image_files.fingerprint_some(paths, "comparing images")
         unreadable = sorted(faults)  # embedding itself reports these

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from os import PathLike, fspath
-from pathlib import Path
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from mscon.data.inputs import image_files
+from mscon.data.inputs.boxes import image_path
 from mscon.data.inputs.decoding import from_picture
 from mscon.errors import TableError, counted, first_few
 from mscon.run.recipe import Data
@@ -54,12 +54,12 @@ def picture_batches(
     for start in range(0, len(images), batch_size):
         batch = images[start : start + batch_size]
         files = [k for k, picture in enumerate(batch) if isinstance(picture, str | PathLike)]
-        paths = [Path(fspath(batch[k])) for k in files]
+        paths = [image_path(batch[k]) for k in files]
         size, channels = data.image_size, data.channels
         pixels = np.zeros((len(batch), channels, size, size), dtype=np.uint8)
         decoded, faults = image_files.decode_some(paths, size, channels, data.white)
         if faults:
-            complaints = [f"'{paths[k]}' {fault}" for k, fault in sorted(faults.items())]
+            complaints = [f"'{batch[files[k]]}' {fault}" for k, fault in sorted(faults.items())]
             raise TableError(f"{counted(len(faults), 'image')} cannot be used: {first_few(complaints)}.")
         pixels[files] = decoded
         for k, picture in enumerate(batch):

@@ -10,6 +10,7 @@ This module does not know torch.
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -94,7 +95,7 @@ def embed_table(
         batch_size: images in memory at a time.
         overwrite: replace a file that is there; never the table, an image or another file that is read.
         reads: of what the embedder was loaded from the files.
-        progress: show a bar on a terminal.
+        progress: show a bar on a terminal, and notes of the table, on standard error.
         process: number of this one, from 0, and how many there are.
 
     Returns:
@@ -122,6 +123,8 @@ def embed_table(
     drops = missing_images == "drop"
     inputs = open_table(table, table_data(embedder, vectors, link_folders, remote), images, embedder.known, drops)
     outputs.need_free(final, images=inputs.files, overwrite=overwrite)
+    for sentence in table.notes if progress and first else ():
+        print(sentence, file=sys.stderr)
     of_shards: Precision = "float32" if shard_rows is None else precision
     job = Job(embedder, table, similarity, inputs, spaces, out.suffix, drops, batch_size, all_spaces, of_shards)
     shards = list(shards_of(job, folder, shard_rows or ROWS))

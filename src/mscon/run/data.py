@@ -20,6 +20,8 @@ class Data:
     Attributes:
         input: what the encoder reads: "image"; "vectors", computed elsewhere; "columns" of the table; or "text".
         image: the column with image paths, relative to the table (or to --images).
+        box: a column with the part of each image that its row is of, "x,y,width,height" in pixels or a list of these
+            numbers; "" for whole images, and for boxes in the image column, as in photo.jpg#xywh=10,20,30,40.
         vectors: a .npy or .safetensors file beside the table (or in --images) with one vector for each row, in the
             order of the rows; or a column of lists of numbers.
         numbers, categories: the columns that are encoded where `input` is "columns"; "*" for all columns of numbers,
@@ -47,6 +49,7 @@ class Data:
 
     input: Literal["image", "vectors", "columns", "text"] = "image"
     image: str = "image"
+    box: str = ""
     vectors: str = ""
     numbers: ColumnNames = ()
     categories: ColumnNames = ()

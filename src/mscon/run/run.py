@@ -130,9 +130,9 @@ class Run(JudgementFiles):
         images = self.read_facts().get("images_root") if (self.root / "run.json").is_file() else None
         rows = self.read_rows() if images is not None and (self.root / "rows.parquet").is_file() else None
         if images is not None and rows is not None and "image" in rows.columns:
-            yield from (
-                Path(images) / name.rpartition("::")[2] for name in rows.get_column("image") if name is not None
-            )
+            # Of a shard its file, and of a box its image.
+            names = rows.get_column("image").drop_nulls().str.split("::").list.last().str.split("#xywh=").list.first()
+            yield from (Path(images) / name for name in names)
 
     # The recipe -----------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 from jaxtyping import Bool, Float, Int
 
+from mscon.data.inputs.boxes import image_path
 from mscon.data.table.label_columns import LabelColumn, LabelColumns
 from mscon.errors import RunError, counted, nearest, shortened
 from mscon.method.agreement import in_words
@@ -111,7 +112,7 @@ class Examples:
             return example
         if (text[:1], text[-1:]) in (("{", "}"), ("[", "]")):
             return self._json(text)
-        if os.path.isfile(text) and self.new.input != "text":
+        if os.path.isfile(image_path(text)) and self.new.input != "text":
             return self._file(text)
         if "=" in text:
             return self._middle([parse(text, self.labels)])
@@ -178,7 +179,7 @@ class Examples:
     def _file(self, path: str) -> Example:
         if self.new.input == "text":
             raise RunError(f"query '{path}': {self.name} takes no files as queries.\n  {self._forms}")
-        if not os.path.isfile(path):  # unlike Path.is_file it takes names of any length
+        if not os.path.isfile(image_path(path)):  # unlike Path.is_file it takes names of any length
             what = "is a folder" if os.path.isdir(path) else "does not exist"
             row = f"no row of {self.name} has this image, and " if self._has_images else ""
             raise RunError(f"query '{path}': {row}the file {what}.{self._near(path)}\n  {self._forms}")

@@ -11,7 +11,6 @@ import io
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from jaxtyping import UInt8
@@ -19,6 +18,7 @@ from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
 from mscon.data.inputs import fingerprints
+from mscon.data.inputs.boxes import Box, ImageSource, Readable, box_of
 from mscon.data.inputs.file_kinds import HEAD, RAW_PHOTO, kind_of
 from mscon.data.inputs.large_images import PixelBudget, on_white
 from mscon.data.inputs.png_chunks import File, without_side_chunks
@@ -47,23 +47,14 @@ DISK_FAULT = "cannot be read"
 _SIXTEEN_BITS = 65_535.0
 
 # Numbers of TIFF tags.
-_SUBFILE, _BITS, _PHOTOMETRIC, _DNG = 254, 258, 262, 50_706
+_SUBFILE, _BITS, _PHOTOMETRIC, _ORIENTATION, _DNG = 254, 258, 262, 274, 50_706
+
+# Orientations that exchange width and height.
+_ON_THEIR_SIDE = (5, 6, 7, 8)
 
 
 class Refused(Exception):
     """An image that cannot be used, and why."""
-
-
-@runtime_checkable
-class Readable(Protocol):
-    """An image that is no file of its own on this machine."""
-
-    def read(self) -> bytes:
-        """Its bytes; `Refused` if they cannot be read."""
-        ...
-
-
-ImageSource: TypeAlias = Path | Readable
 
 
 def from_picture(
@@ -90,8 +81,8 @@ def decode_one(
 
     Turned as its EXIF orientation says; transparency laid on white; more than 8 bits a pixel scaled to 8, see `white`;
     of a moving image the first frame. Colour profiles are not applied, as torchvision and timm do not apply them.
-    The largest centred square is resized (bicubic, after an average over whole pixels where it is much larger). An
-    image that has the size already keeps its pixels.
+    The largest centred square is resized (bicubic, after an average over whole pixels where it is much larger); where
+    the source has a box, the square around it. An image that has the size already keeps its pixels.
 
     Args:
         source: a file, an image elsewhere, or bytes.
@@ -106,30 +97,40 @@ def decode_one(
         Refused: with what is wrong, to follow the image's name.
     """
     with opened(source) as file:
-        return _decoded(file, size, channels, white, to_look_at)
+        return _decoded(file, size, channels, white, to_look_at, box_of(source))
 
 
 def decode_with_fingerprint(
     image: ImageSource, size: int, channels: int, white: float = 0.0
 ) -> tuple[UInt8[np.ndarray, "channels size size"], UInt8[np.ndarray, " bytes"]]:
-    """As `decode_one`, and the fingerprint of the file; it is read once, unless it is large."""
+    """As `decode_one`, and the fingerprint of the file and its box; it is read once, unless it is large."""
     with opened(image) as file:
         is_small = isinstance(image, Path) and image.stat().st_size <= _READ_AT_ONCE
         source = io.BytesIO(file.read()) if is_small else file
-        pixels = _decoded(source, size, channels, white)
+        pixels = _decoded(source, size, channels, white, box=box_of(image))
         source.seek(0)
-        return pixels, fingerprints.of_file(source)
+        return pixels, fingerprints.of_file(source, box_of(image))
 
 
 def side_and_mode(image: ImageSource) -> tuple[int, str]:
     """The length of the short side of an image in pixels, and Pillow's name of its mode, by its head alone.
+
+    Where it has a box, the side of the square that is cut out.
 
     Raises:
         Refused: as `decode_one`, but for what is not seen in the head.
     """
     with opened(image) as file, Image.open(file, formats=_formats()) as picture:
         _check_head(picture, 0.0)
-        return min(picture.size), picture.mode
+        if (box := box_of(image)) is None:
+            return min(picture.size), picture.mode
+        is_turned = picture.getexif().get(_ORIENTATION, 1) in _ON_THEIR_SIDE
+        if is_turned and isinstance(picture, TiffImageFile):
+            picture.load()  # Pillow turns these itself, some versions of it only now
+            is_turned = False
+        width, height = picture.size
+        left, _, right, _ = _square_around(box, (height, width) if is_turned else (width, height))
+        return right - left, picture.mode
 
 
 def value_range(image: ImageSource) -> tuple[float, float] | None:
@@ -175,28 +176,28 @@ def opened(source: ImageSource | bytes) -> Iterator[File]:
 
 
 def _decoded(
-    file: File, size: int, channels: int, white: float, to_look_at: bool = False
+    file: File, size: int, channels: int, white: float, to_look_at: bool = False, box: Box | None = None
 ) -> UInt8[np.ndarray, "channels size size"]:
     try:
-        return _of_file(file, size, channels, white, to_look_at)
+        return _of_file(file, size, channels, white, to_look_at, box)
     except (Refused, MemoryError):
         raise
     except Exception:
         # Other programs open a PNG whose texts or profile are damaged or very large: none of that is in its pixels.
         if (bare := without_side_chunks(file)) is None:
             raise
-    return _of_file(bare, size, channels, white, to_look_at)
+    return _of_file(bare, size, channels, white, to_look_at, box)
 
 
 def _of_file(
-    file: File, size: int, channels: int, white: float, to_look_at: bool
+    file: File, size: int, channels: int, white: float, to_look_at: bool, box: Box | None
 ) -> UInt8[np.ndarray, "channels size size"]:
     with Image.open(file, formats=_formats()) as image:
         _check_head(image, white)
-        if to_look_at and min(image.size) > 2 * size:
+        if to_look_at and box is None and min(image.size) > 2 * size:
             image.draft(None, (2 * size, 2 * size))
         with _BUDGET.spent(image.width * image.height * (2 if image.format in _COUNT_TWICE else 1)):
-            return _pixels(image, size, channels, white or _white_of(image), _is_inverted(image))
+            return _pixels(image, size, channels, white or _white_of(image), _is_inverted(image), box)
 
 
 def _check_head(image: ImageFile.ImageFile, white: float) -> None:
@@ -214,14 +215,22 @@ def _check_head(image: ImageFile.ImageFile, white: float) -> None:
 
 
 def _pixels(
-    image: Image.Image, size: int, channels: int, white: float, is_inverted: bool
+    image: Image.Image, size: int, channels: int, white: float, is_inverted: bool, box: Box | None = None
 ) -> UInt8[np.ndarray, "channels size size"]:
     ImageOps.exif_transpose(image, in_place=True)
+    if box is not None:
+        image = image.crop(_square_around(box, image.size))
     shallow = _eight_bits(image, white, is_inverted) if _is_deep(image) else image
     if shallow.has_transparency_data:
         shallow = on_white(shallow)
     pixels = np.asarray(_square(shallow.convert("RGB" if channels == 3 else "L"), size))
     return pixels[None] if channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def _square_around(box: Box, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    if fault := box.fault(size):
+        raise Refused(fault)
+    return box.square(size)
 
 
 def _square(image: Image.Image, size: int) -> Image.Image:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Shaped, UInt8
 
+from mscon.data.inputs.boxes import Box
 from mscon.data.table.table import unit
 from mscon.errors import RunError, counted, numbered
 from mscon.run.recipe import Data
@@ -27,9 +28,12 @@ ADVICE = (
 )
 
 
-def of_file(file: io.BufferedReader | io.BytesIO) -> UInt8[np.ndarray, " bytes"]:
-    """The fingerprint of the rest of an open file."""
-    return np.frombuffer(hashlib.file_digest(file, "sha256").digest()[:SIZE], dtype=np.uint8)
+def of_file(file: io.BufferedReader | io.BytesIO, box: Box | None = None) -> UInt8[np.ndarray, " bytes"]:
+    """The fingerprint of the rest of an open file, and of what is taken of its image."""
+    digest = hashlib.file_digest(file, "sha256")
+    if box is not None:
+        digest.update(str(box).encode())
+    return np.frombuffer(digest.digest()[:SIZE], dtype=np.uint8)
 
 
 def of_vectors(vectors: Shaped[np.ndarray, "rows dim"]) -> UInt8[np.ndarray, "rows bytes"]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mscon.data.inputs.addresses import NOT_ALLOWED
+from mscon.data.inputs.boxes import image_path
 from mscon.data.inputs.image_files import similar_name
 from mscon.data.inputs.remote_files import NO_ANSWER, NO_RIGHTS
 from mscon.data.table.table import Table, at_lines
@@ -49,7 +50,11 @@ def fault_message(
     for kind, numbers in kinds.items():
         image, fault, advice, similar = images[numbers[0]], faults[numbers[0]], _ADVICE, ""
         if kind == "does not exist":
-            fault, advice, similar = f"{kind} (looked in {images_root})", _MOVED, similar_name(images_root / image)
+            fault, advice, similar = (
+                f"{kind} (looked in {images_root})",
+                _MOVED,
+                similar_name(image_path(images_root / image)),
+            )
             if any("\\" in images[number] for number in numbers):
                 advice += "\n  Some of these paths hold a backslash; folders are separated by '/' here."
         elif kind == NOT_ALLOWED:

@@ -16,7 +16,8 @@ from jaxtyping import UInt8
 
 from mscon.data.inputs import fingerprints
 from mscon.data.inputs.addresses import is_address, parse
-from mscon.data.inputs.decoding import ImageSource, Refused, decode_one, opened, quiet_pillow
+from mscon.data.inputs.boxes import ImageSource, box_of, name_and_box, with_box
+from mscon.data.inputs.decoding import Refused, decode_one, opened, quiet_pillow
 from mscon.data.inputs.remote_files import NO_ANSWER
 from mscon.data.inputs.shards import NO_SHARD, ImageAt
 from mscon.errors import nearest
@@ -125,7 +126,7 @@ def _ways_out(images_root: Path, images: Sequence[str]) -> str:
 
 
 def find_images(images_root: Path, images: Sequence[str], data: Data) -> list[ImageSource | None]:
-    """What cells of the image column name: files, as `locate` finds them, and images at addresses.
+    """What cells of the image column name: files, as `locate` finds them, and images at addresses; with their boxes.
 
     None lies outside the root. No host is asked; what is wrong with an address is told when it is read.
 
@@ -134,6 +135,7 @@ def find_images(images_root: Path, images: Sequence[str], data: Data) -> list[Im
         images: the cells.
         data: where links may lead, and which addresses are allowed.
     """
+    images, boxes = zip(*map(name_and_box, images), strict=True) if images else ((), ())
     addresses = {n: parse(image, data.remote) for n, image in enumerate(images) if is_address(image)}
     elsewhere = {n for n, address in addresses.items() if address.is_remote or address.fault}
     names = [addresses[n].file if n in addresses else image for n, image in enumerate(images) if n not in elsewhere]
@@ -143,9 +145,9 @@ def find_images(images_root: Path, images: Sequence[str], data: Data) -> list[Im
         place = addresses[number].file if number in elsewhere else next(paths)
         if (address := addresses.get(number)) is None or place is None:
             assert not isinstance(place, str)
-            files.append(place)
+            files.append(None if place is None else with_box(place, boxes[number]))
         else:
-            files.append(ImageAt(address, place, data.cache_bytes, address.fault))
+            files.append(ImageAt(address, place, data.cache_bytes, address.fault, box=boxes[number]))
     return files
 
 
@@ -233,7 +235,7 @@ def fingerprint_some(
 
     def take(number: int, image: ImageSource) -> None:
         with opened(image) as file:
-            digests[number] = fingerprints.of_file(file)
+            digests[number] = fingerprints.of_file(file, box_of(image))
 
     return digests, each_file(images, take, title)
 

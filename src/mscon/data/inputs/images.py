@@ -15,7 +15,8 @@ import polars as pl
 from jaxtyping import Int, UInt8
 
 from mscon.data.inputs import fingerprints
-from mscon.data.inputs.decoding import DISK_FAULT, ImageSource, decode_with_fingerprint
+from mscon.data.inputs.boxes import ImageSource
+from mscon.data.inputs.decoding import DISK_FAULT, decode_with_fingerprint
 from mscon.data.inputs.image_faults import fault_message
 from mscon.data.inputs.image_files import WAIT, Stamp, changed_since, decode_some, each_file, stamped
 from mscon.data.inputs.images_on_demand import ImagesOnDemand

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from mscon.data.inputs.decoding import ImageSource, decode_with_fingerprint
+from mscon.data.inputs.boxes import ImageSource
+from mscon.data.inputs.decoding import decode_with_fingerprint
 from mscon.data.inputs.image_faults import fault_message
 from mscon.data.inputs.image_files import WAIT, each_file
 from mscon.data.table.table import at_lines

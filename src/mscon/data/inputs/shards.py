@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mscon.data.inputs.addresses import Address
+from mscon.data.inputs.boxes import Box
 from mscon.data.inputs.decoding import Refused
 from mscon.data.inputs.remote_files import NO_ANSWER, RemoteFile, stamp
 
@@ -80,6 +81,7 @@ class ImageAt:
         fault: why it cannot be used, to follow the cell; "" where nothing is known against it.
         file: the image or its shard, once it was looked for.
         span: of the bytes in a tar file, once they were read.
+        box: what is taken of it; None for the whole.
     """
 
     address: Address
@@ -88,6 +90,7 @@ class ImageAt:
     fault: str = ""
     file: VersionedFile | None = None
     span: tuple[int, int] | None = None
+    box: Box | None = None
 
     @property
     def may_be_left_out(self) -> bool:

@@ -12,6 +12,7 @@ from typing import Literal
 
 import numpy as np
 
+from mscon.data.inputs.boxes import image_path
 from mscon.data.inputs.decoding import Refused, quiet_pillow, side_and_mode
 from mscon.data.inputs.image_files import find_images
 from mscon.data.inputs.vectors import SUFFIXES, map_file
@@ -106,7 +107,7 @@ def _image_columns(table: Table) -> list[str]:
 
 def _has_files(table: Table, name: str) -> bool:
     cells = table.frame.get_column(name).drop_nulls().head(_LOOKED_AT).to_list()
-    pictures = sum(Path(cell.partition("::")[0]).suffix.lower() in _PICTURES for cell in cells)
+    pictures = sum(image_path(cell.partition("::")[0]).suffix.lower() in _PICTURES for cell in cells)
     return bool(cells) and 2 * pictures > len(cells)
 
 

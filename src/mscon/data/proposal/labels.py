@@ -33,7 +33,7 @@ _ROWS_LOOKED_AT = 20_000
 # Words that end the names of columns that tell things apart and describe nothing.
 _GROUP_WORDS = {
     "id", "key", "code", "uuid", "product", "person", "patient", "subject", "user", "customer", "owner", "author",
-    "speaker", "session", "site", "group", "item", "sku",
+    "speaker", "session", "site", "group", "item", "sku", "photo",
 }  # fmt: skip
 _MANY_GROUPS = 20
 

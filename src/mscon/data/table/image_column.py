@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
 from mscon.data.inputs import images
-from mscon.data.inputs.decoding import ImageSource, side_and_mode
+from mscon.data.inputs.boxes import MARK, ImageSource, box_of
+from mscon.data.inputs.decoding import side_and_mode
 from mscon.data.inputs.image_faults import fault_message
 from mscon.data.inputs.image_files import OUTSIDE, each_file, find_images, known_fault, ways_out
 from mscon.data.inputs.shards import ImageAt
@@ -17,12 +21,36 @@ from mscon.data.table.table import Table, unit
 from mscon.errors import TableError, first_few, nearest
 from mscon.run.recipe import Data
 
+# What separates the numbers of a box is any of ",", ";", brackets and blanks.
+_NUMBERS = re.compile(r"[^\s,;()\[\]]+")
+
 
 def image_cells(table: Table, data: Data) -> pl.Series:
     """The cells of the image column, by which rows are named; empty where there is no such column."""
     if data.image in table.frame.columns:
         return table.frame.get_column(data.image).alias("image")
     return pl.Series("image", [""], dtype=pl.String).new_from_index(0, len(table))
+
+
+def with_boxes(table: Table, data: Data) -> Table:
+    """The table whose image cells end in the boxes of [data] box; where a box is missing, they name the whole image.
+
+    Raises:
+        TableError: if there is no such column.
+    """
+    if not data.box or data.input != "image":
+        return table
+    if data.box in table.vectors:
+        known = [None if np.isnan(box).any() else box.tolist() for box in table.vectors[data.box]]
+        boxes = [None if box is None else ",".join(f"{number:.8g}" for number in box) for box in known]
+    else:
+        boxes = [None if cell is None else ",".join(_NUMBERS.findall(cell)) for cell in table.cells(data.box)]
+    images = [
+        cell if cell is None or box is None else f"{cell}{MARK}{box}"
+        for cell, box in zip(table.cells(data.image), boxes, strict=True)
+    ]
+    frame = table.frame.drop(data.box, strict=False).with_columns(pl.Series(data.image, images, dtype=pl.String))
+    return replace(table, frame=frame, vectors={name: v for name, v in table.vectors.items() if name != data.box})
 
 
 def unusable_images(table: Table, data: Data, root: Path) -> set[int]:
@@ -110,7 +138,8 @@ def _repeated(table: Table, inside: dict[int, ImageSource], cells: Sequence[str 
 
 def _place(file: ImageSource) -> tuple[str, ...]:
     """What no two images have in common."""
+    box = str(box_of(file) or "")
     if not isinstance(file, ImageAt):
-        return (os.path.normpath(str(file)),)
+        return os.path.normpath(str(file)), box
     place = file.place if isinstance(file.place, str) else os.path.normpath(file.place)
-    return place, file.address.member, str(file.address.row)
+    return place, file.address.member, str(file.address.row), box

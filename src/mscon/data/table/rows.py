@@ -11,7 +11,7 @@ import polars as pl
 from mscon.data.batches.dataset import malformed
 from mscon.data.inputs import teachers
 from mscon.data.inputs.open import check_inputs, images_root
-from mscon.data.table.image_column import image_cells, unusable_images
+from mscon.data.table.image_column import image_cells, unusable_images, with_boxes
 from mscon.data.table.label_noise import with_derived
 from mscon.data.table.split import draw_split, read_split
 from mscon.data.table.table import Table, unit
@@ -55,7 +55,7 @@ def select_rows(
         TableError: once, with all complaints.
     """
     root = images_root(table, data) if root is None else root
-    table = _without_blank_rows(table, data)
+    table = with_boxes(_without_blank_rows(table, data), data)
     complaints: list[str] = []
 
     def attempt(check: Callable[[], T]) -> T | None:
@@ -99,16 +99,17 @@ def select_rows(
 
 
 def left_out(rows: pl.DataFrame, table: Table) -> str:
-    """Sentences on the rows of the table that are not among `rows`; empty if all are."""
+    """Notes of the table, and sentences on those of its rows that are not among `rows`; empty if there is nothing."""
     used = set(rows.get_column("line").to_list())
     blank = table.lines_at(table.blank_rows)
     kinds = {"of which every cell is empty": blank, "whose image cannot be read": set(table.lines) - set(blank)}
-    return " ".join(
+    sentences = (
         f"{table.name}: {counted(len(lines), 'row')} of {len(table):,} left out, {why} "
         f"({numbered(unit(table.name), sorted(lines))})."
         for why, others in kinds.items()
         if (lines := set(others) - used)
     )
+    return " ".join([*table.notes, *sentences])
 
 
 def _without_blank_rows(table: Table, data: Data) -> Table:

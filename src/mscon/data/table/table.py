@@ -21,16 +21,11 @@ from mscon.errors import TableError, counted, first_few, nearest
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _LINE_FORMATS = (*DELIMITERS, ".jsonl", ".ndjson")
-_ENDINGS = (*DELIMITERS, ".parquet", ".jsonl", ".ndjson")
+_ENDINGS = (*DELIMITERS, ".parquet", ".jsonl", ".ndjson", ".json", ".xml")
 
 _ROWS_AT_ONCE = 65_536
 
 CELLS = "A cell is text, a number, a date, true or false, a list of numbers or of texts, or an image."
-
-# A table may have so many cells, or so much text in bytes, for each byte of its file. Beyond, and from a size on that
-# memory feels, it is refused: 700 kB of Parquet can be 300 million rows.
-_UNFOLDED = 100
-_MANY_CELLS, _MUCH_TEXT = 20_000_000, 2**30
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,6 +42,7 @@ class Table:
             each of them becomes (`mscon.data.inputs.open`).
         unreadable: columns whose values are no cells, and what they hold; they are nowhere else.
         file_sha256: of the file, as it was when it was read; empty for folders and frames.
+        notes: sentences on what of the file is no row, or was changed.
     """
 
     path: Path
@@ -56,6 +52,7 @@ class Table:
     pictures: Mapping[str, pl.Series] = field(default_factory=dict)
     unreadable: Mapping[str, str] = field(default_factory=dict)
     file_sha256: str = ""
+    notes: tuple[str, ...] = ()
     _digests: dict[str, bytes] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
@@ -199,31 +196,6 @@ def header_complaints(name: str, header: Sequence[str], *, delimited: bool = Fal
     return complaints
 
 
-def check_size(path: Path, rows: int, columns: int, text_bytes: int = 0) -> None:
-    """Refuse a table that is far larger than its file, which would take more memory than there is.
-
-    Args:
-        path: the file.
-        rows, columns: of the table.
-        text_bytes: of all its text, as far as it is known.
-
-    Raises:
-        TableError: with the numbers, and what to do.
-    """
-    size = path.stat().st_size
-    if rows * columns > max(_MANY_CELLS, _UNFOLDED * size):
-        large = f"{counted(rows, 'row')} of {counted(columns, 'column')}"
-    elif text_bytes > max(_MUCH_TEXT, _UNFOLDED * size):
-        large = f"{text_bytes:,} bytes of text"
-    else:
-        return
-    raise TableError(
-        f"{path.name}: the file has {size:,} bytes but holds {large}, more than {_UNFOLDED} times its size, so nearly "
-        "all of it is empty or repeated. It is not read, since it could fill the memory.\n"
-        "  If it is the right file, take out the columns that are not used, or write it as CSV."
-    )
-
-
 def read_table(source: object, name: str = "DataFrame") -> Table:
     """Read a table from a file, a folder, or a polars or pandas DataFrame.
 
@@ -233,6 +205,7 @@ def read_table(source: object, name: str = "DataFrame") -> Table:
     - .jsonl, .ndjson: an object a line. See `formats.json_lines`.
     - .parquet, and DataFrames: numbers become text as a person would write them: 3 and not 3.0, 0.1, true; NaN is
       missing. Lists of numbers are vectors, and lists of texts become "a;b"; columns of bytes are images.
+    - .json, .xml: boxes of COCO, Label Studio, or CVAT for images, a row each. See `formats.annotations`.
     - A folder: a Hugging Face dataset that `save_to_disk` wrote; else all Parquet files in it, one after the other;
       else class folders of images.
 
@@ -249,7 +222,15 @@ def read_table(source: object, name: str = "DataFrame") -> Table:
         ValueError: if `source` is neither a path nor a frame.
     """
     # Each of these makes a Table, so they import this module.
-    from mscon.data.table.formats import class_folders, delimited, frames, hugging_face, json_lines, parquet
+    from mscon.data.table.formats import (
+        annotations,
+        class_folders,
+        delimited,
+        frames,
+        hugging_face,
+        json_lines,
+        parquet,
+    )
 
     if frames.is_frame(source):
         return frames.read(source, name)
@@ -268,9 +249,9 @@ def read_table(source: object, name: str = "DataFrame") -> Table:
             )
         if path.is_char_device() or path.is_block_device():
             raise TableError(f"'{path}' is a device, not a table.")
-        if ending == ".parquet":
-            return _unchanged(path, parquet.read)
-        return _unchanged(path, delimited.read if ending in DELIMITERS else json_lines.read)
+        of_lines = delimited.read if ending in DELIMITERS else json_lines.read
+        others = {".parquet": parquet.read, ".json": annotations.read, ".xml": annotations.read}
+        return _unchanged(path, others.get(ending, of_lines))
     except FileNotFoundError:
         raise TableError(f"table '{path}' does not exist.{_nearest_file(path)}") from None
     except OSError as error:

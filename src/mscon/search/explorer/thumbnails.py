@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mscon.data.inputs.decoding import ImageSource, Refused, side_and_mode
+from mscon.data.inputs.boxes import ImageSource
+from mscon.data.inputs.decoding import Refused, side_and_mode
 from mscon.data.inputs.image_files import decode_some, find_images
 from mscon.errors import RunError, counted
 from mscon.evaluate.page.thumbnails import EXACT, SIDE, data_uri, images_folder

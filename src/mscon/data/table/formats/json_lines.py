@@ -12,7 +12,8 @@ import polars as pl
 from jaxtyping import Float32
 
 from mscon.data.table.formats.typed import SEPARATOR, no_readable, number
-from mscon.data.table.table import Table, check_size, header_complaints
+from mscon.data.table.table import Table, header_complaints
+from mscon.data.table.table_size import check_size
 from mscon.errors import TableError, counted, numbered
 
 _Fault = tuple[int, str]

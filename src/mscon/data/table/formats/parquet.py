@@ -9,7 +9,8 @@ import polars as pl
 
 from mscon.data.table.formats.typed import joined, table_of
 from mscon.data.table.split import SPLIT_OF
-from mscon.data.table.table import Table, check_size
+from mscon.data.table.table import Table
+from mscon.data.table.table_size import check_size
 from mscon.errors import TableError
 
 # As the Hugging Face hub names them: train-00000-of-00002.parquet, or train.parquet.
