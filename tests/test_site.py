@@ -83,6 +83,11 @@ def test_search_knows_pages_and_leaves_out_source_files(site):
     assert not any(place.startswith("repository/") for place in places)
 
 
+def test_what_llms_txt_links_to_is_beside_it(site):
+    targets = re.findall(r"\]\(([^)]+)\)", (site / "llms.txt").read_text("utf-8"))
+    assert len(targets) > 20 and all((site / target).is_file() for target in targets)
+
+
 def test_every_page_but_decisions_is_in_the_navigation():
     text = (ROOT / "mkdocs.yml").read_text("utf-8")
     pages = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}

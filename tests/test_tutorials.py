@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import shutil
 from pathlib import Path
@@ -19,6 +20,9 @@ pytestmark = pytest.mark.usefixtures("short_probes")
 
 def finished(page: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder in which a page was run, once; it begins with a copy of that of the page that it goes on from."""
+    for module in re.findall(r"<!-- tests of this page need (\w+) -->", page.read_text("utf-8")):
+        if importlib.util.find_spec(module) is None:
+            pytest.skip(f"{module} is not installed")
     if page not in FOLDERS:
         folder = tmp_path_factory.mktemp(page.stem) / "folder"
         before = re.search(r"goes on where \[[^\]]+\]\(([^)]+)\) ends", page.read_text("utf-8"))

@@ -82,6 +82,21 @@ def test_only_what_mscon_wrote_is_counted_and_removed(caches):
     assert left == [f"{KEY}0.npy", "holiday.jpg"]
 
 
+def test_files_that_somebody_named_by_digests_stay(caches, capsys, requirements):
+    """Photographs often are; and where a folder holds something else besides caches, it is not mscon's alone."""
+    photo = cache.cache_folder("images") / f"{KEY}.jpg"
+    photo.write_bytes(bytes(7))
+    for cached in cache.caches():
+        cache.clear(cached)
+    assert photo.exists()
+    array = cache.cache_folder("images") / f"{KEY}.npy"
+    array.write_bytes(bytes(7))
+    (caches / "glyphs").mkdir()
+    (caches / "products.csv").touch()
+    assert main(["doctor", "--clean"]) == 2
+    assert "products.csv" in capsys.readouterr().err and array.exists()
+
+
 def test_what_a_process_is_writing_stays(caches):
     folder = cache.cache_folder("images")
     other = f"f{KEY[1:]}"

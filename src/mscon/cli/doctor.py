@@ -48,6 +48,8 @@ def doctor(arguments: argparse.Namespace) -> None:
     hardware = _hardware()
     if not arguments.json:
         print(_as_text(packages, extras, hardware, caches))
+    if arguments.clean:
+        _need_own_folder()
     removed = sum(map(cache.clear, caches)) if arguments.clean else 0
     if arguments.json:
         print(_as_json(packages, extras, hardware, caches, removed))
@@ -59,6 +61,19 @@ def doctor(arguments: argparse.Namespace) -> None:
         raise RunError(
             f"mscon needs what is not there: {', '.join(wrong)}.\n"
             "  Install it again: pip install --upgrade mscon, or pip install --upgrade . in its folder."
+        )
+
+
+def _need_own_folder() -> None:
+    from mscon.errors import RunError, first_few
+    from mscon.run import cache
+    from mscon_paper import sources
+
+    if names := cache.strangers(sources.names()):
+        raise RunError(
+            f"'{cache.cache_folder().parent}' holds more than caches of mscon ({first_few(names, 3)}), so nothing was "
+            "removed: files there may be yours.\n  Remove by hand what you do not need, or set MSCON_CACHE to a folder "
+            "for caches alone."
         )
 
 

@@ -6,7 +6,7 @@ import contextlib
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,7 +28,7 @@ CONTENTS = {
     "text": "vectors of texts",
     "unpacked": "images that lay within a table",
 }
-_ENTRY = re.compile(r"\.?([0-9a-f]{32})(\.|$)")
+_ENTRY = re.compile(r"([0-9a-f]{32})(\.npy|\.json|\.partial|\.lock)?|\.[0-9a-f]{32}(\.\w+){1,3}")
 
 
 def cache_folder(name: str = "images") -> Path:
@@ -65,10 +65,23 @@ def caches() -> list[Cached]:
     ]
 
 
+def strangers(data_sets: Collection[str]) -> list[str]:
+    """Names in the folder of all caches that are neither a cache nor a data set: then it is not mscon's alone.
+
+    Where people name files by digests too, only this tells theirs from those of mscon.
+
+    Args:
+        data_sets: folders that the reproduction of the paper makes there.
+    """
+    with contextlib.suppress(OSError):
+        return sorted(path.name for path in cache_folder().parent.iterdir() if path.name not in {*CONTENTS, *data_sets})
+    return []
+
+
 def clear(cached: Cached) -> int:
     """Remove the entries of a folder; those that a process is writing stay. Returns how many bytes are gone."""
     for path in cached.entries:
-        key = _ENTRY.match(path.name)
+        key = _ENTRY.fullmatch(path.name)
         if path.name.startswith("."):
             atomic.remove_leftover(path)
         elif key and not _is_being_written(path.with_name(f"{key[1]}.lock")):
@@ -78,7 +91,7 @@ def clear(cached: Cached) -> int:
 
 def _entries(folder: Path) -> tuple[Path, ...]:
     with contextlib.suppress(OSError):
-        return tuple(sorted(path for path in folder.iterdir() if _ENTRY.match(path.name)))
+        return tuple(sorted(path for path in folder.iterdir() if _ENTRY.fullmatch(path.name)))
     return ()
 
 
