@@ -119,6 +119,14 @@ def blocks(cache: Path) -> list[Path]:
 
 
 def test_the_cache_stays_below_its_limit_and_what_was_used_last_stays(bucket, cache, monkeypatch):
+    starts: list[int] = []
+    fetch = type(bucket).cat_file
+
+    def counted(files: Any, path: str, start: int, end: int) -> bytes:
+        starts.append(start)
+        return fetch(files, path, start, end)
+
+    monkeypatch.setattr(type(bucket), "cat_file", counted)
     monkeypatch.setattr(remote_files, "_BLOCK", 1_000)
     monkeypatch.setattr(remote_files, "_new_bytes", {})
     content = np.random.default_rng(0).bytes(50_000)
@@ -133,6 +141,7 @@ def test_the_cache_stays_below_its_limit_and_what_was_used_last_stays(bucket, ca
         largest = max(largest, sum(path.stat().st_size for path in blocks(cache)))
         time.sleep(0.002)  # so that times of use differ
     assert 15_000 < largest <= 20_000
+    assert starts == [*range(0, 50_000, 1_000)]  # the first was never removed
     names = {path.name for path in blocks(cache)}
     assert "0" in names and "49" in names and "5" not in names
     bucket.pipe("/bucket/other", content)
@@ -178,6 +187,7 @@ def test_addresses_are_refused_unless_the_recipe_allows_them(bucket, tmp_path, a
         host = address.rpartition("::")[2].split("/")[2]
         assert f'[data] remote = ["{address.rpartition("::")[2].split(":")[0]}://{host}/"]' in text
     assert "does not allow" in refused(tmp_path, address)
+    assert "does not allow" in refused(tmp_path, address, data=replace(SMALL, remote=("memory://bucket",)))
     assert "does not allow" in refused(tmp_path, MIXED[0], data=replace(SMALL, remote=()))
 
 
