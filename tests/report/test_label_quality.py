@@ -114,7 +114,7 @@ def test_sentences_say_what_is_known_and_what_is_not():
         "cannot be judged, because too few rows have the same."
     )
     (hard,) = sentences({"columns": [{**record, "agreement": 0.35}], "skipped": []})
-    assert "Only 35 % of the labels can be predicted, so this is an upper bound" in hard
+    assert "Only 35 % of the labels can be predicted, so this is a rough estimate" in hard
     assert sentences({"columns": [], "skipped": [{"column": "one", "reason": "it has no label"}]}) == [
         "one: not judged: it has no label."
     ]

@@ -19,8 +19,8 @@ from mscon.run.recipe import data_of
 # Labels that are shown of each column.
 _MOST_SHOWN = 8
 
-# Where fewer labels than this equal the prediction, rows that are hard to predict are taken for wrong labels too
-# (docs/label_quality.md, the sections of the icons).
+# Where fewer labels than this equal the prediction, the estimated share may be far off in both directions
+# (docs/label_quality.md: the color of diamonds, the sections of icons).
 _PREDICTABLE = 0.5
 
 
@@ -106,8 +106,8 @@ def _of_column(record: Mapping[str, Any]) -> str:
     text += f"; {counted(record['issues'], 'label issue')} among {counted(record['rows'], 'label')}."
     if record["kind"] in ("class", "rank") and record["agreement"] < _PREDICTABLE:
         text += (
-            f" Only {_percent(record['agreement'])} % of the labels can be predicted, so this is an upper bound: hard "
-            "rows count as wrong too."
+            f" Only {_percent(record['agreement'])} % of the labels can be predicted, so this is a rough estimate: "
+            "hard rows may count as wrong, and a class that is often called one other as right."
         )
     if rare := record["too_rare"]:
         text += f" {counted(rare, 'label')} cannot be judged, because too few rows have the same."
