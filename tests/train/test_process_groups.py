@@ -86,7 +86,8 @@ def in_a_group(job: tuple[str, str, str]) -> int:
     if job[2] == "slurm":
         for name in [name for name in os.environ if name.startswith("TORCHELASTIC") or "WORLD_SIZE" in name]:
             del os.environ[name]
-        tasks = {"SLURM_JOB_ID": "1", "SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "2", "SLURM_PROCID": str(rank)}
+        # As `srun -n 2` sets them, with which Fabric alone would refuse to start.
+        tasks = {"SLURM_JOB_ID": "1", "SLURM_NTASKS": "2", "SLURM_PROCID": str(rank)}
         os.environ |= tasks | {"SLURM_LOCALID": str(rank), "SLURM_JOB_NAME": "job"}
     dist.init_process_group("gloo", store=store, rank=rank, world_size=2)
     for name in ("one", "two"):
