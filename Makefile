@@ -18,7 +18,7 @@ test: $(VENV)/.dev  ## all tests; pages as the browser showed them are kept in r
 	PYTHONDONTWRITEBYTECODE= MSCON_SCREENSHOTS=$(CURDIR)/runs/screenshots $(VENV)/bin/python -m pytest $(PARALLEL)
 
 test-reliability: $(VENV)/.dev  ## runs killed, damaged and overwritten, and hostile input, many times; `make test` has a share of it
-	MSCON_RELIABILITY=full $(VENV)/bin/python -m pytest tests/reliability
+	MSCON_RELIABILITY=full $(VENV)/bin/python -m pytest tests/reliability tests/evaluate/label_quality
 
 check: $(VENV)/.dev  ## format, lint, types
 	$(VENV)/bin/ruff format --check src tests benchmarks examples docs/*.py

@@ -21,8 +21,9 @@ from mscon.data.table.rows import select_rows
 from mscon.data.table.table import read_table
 from mscon.run import recipe as recipes
 from mscon.train import assembly, environment
-from mscon.train.gather import leave, processes
+from mscon.train.gather import processes
 from mscon.train.loop import train_epoch, validate
+from mscon.train.torchrun import leave
 
 ROWS, BATCH = 60, 12
 

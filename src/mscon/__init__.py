@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from mscon.comparison.compare import compare as compare
     from mscon.data.proposal.proposal import init as init
     from mscon.data.table.table import read_table as read_table
+    from mscon.deploy.databases.export import export_vectors as export_vectors
+    from mscon.deploy.databases.exported import open_export as open_export
     from mscon.deploy.load import load as load
     from mscon.deploy.transformer import EmbeddingTransformer as EmbeddingTransformer
     from mscon.errors import MSConError as MSConError
@@ -78,6 +80,8 @@ _HOMES = {
     "mscon.comparison.compare": ("compare",),
     "mscon.data.proposal.proposal": ("init",),
     "mscon.data.table.table": ("read_table",),
+    "mscon.deploy.databases.export": ("export_vectors",),
+    "mscon.deploy.databases.exported": ("open_export",),
     "mscon.deploy.load": ("load",),
     "mscon.deploy.transformer": ("EmbeddingTransformer",),
     "mscon.errors": ("MSConError",),

@@ -15,6 +15,7 @@ from mscon.cli import main
 from mscon.data.table.table import read_table
 from mscon.deploy import shards
 from mscon.deploy.shards import embed_table
+from mscon.deploy.vector_files import read_vectors
 from mscon.deploy.vectors import RowVectors, query_vector
 from mscon.errors import RunError
 from mscon.evaluate.features import extract
@@ -156,11 +157,26 @@ def test_files_of_other_kinds_are_refused(run, pictures, tmp_path):
         embed_table(mscon.load(run.root), read_table(pictures / "new.csv"), tmp_path / "new.csv", all_spaces=True)
 
 
-def test_the_lines_of_the_document_find_what_a_search_finds(run, pictures, tmp_path):
-    """docs/vectors.md, as it stands there."""
-    (code,) = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text("utf-8"), re.DOTALL)
+def of_document() -> dict:
+    """The functions that docs/vectors.md shows, as they stand there."""
     lines: dict = {}
-    exec(compile(code, DOCUMENT.name, "exec"), lines)
+    for code in re.findall(r"```python\n(.*?)```", DOCUMENT.read_text("utf-8"), re.DOTALL):
+        exec(compile(code, DOCUMENT.name, "exec"), lines)
+    return lines
+
+
+@pytest.mark.parametrize("precision", ["int8", "binary"])
+def test_the_lines_of_the_document_read_fewer_bits(run, pictures, tmp_path, precision):
+    settings = {"all_spaces": True, "precision": precision}
+    out = embed_table(mscon.load(run.root), read_table(pictures / "new.csv"), tmp_path / "new.npz", **settings)
+    arrays, expected = of_document()["read"](out), read_vectors(out)
+    assert arrays.keys() == expected.keys()
+    for name in COLUMNS[2:]:
+        np.testing.assert_allclose(arrays[name], expected[name], rtol=1e-6)
+
+
+def test_the_lines_of_the_document_find_what_a_search_finds(run, pictures, tmp_path):
+    lines = of_document()
     out = embed_table(mscon.load(run.root), read_table(pictures / "new.csv"), tmp_path / "new.npz", all_spaces=True)
     extract(run, progress=False)
     hits = mscon.open_index(run.root, dtype="float32").search(4, mix="colour=3,kind=1", k=5)

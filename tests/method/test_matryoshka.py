@@ -16,7 +16,7 @@ from mscon.cli import main
 from mscon.errors import RecipeError, RunError
 from mscon.method import catalogue
 from mscon.method.matryoshka import Matryoshka
-from mscon.method.objectives.base import Comparison
+from mscon.method.objectives.base import Comparison, Losses, Objective
 from mscon.method.objectives.beclr import BECLR
 from mscon.method.objectives.cross_entropy import CrossEntropy
 from mscon.method.objectives.supcon import SupCon
@@ -48,6 +48,19 @@ def test_the_loss_is_the_mean_of_that_of_each_prefix():
                 one, other = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (one, other))
                 expected.append(supcon_loops(one, other, pairs.weight.numpy(), pairs.known.numpy(), 0.2))
             np.testing.assert_allclose(losses.per_anchor[number].numpy(), np.mean(expected, axis=0), rtol=1e-9)
+
+
+class BoundsByWidth(Objective):
+    """Whose floor and ceiling are the width of the projections, and twice that."""
+
+    def forward(self, comparison: Comparison) -> Losses:
+        width = torch.full((len(comparison.pairs),), float(comparison.anchors.shape[2]))
+        return replace(SupCon()(comparison), floor=width, ceiling=2 * width)
+
+
+def test_floor_and_ceiling_are_those_of_the_mean():
+    losses = Matryoshka(BoundsByWidth(), [2, 4])(batch_of())
+    assert losses.floor.tolist() == [4.0] * 3 and losses.ceiling.tolist() == [8.0] * 3
 
 
 @pytest.mark.parametrize("name", ["supcon", "sincere", "rank_n_contrast", "dcl"])
@@ -178,6 +191,12 @@ def test_first_dimensions_are_a_space_of_their_own(trained, tmp_path):
     arguments = ["embed", str(trained / "run"), "--table", str(table), "--out", str(out), "--all", "--dimensions", "4"]
     assert main(arguments) == 0
     np.testing.assert_allclose(np.load(out)["mix"], first.mix, atol=1e-6)
+
+
+def test_a_packed_model_may_be_shortened_too(trained, tmp_path):
+    assert main(["export", str(trained / "run"), "--to", "safetensors", "--out", str(tmp_path / "m.safetensors")]) == 0
+    one, other = (mscon.load(source, truncate_dim=4) for source in (tmp_path / "m.safetensors", trained / "run"))
+    np.testing.assert_array_equal(one.embed_all(points()).mix, other.embed_all(points()).mix)
 
 
 def test_dimensions_that_a_model_does_not_have_are_told(trained, tmp_path, capsys):

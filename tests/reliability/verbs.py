@@ -47,6 +47,7 @@ VERBS: Mapping[str, Sequence[str]] = {
     "predict": ("predict", "run", "--table", "t.csv", "--out", "new.csv"),
     "export": ("export", "run", "--to", "safetensors", "--out", "new/m.safetensors"),
     "export onnx": ("export", "pictures", "--to", "onnx", "--out", "new/m.onnx"),
+    "export faiss": ("export", "run", "--to", "faiss", "--table", "t.csv", "--at", "new"),
     "report": ("report", "run", "--out", "new"),
     "card": ("card", "run", "--out", "card.md"),
     "explore": ("explore", "run", "--no-open"),

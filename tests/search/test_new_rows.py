@@ -14,7 +14,9 @@ from safetensors.numpy import save_file
 
 import mscon
 from mscon.cli import main
+from mscon.data.inputs.tabular import ColumnCoding
 from mscon.data.table.table import read_table
+from mscon.deploy.cells import unknown_categories
 from mscon.deploy.embedder import Embedder
 from mscon.errors import MSConError, RunError
 from mscon.run.run import Run
@@ -221,3 +223,17 @@ def test_a_model_of_columns_embeds_a_dictionary_as_its_row(input_runs):
     expected = model.embed(pl.DataFrame({"height": ["3.5"], "make": ["y"]}))
     np.testing.assert_array_equal(model.embed({"height": 3.5, "make": "y"}), expected)
     np.testing.assert_array_equal(model.embed({"height": np.float32(3.5), "make": "y"}), expected)
+
+
+def test_each_category_is_looked_for_in_its_own_numbers():
+    rows = pl.DataFrame({"split": ["train"] * 3, "make": ["x", "y", None], "colour": ["red", "blue", "red"]})
+    coding = ColumnCoding.fit(rows, (), ("make", "colour"), "table")
+
+    def notes(make: str | None, colour: str) -> list[str]:
+        vector = coding.encode(pl.DataFrame({"make": [make], "colour": [colour]}), "table")[[0]][0]
+        return unknown_categories({"make": make, "colour": colour}, vector, coding.to_json())
+
+    assert notes("x", "blue") == notes(None, "red") == []
+    (one,) = notes("x", "bleu")
+    assert "'bleu' in column 'colour'" in one and "Did you mean 'blue'?" in one
+    assert len(notes("z", "green")) == 2

@@ -7,6 +7,7 @@ import os
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mscon.cli.arguments import (
     BATCH_SIZE,
@@ -24,11 +25,36 @@ from mscon.cli.arguments import (
     open_run,
     positive,
     process_number,
-    share,
     started_by_torchrun,
     verb,
 )
 
+if TYPE_CHECKING:
+    from mscon.data.table.table import Table
+    from mscon.deploy.embedder import Embedder
+
+LINK_FOLDER = argument(
+    "--link-folder",
+    "a folder outside that of the images into which links in it may lead; may be repeated (default: [data] "
+    "link_folders of the model)",
+    metavar="DIR",
+    action="append",
+    default=[],
+)
+REMOTE = argument(
+    "--remote",
+    "what addresses of images may begin with, such as s3://bucket/; may be repeated (default: [data] remote of the "
+    "model)",
+    metavar="PREFIX",
+    action="append",
+    default=[],
+)
+MISSING_IMAGES = argument(
+    "--missing-images",
+    "drop: leave out rows whose image cannot be read, and name them (default: error)",
+    choices=("error", "drop"),
+    default="error",
+)
 INCLUDE = argument(
     "--include",
     "safetensors: also pack the predictors of mscon predict, which hold names of classes, or what says how uncertain "
@@ -60,29 +86,10 @@ INCLUDE = argument(
         "--no-uncertainty", "leave out the column uncertainty, which takes longer than the vectors of a small encoder"
     ),
     IMAGES,
-    argument(
-        "--link-folder",
-        "a folder outside that of the images into which links in it may lead; may be repeated (default: [data] "
-        "link_folders of the model)",
-        metavar="DIR",
-        action="append",
-        default=[],
-    ),
-    argument(
-        "--remote",
-        "what addresses of images may begin with, such as s3://bucket/; may be repeated (default: [data] remote of the "
-        "model)",
-        metavar="PREFIX",
-        action="append",
-        default=[],
-    ),
+    LINK_FOLDER,
+    REMOTE,
     VECTORS,
-    argument(
-        "--missing-images",
-        "drop: leave out rows whose image cannot be read, and name them (default: error)",
-        choices=("error", "drop"),
-        default="error",
-    ),
+    MISSING_IMAGES,
     argument(
         "--shard-rows", "leave the output in files of N rows, in the folder OUT.shards", metavar="N", type=positive
     ),
@@ -121,7 +128,6 @@ def embed(arguments: argparse.Namespace) -> None:
     For the table that a run was trained on, a note names rows whose image or vector has changed.
     """
     from mscon.data.table.table import read_table
-    from mscon.deploy.inputs import changed_since_training
     from mscon.deploy.load import files_of, load
     from mscon.deploy.shards import embed_table
     from mscon.errors import RunError
@@ -152,72 +158,19 @@ def embed(arguments: argparse.Namespace) -> None:
     )
     if output is None:
         return
-    if (Path(arguments.model) / "recipe.toml").is_file():  # a run, which knows the rows that it was trained on
-        data = model.recipe.data if arguments.vectors is None else replace(model.recipe.data, vectors=arguments.vectors)
-        if changed := changed_since_training(open_run(Path(arguments.model)), data, table, arguments.images):
-            print(f"note: {changed} They are embedded as they are now.", file=sys.stderr)
+    note_changes(Path(arguments.model), model, table, arguments)
     print(output)
 
 
-@verb(
-    RUN,
-    argument("--to", "format of the file", choices=("onnx", "safetensors"), required=True),
-    argument(
-        "--out", "the file to write; an earlier export there is replaced", metavar="FILE", type=Path, required=True
-    ),
-    OVERWRITE,
-    CHECKPOINT,
-    INCLUDE,
-    flag("--projections", "onnx: a second output with the projections"),
-    argument(
-        "--tolerance",
-        "onnx: largest allowed difference to torch, as a share of the largest number (default: 1e-4)",
-        metavar="X",
-        type=share,
-    ),
-    TRUST,
-    examples="""
-    mscon export runs/shoes --to safetensors --out shoes.safetensors
-    mscon export runs/shoes --to safetensors --include predictors --out shoes.safetensors
-    mscon export runs/shoes --to onnx --out shoes.onnx --projections
-    """,
-)
-def export(arguments: argparse.Namespace) -> None:
-    """Write the model of a run as one file.
+def note_changes(path: Path, model: Embedder, table: Table, arguments: argparse.Namespace) -> None:
+    """A note on rows whose input has changed since training, where a run embeds the table it was trained on."""
+    from mscon.deploy.inputs import changed_since_training
 
-    safetensors  encoder and heads, and a JSON file beside it that says how to build them;
-                 mscon.load(FILE) reads it without the run. With --include predictors
-                 `mscon predict FILE` predicts label columns, and mscon.load(FILE).predict.
-    onnx         a graph from uint8 images to features, for any number of images at a time.
-                 Its results are compared with those of torch, and it is not kept if they
-                 differ. Needs: pip install "mscon[onnx]"
-    """
-    from mscon.errors import RunError
-
-    run = open_run(arguments.run, arguments.trust)
-    if arguments.to == "safetensors":
-        from mscon.deploy.packed import pack
-
-        pack(run, arguments.out, arguments.checkpoint, arguments.overwrite, arguments.include)
-        print(arguments.out)
+    if not (path / "recipe.toml").is_file():  # a packed model does not know the rows that it was trained on
         return
-    if arguments.include:
-        raise RunError("--include goes with --to safetensors: an ONNX graph computes vectors only.")
-    from mscon.deploy.onnx import TOLERANCE, export_onnx
-
-    tolerance = TOLERANCE if arguments.tolerance is None else arguments.tolerance
-    exported = export_onnx(
-        run,
-        arguments.out,
-        checkpoint=arguments.checkpoint,
-        projections=arguments.projections,
-        tolerance=tolerance,
-        overwrite=arguments.overwrite,
-    )
-    print(
-        f"{exported.path}\nlargest difference to torch: {exported.difference:.2g} (tolerance {tolerance:.2g}), on "
-        f"{exported.images} {'images of the run' if exported.real else 'random inputs'}"
-    )
+    data = model.recipe.data if arguments.vectors is None else replace(model.recipe.data, vectors=arguments.vectors)
+    if changed := changed_since_training(open_run(path), data, table, arguments.images):
+        print(f"note: {changed} They are embedded as they are now.", file=sys.stderr)
 
 
 @verb(

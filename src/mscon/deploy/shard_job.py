@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Shaped
 
 from mscon.data.table.table import Table
 from mscon.deploy.encodes import Encodes
@@ -74,6 +75,17 @@ def shards_of(job: Job, folder: Path, rows: int) -> Iterator[Shard]:
         yield Shard(span, folder / f"{name}{job.suffix}", folder / f"{name}-partial{job.suffix}", faults)
 
 
+def batches_of(
+    inputs: TableInputs, rows: range, batch_size: int
+) -> Iterator[tuple[list[int], Shaped[np.ndarray, "rows ..."], dict[int, str]]]:
+    """Some rows in batches: those that have an input, their inputs, and why the others have none."""
+    for start in range(rows.start, rows.stop, batch_size):
+        batch = rows[start - rows.start : start - rows.start + batch_size]
+        block, faults = inputs.take(batch)
+        fine = [k for k in range(len(batch)) if k not in faults]
+        yield [batch[k] for k in fine], block[fine], {batch[k]: fault for k, fault in faults.items()}
+
+
 def embed(job: Job, shard: Shard, advance: Callable[[int], None]) -> None:
     """Write one shard, or the list of its rows without an image."""
     vectors: dict[str, list[np.ndarray]] = {
@@ -82,18 +94,15 @@ def embed(job: Job, shard: Shard, advance: Callable[[int], None]) -> None:
     uncertainty: list[np.ndarray] = [np.zeros(0, dtype=np.float32)]
     embedded: list[int] = []
     faults: dict[int, str] = {}
-    for start in range(shard.rows.start, shard.rows.stop, job.batch_size):
-        rows = range(start, min(start + job.batch_size, shard.rows.stop))
-        inputs, unreadable = job.inputs.take(rows)
-        faults |= {rows[k]: fault for k, fault in unreadable.items()}
-        fine = [k for k in range(len(rows)) if k not in unreadable]
-        if fine and (job.drops or not faults):  # of a shard that is not written the rest is only tried
-            blocks, rated = _encoded(job, inputs[fine])
+    for rows, inputs, unreadable in batches_of(job.inputs, shard.rows, job.batch_size):
+        faults |= unreadable
+        if rows and (job.drops or not faults):  # of a shard that is not written the rest is only tried
+            blocks, rated = _encoded(job, inputs)
             for name, block in blocks.items():
                 vectors[name].append(block)
             uncertainty += [] if rated is None else [rated]
-            embedded += [rows[k] for k in fine]
-        advance(len(rows))
+            embedded += rows
+        advance(len(rows) + len(unreadable))
     if faults:
         text = atomic.json_text([[row, faults[row]] for row in sorted(faults)])
         write_checked(shard.faults, lambda path: path.write_text(text, "utf-8"))

@@ -199,13 +199,16 @@ def _left_out(job: Job, shards: Sequence[Shard]) -> dict[int, str]:
         for shard in shards:
             shard.faults.unlink(missing_ok=True)
         raise TableError(missing_images_text(job.table, faults))
-    if faults:
-        lines = numbered(unit(job.table.name), [job.table.lines[row] for row in sorted(faults)])
-        note(
-            f"{job.table.name}: {counted(len(faults), 'row')} of {len(job.table):,} left out, whose image cannot be "
-            f"read ({lines})."
-        )
+    note_left_out(job.table, faults)
     return faults
+
+
+def note_left_out(table: Table, faults: Mapping[int, str]) -> None:
+    """A note on standard error that names rows without a readable image, if there are some."""
+    if faults:
+        lines = numbered(unit(table.name), table.lines_at(sorted(faults)))
+        rows = f"{counted(len(faults), 'row')} of {len(table):,}"
+        note(f"{table.name}: {rows} left out, whose image cannot be read ({lines}).")
 
 
 def _write_index(

@@ -15,15 +15,20 @@ EXTRAS = {
     "diamonds": "`mscon prepare diamonds`",
     "docs": "`make docs`, the documentation as a site",
     "fonts": "`mscon demo` and `mscon prepare glyphs`",
+    "faiss": "`mscon export --to faiss`",
     "icons": "`mscon prepare icons`",
+    "lancedb": "`mscon export --to lancedb`",
     "lora": "LoRA adapters: `[encoder] lora` in a recipe",
     "onnx": "`mscon export --to onnx`",
+    "pgvector": "`mscon export --to pgvector`",
     "pretrained": "ImageNet weights without a hub: `[encoder] pretrained`",
+    "qdrant": "`mscon export --to qdrant`",
     "remote": "images at addresses and in Parquet shards: `[data] remote`",
     "serve": "`mscon explore --serve`",
     "text": 'texts as inputs: `[data] input = "text"`',
     "torchjd": "weighting `torchjd`",
     "tracking": "TensorBoard and Weights & Biases: `[log] to`",
+    "usearch": "`mscon export --to usearch`",
 }
 _NO_EXTRA = {"dev"}  # for those who change mscon
 

