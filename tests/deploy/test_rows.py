@@ -55,7 +55,7 @@ def test_it_is_sent_without_the_model_which_each_process_loads_once(run, picture
     assert loads == [(run.root,)]
 
 
-def test_models_of_columns_and_vectors_take_their_own_columns(tmp_path, monkeypatch):
+def test_a_model_of_columns_takes_its_columns(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     generator = np.random.default_rng(0)
     frame = pl.DataFrame({"x": generator.normal(size=40), "kind": ["a", "b"] * 20, "make": ["u", "v", "w", "u"] * 10})
@@ -65,11 +65,6 @@ def test_models_of_columns_and_vectors_take_their_own_columns(tmp_path, monkeypa
     assert np.array_equal(Rows("run")(batch)["features"], mscon.load("run").embed(frame))
     with pytest.raises(TableError, match=r"the batch has no column 'x'\. It has make\."):
         Rows("run")({"make": batch["make"]})
-    points = generator.normal(size=(40, 3)).astype(np.float32)
-    of_vectors = pl.DataFrame({"point": points, "kind": ["a", "b"] * 20})
-    data = 'input = "vectors"\nvectors = "point"'
-    mscon.fit(mscon.recipe.parse(TINY.format(data=data)), of_vectors, "points", progress=False)
-    assert np.array_equal(Rows("points")({"point": points})["features"], mscon.load("points").embed(points))
 
 
 def test_mistakes_are_told(run, pictures):

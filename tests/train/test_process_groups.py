@@ -54,7 +54,7 @@ def job(
     return train
 
 
-@pytest.mark.parametrize("step", [7, 2])
+@pytest.mark.parametrize("step", [7, 2] if os.environ.get("MSCON_RELIABILITY") == "full" else [7])
 def test_two_nodes_of_which_a_worker_is_killed_end_in_the_same_weights(job, tmp_path, monkeypatch, step):
     """By the last checkpoint, and where there is none yet: of 10 steps 5 are an epoch."""
     assert job("whole", together).status == 0
@@ -86,7 +86,8 @@ def in_a_group(job: tuple[str, str, str]) -> int:
     if job[2] == "slurm":
         for name in [name for name in os.environ if name.startswith("TORCHELASTIC") or "WORLD_SIZE" in name]:
             del os.environ[name]
-        tasks = {"SLURM_JOB_ID": "1", "SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "2", "SLURM_PROCID": str(rank)}
+        # As `srun -n 2` sets them, with which Fabric alone would refuse to start.
+        tasks = {"SLURM_JOB_ID": "1", "SLURM_NTASKS": "2", "SLURM_PROCID": str(rank)}
         os.environ |= tasks | {"SLURM_LOCALID": str(rank), "SLURM_JOB_NAME": "job"}
     dist.init_process_group("gloo", store=store, rank=rank, world_size=2)
     for name in ("one", "two"):
