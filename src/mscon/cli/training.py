@@ -50,8 +50,8 @@ NO_PROBE = flag("--no-probe", "do not score the features when training has ended
     mscon train shoes.toml --table shoes.csv --set weighting.name=equal --out runs/equal
     mscon train shoes.toml --table shoes.csv --dry-run     # checks everything, takes two steps
     torchrun --nproc-per-node 2 -m mscon train shoes.toml --table shoes.csv --out runs/shoes
-    torchrun --nnodes 2 --max-restarts 3 --rdzv-backend c10d --rdzv-endpoint HOST:PORT --rdzv-id shoes \\
-        -m mscon train shoes.toml --table shoes.csv --out runs/shoes    # restarts continue the run
+    torchrun --nnodes 2 --max-restarts 3 --rdzv-backend c10d --rdzv-endpoint HOST:PORT \\
+        --rdzv-id shoes -m mscon train shoes.toml --table shoes.csv --out runs/shoes  # restarts go on
     """,
     is_shared=True,
 )
