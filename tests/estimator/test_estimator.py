@@ -201,3 +201,8 @@ train = { epochs = 1, batch_size = 8 }
     assert (recipe.views.noise, recipe.train.batch_size, recipe.train.learning_rate) == (0.1, 8, 0.01)
     by_value = mscon.MSCon(recipe=mscon.recipe.parse(text), learning_rate=0.01).fit(*data)
     np.testing.assert_array_equal(by_value.transform(data[0]), by_path.transform(data[0]))
+
+
+def test_settings_are_a_list(data):
+    with pytest.raises(ValueError, match=r"write settings=\['weighting.name=uncertainty'\]"):
+        model(settings="weighting.name=uncertainty").fit(*data)

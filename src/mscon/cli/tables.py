@@ -134,7 +134,8 @@ def init(arguments: argparse.Namespace) -> None:
         return
     with outputs.writing(out):
         atomic.write_text(out, text)
-    command = f"{shlex.quote(str(out))} --table {shlex.quote(str(arguments.table))}"
+    images = [] if arguments.images is None else ["--images", str(arguments.images)]
+    command = shlex.join([str(out), "--table", str(arguments.table), *images])
     print(f"{out}\nnext: mscon check {command} && mscon train {command}")
 
 

@@ -98,7 +98,7 @@ class MSCon(ModelTransformer):
                 from views of rows alone.
 
         Raises:
-            ValueError: for X or y that cannot be read, or that do not fit together.
+            ValueError: for X or y that cannot be read, or that do not fit together; for `settings` that are no list.
             TableError: for labels or images that cannot be used.
             RecipeError: for a setting that does not exist, or a value out of range.
             RunError: if `out` exists; or if a loss was not finite.
@@ -171,6 +171,8 @@ class MSCon(ModelTransformer):
         return validate_data(self, X, reset=reset, ensure_min_samples=2 if reset else 1)
 
     def _recipe(self, inputs: TrainingInputs, columns: Sequence[str]) -> Recipe:
+        if isinstance(self.settings, str):
+            raise ValueError(f"settings must be a list: write settings=[{self.settings!r}].")
         if isinstance(self.recipe, Recipe):
             plain = self.recipe.to_plain()
         else:

@@ -461,3 +461,13 @@ def test_labels_that_are_no_list_of_names_are_one_message(labels, tmp_path, caps
     message = capsys.readouterr().err
     assert message.startswith("mscon: ") and len(message) < 1_000
     assert "--labels" in message or "there is no column" in message
+
+
+def test_the_next_commands_name_the_folder_of_the_images(tmp_path, capsys):
+    (tmp_path / "my photos").mkdir()
+    for row in range(12):
+        Image.new("RGB", (8, 8), (20 * row, 0, 0)).save(tmp_path / "my photos" / f"{row}.png")
+    table, out = tmp_path / "t.csv", tmp_path / "t.toml"
+    pl.DataFrame({"image": [f"{row}.png" for row in range(12)], "make": ["a", "b"] * 6}).write_csv(table)
+    assert main(["init", str(table), "--images", str(tmp_path / "my photos"), "--out", str(out)]) == 0
+    assert capsys.readouterr().out.count(f"--table {table} --images '{tmp_path / 'my photos'}'") == 2
