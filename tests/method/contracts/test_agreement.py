@@ -141,7 +141,7 @@ def test_all_who_judge_two_cells_say_what_training_says(data):
     every = np.arange(count)
 
     for row in range(count):
-        searched = agreement_with([Example("", np.zeros((1, 1)), row)], column, every)
+        searched = agreement_with([Example("", lambda: np.zeros((1, 1)), row)], column, every)
         np.testing.assert_allclose(searched, expected[row], atol=1e-12)
 
     for query, near, word, text in reported(labels, "c"):
@@ -289,7 +289,7 @@ def answers_of(column: LabelColumn, labels: LabelColumns, one: int, other: int) 
     share = doubt(column, near).share[one]
     return {
         "training": shown(trained(column)[one, other]),
-        "search": shown(agreement_with([Example("", np.zeros((1, 1)), one)], column, np.array([other]))[0]),
+        "search": shown(agreement_with([Example("", lambda: np.zeros((1, 1)), one)], column, np.array([other]))[0]),
         "explorer": shown(explored(labels)[one, other]),
         "doubt": shown(1 - share),
         **({"report": report.pop()} if report else {}),

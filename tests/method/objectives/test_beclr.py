@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from mscon import MSConLoss, SameRow
-from mscon.errors import RecipeError
 from mscon.method.comparison import Comparison, SampleOrigin
 from mscon.method.objectives.beclr import BECLR
 from mscon.method.pairs import LazyPairs
@@ -120,7 +119,7 @@ def test_neighbours_may_be_past_samples():
 
 
 def test_it_says_what_it_needs():
-    with pytest.raises(RecipeError, match=r"'beclr' with neighbours keeps clusters: give dim="):
+    with pytest.raises(ValueError, match=r"BECLR learns weights of its own: give dim="):
         MSConLoss(["make"], objective="beclr", neighbours=3)
     for settings, words in (
         ({"neighbours": -1}, "neighbours must be 0 or more"),

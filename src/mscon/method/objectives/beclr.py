@@ -9,7 +9,6 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import normalize, one_hot
 
-from mscon.errors import RecipeError
 from mscon.method.kernels.lengths import lengths_of
 from mscon.method.kernels.precision import no_rounding
 from mscon.method.objectives.base import AnchorLosses, Block, Comparison, Losses, Objective, block_losses, positive
@@ -76,10 +75,6 @@ class BECLR(Objective):
     def prepare(self, similarities: Sequence[Similarity], dim: int) -> None:
         super().prepare(similarities, dim)
         self.similarities = tuple(similarities)
-        if self.neighbours and dim < 1:
-            raise RecipeError(
-                "objective 'beclr' with neighbours keeps clusters: give dim=, the width of the projections."
-            )
         size = (len(similarities), self.clusters, dim) if self.neighbours else (0,)
         directions = torch.randn(size, generator=torch.Generator().manual_seed(0))  # the same in every process
         self.register_buffer("directions", normalize(directions, dim=-1))
