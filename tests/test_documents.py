@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 import torch
+from lightning_utilities.core import rank_zero
 
 from mscon.cli import main
 from mscon.method import catalogue, cores
@@ -67,6 +68,8 @@ def test_an_example_runs_and_stays_short(path, tmp_path, monkeypatch, capsys):
         assert ended.returncode == 0, ended.stderr[-2000:]
         assert ended.stdout.strip()
     else:
+        # Lightning puts its own in place of this one, with a handler of the stream that is captured here.
+        monkeypatch.setattr(rank_zero, "log", rank_zero.log)
         names = runpy.run_path(str(path), run_name="__main__")
         assert capsys.readouterr().out.strip()
         if path.name in TRAINERS:
